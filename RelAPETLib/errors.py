@@ -1,0 +1,39 @@
+"""Errors and warnings of the library.
+
+Every message is one line that says what is wrong, with which file or option, and what to do. The command line prints
+it and exits with the class's ``exit_code``; a traceback means a bug.
+"""
+
+
+class RelAPETError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+    exit_code = 2
+
+
+class InputError(RelAPETError):
+    """A file, volume or option that cannot be used."""
+
+
+class DoubtfulInputError(InputError):
+    """An input that is probably not what was asked for; ``--force`` (``force=True``) accepts it."""
+
+
+class ModelError(RelAPETError):
+    """A model bundle, catalogue entry, checkpoint or weights file that cannot be used."""
+
+
+class DownloadError(ModelError):
+    """A download that did not arrive whole and verified."""
+
+
+class OutputError(RelAPETError):
+    """An output that exists already or cannot be written."""
+
+
+class DeviceError(RelAPETError):
+    """A computing device that is unknown, absent or out of memory."""
+
+
+class RelAPETWarning(UserWarning):
+    """Something the user should know that does not stop the work; synthesis collects these into the provenance."""

@@ -1,0 +1,1 @@
+"""Training of RelAPET's models, run from a checkout as ``python -m training ...``."""
