@@ -1,0 +1,44 @@
+# make setup | demo | test | test-slow | lint | format | help. Python 3.11 or newer (the pins of constraints.txt need it):
+# `make test PYTHON=python3.12` picks another one than python3.
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.relapet-installed
+PYTHON ?= python3
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+OUT ?= relapet_demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
+
+setup: $(STAMP)  ## .venv with everything the demo and the tests need
+
+# torch first and exactly: a later resolution must not bring another one in.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make setup needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one, e.g. PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet "$$(grep '^torch==' constraints.txt)" -c constraints.txt
+	$(PIP) install --quiet -c constraints.txt -e '.[test]'
+	touch $@
+
+demo: setup  ## make a simulated subject, synthesize its PET, write maps and report.png to $(OUT)
+	$(BIN)/relapet demo --out $(OUT) --overwrite
+
+lint: setup  ## ruff's checks and format, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup  ## let ruff format and mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint  ## lint and the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+clean:  ## remove .venv and what the builds left
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,42 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_relapet_home(tmp_path_factory):
+    """Models and logs of a test go to a temporary folder, never to the home of whoever runs the tests."""
+    before = os.environ.get("RELAPET_HOME")
+    os.environ["RELAPET_HOME"] = str(tmp_path_factory.mktemp("relapet_home"))
+    yield
+    if before is None:
+        del os.environ["RELAPET_HOME"]
+    else:
+        os.environ["RELAPET_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of reference numbers and real scans kept outside the repository; without it the test is skipped."""
+    folder = Path(os.environ.get("RELAPET_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no reference data at {folder}; set RELAPET_SHARED to the folder that has them")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_pair(shared) -> tuple[Path, Path]:
+    """Raw T1w and FLAIR of one real person."""
+    folder = shared / "data" / "open_ms"
+    pair = folder / "patient01_study1_T1W.nii.gz", folder / "patient01_study1_FLAIR.nii.gz"
+    missing = [path.name for path in pair if not path.is_file()]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not in {folder}")
+    return pair
