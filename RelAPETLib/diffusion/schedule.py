@@ -1,0 +1,123 @@
+"""The forward diffusion process and the timesteps that a sampler visits.
+
+Equation numbers are those of RelA-Diffusion (Yu et al., arXiv 2602.21345). Timesteps count from 0 to T - 1, as in the
+published implementation; the paper's t is ours plus one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+
+#: Kinds of beta schedule: betas equally spaced, or their square roots equally spaced (the published weights' one).
+SCHEDULES = ("linear", "scaled-linear")
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """Variances of the forward process, eq. 1 and 2.
+
+    Attributes:
+        kind: ``"linear"`` (the paper) or ``"scaled-linear"`` (the published implementation).
+        beta_start, beta_end: first and last beta, 0 < beta_start <= beta_end < 1.
+        num_timesteps: T.
+        betas, alphas_cumprod: float32 tensors [T]; alphas_cumprod[t] is the product of 1 - beta up to and with t.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+
+    kind: str = "scaled-linear"
+    beta_start: float = 5e-4
+    beta_end: float = 1.95e-2
+    num_timesteps: int = 1000
+    betas: torch.Tensor = field(init=False, repr=False, compare=False)
+    alphas_cumprod: torch.Tensor = field(init=False, repr=False, compare=False)
+    _alphas_cumprod: torch.Tensor = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        if self.kind not in SCHEDULES:
+            raise InputError(f"unknown noise schedule '{self.kind}'; use one of {', '.join(SCHEDULES)}")
+        if not (0 < self.beta_start <= self.beta_end < 1 and self.num_timesteps >= 1):
+            raise InputError(
+                f"noise schedule needs 0 < beta_start <= beta_end < 1 and num_timesteps >= 1, not "
+                f"{self.beta_start}, {self.beta_end}, {self.num_timesteps}"
+            )
+        root = 2 if self.kind == "scaled-linear" else 1
+        ends = self.beta_start ** (1 / root), self.beta_end ** (1 / root)
+        betas = torch.linspace(*ends, self.num_timesteps, dtype=torch.float64) ** root
+        # Samplers divide by 1 - alphas_cumprod, 5e-4 at t = 0: float32 would leave four digits of it.
+        alphas_cumprod = torch.cumprod(1 - betas, dim=0)
+        object.__setattr__(self, "betas", betas.float())
+        object.__setattr__(self, "alphas_cumprod", alphas_cumprod.float())
+        object.__setattr__(self, "_alphas_cumprod", alphas_cumprod)
+
+    def rates(self, t: int) -> tuple[float, float]:
+        """Signal and noise rate (sqrt(alphas_cumprod[t]), sqrt(1 - alphas_cumprod[t])); t = -1 is the clean image."""
+        alpha_bar = 1.0 if t < 0 else float(self._alphas_cumprod[t])
+        return alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+
+    def log_snr(self) -> np.ndarray:
+        """Half log-SNR, log(signal rate / noise rate), at every timestep: float64 [T], falling."""
+        alpha_bar = self._alphas_cumprod.numpy()
+        return 0.5 * np.log(alpha_bar / (1 - alpha_bar))
+
+    def add_noise(self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """x_t of eq. 4 from clean images [N, ...], standard normal noise like them and integer timesteps [N]."""
+        alpha, sigma = self._rates_like(x0, timesteps)
+        return alpha * x0 + sigma * noise
+
+    def clean_estimate(
+        self,
+        x_t: torch.Tensor,
+        noise: torch.Tensor,
+        timesteps: torch.Tensor,
+        clip: tuple[float, float] | None = None,
+    ) -> torch.Tensor:
+        """Clean estimate of eq. 6 from x_t [N, ...], predicted noise like it and integer timesteps [N].
+
+        Clamped to `clip` when given; no gradient flows where it is clamped.
+        """
+        alpha, sigma = self._rates_like(x_t, timesteps)
+        x0 = (x_t - sigma * noise) / alpha
+        return x0 if clip is None else x0.clamp(*clip)
+
+    def _rates_like(self, x: torch.Tensor, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Signal and noise rates of timesteps [N], shaped [N, 1, ...] to multiply x."""
+        alpha_bar = self._alphas_cumprod[timesteps.cpu()].reshape(-1, *[1] * (x.ndim - 1))
+        return alpha_bar.sqrt().to(x), (1 - alpha_bar).sqrt().to(x)
+
+
+def select_timesteps(schedule: NoiseSchedule, steps: int, spacing: str) -> list[int]:
+    """The timesteps that a sampler of `steps` network calls visits, from T - 1 down, all different.
+
+    ``"trailing"``: equal strides from T - 1 (Lin et al., arXiv 2305.08891, table 2). The last one is T / steps - 1,
+    from where the sampler jumps to the clean image at once: at few steps that jump throws away much of the spread.
+    ``"logsnr"``: equal strides of log-SNR (Lu et al., arXiv 2206.00927, section 3.4) from T - 1 down to t = 0, where
+    what the final jump still throws away is beta_start. Each is the integer nearest to its ideal place, because
+    networks are trained at integers; where two would fall together, as many as needed move one up.
+
+    Raises:
+        InputError: unknown spacing, or not 1 <= steps <= T.
+    """
+    total = schedule.num_timesteps
+    if not 1 <= steps <= total:
+        raise InputError(f"number of sampling steps must lie between 1 and {total}, not {steps}")
+    if spacing == "trailing":
+        return [int(t) for t in np.round(total - np.arange(steps) * (total / steps)).astype(int) - 1]
+    if spacing != "logsnr":
+        raise InputError(f"unknown timestep spacing '{spacing}'; use trailing or logsnr")
+    if steps == 1:
+        return [total - 1]
+    log_snr = schedule.log_snr()[::-1]
+    wanted = np.linspace(log_snr[0], log_snr[-1], steps)
+    ideal = np.interp(wanted, log_snr, np.arange(total)[::-1])[::-1]
+    ascending: list[int] = []
+    for place in ideal:
+        ascending.append(max(round(float(place)), ascending[-1] + 1 if ascending else 0))
+    # Moving up can push past the top; the highest ones then close ranks downwards.
+    return [min(t, total - 1 - i) for i, t in enumerate(reversed(ascending))]
