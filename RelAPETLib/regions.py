@@ -1,0 +1,97 @@
+"""The approximate regions of ``Resources/regions`` on the model grid, and regional means of a map.
+
+The map splits the template's tissue maps by published landmarks (`training/assets/make_regions.py`); it is our own, it
+is approximate, and it is no substitute for a segmentation of the person's own MRI.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .errors import InputError
+from .grid import image_to_array
+from .resources import resource
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+
+@dataclass(frozen=True)
+class Region:
+    """One row of ``regions.tsv``.
+
+    Attributes:
+        label: integer in the label map, 1 to 12.
+        name: identifier, e.g. ``cerebellar_grey``.
+        title: words for people.
+        tissue: ``grey``, ``white`` or ``mixed``.
+        definition: the rule that made it.
+        source: literature of the rule.
+    """
+
+    label: int
+    name: str
+    title: str
+    tissue: str
+    definition: str
+    source: str
+
+
+def load_regions() -> tuple[sitk.Image, list[Region]]:
+    """Label image (uint8 on `MNI_GRID`, 0 = none) and the regions in order of their labels.
+
+    Raises:
+        RelAPETError: the data files are missing.
+    """
+    import SimpleITK as sitk
+
+    image = sitk.ReadImage(str(resource("regions", "regions.nii.gz")), sitk.sitkUInt8)
+    with open(resource("regions", "regions.tsv"), newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    return image, [Region(**{**row, "label": int(row["label"])}) for row in rows]
+
+
+@lru_cache(maxsize=1)
+def _labels() -> tuple[np.ndarray, tuple[Region, ...]]:
+    image, regions = load_regions()
+    labels = image_to_array(image)
+    labels.flags.writeable = False
+    return labels, tuple(regions)
+
+
+def regional_means(
+    image: sitk.Image, names: Iterable[str] | None = None, mask: sitk.Image | None = None
+) -> dict[str, float]:
+    """Mean of a map in each region.
+
+    Args:
+        image: scalar map on `MNI_GRID`, any unit (the means have it too).
+        names: the regions wanted, in this order; None for all, in order of label.
+        mask: image on `MNI_GRID`; only voxels where it is above 0 count. None counts all.
+
+    Returns:
+        Mean by region name; NaN where the mask leaves no voxel.
+
+    Raises:
+        InputError: the map or mask is not on the grid, or a name is no region's.
+    """
+    labels, regions = _labels()
+    by_name = {region.name: region.label for region in regions}
+    wanted = list(by_name) if names is None else list(names)
+    for name in wanted:
+        if name not in by_name:
+            raise InputError(f"unknown region '{name}'; use one of {', '.join(by_name)}")
+    counted = labels if mask is None else labels * (image_to_array(mask) > 0)
+    number = max(by_name.values()) + 1
+    values = image_to_array(image).ravel()
+    sums = np.bincount(counted.ravel(), weights=values, minlength=number)
+    voxels = np.bincount(counted.ravel(), minlength=number)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = sums / voxels
+    return {name: float(means[by_name[name]]) for name in wanted}
