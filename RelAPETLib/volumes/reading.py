@@ -1,0 +1,231 @@
+"""Reading a volume file: NIfTI and MGH through nibabel, NRRD and MetaImage through SimpleITK, DICOM folders beside.
+
+NIfTI does not go through ITK: ITK chooses between sform and qform by rules of its own, and reads a truncated .nii.gz
+without a word.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError, RelAPETWarning
+from .dicom import read_dicom_folder
+from .geometry import corner_distance, image_from_array, with_orthogonal_axes
+
+if TYPE_CHECKING:
+    import nibabel as nib
+    import SimpleITK as sitk
+
+_NIBABEL = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz", ".mgh", ".mgz")
+_ITK = {".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO"}
+FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha), MGH (.mgh, .mgz) or a folder with one DICOM series"
+
+#: sform and qform of one scan may differ by rounding; more than this and one of them is stale.
+FORMS_TOLERANCE_MM = 0.5
+#: A billion voxels is a damaged header, not a head.
+MAX_VOXELS = 2**30
+_MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # NIfTI's xyzt_units: metres, micrometres; anything else is read as millimetres
+
+
+def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
+    """Read a 3-D scalar volume with its geometry.
+
+    NIfTI's orientation is the sform if its code is above 0, else the qform if its code is; `scl_slope` is applied and
+    metres or micrometres become millimetres. Trailing axes of length 1 are dropped.
+
+    Args:
+        path: a NIfTI, NRRD, MetaImage or MGH file, or a folder with the files of one DICOM series.
+        name: what a warning calls the volume; warnings go into provenance, where a path has no place.
+
+    Returns:
+        Float32 image with the file's own axes and values; NaN and constants pass (`check_volume` refuses them).
+
+    Raises:
+        InputError: missing, unreadable, empty, damaged or no image; 2-D, 4-D or colour; no orientation in it; a
+            singular or sheared affine; zero spacing. One line that names the path.
+
+    Warns:
+        RelAPETWarning: sform and qform are both set and differ by more than 0.5 mm at a corner of the volume.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    try:
+        if path.is_dir():
+            return read_dicom_folder(path)
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+        if not path.is_file():
+            raise InputError(f"{path}: not a regular file")
+        with path.open("rb") as stream:
+            if not stream.read(1):
+                raise InputError(f"{path}: the file is empty")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if suffix in _NIBABEL:
+        return _read_with_nibabel(path, name)
+    if suffix in _ITK:
+        return _read_with_itk(path, _ITK[suffix])
+    if suffix in (".dcm", ".ima"):
+        raise InputError(f"{path}: a single DICOM file; give the folder that holds its series")
+    raise InputError(f"{path}: not a volume by its name; give {FORMATS}")
+
+
+def _suffix(path: Path) -> str:
+    """Ending of the name, lower case, ``.gz`` together with what stands before it."""
+    parts = [part.lower() for part in path.suffixes[-2:]]
+    return "".join(parts) if parts[-1:] == [".gz"] else "".join(parts[-1:])
+
+
+def _read_with_nibabel(path: Path, name: str) -> sitk.Image:
+    import nibabel as nib
+
+    try:
+        # Its log goes to stderr, where we promise one line; what matters in it is checked below.
+        with nib.imageglobals.LoggingOutputSuppressor():
+            image = nib.load(path, mmap=False)
+    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
+        raise InputError(f"{path}: not a readable image of its kind; give {FORMATS}") from error
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged or truncated, its header cannot be read; copy it again") from error
+    if not isinstance(image, nib.Nifti1Pair | nib.MGHImage):
+        raise InputError(f"{path}: {type(image).__name__} holds no orientation; convert it to NIfTI")
+    shape = _volume_shape(image, path)
+    affine = _mgh_affine(image, path) if isinstance(image, nib.MGHImage) else _nifti_affine(image, path, name)
+    try:
+        data = image.get_fdata(dtype=np.float32, caching="unchanged")
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise InputError(f"{path}: damaged or truncated, its voxels cannot be read whole; copy it again") from error
+    return image_from_array(data.reshape(shape, order="F"), affine, str(path))
+
+
+def _volume_shape(image: nib.spatialimages.SpatialImage, path: Path) -> tuple[int, ...]:
+    """The three dimensions of a scalar volume, trailing ones dropped."""
+    shape = list(image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    dtype = image.get_data_dtype()
+    if dtype.fields is not None or dtype.kind not in "iuf":
+        raise InputError(f"{path}: colour or complex voxels ({dtype}); one grey value a voxel is wanted")
+    _check_dimensions(shape, path)
+    return tuple(shape)
+
+
+def _check_dimensions(shape: list[int], path: Path) -> None:
+    shown = "x".join(map(str, shape))
+    if len(shape) > 3:
+        raise InputError(f"{path}: {len(shape)}-D ({shown}); take one 3-D volume out of it")
+    if len(shape) < 3 or 1 in shape:
+        raise InputError(f"{path}: a 2-D image ({shown}); a 3-D volume is wanted")
+    if min(shape) < 1 or np.prod(shape, dtype=float) > MAX_VOXELS:
+        raise InputError(f"{path}: a volume of {shown} voxels cannot be; the header is damaged")
+
+
+def _nifti_affine(image: nib.Nifti1Pair, path: Path, name: str) -> np.ndarray:
+    """Voxel indices to RAS millimetres: sform if its code > 0, else qform if its code > 0."""
+    _check_pixdim(image, path)
+    header = image.header
+    sform = header.get_sform() if header["sform_code"] > 0 else None
+    qform = None
+    if header["qform_code"] > 0:
+        try:
+            qform = header.get_qform()
+        except ValueError as error:  # HeaderDataError is one too
+            if sform is None:
+                raise InputError(f"{path}: its qform is no rotation; export the volume again") from error
+            warnings.warn(f"{name}: the qform is no rotation; the sform is used", RelAPETWarning, stacklevel=4)
+    if sform is None and qform is None:
+        raise InputError(
+            f"{path}: neither sform nor qform is set, so its orientation is unknown; export it with its orientation"
+        )
+    mm = _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
+    scale = np.diag([mm, mm, mm, 1.0])
+    if sform is not None and qform is not None:
+        difference = corner_distance(scale @ sform, scale @ qform, image.shape)
+        if difference > FORMS_TOLERANCE_MM:
+            warnings.warn(
+                f"{name}: sform and qform put a corner of the volume {difference:.1f} mm apart; the sform is used",
+                RelAPETWarning,
+                stacklevel=4,
+            )
+    return scale @ (qform if sform is None else sform)
+
+
+def _check_pixdim(image: nib.Nifti1Pair, path: Path) -> None:
+    """Refuse zero or non-finite spacing, which nibabel mends in silence: the header is read again as it stands."""
+    holder = image.file_map.get("header") or image.file_map["image"]
+    with holder.get_prepare_fileobj("rb") as stream:
+        raw = type(image.header).from_fileobj(stream, check=False)
+    spacing = np.asarray(raw["pixdim"][1:4], dtype=float)
+    if not np.isfinite(spacing).all() or (spacing == 0).any():
+        raise InputError(f"{path}: zero voxel spacing in its header (pixdim {spacing.tolist()}); export it again")
+
+
+def _mgh_affine(image: nib.MGHImage, path: Path) -> np.ndarray:
+    if not image.header["goodRASFlag"]:
+        raise InputError(f"{path}: its header says that its orientation is unknown; export it with its orientation")
+    if not (image.header["delta"] > 0).all():
+        raise InputError(f"{path}: zero voxel spacing in its header; export it again")
+    return image.affine
+
+
+def _read_with_itk(path: Path, image_io: str) -> sitk.Image:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(image_io)
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        zero = "zero voxel spacing in" if "spacing" in str(error).lower() else "no readable image or a damaged header:"
+        raise InputError(f"{path}: {zero} {image_io.removesuffix('IO')} file; export it again") from error
+    shape = list(reader.GetSize())
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    if reader.GetNumberOfComponents() != 1 or reader.GetPixelID() in (
+        sitk.sitkComplexFloat32,
+        sitk.sitkComplexFloat64,
+    ):
+        raise InputError(f"{path}: colour, vector or complex voxels; one grey value a voxel is wanted")
+    _check_dimensions(shape, path)
+    if 0 in reader.GetSpacing()[:3]:
+        raise InputError(f"{path}: zero voxel spacing in its header; export it again")
+    # ITK takes any other space (e.g. scanner-xyz) for LPS; the three it knows come out under their long names.
+    if image_io == "NrrdImageIO" and "posterior" not in _metadata(reader, "NRRD_space"):
+        raise InputError(f"{path}: no patient space in its header, so its orientation is unknown; export it with one")
+    if image_io == "MetaImageIO":
+        _check_metaimage_whole(reader, path)
+    reader.SetOutputPixelType(sitk.sitkFloat32)
+    reader.SetExtractSize([*shape, *[0] * (reader.GetDimension() - 3)])
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise InputError(f"{path}: damaged or truncated, its voxels cannot be read whole; copy it again") from error
+    return with_orthogonal_axes(image, str(path))
+
+
+def _check_metaimage_whole(reader: sitk.ImageFileReader, path: Path) -> None:
+    """Refuse a .mha shorter than its header says. MetaIO would notice too, but it prints lines of its own."""
+    import SimpleITK as sitk
+
+    with path.open("rb") as stream:
+        header, mark, _ = stream.read(65536).partition(b"ElementDataFile = LOCAL")
+    if not mark:
+        return  # the voxels are in another file
+    fields = dict(line.split(b" = ", 1) for line in header.splitlines() if b" = " in line)
+    if fields.get(b"CompressedData", b"").strip().lower() == b"true":
+        wanted = int(fields.get(b"CompressedDataSize", b"0"))
+    else:
+        wanted = int(np.prod(reader.GetSize())) * sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+    if path.stat().st_size < len(header) + len(mark) + 1 + wanted:
+        raise InputError(f"{path}: damaged or truncated, its voxels cannot be read whole; copy it again")
+
+
+def _metadata(reader: sitk.ImageFileReader, key: str) -> str:
+    return reader.GetMetaData(key) if reader.HasMetaDataKey(key) else ""
