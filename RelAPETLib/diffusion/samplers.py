@@ -16,8 +16,8 @@ import torch
 from ..errors import InputError
 from .schedule import NoiseSchedule, select_timesteps
 
-#: Sampler names and the timestep spacing each uses unless told otherwise.
-SAMPLERS = {"dpmpp": "logsnr", "ddim": "trailing", "ddpm": "trailing"}
+#: Sampler names, the default first.
+SAMPLERS = ("dpmpp", "ddim", "ddpm")
 
 
 def sample(
@@ -47,7 +47,8 @@ def sample(
             Default: `seeded_noise(seed)`.
         clip: bounds on every clean estimate, e.g. (-1, 1); None leaves it free. The noise that the update uses is the
             one that belongs to the clipped estimate.
-        spacing: ``"logsnr"`` or ``"trailing"`` (`select_timesteps`); None is the sampler's own, `SAMPLERS`.
+        spacing: ``"logsnr"`` (also None) or ``"trailing"``, see `select_timesteps`. At few steps ``"trailing"`` shrinks
+            the spread of the samples, with every sampler (Testing/benchmarks/results/samplers.md has the figures).
         timesteps: visit exactly these, strictly falling, instead of `steps` ones chosen by `spacing`.
         progress: called as progress(fraction, message) after every step.
 
@@ -60,7 +61,7 @@ def sample(
     if sampler not in SAMPLERS:
         raise InputError(f"unknown sampler '{sampler}'; use one of {', '.join(SAMPLERS)}")
     if timesteps is None:
-        timesteps = select_timesteps(schedule, steps, spacing or SAMPLERS[sampler])
+        timesteps = select_timesteps(schedule, steps, spacing or "logsnr")
     _check_timesteps(timesteps, schedule)
     noise = noise or seeded_noise(seed)
     update = {"ddpm": _ancestral, "ddim": _ddim, "dpmpp": _dpm_solver_2m}[sampler]

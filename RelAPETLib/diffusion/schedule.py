@@ -49,7 +49,7 @@ class NoiseSchedule:
             )
         root = 2 if self.kind == "scaled-linear" else 1
         ends = self.beta_start ** (1 / root), self.beta_end ** (1 / root)
-        betas = torch.linspace(*ends, self.num_timesteps, dtype=torch.float64) ** root
+        betas = torch.linspace(*ends, self.num_timesteps, dtype=torch.float64, device="cpu") ** root
         # Samplers divide by 1 - alphas_cumprod, 5e-4 at t = 0: float32 would leave four digits of it.
         alphas_cumprod = torch.cumprod(1 - betas, dim=0)
         object.__setattr__(self, "betas", betas.float())

@@ -1,0 +1,1 @@
+"""The networks: generator, discriminator, and the two diffusion models made of them."""

@@ -1,0 +1,107 @@
+"""Shapes, memory and strictness of the networks, without reference numbers."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from RelAPETLib.errors import InputError, ModelError
+from RelAPETLib.networks.discriminator import build_discriminator
+from RelAPETLib.networks.generator import build_generator, load_release_state_dict, release_name
+from RelAPETLib.networks.voxel import VoxelDiffusion
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the most elements that any operation's output had."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        out = operation(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else [out]:
+            if isinstance(tensor, torch.Tensor):
+                self.numel = max(self.numel, tensor.numel())
+        return out
+
+
+def noise_of(model, shape):
+    x_t, condition = torch.randn(1, 1, *shape), torch.randn(1, 2, *shape)
+    with torch.no_grad():
+        encoded = model.encode_condition(condition)
+        return model.predict_noise(x_t, encoded, torch.tensor([500]), torch.tensor([2]))
+
+
+def test_attention_never_builds_the_score_matrix():
+    """On the model grid it would have 72,000 squared elements; here 4,096 squared, more than any feature map."""
+    model = VoxelDiffusion(channels=(8, 8, 64)).eval()
+    with LargestTensor() as largest:
+        noise_of(model, (64, 64, 64))
+    tokens = 16**3
+    assert 8 * 64**3 <= largest.numel < tokens**2
+
+
+def test_full_size_shapes():
+    """On the meta device, which computes shapes and no numbers."""
+    with torch.device("meta"):
+        model = VoxelDiffusion()
+        assert model.diffusion_shape == (1, 160, 180, 160)
+        assert noise_of(model, (160, 180, 160)).shape == (1, 1, 160, 180, 160)
+        assert build_discriminator()(torch.zeros(1, 1, 160, 180, 160))[-1].shape == (1, 1, 38, 43, 38)
+
+
+def test_tracer_and_both_mri_channels_matter():
+    torch.manual_seed(0)
+    model = VoxelDiffusion().eval()
+    for parameter in model.parameters():  # MONAI starts some at zero
+        torch.nn.init.normal_(parameter, std=0.1)
+    x_t, condition = torch.randn(1, 1, 8, 8, 8), torch.randn(1, 2, 8, 8, 8)
+
+    def noise(condition, label):
+        return model.predict_noise(x_t, condition, torch.tensor([10]), torch.tensor([label]))
+
+    reference = noise(condition, 0)
+    for channel in (0, 1):
+        changed = condition.clone()
+        changed[:, channel] += 1
+        assert not torch.allclose(noise(changed, 0), reference, atol=1e-4)
+    assert not torch.allclose(noise(condition, 1), reference, atol=1e-4)
+
+
+def test_group_norm_judges_each_image_by_itself():
+    network = build_discriminator()
+    assert sum(p.numel() for p in network.parameters()) == 11_573
+    images = torch.randn(2, 1, 16, 16, 16)
+    torch.testing.assert_close(network(images)[-1][:1], network(images[:1])[-1])
+    with pytest.raises(InputError, match="unknown discriminator norm 'layer'"):
+        build_discriminator("layer")
+
+
+@pytest.fixture
+def release_weights():
+    return {release_name(name): torch.randn(t.shape) for name, t in build_generator().state_dict().items()}
+
+
+def test_release_weights_load_whole(release_weights):
+    generator = build_generator()
+    given = {name: tensor.clone() for name, tensor in release_weights.items()}
+    load_release_state_dict(generator, given)
+    assert given.keys() == release_weights.keys()
+    for name, tensor in generator.state_dict().items():
+        assert torch.equal(tensor, release_weights[release_name(name)])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda w: w.pop("out.2.conv.bias"), "1 tensors missing, 0 unknown; 'out.2.conv.bias' is missing"),
+        (lambda w: w.update(surplus=torch.zeros(1)), "0 tensors missing, 1 unknown; 'surplus' is not one"),
+        (lambda w: w.update({"out.2.conv.bias": torch.zeros(2)}), r"'out.2.conv.bias' is torch.float32 \(2,\)"),
+        (lambda w: w.update({"out.2.conv.bias": torch.zeros(1).half()}), "'out.2.conv.bias' is torch.float16"),
+    ],
+)
+def test_other_weights_are_refused_and_nothing_is_loaded(release_weights, spoil, message):
+    spoil(release_weights)
+    generator = build_generator()
+    before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
+    with pytest.raises(ModelError, match=message):
+        load_release_state_dict(generator, release_weights)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in generator.state_dict().items())
