@@ -1,0 +1,93 @@
+"""Computing devices: choosing one, describing what there is, and knowing when one is full."""
+
+from __future__ import annotations
+
+import re
+
+from .errors import DeviceError
+
+DEVICE_CHOICES = "auto, cpu, cuda, cuda:0 (or another number) or mps"
+
+
+def resolve_device(name: str = "auto") -> str:
+    """The torch device that a name stands for: ``cpu``, ``cuda:i`` or ``mps``.
+
+    ``auto`` takes the first CUDA GPU, else Apple's MPS, else the CPU.
+
+    Raises:
+        DeviceError: the name is unknown, or this machine (or this build of torch) has no such device.
+    """
+    name = str(name).strip().lower()
+    match = re.fullmatch(r"auto|cpu|mps|cuda(?::(\d+))?", name)
+    if match is None:
+        raise DeviceError(f"unknown device '{name}'; use {DEVICE_CHOICES}")
+    if name == "cpu":
+        return name
+
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda:0" if gpus else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "mps":
+        if not torch.backends.mps.is_available():
+            raise DeviceError("no MPS device on this machine; use --device auto or cpu")
+        return name
+    if not gpus:
+        why = "this torch is built without CUDA" if torch.version.cuda is None else "torch finds no GPU it can use"
+        raise DeviceError(f"no CUDA device: {why}; use --device auto or cpu, or run 'relapet doctor'")
+    number = int(match.group(1) or 0)
+    if number >= gpus:
+        raise DeviceError(f"no device cuda:{number}; this machine has {gpus} CUDA device(s), cuda:0 to cuda:{gpus - 1}")
+    return f"cuda:{number}"
+
+
+def describe_devices() -> list[dict]:
+    """Every device torch can use: ``{"device", "name", "total_gib", "free_gib"}`` (memory None where unknown)."""
+    import platform
+
+    import psutil
+    import torch
+
+    gib = 1024**3
+    memory = psutil.virtual_memory()
+    threads = torch.get_num_threads()
+    found = [
+        {
+            "device": "cpu",
+            "name": f"{platform.processor() or platform.machine()}, {psutil.cpu_count()} cores, {threads} threads",
+            "total_gib": memory.total / gib,
+            "free_gib": memory.available / gib,
+        }
+    ]
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        free, total = torch.cuda.mem_get_info(number)
+        name = torch.cuda.get_device_name(number)
+        found.append({"device": f"cuda:{number}", "name": name, "total_gib": total / gib, "free_gib": free / gib})
+    if torch.backends.mps.is_available():
+        found.append({"device": "mps", "name": "Apple GPU", "total_gib": None, "free_gib": None})
+    return found
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory is full: torch's own class, or the words of MPS, cuDNN and the CPU."""
+    import torch
+
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    words = ("out of memory", "cudnn_status_alloc_failed", "defaultcpuallocator", "not enough memory")
+    return isinstance(error, RuntimeError) and any(word in text for word in words)
+
+
+def free_device_memory(device: str) -> None:
+    """Hand cached memory of a GPU back, before another attempt with less."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    elif device == "mps":
+        torch.mps.empty_cache()

@@ -1,0 +1,150 @@
+"""The record that goes beside every synthetic PET: `synthetic_pet.json`, as `Resources/provenance.schema.json` says.
+
+It holds what is needed to make the same volume again and to judge it, and nothing that points at a person: inputs are
+named by the SHA-256 of their content, never by path, name or header.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from datetime import datetime, timezone
+from importlib import metadata
+
+from . import __version__
+from .errors import RelAPETError
+from .resources import resource
+
+SCHEMA_VERSION = 1
+
+STATEMENT = (
+    "SYNTHETIC image: a model's guess from MRI, not a measurement. "
+    "Research only, not for diagnosis or any clinical use. "
+    "MRI does not determine PET: real abnormalities may be missing and absent ones may appear."
+)
+SIMULATED_STATEMENT = "The model was trained on simulated data only; it says nothing about real people."
+UNCERTAINTY_MEANING = (
+    "standard deviation over the samples drawn from the model, in the units of the PET: the spread of its guesses, "
+    "not the error against a real PET"
+)
+DIFFERENCE_MEANING = "synthetic minus reference"
+SUVR_UNITS = "SUVR"
+RELATIVE_UNITS = "relative (0 to 1)"
+
+_PACKAGES = {"torch": "torch", "monai": "monai", "simpleitk": "SimpleITK", "numpy": "numpy", "nibabel": "nibabel"}
+
+
+def versions() -> dict[str, str]:
+    """Versions of relapet, Python and the libraries that shape the result; imports none of them."""
+    found = {"relapet": __version__, "python": platform.python_version()}
+    for key, package in _PACKAGES.items():
+        try:
+            found[key] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[key] = "unknown"
+    return found
+
+
+def _jsonable(value):
+    """Plain JSON types; numbers that JSON lacks (NaN, infinity) become null."""
+    if isinstance(value, dict):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, (str, bool, int)) or value is None:
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def describe_model(bundle: dict, weights_sha256: str, metadata_sha256: str | None) -> dict:
+    """What the record says about the model, from its bundle's validated metadata."""
+    training = bundle["training_data"]
+    return {
+        "name": bundle["name"],
+        "version": bundle["version"],
+        "kind": bundle["kind"],
+        "weights_sha256": weights_sha256,
+        "metadata_sha256": metadata_sha256,
+        "source": bundle.get("source"),
+        "licence": bundle.get("licence"),
+        "trained_on_simulated_data": bool(training.get("simulated", False)),
+        "training_data": training.get("description", ""),
+        "intended_use": bundle.get("intended_use"),
+        "limitations": bundle.get("limitations", []),
+    }
+
+
+def build_provenance(
+    *,
+    model: dict,
+    tracer: dict,
+    inputs: dict[str, str],
+    sampling: dict,
+    preprocessing: dict,
+    outputs: dict[str, dict],
+    reference: dict | None = None,
+    warnings: list[str] = (),
+    seconds: dict[str, float] | None = None,
+    created: str | None = None,
+) -> dict:
+    """Dictionary that `synthetic_pet.json` holds.
+
+    Args:
+        model: from `describe_model`.
+        tracer: ``name``, ``radiopharmaceutical``, ``output`` ("suvr" or "relative"), ``window``, ``reference_region``.
+        inputs: SHA-256 of each input's content by role (``t1w``, ``t2f``, ``reference``).
+        sampling: ``sampler``, ``steps``, ``samples``, ``seed``, ``device``.
+        preprocessing: ``method``, ``skull_stripped``, ``preprocessed`` and the ``quality`` figures.
+        outputs: file name to ``{"content", "space", "units"}``.
+        reference: how the reference's units were known and the metrics, when there is one.
+        warnings: everything the user was told.
+        seconds: time by stage.
+        created: ISO 8601 time; now, in UTC, when None.
+    """
+    statement = STATEMENT
+    if model["trained_on_simulated_data"]:
+        statement = f"{statement} {SIMULATED_STATEMENT}"
+    samples = sampling["samples"]
+    what = "one sample drawn from the model" if samples == 1 else f"mean of {samples} samples drawn from the model"
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "synthetic": True,
+        "statement": statement,
+        "created": created or datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "pet": {
+            "content": what,
+            "units": SUVR_UNITS if tracer["output"] == "suvr" else RELATIVE_UNITS,
+            "outside_brain": 0,
+        },
+        "uncertainty": UNCERTAINTY_MEANING if samples > 1 else None,
+        "tracer": tracer,
+        "model": model,
+        "inputs": {role: {"sha256": digest} for role, digest in inputs.items()},
+        "sampling": sampling,
+        "preprocessing": preprocessing,
+        "reference": reference,
+        "outputs": outputs,
+        "warnings": list(warnings),
+        "seconds": seconds or {},
+        "versions": versions(),
+        "platform": {"system": platform.system(), "machine": platform.machine()},
+    }
+    return _jsonable(record)
+
+
+def schema() -> dict:
+    """JSON schema of the record."""
+    return json.loads(resource("provenance.schema.json").read_text(encoding="utf-8"))
+
+
+def check_provenance(record: dict) -> None:
+    """Raise `RelAPETError` when a record does not follow the schema."""
+    import jsonschema
+
+    try:
+        jsonschema.validate(record, schema(), cls=jsonschema.Draft202012Validator)
+    except jsonschema.ValidationError as error:
+        where = "/".join(map(str, error.absolute_path)) or "the top level"
+        raise RelAPETError(f"the provenance record is wrong at {where}: {error.message.splitlines()[0]}") from error

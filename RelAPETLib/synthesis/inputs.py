@@ -1,0 +1,116 @@
+"""Reading the inputs of a synthesis: files or images, their hashes, and the same file given twice."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+#: What messages call each input. Warnings end up in the record beside the PET, where no path may stand.
+TITLES = {"t1w": "T1w", "t2f": "T2-FLAIR", "reference": "reference PET"}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What was given.
+
+    Attributes:
+        images: by role (``t1w``, ``t2f``, perhaps ``reference``), float32, on their own grids.
+        sha256: of each file's bytes (a folder's files together), or of an image's voxels and geometry.
+        names: how an error message calls each: role, and the path when there is one.
+        paths: by role, those that came as files.
+    """
+
+    images: dict[str, sitk.Image]
+    sha256: dict[str, str]
+    names: dict[str, str]
+    paths: dict[str, Path]
+
+
+def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], None]) -> Inputs:
+    """Read and check the inputs.
+
+    Args:
+        volumes: by role a path or a `SimpleITK.Image`; None entries are left out.
+        progress: called as progress(fraction, message).
+
+    Raises:
+        InputError: a volume cannot be read or used, or two of them are the same.
+    """
+    from ..volumes import check_volume, file_sha256, read_volume
+
+    volumes = {role: volume for role, volume in volumes.items() if volume is not None}
+    images, hashes, names, paths = {}, {}, {}, {}
+    for number, (role, volume) in enumerate(volumes.items()):
+        progress(number / len(volumes), f"reading the {TITLES[role]}")
+        if isinstance(volume, (str, os.PathLike)):
+            paths[role] = Path(volume)
+            names[role] = f"{TITLES[role]} {paths[role]}"
+            images[role] = read_volume(paths[role], name=TITLES[role])
+            hashes[role] = file_sha256(paths[role])
+        else:
+            names[role] = TITLES[role]
+            images[role] = _as_float(volume, role)
+            hashes[role] = _image_sha256(images[role])
+        check_volume(images[role], names[role])
+    _refuse_twins(images, hashes, names)
+    return Inputs(images, hashes, names, paths)
+
+
+def _as_float(volume, role: str) -> sitk.Image:
+    import SimpleITK as sitk
+
+    if not isinstance(volume, sitk.Image):
+        raise InputError(f"{TITLES[role]}: a path or a SimpleITK image is wanted, not {type(volume).__name__}")
+    if volume.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"{TITLES[role]}: several values a voxel (colour or vector); one grey value is wanted")
+    return sitk.Cast(volume, sitk.sitkFloat32)
+
+
+def _image_sha256(image: sitk.Image) -> str:
+    import SimpleITK as sitk
+
+    digest = hashlib.sha256()
+    for numbers in (image.GetSize(), image.GetOrigin(), image.GetSpacing(), image.GetDirection()):
+        digest.update(np.asarray(numbers, dtype="<f8").tobytes())
+    digest.update(np.ascontiguousarray(sitk.GetArrayViewFromImage(image), dtype="<f4").tobytes())
+    return digest.hexdigest()
+
+
+def _refuse_twins(images: dict[str, sitk.Image], hashes: dict[str, str], names: dict[str, str]) -> None:
+    """The same file, or the same voxels in another file, in two roles."""
+    import SimpleITK as sitk
+
+    roles = list(images)
+    for number, first in enumerate(roles):
+        for second in roles[number + 1 :]:
+            same_size = images[first].GetSize() == images[second].GetSize()
+            if hashes[first] == hashes[second] or (
+                same_size and np.array_equal(*(sitk.GetArrayViewFromImage(images[role]) for role in (first, second)))
+            ):
+                raise InputError(
+                    f"{names[second]} is the same volume as {names[first]}; two different scans are wanted"
+                )
+
+
+def without_paths(messages: list[str], paths: dict[str, Path]) -> list[str]:
+    """Messages on one line, with every input's path and file name replaced by what the input is."""
+    cleaned = []
+    for message in messages:
+        message = " ".join(message.split())
+        for role, path in paths.items():
+            spellings = {str(path), str(path.absolute()), path.name}
+            for words in sorted((s for s in spellings if len(s) > 2), key=len, reverse=True):
+                message = message.replace(words, f"the {TITLES[role]}")
+        cleaned.append(message)
+    return list(dict.fromkeys(cleaned))

@@ -1,0 +1,139 @@
+"""What the numbers of a reference PET mean, and how they become SUVR.
+
+A reference is compared with a SUVR model only when its unit is known to be SUVR, or made so. In this order:
+
+1. a named reference region: the PET is divided by its mean there, whatever its unit was;
+2. the BIDS sidecar beside the file (same name, ``.json``), key ``Units``: SUVR spellings are accepted, others refused;
+3. neither: values that only SUVR would give (`PLAUSIBLE_SUVR`) are accepted with a warning, others refused.
+
+Between volumes that are min-max scaled (relative models) the unit does not matter.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import DoubtfulInputError, InputError, RelAPETWarning
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+#: Spellings of SUVR in sidecars. BIDS gives ratios as "unitless"; "1" is UCUM's unity.
+SUVR_SPELLINGS = frozenset({"suvr", "{suvr}", "unitless", "1", "{ratio}", "ratio", "dimensionless"})
+#: Mean over the brain of any of the three tracers' SUVR, with room on both sides. SUV and kBq/mL can fall inside too,
+#: hence the warning; Bq/mL cannot.
+PLAUSIBLE_SUVR = (0.3, 4.0)
+_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
+_HINT = "give a SUVR volume, or --reference-region to make it SUVR by a region's mean"
+
+
+@dataclass(frozen=True)
+class ReferenceUnits:
+    """How a reference's unit is known.
+
+    Attributes:
+        known_from: words for the provenance.
+        region: region whose mean the PET is divided by, or None.
+        plausibility_only: nothing but the values speaks for SUVR.
+    """
+
+    known_from: str
+    region: str | None = None
+    plausibility_only: bool = False
+
+
+def sidecar_units(path: Path) -> str | None:
+    """``Units`` of the JSON sidecar beside an image, or None without sidecar or key.
+
+    Raises:
+        InputError: the sidecar cannot be read, or is not a JSON object.
+    """
+    name = next((path.name[: -len(s)] for s in _SUFFIXES if path.name.lower().endswith(s)), None)
+    sidecar = path.with_name(f"{name}.json") if name else None
+    if sidecar is None or not sidecar.is_file():
+        return None
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{sidecar}: not a readable JSON sidecar; mend it, move it away, or {_HINT}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{sidecar}: a sidecar must be a JSON object; mend it, move it away, or {_HINT}")
+    units = content.get("Units")
+    return None if units is None else str(units).strip()
+
+
+def reference_units(path: Path | None, region: str | None, *, relative: bool) -> ReferenceUnits:
+    """How the unit of a reference PET is known, before anything is computed.
+
+    Args:
+        path: its file; None for an image in memory.
+        region: region named by the user, or None.
+        relative: whether the model's output is relative.
+
+    Raises:
+        InputError: the region is unknown, or the sidecar names another unit than SUVR.
+    """
+    if region is not None:
+        from ..regions import load_regions
+
+        names = [known.name for known in load_regions()[1]]
+        if region not in names:
+            raise InputError(f"unknown reference region '{region}'; use one of {', '.join(names)}")
+        return ReferenceUnits(f"divided by its mean in {region}", region)
+    if relative:
+        return ReferenceUnits("not needed: both volumes are min-max scaled")
+    units = sidecar_units(path) if path is not None else None
+    if units is None:
+        return ReferenceUnits("no sidecar says so; its values are those of SUVR", plausibility_only=True)
+    if units.lower() not in SUVR_SPELLINGS:
+        raise InputError(f"{path}: its sidecar gives the unit '{units}', not SUVR; {_HINT}")
+    return ReferenceUnits(f"its sidecar: Units '{units}'")
+
+
+def to_suvr(pet: sitk.Image, mask: sitk.Image, units: ReferenceUnits, name: str, force: bool) -> sitk.Image:
+    """The reference on the model grid as SUVR (unchanged, or divided by its regional mean).
+
+    Args:
+        pet, mask: on the model grid; 0 outside the brain.
+        name: what messages call it.
+        force: accept values that SUVR hardly has when the sidecar says SUVR.
+
+    Raises:
+        InputError: the region's mean is not positive, or the unit is unknown and the values are not SUVR's.
+        DoubtfulInputError: the sidecar says SUVR, the values do not, and `force` is False.
+    """
+    from ..grid import image_to_array
+    from ..regions import regional_means
+
+    if units.region is not None:
+        mean = regional_means(pet, [units.region], mask=mask)[units.region]
+        if not (math.isfinite(mean) and mean > 0):
+            raise InputError(f"{name}: its mean in {units.region} is {mean:.4g}; choose another --reference-region")
+        return pet / mean
+    inside = image_to_array(pet)[image_to_array(mask) > 0]
+    mean = float(np.mean(inside)) if inside.size else 0.0
+    low, high = PLAUSIBLE_SUVR
+    plausible = low <= mean <= high
+    if units.plausibility_only:
+        if not plausible:
+            raise InputError(
+                f"{name}: unit unknown (no JSON sidecar with Units), and its brain mean {mean:.4g} is not SUVR; {_HINT}"
+            )
+        warnings.warn(
+            f"{name}: no sidecar says what its unit is; taken to be SUVR since its brain mean is {mean:.2f}",
+            RelAPETWarning,
+            stacklevel=2,
+        )
+    elif not plausible:
+        words = f"{name}: said to be SUVR, but its brain mean is {mean:.4g} (SUVR gives {low:g} to {high:g})"
+        if not force:
+            raise DoubtfulInputError(f"{words}; check it, or use --force to accept it")
+        warnings.warn(words, RelAPETWarning, stacklevel=2)
+    return pet

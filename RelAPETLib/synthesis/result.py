@@ -1,0 +1,200 @@
+"""What a synthesis gives: volumes, record, metrics, and saving them as one set of files."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import provenance as record
+from ..errors import RelAPETWarning
+from ..tracers import get_tracer
+from .inputs import Inputs
+from .options import Plan
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from ..models import Model
+    from ..preprocessing import Preprocessed
+    from .reference import ReferenceUnits
+    from .sampling import Draw
+
+_VOLUMES = ("synthetic_pet", "uncertainty", "difference")
+#: Every file that `Synthesis.save` may write.
+OUTPUT_NAMES = (
+    *(f"{name}{space}.nii.gz" for name in _VOLUMES for space in ("", "_space-MNI")),
+    "synthetic_pet.json",
+    "report.png",
+)
+NO_MATPLOTLIB = "report.png was left out: it needs matplotlib; install it with: pip install 'relapet[report]'"
+
+
+@dataclass
+class Synthesis:
+    """A synthetic PET and what belongs to it.
+
+    Attributes:
+        pet: synthetic PET, float32, SUVR or relative (0 to 1), 0 outside the brain; on the T1w's grid, or on the
+            model's when ``space="mni"``. The mean when several samples were drawn.
+        uncertainty: standard deviation over the samples in the PET's units (their spread, not the error), or None.
+        difference: synthetic minus reference, or None.
+        provenance: what `synthetic_pet.json` holds; its ``outputs`` are filled by `save`.
+        metrics: PSNR, SSIM and MAE as `comparison.compare` gives them, or None.
+        warnings: one line each.
+        volumes: all volumes by file name without ending, e.g. ``"synthetic_pet_space-MNI"``.
+        pictures: the volumes of the report, all on one grid.
+    """
+
+    pet: sitk.Image
+    uncertainty: sitk.Image | None
+    difference: sitk.Image | None
+    provenance: dict
+    metrics: dict | None
+    warnings: list[str]
+    volumes: dict[str, sitk.Image] = field(repr=False)
+    pictures: dict[str, sitk.Image] = field(repr=False)
+
+    def save(self, folder: str | os.PathLike, overwrite: bool = False, report: bool = True) -> dict[str, Path]:
+        """Write volumes, record and report into a folder, all of them or none.
+
+        Args:
+            folder: made when missing. Files of other names in it are left alone.
+            overwrite: replace what an earlier run wrote (also what this one would not write).
+            report: write `report.png` too; without matplotlib a warning says that it was left out.
+
+        Returns:
+            Paths by file name.
+
+        Raises:
+            OutputError: an output exists and `overwrite` is False, or the folder cannot be written to.
+        """
+        from ..outputs import write_set
+        from ..volumes import write_volume
+
+        messages = list(self.warnings)
+        if report and find_spec("matplotlib") is None:
+            report = False
+            warnings.warn(NO_MATPLOTLIB, RelAPETWarning, stacklevel=2)
+            messages.append(NO_MATPLOTLIB)
+        writers: dict[str, Callable[[Path], None]] = {
+            f"{name}.nii.gz": lambda path, image=image: write_volume(image, path)
+            for name, image in self.volumes.items()
+        }
+        outputs = {f"{name}.nii.gz": self._describe(name) for name in self.volumes}
+        if report:
+            writers["report.png"] = self._write_report
+            outputs["report.png"] = {"content": "pictures of inputs and results", "space": "none", "units": None}
+        document = self.provenance | {"outputs": outputs, "warnings": messages}
+        record.check_provenance(document)
+        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        writers["synthetic_pet.json"] = lambda path: path.write_text(text, encoding="utf-8")
+        paths = write_set(folder, writers, owned=OUTPUT_NAMES, overwrite=overwrite)
+        return {path.name: path for path in paths}
+
+    def _describe(self, name: str) -> dict:
+        volume = name.removesuffix("_space-MNI")
+        units = self.provenance["pet"]["units"]
+        content = self.provenance["pet"]["content"]
+        if volume == "uncertainty":
+            content = record.UNCERTAINTY_MEANING
+        if volume == "difference":
+            content, units = record.DIFFERENCE_MEANING, self.provenance["reference"]["difference_units"]
+        return {"content": content, "space": "T1w" if volume == name else "MNI", "units": units}
+
+    def _write_report(self, path: Path) -> None:
+        from ..report import write_report
+
+        model, tracer = self.provenance["model"], self.provenance["tracer"]
+        suvr = tracer["output"] == "suvr"
+        write_report(
+            path,
+            **self.pictures,
+            title=f"{tracer['name']}: {tracer['radiopharmaceutical']}, model {model['name']} {model['version']}",
+            window=get_tracer(tracer["name"]).display_window if suvr else (0.0, 1.0),
+            units=self.provenance["pet"]["units"],
+            samples=self.provenance["sampling"]["samples"],
+            notes=_notes(self.provenance),
+            warnings=self.warnings,
+        )
+
+
+def _notes(document: dict) -> list[str]:
+    """Lines below the report's pictures."""
+    sampling, model = document["sampling"], document["model"]
+    notes = [
+        f"{sampling['samples']} sample(s), {sampling['steps']} steps of {sampling['sampler']}, "
+        f"seed {sampling['seed']}, on {sampling['device']}; registration: {document['preprocessing']['method']}."
+    ]
+    if model["trained_on_simulated_data"]:
+        notes.append(record.SIMULATED_STATEMENT)
+    if document["uncertainty"]:
+        notes.append("Spread of samples: their standard deviation, not the error against a real PET.")
+    if document["reference"]:
+        brain = document["reference"]["metrics"]["brain"]
+        level = "infinite" if brain["psnr"] is None else f"{brain['psnr']:.1f} dB"
+        notes.append(
+            f"Against the reference inside the brain: PSNR {level}, SSIM {brain['ssim']:.3f}, MAE {brain['mae']:.3f} "
+            f"(data range 1, {document['reference']['metrics']['scaling']}); "
+            f"reference unit: {document['reference']['units_from']}."
+        )
+    return notes
+
+
+def describe(
+    model: Model,
+    plan: Plan,
+    inputs: Inputs,
+    ready: Preprocessed,
+    draw: Draw,
+    units: ReferenceUnits | None,
+    metrics: dict | None,
+    preprocessed: bool,
+    messages: list[str],
+    seconds: dict[str, float],
+) -> dict:
+    """The record of one synthesis (`provenance.build_provenance`), its ``outputs`` still empty."""
+    reference = None
+    if units is not None:
+        reference = {
+            "units_from": units.known_from,
+            "reference_region": units.region,
+            "difference": record.DIFFERENCE_MEANING,
+            "difference_units": record.SUVR_UNITS if plan.output == "suvr" else record.RELATIVE_UNITS,
+            "metrics": metrics,
+        }
+    return record.build_provenance(
+        model=record.describe_model(model.metadata, model.weights_sha256, getattr(model, "metadata_sha256", None)),
+        tracer={
+            "name": plan.tracer.name,
+            "radiopharmaceutical": plan.tracer.radiopharmaceutical,
+            "output": plan.output,
+            "window": plan.window,
+            "reference_region": plan.reference_region,
+        },
+        inputs=inputs.sha256,
+        sampling={
+            "sampler": plan.sampler,
+            "steps": plan.steps,
+            "samples": plan.samples,
+            "seed": plan.seed,
+            "clip": plan.clip,
+            "device": draw.device,
+            "batch": draw.batch,
+        },
+        preprocessing={
+            "method": ready.method,
+            "skull_stripped": bool(ready.skull_stripped),
+            "preprocessed": preprocessed,
+            "quality": ready.quality,
+        },
+        outputs={},
+        reference=reference,
+        warnings=messages,
+        seconds=seconds,
+    )

@@ -1,0 +1,217 @@
+"""Drawing PET samples from a loaded model: batches, one seed a sample, what to do when a GPU is full."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..devices import free_device_memory, is_out_of_memory
+from ..errors import DeviceError, InputError, ModelError, RelAPETWarning
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..models import Model
+
+#: Samples of a latent model computed together. A voxel model's single sample fills a machine already.
+LATENT_BATCH = 4
+#: Voxel-space synthesis on a CPU beyond this needs the user's consent.
+CONSENT_MINUTES = 30.0
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What was drawn.
+
+    Attributes:
+        mean: mean of the samples, [X, Y, Z] float32 in the model's units, [-1, 1].
+        deviation: standard deviation over the samples (n - 1 in the denominator), same units; None for one sample.
+        device: where the last sample was computed.
+        batch: samples computed together at the end.
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray | None
+    device: str
+    batch: int
+
+
+def initial_batch(model: Model, samples: int) -> int:
+    """Samples to compute together to begin with."""
+    return min(samples, LATENT_BATCH) if model.metadata["kind"] == "latent" else 1
+
+
+def seconds_per_step(model: Model, label: int) -> float:
+    """Time of one call of the network for one sample, measured on an empty condition after no warming up."""
+    import torch
+
+    with torch.inference_mode():
+        empty = torch.full((1, 2, *model.grid.shape), -1.0, device=model.device)
+        condition = model.encode_condition(empty)
+        x_t = torch.zeros((1, *model.diffusion_shape), device=model.device)
+        timesteps = torch.zeros(1, dtype=torch.long, device=model.device)
+        labels = torch.full((1,), label, dtype=torch.long, device=model.device)
+        begin = time.perf_counter()
+        model.predict_noise(x_t, condition, timesteps, labels)
+        return time.perf_counter() - begin
+
+
+def check_duration(model: Model, label: int, steps: int, samples: int, yes: bool, progress=None) -> float | None:
+    """Estimate how long a voxel model takes on a CPU, and ask for consent when that is long.
+
+    Returns:
+        Estimated seconds, or None where nothing was timed (a latent model, or a GPU).
+
+    Raises:
+        InputError: more than half an hour and `yes` is False.
+    """
+    if model.metadata["kind"] != "voxel" or str(model.device) != "cpu":
+        return None
+    if progress:
+        progress(0.0, "timing one step of the voxel-space model on the CPU")
+    step = seconds_per_step(model, label)
+    total = step * steps * samples
+    words = f"one step takes {step:.1f} s on this CPU: about {_minutes(total)} for {steps} steps, {samples} sample(s)"
+    if total > 60 * CONSENT_MINUTES and not yes:
+        raise InputError(f"{words}; use --yes to accept that, a GPU, fewer --steps or --samples, or a latent model")
+    if progress:
+        progress(1.0, words)
+    return total
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60))} minute(s)"
+
+
+def draw_samples(
+    model: Model,
+    condition: torch.Tensor,
+    label: int,
+    *,
+    sampler: str,
+    steps: int,
+    samples: int,
+    seed: int,
+    clip: tuple[float, float] | None,
+    yes: bool = False,
+    progress=None,
+) -> Draw:
+    """Draw `samples` PET volumes and return their mean and spread.
+
+    Sample k gets the noise stream of (seed, k), whatever the batch and the device. When a GPU is full, fewer samples
+    are computed together, then the CPU takes over; a `RelAPETWarning` says so.
+
+    Args:
+        condition: [1, 2, X, Y, Z] in [-1, 1] on the model's grid: T1w, T2F.
+        label: the tracer's class label.
+        sampler, steps, seed, clip: as `RelAPETLib.diffusion.sample` has them.
+        yes: consent to more than half an hour, should a voxel model end up on the CPU.
+        progress: called as progress(fraction, message).
+
+    Raises:
+        ModelError: the model gave NaN or infinite values.
+        DeviceError: the GPU is full even for one sample, and so is the machine's own memory.
+        InputError: a voxel model would have to go on on the CPU for more than half an hour without `yes`.
+    """
+    batch = initial_batch(model, samples)
+    moments = _Moments()
+    while moments.count < samples:
+        first = moments.count
+        size = min(batch, samples - first)
+        volumes = None
+        try:
+            volumes = _draw_batch(
+                model, condition, label, sampler, steps, seed, clip, first, size,
+                _share(progress, first / samples, (first + size) / samples, first, size, samples),
+            )  # fmt: skip
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        if volumes is None:  # outside `except`: the exception holds on to the tensors of the failed attempt
+            batch = _make_room(model, size, label, steps, samples - first, yes, progress)
+            continue
+        for volume in volumes:
+            moments.add(volume)
+    if not np.isfinite(moments.mean).all():
+        raise ModelError(
+            f"model {model.name} gave NaN or infinite values; try other --steps or --sampler, or another model"
+        )
+    return Draw(moments.mean, moments.deviation(), str(model.device), batch)
+
+
+def _draw_batch(model, condition, label, sampler, steps, seed, clip, first, size, progress) -> list:
+    """Volumes [X, Y, Z] of samples first .. first + size - 1, in [-1, 1]; decoded one at a time to save memory."""
+    import torch
+
+    from ..diffusion import sample, seeded_noise
+
+    device = model.device
+    with torch.inference_mode():
+        encoded = model.encode_condition(condition.to(device))
+        encoded = encoded.expand(size, *encoded.shape[1:])
+        labels = torch.full((size,), label, dtype=torch.long, device=device)
+        x0 = sample(
+            lambda x_t, timesteps: model.predict_noise(x_t, encoded, timesteps, labels),
+            (size, *model.diffusion_shape),
+            model.schedule,
+            sampler=sampler, steps=steps, noise=seeded_noise(seed, first=first), clip=clip,
+            device=device, progress=progress,
+        )  # fmt: skip
+        decoded = [model.decode(x0[k : k + 1], labels[k : k + 1]) for k in range(size)]
+        return [volume.float().cpu().numpy()[0, 0].clip(-1.0, 1.0) for volume in decoded]
+
+
+def _make_room(model, size, label, steps, remaining, yes, progress) -> int:
+    """After running out of memory with `size` samples: the next batch size, moving to the CPU when one was too many."""
+    device = str(model.device)
+    free_device_memory(device)
+    if size > 1:
+        fewer = size // 2
+        warnings.warn(
+            f"{device} ran out of memory with {size} samples at a time; going on with {fewer}",
+            RelAPETWarning,
+            stacklevel=3,
+        )
+        return fewer
+    if device == "cpu":
+        raise DeviceError("this machine has too little free memory for one sample; close other programs and try again")
+    warnings.warn(
+        f"{device} ran out of memory; going on on the CPU, which is slower and gives the same volume up to rounding",
+        RelAPETWarning,
+        stacklevel=3,
+    )
+    model.to("cpu")
+    free_device_memory(device)
+    check_duration(model, label, steps, remaining, yes, progress)
+    return 1
+
+
+def _share(progress, start: float, stop: float, first: int, size: int, samples: int):
+    """Progress of one batch as a part of all samples."""
+    if progress is None:
+        return None
+    which = f"sample {first + 1}" if size == 1 else f"samples {first + 1} to {first + size}"
+    return lambda fraction, message: progress(start + (stop - start) * fraction, f"{which} of {samples}: {message}")
+
+
+class _Moments:
+    """Running mean and sum of squared deviations (Welford 1962), so that samples need not be kept."""
+
+    def __init__(self):
+        self.count, self.mean, self._squares = 0, None, None
+
+    def add(self, volume: np.ndarray) -> None:
+        self.count += 1
+        if self.mean is None:
+            self.mean, self._squares = volume.copy(), volume * 0
+            return
+        delta = volume - self.mean
+        self.mean += delta / self.count
+        self._squares += delta * (volume - self.mean)
+
+    def deviation(self) -> np.ndarray | None:
+        return (self._squares / (self.count - 1)) ** 0.5 if self.count > 1 else None
