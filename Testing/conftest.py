@@ -1,6 +1,8 @@
 """What all tests share."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,19 @@ def real_pair(shared) -> tuple[Path, Path]:
     if missing:
         pytest.skip(f"{', '.join(missing)} not in {folder}")
     return pair
+
+
+@pytest.fixture
+def as_nobody():
+    """Folder of a user whom file permissions bind, as which the test runs: they do not bind root."""
+    folder = Path(tempfile.mkdtemp())
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if root:
+        os.chown(folder, 65534, 65534)
+        os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        if root:
+            os.seteuid(0)
+        shutil.rmtree(folder)

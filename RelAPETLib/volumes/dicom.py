@@ -130,7 +130,7 @@ def _check_one_series(slices: list[_Slice], folder: Path) -> None:
         series[one.series].append(one)
     if len(series) > 1:
         listed = "; ".join(
-            f"number {group[0].number} ({group[0].modality}, {len(group)} of {'x'.join(map(str, group[0].size))} pixels)"
+            f"no. {group[0].number} ({group[0].modality}, {len(group)} of {'x'.join(map(str, group[0].size))} pixels)"
             for group in sorted(series.values(), key=lambda group: group[0].number)
         )
         raise InputError(f"{folder}: {len(series)} DICOM series, {listed}; put the wanted one into a folder of its own")

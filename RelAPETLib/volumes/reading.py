@@ -89,7 +89,11 @@ def _read_with_nibabel(path: Path, name: str) -> sitk.Image:
         # Its log goes to stderr, where we promise one line; what matters in it is checked below.
         with nib.imageglobals.LoggingOutputSuppressor():
             image = nib.load(path, mmap=False)
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
+    except (
+        nib.filebasedimages.ImageFileError,
+        nib.spatialimages.HeaderDataError,
+        nib.freesurfer.mghformat.MGHError,
+    ) as error:
         raise InputError(f"{path}: not a readable image of its kind; give {FORMATS}") from error
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged or truncated, its header cannot be read; copy it again") from error
@@ -135,9 +139,7 @@ def _nifti_affine(image: nib.Nifti1Pair, path: Path, name: str) -> np.ndarray:
     if header["qform_code"] > 0:
         try:
             qform = header.get_qform()
-        except ValueError as error:  # HeaderDataError is one too
-            if sform is None:
-                raise InputError(f"{path}: its qform is no rotation; export the volume again") from error
+        except ValueError:  # without an sform nibabel would not have loaded it
             warnings.warn(f"{name}: the qform is no rotation; the sform is used", RelAPETWarning, stacklevel=4)
     if sform is None and qform is None:
         raise InputError(
@@ -167,7 +169,10 @@ def _check_pixdim(image: nib.Nifti1Pair, path: Path) -> None:
 
 
 def _mgh_affine(image: nib.MGHImage, path: Path) -> np.ndarray:
-    if not image.header["goodRASFlag"]:
+    holder = image.file_map["image"]
+    with holder.get_prepare_fileobj("rb") as stream:
+        beginning = stream.read(30)
+    if not any(beginning[28:30]):  # goodRASFlag; nibabel puts a guess in place of the missing orientation
         raise InputError(f"{path}: its header says that its orientation is unknown; export it with its orientation")
     if not (image.header["delta"] > 0).all():
         raise InputError(f"{path}: zero voxel spacing in its header; export it again")
@@ -180,11 +185,13 @@ def _read_with_itk(path: Path, image_io: str) -> sitk.Image:
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
     reader.SetFileName(str(path))
+    metaimage = _metaimage_header(path) if image_io == "MetaImageIO" else None
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        zero = "zero voxel spacing in" if "spacing" in str(error).lower() else "no readable image or a damaged header:"
-        raise InputError(f"{path}: {zero} {image_io.removesuffix('IO')} file; export it again") from error
+        if "spacing" in str(error).lower():
+            raise InputError(f"{path}: zero voxel spacing in its header; export it again") from error
+        raise InputError(f"{path}: not a readable image of its kind; give {FORMATS}") from error
     shape = list(reader.GetSize())
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
@@ -192,15 +199,15 @@ def _read_with_itk(path: Path, image_io: str) -> sitk.Image:
         sitk.sitkComplexFloat32,
         sitk.sitkComplexFloat64,
     ):
-        raise InputError(f"{path}: colour, vector or complex voxels; one grey value a voxel is wanted")
+        raise InputError(f"{path}: several values a voxel (colour, vector, time points); one grey value is wanted")
     _check_dimensions(shape, path)
     if 0 in reader.GetSpacing()[:3]:
         raise InputError(f"{path}: zero voxel spacing in its header; export it again")
     # ITK takes any other space (e.g. scanner-xyz) for LPS; the three it knows come out under their long names.
     if image_io == "NrrdImageIO" and "posterior" not in _metadata(reader, "NRRD_space"):
         raise InputError(f"{path}: no patient space in its header, so its orientation is unknown; export it with one")
-    if image_io == "MetaImageIO":
-        _check_metaimage_whole(reader, path)
+    if metaimage:
+        _check_metaimage_whole(path, reader, *metaimage)
     reader.SetOutputPixelType(sitk.sitkFloat32)
     reader.SetExtractSize([*shape, *[0] * (reader.GetDimension() - 3)])
     try:
@@ -210,20 +217,33 @@ def _read_with_itk(path: Path, image_io: str) -> sitk.Image:
     return with_orthogonal_axes(image, str(path))
 
 
-def _check_metaimage_whole(reader: sitk.ImageFileReader, path: Path) -> None:
-    """Refuse a .mha shorter than its header says. MetaIO would notice too, but it prints lines of its own."""
+def _metaimage_header(path: Path) -> tuple[dict[str, str], int]:
+    """Fields of a MetaImage's header and its length in bytes. Raises `InputError` if it has none.
+
+    MetaIO refuses such a file and a truncated one too, but prints lines of its own.
+    """
+    with path.open("rb") as stream:
+        text = stream.read(65536).decode("latin-1")
+    head, mark, rest = text.partition("ElementDataFile")
+    head += mark + rest.split("\n", 1)[0] + "\n"
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in head.splitlines())}
+    if not mark or "NDims" not in fields:
+        raise InputError(f"{path}: not a readable image of its kind; give {FORMATS}")
+    return fields, len(head)
+
+
+def _check_metaimage_whole(path: Path, reader: sitk.ImageFileReader, fields: dict[str, str], length: int) -> None:
     import SimpleITK as sitk
 
-    with path.open("rb") as stream:
-        header, mark, _ = stream.read(65536).partition(b"ElementDataFile = LOCAL")
-    if not mark:
+    if fields["ElementDataFile"] != "LOCAL":
         return  # the voxels are in another file
-    fields = dict(line.split(b" = ", 1) for line in header.splitlines() if b" = " in line)
-    if fields.get(b"CompressedData", b"").strip().lower() == b"true":
-        wanted = int(fields.get(b"CompressedDataSize", b"0"))
+    if fields.get("CompressedData", "").lower() == "true":
+        size = fields.get("CompressedDataSize", "")
+        wanted = int(size) if size.isdecimal() else 0
     else:
-        wanted = int(np.prod(reader.GetSize())) * sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
-    if path.stat().st_size < len(header) + len(mark) + 1 + wanted:
+        voxel = sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+        wanted = int(np.prod(reader.GetSize())) * voxel
+    if path.stat().st_size < length + wanted:
         raise InputError(f"{path}: damaged or truncated, its voxels cannot be read whole; copy it again")
 
 
