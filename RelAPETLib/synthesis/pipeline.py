@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import DoubtfulInputError, RelAPETWarning
+from ..errors import DeviceError, DoubtfulInputError, RelAPETWarning
 from ..grid import array_to_image, image_to_array, image_to_tensor
 from .inputs import Inputs, read_inputs, without_paths
 from .options import Plan, check_options, make_plan
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
     import torch
 
+    from ..models import Model
     from ..preprocessing import Preprocessed
     from .reference import ReferenceUnits
     from .sampling import Draw
@@ -79,7 +80,6 @@ def synthesize(
         >>> result.save("out")  # doctest: +SKIP
     """
     from ..devices import resolve_device
-    from ..models import load_model
     from .reference import reference_units
     from .sampling import check_duration, draw_samples
 
@@ -89,7 +89,7 @@ def synthesize(
         device = resolve_device(device)
         inputs = read_inputs({"t1w": t1w, "t2f": t2f, "reference": reference}, part("read"))
         clock.lap("reading")
-        loaded = load_model(model, device=device)
+        loaded = _load(model, device)
         plan = make_plan(loaded, tracer, sampler, steps, samples, seed, space)
         units = None
         if reference is not None:
@@ -121,6 +121,19 @@ def synthesize(
         volumes=volumes,
         pictures=pictures,
     )
+
+
+def _load(name: str | os.PathLike, device: str) -> Model:
+    """The model on its device, or on the CPU when the device has no room even for the weights."""
+    from ..models import load_model
+
+    try:
+        return load_model(name, device=device)
+    except DeviceError as error:  # the device is there: `resolve_device` has found it
+        if device == "cpu":
+            raise
+        warnings.warn(f"{error}; going on on the CPU, which is slower", RelAPETWarning, stacklevel=3)
+    return load_model(name, device="cpu")
 
 
 class _Clock:

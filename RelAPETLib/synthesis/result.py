@@ -169,7 +169,7 @@ def describe(
             "metrics": metrics,
         }
     return record.build_provenance(
-        model=record.describe_model(model.metadata, model.weights_sha256, getattr(model, "metadata_sha256", None)),
+        model=record.describe_model(model.metadata, model.weights_sha256, model.metadata_sha256),
         tracer={
             "name": plan.tracer.name,
             "radiopharmaceutical": plan.tracer.radiopharmaceutical,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -132,7 +132,8 @@ def draw_samples(
             if not is_out_of_memory(error):
                 raise
         if volumes is None:  # outside `except`: the exception holds on to the tensors of the failed attempt
-            batch = _make_room(model, size, label, steps, samples - first, yes, progress)
+            model, batch = _make_room(model, size)
+            check_duration(model, label, steps, samples - first, yes, progress)
             continue
         for volume in volumes:
             moments.add(volume)
@@ -165,29 +166,21 @@ def _draw_batch(model, condition, label, sampler, steps, seed, clip, first, size
         return [volume.float().cpu().numpy()[0, 0].clip(-1.0, 1.0) for volume in decoded]
 
 
-def _make_room(model, size, label, steps, remaining, yes, progress) -> int:
-    """After running out of memory with `size` samples: the next batch size, moving to the CPU when one was too many."""
+def _make_room(model: Model, size: int) -> tuple[Model, int]:
+    """After running out of memory with `size` samples: fewer at a time, or the CPU when one was too many."""
     device = str(model.device)
-    free_device_memory(device)
     if size > 1:
-        fewer = size // 2
-        warnings.warn(
-            f"{device} ran out of memory with {size} samples at a time; going on with {fewer}",
-            RelAPETWarning,
-            stacklevel=3,
-        )
-        return fewer
+        free_device_memory(device)
+        words = f"{device} ran out of memory with {size} samples at a time; going on with {size // 2}"
+        warnings.warn(words, RelAPETWarning, stacklevel=3)
+        return model, size // 2
     if device == "cpu":
         raise DeviceError("this machine has too little free memory for one sample; close other programs and try again")
-    warnings.warn(
-        f"{device} ran out of memory; going on on the CPU, which is slower and gives the same volume up to rounding",
-        RelAPETWarning,
-        stacklevel=3,
-    )
-    model.to("cpu")
+    words = f"{device} ran out of memory; going on on the CPU, which is slower and gives the same volume up to rounding"
+    warnings.warn(words, RelAPETWarning, stacklevel=3)
+    moved = replace(model, network=model.network.to("cpu"), device="cpu")
     free_device_memory(device)
-    check_duration(model, label, steps, remaining, yes, progress)
-    return 1
+    return moved, 1
 
 
 def _share(progress, start: float, stop: float, first: int, size: int, samples: int):
