@@ -32,7 +32,7 @@ def noise_of(model, shape):
 
 def test_attention_never_builds_the_score_matrix():
     """On the model grid it would have 72,000 squared elements; here 4,096 squared, more than any feature map."""
-    model = VoxelDiffusion(channels=(8, 8, 64)).eval()
+    model = VoxelDiffusion(channels=(8, 8, 16), num_head_channels=16, cross_attention_dim=16).eval()
     with LargestTensor() as largest:
         noise_of(model, (64, 64, 64))
     tokens = 16**3

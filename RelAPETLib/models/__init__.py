@@ -1,0 +1,23 @@
+"""Models as files: bundles, the catalogue, downloads, and the authors' published checkpoint."""
+
+from .bundle import verify_bundle, write_bundle
+from .catalogue import home, list_models, model_path, remove, show
+from .download import extract_bundle, fetch
+from .model import Model, load_model, verify
+from .release import import_release_checkpoint
+
+__all__ = [
+    "Model",
+    "extract_bundle",
+    "fetch",
+    "home",
+    "import_release_checkpoint",
+    "list_models",
+    "load_model",
+    "model_path",
+    "remove",
+    "show",
+    "verify",
+    "verify_bundle",
+    "write_bundle",
+]

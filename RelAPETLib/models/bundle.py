@@ -1,0 +1,256 @@
+"""Model bundles: a folder of metadata and weights, whole and consistent or refused.
+
+::
+
+    NAME/configs/metadata.json    everything the library needs to know (`Resources/bundle.schema.json`)
+    NAME/configs/inference.json   the same for a reader in a hurry; never read by the library
+    NAME/model.safetensors        weights; the header holds the metadata's fingerprint
+    NAME/LICENSE
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ModelError, OutputError
+from .metadata import SCHEMA_VERSION, check_metadata, fingerprint, load_json
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS_FILE = "model.safetensors"
+METADATA_FILE = "configs/metadata.json"
+#: All that a bundle may hold.
+BUNDLE_FILES = (METADATA_FILE, "configs/inference.json", WEIGHTS_FILE, "LICENSE")
+MAX_WEIGHTS_BYTES = 2 * 1024**3
+_FINGERPRINT_KEY = "metadata_sha256"
+
+
+@dataclass(frozen=True)
+class VerifiedBundle:
+    """A bundle whose metadata are valid and whose files belong together.
+
+    Attributes:
+        folder: where it is.
+        metadata: contents of configs/metadata.json.
+        weights_sha256, metadata_sha256: hashes of the two files.
+        tensors: by name, shape and type (safetensors' spelling, e.g. ``"F16"``) of every stored tensor.
+    """
+
+    folder: Path
+    metadata: dict
+    weights_sha256: str
+    metadata_sha256: str
+    tensors: dict[str, tuple[tuple[int, ...], str]]
+
+    @property
+    def weights_path(self) -> Path:
+        """Path of the weights file."""
+        return self.folder / WEIGHTS_FILE
+
+
+def verify_bundle(folder: Path | str) -> VerifiedBundle:
+    """Check a bundle without loading its weights: metadata, hash of the weights, and that the two belong together.
+
+    Raises:
+        ModelError: something is missing, corrupt, tampered with, or made for a newer RelAPET.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from ..volumes import file_sha256
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ModelError(f"no model folder at {folder}")
+    path = folder / METADATA_FILE
+    if not path.is_file():
+        raise ModelError(f"{folder} is not a model: it has no {METADATA_FILE}")
+    metadata = load_json(path, "model metadata")
+    check_metadata(metadata, f"model metadata {path}")
+    weights = folder / WEIGHTS_FILE
+    if not weights.is_file():
+        raise ModelError(f"model weights missing: {weights}; get the model again")
+    if weights.stat().st_size > MAX_WEIGHTS_BYTES:
+        raise ModelError(f"model weights {weights} are larger than {MAX_WEIGHTS_BYTES // 1024**3} GiB; refused")
+    found = file_sha256(weights)
+    if found != metadata["weights"]["sha256"]:
+        raise ModelError(
+            f"model weights {weights} are corrupt or were changed: SHA-256 {found[:12]}..., metadata say "
+            f"{metadata['weights']['sha256'][:12]}...; get the model again"
+        )
+    try:
+        with safe_open(weights, framework="numpy") as file:
+            header = file.metadata() or {}
+            slices = {name: file.get_slice(name) for name in file.keys()}
+            tensors = {name: (tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
+    except SafetensorError as error:
+        raise ModelError(
+            f"model weights {weights} are not a safetensors file ({error}); get the model again"
+        ) from error
+    if header.get(_FINGERPRINT_KEY) != fingerprint(metadata):
+        raise ModelError(
+            f"model metadata {path} were changed after the weights were written; get the model again, "
+            f"or write it anew with write_bundle"
+        )
+    return VerifiedBundle(folder, metadata, found, file_sha256(path), tensors)
+
+
+def write_bundle(
+    out_dir: Path | str,
+    network: torch.nn.Module,
+    metadata: dict,
+    overwrite: bool = False,
+    *,
+    half: Sequence[str] = (),
+    licence_text: str | None = None,
+) -> dict:
+    """Write a network and its metadata as a bundle, built beside `out_dir` and renamed into place.
+
+    Args:
+        out_dir: the bundle's folder; missing parents are made.
+        network: `VoxelDiffusion` or `LatentDiffusion`; its whole state dict is stored.
+        metadata: all keys of `Resources/bundle.schema.json` but `schema_version`, `weights` and `made_with`, which are
+            filled in here.
+        overwrite: replace a bundle that is there; a folder that is no bundle is never replaced.
+        half: beginnings of the names of floating-point tensors to store as float16; ``("",)`` means all.
+        licence_text: contents of LICENSE.
+
+    Returns:
+        The metadata as written.
+
+    Raises:
+        ModelError: metadata are not valid or do not fit the network, or weights are not finite (also after `half`).
+        OutputError: the folder exists and may not be replaced, or cannot be written.
+    """
+    from safetensors.torch import save
+
+    metadata = json.loads(json.dumps(metadata, allow_nan=False))
+    metadata |= {"schema_version": SCHEMA_VERSION, "made_with": _versions()}
+    tensors = _stored_tensors(network, tuple(half))
+    weights = save(tensors, metadata={_FINGERPRINT_KEY: fingerprint(metadata)})
+    metadata["weights"] = {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(weights).hexdigest()}
+    check_metadata(metadata, f"metadata for {out_dir}")
+    check_network(network, metadata, f"metadata for {out_dir}")
+
+    files = {
+        METADATA_FILE: _pretty(metadata),
+        "configs/inference.json": _pretty(_inference_summary(metadata)),
+        WEIGHTS_FILE: weights,
+    }
+    if licence_text is not None:
+        files["LICENSE"] = licence_text.encode()
+    write_folder(Path(out_dir), files, overwrite)
+    return metadata
+
+
+def check_network(network: torch.nn.Module, metadata: dict, what: str) -> None:
+    """Raise `ModelError` when metadata say another class, diffusion space or schedule than the network has."""
+    if type(network).__name__ != metadata["network"]["class"]:
+        raise ModelError(f"{what}: network.class is {metadata['network']['class']}, not {type(network).__name__}")
+    space = metadata["diffusion_space"]
+    if tuple(network.diffusion_shape) != (space["channels"], *space["shape"]):
+        raise ModelError(
+            f"{what}: diffusion_space is {(space['channels'], *space['shape'])}, the network's is "
+            f"{tuple(network.diffusion_shape)}"
+        )
+    schedule = getattr(network, "schedule", None)
+    if schedule is not None:
+        differing = [key for key, value in metadata["schedule"].items() if getattr(schedule, key) != value]
+        if differing:
+            raise ModelError(f"{what}: schedule.{differing[0]} is not the one the network was made with")
+
+
+def write_folder(target: Path, files: dict[str, bytes], overwrite: bool) -> None:
+    """Write a bundle's files, by relative path, into a new folder beside `target` and rename it into place."""
+    target = target.absolute()
+    _check_target(target, overwrite)
+    scratch = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".part", dir=target.parent))
+        built = scratch / "new"
+        for name, content in files.items():
+            path = built / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        move_into_place(built, target, scratch)
+    except OSError as error:
+        raise OutputError(f"cannot write the model folder {target}: {error.strerror or error}") from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def move_into_place(built: Path, target: Path, scratch: Path) -> None:
+    """Rename a finished folder to `target`; what was there waits in `scratch` and comes back if that fails."""
+    aside = scratch / "replaced"
+    if target.exists():
+        os.rename(target, aside)
+    try:
+        os.rename(built, target)
+    except BaseException:
+        if aside.exists():
+            os.rename(aside, target)
+        raise
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not os.path.lexists(target):
+        return
+    if target.is_dir() and not target.is_symlink():
+        if not any(target.iterdir()):
+            return
+        if (target / METADATA_FILE).is_file():
+            if overwrite:
+                return
+            raise OutputError(f"model folder {target} exists already; choose another one or allow overwriting")
+    raise OutputError(f"{target} exists and is not a model folder; choose another one")
+
+
+def _stored_tensors(network: torch.nn.Module, half: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    import torch
+
+    stored = {}
+    for name, tensor in network.state_dict().items():
+        tensor = tensor.detach().cpu()
+        if half and tensor.is_floating_point() and name.startswith(half):
+            tensor = tensor.half()
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ModelError(f"tensor '{name}' of the network is not finite as {tensor.dtype}; no model was written")
+        stored[name] = tensor.contiguous().clone()  # safetensors refuses tensors that share memory
+    return stored
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    from .. import __version__
+
+    return {"relapet": __version__, **{package: version(package) for package in ("torch", "monai", "safetensors")}}
+
+
+def _inference_summary(metadata: dict) -> dict:
+    tracer = next(iter(metadata["tracers"]))
+    return {
+        "about": "Summary for readers, without expressions. RelAPET reads configs/metadata.json, not this file.",
+        "model": metadata["name"],
+        "command": f"relapet synthesize --model FOLDER --t1w T1W --t2f T2F --tracer {tracer} --out OUT",
+        "inputs": metadata["inputs"],
+        "tracers": list(metadata["tracers"]),
+        "sampler": metadata["sampler"],
+    }
+
+
+def _pretty(content: dict) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()

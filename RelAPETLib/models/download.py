@@ -1,0 +1,204 @@
+"""Getting a model of the catalogue: whole and verified, or not there."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import stat
+import tempfile
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .. import __version__
+from ..errors import DownloadError, ModelError, OutputError
+from .bundle import BUNDLE_FILES, MAX_WEIGHTS_BYTES, METADATA_FILE, move_into_place, verify_bundle
+from .catalogue import check_entry, get_entry, installed_folder
+from .release import git_blob_id, import_release_checkpoint
+
+_BLOCK = 1 << 18
+_TIMEOUT_SECONDS = 60
+
+
+def fetch(
+    name: str,
+    from_file: Path | str | None = None,
+    *,
+    catalogue: Path | None = None,
+    opener: Callable | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> Path:
+    """Put a model of the catalogue on this machine.
+
+    The file is downloaded into a temporary folder beside its place, checked against the catalogue's git blob id,
+    turned into a bundle and renamed into place. What an interrupted run leaves behind ends in ``.part`` and is never
+    used again. A model that is there and in order is left as it is; a damaged one is replaced.
+
+    Args:
+        name: name in the catalogue.
+        from_file: for machines that cannot download: the checkpoint itself, carried there by other means, or a zipped
+            bundle made by another RelAPET. The checkpoint's git blob id is checked as after a download. Of a zipped
+            bundle only consistency and its claim to come from that blob can be: it deserves the trust its sender does.
+        catalogue: another catalogue than the shipped one.
+        opener: called with the URL instead of urllib; returns a response to read from, for use in a `with` statement.
+        progress: called as progress(fraction, message).
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        DownloadError: no connection, interrupted, too big, not https, or not the file the catalogue names.
+        ModelError: no such model, or `from_file` is not what it should be.
+        OutputError: the folder cannot be written.
+    """
+    entry = get_entry(name, catalogue)
+    target = installed_folder(entry)
+    if _is_in_order(target, entry):
+        return target
+    if entry["shipped"]:
+        raise ModelError(
+            f"model '{name}' should come with relapet but {target} is missing or damaged; reinstall relapet"
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", suffix=".part", dir=target.parent))
+    except OSError as error:
+        raise OutputError(f"cannot write to {target.parent}: {error.strerror or error}") from error
+    try:
+        file = Path(from_file) if from_file is not None else scratch / "download"
+        if from_file is None:
+            download(entry["source"]["url"], file, entry["source"]["max_bytes"], opener or _open_https, progress)
+        built = scratch / "bundle"
+        _make_bundle(file, entry, built)
+        check_entry(verify_bundle(built), entry)
+        move_into_place(built, target, scratch)
+    except OSError as error:
+        raise OutputError(f"cannot write the model to {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def _is_in_order(folder: Path, entry: dict) -> bool:
+    if not folder.is_dir():
+        return False
+    try:
+        check_entry(verify_bundle(folder), entry)
+    except ModelError:
+        return False
+    return True
+
+
+def _make_bundle(file: Path, entry: dict, built: Path) -> None:
+    if not file.is_file():
+        raise ModelError(f"no such file: {file}")
+    if _is_zipped_bundle(file):
+        extract_bundle(file, built)
+        return
+    source = entry["source"]
+    if file.stat().st_size > source["max_bytes"]:
+        raise DownloadError(f"{file} is larger than {source['max_bytes'] // 2**20} MiB; it is not the file wanted")
+    found = git_blob_id(file.read_bytes())
+    if found != source["git_blob_id"]:
+        raise DownloadError(
+            f"what came is not {source['path']} of {source['repository']}: git blob {found}, "
+            f"not {source['git_blob_id']}; nothing was installed"
+        )
+    import_release_checkpoint(file, built)
+
+
+def download(url: str, file: Path, max_bytes: int, opener: Callable, progress=None) -> None:
+    """Stream a URL into a file.
+
+    Raises:
+        DownloadError: not https, no connection, larger than `max_bytes`, or fewer bytes than announced.
+    """
+    _require_https(url)
+    advice = "try again, or download it elsewhere and use --from-file"
+    try:
+        with opener(url) as response, open(file, "xb") as out:
+            announced = int(response.headers.get("Content-Length") or 0)
+            received = 0
+            while block := response.read(_BLOCK):
+                received += len(block)
+                if max(received, announced) > max_bytes:
+                    raise DownloadError(f"{url} is larger than {max_bytes // 2**20} MiB; it is not the file wanted")
+                out.write(block)
+                if progress and announced:
+                    progress(min(1.0, received / announced), f"{received / 1e6:.1f} of {announced / 1e6:.1f} MB")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise DownloadError(f"cannot download {url}: {str(error) or type(error).__name__}; {advice}") from error
+    if announced and received != announced:
+        raise DownloadError(f"{url} broke off after {received} of {announced} bytes; {advice}")
+
+
+class _HttpsOnlyRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to https alone."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        _require_https(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _open_https(url: str):
+    request = urllib.request.Request(url, headers={"User-Agent": f"relapet/{__version__}"})
+    return urllib.request.build_opener(_HttpsOnlyRedirects).open(request, timeout=_TIMEOUT_SECONDS)
+
+
+def _require_https(url: str) -> None:
+    if urlsplit(url).scheme != "https":
+        raise DownloadError(f"{url} is not an https address; refused")
+
+
+def _is_zipped_bundle(file: Path) -> bool:
+    """Whether a file is a zip archive with bundle metadata in it (a PyTorch checkpoint is a zip archive as well)."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any(name == METADATA_FILE or name.endswith("/" + METADATA_FILE) for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
+
+
+def extract_bundle(file: Path | str, folder: Path) -> None:
+    """Unpack a zipped bundle into a new folder.
+
+    It may hold the files of a bundle, at the top or in one folder, and no others.
+
+    Raises:
+        ModelError: any other member (absolute, with ``..``, a link, twice, unknown), too big, encrypted or damaged.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = _bundle_members(archive, file)
+            for name, member in members.items():
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as packed, open(target, "xb") as out:
+                    shutil.copyfileobj(packed, out)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise ModelError(f"{file} is a damaged or encrypted zip archive ({error}); get it again") from error
+
+
+def _bundle_members(archive: zipfile.ZipFile, file: Path | str) -> dict[str, zipfile.ZipInfo]:
+    """Members to unpack, by their path inside the bundle. Raises `ModelError` for any that does not belong."""
+    inner = next(name for name in archive.namelist() if name == METADATA_FILE or name.endswith("/" + METADATA_FILE))
+    top = inner[: -len(METADATA_FILE)]
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        if member.is_dir():
+            continue  # folders are made as files need them
+        name = member.filename.removeprefix(top)
+        mode = member.external_attr >> 16
+        regular = (not mode or stat.S_ISREG(mode)) and member.compress_type in (
+            zipfile.ZIP_STORED,
+            zipfile.ZIP_DEFLATED,
+        )
+        if top.count("/") > 1 or name not in BUNDLE_FILES or name in members or not regular:
+            raise ModelError(f"{file} is not a zipped model: it holds '{member.filename[:80]}'; refused")
+        members[name] = member
+    if sum(member.file_size for member in members.values()) > MAX_WEIGHTS_BYTES:
+        raise ModelError(f"{file} unpacks to more than {MAX_WEIGHTS_BYTES // 2**30} GiB; refused")
+    return members

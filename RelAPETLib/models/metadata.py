@@ -1,0 +1,123 @@
+"""Reading and checking a bundle's metadata and the catalogue: plain JSON against a schema, nothing evaluated.
+
+MONAI's ConfigParser would run ``$...`` strings and build ``_target_`` classes; no file of a bundle ever reaches it, and
+metadata that hold such a thing are refused, in case somebody hands them to it later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from ..errors import ModelError
+from ..grid import MNI_GRID
+from ..resources import resource
+from ..tracers import TRACERS
+
+SCHEMA_VERSION = 1
+MAX_JSON_BYTES = 1_000_000
+
+
+def load_json(path: Path, what: str):
+    """Contents of a JSON file.
+
+    Args:
+        path: the file.
+        what: what the file is, for the message.
+
+    Raises:
+        ModelError: unreadable, larger than `MAX_JSON_BYTES`, or not JSON.
+    """
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ModelError(f"{what} {path} is larger than {MAX_JSON_BYTES} bytes; refused")
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise ModelError(f"cannot read {what} {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{what} {path} is not valid JSON ({str(error).splitlines()[0]}); get it again") from error
+
+
+def _refuse_constant(name: str):
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def check_schema(content, schema_name: str, what: str) -> None:
+    """Raise `ModelError` unless `content` fits a schema of `Resources`."""
+    import jsonschema
+
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if type(version) is int and version > SCHEMA_VERSION:
+        raise ModelError(f"{what} has schema_version {version}, made for a newer RelAPET; update relapet")
+    schema = json.loads(resource(schema_name).read_text(encoding="utf-8"))
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(content))
+    if error is not None:
+        message = " ".join(error.message.split())
+        short = message if len(message) <= 200 else message[:197] + "..."
+        raise ModelError(f"{what} is not valid at {error.json_path}: {short}")
+
+
+def check_metadata(metadata: dict, what: str) -> None:
+    """Raise `ModelError` unless metadata fit the schema and do not contradict themselves or this library."""
+    _refuse_expressions(metadata, what)
+    check_schema(metadata, "bundle.schema.json", what)
+
+    grid = metadata["grid"]
+    if (*grid["shape"], *grid["spacing_mm"], *grid["origin_mm"]) != (
+        *MNI_GRID.shape,
+        *MNI_GRID.spacing,
+        *MNI_GRID.origin,
+    ):
+        raise ModelError(
+            f"{what} is for another grid than the library's {MNI_GRID.shape} voxels of 1 mm; cannot use it"
+        )
+    if metadata["schedule"]["beta_start"] > metadata["schedule"]["beta_end"]:
+        raise ModelError(f"{what} is not valid at $.schedule: beta_start is larger than beta_end")
+    if metadata["sampler"]["steps"] > metadata["schedule"]["num_timesteps"]:
+        raise ModelError(f"{what} is not valid at $.sampler.steps: more than schedule.num_timesteps")
+    clip = metadata["sampler"]["clip"]
+    if clip is not None and clip[0] >= clip[1]:
+        raise ModelError(f"{what} is not valid at $.sampler.clip: {clip} is empty")
+    if metadata["network"]["class"].lower() != f"{metadata['kind']}diffusion":
+        raise ModelError(f"{what} is not valid at $.kind: {metadata['kind']} with {metadata['network']['class']}")
+    for name, facts in metadata["tracers"].items():
+        _check_tracer(name, facts, f"{what} is not valid at $.tracers.{name}")
+
+
+def _check_tracer(name: str, facts: dict, problem: str) -> None:
+    if name not in TRACERS:
+        raise ModelError(f"{problem}: no such tracer; known are {', '.join(TRACERS)}")
+    low, high = facts["window"]
+    if low >= high:
+        raise ModelError(f"{problem}: window {facts['window']} is empty")
+    if facts["output"] == "relative" and facts["window"] != [0, 1]:
+        raise ModelError(f"{problem}: a relative output has the window [0, 1], not {facts['window']}")
+    if facts["output"] == "suvr" and not facts["reference_region"]:
+        raise ModelError(f"{problem}: a SUVR output needs a reference_region")
+
+
+def _refuse_expressions(content, what: str) -> None:
+    """Raise `ModelError` when any text or key is an expression or instruction to MONAI's ConfigParser."""
+    waiting = [content]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            waiting += [*item.keys(), *item.values()]
+        elif isinstance(item, list):
+            waiting += item
+        elif isinstance(item, str) and (
+            item.startswith(("$", "@", "%")) or item.startswith("_") and item.endswith("_")
+        ):
+            raise ModelError(f"{what} holds {item[:60]!r}, an instruction that could run code elsewhere; refused")
+
+
+def fingerprint(metadata: dict) -> str:
+    """SHA-256 of metadata without its `weights` entry, whatever the order of keys and white space.
+
+    It stands in the header of the weights file, and the weights file's SHA-256 stands in the metadata: neither can be
+    changed or swapped without the other.
+    """
+    rest = {key: value for key, value in metadata.items() if key != "weights"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,232 @@
+"""A model ready for use, and the way from a name or folder to it."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..devices import resolve_device
+from ..errors import DeviceError, ModelError
+from ..grid import MNI_GRID, ModelGrid
+from .bundle import VerifiedBundle, check_network, verify_bundle
+from .catalogue import check_entry, load_catalogue, model_path
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..diffusion import NoiseSchedule
+
+#: The only classes that metadata can name, and the modules of `RelAPETLib.networks` they are in.
+_NETWORKS = {"VoxelDiffusion": "voxel", "LatentDiffusion": "latent"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model, in evaluation mode, without gradients.
+
+    Attributes:
+        network: `VoxelDiffusion` or `LatentDiffusion`.
+        metadata: contents of the bundle's configs/metadata.json, valid against `Resources/bundle.schema.json`.
+        schedule: noise schedule it was trained with.
+        device: torch device it is on, e.g. ``"cpu"`` or ``"cuda:0"``.
+        folder: the bundle.
+        weights_sha256, metadata_sha256: hashes of the bundle's two files.
+    """
+
+    network: torch.nn.Module
+    metadata: dict
+    schedule: NoiseSchedule
+    device: str
+    folder: Path
+    weights_sha256: str
+    metadata_sha256: str
+
+    @property
+    def name(self) -> str:
+        """Name in the metadata."""
+        return self.metadata["name"]
+
+    @property
+    def version(self) -> str:
+        """Version in the metadata."""
+        return self.metadata["version"]
+
+    @property
+    def grid(self) -> ModelGrid:
+        """Grid of the MRI it takes and the PET it gives."""
+        return MNI_GRID
+
+    @property
+    def diffusion_shape(self) -> tuple[int, int, int, int]:
+        """(channels, X, Y, Z) of what is diffused."""
+        return tuple(self.network.diffusion_shape)
+
+    def encode_condition(self, condition: torch.Tensor) -> torch.Tensor:
+        """What `predict_noise` wants to know of the MRI: made once from T1w and T2F, [N, 2, 160, 180, 160] in [-1, 1].
+
+        A voxel model gives the condition back.
+        """
+        import torch
+
+        with torch.no_grad():
+            return self.network.encode_condition(condition.to(self.device))
+
+    def predict_noise(
+        self,
+        x_t: torch.Tensor,
+        condition: torch.Tensor,
+        timesteps: torch.Tensor | int,
+        labels: torch.Tensor | int,
+    ) -> torch.Tensor:
+        """Noise in x_t.
+
+        Args:
+            x_t: [N, *diffusion_shape].
+            condition: from `encode_condition`, for N subjects or for one.
+            timesteps: integers [N] from 0 to T - 1, or one for all.
+            labels: tracers' class labels [N] as in ``metadata["tracers"]``, or one for all.
+        """
+        import torch
+
+        x_t = x_t.to(self.device)
+        count = len(x_t)
+        condition = condition.to(self.device).expand(count, *condition.shape[1:])
+        with torch.no_grad():
+            return self.network.predict_noise(
+                x_t, condition, self._integers(timesteps, count), self._integers(labels, count)
+            )
+
+    def decode(self, x0: torch.Tensor, labels: torch.Tensor | int | None = None) -> torch.Tensor:
+        """PET [N, 1, 160, 180, 160] in [-1, 1] of clean x0 [N, *diffusion_shape]; a voxel model gives x0 back.
+
+        A latent model needs the tracers' `labels`, as `predict_noise` does.
+        """
+        import torch
+
+        x0 = x0.to(self.device)
+        with torch.no_grad():
+            return self.network.decode(x0, None if labels is None else self._integers(labels, len(x0)))
+
+    def _integers(self, values: torch.Tensor | int, count: int) -> torch.Tensor:
+        import torch
+
+        return torch.as_tensor(values, dtype=torch.long, device=self.device).reshape(-1).expand(count)
+
+
+def load_model(name_or_dir: str | Path, device: str = "cpu") -> Model:
+    """Load a model from the catalogue by its name, or from a bundle's folder.
+
+    Nothing of a bundle is executed: metadata are plain JSON against a schema, the network's class comes from a closed
+    list, weights are safetensors of exactly the names, shapes and types that the network has.
+
+    Args:
+        name_or_dir: name in the catalogue, else a folder (a `Path`, or ``"./demo"``, is always a folder).
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"`` or ``"auto"``.
+
+    Raises:
+        ModelError: unknown, not on this machine, corrupt, tampered with, or made for a newer RelAPET.
+        DeviceError: unknown or absent device, or its memory is full.
+    """
+    device = resolve_device(device)
+    bundle = locate(name_or_dir)
+    network = _build(bundle)
+    _load_weights(network, bundle)
+    try:
+        network.to(device)
+    except RuntimeError as error:
+        raise DeviceError(f"cannot put the model on {device}: {str(error).splitlines()[0]}") from error
+
+    from ..diffusion import NoiseSchedule
+
+    return Model(
+        network=network.eval().requires_grad_(False),
+        metadata=bundle.metadata,
+        schedule=NoiseSchedule(**bundle.metadata["schedule"]),
+        device=device,
+        folder=bundle.folder,
+        weights_sha256=bundle.weights_sha256,
+        metadata_sha256=bundle.metadata_sha256,
+    )
+
+
+def locate(name_or_dir: str | Path) -> VerifiedBundle:
+    """The verified bundle behind a catalogue name or a folder. Raises `ModelError` as `load_model` does."""
+    entry = load_catalogue().get(name_or_dir) if isinstance(name_or_dir, str) else None
+    if entry is not None:
+        bundle = verify_bundle(model_path(entry["name"]))
+        check_entry(bundle, entry)
+        return bundle
+    if not Path(name_or_dir).is_dir():
+        known = ", ".join(load_catalogue())
+        raise ModelError(
+            f"unknown model '{name_or_dir}': neither a folder nor one of {known}; see 'relapet models list'"
+        )
+    return verify_bundle(name_or_dir)
+
+
+def verify(name_or_dir: str | Path) -> dict:
+    """Check a model as thoroughly as loading it does.
+
+    Returns:
+        ``{"name", "version", "path", "weights_sha256", "metadata_sha256", "parameters"}``.
+
+    Raises:
+        ModelError: as `load_model`.
+    """
+    model = load_model(name_or_dir)
+    return {
+        "name": model.name,
+        "version": model.version,
+        "path": str(model.folder),
+        "weights_sha256": model.weights_sha256,
+        "metadata_sha256": model.metadata_sha256,
+        "parameters": sum(p.numel() for p in model.network.parameters()),
+    }
+
+
+def _build(bundle: VerifiedBundle) -> torch.nn.Module:
+    """The network that the metadata describe, its random weights not yet replaced."""
+    import torch
+
+    wanted = bundle.metadata["network"]
+    module = importlib.import_module(f"..networks.{_NETWORKS[wanted['class']]}", __package__)
+    make = getattr(module, wanted["class"])
+    try:
+        # First on the meta device, which takes no memory: absurd sizes end here.
+        with torch.device("meta"):
+            shell = make(**wanted["arguments"])
+        _check_tensors(shell, bundle)
+        network = make(**wanted["arguments"])
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"model {bundle.folder}: network.arguments make no {wanted['class']}: {reason}") from error
+    check_network(network, bundle.metadata, f"model {bundle.folder}")
+    return network
+
+
+def _check_tensors(network: torch.nn.Module, bundle: VerifiedBundle) -> None:
+    """Raise `ModelError` unless the weights file has the network's tensors, no more and no fewer."""
+    import torch
+
+    exact = {torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}
+    wanted = network.state_dict()
+    missing, surplus = sorted(wanted.keys() - bundle.tensors.keys()), sorted(bundle.tensors.keys() - wanted.keys())
+    if missing or surplus:
+        first = f"'{missing[0]}' is missing" if missing else f"'{surplus[0]}' is unknown"
+        raise ModelError(f"model weights {bundle.weights_path} do not fit the network: {first}")
+    for name, tensor in wanted.items():
+        shape, dtype = bundle.tensors[name]
+        types = ("F32", "F16", "BF16") if tensor.is_floating_point() else (exact.get(tensor.dtype),)
+        if shape != tuple(tensor.shape) or dtype not in types:
+            raise ModelError(
+                f"model weights {bundle.weights_path} do not fit the network: '{name}' is {dtype} {list(shape)}, "
+                f"not {types[0]} {list(tensor.shape)}"
+            )
+
+
+def _load_weights(network: torch.nn.Module, bundle: VerifiedBundle) -> None:
+    from safetensors.torch import load_file
+
+    network.load_state_dict(load_file(bundle.weights_path), strict=True)
