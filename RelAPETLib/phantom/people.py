@@ -245,7 +245,9 @@ def _lesions(person: Person, spacing: int) -> np.ndarray:
     for centre in np.stack(np.unravel_index(centres, lesion.shape), axis=1):
         radii = rng.gamma(4, 0.75, 3) * np.exp(0.12 * disease) / spacing
         reach = np.ceil(radii + 2).astype(int)
-        box = tuple(slice(max(c - r, 0), c + r + 1) for c, r in zip(centre, reach, strict=True))
+        box = tuple(
+            slice(max(c - r, 0), min(c + r + 1, n)) for c, r, n in zip(centre, reach, lesion.shape, strict=True)
+        )
         offsets = np.ogrid[box]
         distance = np.sqrt(sum(((o - c) / r) ** 2 for o, c, r in zip(offsets, centre, radii, strict=True)))
         lesion[box] = np.maximum(lesion[box], np.clip((1.15 - distance) / 0.3, 0, 1))

@@ -1,0 +1,212 @@
+"""A latent model in the shape of RelA-Diffusion-Latent: autoencoder, 10x12x10 latent, conditional diffusion.
+
+It works on 2 mm voxels inside (80x90x80, padded to 80x96x80) and takes and gives volumes on the 1 mm model grid.
+Where it departs from the paper (section 5.2 of arXiv 2602.21345):
+
+- the autoencoder codes the PET's *difference from the tracer's mean PET*, behind a space-to-depth of 4;
+- the MRI is not autoencoded: voxelwise z-scores are averaged over 4 mm blocks (`block_features`), and a ridge
+  regression on those blocks (`head`) predicts the latent;
+- the U-Net diffuses what is left, r = z - head(MRI), and predicts v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) r
+  (Salimans & Ho 2022). Adding sqrt(alpha_bar) head(MRI) to a noisy r gives the noisy z with the same eps, so the model
+  is an ordinary noise predictor of z from outside.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..grid import MNI_GRID
+
+#: 2 mm volume inside the model, its padding to a multiple of 8, and the latent grid.
+INNER_SHAPE = tuple(n // 2 for n in MNI_GRID.shape)
+PADDED_SHAPE = (80, 96, 80)
+LATENT_GRID = (10, 12, 10)
+PAD_Y = (PADDED_SHAPE[1] - INNER_SHAPE[1]) // 2
+FEATURE_CHANNELS = 24
+RESIDUAL_SCALE = 8.0
+TRACER_COUNT = 3
+
+
+def pad(volume: torch.Tensor) -> torch.Tensor:
+    """[N, C, 80, 90, 80] -> [N, C, 80, 96, 80], zeros added at both ends of y."""
+    return F.pad(volume, (0, 0, PAD_Y, PAD_Y))
+
+
+def space_to_depth(volume: torch.Tensor, factor: int) -> torch.Tensor:
+    """[N, C, X, Y, Z] -> [N, C factor^3, X/factor, Y/factor, Z/factor]."""
+    n, c, x, y, z = volume.shape
+    f = factor
+    blocks = volume.reshape(n, c, x // f, f, y // f, f, z // f, f)
+    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(n, c * f**3, x // f, y // f, z // f)
+
+
+def depth_to_space(blocks: torch.Tensor, factor: int) -> torch.Tensor:
+    """Inverse of `space_to_depth`."""
+    n, c, x, y, z = blocks.shape
+    f = factor
+    volume = blocks.reshape(n, c // f**3, f, f, f, x, y, z).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return volume.reshape(n, c // f**3, x * f, y * f, z * f)
+
+
+class PetAutoencoder(nn.Module):
+    """MONAI's AutoencoderKL behind a space-to-depth of 4; [N, 1, 80, 96, 80] <-> [N, latent_channels, 10, 12, 10]."""
+
+    def __init__(self, latent_channels: int = 8, channels: tuple[int, int] = (48, 96)):
+        from monai.networks.nets import AutoencoderKL
+
+        super().__init__()
+        self.coder = AutoencoderKL(
+            spatial_dims=3,
+            in_channels=64,
+            out_channels=64,
+            channels=tuple(channels),
+            num_res_blocks=1,
+            attention_levels=(False, False),
+            latent_channels=latent_channels,
+            norm_num_groups=16,
+            with_encoder_nonlocal_attn=False,
+            with_decoder_nonlocal_attn=False,
+        )
+
+    def encode(self, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and SD of the latent of a scaled residual PET."""
+        return self.coder.encode(space_to_depth(residual, 4))
+
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        """Scaled residual PET of a latent."""
+        return depth_to_space(self.coder.decode(latent), 4)
+
+
+def robust_scale(mri: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Each channel of [N, C, X, Y, Z] minus its median, over its 10th-to-90th-percentile range, inside the mask."""
+    inside = mri[:, :, mask]
+    low, middle, high = (inside.quantile(q, dim=-1)[..., None, None, None] for q in (0.1, 0.5, 0.9))
+    return (mri - middle) / (high - low).clamp(min=1e-6) * mask
+
+
+def block_features(z_scores: torch.Tensor) -> torch.Tensor:
+    """Z-scored T1w and T2F [N, 2, 80, 90, 80] -> [N, 24, 10, 12, 10].
+
+    Means over 4 mm blocks of the T1w, the T2F, and the T2F's excess over 2 SD (lesions); the eight blocks of a latent
+    cell become channels.
+    """
+    lesions = (z_scores[:, 1:] - 2).clamp(min=0)
+    return space_to_depth(F.avg_pool3d(pad(torch.cat([z_scores, lesions], 1)), 4), 2)
+
+
+class LatentDiffusion(nn.Module):
+    """Autoencoder, ridge head and U-Net as one module with one state dict.
+
+    Args:
+        latent_channels: channels of the latent.
+        autoencoder_channels: widths of the autoencoder's two levels.
+        unet_channels: widths of the U-Net's two levels.
+        components: principal components of the latent that the head predicts.
+        head_features: number of block features the head reads (those inside the brain).
+        brain_voxels: number of 2 mm voxels inside the brain mask.
+        schedule: arguments of `RelAPETLib.diffusion.NoiseSchedule`.
+    """
+
+    def __init__(
+        self,
+        latent_channels: int,
+        autoencoder_channels: tuple[int, int],
+        unet_channels: tuple[int, int],
+        components: int,
+        head_features: int,
+        brain_voxels: int,
+        schedule: dict,
+    ):
+        from monai.networks.nets import DiffusionModelUNet
+
+        from ..diffusion import NoiseSchedule
+
+        super().__init__()
+        self.diffusion_shape = (latent_channels, *LATENT_GRID)
+        self.schedule = NoiseSchedule(**schedule)
+        self.autoencoder = PetAutoencoder(latent_channels, autoencoder_channels)
+        self.unet = DiffusionModelUNet(
+            spatial_dims=3,
+            in_channels=2 * latent_channels + FEATURE_CHANNELS,
+            out_channels=latent_channels,
+            channels=tuple(unet_channels),
+            num_res_blocks=1,
+            attention_levels=(False, True),
+            num_head_channels=unet_channels[-1] // 2,
+            norm_num_groups=16,
+            num_class_embeds=TRACER_COUNT,
+            use_flash_attention=True,
+        )
+        size = latent_channels * LATENT_GRID[0] * LATENT_GRID[1] * LATENT_GRID[2]
+        shapes = {
+            "mask": INNER_SHAPE,
+            "mri_mean": (2, brain_voxels),
+            "mri_sd": (2, brain_voxels),
+            "pet_mean": (TRACER_COUNT, brain_voxels),
+            "head_index": (head_features,),
+            "head_feature_mean": (head_features,),
+            "head_weight": (TRACER_COUNT, components, head_features),
+            "head_mean": (TRACER_COUNT, size),
+            "head_components": (TRACER_COUNT, components, size),
+            "latent_mean": (latent_channels,),
+            "latent_sd": (latent_channels,),
+        }
+        for name, shape in shapes.items():
+            dtype = {"mask": torch.uint8, "head_index": torch.int32}.get(name, torch.float32)
+            self.register_buffer(name, torch.zeros(shape, dtype=dtype))
+
+    def volume(self, voxels: torch.Tensor) -> torch.Tensor:
+        """Brain voxels [..., brain_voxels] as volumes [..., 80, 90, 80], zero outside."""
+        out = voxels.new_zeros(*voxels.shape[:-1], *INNER_SHAPE)
+        out[..., self.mask.bool()] = voxels
+        return out
+
+    def features(self, condition: torch.Tensor) -> torch.Tensor:
+        """Block features [N, 24, 10, 12, 10] of a condition [N, 2, 160, 180, 160] in [-1, 1]."""
+        return self.inner_features(F.avg_pool3d(condition.float(), 2))
+
+    def inner_features(self, mri: torch.Tensor) -> torch.Tensor:
+        """The same of a condition at 2 mm, [N, 2, 80, 90, 80]."""
+        mask = self.mask.bool()
+        z_scores = (robust_scale(mri, mask)[:, :, mask] - self.mri_mean) / self.mri_sd.clamp(min=0.02)
+        return block_features(self.volume(z_scores.clamp(-6, 6)))
+
+    def head(self, features: torch.Tensor) -> torch.Tensor:
+        """The ridge regression's latent of every tracer, [N, tracers, C, 10, 12, 10]."""
+        centred = features.flatten(1)[:, self.head_index.long()] - self.head_feature_mean
+        scores = torch.einsum("nf,tkf->ntk", centred, self.head_weight)
+        latent = self.head_mean + torch.einsum("ntk,tkl->ntl", scores, self.head_components)
+        return latent.reshape(len(features), TRACER_COUNT, *self.diffusion_shape)
+
+    def encode_condition(self, condition: torch.Tensor) -> torch.Tensor:
+        """[N, 2, 160, 180, 160] in [-1, 1] -> block features and the head's latents, [N, 24 + 3 C, 10, 12, 10]."""
+        features = self.features(condition)
+        return torch.cat([features, self.head(features).flatten(1, 2)], 1)
+
+    def head_latent(self, encoded: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The head's latent [N, C, 10, 12, 10] for the tracers of `labels`, from an encoded condition."""
+        heads = encoded[:, FEATURE_CHANNELS:].unflatten(1, (TRACER_COUNT, -1))
+        return heads[torch.arange(len(encoded), device=encoded.device), labels]
+
+    def predict_noise(
+        self, x_t: torch.Tensor, encoded: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Noise in x_t [N, C, 10, 12, 10] given an encoded condition, timesteps [N] and tracer labels [N]."""
+        alpha_bar = self.schedule.alphas_cumprod.to(x_t)[timesteps][:, None, None, None, None]
+        head = self.head_latent(encoded, labels)
+        r_t = x_t - alpha_bar.sqrt() * head
+        v = self.unet(torch.cat([r_t, head, encoded[:, :FEATURE_CHANNELS]], 1), timesteps, class_labels=labels)
+        return alpha_bar.sqrt() * v + (1 - alpha_bar).sqrt() * r_t
+
+    def decode(self, x0: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Latents [N, C, 10, 12, 10] of tracers `labels` [N] -> PET [N, 1, 160, 180, 160] in [-1, 1]."""
+        inner = self.decode_inner(x0, labels)
+        return F.interpolate(inner, scale_factor=2, mode="trilinear").clamp(0, 1) * 2 - 1
+
+    def decode_inner(self, x0: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The same at 2 mm, [N, 1, 80, 90, 80], as a fraction of the tracer's SUVR window, not clipped."""
+        latent = x0 * self.latent_sd[:, None, None, None] + self.latent_mean[:, None, None, None]
+        residual = self.autoencoder.decode(latent)[:, :, :, PAD_Y:-PAD_Y] / RESIDUAL_SCALE
+        return self.volume(self.pet_mean)[labels][:, None] + residual * self.mask

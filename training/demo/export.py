@@ -1,0 +1,1 @@
+"""Write the trained demo model as a bundle."""
