@@ -6,6 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from volume_files import affine_of, marked_array, nifti, write_dicom_series, write_dicom_slice
 
 from RelAPETLib.errors import InputError, RelAPETWarning
@@ -13,8 +15,8 @@ from RelAPETLib.volumes import check_volume, image_from_array, read_volume
 
 NRRD = "NRRD0004\ntype: float\ndimension: 3\n{space}sizes: 7 6 5\nencoding: raw\nendian: little\n{axes}\n\n"
 META = (
-    "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = False\n"
-    "TransformMatrix = {matrix}\nOffset = 0 0 0\nElementSpacing = {spacing}\nDimSize = 7 6 5\n"
+    "ObjectType = Image\nNDims = {dimensions}\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
+    "CompressedData = False\nTransformMatrix = {matrix}\nOffset = 0 0 0\nElementSpacing = {spacing}\nDimSize = 7 6 5\n"
     "ElementType = MET_FLOAT\nElementDataFile = LOCAL\n"
 )
 
@@ -45,8 +47,10 @@ def _nrrd(space="space: left-posterior-superior\n", axes="space directions: (1,0
     return _bytes(NRRD.format(space=space, axes=axes).encode() + marked_array().tobytes())
 
 
-def _meta(matrix="1 0 0 0 1 0 0 0 1", spacing="1 1 1"):
-    return _bytes(META.format(matrix=matrix, spacing=spacing).encode() + marked_array().tobytes())
+def _meta(matrix="1 0 0 0 1 0 0 0 1", spacing="1 1 1", dimensions=3):
+    return _bytes(
+        META.format(matrix=matrix, spacing=spacing, dimensions=dimensions).encode() + marked_array().tobytes()
+    )
 
 
 def _itk(array=None, **options):
@@ -77,6 +81,11 @@ def _patched(image, offset, values):
             stream.write(values.tobytes())
 
     return make
+
+
+def _header_alone(path):
+    nib.save(nib.Nifti1Pair(marked_array(), affine_of()), path)
+    path.with_suffix(".img").unlink()
 
 
 noise = np.random.default_rng(0).random((20, 20, 20), np.float32)
@@ -122,6 +131,7 @@ BAD = {
     "complex": ("a.nii", _saved(nifti(np.ones((4, 5, 6), np.complex64))), "complex"),
     "complex MetaImage": ("a.nrrd", _itk(np.ones((4, 5, 6), np.complex64)), "colour|not a readable"),
     "no orientation": ("a.nii", _saved(_with_forms(None)), "orientation is unknown"),
+    "pair without its voxels": ("a.hdr", _header_alone, "cannot be read whole"),
     "Analyze": ("a.img", lambda path: nib.save(nib.AnalyzeImage(marked_array(), np.eye(4)), path), "no orientation"),
     "NRRD without space": ("a.nrrd", _nrrd(space="", axes="spacings: 1 1 1"), "orientation is unknown"),
     "NRRD in scanner space": ("a.nrrd", _nrrd(space="space: scanner-xyz\n"), "orientation is unknown"),
@@ -137,6 +147,7 @@ BAD = {
     "sheared MetaImage": ("a.mha", _meta(matrix="1 0 0 0.5 0.866 0 0 0 1"), "sheared"),
     "singular": ("a.nii.gz", _saved(_with_forms(singular)), "singular"),
     "singular MetaImage": ("a.mha", _meta(matrix="1 0 0 1 0 0 0 0 1"), "singular"),
+    "a number of axes that crashes ITK": ("a.mha", _meta(dimensions=-1), "not a readable image"),
     "affine with NaN": ("a.nii", _patched(nifti(), 280, np.array([np.nan], "<f4")), "NaN or infinite"),
     "qform that is no rotation": (
         "a.nii",
@@ -175,6 +186,31 @@ def test_bad_file(tmp_path, silent, case):
         warnings.simplefilter("ignore")
         make(path)
     _refused(path, match)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".mgh"])
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(data=st.data())
+def test_any_damage_to_a_header_is_read_or_refused(tmp_path_factory, suffix, data):
+    """Never another exception than ours, whatever the header says."""
+    path = tmp_path_factory.mktemp("damaged") / f"scan{suffix}"
+    nib.save(nifti() if suffix == ".nii" else mgh, path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, 284))
+        new = data.draw(
+            st.sampled_from([b"\xff\x7f", b"\x7f\xff", b"\0\0", b"\0\0\xc0\x7f", b"\x80"]) | st.binary(max_size=4)
+        )
+        content[at : at + len(new)] = new
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            image = read_volume(path)
+        except InputError as error:
+            assert "\n" not in str(error)
+        else:
+            assert image.GetDimension() == 3
 
 
 def test_missing_file(tmp_path, silent):

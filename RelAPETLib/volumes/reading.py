@@ -6,9 +6,12 @@ without a word.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,8 +89,7 @@ def _read_with_nibabel(path: Path, name: str) -> sitk.Image:
     import nibabel as nib
 
     try:
-        # Its log goes to stderr, where we promise one line; what matters in it is checked below.
-        with nib.imageglobals.LoggingOutputSuppressor():
+        with _quiet_nibabel():
             image = nib.load(path, mmap=False)
     except (
         nib.filebasedimages.ImageFileError,
@@ -102,10 +104,23 @@ def _read_with_nibabel(path: Path, name: str) -> sitk.Image:
     shape = _volume_shape(image, path)
     affine = _mgh_affine(image, path) if isinstance(image, nib.MGHImage) else _nifti_affine(image, path, name)
     try:
+        _check_size(image, path)
         data = image.get_fdata(dtype=np.float32, caching="unchanged")
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, MemoryError) as error:
         raise InputError(f"{path}: damaged or truncated, its voxels cannot be read whole; copy it again") from error
     return image_from_array(data.reshape(shape, order="F"), affine, str(path))
+
+
+@contextlib.contextmanager
+def _quiet_nibabel() -> Iterator[None]:
+    """Keep what nibabel mends in a header off stderr; what matters of it is checked here, with an error of ours."""
+    logger = logging.getLogger("nibabel.global")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _volume_shape(image: nib.spatialimages.SpatialImage, path: Path) -> tuple[int, ...]:
@@ -118,6 +133,15 @@ def _volume_shape(image: nib.spatialimages.SpatialImage, path: Path) -> tuple[in
         raise InputError(f"{path}: colour or complex voxels ({dtype}); one grey value a voxel is wanted")
     _check_dimensions(shape, path)
     return tuple(shape)
+
+
+def _check_size(image: nib.spatialimages.SpatialImage, path: Path) -> None:
+    """Refuse a file too short for what its header promises before memory is taken for that."""
+    file = Path(image.file_map["image"].filename)
+    # Deflate shrinks at most to 1/1032 (zlib's technical notes).
+    most = file.stat().st_size * (1032 if file.suffix.lower() in (".gz", ".mgz") else 1)
+    if most < np.prod(image.shape, dtype=float) * image.get_data_dtype().itemsize:
+        raise InputError(f"{path}: damaged or truncated, its voxels cannot be read whole; copy it again")
 
 
 def _check_dimensions(shape: list[int], path: Path) -> None:
@@ -227,7 +251,8 @@ def _metaimage_header(path: Path) -> tuple[dict[str, str], int]:
     head, mark, rest = text.partition("ElementDataFile")
     head += mark + rest.split("\n", 1)[0] + "\n"
     fields = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in head.splitlines())}
-    if not mark or "NDims" not in fields:
+    complete = {"DimSize", "ElementType", "ElementDataFile"} <= fields.keys()
+    if not complete or fields.get("NDims") not in ("1", "2", "3", "4"):  # other numbers crash ITK
         raise InputError(f"{path}: not a readable image of its kind; give {FORMATS}")
     return fields, len(head)
 
