@@ -2,13 +2,12 @@
 
 from .bundle import verify_bundle, write_bundle
 from .catalogue import home, list_models, model_path, remove, show
-from .download import extract_bundle, fetch
+from .download import fetch
 from .model import Model, load_model, verify
 from .release import import_release_checkpoint
 
 __all__ = [
     "Model",
-    "extract_bundle",
     "fetch",
     "home",
     "import_release_checkpoint",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import shutil
 import stat
 import tempfile
@@ -21,6 +22,7 @@ from .release import git_blob_id, import_release_checkpoint
 
 _BLOCK = 1 << 18
 _TIMEOUT_SECONDS = 60
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def fetch(
@@ -107,7 +109,7 @@ def _make_bundle(file: Path, entry: dict, built: Path) -> None:
             f"what came is not {source['path']} of {source['repository']}: git blob {found}, "
             f"not {source['git_blob_id']}; nothing was installed"
         )
-    import_release_checkpoint(file, built)
+    import_release_checkpoint(file, built, entry=entry)
 
 
 def download(url: str, file: Path, max_bytes: int, opener: Callable, progress=None) -> None:
@@ -184,19 +186,17 @@ def extract_bundle(file: Path | str, folder: Path) -> None:
 
 def _bundle_members(archive: zipfile.ZipFile, file: Path | str) -> dict[str, zipfile.ZipInfo]:
     """Members to unpack, by their path inside the bundle. Raises `ModelError` for any that does not belong."""
-    inner = next(name for name in archive.namelist() if name == METADATA_FILE or name.endswith("/" + METADATA_FILE))
-    top = inner[: -len(METADATA_FILE)]
+    metadata = [name for name in archive.namelist() if name == METADATA_FILE or name.endswith("/" + METADATA_FILE)]
+    top = metadata[0].removesuffix(METADATA_FILE) if metadata else ""
+    if not re.fullmatch(r"([^/\\:]+/)?", top) or top in ("./", "../"):
+        raise ModelError(f"{file} is not a zipped model: its metadata are at '{metadata[0][:80]}'; refused")
     members: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         if member.is_dir():
             continue  # folders are made as files need them
         name = member.filename.removeprefix(top)
-        mode = member.external_attr >> 16
-        regular = (not mode or stat.S_ISREG(mode)) and member.compress_type in (
-            zipfile.ZIP_STORED,
-            zipfile.ZIP_DEFLATED,
-        )
-        if top.count("/") > 1 or name not in BUNDLE_FILES or name in members or not regular:
+        plain = stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG) and member.compress_type in _COMPRESSIONS
+        if name not in BUNDLE_FILES or name in members or not plain:
             raise ModelError(f"{file} is not a zipped model: it holds '{member.filename[:80]}'; refused")
         members[name] = member
     if sum(member.file_size for member in members.values()) > MAX_WEIGHTS_BYTES:

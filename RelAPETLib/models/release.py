@@ -33,7 +33,9 @@ _UNKNOWN_ORIGIN = {
 }
 
 
-def import_release_checkpoint(file: Path | str, out_dir: Path | str, *, overwrite: bool = False) -> dict:
+def import_release_checkpoint(
+    file: Path | str, out_dir: Path | str, *, overwrite: bool = False, entry: dict | None = None
+) -> dict:
     """Turn the authors' ``epoch99_checkpoint.pt`` into a bundle that `load_model` accepts.
 
     The file must be ``{"model_state_dict": ..., "epoch": ...}`` with exactly the published generator's tensors. It is
@@ -43,6 +45,7 @@ def import_release_checkpoint(file: Path | str, out_dir: Path | str, *, overwrit
         file: the checkpoint.
         out_dir: folder of the bundle.
         overwrite: replace a bundle that is there.
+        entry: catalogue entry that says which file is the published one; None is the shipped catalogue's.
 
     Returns:
         The bundle's metadata.
@@ -57,7 +60,7 @@ def import_release_checkpoint(file: Path | str, out_dir: Path | str, *, overwrit
     from ..networks.generator import load_release_state_dict
     from ..networks.voxel import VoxelDiffusion
 
-    entry = get_entry(RELEASE_NAME)
+    entry = entry or get_entry(RELEASE_NAME)
     file = Path(file)
     content = _read(file, entry["source"]["max_bytes"])
     weights, epoch = _unpickle(content, file, entry["source"]["max_bytes"])
@@ -165,7 +168,9 @@ def _unpickle(content: bytes, file: Path, max_bytes: int) -> tuple[dict[str, tor
                 if sum(member.file_size for member in archive.infolist()) > max_bytes:
                     raise ModelError(f"checkpoint {file} unpacks to more than {max_bytes // 2**20} MiB; refused")
         stream.seek(0)
-        checkpoint = torch.load(stream, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols; what cannot be read is refused below
+            checkpoint = torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(f"{file} is not plain weights in a PyTorch file; refused, nothing in it was run") from error
     except ModelError:

@@ -1,0 +1,426 @@
+"""Bundles, catalogue and the published checkpoint: what is whole loads, and what is not is refused in one line."""
+
+import importlib.util
+import json
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from cases import write_tiny_voxel
+from safetensors.torch import load_file, save_file
+
+from RelAPETLib.errors import DeviceError, ModelError, OutputError, RelAPETWarning
+from RelAPETLib.grid import MNI_GRID
+from RelAPETLib.models import (
+    import_release_checkpoint,
+    list_models,
+    load_model,
+    model_path,
+    show,
+    verify,
+    verify_bundle,
+    write_bundle,
+)
+from RelAPETLib.models.catalogue import home, load_catalogue
+from RelAPETLib.models.metadata import fingerprint
+from RelAPETLib.networks.generator import build_generator, release_name
+from RelAPETLib.networks.voxel import VoxelDiffusion
+from RelAPETLib.resources import resources_dir
+from RelAPETLib.tracers import TRACERS
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return write_tiny_voxel(tmp_path / "tiny modèle")
+
+
+def metadata_of(folder):
+    return json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+
+
+def rewrite(folder, change, rebind=True):
+    """Change a bundle's metadata and, like a skilled forger, make all hashes fit again."""
+    metadata = metadata_of(folder)
+    change(metadata)
+    if rebind:
+        weights = folder / "model.safetensors"
+        save_file(load_file(weights), weights, metadata={"metadata_sha256": fingerprint(metadata)})
+        metadata["weights"]["sha256"] = verify_hash(weights)
+    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
+
+
+def verify_hash(path):
+    import hashlib
+
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def refusal(folder, error=ModelError):
+    """The one-line message with which loading a folder is refused."""
+    with pytest.raises(error) as raised:
+        load_model(folder)
+    message = str(raised.value)
+    assert "\n" not in message and len(message) < 600
+    return message
+
+
+def test_a_written_bundle_loads_and_computes_the_same(bundle):
+    model = load_model(bundle)
+    assert (model.name, model.version, model.device) == ("tiny-voxel", "0.0.1", "cpu")
+    assert model.grid == MNI_GRID and model.diffusion_shape == (1, 160, 180, 160)
+    assert model.schedule.kind == "scaled-linear" and len(model.schedule.betas) == 1000
+    assert {"relapet", "torch", "monai", "safetensors"} <= model.metadata["made_with"].keys()
+    assert model.weights_sha256 == model.metadata["weights"]["sha256"] == verify_hash(bundle / "model.safetensors")
+    assert model.metadata_sha256 == verify_hash(bundle / "configs" / "metadata.json")
+
+    torch.manual_seed(0)
+    network = VoxelDiffusion(**model.metadata["network"]["arguments"])  # as write_tiny_voxel draws it
+    x_t, condition = torch.randn(2, 1, 8, 8, 8), torch.randn(1, 2, 8, 8, 8)
+    encoded = model.encode_condition(condition)
+    ours = model.predict_noise(x_t, encoded, 500, 2)
+    assert not ours.requires_grad
+    expected = network.predict_noise(
+        x_t, condition.expand(2, -1, -1, -1, -1), torch.tensor([500, 500]), torch.tensor([2, 2])
+    )
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        model.predict_noise(x_t, encoded, torch.tensor([500, 500]), torch.tensor([2, 2])), ours, rtol=0, atol=0
+    )
+    assert torch.equal(model.decode(x_t), x_t)
+
+
+def test_half_precision_is_for_the_file_only(bundle, tmp_path):
+    model = load_model(bundle)
+    kept = {key: value for key, value in model.metadata.items() if key != "weights"}
+    written = write_bundle(tmp_path / "half", model.network, kept, half=("generator.",))
+    assert {dtype for _, dtype in verify_bundle(tmp_path / "half").tensors.values()} == {"F16"}
+    again = load_model(tmp_path / "half")
+    assert again.metadata == written
+    for name, tensor in again.network.state_dict().items():
+        assert tensor.dtype == torch.float32
+        torch.testing.assert_close(tensor, model.network.state_dict()[name], rtol=1e-3, atol=1e-6)
+
+
+def test_verify_says_what_it_checked(bundle):
+    found = verify(str(bundle))
+    assert found["name"] == "tiny-voxel" and found["weights_sha256"] == verify_hash(bundle / "model.safetensors")
+    assert found["parameters"] == sum(t.numel() for t in load_file(bundle / "model.safetensors").values())
+
+
+def test_nothing_is_replaced_unasked_and_nothing_but_a_bundle_ever(bundle, tmp_path):
+    model = load_model(bundle)
+    changed = {key: value for key, value in model.metadata.items() if key != "weights"} | {"version": "2"}
+    with pytest.raises(OutputError, match="exists already"):
+        write_bundle(bundle, model.network, changed)
+    assert load_model(bundle).version == "0.0.1"
+    write_bundle(bundle, model.network, changed, overwrite=True)
+    assert load_model(bundle).version == "2"
+
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
+    with pytest.raises(OutputError, match="not a model folder"):
+        write_bundle(tmp_path / "photos", model.network, changed, overwrite=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["photos", bundle.name]
+
+
+def test_a_write_that_fails_leaves_the_old_bundle_and_no_scraps(bundle, tmp_path, monkeypatch):
+    model = load_model(bundle)
+    changed = {key: value for key, value in model.metadata.items() if key != "weights"} | {"version": "2"}
+
+    def full_disk(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full_disk)
+        with pytest.raises(OutputError, match="No space left on device"):
+            write_bundle(bundle, model.network, changed, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == [bundle.name]
+    assert load_model(bundle).version == "0.0.1"
+
+
+def test_weights_that_are_not_finite_are_not_written(bundle, tmp_path):
+    model = load_model(bundle)
+    kept = {key: value for key, value in model.metadata.items() if key != "weights"}
+    model.network.generator.conv_in.conv.weight.fill_(1e5)
+    with pytest.raises(ModelError, match="not finite as torch.float16"):
+        write_bundle(tmp_path / "x", model.network, kept, half=("",))
+    assert not (tmp_path / "x").exists()
+
+
+def flip_byte(path, position):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 0x40
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "no metadata": (
+        lambda f: (f / "configs/metadata.json").unlink(),
+        "is not a model: it has no configs/metadata.json",
+    ),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "model weights missing"),
+    "weights cut": (
+        lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-100]),
+        "corrupt or were changed",
+    ),
+    "weights bit": (lambda f: flip_byte(f / "model.safetensors", -5), "corrupt or were changed"),
+    "metadata cut": (
+        lambda f: (f / "configs/metadata.json").write_bytes((f / "configs/metadata.json").read_bytes()[:-9]),
+        "is not valid JSON",
+    ),
+    "metadata huge": (
+        lambda f: (f / "configs/metadata.json").write_bytes(b" " * 1_000_001),
+        "larger than 1000000 bytes",
+    ),
+    "metadata deep": (lambda f: (f / "configs/metadata.json").write_bytes(b"[" * 100_000), "is not valid JSON"),
+    "metadata NaN": (lambda f: (f / "configs/metadata.json").write_bytes(b'{"a": NaN}'), "NaN is not a JSON number"),
+    "metadata list": (lambda f: (f / "configs/metadata.json").write_bytes(b"[]"), "is not valid at $"),
+    "metadata not text": (lambda f: (f / "configs/metadata.json").write_bytes(b"\xff\xfe\x00"), "is not valid JSON"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_refused(bundle, damage):
+    do, message = DAMAGES[damage]
+    do(bundle)
+    assert message in refusal(bundle)
+
+
+def test_an_edited_window_is_noticed_although_the_weights_are_whole(bundle):
+    rewrite(bundle, lambda m: m["tracers"]["TAU"].update(window=[0, 30]), rebind=False)
+    assert "metadata" in refusal(bundle) and "changed after the weights were written" in refusal(bundle)
+
+
+CONTRADICTIONS = {
+    "schema_version 2": (
+        lambda m: m.update(schema_version=2),
+        "schema_version 2, made for a newer RelAPET; update relapet",
+    ),
+    "schema_version text": (lambda m: m.update(schema_version="1"), "not valid at $.schema_version"),
+    "unknown key": (lambda m: m.update(surprise=1), "surprise"),
+    "missing key": (lambda m: m.pop("schedule"), "'schedule' is a required property"),
+    "unknown class": (lambda m: m["network"].update({"class": "Popen"}), "not valid at $.network.class"),
+    "class of other kind": (lambda m: m.update(kind="latent"), "not valid at $.kind"),
+    "other grid": (lambda m: m["grid"].update(shape=[160, 180, 161]), "another grid"),
+    "unknown tracer": (lambda m: m["tracers"].update(FDG=m["tracers"]["TAU"]), "$.tracers.FDG: no such tracer"),
+    "label 4": (lambda m: m["tracers"]["TAU"].update(label=4), "not valid at $.tracers.TAU.label"),
+    "empty window": (lambda m: m["tracers"]["TAU"].update(window=[3, 0]), "window [3, 0] is empty"),
+    "relative window": (lambda m: m["tracers"]["TAU"].update(output="relative"), "has the window [0, 1]"),
+    "no reference": (lambda m: m["tracers"]["TAU"].update(reference_region=None), "needs a reference_region"),
+    "betas": (lambda m: m["schedule"].update(beta_start=0.5), "beta_start is larger"),
+    "steps": (lambda m: m["sampler"].update(steps=1001), "more than schedule.num_timesteps"),
+    "clip": (lambda m: m["sampler"].update(clip=[1, -1]), "$.sampler.clip"),
+    "other space": (lambda m: m["diffusion_space"].update(channels=2), "diffusion_space is (2, 160, 180, 160)"),
+    "other width": (lambda m: m["network"]["arguments"].update(channels=[8, 16]), "do not fit the network"),
+    "absurd width": (lambda m: m["network"]["arguments"].update(channels=[8, 8 * 10**6]), "do not fit the network"),
+    "unknown argument": (lambda m: m["network"]["arguments"].update(colour=1), "make no VoxelDiffusion"),
+    "wrong argument": (lambda m: m["network"]["arguments"].update(channels=[7, 8]), "make no VoxelDiffusion"),
+    "other weights file": (lambda m: m["weights"].update(file="../../x.safetensors"), "not valid at $.weights.file"),
+}
+
+
+@pytest.mark.parametrize("contradiction", CONTRADICTIONS)
+def test_contradictions_are_refused_even_with_fitting_hashes(bundle, contradiction):
+    change, message = CONTRADICTIONS[contradiction]
+    rewrite(bundle, change)
+    assert message in refusal(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("generator.out.2.conv.bias"), "'generator.out.2.conv.bias' is missing"),
+        (lambda w: w.update(surplus=torch.zeros(1)), "'surplus' is unknown"),
+        (lambda w: w.update({"generator.out.2.conv.bias": torch.zeros(2)}), "is F32 [2], not F32 [1]"),
+        (lambda w: w.update({"generator.out.2.conv.bias": torch.zeros(1).double()}), "is F64 [1], not F32 [1]"),
+    ],
+)
+def test_other_tensors_are_refused_even_with_fitting_hashes(bundle, change, message):
+    tensors = load_file(bundle / "model.safetensors")
+    change(tensors)
+    save_file(tensors, bundle / "model.safetensors")
+    rewrite(bundle, lambda m: None)
+    assert message in refusal(bundle)
+
+
+def test_unknown_names_and_devices(bundle):
+    assert "unknown model 'nix': neither a folder nor one of demo, rela-diffusion" in refusal("nix")
+    with pytest.raises(DeviceError, match="unknown device 'gpu'"):
+        load_model(bundle, device="gpu")
+
+
+def test_a_folder_called_like_a_model_needs_a_path(bundle, tmp_path, monkeypatch):
+    bundle.rename(tmp_path / "rela-diffusion")
+    monkeypatch.chdir(tmp_path)
+    assert "is not on this machine; run 'relapet models fetch rela-diffusion'" in refusal("rela-diffusion")
+    assert load_model("./rela-diffusion").name == "tiny-voxel"
+
+
+# The catalogue
+
+
+def test_the_shipped_catalogue():
+    entries = load_catalogue()
+    assert set(entries) == {"demo", "rela-diffusion"}
+    assert entries["demo"]["shipped"] and entries["demo"]["simulated"]
+    release = entries["rela-diffusion"]
+    assert release["output"] == "relative" and release["licence"] == "Apache-2.0"
+    source = release["source"]
+    assert source["url"].endswith(f"/{source['commit']}/{source['path']}")
+    assert [e["name"] for e in list_models()] == list(entries)
+    for entry in entries.values():
+        assert tuple(entry["grid"]["shape"]) == MNI_GRID.shape and tuple(entry["grid"]["origin_mm"]) == MNI_GRID.origin
+        assert set(entry["tracers"]) == set(TRACERS)
+        assert entry["shipped"] == (entry["source"] is None)
+    with pytest.raises(ModelError, match="no model 'nix' in the catalogue; it has demo, rela-diffusion"):
+        show("nix")
+
+
+def test_the_demo_model_is_the_catalogued_one():
+    if not (resources_dir() / "models" / "demo").is_dir():
+        pytest.skip("Resources/models/demo is not there yet")
+    entry = show("demo")
+    assert entry["installed"] and model_path("demo") == resources_dir() / "models" / "demo"
+    model = load_model("demo")
+    assert model.weights_sha256 == entry["weights_sha256"]
+    assert set(model.metadata["tracers"]) == set(entry["tracers"])
+    assert model.metadata["training_data"]["simulated"] is True
+    assert sum(p.stat().st_size for p in model.folder.rglob("*") if p.is_file()) <= 20e6
+
+
+def test_another_catalogue_must_fit_its_schema(tmp_path):
+    shipped = json.loads((resources_dir() / "models.json").read_text())
+    shipped["models"][1]["source"]["url"] = "http://example.org/x.pt"
+    (tmp_path / "models.json").write_text(json.dumps(shipped))
+    with pytest.raises(ModelError, match=r"not valid at \$\.models\[1\]"):
+        load_catalogue(tmp_path / "models.json")
+
+
+@pytest.mark.parametrize(
+    ("platform", "variable", "value", "expected"),
+    [
+        ("linux", "RELAPET_HOME", "/data/relapet home", "/data/relapet home"),
+        ("linux", "XDG_DATA_HOME", "/data/share", "/data/share/relapet"),
+        ("linux", None, None, "/home/anna/.local/share/relapet"),
+        ("darwin", None, None, "/home/anna/Library/Application Support/relapet"),
+        ("win32", "LOCALAPPDATA", "/appdata", "/appdata/relapet"),
+    ],
+)
+def test_home(monkeypatch, platform, variable, value, expected):
+    for name in ("RELAPET_HOME", "XDG_DATA_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/anna")
+    monkeypatch.setattr("sys.platform", platform)
+    if variable:
+        monkeypatch.setenv(variable, value)
+    assert home().as_posix() == expected
+
+
+# The published checkpoint
+
+
+def checkpoint_like(path, weights):
+    torch.save({"model_state_dict": weights, "epoch": 99}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def random_release_weights():
+    torch.manual_seed(1)
+    return {release_name(name): torch.randn(t.shape) for name, t in build_generator().state_dict().items()}
+
+
+def test_an_imported_checkpoint_gives_the_published_networks_outputs(shared, tmp_path):
+    golden = shared / "golden"
+    spec = importlib.util.spec_from_file_location("weights_rule", golden / "weights_rule.py")
+    rule = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rule)
+    layout = json.loads((golden / "state_dict_layout.json").read_text())["generator"]
+    weights = {name: torch.from_numpy(np.asarray(rule.tensor(name, shape))) for name, shape in layout}
+    file = checkpoint_like(tmp_path / "epoch99.pt", weights)
+    with pytest.warns(RelAPETWarning, match="is not the published checkpoint"):
+        metadata = import_release_checkpoint(file, tmp_path / "bundle")
+    assert metadata["name"] == "rela-diffusion-other" and metadata["source"]["epoch"] == 99
+
+    model = load_model(tmp_path / "bundle")
+    assert {name: facts["label"] for name, facts in model.metadata["tracers"].items()} == {"PBR": 0, "PIB": 1, "TAU": 2}
+    with np.load(golden / "rela_reference.npz") as numbers:
+        given = torch.from_numpy(numbers["unet_input"])
+        condition = model.encode_condition(given[:, 1:])
+        for label in (0, 1, 2):
+            for t in (0, 37, 500, 999):
+                ours = model.predict_noise(given[:, :1], condition, t, label)
+                expected = torch.from_numpy(numbers[f"unet_output_label{label}_t{t}"])
+                assert float((ours - expected).abs().max()) < 1e-5
+
+
+def test_the_known_blob_gives_no_warning_and_full_provenance(random_release_weights, tmp_path):
+    from RelAPETLib.models.release import git_blob_id
+
+    file = checkpoint_like(tmp_path / "c.pt", random_release_weights)
+    entry = load_catalogue()["rela-diffusion"]
+    entry["source"]["git_blob_id"] = git_blob_id(file.read_bytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metadata = import_release_checkpoint(file, tmp_path / "bundle", entry=entry)
+    assert metadata["name"] == "rela-diffusion" and metadata["licence"] == "Apache-2.0"
+    assert metadata["source"]["commit"] == "3f5bb1d34a96c33d5a0adca731227df1c6570636"
+    assert metadata["source"]["sha256"] == verify_hash(file)
+    assert "Apache License" in (tmp_path / "bundle" / "LICENSE").read_text()
+    assert metadata["grid"]["axes"] == "RAS (assumed)"
+    assert {facts["output"] for facts in metadata["tracers"].values()} == {"relative"}
+
+
+def test_git_blob_id_is_gits():
+    from RelAPETLib.models.release import git_blob_id
+
+    assert git_blob_id(b"hello\n") == "ce013625030ba8dba906f756967f9e9ca394464a"  # echo hello | git hash-object --stdin
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda w: {"model_state_dict": w}, "not a checkpoint of the published kind"),
+        (lambda w: {"model_state_dict": w, "epoch": 99, "optimizer": 1}, "not a checkpoint of the published kind"),
+        (lambda w: w, "not a checkpoint of the published kind"),
+        (lambda w: {"model_state_dict": w, "epoch": "99"}, "epoch is not an integer"),
+        (lambda w: {"model_state_dict": list(w), "epoch": 99}, "model_state_dict is not a dict"),
+        (lambda w: {"model_state_dict": {}, "epoch": 99}, "367 tensors missing"),
+        (lambda w: {"model_state_dict": w | {"more": torch.zeros(1)}, "epoch": 99}, "'more' is not one of its tensors"),
+        (lambda w: {"model_state_dict": w | {"out.2.conv.bias": 3.0}, "epoch": 99}, "is not a plain tensor"),
+        (lambda w: {"model_state_dict": w | {"out.2.conv.bias": torch.zeros(2)}, "epoch": 99}, r"\(2,\), not torch"),
+        (lambda w: {"model_state_dict": w | {"out.2.conv.bias": torch.tensor([float("nan")])}, "epoch": 99}, "finite"),
+        (lambda w: {"model_state_dict": w | {"out.2.conv.bias": torch.zeros(1).double()}, "epoch": 99}, "float64"),
+        (
+            lambda w: {"model_state_dict": w | {"out.2.conv.bias": torch.zeros(1).to_sparse()}, "epoch": 99},
+            "plain tensor",
+        ),
+        (lambda w: {"model_state_dict": w | {"out.2.conv.bias": torch.zeros(1, device="meta")}, "epoch": 99}, "plain"),
+    ],
+)
+def test_other_checkpoints_are_refused(random_release_weights, tmp_path, content, message):
+    torch.save(content(random_release_weights), tmp_path / "c.pt")
+    with pytest.raises(ModelError, match=message) as raised:
+        import_release_checkpoint(tmp_path / "c.pt", tmp_path / "bundle")
+    assert "\n" not in str(raised.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_a_cut_checkpoint_is_refused(random_release_weights, tmp_path, share):
+    file = checkpoint_like(tmp_path / "c.pt", random_release_weights)
+    content = file.read_bytes()
+    file.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ModelError, match="c.pt is"):
+        import_release_checkpoint(file, tmp_path / "bundle")
+    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_a_missing_or_huge_checkpoint_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="cannot read checkpoint"):
+        import_release_checkpoint(tmp_path / "none.pt", tmp_path / "bundle")
+    with open(tmp_path / "huge.pt", "wb") as file:
+        file.truncate(65 * 2**20)
+    with pytest.raises(ModelError, match="larger than 64 MiB"):
+        import_release_checkpoint(tmp_path / "huge.pt", tmp_path / "bundle")
