@@ -1,0 +1,127 @@
+"""The latent network's own algebra, and the stages of its training on a handful of simulated people."""
+
+import numpy as np
+import pytest
+import torch
+
+from RelAPETLib.networks.latent import LatentDiffusion, depth_to_space, robust_scale, space_to_depth
+from training.demo.head import ridge
+
+SCHEDULE = {"kind": "scaled-linear", "beta_start": 5e-4, "beta_end": 1.95e-2, "num_timesteps": 1000}
+
+
+def small_model() -> LatentDiffusion:
+    torch.manual_seed(0)
+    model = LatentDiffusion(2, (16, 16), (16, 16), components=2, head_features=5, brain_voxels=8, schedule=SCHEDULE)
+    model.mask[40:42, 44:46, 40:42] = 1
+    model.mri_sd.fill_(1)
+    model.latent_sd.fill_(1)
+    model.head_mean.normal_()
+    model.unet.out[2].conv.weight.data.normal_(0, 0.1)  # MONAI starts the last convolution at zero
+    return model.eval()
+
+
+def test_space_to_depth_keeps_every_voxel():
+    volume = torch.arange(2 * 3 * 8 * 12 * 4.0).reshape(2, 3, 8, 12, 4)
+    blocks = space_to_depth(volume, 4)
+    assert blocks.shape == (2, 192, 2, 3, 1)
+    assert torch.equal(depth_to_space(blocks, 4), volume)
+    assert set(blocks[0, :64, 1, 2, 0].tolist()) == set(volume[0, 0, 4:8, 8:12, 0:4].flatten().tolist())
+
+
+def test_robust_scale_ignores_gain_and_offset():
+    mri = torch.rand(1, 2, 80, 90, 80)
+    mask = torch.rand(80, 90, 80) > 0.5
+    assert torch.allclose(robust_scale(mri, mask), robust_scale(3 * mri - 7, mask), atol=1e-4)
+
+
+@pytest.mark.parametrize("timestep", [0, 500, 999])
+def test_noise_prediction_is_that_of_the_shifted_residual(timestep):
+    """Shifting z by the head's latent and x_t by sqrt(alpha_bar) times it leaves the predicted noise as it was."""
+    model = small_model()
+    labels, timesteps = torch.tensor([2]), torch.tensor([timestep])
+    encoded = torch.randn(1, 24 + 3 * 2, 10, 12, 10)
+    x_t = torch.randn(1, 2, 10, 12, 10)
+    alpha_bar = model.schedule.alphas_cumprod[timestep]
+    head = model.head_latent(encoded, labels)
+    v = model.unet(torch.cat([x_t - alpha_bar.sqrt() * head, head, encoded[:, :24]], 1), timesteps, class_labels=labels)
+    eps = model.predict_noise(x_t, encoded, timesteps, labels)
+    clean = (x_t - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt()
+    residual = alpha_bar.sqrt() * (x_t - alpha_bar.sqrt() * head) - (1 - alpha_bar).sqrt() * v
+    assert torch.allclose(clean, head + residual, atol=2e-3)
+
+
+def test_head_picks_the_tracer():
+    model = small_model()
+    encoded = torch.cat([torch.zeros(3, 24, 10, 12, 10), model.head(torch.zeros(3, 24, 10, 12, 10)).flatten(1, 2)], 1)
+    latents = model.head_latent(encoded, torch.tensor([0, 1, 2]))
+    assert torch.allclose(latents.flatten(1), model.head_mean, atol=1e-5)
+
+
+def test_decode_gives_the_mean_pet_where_the_residual_is_zero():
+    model = small_model()
+    model.pet_mean.fill_(0.4)
+    model.autoencoder.coder.decoder.blocks[-1].conv.weight.data.zero_()
+    model.autoencoder.coder.decoder.blocks[-1].conv.bias.data.zero_()
+    pet = model.decode(torch.zeros(1, 2, 10, 12, 10), torch.tensor([1])).detach()
+    assert pet.shape == (1, 1, 160, 180, 160)
+    assert pet[0, 0, 81, 89, 81] == pytest.approx(2 * 0.4 - 1, abs=1e-5)
+    assert pet[0, 0, 0, 0, 0] == -1
+
+
+def test_ridge_leave_one_out_is_what_refitting_gives():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((30, 50))
+    y = x[:, :3] @ rng.standard_normal((3, 2)) + 0.5 * rng.standard_normal((30, 2))
+    weights, left_out, penalties = ridge(x, y)
+    eigenvalues = np.linalg.eigvalsh(x @ x.T)
+    for target in range(2):
+        penalty = penalties[target] * eigenvalues.mean()
+        full = np.linalg.solve(x.T @ x + penalty * np.eye(50), x.T @ y[:, target])
+        assert np.allclose(full, weights[target], atol=1e-8)
+        rest = np.delete(np.arange(30), 4)
+        refit = np.linalg.solve(x[rest].T @ x[rest] + penalty * np.eye(50), x[rest].T @ y[rest, target])
+        assert x[4] @ refit == pytest.approx(left_out[4, target], abs=1e-8)
+
+
+@pytest.mark.slow
+def test_training_runs_resumes_and_makes_a_bundle(tmp_path, monkeypatch):
+    """Two training runs of a few steps, one of them interrupted, end with the same weights."""
+    import sys
+
+    from RelAPETLib.models import load_model
+    from training.demo import __main__ as command
+
+    def train(out, steps):
+        options = ["--people", "16", "--validation-people", "3", "--autoencoder-steps", str(steps)]
+        arguments = ["training.demo", "--out", str(out), *options, "--denoiser-steps", str(steps)]
+        monkeypatch.setattr(sys, "argv", arguments)
+        command.main()
+        return load_model(out / "bundle")
+
+    straight = train(tmp_path / "straight", 6)
+    monkeypatch.setattr(command.autoencoder.checkpoint, "save", interrupted := _Interruption(after=2))
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "resumed", 6)
+    monkeypatch.setattr(command.autoencoder.checkpoint, "save", interrupted.save)
+    resumed = train(tmp_path / "resumed", 6)
+    for (name, one), (_, two) in zip(
+        straight.network.state_dict().items(), resumed.network.state_dict().items(), strict=True
+    ):
+        assert torch.allclose(one.float(), two.float(), atol=1e-5), name
+    assert straight.metadata["training_data"]["simulated"] is True
+
+
+class _Interruption:
+    """A stand-in for `checkpoint.save` that interrupts the run after some saves, as Ctrl-C would."""
+
+    def __init__(self, after: int):
+        from training.demo import checkpoint
+
+        self.save, self.left = checkpoint.save, after
+
+    def __call__(self, path, **state):
+        self.save(path, **state)
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
