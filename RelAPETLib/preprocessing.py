@@ -1,0 +1,242 @@
+"""From a raw T1w and T2-FLAIR to the model grid, and back.
+
+N4 bias correction of both, T1w to the template (affine, then deformable), T2F rigid to the T1w, one resampling from
+each raw scan to the grid through the composed transform, the template's brain mask, then each volume's minimum and
+maximum to [-1, 1]: masked before scaling, so that the background is exactly -1, as the published model was trained.
+(The paper corrects the T2F's bias only; here both are.)
+
+ITK adds up its metrics in several threads in no fixed order, so two runs may differ in the last digits of a transform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .errors import InputError
+from .grid import array_to_image, image_to_array
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+METHODS = ("auto", "demons", "torch", "affine")
+
+
+@dataclass
+class Preprocessed:
+    """A T1w and T2F (and PET) on the model grid, and how they got there.
+
+    Attributes:
+        t1w, t2f: float32 on `MNI_GRID`, brain only, [-1, 1], background exactly -1.
+        pet: float32 on `MNI_GRID` in its own units, 0 outside the brain; None without one.
+        mask: uint8 on `MNI_GRID`, 1 inside the brain.
+        grid_to_t1w: from LPS points of the grid to points of the raw T1w (what resampling the T1w onto the grid takes).
+        t1w_to_grid: its inverse.
+        t1w_to_t2f: rigid, from T1w points to T2F points.
+        quality: figures by name; see `RelAPETLib.registration.quality`.
+        warnings: one line each.
+        method: how the T1w was deformed: ``demons``, ``torch``, ``affine`` (not at all), ``none`` (came on the grid).
+        skull_stripped: the T1w came without scalp.
+    """
+
+    t1w: sitk.Image
+    t2f: sitk.Image
+    pet: sitk.Image | None
+    mask: sitk.Image
+    grid_to_t1w: sitk.Transform
+    t1w_to_grid: sitk.Transform
+    t1w_to_t2f: sitk.Transform
+    quality: dict[str, float]
+    warnings: list[str] = field(default_factory=list)
+    method: str = "none"
+    skull_stripped: bool = False
+
+
+def preprocess(
+    t1w: sitk.Image,
+    t2f: sitk.Image,
+    *,
+    pet: sitk.Image | None = None,
+    device: str = "cpu",
+    method: str = "auto",
+    progress: Callable[[float, str], None] | None = None,
+) -> Preprocessed:
+    """Bring a raw pair, of any orientation and spacing, onto the model grid.
+
+    Args:
+        t1w, t2f: 3-D scalar images (`volumes.read_volume`), with scalp or skull-stripped.
+        pet: a PET of the same person, e.g. in SUVR; goes rigidly to the T1w and through the same warp.
+        device: ``cpu``, ``cuda``, ``cuda:i`` or ``mps``, for the torch method.
+        method: ``demons`` (CPU), ``torch`` (local correlation), ``affine``, or ``auto``: torch on a GPU, else demons.
+        progress: called as progress(fraction 0..1, message).
+
+    Nothing is refused here for looking odd: read `quality` with `doubts`.
+
+    Raises:
+        InputError: no head in a volume, scans that cannot be made to overlap, or an unknown method.
+
+    Example:
+        >>> ready = preprocess(read_volume("t1w.nii.gz"), read_volume("flair.nii.gz"))  # doctest: +SKIP
+        >>> ready.quality["template_ncc"]  # doctest: +SKIP
+    """
+    from .registration.affine import register_affine
+    from .registration.scans import prepare
+    from .registration.template import load_template
+    from .registration.warp import fit_warp
+
+    if method not in METHODS:
+        raise InputError(f"unknown registration method '{method}'; use one of {', '.join(METHODS)}")
+    report = progress or (lambda fraction, message: None)
+    template = load_template()
+    report(0.0, "correcting the T1w's bias field")
+    scans = {"t1w": prepare(t1w, "T1w")}
+    report(0.12, "correcting the T2F's bias field")
+    scans["t2f"] = prepare(t2f, "T2F")
+    report(0.22, "laying the T1w over the template")
+    affine = register_affine(scans["t1w"], template)
+    rigid = _rigid_to_t1w(scans, pet, affine, template, report)
+    report(0.5, "fitting the T1w to the template")
+    warp = fit_warp(scans["t1w"].image, affine, template, method, device)
+    report(0.85, "resampling onto the model grid")
+    result = _on_grid(scans, pet, rigid, warp, template)
+    report(1.0, "preprocessing done")
+    return result
+
+
+def _rigid_to_t1w(scans: dict, pet: sitk.Image | None, affine, template, report) -> dict[str, sitk.Transform]:
+    """Rigid transforms from T1w points to T2F points and, with a PET, to PET points."""
+    import SimpleITK as sitk
+
+    from .registration.mutual_information import on_grid
+    from .registration.rigid import register_rigid
+    from .registration.scans import as_scan, working_copy
+
+    wider = sitk.BinaryDilate(template.mask, [4] * 3)
+    brain = on_grid(wider, working_copy(scans["t1w"].image, 2.0), affine.GetInverse())
+    report(0.35, "laying the T2F over the T1w")
+    rigid = {"t2f": register_rigid(scans["t1w"], brain, scans["t2f"], "T2F")}
+    if pet is not None:
+        report(0.45, "laying the PET over the T1w")
+        rigid["pet"] = register_rigid(scans["t1w"], brain, as_scan(pet, "PET"), "PET")
+    return rigid
+
+
+def _on_grid(scans: dict, pet: sitk.Image | None, rigid: dict, warp, template) -> Preprocessed:
+    """One resampling of each raw scan through its composed transform, masking, scaling, quality figures."""
+    import SimpleITK as sitk
+
+    from .registration import quality
+    from .registration.warp import resample_to_grid
+
+    mask = image_to_array(template.mask) > 0
+    chains = {"t1w": warp.to_t1w} | {name: sitk.CompositeTransform([t, warp.to_t1w]) for name, t in rigid.items()}
+    raw = {name: scan.image for name, scan in scans.items()}
+    arrays = {name: image_to_array(resample_to_grid(image, chains[name])) for name, image in raw.items()}
+    seen = {name: quality.field_of_view(image, chains[name]) for name, image in raw.items()}
+    both = mask & seen["t1w"] & seen["t2f"]
+    if not both.any():
+        raise InputError("T1w and T2F show no common part of the brain; check that both are of the same head")
+    figures = dict(warp.quality)
+    figures |= {f"fov_coverage_{name}": float(np.mean(view[mask])) for name, view in seen.items()}
+    figures |= quality.template_figures(arrays["t1w"], mask & seen["t1w"], template)
+    figures |= quality.pair_figures(arrays["t1w"], arrays["t2f"], both, template)
+    if pet is not None:
+        pet = array_to_image(np.where(mask, image_to_array(resample_to_grid(pet, chains["pet"])), 0).astype(np.float32))
+    return Preprocessed(
+        t1w=array_to_image(_scaled(arrays["t1w"], mask)),
+        t2f=array_to_image(_scaled(arrays["t2f"], mask)),
+        pet=pet,
+        mask=sitk.Image(template.mask),
+        grid_to_t1w=warp.to_t1w,
+        t1w_to_grid=warp.to_grid,
+        t1w_to_t2f=rigid["t2f"],
+        quality=figures,
+        warnings=list(warp.warnings),
+        method=warp.method,
+        skull_stripped=scans["t1w"].skull_stripped,
+    )
+
+
+def _scaled(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Masked, then minimum and maximum to [-1, 1]; the background, at 0 or the brain's own minimum, is exactly -1."""
+    floor = min(0.0, float(array[mask].min()))
+    brain = np.where(mask, array, floor)
+    top = float(brain.max())
+    if not top > floor:
+        raise InputError("nothing but background lies inside the brain mask; check that the volumes show a brain")
+    return np.where(mask, 2 * (brain - floor) / (top - floor) - 1, -1).astype(np.float32)
+
+
+def from_grid(t1w: sitk.Image, t2f: sitk.Image, *, pet: sitk.Image | None = None) -> Preprocessed:
+    """A pair that is on the model grid already (other software's registration to the ICBM 152 template).
+
+    Volumes are masked by the template's brain and scaled to [-1, 1] unless they are already; a PET is only masked.
+
+    Raises:
+        InputError: a volume does not lie on `MNI_GRID`, or shows nothing inside the brain.
+    """
+    import SimpleITK as sitk
+
+    from .registration import quality
+    from .registration.template import load_template
+
+    template = load_template()
+    mask = image_to_array(template.mask) > 0
+    arrays = {}
+    for name, image in (("T1w", t1w), ("T2F", t2f), ("PET", pet)):
+        if image is not None:
+            arrays[name] = _checked_on_grid(image, name)
+    figures = quality.template_figures(arrays["T1w"], mask, template)
+    figures |= quality.pair_figures(arrays["T1w"], arrays["T2F"], mask, template)
+    pet_array = np.where(mask, arrays["PET"], 0).astype(np.float32) if pet is not None else None
+    return Preprocessed(
+        t1w=array_to_image(_scaled_unless_already(arrays["T1w"], mask)),
+        t2f=array_to_image(_scaled_unless_already(arrays["T2F"], mask)),
+        pet=None if pet_array is None else array_to_image(pet_array),
+        mask=sitk.Image(template.mask),
+        grid_to_t1w=sitk.Transform(),
+        t1w_to_grid=sitk.Transform(),
+        t1w_to_t2f=sitk.Transform(),
+        quality=figures,
+    )
+
+
+def _checked_on_grid(image: sitk.Image, name: str) -> np.ndarray:
+    """Array [X, Y, Z] of an image that lies on the grid, in whichever order its axes are stored."""
+    from .volumes import canonical
+
+    try:
+        return image_to_array(canonical(image)).astype(np.float32)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def _scaled_unless_already(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    inside = array[mask]
+    low, high = float(inside.min()), float(inside.max())
+    if -1 <= low < -0.5 and 0.5 < high <= 1:
+        return np.where(mask, array, -1).astype(np.float32)
+    return _scaled(array, mask)
+
+
+def to_t1w_space(image_on_grid: sitk.Image, preprocessed: Preprocessed, t1w: sitk.Image) -> sitk.Image:
+    """A volume of the model grid on the raw T1w's own grid: float32, one linear interpolation, 0 outside.
+
+    Args:
+        image_on_grid: e.g. a PET on `MNI_GRID`.
+        preprocessed: of the T1w.
+        t1w: the raw T1w, for its geometry.
+    """
+    import SimpleITK as sitk
+
+    return sitk.Resample(image_on_grid, t1w, preprocessed.t1w_to_grid, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+
+
+def doubts(quality: dict[str, float], kind: str = "raw") -> list[str]:
+    """What in the quality figures does not look like a brain's T1w and T2F; see `registration.quality.doubts`."""
+    from .registration.quality import doubts
+
+    return doubts(quality, kind)

@@ -1,0 +1,5 @@
+"""Registration: a T1w to the template (affine, then deformable), another scan to the T1w (rigid), and how well it went.
+
+All transforms are SimpleITK's: LPS millimetres, from fixed to moving points, as a resampling wants them. What was
+measured, and on which scans, stands in ``Testing/benchmarks/results/registration.md``.
+"""

@@ -1,0 +1,149 @@
+"""Figures that tell whether a registered pair is a brain's T1w and T2-FLAIR, laid over the template as it should be.
+
+Each is a plain float; none needs to know how the registration was done. Which values are suspicious stands in
+``Resources/quality_thresholds.json``.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import RelAPETError
+from ..grid import MNI_GRID, image_to_array
+from ..resources import resource
+from .fields import jacobian
+from .mutual_information import on_grid
+from .template import Template
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson correlation of two vectors; 0 when one is constant."""
+    a, b = a - a.mean(dtype=np.float64), b - b.mean(dtype=np.float64)
+    norm = float(np.sqrt(np.sum(a * a) * np.sum(b * b)))
+    return float(np.sum(a * b) / norm) if norm > 0 else 0.0
+
+
+def normalised_mutual_information(a: np.ndarray, b: np.ndarray, bins: int = 48) -> float:
+    """Mutual information over the mean entropy, 2 I(A, B) / (H(A) + H(B)): 0 unrelated, 1 a relabelling.
+
+    Histogram bins hold equal shares of the voxels of each volume, so a few bright voxels do not count for much.
+    """
+
+    def ranked(x: np.ndarray) -> np.ndarray:
+        edges = np.unique(np.quantile(x, np.linspace(0, 1, bins + 1)[1:-1]))
+        return np.searchsorted(edges, x, side="right")
+
+    def entropy(counts: np.ndarray) -> float:
+        p = counts[counts > 0] / counts.sum()
+        return float(-np.sum(p * np.log(p)))
+
+    joint = np.bincount(ranked(a) * bins + ranked(b), minlength=bins * bins).reshape(bins, bins)
+    total = entropy(joint.sum(0)) + entropy(joint.sum(1))
+    return 2 * (total - entropy(joint)) / total if total > 0 else 0.0
+
+
+def three_classes(values: np.ndarray, iterations: int = 50) -> np.ndarray:
+    """Classes 0, 1, 2 in rising order of intensity, by k-means on the values clipped at their 99.5th percentile."""
+    values = np.minimum(values, np.percentile(values, 99.5))
+    centres = np.percentile(values, (10, 50, 85)).astype(np.float64)
+    for _ in range(iterations):
+        labels = np.searchsorted((centres[1:] + centres[:-1]) / 2, values)
+        moved = np.array([values[labels == k].mean() if np.any(labels == k) else centres[k] for k in range(3)])
+        if np.allclose(moved, centres, rtol=1e-4):
+            break
+        centres = np.sort(moved)
+    return np.searchsorted((centres[1:] + centres[:-1]) / 2, values)
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    """Dice overlap of two boolean arrays; 0 when both are empty."""
+    total = int(a.sum()) + int(b.sum())
+    return 2 * int((a & b).sum()) / total if total else 0.0
+
+
+def field_of_view(image: sitk.Image, transform: sitk.Transform) -> np.ndarray:
+    """Where the model grid lies inside an image's field of view, boolean [X, Y, Z]."""
+    inside = sitk.Image(image.GetSize(), sitk.sitkUInt8) + 1
+    inside.CopyInformation(image)
+    return image_to_array(on_grid(inside, MNI_GRID.reference_image(), transform)) > 0
+
+
+def template_figures(t1w: np.ndarray, where: np.ndarray, template: Template) -> dict[str, float]:
+    """Agreement of a T1w on the grid with the template.
+
+    Args:
+        t1w: [X, Y, Z], any units.
+        where: voxels to look at: brain mask and field of view.
+
+    Returns:
+        ``template_ncc``, the correlation with the template's T1; ``grey_dice`` and ``white_dice`` of three k-means
+        classes with the tissue maps; ``brain_overlap``, Dice of all that is brighter than fluid with grey or white.
+    """
+    values = t1w[where]
+    grey, white, reference = (image_to_array(m)[where] for m in (template.grey, template.white, template.t1))
+    classes = three_classes(values)
+    return {
+        "template_ncc": correlation(values, reference),
+        "grey_dice": dice(classes == 1, (grey > 0.5)),
+        "white_dice": dice(classes == 2, (white > 0.5)),
+        "brain_overlap": dice(classes >= 1, grey + white > 0.5),
+    }
+
+
+def pair_figures(t1w: np.ndarray, t2f: np.ndarray, where: np.ndarray, template: Template) -> dict[str, float]:
+    """Whether two volumes on the grid are a T1w and a T2F of the same brain.
+
+    ``pair_mutual_information`` and ``pair_correlation`` compare the two; ``t1w_contrast`` and ``t2f_contrast`` are each
+    volume's correlation with the template's white minus grey matter: clearly positive in a T1w (white matter is
+    brighter), near zero or negative in a FLAIR, so a swapped pair shows; ``t2f_fluid`` is the FLAIR's mean in fluid
+    over its mean in tissue (fluid is dark in a FLAIR, bright in a plain T2w).
+    """
+    a, b = t1w[where], t2f[where]
+    grey, white = (image_to_array(m)[where] for m in (template.grey, template.white))
+    tissue, fluid = grey + white > 0.8, grey + white < 0.1
+    difference = (white - grey)[tissue]
+    level = float(b[tissue].mean())
+    return {
+        "pair_mutual_information": normalised_mutual_information(a, b),
+        "pair_correlation": correlation(a, b),
+        "t1w_contrast": correlation(a[tissue], difference),
+        "t2f_contrast": correlation(b[tissue], difference),
+        "t2f_fluid": float(b[fluid].mean()) / level if level > 0 and fluid.any() else 0.0,
+    }
+
+
+def field_figures(field: sitk.Image, mask: sitk.Image) -> dict[str, float]:
+    """``folds_percent`` (brain voxels with a Jacobian <= 0) and ``sd_log_jacobian`` of a displacement field."""
+    determinant = jacobian(field)[sitk.GetArrayViewFromImage(on_grid(mask, field)) > 0]
+    return {
+        "folds_percent": 100 * float(np.mean(determinant <= 0)),
+        "sd_log_jacobian": float(np.std(np.log(np.maximum(determinant, 1e-3)))),
+    }
+
+
+def doubts(quality: dict[str, float], kind: str = "raw") -> list[str]:
+    """One line for each figure outside what real and simulated brains give; an empty list when nothing is suspicious.
+
+    Args:
+        quality: figures by name, as `preprocess` or `from_grid` return them; figures without a threshold are ignored.
+        kind: ``raw`` (registered here) or ``grid`` (came preprocessed).
+
+    Raises:
+        RelAPETError: an unknown kind, or the thresholds file is missing.
+    """
+    document = json.loads(resource("quality_thresholds.json").read_text(encoding="utf-8"))
+    if kind not in document["kinds"]:
+        raise RelAPETError(f"unknown kind of quality figures '{kind}'; use one of {', '.join(document['kinds'])}")
+    lines = []
+    for rule in document["thresholds"]:
+        value = quality.get(rule["figure"])
+        if value is None or kind not in rule["kinds"]:
+            continue
+        low, high = rule.get("minimum"), rule.get("maximum")
+        if (low is not None and not value >= low) or (high is not None and not value <= high):
+            limit = f"at least {low:g}" if low is not None and not value >= low else f"at most {high:g}"
+            lines.append(f"{rule['says']} ({rule['figure']} {value:.3g}, expected {limit})")
+    return lines

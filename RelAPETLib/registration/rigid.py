@@ -1,0 +1,72 @@
+"""Rigid registration of a second scan (T2F, PET) to the T1w of the same person, by mutual information."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import InputError
+from .mutual_information import (
+    COARSE_MM,
+    FINE_MM,
+    evaluate,
+    fov_share,
+    mask_points,
+    mutual_information,
+    on_grid,
+    refine,
+)
+from .scans import Scan, centroid, clipped, working_copy
+
+#: Start rotations about each axis, degrees, tried beside the header's own position.
+START_ANGLES = (-25.0, 0.0, 25.0)
+KEEP = 4
+
+
+def _starts(centre: np.ndarray, shift: np.ndarray) -> Iterator[sitk.Euler3DTransform]:
+    """Rigid starts: the header's position, then all rotations about the brain's centre with centroids met."""
+    header = sitk.Euler3DTransform()
+    header.SetCenter(centre.tolist())
+    yield header
+    for angles in itertools.product(START_ANGLES, repeat=3):
+        start = sitk.Euler3DTransform(header)
+        start.SetRotation(*np.radians(angles).tolist())
+        start.SetTranslation(shift.tolist())
+        yield start
+
+
+def register_rigid(t1w: Scan, brain: sitk.Image, scan: Scan, name: str) -> sitk.Euler3DTransform:
+    """Rigid transform from points of a T1w to points of another scan of the same person (LPS, mm).
+
+    Args:
+        t1w, scan: from `scans.prepare`.
+        brain: mask (> 0) of the brain in the T1w's space, on any grid; only there the scans are compared, so a moved
+            neck, jaw or scalp does not count.
+        name: what an error calls `scan`.
+
+    Raises:
+        InputError: the scans cannot be made to overlap.
+    """
+    centre = mask_points(brain).mean(axis=0)
+    moving = clipped(working_copy(scan.image, FINE_MM))
+    coarse_moving = working_copy(moving, COARSE_MM)
+    fixed = clipped(working_copy(t1w.image, FINE_MM))
+    coarse = working_copy(fixed, COARSE_MM)
+    mask = on_grid(brain, coarse)
+    points = mask_points(mask)
+    method = mutual_information(mask)
+    starts = [
+        s for s in _starts(centre, centroid(scan.head) - centroid(t1w.head)) if fov_share(points, s, moving) >= 0.3
+    ]
+    scored = sorted((evaluate(method, coarse, coarse_moving, s), n) for n, s in enumerate(starts))
+    found = [refine(method, coarse, coarse_moving, starts[n], step=1.0, iterations=100) for _, n in scored[:KEEP]]
+    found = sorted((f for f in found if f is not None), key=lambda f: f[1])
+    if found:
+        method = mutual_information(on_grid(brain, fixed))
+        found = [refine(method, fixed, moving, found[0][0], step=0.5, iterations=100, min_step=1e-4)]
+    if not found or found[0] is None or fov_share(points, found[0][0], scan.image) < 0.3:
+        raise InputError(f"the {name} could not be laid over the T1w; check that both show the same person's head")
+    return found[0][0]

@@ -1,0 +1,45 @@
+"""The template all scans are registered to: ICBM 152 2009a symmetric, skull-stripped, on the model grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import SimpleITK as sitk
+
+from ..errors import RelAPETError
+from ..grid import MNI_GRID
+from ..resources import resource
+
+
+@dataclass(frozen=True)
+class Template:
+    """Template maps on `MNI_GRID`; treat them as read-only, they are shared.
+
+    Attributes:
+        t1: float32, T1 contrast, 0..255, 0 outside the brain.
+        grey, white: float32, share of grey or white matter in a voxel, 0..1.
+        mask: uint8, 1 inside the brain.
+    """
+
+    t1: sitk.Image
+    grey: sitk.Image
+    white: sitk.Image
+    mask: sitk.Image
+
+
+@lru_cache(maxsize=1)
+def load_template() -> Template:
+    """The shipped template. Raises `RelAPETError` when its files are missing or not on the grid."""
+    maps = {}
+    for name in ("t1", "grey_matter", "white_matter", "brain_mask"):
+        path = resource("template", f"{name}.nii.gz")
+        maps[name] = sitk.ReadImage(str(path))
+        if not MNI_GRID.matches(maps[name]):
+            raise RelAPETError(f"{path} is not on the model grid; reinstall relapet")
+    return Template(
+        t1=sitk.Cast(maps["t1"], sitk.sitkFloat32),
+        grey=sitk.Cast(maps["grey_matter"], sitk.sitkFloat32) / 255.0,
+        white=sitk.Cast(maps["white_matter"], sitk.sitkFloat32) / 255.0,
+        mask=sitk.Cast(maps["brain_mask"] > 0, sitk.sitkUInt8),
+    )
