@@ -1,11 +1,11 @@
 """Network, schedule and sampler against numbers made by running the published implementation on a CPU in float32."""
 
-import importlib.util
 import json
 
 import numpy as np
 import pytest
 import torch
+from golden import ruled_weights
 
 from RelAPETLib.diffusion import NoiseSchedule, sample
 from RelAPETLib.networks.discriminator import build_discriminator
@@ -22,21 +22,14 @@ def golden(shared):
 
 
 @pytest.fixture(scope="module")
-def ruled_weights(shared, golden):
-    """State dicts of both networks in the published names; every value follows from its tensor's name."""
-    spec = importlib.util.spec_from_file_location("weights_rule", shared / "golden" / "weights_rule.py")
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
-    return {
-        network: {name: torch.from_numpy(np.asarray(rule.tensor(name, shape))) for name, shape in layout}
-        for network, layout in golden["layout"].items()
-    }
+def weights(shared):
+    return ruled_weights(shared / "golden")
 
 
 @pytest.fixture(scope="module")
-def generator(ruled_weights):
+def generator(weights):
     network = build_generator().eval()
-    load_release_state_dict(network, ruled_weights["generator"])
+    load_release_state_dict(network, weights["generator"])
     return network
 
 
@@ -98,10 +91,10 @@ def test_last_ten_ancestral_steps_with_replayed_noise(generator, golden):
 
 
 @pytest.mark.parametrize("kind", ["real", "fake"])
-def test_discriminator_logits(ruled_weights, golden, kind):
+def test_discriminator_logits(weights, golden, kind):
     network = build_discriminator(norm="batch").eval()
     assert sum(p.numel() for p in network.parameters()) == 11_573
-    network.load_state_dict(ruled_weights["discriminator"])
+    network.load_state_dict(weights["discriminator"])
     with torch.no_grad():
         logits = network(golden[f"d_{kind}_input"])[-1]
     assert largest_difference(logits, golden[f"d_{kind}_logits_eval"]) < 1e-5

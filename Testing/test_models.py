@@ -1,19 +1,16 @@
 """Bundles, catalogue and the published checkpoint: what is whole loads, and what is not is refused in one line."""
 
-import importlib.util
 import json
-import warnings
 
-import numpy as np
 import pytest
 import torch
 from cases import write_tiny_voxel
+from forgery import forge, read_metadata, write_metadata
 from safetensors.torch import load_file, save_file
 
-from RelAPETLib.errors import DeviceError, ModelError, OutputError, RelAPETWarning
+from RelAPETLib.errors import DeviceError, ModelError, OutputError
 from RelAPETLib.grid import MNI_GRID
 from RelAPETLib.models import (
-    import_release_checkpoint,
     list_models,
     load_model,
     model_path,
@@ -23,37 +20,15 @@ from RelAPETLib.models import (
     write_bundle,
 )
 from RelAPETLib.models.catalogue import home, load_catalogue
-from RelAPETLib.models.metadata import fingerprint
-from RelAPETLib.networks.generator import build_generator, release_name
 from RelAPETLib.networks.voxel import VoxelDiffusion
 from RelAPETLib.resources import resources_dir
 from RelAPETLib.tracers import TRACERS
+from RelAPETLib.volumes import file_sha256
 
 
 @pytest.fixture
 def bundle(tmp_path):
     return write_tiny_voxel(tmp_path / "tiny modèle")
-
-
-def metadata_of(folder):
-    return json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
-
-
-def rewrite(folder, change, rebind=True):
-    """Change a bundle's metadata and, like a skilled forger, make all hashes fit again."""
-    metadata = metadata_of(folder)
-    change(metadata)
-    if rebind:
-        weights = folder / "model.safetensors"
-        save_file(load_file(weights), weights, metadata={"metadata_sha256": fingerprint(metadata)})
-        metadata["weights"]["sha256"] = verify_hash(weights)
-    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
-
-
-def verify_hash(path):
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def refusal(folder, error=ModelError):
@@ -71,8 +46,8 @@ def test_a_written_bundle_loads_and_computes_the_same(bundle):
     assert model.grid == MNI_GRID and model.diffusion_shape == (1, 160, 180, 160)
     assert model.schedule.kind == "scaled-linear" and len(model.schedule.betas) == 1000
     assert {"relapet", "torch", "monai", "safetensors"} <= model.metadata["made_with"].keys()
-    assert model.weights_sha256 == model.metadata["weights"]["sha256"] == verify_hash(bundle / "model.safetensors")
-    assert model.metadata_sha256 == verify_hash(bundle / "configs" / "metadata.json")
+    assert model.weights_sha256 == model.metadata["weights"]["sha256"] == file_sha256(bundle / "model.safetensors")
+    assert model.metadata_sha256 == file_sha256(bundle / "configs" / "metadata.json")
 
     torch.manual_seed(0)
     network = VoxelDiffusion(**model.metadata["network"]["arguments"])  # as write_tiny_voxel draws it
@@ -104,7 +79,7 @@ def test_half_precision_is_for_the_file_only(bundle, tmp_path):
 
 def test_verify_says_what_it_checked(bundle):
     found = verify(str(bundle))
-    assert found["name"] == "tiny-voxel" and found["weights_sha256"] == verify_hash(bundle / "model.safetensors")
+    assert found["name"] == "tiny-voxel" and found["weights_sha256"] == file_sha256(bundle / "model.safetensors")
     assert found["parameters"] == sum(t.numel() for t in load_file(bundle / "model.safetensors").values())
 
 
@@ -188,8 +163,15 @@ def test_damage_is_refused(bundle, damage):
 
 
 def test_an_edited_window_is_noticed_although_the_weights_are_whole(bundle):
-    rewrite(bundle, lambda m: m["tracers"]["TAU"].update(window=[0, 30]), rebind=False)
+    metadata = read_metadata(bundle)
+    metadata["tracers"]["TAU"]["window"] = [0, 30]
+    write_metadata(bundle, metadata)
     assert "metadata" in refusal(bundle) and "changed after the weights were written" in refusal(bundle)
+
+
+def widen(metadata, factor):
+    arguments = metadata["network"]["arguments"]
+    arguments["channels"] = [factor * width for width in arguments["channels"]]
 
 
 CONTRADICTIONS = {
@@ -212,10 +194,10 @@ CONTRADICTIONS = {
     "steps": (lambda m: m["sampler"].update(steps=1001), "more than schedule.num_timesteps"),
     "clip": (lambda m: m["sampler"].update(clip=[1, -1]), "$.sampler.clip"),
     "other space": (lambda m: m["diffusion_space"].update(channels=2), "diffusion_space is (2, 160, 180, 160)"),
-    "other width": (lambda m: m["network"]["arguments"].update(channels=[8, 16]), "do not fit the network"),
-    "absurd width": (lambda m: m["network"]["arguments"].update(channels=[8, 8 * 10**6]), "do not fit the network"),
+    "other width": (lambda m: widen(m, 2), "do not fit the network"),
+    "absurd width": (lambda m: widen(m, 10**6), "do not fit the network"),
     "unknown argument": (lambda m: m["network"]["arguments"].update(colour=1), "make no VoxelDiffusion"),
-    "wrong argument": (lambda m: m["network"]["arguments"].update(channels=[7, 8]), "make no VoxelDiffusion"),
+    "wrong argument": (lambda m: m["network"]["arguments"].update(norm_num_groups=7), "make no VoxelDiffusion"),
     "other weights file": (lambda m: m["weights"].update(file="../../x.safetensors"), "not valid at $.weights.file"),
 }
 
@@ -223,7 +205,7 @@ CONTRADICTIONS = {
 @pytest.mark.parametrize("contradiction", CONTRADICTIONS)
 def test_contradictions_are_refused_even_with_fitting_hashes(bundle, contradiction):
     change, message = CONTRADICTIONS[contradiction]
-    rewrite(bundle, change)
+    forge(bundle, change)
     assert message in refusal(bundle)
 
 
@@ -240,7 +222,7 @@ def test_other_tensors_are_refused_even_with_fitting_hashes(bundle, change, mess
     tensors = load_file(bundle / "model.safetensors")
     change(tensors)
     save_file(tensors, bundle / "model.safetensors")
-    rewrite(bundle, lambda m: None)
+    forge(bundle, lambda m: None)
     assert message in refusal(bundle)
 
 
@@ -315,112 +297,3 @@ def test_home(monkeypatch, platform, variable, value, expected):
     if variable:
         monkeypatch.setenv(variable, value)
     assert home().as_posix() == expected
-
-
-# The published checkpoint
-
-
-def checkpoint_like(path, weights):
-    torch.save({"model_state_dict": weights, "epoch": 99}, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def random_release_weights():
-    torch.manual_seed(1)
-    return {release_name(name): torch.randn(t.shape) for name, t in build_generator().state_dict().items()}
-
-
-def test_an_imported_checkpoint_gives_the_published_networks_outputs(shared, tmp_path):
-    golden = shared / "golden"
-    spec = importlib.util.spec_from_file_location("weights_rule", golden / "weights_rule.py")
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
-    layout = json.loads((golden / "state_dict_layout.json").read_text())["generator"]
-    weights = {name: torch.from_numpy(np.asarray(rule.tensor(name, shape))) for name, shape in layout}
-    file = checkpoint_like(tmp_path / "epoch99.pt", weights)
-    with pytest.warns(RelAPETWarning, match="is not the published checkpoint"):
-        metadata = import_release_checkpoint(file, tmp_path / "bundle")
-    assert metadata["name"] == "rela-diffusion-other" and metadata["source"]["epoch"] == 99
-
-    model = load_model(tmp_path / "bundle")
-    assert {name: facts["label"] for name, facts in model.metadata["tracers"].items()} == {"PBR": 0, "PIB": 1, "TAU": 2}
-    with np.load(golden / "rela_reference.npz") as numbers:
-        given = torch.from_numpy(numbers["unet_input"])
-        condition = model.encode_condition(given[:, 1:])
-        for label in (0, 1, 2):
-            for t in (0, 37, 500, 999):
-                ours = model.predict_noise(given[:, :1], condition, t, label)
-                expected = torch.from_numpy(numbers[f"unet_output_label{label}_t{t}"])
-                assert float((ours - expected).abs().max()) < 1e-5
-
-
-def test_the_known_blob_gives_no_warning_and_full_provenance(random_release_weights, tmp_path):
-    from RelAPETLib.models.release import git_blob_id
-
-    file = checkpoint_like(tmp_path / "c.pt", random_release_weights)
-    entry = load_catalogue()["rela-diffusion"]
-    entry["source"]["git_blob_id"] = git_blob_id(file.read_bytes())
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        metadata = import_release_checkpoint(file, tmp_path / "bundle", entry=entry)
-    assert metadata["name"] == "rela-diffusion" and metadata["licence"] == "Apache-2.0"
-    assert metadata["source"]["commit"] == "3f5bb1d34a96c33d5a0adca731227df1c6570636"
-    assert metadata["source"]["sha256"] == verify_hash(file)
-    assert "Apache License" in (tmp_path / "bundle" / "LICENSE").read_text()
-    assert metadata["grid"]["axes"] == "RAS (assumed)"
-    assert {facts["output"] for facts in metadata["tracers"].values()} == {"relative"}
-
-
-def test_git_blob_id_is_gits():
-    from RelAPETLib.models.release import git_blob_id
-
-    assert git_blob_id(b"hello\n") == "ce013625030ba8dba906f756967f9e9ca394464a"  # echo hello | git hash-object --stdin
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (lambda w: {"model_state_dict": w}, "not a checkpoint of the published kind"),
-        (lambda w: {"model_state_dict": w, "epoch": 99, "optimizer": 1}, "not a checkpoint of the published kind"),
-        (lambda w: w, "not a checkpoint of the published kind"),
-        (lambda w: {"model_state_dict": w, "epoch": "99"}, "epoch is not an integer"),
-        (lambda w: {"model_state_dict": list(w), "epoch": 99}, "model_state_dict is not a dict"),
-        (lambda w: {"model_state_dict": {}, "epoch": 99}, "367 tensors missing"),
-        (lambda w: {"model_state_dict": w | {"more": torch.zeros(1)}, "epoch": 99}, "'more' is not one of its tensors"),
-        (lambda w: {"model_state_dict": w | {"out.2.conv.bias": 3.0}, "epoch": 99}, "is not a plain tensor"),
-        (lambda w: {"model_state_dict": w | {"out.2.conv.bias": torch.zeros(2)}, "epoch": 99}, r"\(2,\), not torch"),
-        (lambda w: {"model_state_dict": w | {"out.2.conv.bias": torch.tensor([float("nan")])}, "epoch": 99}, "finite"),
-        (lambda w: {"model_state_dict": w | {"out.2.conv.bias": torch.zeros(1).double()}, "epoch": 99}, "float64"),
-        (
-            lambda w: {"model_state_dict": w | {"out.2.conv.bias": torch.zeros(1).to_sparse()}, "epoch": 99},
-            "plain tensor",
-        ),
-        (lambda w: {"model_state_dict": w | {"out.2.conv.bias": torch.zeros(1, device="meta")}, "epoch": 99}, "plain"),
-    ],
-)
-def test_other_checkpoints_are_refused(random_release_weights, tmp_path, content, message):
-    torch.save(content(random_release_weights), tmp_path / "c.pt")
-    with pytest.raises(ModelError, match=message) as raised:
-        import_release_checkpoint(tmp_path / "c.pt", tmp_path / "bundle")
-    assert "\n" not in str(raised.value)
-    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
-def test_a_cut_checkpoint_is_refused(random_release_weights, tmp_path, share):
-    file = checkpoint_like(tmp_path / "c.pt", random_release_weights)
-    content = file.read_bytes()
-    file.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ModelError, match="c.pt is"):
-        import_release_checkpoint(file, tmp_path / "bundle")
-    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
-
-
-def test_a_missing_or_huge_checkpoint_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="cannot read checkpoint"):
-        import_release_checkpoint(tmp_path / "none.pt", tmp_path / "bundle")
-    with open(tmp_path / "huge.pt", "wb") as file:
-        file.truncate(65 * 2**20)
-    with pytest.raises(ModelError, match="larger than 64 MiB"):
-        import_release_checkpoint(tmp_path / "huge.pt", tmp_path / "bundle")

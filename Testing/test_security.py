@@ -10,12 +10,12 @@ import zipfile
 import pytest
 import torch
 from cases import write_tiny_voxel
-from safetensors.torch import load_file, save_file
+from forgery import forge, read_metadata, write_metadata
 
 from RelAPETLib.errors import ModelError
 from RelAPETLib.models import fetch, import_release_checkpoint, load_model
 from RelAPETLib.models.download import extract_bundle
-from RelAPETLib.models.metadata import fingerprint
+from RelAPETLib.volumes import file_sha256
 
 
 class Touch:
@@ -97,19 +97,6 @@ def bundle(tmp_path):
     return write_tiny_voxel(tmp_path / "bundle")
 
 
-def forge(folder, change):
-    """Change metadata and make all hashes fit again."""
-    path = folder / "configs" / "metadata.json"
-    metadata = json.loads(path.read_text(encoding="utf-8"))
-    change(metadata)
-    weights = folder / "model.safetensors"
-    save_file(load_file(weights), weights, metadata={"metadata_sha256": fingerprint(metadata)})
-    import hashlib
-
-    metadata["weights"]["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
-    path.write_text(json.dumps(metadata), encoding="utf-8")
-
-
 def shell(path):
     return f"$__import__('os').system(\"touch '{path}'\")"
 
@@ -153,14 +140,10 @@ def test_files_beside_the_metadata_are_never_read(bundle, canary):
 
 
 def test_a_pickle_in_place_of_the_weights_runs_nothing(bundle, canary):
-    import hashlib
-
-    content = as_checkpoint(Touch(canary))
-    (bundle / "model.safetensors").write_bytes(content)
-    path = bundle / "configs" / "metadata.json"
-    metadata = json.loads(path.read_text(encoding="utf-8"))
-    metadata["weights"]["sha256"] = hashlib.sha256(content).hexdigest()
-    path.write_text(json.dumps(metadata), encoding="utf-8")
+    (bundle / "model.safetensors").write_bytes(as_checkpoint(Touch(canary)))
+    metadata = read_metadata(bundle)
+    metadata["weights"]["sha256"] = file_sha256(bundle / "model.safetensors")
+    write_metadata(bundle, metadata)
     with pytest.raises(ModelError, match="not a safetensors file"):
         load_model(bundle)
 
