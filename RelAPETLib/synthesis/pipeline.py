@@ -97,7 +97,7 @@ def synthesize(
         check_duration(loaded, plan.label, plan.steps, plan.samples, yes, part("model"))
         clock.lap("model")
         ready = _prepare(inputs, preprocessed, device, part("preprocess"))
-        _settle_doubts(ready, force)
+        _settle_doubts(ready, "grid" if preprocessed else "raw", force)
         clock.lap("preprocessing")
         draw = draw_samples(
             loaded, _condition(ready), plan.label, sampler=plan.sampler, steps=plan.steps, samples=plan.samples,
@@ -195,11 +195,11 @@ def _prepare(inputs: Inputs, preprocessed: bool, device: str, progress) -> Prepr
     return ready
 
 
-def _settle_doubts(ready: Preprocessed, force: bool) -> None:
+def _settle_doubts(ready: Preprocessed, kind: str, force: bool) -> None:
     """Refuse inputs that are probably not a brain's T1w and T2-FLAIR, or warn when forced."""
     from ..preprocessing import doubts
 
-    found = doubts(ready.quality)
+    found = doubts(ready.quality, kind)
     if found and not force:
         raise DoubtfulInputError(f"{'; '.join(found)}; check the files, or use --force to go on all the same")
     for words in found:

@@ -1,0 +1,85 @@
+"""``relapet demo``: a simulated person's raw scans, the synthetic PET of them, and how far it is from the true one."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+from pathlib import Path
+
+from .synthesize import add_model_options, add_output_options, as_text, drawing, summary
+
+#: Seed of the simulated person; training uses other seeds.
+DEMO_PERSON = 20_000
+#: Shares of the progress bar: simulating the person, and of each tracer's part the writing.
+_SIMULATING, _SAVING = 0.2, 0.08
+
+
+def add_parser(commands, common, tracers, whole_number) -> None:
+    parser = commands.add_parser(
+        "demo",
+        parents=[common],
+        help="simulate a person's scans and run everything on them",
+        description="Simulate one person's raw T1w, FLAIR and PET, make the synthetic PET, compare the two.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--out", default="relapet_demo", metavar="DIR", help="folder to write to (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--tracer", default="TAU", metavar="|".join((*tracers, "all")), help="PET tracer (default: TAU)"
+    )
+    parser.add_argument(
+        "--person", type=whole_number, default=DEMO_PERSON, metavar="N", help="seed of the simulated person"
+    )
+    add_model_options(parser, whole_number)
+    add_output_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments, reporter) -> int:
+    from ..outputs import check_destination, write_set
+    from ..phantom.bids import write_case
+    from ..synthesis import OUTPUT_NAMES
+    from ..tracers import TRACERS, get_tracer
+
+    chosen = list(TRACERS) if arguments.tracer.lower() == "all" else [get_tracer(arguments.tracer).name]
+    out = Path(arguments.out)
+    for tracer in chosen:
+        check_destination(out / tracer, OUTPUT_NAMES, arguments.overwrite)
+    share, contents = (1 - _SIMULATING) / len(chosen), []
+    # The scans move to `out` with the first PET, so that a run cut short leaves nothing that blocks the next one.
+    with tempfile.TemporaryDirectory(prefix="relapet-demo-") as scratch:
+        case = write_case(
+            scratch, arguments.person, progress=lambda f, words: reporter.progress(_SIMULATING * f, words)
+        )
+        scans = {path.name: path for path in sorted(Path(scratch).iterdir())}
+        check_destination(out / "input", scans, arguments.overwrite)
+        for number, tracer in enumerate(chosen):
+            start = _SIMULATING + number * share
+            result = _synthesize(arguments, reporter, case, tracer, lambda part, start=start: start + share * part)
+            if number == 0:
+                copies = {name: functools.partial(shutil.copyfile, path) for name, path in scans.items()}
+                write_set(out / "input", copies, overwrite=arguments.overwrite)
+            files = result.save(out / tracer, overwrite=arguments.overwrite, report=not arguments.no_report)
+            contents.append(summary(result, out / tracer, files))
+    reporter.progress(1.0, "done")
+    text = "\n".join(["A simulated person, no patient:", f"  {out / 'input'}", *map(as_text, contents)])
+    scans = {name: str((out / "input" / name).absolute()) for name in scans}
+    reporter.result("demo", {"folder": str(out.absolute()), "input": scans, "syntheses": contents}, text)
+    return 0
+
+
+def _synthesize(arguments, reporter, case: dict[str, Path], tracer: str, place):
+    """One tracer; `place` turns a fraction of this part into one of the whole."""
+    from ..synthesis import synthesize
+
+    return synthesize(
+        case["t1w"],
+        case["t2f"],
+        tracer,
+        reference=case[f"pet_{tracer}"],
+        space="both",
+        progress=lambda fraction, words: reporter.progress(place(fraction * (1 - _SAVING)), f"{tracer}: {words}"),
+        **drawing(arguments),
+    )

@@ -1,0 +1,110 @@
+"""``relapet doctor``: what is installed, what the machine has, and whether the models are whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+#: Below this a download or a cohort soon fails.
+_LOW_DISK_GIB = 2.0
+
+
+def add_parser(commands, common) -> None:
+    parser = commands.add_parser(
+        "doctor",
+        parents=[common],
+        help="check this installation",
+        description="Print versions, devices, models and folders; exit code 2 when something is wrong.",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments, reporter) -> int:
+    from ..devices import describe_devices
+    from ..provenance import versions
+
+    reporter.progress(0.0, "looking at versions and devices")
+    content = {"versions": versions(), "devices": describe_devices()}
+    reporter.progress(0.3, "verifying models")
+    content["models"] = _models()
+    content["folders"] = _folders()
+    content["problems"] = _problems(content)
+    reporter.progress(1.0, "done")
+    reporter.result("doctor", content, _as_text(content))
+    if content["problems"]:
+        reporter.error(f"{len(content['problems'])} problem(s): {'; '.join(content['problems'])}", 2)
+        return 2
+    return 0
+
+
+def _models() -> list[dict]:
+    """Catalogue models, and whether those that are here are whole."""
+    from ..errors import ModelError
+    from ..models import list_models, verify
+
+    found = []
+    for entry in list_models():
+        row = {"name": entry["name"], "installed": bool(entry["installed"]), "verified": None, "problem": None}
+        if not row["installed"] and entry["shipped"]:
+            row["problem"] = f"model {entry['name']} should come with relapet but is missing; reinstall relapet"
+        if row["installed"]:
+            try:
+                verify(entry["name"])
+                row["verified"] = True
+            except ModelError as error:
+                row |= {"verified": False, "problem": str(error)}
+        found.append(row)
+    return found
+
+
+def _folders() -> list[dict]:
+    from ..models import home
+    from ..resources import resources_dir
+    from .logs import default_log_file
+
+    rows = [{"what": "data files", "path": str(resources_dir()), "writable": None, "free_gib": None}]
+    for what, path in (
+        ("models and logs (RELAPET_HOME)", home()),
+        ("log folder", default_log_file().parent),
+        ("temporary files", Path(tempfile.gettempdir())),
+    ):
+        existing = next(p for p in (path, *path.parents) if p.exists())
+        free = shutil.disk_usage(existing).free / 1024**3
+        rows.append({"what": what, "path": str(path), "writable": os.access(existing, os.W_OK), "free_gib": free})
+    return rows
+
+
+def _problems(content: dict) -> list[str]:
+    problems = [f"{name} is not installed" for name, version in content["versions"].items() if version == "unknown"]
+    problems += [row["problem"] for row in content["models"] if row["problem"]]
+    for row in content["folders"]:
+        if row["writable"] is False:
+            problems.append(f"cannot write to {row['path']} ({row['what']})")
+        elif row["free_gib"] is not None and row["free_gib"] < _LOW_DISK_GIB:
+            problems.append(f"only {row['free_gib']:.1f} GiB left at {row['path']} ({row['what']})")
+    return list(dict.fromkeys(problems))
+
+
+def _as_text(content: dict) -> str:
+    lines = ["Versions"]
+    lines += [f"  {name:<12} {version}" for name, version in content["versions"].items()]
+    lines.append("Devices")
+    for device in content["devices"]:
+        memory = "memory unknown"
+        if device["total_gib"] is not None:
+            memory = f"{device['free_gib']:.1f} of {device['total_gib']:.1f} GiB free"
+        lines.append(f"  {device['device']:<12} {device['name']}; {memory}")
+    lines.append("Models")
+    for row in content["models"]:
+        state = "verified" if row["verified"] else "not installed"
+        state = f"BAD: {row['problem']}" if row["problem"] else state
+        lines.append(f"  {row['name']:<12} {state}")
+    lines.append("Folders")
+    for row in content["folders"]:
+        state = "" if row["writable"] is None else "; writable" if row["writable"] else "; NOT writable"
+        space = "" if row["free_gib"] is None else f"; {row['free_gib']:.0f} GiB free"
+        lines.append(f"  {row['what']}: {row['path']}{state}{space}")
+    return "\n".join([*lines, "No problems found." if not content["problems"] else "Problems found."])

@@ -1,0 +1,106 @@
+"""``relapet models``: what models there are, and getting, checking, importing and removing them."""
+
+from __future__ import annotations
+
+
+def add_parser(commands, common) -> None:
+    parser = commands.add_parser(
+        "models",
+        help="list, show, verify, fetch, import or remove models",
+        description="Models of the catalogue, and the authors' published checkpoint.",
+        allow_abbrev=False,
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def add(name: str, run, words: str):
+        action = actions.add_parser(name, parents=[common], help=words, description=words, allow_abbrev=False)
+        action.set_defaults(run=run)
+        return action
+
+    add("list", _list, "list the models of the catalogue")
+    add("show", _show, "print what the catalogue says of a model").add_argument("name", metavar="NAME")
+    add("verify", _verify, "check that a model is whole and unchanged").add_argument("name", metavar="NAME|DIR")
+    fetch = add("fetch", _fetch, "download a model, or take it from a file")
+    fetch.add_argument("name", metavar="NAME")
+    fetch.add_argument("--from-file", metavar="FILE", help="a file carried here by other means, instead of a download")
+    add("path", _path, "print the folder of a model").add_argument("name", metavar="NAME")
+    add("remove", _remove, "delete a fetched model").add_argument("name", metavar="NAME")
+    importing = add("import", _import, "turn the authors' published checkpoint into a model folder")
+    importing.add_argument("file", metavar="FILE", help="the checkpoint, e.g. epoch99_checkpoint.pt")
+    importing.add_argument("--out", required=True, metavar="DIR", help="model folder to write")
+    importing.add_argument("--overwrite", action="store_true", help="replace a model folder that is there")
+
+
+def _list(arguments, reporter) -> int:
+    from ..models import list_models
+
+    entries = list_models()
+    lines = []
+    for entry in entries:
+        state = "installed" if entry["installed"] else "not installed"
+        facts = (", ".join(entry["tracers"]), f"{entry['output']} output", entry["licence"])
+        lines.append(f"{entry['name']:<16} {state:<14} {entry['title']} ({'; '.join(facts)})")
+    reporter.result("models", {"action": "list", "models": entries}, "\n".join(lines))
+    return 0
+
+
+def _show(arguments, reporter) -> int:
+    from ..models import show
+
+    entry = show(arguments.name)
+    lines = [f"{key.replace('_', ' '):<16} {_plain(value)}" for key, value in entry.items()]
+    reporter.result("models", {"action": "show", "model": entry}, "\n".join(lines))
+    return 0
+
+
+def _plain(value) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    if value is None or isinstance(value, bool):
+        return {True: "yes", False: "no", None: "none"}[value]
+    return str(value)
+
+
+def _verify(arguments, reporter) -> int:
+    from ..models import verify
+
+    facts = verify(arguments.name)
+    text = f"{facts['name']} {facts['version']} is whole: {facts['path']} (weights SHA-256 {facts['weights_sha256']})"
+    reporter.result("models", {"action": "verify", "model": facts}, text)
+    return 0
+
+
+def _fetch(arguments, reporter) -> int:
+    from ..models import fetch
+
+    folder = fetch(arguments.name, arguments.from_file, progress=reporter.progress)
+    reporter.result("models", {"action": "fetch", "path": str(folder)}, f"{arguments.name} is at {folder}")
+    return 0
+
+
+def _path(arguments, reporter) -> int:
+    from ..models import model_path
+
+    folder = model_path(arguments.name)
+    reporter.result("models", {"action": "path", "path": str(folder)}, str(folder))
+    return 0
+
+
+def _remove(arguments, reporter) -> int:
+    from ..models import remove
+
+    folder = remove(arguments.name)
+    reporter.result("models", {"action": "remove", "path": str(folder)}, f"removed {folder}")
+    return 0
+
+
+def _import(arguments, reporter) -> int:
+    from ..models import import_release_checkpoint
+
+    metadata = import_release_checkpoint(arguments.file, arguments.out, overwrite=arguments.overwrite)
+    content = {"action": "import", "path": arguments.out, "name": metadata["name"]}
+    text = f"{metadata['name']} {metadata['version']} is at {arguments.out}; use it with --model {arguments.out}"
+    reporter.result("models", content, text)
+    return 0

@@ -1,0 +1,51 @@
+"""Every command and option of ``relapet``. Imports nothing heavy: ``--help`` must answer at once."""
+
+from __future__ import annotations
+
+import argparse
+
+from .. import __version__
+from ..errors import InputError
+from ..tracers import TRACERS
+from . import demo, doctor, models, phantom, synthesize
+from .progress import MODES
+
+_DESCRIPTION = (
+    "Synthetic PET (tau, amyloid, TSPO) from a T1-weighted and a T2-FLAIR brain MRI. Research software: what it makes "
+    "is a model's guess, not a measurement, and not for diagnosis."
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is one line (raised as `InputError`) instead of usage and exit."""
+
+    def error(self, message: str):
+        raise InputError(f"{message}; see '{self.prog} --help'")
+
+
+def whole_number(text: str) -> int:
+    """argparse type of an integer option."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a whole number is wanted, not '{text}'") from None
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser; each command's namespace carries `run(arguments, reporter) -> exit code`."""
+    parser = _Parser(prog="relapet", description=_DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"relapet {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    group = common.add_argument_group("what is shown")
+    group.add_argument(
+        "--progress", choices=MODES, default="human", help="a bar, JSON lines on stdout, or none (default: %(default)s)"
+    )
+    group.add_argument("--log-file", metavar="FILE", help="log here instead of logs/relapet.log in RELAPET_HOME")
+    tracers = tuple(TRACERS)
+    synthesize.add_parser(commands, common, tracers, whole_number)
+    demo.add_parser(commands, common, tracers, whole_number)
+    models.add_parser(commands, common)
+    phantom.add_parser(commands, common, whole_number)
+    doctor.add_parser(commands, common)
+    return parser
