@@ -19,6 +19,8 @@ from .geometry import image_from_array
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+#: Little-endian transfer syntaxes whose pixels are stored as they are.
+_PLAIN = (b"1.2.840.10008.1.2\0", b"1.2.840.10008.1.2.1\0")
 #: Slices closer than this lie at the same place.
 _SAME_PLACE_MM = 1e-3
 #: Distances between neighbours may differ by this share of their median; scanners round positions.
@@ -170,10 +172,26 @@ def _read_pixels(path: Path) -> np.ndarray:
     """Rescaled voxels [X, Y] of one slice, float32."""
     import SimpleITK as sitk
 
+    reader = _reader(path)
     try:
-        image = _reader(path).Execute()
+        reader.ReadImageInformation()
+        _check_whole(path, int(np.prod(reader.GetSize())) * int(reader.GetMetaData("0028|0100")) // 8)
+        image = reader.Execute()
     except RuntimeError as error:
         raise InputError(
             f"{path}: its DICOM pixels are damaged or their compression is not known; copy it again or decompress it"
         ) from error
     return sitk.GetArrayFromImage(image)[0].T
+
+
+def _check_whole(path: Path, wanted: int) -> None:
+    """Refuse plain pixels that end early: GDCM before SimpleITK 2.5.4 makes up the rest."""
+    content = path.read_bytes()
+    beginning = content[:1024]
+    syntax = beginning.find(b"\x02\x00\x10\x00UI")  # TransferSyntaxUID of the file meta information
+    if not beginning[syntax + 8 :].startswith(_PLAIN):
+        return
+    # An icon's pixels may come first: then this looks at more than it should and refuses less.
+    pixels = content.find(b"\xe0\x7f\x10\x00")
+    if len(content) - pixels - 8 < wanted:
+        raise InputError(f"{path}: its DICOM pixels are damaged (the file ends early); copy it again")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _NIBABEL = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz", ".mgh", ".mgz")
 _ITK = {".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO"}
+_NRRD_SPACES = ("left-posterior-superior", "lps", "right-anterior-superior", "ras")
 FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha), MGH (.mgh, .mgz) or a folder with one DICOM series"
 
 #: sform and qform of one scan may differ by rounding; more than this and one of them is stale.
@@ -227,9 +229,8 @@ def _read_with_itk(path: Path, image_io: str) -> sitk.Image:
     _check_dimensions(shape, path)
     if 0 in reader.GetSpacing()[:3]:
         raise InputError(f"{path}: zero voxel spacing in its header; export it again")
-    # ITK takes any other space (e.g. scanner-xyz) for LPS; the three it knows come out under their long names.
-    if image_io == "NrrdImageIO" and "posterior" not in _metadata(reader, "NRRD_space"):
-        raise InputError(f"{path}: no patient space in its header, so its orientation is unknown; export it with one")
+    if image_io == "NrrdImageIO":
+        _check_nrrd_space(path)
     if metaimage:
         _check_metaimage_whole(path, reader, *metaimage)
     reader.SetOutputPixelType(sitk.sitkFloat32)
@@ -239,6 +240,21 @@ def _read_with_itk(path: Path, image_io: str) -> sitk.Image:
     except RuntimeError as error:
         raise InputError(f"{path}: damaged or truncated, its voxels cannot be read whole; copy it again") from error
     return with_orthogonal_axes(image, str(path))
+
+
+def _check_nrrd_space(path: Path) -> None:
+    """Refuse a NRRD without a patient space, or in one that ITK takes for another.
+
+    ITK reads any unknown space (e.g. scanner-xyz) as LPS, and before SimpleITK 2.5.5 it flips the wrong axis of
+    left-anterior-superior.
+    """
+    with path.open("rb") as stream:
+        header = stream.read(65536).split(b"\n\n")[0].replace(b"\r", b"").decode("latin-1")
+    found = re.search(r"^space:\s*(\S+)", header, re.MULTILINE)
+    if not found:
+        raise InputError(f"{path}: no patient space in its header, so its orientation is unknown; export it with one")
+    if found[1].lower() not in _NRRD_SPACES:
+        raise InputError(f"{path}: its space is {found[1]}; save it as left-posterior-superior, so that it is plain")
 
 
 def _metaimage_header(path: Path) -> tuple[dict[str, str], int]:
@@ -270,7 +286,3 @@ def _check_metaimage_whole(path: Path, reader: sitk.ImageFileReader, fields: dic
         wanted = int(np.prod(reader.GetSize())) * voxel
     if path.stat().st_size < length + wanted:
         raise InputError(f"{path}: damaged or truncated, its voxels cannot be read whole; copy it again")
-
-
-def _metadata(reader: sitk.ImageFileReader, key: str) -> str:
-    return reader.GetMetaData(key) if reader.HasMetaDataKey(key) else ""
