@@ -54,7 +54,7 @@ class Column:
         colours: matplotlib colour map.
         limits: values at the ends of the colour map.
         units: label of the colour bar; None draws no bar.
-        over: array drawn in grey below, where `array` is transparent at 0; None for none.
+        over: what is drawn below, `array` being transparent and 0 clear; None for nothing.
         synthetic: whether the words "SYNTHETIC, research only" are burned in.
     """
 
@@ -63,7 +63,7 @@ class Column:
     colours: str
     limits: tuple[float, float]
     units: str | None = None
-    over: np.ndarray | None = None
+    over: Column | None = None
     synthetic: bool = False
 
 
@@ -85,11 +85,11 @@ def _arrays(images: dict[str, sitk.Image | None]) -> tuple[dict[str, np.ndarray]
     return arrays, np.array(first.GetSpacing())
 
 
-def _grey_limits(array: np.ndarray) -> tuple[float, float]:
-    """Window of an MRI: from its background to the 99.5th percentile of what is above it."""
+def _grey_limits(array: np.ndarray, brain: np.ndarray) -> tuple[float, float]:
+    """Window of an MRI: from its minimum to a little above the brain's 99.5th percentile (fat may be brighter)."""
     low = float(array.min())
-    above = array[array > low]
-    high = float(np.percentile(above, 99.5)) if above.size else low + 1.0
+    inside = array[brain] if brain.any() else array[array > low]
+    high = low + 1.15 * (float(np.percentile(inside, 99.5)) - low) if inside.size else low
     return low, max(high, low + 1e-6)
 
 
@@ -101,14 +101,16 @@ def _round_limit(array: np.ndarray, step: float) -> float:
 
 
 def _columns(arrays: dict[str, np.ndarray], window: tuple[float, float], units: str, samples: int) -> list[Column]:
-    grey = _grey_limits(arrays["t1w"])
+    brain = arrays["pet"] != 0
+    grey = _grey_limits(arrays["t1w"], brain)
     columns = [Column("T1w", arrays["t1w"], "gray", grey)]
     if "t2f" in arrays:
-        columns.append(Column("T2-FLAIR", arrays["t2f"], "gray", _grey_limits(arrays["t2f"])))
+        columns.append(Column("T2-FLAIR", arrays["t2f"], "gray", _grey_limits(arrays["t2f"], brain)))
+    below = Column("T1w below a PET", arrays["t1w"], "gray", grey)
     guess = "Synthetic PET" if samples == 1 else f"Synthetic PET (mean of {samples})"
-    columns.append(Column(guess, arrays["pet"], "inferno", window, units, over=arrays["t1w"], synthetic=True))
+    columns.append(Column(guess, arrays["pet"], "inferno", window, units, over=below, synthetic=True))
     if "reference" in arrays:
-        columns.append(Column("Reference PET", arrays["reference"], "inferno", window, units, over=arrays["t1w"]))
+        columns.append(Column("Reference PET", arrays["reference"], "inferno", window, units, over=below))
     if "difference" in arrays:
         limit = _round_limit(arrays["difference"], 0.1)
         title = "Synthetic minus reference"
@@ -154,8 +156,9 @@ def _draw(axes: Axes, column: Column, plane: _Plane, centre, box, spacing):
     axes.set_facecolor("black")
     picture = _slice(column.array, plane, centre, box)
     if column.over is not None:
-        low, high = _grey_limits(column.over)
-        axes.imshow(_slice(column.over, plane, centre, box), cmap="gray", vmin=low, vmax=high, **style)
+        below = column.over
+        low, high = below.limits
+        axes.imshow(_slice(below.array, plane, centre, box), cmap=below.colours, vmin=low, vmax=high, **style)
         picture = np.ma.masked_equal(picture, 0)
     low, high = column.limits
     drawn = axes.imshow(
@@ -207,7 +210,7 @@ def _page(columns: list[Column], centre, box, spacing, title: str, footer: list[
     extent = np.array([(b.stop - b.start) for b in box]) * spacing * _INCHES_PER_MM
     column_width = max(extent[0], extent[1])
     heights = [extent[plane.up] for plane in _PLANES]
-    gap, left, top, bar, line = 0.08, 0.35, 0.85, 0.55, 0.16
+    gap, left, top, bar, line = 0.08, 0.35, 0.85, 0.42, 0.16
     width = left + len(columns) * (column_width + gap) + 0.15
     height = top + sum(heights) + 2 * gap + bar + 0.2 + line * len(footer)
     figure = Figure(figsize=(width, height), dpi=130, facecolor="white")

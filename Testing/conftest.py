@@ -58,3 +58,19 @@ def as_nobody():
         if root:
             os.seteuid(0)
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_latent(tmp_path_factory) -> Path:
+    """Bundle of a small latent model with random weights (SUVR output, all tracers)."""
+    from cases import write_tiny_latent
+
+    return write_tiny_latent(tmp_path_factory.mktemp("models") / "tiny-latent")
+
+
+@pytest.fixture(scope="session")
+def grid_case(tmp_path_factory) -> dict[str, Path]:
+    """Files of a plain brain on the model grid: ``t1w``, ``t2f``, ``pet`` in SUVR. Not to be written to."""
+    from cases import write_grid_case
+
+    return write_grid_case(tmp_path_factory.mktemp("grid_case"))

@@ -56,7 +56,11 @@ def test_a_failure_between_two_renames_puts_the_old_files_back(tmp_path, monkeyp
     replace = os.replace
 
     def failing(source, target):
-        if os.path.basename(target) == "b" and os.path.dirname(target) == str(tmp_path) and "replaced" not in str(source):
+        if (
+            os.path.basename(target) == "b"
+            and os.path.dirname(target) == str(tmp_path)
+            and "replaced" not in str(source)
+        ):
             raise OSError(28, "No space left on device")
         replace(source, target)
 

@@ -1,0 +1,311 @@
+"""Synthesis as a whole with a small real model, and its parts: options, inputs, sampling, saving."""
+
+import dataclasses
+import json
+import warnings
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from cases import write_tiny_latent
+
+from RelAPETLib import devices, provenance
+from RelAPETLib.errors import (
+    DeviceError,
+    DoubtfulInputError,
+    InputError,
+    ModelError,
+    OutputError,
+    RelAPETWarning,
+)
+from RelAPETLib.grid import MNI_GRID, image_to_array
+from RelAPETLib.models import load_model
+from RelAPETLib.resources import resource
+from RelAPETLib.synthesis import OUTPUT_NAMES, inputs, options, sampling, synthesize
+from RelAPETLib.volumes import read_volume
+
+FAST = {"steps": 2, "preprocessed": True, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def made(tiny_latent, grid_case):
+    """One synthesis with everything on: reference, two samples, both spaces."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RelAPETWarning)
+        return synthesize(
+            grid_case["t1w"], grid_case["t2f"], "TAU", model=tiny_latent, reference=grid_case["pet"], samples=2,
+            space="both", **FAST,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(tiny_latent):
+    return load_model(tiny_latent)
+
+
+@pytest.fixture(scope="module")
+def condition(grid_case):
+    from RelAPETLib.preprocessing import from_grid
+    from RelAPETLib.synthesis.pipeline import _condition
+
+    return _condition(from_grid(read_volume(grid_case["t1w"]), read_volume(grid_case["t2f"])))
+
+
+def test_the_pet_is_suvr_inside_the_window_and_zero_outside_the_brain(made):
+    brain = image_to_array(sitk.ReadImage(str(resource("template", "brain_mask.nii.gz")))) > 0
+    pet = image_to_array(made.pet)
+    assert made.pet.GetPixelID() == sitk.sitkFloat32
+    assert (pet[~brain] == 0).all() and pet.min() >= 0 and pet.max() <= 3
+    assert pet[brain].mean() == pytest.approx(1.2, abs=0.3), "the tiny model's mean PET is 0.4 of the window"
+    assert (image_to_array(made.uncertainty)[brain] > 0).mean() > 0.99
+
+
+def test_difference_and_metrics_belong_to_this_pet(made, grid_case):
+    from skimage.metrics import peak_signal_noise_ratio
+
+    brain = image_to_array(sitk.ReadImage(str(resource("template", "brain_mask.nii.gz")))) > 0
+    reference = image_to_array(read_volume(grid_case["pet"])) * brain
+    pet = image_to_array(made.pet)
+    np.testing.assert_allclose(image_to_array(made.difference), pet - reference, atol=1e-5)
+    scaled = [np.clip(v / 3, 0, 1)[brain].astype(float) for v in (reference, pet)]
+    assert made.metrics["brain"]["psnr"] == pytest.approx(peak_signal_noise_ratio(*scaled, data_range=1.0), abs=1e-3)
+
+
+def test_the_record_is_valid_and_names_no_file(made, grid_case):
+    from hashlib import sha256
+
+    record = made.provenance
+    provenance.check_provenance(record)
+    for role, name in (("t1w", "t1w"), ("t2f", "t2f"), ("reference", "pet")):
+        assert record["inputs"][role]["sha256"] == sha256(grid_case[name].read_bytes()).hexdigest()
+    text = json.dumps(record)
+    assert str(grid_case["t1w"].parent) not in text and "t1w.nii" not in text
+    assert record["sampling"] == {
+        "sampler": "dpmpp", "steps": 2, "samples": 2, "seed": 0, "clip": None, "device": "cpu", "batch": 2,
+    }  # fmt: skip
+    assert record["preprocessing"]["preprocessed"] and record["preprocessing"]["method"] == "none"
+
+
+def test_saving_writes_the_set_that_the_record_lists(made, tmp_path):
+    out = tmp_path / "Ergebnis für Ω"
+    files = made.save(out)
+    record = json.loads((out / "synthetic_pet.json").read_text(encoding="utf-8"))
+    provenance.check_provenance(record)
+    names = {p.name for p in out.iterdir()}
+    assert names == set(files) == set(record["outputs"]) | {"synthetic_pet.json"} == set(OUTPUT_NAMES)
+    assert record["outputs"]["uncertainty_space-MNI.nii.gz"]["space"] == "MNI"
+    again = read_volume(out / "synthetic_pet.nii.gz")
+    np.testing.assert_array_equal(image_to_array(again), image_to_array(made.pet))
+    with pytest.raises(OutputError, match="--overwrite"):
+        made.save(out)
+
+
+def test_overwriting_leaves_no_mixture_of_two_runs(made, tmp_path):
+    made.save(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    alone = dataclasses.replace(made, volumes={"synthetic_pet": made.pet})
+    alone.save(tmp_path, overwrite=True, report=False)
+    assert {p.name for p in tmp_path.iterdir()} == {"synthetic_pet.nii.gz", "synthetic_pet.json", "notes.txt"}
+
+
+def test_without_matplotlib_all_but_the_report_is_written(made, tmp_path, monkeypatch):
+    monkeypatch.setattr("RelAPETLib.synthesis.result.find_spec", lambda name: None)
+    with pytest.warns(RelAPETWarning, match=r"relapet\[report\]"):
+        files = made.save(tmp_path)
+    assert "report.png" not in files and "synthetic_pet.nii.gz" in files
+    record = json.loads((tmp_path / "synthetic_pet.json").read_text())
+    assert any("report.png was left out" in line for line in record["warnings"])
+
+
+def test_a_relative_model_says_so_everywhere(tmp_path, grid_case):
+    folder = write_tiny_latent(tmp_path / "relative", output="relative", tracers=("TAU",))
+    counts = read_volume(grid_case["pet"]) * 5000
+    result = synthesize(
+        grid_case["t1w"], grid_case["t2f"], "TAU", model=folder, reference=counts, samples=1, space="mni", **FAST
+    )
+    record = result.provenance
+    assert record["pet"]["units"] == record["reference"]["difference_units"] == "relative (0 to 1)"
+    assert record["tracer"]["window"] is None and result.metrics["scaling"] == "minmax"
+    assert result.uncertainty is None and record["uncertainty"] is None
+    assert set(result.volumes) == {"synthetic_pet_space-MNI", "difference_space-MNI"}
+    assert 0 <= image_to_array(result.pet).min() and image_to_array(result.pet).max() <= 1
+    with pytest.raises(InputError, match="has no tracer PIB; it has TAU"):
+        synthesize(grid_case["t1w"], grid_case["t2f"], "PIB", model=folder, **FAST)
+
+
+def test_a_sample_depends_on_seed_and_number_not_on_the_batch(model, condition, monkeypatch):
+    how = {"sampler": "ddpm", "steps": 2, "samples": 3, "clip": None}
+    together = sampling.draw_samples(model, condition, 2, seed=5, **how)
+    assert together.batch == 3
+    monkeypatch.setattr(sampling, "LATENT_BATCH", 1)
+    alone = sampling.draw_samples(model, condition, 2, seed=5, **how)
+    assert alone.batch == 1
+    np.testing.assert_allclose(together.mean, alone.mean, atol=2e-5)
+    np.testing.assert_allclose(together.deviation, alone.deviation, atol=2e-5)
+    other = sampling.draw_samples(model, condition, 2, seed=6, **how)
+    assert np.abs(other.mean - alone.mean).max() > 0.01
+
+
+def test_mean_and_deviation_are_those_of_the_samples():
+    volumes = np.random.default_rng(0).normal(3, 2, (5, 4, 4, 4)).astype(np.float32)
+    moments = sampling._Moments()
+    for volume in volumes:
+        moments.add(volume)
+    np.testing.assert_allclose(moments.mean, volumes.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(moments.deviation(), volumes.std(axis=0, ddof=1), rtol=1e-4)
+
+
+def test_a_full_gpu_gets_fewer_samples_at_a_time(model, condition, monkeypatch):
+    how = {"sampler": "dpmpp", "steps": 1, "samples": 4, "seed": 0, "clip": None}
+    expected = sampling.draw_samples(model, condition, 2, **how)
+    network = model.network
+    predict, sizes = network.predict_noise, []
+
+    def crowded(x_t, *rest):
+        sizes.append(len(x_t))
+        if len(x_t) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return predict(x_t, *rest)
+
+    monkeypatch.setattr(network, "predict_noise", crowded)
+    with pytest.warns(RelAPETWarning, match="ran out of memory with 4 samples at a time; going on with 2"):
+        drawn = sampling.draw_samples(model, condition, 2, **how)
+    assert sizes == [4, 2, 1, 1, 1, 1] and drawn.batch == 1
+    np.testing.assert_allclose(drawn.mean, expected.mean, atol=2e-5)
+
+    def bug(x_t, *rest):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(network, "predict_noise", bug)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        sampling.draw_samples(model, condition, 2, **how)
+
+
+def test_a_gpu_too_small_for_one_sample_hands_over_to_the_cpu(model):
+    with pytest.warns(RelAPETWarning, match="cuda:0 ran out of memory; going on on the CPU"):
+        moved, batch = sampling._make_room(dataclasses.replace(model, device="cuda:0"), 1)
+    assert moved.device == "cpu" and batch == 1
+    with pytest.raises(DeviceError, match="too little free memory"):
+        sampling._make_room(moved, 1)
+
+
+def test_long_voxel_synthesis_on_a_cpu_needs_consent(model, monkeypatch):
+    voxel = dataclasses.replace(model, metadata=model.metadata | {"kind": "voxel"})
+    said = []
+    monkeypatch.setattr(sampling, "seconds_per_step", lambda *_: 100.0)
+    assert sampling.check_duration(voxel, 2, 10, 1, False, lambda f, m: said.append(m)) == 1000
+    assert "about 17 minute(s) for 10 steps" in said[-1]
+    with pytest.raises(InputError, match=r"100\.0 s on this CPU: about 33 minute.* use --yes"):
+        sampling.check_duration(voxel, 2, 20, 1, False)
+    assert sampling.check_duration(voxel, 2, 20, 1, True) == 2000
+    assert sampling.check_duration(model, 2, 1000, 64, False) is None, "a latent model is not timed"
+
+
+def test_a_step_is_really_timed(model):
+    assert 0 < sampling.seconds_per_step(model, 2) < 60
+
+
+def test_a_model_that_gives_nan_is_refused(tiny_latent, condition):
+    broken = load_model(tiny_latent)
+    broken.network.pet_mean.fill_(float("nan"))
+    with pytest.raises(ModelError, match="NaN"):
+        sampling.draw_samples(broken, condition, 2, sampler="ddim", steps=1, samples=1, seed=0, clip=None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"steps": 0}, "steps 0 is out of range"),
+        ({"samples": 0}, "samples 0 is out of range; use 1 to 64"),
+        ({"samples": 65}, "samples 65"),
+        ({"samples": 2.5}, "whole number"),
+        ({"seed": -1}, "seed -1"),
+        ({"seed": 2**63}, "seed"),
+        ({"sampler": "euler"}, "unknown sampler 'euler'; use one of dpmpp, ddim, ddpm"),
+        ({"space": "native"}, "unknown space"),
+        ({"tracer": "FDG"}, "unknown tracer 'FDG'; use one of TAU, PIB, PBR"),
+    ],
+)
+def test_options_out_of_range_are_refused_before_anything_is_read(wrong, words):
+    given = {"tracer": "TAU", "sampler": None, "steps": None, "samples": None, "seed": 0, "space": "t1w"} | wrong
+    with pytest.raises(InputError, match=words):
+        options.check_options(**given)
+    with pytest.raises(InputError, match=words):
+        synthesize("missing.nii.gz", "missing.nii.gz", **{k: v for k, v in given.items() if v is not None})
+
+
+def test_defaults_come_from_the_model(model):
+    plan = options.make_plan(model, "AV1451", None, None, None, 0, "t1w")
+    assert (plan.tracer.name, plan.sampler, plan.steps, plan.samples) == ("TAU", "dpmpp", 3, 2)
+    assert plan.window == (0.0, 3.0) and plan.label == 2
+    assert options.make_plan(model, "TAU", "ddim", None, None, 0, "t1w").steps == 20
+    assert options.make_plan(model, "TAU", None, 1000, 64, 0, "t1w").steps == 1000
+    with pytest.raises(InputError, match="has 1000 timesteps, use 1 to 1000"):
+        options.make_plan(model, "TAU", None, 1001, None, 0, "t1w")
+
+
+def test_doubtful_inputs_need_force(tiny_latent, grid_case):
+    swapped = {"model": tiny_latent, "samples": 1, **FAST}
+    with pytest.raises(DoubtfulInputError, match=r"swapped.*--force"):
+        synthesize(grid_case["t2f"], grid_case["t1w"], "TAU", **swapped)
+    with pytest.warns(RelAPETWarning, match="accepted by force: .*swapped"):
+        result = synthesize(grid_case["t2f"], grid_case["t1w"], "TAU", force=True, **swapped)
+    assert any("accepted by force" in line for line in result.warnings)
+    assert result.provenance["warnings"] == result.warnings
+
+
+def test_the_same_volume_twice_is_refused(grid_case, tmp_path):
+    copy = tmp_path / "other_name.nrrd"
+    sitk.WriteImage(read_volume(grid_case["t1w"]), str(copy))
+    for second in (grid_case["t1w"], copy):
+        with pytest.raises(InputError, match="is the same volume as"):
+            inputs.read_inputs({"t1w": grid_case["t1w"], "t2f": second, "reference": None}, lambda *_: None)
+
+
+def test_images_in_memory_work_like_files(grid_case):
+    image = read_volume(grid_case["t1w"])
+    read = inputs.read_inputs({"t1w": image, "t2f": grid_case["t2f"]}, lambda *_: None)
+    again = inputs.read_inputs({"t1w": sitk.Image(image), "t2f": grid_case["t2f"]}, lambda *_: None)
+    assert read.sha256 == again.sha256 and set(read.paths) == {"t2f"}
+    moved = sitk.Image(image)
+    moved.SetOrigin((0, 0, 0))
+    other = inputs.read_inputs({"t1w": moved, "t2f": grid_case["t2f"]}, lambda *_: None)
+    assert other.sha256["t1w"] != read.sha256["t1w"]
+    with pytest.raises(InputError, match="a path or a SimpleITK image is wanted, not ndarray"):
+        inputs.read_inputs({"t1w": np.zeros((3, 3, 3))}, lambda *_: None)
+
+
+def test_messages_lose_paths_and_line_breaks(tmp_path):
+    path = tmp_path / "sub-Jane_T1w.nii.gz"
+    said = [f"{path}: odd\nheader", "sub-Jane_T1w.nii.gz is thick", "same", "same"]
+    cleaned = inputs.without_paths(said, {"t1w": path})
+    assert cleaned == ["the T1w: odd header", "the T1w is thick", "same"]
+
+
+def test_progress_rises_from_stage_to_stage():
+    from RelAPETLib.synthesis.pipeline import _SHARES, _parts
+
+    seen = []
+    part = _parts(lambda fraction, message: seen.append(fraction))
+    for stage in _SHARES:
+        for fraction in (-0.5, 0.0, 0.5, 1.0, 1.5):
+            part(stage)(fraction, "x")
+    assert seen == sorted(seen) and seen[0] == 0 and seen[-1] == pytest.approx(1.0)
+
+
+def test_devices_by_name():
+    assert devices.resolve_device("CPU") == "cpu"
+    assert devices.resolve_device("auto") in {"cpu", "mps", "cuda:0"}
+    for name in ("gpu", "cuda:x", "", "cuda:0:1"):
+        with pytest.raises(DeviceError, match="unknown device"):
+            devices.resolve_device(name)
+    with pytest.raises(DeviceError, match="no CUDA device|no device cuda:99"):
+        devices.resolve_device("cuda:99")
+    assert devices.describe_devices()[0]["device"] == "cpu"
+    assert devices.is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"))
+    assert not devices.is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_the_grid_is_the_models(made):
+    assert MNI_GRID.matches(made.volumes["synthetic_pet_space-MNI"])
