@@ -287,6 +287,11 @@ def test_an_unwritable_output(as_nobody, monkeypatch, capsys):
     locked.chmod(0o700)
 
 
+def test_an_input_that_would_be_replaced(refused, grid_case, tmp_path):
+    earlier = shutil.copyfile(grid_case["pet"], tmp_path / "synthetic_pet.nii.gz")
+    refused("is an input and would be replaced", extra=["--overwrite"], reference=earlier, out=tmp_path)
+
+
 def test_an_output_below_a_file(refused, tmp_path):
     (tmp_path / "file").write_text("x")
     refused("is not a folder", out=tmp_path / "file" / "out")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from cases import write_tiny_latent
+from cases import write_tiny_latent, write_tiny_voxel
 
 from RelAPETLib import devices, provenance
 from RelAPETLib.errors import (
@@ -309,3 +309,19 @@ def test_devices_by_name():
 
 def test_the_grid_is_the_models(made):
     assert MNI_GRID.matches(made.volumes["synthetic_pet_space-MNI"])
+
+
+@pytest.mark.slow
+def test_a_voxel_model_from_timing_to_pet(tmp_path, grid_case):
+    """Without attention but for the middle block; a step takes a minute on a busy machine."""
+    folder, said = write_tiny_voxel(tmp_path / "voxel"), []
+    given = {"model": folder, "preprocessed": True, "device": "cpu"}
+    with pytest.raises(InputError, match="use --yes"):
+        synthesize(grid_case["t1w"], grid_case["t2f"], "PBR", steps=1000, samples=4, **given)
+    result = synthesize(
+        grid_case["t1w"], grid_case["t2f"], "PBR", steps=1, yes=True, progress=lambda f, m: said.append(m), **given
+    )
+    assert any(message.startswith("one step takes") and "for 1 steps" in message for message in said)
+    pet = image_to_array(result.pet)
+    assert result.uncertainty is None and 0 <= pet.min() and pet.max() <= 3 and pet.std() > 0
+    assert result.provenance["model"]["kind"] == "voxel" and result.provenance["sampling"]["samples"] == 1

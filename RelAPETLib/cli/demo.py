@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from .synthesize import add_model_options, add_output_options, as_text, drawing, summary
+from .synthesize import add_model_options, add_output_options, as_text, drawing, silence_itk, summary
 
 #: Seed of the simulated person; training uses other seeds.
 DEMO_PERSON = 20_000
@@ -45,6 +45,7 @@ def run(arguments, reporter) -> int:
 
     chosen = list(TRACERS) if arguments.tracer.lower() == "all" else [get_tracer(arguments.tracer).name]
     out = Path(arguments.out)
+    silence_itk()
     for tracer in chosen:
         check_destination(out / tracer, OUTPUT_NAMES, arguments.overwrite)
     share, contents = (1 - _SIMULATING) / len(chosen), []

@@ -63,7 +63,9 @@ def run(arguments, reporter) -> int:
 
     if arguments.reference_region and not arguments.reference:
         raise InputError("--reference-region needs --reference; give the measured PET too")
+    silence_itk()
     check_destination(arguments.out, OUTPUT_NAMES, arguments.overwrite)
+    _keep_inputs(arguments, OUTPUT_NAMES)
     result = synthesize(
         arguments.t1w,
         arguments.t2f,
@@ -82,6 +84,23 @@ def run(arguments, reporter) -> int:
     content = summary(result, arguments.out, files)
     reporter.result("synthesize", content, as_text(content))
     return 0
+
+
+def _keep_inputs(arguments, names) -> None:
+    """Refuse to replace an input by an output, e.g. an earlier synthetic PET given as the reference."""
+    from ..errors import OutputError
+
+    outputs = {(Path(arguments.out) / name).resolve() for name in names}
+    for given in (arguments.t1w, arguments.t2f, arguments.reference):
+        if given and Path(given).resolve() in outputs:
+            raise OutputError(f"{given} is an input and would be replaced; choose another --out")
+
+
+def silence_itk() -> None:
+    """ITK's C++ warnings go straight to stderr, where a user expects one line; what matters, our readers check."""
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.GlobalWarningDisplayOff()
 
 
 def drawing(arguments) -> dict:

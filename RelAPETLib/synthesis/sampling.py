@@ -117,6 +117,8 @@ def draw_samples(
         DeviceError: the GPU is full even for one sample, and so is the machine's own memory.
         InputError: a voxel model would have to go on on the CPU for more than half an hour without `yes`.
     """
+    if progress:
+        progress(0.0, "showing the MRI to the model")
     batch = initial_batch(model, samples)
     moments = _Moments()
     while moments.count < samples:
