@@ -1,5 +1,7 @@
 """The latent network's own algebra, and the stages of its training on a handful of simulated people."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -93,7 +95,16 @@ def test_training_runs_resumes_and_makes_a_bundle(tmp_path, monkeypatch):
     from training.demo import __main__ as command
 
     def train(out, steps):
-        options = ["--people", "16", "--validation-people", "3", "--autoencoder-steps", str(steps)]
+        options = [
+            "--people",
+            "16",
+            "--validation-people",
+            "3",
+            "--registered-people",
+            "2",
+            "--autoencoder-steps",
+            str(steps),
+        ]
         arguments = ["training.demo", "--out", str(out), *options, "--denoiser-steps", str(steps)]
         monkeypatch.setattr(sys, "argv", arguments)
         command.main()
@@ -101,6 +112,8 @@ def test_training_runs_resumes_and_makes_a_bundle(tmp_path, monkeypatch):
 
     straight = train(tmp_path / "straight", 6)
     monkeypatch.setattr(command.autoencoder.checkpoint, "save", interrupted := _Interruption(after=2))
+    for made in ("cohort-train", "cohort-validation", "registered"):  # the same in both, and slow to make
+        shutil.copytree(tmp_path / "straight" / made, tmp_path / "resumed" / made)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "resumed", 6)
     monkeypatch.setattr(command.autoencoder.checkpoint, "save", interrupted.save)

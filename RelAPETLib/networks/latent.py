@@ -81,8 +81,8 @@ class PetAutoencoder(nn.Module):
 
 def robust_scale(mri: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Each channel of [N, C, X, Y, Z] minus its median, over its 10th-to-90th-percentile range, inside the mask."""
-    inside = mri[:, :, mask]
-    low, middle, high = (inside.quantile(q, dim=-1)[..., None, None, None] for q in (0.1, 0.5, 0.9))
+    quantiles = mri[:, :, mask].quantile(mri.new_tensor([0.1, 0.5, 0.9]), dim=-1)
+    low, middle, high = quantiles[..., None, None, None]
     return (mri - middle) / (high - low).clamp(min=1e-6) * mask
 
 

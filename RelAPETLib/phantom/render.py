@@ -106,26 +106,42 @@ def scale_mri(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(mask, 2 * (masked - low) / (high - low) - 1, -1).astype(np.float32)
 
 
-def render(person: Person, *, view: int = 0, spacing: int = 2, oracle: bool = False) -> Rendering:
+def flattened(signal: np.ndarray, maps: Maps, strength: float) -> np.ndarray:
+    """What bias correction does to the slow part of the true signal: it takes some of it for bias.
+
+    The mean over tissue within about 30 mm, to the power `strength` (0 to 1), is divided out. A FLAIR loses the
+    brightness of its cerebellum that way; a T1w, whose tissues stand apart, hardly anything.
+    """
+    spacing = maps.grid.spacing[0]
+    tissue = maps.grey + maps.white
+    local = smooth(signal * tissue, 30 / spacing) / np.maximum(smooth(tissue, 30 / spacing), 1e-3)
+    field = local / local[tissue > 0.5].mean()
+    return signal / np.clip(field, 0.5, 2) ** strength
+
+
+def render(person: Person, *, view: int = 0, spacing: int = 2, oracle: bool = False, tracers=None) -> Rendering:
     """Render a person on the model grid.
 
     Args:
         view: which simulated scan of the same person; misregistration, contrast and noise differ between views.
         spacing: 1 or 2 mm.
         oracle: also render the law without its noise.
+        tracers: names of the tracers to render; all by default.
     """
     rng = person.rng(f"view-{view}")
     grid = model_grid_at(spacing)
-    maps = person_maps(person, grid, kind="residual", spacing=spacing, view=view)
+    maps = person_maps(person, grid, kind="residual", spacing=spacing, view=view, tracers=tracers)
     mask = template_maps(spacing)["brain"] > 0.5
     mris = []
-    for contrast in draw_contrasts(person, rng):
+    for contrast, mistaken_for_bias in zip(draw_contrasts(person, rng), ((0.0, 0.3), (0.6, 1.0)), strict=True):
         signal = contrast.signal(maps)
         if mris:
             signal = _shift(signal, grid, rng.normal(0, 0.4, 3))
         signal = blur_slices(signal, rng.uniform(1, 4.5), int(rng.integers(3)), spacing)
-        signal = signal * bias_field(signal.shape, rng, rng.uniform(0, 0.04))
-        mris.append(scale_mri(rician(signal, rng.uniform(0.01, 0.04), rng), mask))
+        bias = bias_field(signal.shape, rng, rng.uniform(0, 0.04))
+        signal = flattened(signal, maps, person.rng(f"flattening-{view}-{len(mris)}").uniform(*mistaken_for_bias))
+        # Noise is drawn for a 1 mm voxel; a larger one averages it.
+        mris.append(scale_mri(rician(signal * bias, rng.uniform(0.01, 0.04) / spacing**1.5, rng), mask))
     pet = {
         tracer: np.where(mask, blur_pet(activity, spacing) + pet_noise(mask.shape, rng, spacing), 0).astype(np.float32)
         for tracer, activity in maps.activity.items()

@@ -10,7 +10,7 @@ import torch
 
 from RelAPETLib.networks.latent import LatentDiffusion
 
-from . import autoencoder, denoiser, export, head
+from . import autoencoder, denoiser, export, head, registered
 from .cohort import Cohort, make_cohort
 from .evaluate import evaluate
 
@@ -25,8 +25,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run (about 5 GB)")
     parser.add_argument("--people", type=int, default=1040, help="simulated people to train on")
     parser.add_argument("--validation-people", type=int, default=60)
+    parser.add_argument("--registered-people", type=int, default=36, help="training people also scanned raw")
     parser.add_argument("--autoencoder-steps", type=int, default=2400)
-    parser.add_argument("--denoiser-steps", type=int, default=6000)
+    parser.add_argument("--denoiser-steps", type=int, default=4500)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -63,19 +64,23 @@ def main() -> None:
     mask = torch.from_numpy(cohort.mask).to(torch.uint8)
     fill(model, {"mask": mask, "pet_mean": torch.from_numpy(mean), "mri_mean": mri_mean, "mri_sd": mri_sd})
     features = head.all_features(model, cohort, out / "features-train.pt")
+    scanned = registered.registered_people(out / "registered", TRAIN_SEED, options.registered_people)
+    differences = registered.feature_differences(model, cohort, scanned, features)
+    features = registered.as_if_registered(features, differences, seed=options.seed)
     fitted = head.fit(cohort, features, latents, features_in_brain, ARCHITECTURE["components"])
     fill(model, fitted.buffers)
     data = diffusion_data(cohort, latents, fitted.leave_one_out, features, model)
 
     held_latents = autoencoder.encode_all(coder, held_out, mean, out / "latents-validation.pt")
     held_features = head.all_features(model, held_out, out / "features-validation.pt")
+    held_features = registered.as_if_registered(held_features, differences, seed=options.seed + 1)
     pairs = torch.from_numpy(autoencoder.scans(held_out))
     with torch.no_grad():
         predicted = model.head(held_features)[pairs[:, 0], pairs[:, 1]]
     held_data = diffusion_data(held_out, held_latents, predicted, held_features, model)
     denoiser.train(model, data, held_data, out, options.denoiser_steps, options.seed)
 
-    metrics = evaluate(model, held_out, cohort)
+    metrics = evaluate(model, held_out, held_features, cohort)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2))
     print(json.dumps(metrics, indent=2))
     export.export(model, out / "bundle", {**ARCHITECTURE, **sizes, "schedule": SCHEDULE}, options, metrics)

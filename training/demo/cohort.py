@@ -55,7 +55,8 @@ def _render_one(arguments: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     return mri, np.stack(pet).astype(np.float16)
 
 
-def _one_thread() -> None:
+def single_threaded() -> None:
+    """Make a worker process use one thread."""
     import SimpleITK as sitk
     import torch
 
@@ -81,7 +82,7 @@ def make_cohort(folder: Path, seed: int, people: int, workers: int = os.cpu_coun
         path = folder / f"{name}.npy"
         mode = "r+" if path.exists() and done else "w+"
         arrays[name] = np.lib.format.open_memmap(path, mode, np.float16, (people, channels, voxels))
-    with ProcessPoolExecutor(workers, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, initializer=single_threaded) as pool:
         for first in range(done, people, 20):
             batch = range(first, min(first + 20, people))
             for index, (mri, pet) in zip(batch, pool.map(_render_one, [(seed, i) for i in batch]), strict=True):

@@ -1,4 +1,4 @@
-"""What the demo model reaches on held-out people rendered on the grid, beside its baselines and its ceiling."""
+"""What the demo model reaches on held-out people, beside its baselines and the autoencoder's ceiling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from RelAPETLib.networks.latent import LatentDiffusion
 
 from .autoencoder import mean_pet, residual_batch, scans
 from .cohort import TRACER_ORDER, Cohort
-from .head import mri_volume
 
 
 def psnr(estimate: np.ndarray, truth: np.ndarray) -> float:
@@ -26,14 +25,21 @@ def spread_of(samples: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def evaluate(model: LatentDiffusion, cohort: Cohort, train: Cohort, samples: int = 4, steps: int = 20) -> dict:
-    """PSNR in dB inside the brain by tracer: population mean, head, diffusion (one sample, mean), autoencoder."""
+def evaluate(
+    model: LatentDiffusion, cohort: Cohort, features: torch.Tensor, train: Cohort, samples: int = 4, steps: int = 20
+) -> dict:
+    """PSNR in dB inside the brain by tracer: population mean, head, diffusion (one sample, mean), autoencoder.
+
+    Args:
+        features: block features [people, 24, 10, 12, 10] of the cohort.
+        train: the cohort whose mean PET is the baseline.
+    """
     mean = mean_pet(train)
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in TRACER_ORDER}
     model.eval()
     for person in range(len(cohort.mri)):
-        features = model.inner_features(mri_volume(cohort, person))
-        encoded = torch.cat([features, model.head(features).flatten(1, 2)], 1)
+        own = features[person : person + 1]
+        encoded = torch.cat([own, model.head(own).flatten(1, 2)], 1)
         for _, label in scans(cohort)[scans(cohort)[:, 0] == person]:
             truth = cohort.pet[person, label].astype(np.float32)
             labels = torch.full((samples,), int(label))

@@ -90,7 +90,8 @@ def export(model: LatentDiffusion, folder: Path, arguments: dict, options: argpa
         "sampler": {"name": "dpmpp", "steps": 20, "samples": 4, "clip": None},
         "training_data": {
             "description": f"{options.people} simulated people rendered on the model grid at 2 mm with simulated "
-            "residual misregistration (RelAPETLib.phantom.render); no real image of anybody",
+            "residual misregistration (RelAPETLib.phantom.render); their MRI features carry the differences that raw "
+            f"scanning and registration made for {options.registered_people} of them; no real image of anybody",
             "simulated": True,
             "predictable_share_of_regional_variance": shares,
         },
@@ -102,7 +103,7 @@ def export(model: LatentDiffusion, folder: Path, arguments: dict, options: argpa
             "command": "python -m training.demo",
             "options": {key: value for key, value in vars(options).items() if key != "out"},
         },
-        "metrics": {"held_out_simulated_people_on_the_grid": metrics},
+        "metrics": {"held_out_simulated_people": metrics},
     }
     licence = (REPOSITORY / "LICENSE").read_text(encoding="utf-8")
     return write_bundle(folder, model, metadata, overwrite=True, half=HALF, licence_text=licence)
