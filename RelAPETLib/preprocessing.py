@@ -83,7 +83,7 @@ def preprocess(
         >>> ready.quality["template_ncc"]  # doctest: +SKIP
     """
     from .registration.affine import register_affine
-    from .registration.scans import prepare
+    from .registration.scans import is_skull_stripped, prepare
     from .registration.template import load_template
     from .registration.warp import fit_warp
 
@@ -102,6 +102,7 @@ def preprocess(
     warp = fit_warp(scans["t1w"].image, affine, template, method, device)
     report(0.85, "resampling onto the model grid")
     result = _on_grid(scans, pet, rigid, warp, template)
+    result.skull_stripped = is_skull_stripped(t1w, affine, template)
     report(1.0, "preprocessing done")
     return result
 
@@ -112,7 +113,7 @@ def _rigid_to_t1w(scans: dict, pet: sitk.Image | None, affine, template, report)
 
     from .registration.mutual_information import on_grid
     from .registration.rigid import register_rigid
-    from .registration.scans import as_scan, working_copy
+    from .registration.scans import prepare, working_copy
 
     wider = sitk.BinaryDilate(template.mask, [4] * 3)
     brain = on_grid(wider, working_copy(scans["t1w"].image, 2.0), affine.GetInverse())
@@ -120,7 +121,7 @@ def _rigid_to_t1w(scans: dict, pet: sitk.Image | None, affine, template, report)
     rigid = {"t2f": register_rigid(scans["t1w"], brain, scans["t2f"], "T2F")}
     if pet is not None:
         report(0.45, "laying the PET over the T1w")
-        rigid["pet"] = register_rigid(scans["t1w"], brain, as_scan(pet, "PET"), "PET")
+        rigid["pet"] = register_rigid(scans["t1w"], brain, prepare(pet, "PET", bias=False), "PET")
     return rigid
 
 
@@ -156,7 +157,6 @@ def _on_grid(scans: dict, pet: sitk.Image | None, rigid: dict, warp, template) -
         quality=figures,
         warnings=list(warp.warnings),
         method=warp.method,
-        skull_stripped=scans["t1w"].skull_stripped,
     )
 
 

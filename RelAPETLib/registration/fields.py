@@ -31,8 +31,14 @@ def inverse(field: sitk.Image, iterations: int = 30) -> sitk.Image:
 
 
 def jacobian(field: sitk.Image) -> np.ndarray:
-    """Determinant of the Jacobian of p -> p + u, array [z, y, x]; <= 0 where the mapping folds."""
-    return sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(sitk.Cast(field, sitk.sitkVectorFloat64)))
+    """Determinant of the Jacobian of p -> p + u, array [z, y, x]; <= 0 where the mapping folds.
+
+    ITK's own filter leaves the image's direction out, and the model grid's x and y run against LPS.
+    """
+    to_voxels = np.linalg.inv(np.reshape(field.GetDirection(), (3, 3)) * field.GetSpacing())
+    voxels = sitk.GetArrayFromImage(field).astype(np.float64) @ to_voxels.T
+    rows = [np.stack(np.gradient(voxels[..., axis])[::-1], axis=-1) for axis in range(3)]
+    return np.linalg.det(np.stack(rows, axis=-2) + np.eye(3))
 
 
 def as_transform(field: sitk.Image) -> sitk.DisplacementFieldTransform:

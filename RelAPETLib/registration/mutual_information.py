@@ -83,6 +83,8 @@ def linear_parts(transform: sitk.Transform) -> tuple[np.ndarray, np.ndarray]:
 
 def fov_share(points: np.ndarray, transform: sitk.Transform, image: sitk.Image) -> float:
     """Share of `points` [N, 3] that a linear transform takes into the field of view of an image."""
+    if not len(points):
+        return 0.0
     matrix, offset = linear_parts(transform)
     direction = np.asarray(image.GetDirection()).reshape(3, 3)
     index = (points @ matrix.T + offset - image.GetOrigin()) @ direction / np.asarray(image.GetSpacing())

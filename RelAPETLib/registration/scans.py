@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from ..volumes import canonical
+from .template import Template
 
 #: Percentile of the head's intensities above which a working copy is clipped: a few bright vessels or fat voxels
 #: would otherwise leave the brain only a few bins of a joint histogram.
@@ -55,18 +56,18 @@ def clipped(image: sitk.Image, mask: sitk.Image | None = None) -> sitk.Image:
     return sitk.Clamp(image, image.GetPixelID(), 0.0, top)
 
 
-def head_mask(image: sitk.Image, skull_stripped: bool = False, name: str = "volume") -> sitk.Image:
-    """Head (or brain, when skull-stripped) of a scan: above Otsu's threshold, largest piece, holes filled; uint8.
+def head_mask(image: sitk.Image, name: str = "volume") -> sitk.Image:
+    """Head (or skull-stripped brain) of a scan: above Otsu's threshold, large pieces, holes filled; uint8.
+
+    Brain and scalp may be two pieces with the dark skull between them; specks of noise and ghosts are far smaller.
 
     Raises:
         InputError: nothing stands out from the background.
     """
-    if skull_stripped:
-        raw = sitk.Cast(image != 0, sitk.sitkUInt8)
-    else:
-        raw = sitk.OtsuThreshold(image, 0, 1, 200)
-    pieces = sitk.RelabelComponent(sitk.ConnectedComponent(raw), sortByObjectSize=True)
-    mask = sitk.BinaryFillhole(sitk.Cast(pieces == 1, sitk.sitkUInt8))
+    above = sitk.OtsuThreshold(image, 0, 1, 200)
+    smallest = int(0.02 * np.count_nonzero(sitk.GetArrayViewFromImage(above)))
+    pieces = sitk.RelabelComponent(sitk.ConnectedComponent(above), minimumObjectSize=smallest)
+    mask = sitk.BinaryFillhole(sitk.Cast(pieces > 0, sitk.sitkUInt8))
     if not np.any(sitk.GetArrayViewFromImage(mask)):
         raise InputError(f"{name}: no head stands out from the background; check that it is a brain scan")
     return mask
@@ -78,32 +79,21 @@ def centroid(mask: sitk.Image) -> np.ndarray:
     return np.asarray(mask.TransformContinuousIndexToPhysicalPoint(index.tolist()))
 
 
-def is_skull_stripped(image: sitk.Image) -> bool:
-    """Whether a scan shows a brain without scalp: a large exact-zero background that starts right at the brain.
+def is_skull_stripped(image: sitk.Image, affine: sitk.Transform, template: Template) -> bool:
+    """Whether a raw scan shows nothing where skull and scalp should be.
 
-    A raw scan's air is noise, or zeros (scanners and defacing mask it) around a rim of dark skull inside bright scalp.
-    Going outwards from the centre, a stripped brain ends once; a head shows brain, skull and scalp. The test asks for
-    at least 40 % exact zeros, and for a border of the non-zero region that is nowhere near as bright as scalp fat is.
+    Looked at are the voxels 5 to 12 mm outside the template's brain, laid over the scan by `affine` (template points to
+    scan points). A head has signal or noise there; a stripped brain the very value of the volume's corners.
     """
-    values = sitk.GetArrayViewFromImage(image)
-    zero_share = float(np.mean(values == 0))
-    if zero_share < 0.4:
-        return False
-    small = working_copy(image, 3.0)
-    support = sitk.Cast(sitk.Resample(sitk.Cast(image != 0, sitk.sitkFloat32), small) > 0.5, sitk.sitkUInt8)
-    distance = sitk.GetArrayFromImage(
-        sitk.SignedMaurerDistanceMap(
-            head_mask(support, skull_stripped=True), insideIsPositive=True, squaredDistance=False, useImageSpacing=True
-        )
-    )
-    array = sitk.GetArrayViewFromImage(small)
-    volume = float(np.sum(distance > 0)) * float(np.prod(small.GetSpacing())) / 1e6
-    if not 0.5 <= volume <= 2.2:
-        return False
-    core = np.percentile(array[distance > 20], 50) if np.any(distance > 20) else np.inf
-    # A head's outermost 3 to 9 mm holds scalp fat, brighter than brain in a T1w; a brain's holds cortex and fluid.
-    rim = np.percentile(array[(distance > 3) & (distance < 9)], 90) if np.any(distance > 3) else np.inf
-    return bool(rim < 1.25 * core)
+    near, far = (sitk.BinaryDilate(template.mask, [mm] * 3) for mm in (5, 12))
+    shell = sitk.GetArrayViewFromImage(far - near) > 0
+    values = sitk.GetArrayFromImage(image)
+    background = float(np.median(values[:: values.shape[0] - 1, :: values.shape[1] - 1, :: values.shape[2] - 1]))
+    outside = float(values.min()) - 1
+    around = sitk.Resample(image, template.mask, affine, sitk.sitkNearestNeighbor, outside, sitk.sitkFloat32)
+    around = sitk.GetArrayViewFromImage(around)[shell]
+    seen = around[around > outside]
+    return bool(seen.size) and float(np.mean(seen == np.float32(background))) > 0.8
 
 
 def correct_bias(image: sitk.Image, mask: sitk.Image) -> sitk.Image:
@@ -126,32 +116,23 @@ def correct_bias(image: sitk.Image, mask: sitk.Image) -> sitk.Image:
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan made ready for registration: bias-corrected (float32, own grid, >= 0), its head mask and its centre.
+    """A scan made ready for registration, on its own voxels.
 
     Attributes:
-        image: the corrected scan.
-        head: uint8 mask of head, or brain when skull-stripped.
-        skull_stripped: whether it came without scalp.
+        image: float32, bias-corrected unless it is a PET.
+        head: uint8 mask of the head (of the brain, when skull-stripped).
     """
 
     image: sitk.Image
     head: sitk.Image
-    skull_stripped: bool
 
 
-def prepare(image: sitk.Image, name: str) -> Scan:
-    """Reorder an image to R, A, S axes (no interpolation), find its head and correct its bias field.
+def prepare(image: sitk.Image, name: str, *, bias: bool = True) -> Scan:
+    """Reorder an image to R, A, S axes (no interpolation), find its head and, with `bias`, correct its bias field.
 
     Raises:
         InputError: no head stands out from the background; `name` says whose volume it is.
     """
     image = canonical(sitk.Cast(image, sitk.sitkFloat32))
-    stripped = is_skull_stripped(image)
-    head = head_mask(image, stripped, name)
-    return Scan(correct_bias(image, head), head, stripped)
-
-
-def as_scan(image: sitk.Image, name: str) -> Scan:
-    """A scan taken as it is, without bias correction: a PET. Raises `InputError` as `prepare` does."""
-    image = canonical(sitk.Cast(image, sitk.sitkFloat32))
-    return Scan(image, head_mask(image, False, name), False)
+    head = head_mask(image, name)
+    return Scan(correct_bias(image, head) if bias else image, head)

@@ -1,4 +1,4 @@
-"""From the template to a T1w and back: the affine and the displacement field on top of it, or the affine alone."""
+"""From the template to a T1w and back: the affine and a displacement field on top of it, or the affine alone."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import SimpleITK as sitk
 
 from ..grid import MNI_GRID, image_to_array
-from .demons import register_demons
 from .fields import as_transform, extended, inverse
-from .quality import correlation, field_figures, field_of_view
+from .quality import correlation, field_figures, field_of_view, normalised_mutual_information
 from .template import Template
 
-#: More folded brain voxels than this (percent) and the deformation is given up for the affine.
+#: More folded brain voxels than this (percent) and a deformation is given up.
 MAX_FOLDS_PERCENT = 0.1
+#: Real T1w scans reach 0.69 to 0.75 with demons. Well below, the contrast may be one that demons cannot match, and
+#: the torch method, which does not ask for equal intensities, is tried as well, on a CPU too.
+POOR_NCC = 0.6
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Warp:
         to_t1w: from points of the model grid to points of the T1w, LPS mm.
         to_grid: its inverse.
         method: ``demons``, ``torch`` or ``affine``.
-        quality: ``affine_ncc``, ``deformable_ncc``, ``folds_percent``, ``sd_log_jacobian``.
+        quality: ``affine_ncc`` and, unless the affine stands alone, ``folds_percent`` and ``sd_log_jacobian``.
         warnings: one line each.
     """
 
@@ -35,46 +37,103 @@ class Warp:
     warnings: list[str]
 
 
+@dataclass(frozen=True)
+class _Start:
+    """What every deformation starts from; `mutual_information` is the affine's, to be bettered."""
+
+    t1w: sitk.Image
+    affine: sitk.AffineTransform
+    template: Template
+    mutual_information: float
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A deformation under trial; `problem` says in words why it must not be used, and is empty when it may."""
+
+    field: sitk.Image
+    transform: sitk.Transform
+    method: str
+    figures: dict[str, float]
+    ncc: float
+    mutual_information: float
+    problem: str
+
+
 def resample_to_grid(image: sitk.Image, transform: sitk.Transform) -> sitk.Image:
     """An image on the model grid, linear, float32, 0 outside its field of view."""
     return sitk.Resample(image, MNI_GRID.reference_image(), transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
 
 
-def template_correlation(t1w: sitk.Image, transform: sitk.Transform, template: Template) -> float:
-    """Correlation with the template inside its brain mask and the T1w's field of view."""
+def agreement(t1w: sitk.Image, transform: sitk.Transform, template: Template) -> tuple[float, float]:
+    """Correlation and normalised mutual information with the template's T1 inside its brain and the field of view."""
     where = (image_to_array(template.mask) > 0) & field_of_view(t1w, transform)
     if not where.any():
-        return 0.0
-    warped = image_to_array(resample_to_grid(t1w, transform))
-    return correlation(warped[where], image_to_array(template.t1)[where])
+        return 0.0, 0.0
+    values, reference = image_to_array(resample_to_grid(t1w, transform))[where], image_to_array(template.t1)[where]
+    return correlation(values, reference), normalised_mutual_information(values, reference)
 
 
-def fit_warp(t1w: sitk.Image, affine: sitk.AffineTransform, template: Template, method: str, device: str) -> Warp:
+def _deform(method: str, start: _Start, device: str) -> _Fit:
+    template, warped = start.template, resample_to_grid(start.t1w, start.affine)
+    if method == "torch":
+        from .local_ncc import register_local_ncc
+
+        field = register_local_ncc(warped, template, device)
+    else:
+        from .demons import register_demons
+
+        field = register_demons(warped, template)
+    figures = field_figures(field, template.mask)
+    field = extended(field)
+    transform = sitk.CompositeTransform([start.affine, as_transform(field)])
+    ncc, information = agreement(start.t1w, transform, template)
+    problem = ""
+    if figures["folds_percent"] > MAX_FOLDS_PERCENT:
+        problem = f"folded {figures['folds_percent']:.2g} % of the brain"
+    elif information < start.mutual_information:
+        problem = "made the agreement with the template worse"
+    return _Fit(field, transform, method, figures, ncc, information, problem)
+
+
+def _on_device(start: _Start, device: str) -> tuple[_Fit | None, list[str]]:
+    """The torch method on a device, or nothing and why not when the device cannot do it."""
+    try:
+        return _deform("torch", start, device), []
+    except RuntimeError as error:  # torch: out of memory, or an operation that mps lacks
+        if device == "cpu":
+            raise
+        cause = " ".join(str(error).split())[:120]
+        return None, [f"the registration could not run on {device} ({cause}); it ran on the CPU instead"]
+
+
+def fit_warp(
+    t1w: sitk.Image, affine: sitk.AffineTransform, template: Template, method: str = "auto", device: str = "cpu"
+) -> Warp:
     """Deform the template onto a T1w that an affine has brought near.
 
     Args:
         t1w: bias-corrected T1w.
         affine: template points to T1w points.
-        method: ``demons``, ``torch``, ``affine`` or ``auto``.
+        method: ``demons``, ``torch``, ``affine``, or ``auto``: torch on a GPU, else demons and, if poor, torch too.
         device: where the torch method runs.
     """
-    quality = {"affine_ncc": template_correlation(t1w, affine, template)}
-    back = affine.GetInverse()
-    if method == "affine":
-        return Warp(affine, back, "affine", quality, [])
-    used = "demons"
-    field = register_demons(resample_to_grid(t1w, affine), template)
-    figures = field_figures(field, template.mask)
-    wide = extended(field)
-    forward = sitk.CompositeTransform([affine, as_transform(wide)])
-    figures["deformable_ncc"] = template_correlation(t1w, forward, template)
-    if figures["folds_percent"] > MAX_FOLDS_PERCENT or figures["deformable_ncc"] < quality["affine_ncc"]:
-        reason = (
-            f"folded {figures['folds_percent']:.2g} % of the brain"
-            if figures["folds_percent"] > MAX_FOLDS_PERCENT
-            else "made the agreement with the template worse"
-        )
-        message = f"the deformable registration {reason} and was given up: only an affine was used"
-        return Warp(affine, back, "affine", quality, [message])
-    backward = sitk.CompositeTransform([as_transform(inverse(wide)), back])
-    return Warp(forward, backward, used, quality | figures, [])
+    ncc, information = agreement(t1w, affine, template)
+    start, quality = _Start(t1w, affine, template, information), {"affine_ncc": ncc}
+    fits, warnings = [], []
+    if method == "torch" or (method == "auto" and device != "cpu"):
+        fit, warnings = _on_device(start, device)
+        fits = [fit] if fit else []
+    if method == "demons" or (method != "affine" and not fits):
+        fits = [_deform("demons", start, device)]
+        if method == "auto" and (fits[0].problem or fits[0].ncc < POOR_NCC):
+            fits.append(_deform("torch", start, "cpu"))
+    good = [fit for fit in fits if not fit.problem]
+    if not good:
+        warnings += [f"the {fit.method} registration {fit.problem} and was given up" for fit in fits]
+        if fits:
+            warnings.append("the T1w is laid over the template by an affine only, which is coarser")
+        return Warp(affine, affine.GetInverse(), "affine", quality, warnings)
+    best = max(good, key=lambda fit: fit.mutual_information)
+    back = sitk.CompositeTransform([as_transform(inverse(best.field)), affine.GetInverse()])
+    return Warp(best.transform, back, best.method, quality | best.figures, warnings)
