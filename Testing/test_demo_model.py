@@ -43,18 +43,18 @@ def people():
 @torch.no_grad()
 def draw(model, t1w: np.ndarray, t2f: np.ndarray, tracer: str, samples: int = 4, seed: int = 0) -> np.ndarray:
     """SUVR samples [K, 80, 90, 80] from MRIs at 2 mm, the model's own resolution."""
-    from RelAPETLib.diffusion import sample
+    from RelAPETLib.diffusion import sample, seeded_noise
 
     network = model.network
     features = network.inner_features(torch.from_numpy(np.stack([t1w, t2f]))[None])
-    encoded = torch.cat([features, network.head(features).flatten(1, 2)], 1).expand(samples, -1, -1, -1, -1)
+    encoded = network.head(features).flatten(1, 2).expand(samples, -1, -1, -1, -1)
     labels = torch.full((samples,), TRACERS[tracer].label)
     latent = sample(
         lambda x, t: network.predict_noise(x, encoded, t, labels),
         (samples, *model.diffusion_shape),
         model.schedule,
         steps=20,
-        seed=seed,
+        noise=seeded_noise(seed, mirrored=True),
     )
     low, high = TRACERS[tracer].suvr_window
     return low + network.decode_inner(latent, labels)[:, 0].clamp(0, 1).numpy() * (high - low)

@@ -18,6 +18,8 @@ def small_model() -> LatentDiffusion:
     model.mask[40:42, 44:46, 40:42] = 1
     model.mri_sd.fill_(1)
     model.latent_sd.fill_(1)
+    model.mode_directions.copy_(torch.linalg.qr(torch.randn(3, 2400, 2)).Q.mT)
+    model.mode_sd.copy_(torch.tensor([[9.0, 3.0], [5.0, 2.0], [7.0, 1.0]]))
     model.head_mean.normal_()
     model.unet.out[2].conv.weight.data.normal_(0, 0.1)  # MONAI starts the last convolution at zero
     return model.eval()
@@ -42,20 +44,29 @@ def test_noise_prediction_is_that_of_the_shifted_residual(timestep):
     """Shifting z by the head's latent and x_t by sqrt(alpha_bar) times it leaves the predicted noise as it was."""
     model = small_model()
     labels, timesteps = torch.tensor([2]), torch.tensor([timestep])
-    encoded = torch.randn(1, 24 + 3 * 2, 10, 12, 10)
+    encoded = torch.randn(1, 3 * 2, 10, 12, 10)
     x_t = torch.randn(1, 2, 10, 12, 10)
     alpha_bar = model.schedule.alphas_cumprod[timestep]
     head = model.head_latent(encoded, labels)
-    v = model.unet(torch.cat([x_t - alpha_bar.sqrt() * head, head, encoded[:, :24]], 1), timesteps, class_labels=labels)
+    v = model.unet(x_t - alpha_bar.sqrt() * head, timesteps, class_labels=labels)
     eps = model.predict_noise(x_t, encoded, timesteps, labels)
     clean = (x_t - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt()
     residual = alpha_bar.sqrt() * (x_t - alpha_bar.sqrt() * head) - (1 - alpha_bar).sqrt() * v
     assert torch.allclose(clean, head + residual, atol=2e-3)
 
 
+def test_whitening_is_undone_and_divides_along_its_directions_only():
+    model, labels = small_model(), torch.tensor([0, 2])
+    latent = torch.randn(2, 2, 10, 12, 10)
+    white = model.whiten(latent, labels)
+    assert torch.allclose(model.whiten(white, labels, inverse=True), latent, atol=1e-4)
+    along = [torch.einsum("nkl,nl->nk", model.mode_directions[labels], z.flatten(1)) for z in (latent, white)]
+    assert torch.allclose(along[1] * model.mode_sd[labels], along[0], atol=1e-4)
+
+
 def test_head_picks_the_tracer():
     model = small_model()
-    encoded = torch.cat([torch.zeros(3, 24, 10, 12, 10), model.head(torch.zeros(3, 24, 10, 12, 10)).flatten(1, 2)], 1)
+    encoded = model.head(torch.zeros(3, 24, 10, 12, 10)).flatten(1, 2)
     latents = model.head_latent(encoded, torch.tensor([0, 1, 2]))
     assert torch.allclose(latents.flatten(1), model.head_mean, atol=1e-5)
 

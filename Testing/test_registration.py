@@ -232,6 +232,7 @@ class TestQuality:
         swapped = quality.pair_figures(flair, t1w, where, template)
         assert right["t1w_contrast"] > 0.5 > 0 > right["t2f_contrast"]
         assert swapped["t1w_contrast"] < 0 < 0.5 < swapped["t2f_contrast"]
+        assert right["contrast_order"] == pytest.approx(-swapped["contrast_order"])
         assert right["t2f_fluid"] < 0.5
         same = quality.pair_figures(t1w, 3 * t1w, where, template)
         assert same["pair_correlation"] == pytest.approx(1.0)

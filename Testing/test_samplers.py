@@ -227,6 +227,14 @@ def test_a_seed_means_one_result_and_a_batch_equals_its_images_one_by_one(sample
         torch.testing.assert_close(alone[0], batch[k], rtol=0, atol=1e-6)
 
 
+def test_mirrored_noise_comes_in_pairs_and_each_image_alone_is_as_in_the_batch():
+    noise = seeded_noise(3, mirrored=True)(0, (4, 1, 3, 4, 5))
+    assert torch.equal(noise[0], -noise[1]) and torch.equal(noise[2], -noise[3])
+    assert not torch.equal(noise[0], noise[2])
+    for k in range(4):
+        assert torch.equal(seeded_noise(3, first=k, mirrored=True)(0, (1, 1, 3, 4, 5))[0], noise[k])
+
+
 def test_progress_ends_at_one():
     told = []
     sample(bent, (1, 4), SCHEDULE, steps=4, progress=lambda fraction, message: told.append((fraction, message)))

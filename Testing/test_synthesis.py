@@ -147,13 +147,16 @@ def test_a_sample_depends_on_seed_and_number_not_on_the_batch(model, condition, 
     assert np.abs(other.mean - alone.mean).max() > 0.01
 
 
-def test_mean_and_deviation_are_those_of_the_samples():
-    volumes = np.random.default_rng(0).normal(3, 2, (5, 4, 4, 4)).astype(np.float32)
+@pytest.mark.parametrize("samples", [2, 3, 4, 5])
+def test_mean_and_deviation_of_mirrored_samples(samples):
+    """Two samples of a pair lie on opposite sides of the mean; the SD is unbiased for an odd number too."""
+    halves = np.random.default_rng(0).normal(0, 2, (3, 40, 40, 40)).astype(np.float32)
+    volumes = np.stack([3 + sign * half for half in halves for sign in (1, -1)])[:samples]
     moments = sampling._Moments()
     for volume in volumes:
         moments.add(volume)
-    np.testing.assert_allclose(moments.mean, volumes.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(moments.deviation(), volumes.std(axis=0, ddof=1), rtol=1e-4)
+    np.testing.assert_allclose(moments.mean, volumes.mean(axis=0), rtol=1e-4, atol=1e-5)
+    assert np.mean(moments.deviation() ** 2) == pytest.approx(4, rel=0.03)
 
 
 def test_a_full_gpu_gets_fewer_samples_at_a_time(model, condition, monkeypatch):

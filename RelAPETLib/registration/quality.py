@@ -98,19 +98,22 @@ def pair_figures(t1w: np.ndarray, t2f: np.ndarray, where: np.ndarray, template: 
 
     ``pair_mutual_information`` and ``pair_correlation`` compare the two; ``t1w_contrast`` and ``t2f_contrast`` are each
     volume's correlation with the template's white minus grey matter: clearly positive in a T1w (white matter is
-    brighter), near zero or negative in a FLAIR, so a swapped pair shows; ``t2f_fluid`` is the FLAIR's mean in fluid
-    over its mean in tissue (fluid is dark in a FLAIR, bright in a plain T2w).
+    brighter), from clearly negative to a little positive in a FLAIR; ``contrast_order`` is their difference, positive
+    unless the two are swapped or the same; ``t2f_fluid`` is the FLAIR's mean in fluid over its mean in tissue (fluid is
+    dark in a FLAIR, bright in a plain T2w).
     """
     a, b = t1w[where], t2f[where]
     grey, white = (image_to_array(m)[where] for m in (template.grey, template.white))
     tissue, fluid = grey + white > 0.8, grey + white < 0.1
     difference = (white - grey)[tissue]
     level = float(b[tissue].mean())
+    contrasts = [correlation(values[tissue], difference) for values in (a, b)]
     return {
         "pair_mutual_information": normalised_mutual_information(a, b),
         "pair_correlation": correlation(a, b),
-        "t1w_contrast": correlation(a[tissue], difference),
-        "t2f_contrast": correlation(b[tissue], difference),
+        "t1w_contrast": contrasts[0],
+        "t2f_contrast": contrasts[1],
+        "contrast_order": contrasts[0] - contrasts[1],
         "t2f_fluid": float(b[fluid].mean()) / level if level > 0 and fluid.any() else 0.0,
     }
 

@@ -29,7 +29,7 @@ class Draw:
 
     Attributes:
         mean: mean of the samples, [X, Y, Z] float32 in the model's units, [-1, 1].
-        deviation: standard deviation over the samples (n - 1 in the denominator), same units; None for one sample.
+        deviation: standard deviation over the samples, same units; None for one sample.
         device: where the last sample was computed.
         batch: samples computed together at the end.
     """
@@ -102,8 +102,9 @@ def draw_samples(
 ) -> Draw:
     """Draw `samples` PET volumes and return their mean and spread.
 
-    Sample k gets the noise stream of (seed, k), whatever the batch and the device. When a GPU is full, fewer samples
-    are computed together, then the CPU takes over; a `RelAPETWarning` says so.
+    Sample k's noise follows from (seed, k), whatever the batch and the device; samples 2 j and 2 j + 1 get mirrored
+    noise (`RelAPETLib.diffusion.seeded_noise`), so that their mean is closer to the model's own. When a GPU is full,
+    fewer samples are computed together, then the CPU takes over; a `RelAPETWarning` says so.
 
     Args:
         condition: [1, 2, X, Y, Z] in [-1, 1] on the model's grid: T1w, T2F.
@@ -161,7 +162,7 @@ def _draw_batch(model, condition, label, sampler, steps, seed, clip, first, size
             lambda x_t, timesteps: model.predict_noise(x_t, encoded, timesteps, labels),
             (size, *model.diffusion_shape),
             model.schedule,
-            sampler=sampler, steps=steps, noise=seeded_noise(seed, first=first), clip=clip,
+            sampler=sampler, steps=steps, noise=seeded_noise(seed, first=first, mirrored=True), clip=clip,
             device=device, progress=progress,
         )  # fmt: skip
         decoded = [model.decode(x0[k : k + 1], labels[k : k + 1]) for k in range(size)]
@@ -194,7 +195,11 @@ def _share(progress, start: float, stop: float, first: int, size: int, samples: 
 
 
 class _Moments:
-    """Running mean and sum of squared deviations (Welford 1962), so that samples need not be kept."""
+    """Running mean and sum of squared deviations (Welford 1962), so that samples need not be kept.
+
+    Samples come in mirrored pairs, which cancel in the mean: only the last of an odd number adds to its variance, by
+    sd^2 / n^2, so the expected sum of squares is (n - (n mod 2) / n) sd^2.
+    """
 
     def __init__(self):
         self.count, self.mean, self._squares = 0, None, None
@@ -209,4 +214,6 @@ class _Moments:
         self._squares += delta * (volume - self.mean)
 
     def deviation(self) -> np.ndarray | None:
-        return (self._squares / (self.count - 1)) ** 0.5 if self.count > 1 else None
+        if self.count < 2:
+            return None
+        return (self._squares / (self.count - self.count % 2 / self.count)) ** 0.5

@@ -26,7 +26,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 from phantom_cases import Case, load_case  # noqa: E402
 
 from RelAPETLib.comparison import mae, psnr, ssim, window_to_unit  # noqa: E402
-from RelAPETLib.diffusion import sample  # noqa: E402
+from RelAPETLib.diffusion import sample, seeded_noise  # noqa: E402
 from RelAPETLib.grid import MNI_GRID, image_to_array  # noqa: E402
 from RelAPETLib.models import load_model  # noqa: E402
 from RelAPETLib.phantom.law import CORTEX, LAWS  # noqa: E402
@@ -103,7 +103,7 @@ def synthesize(model, t1w: np.ndarray, t2f: np.ndarray, tracer: str, samples: in
         (samples, *model.diffusion_shape),
         model.schedule,
         steps=steps,
-        seed=seed,
+        noise=seeded_noise(seed, mirrored=True),
     )
     latents = torch.cat([drawn, model.network.head_latent(encoded, labels[:1])])
     low, high = TRACERS[tracer].suvr_window
@@ -179,11 +179,16 @@ def measure(cases: list[Case], model, samples: int, steps: int) -> dict:
 
 
 def spread_figures(drawn: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> tuple[float, float, float]:
-    """Correlation of SD with absolute error over voxels; root mean square of the mean's error, and as the SD says."""
-    k = len(drawn)
-    sd, error = drawn.std(0, ddof=1)[mask], (drawn.mean(0) - truth)[mask]
-    expected = np.sqrt(np.mean(sd**2) * (1 + 1 / k))
-    return float(np.corrcoef(sd, np.abs(error))[0, 1]), float(np.sqrt(np.mean(error**2))), float(expected)
+    """Correlation of SD with absolute error over voxels; root mean square of the mean's error, and as the SD says.
+
+    The samples are mirrored pairs, an even number, so their mean has no sampling error of its own.
+    """
+    sd, error = drawn.std(0)[mask], (drawn.mean(0) - truth)[mask]
+    return (
+        float(np.corrcoef(sd, np.abs(error))[0, 1]),
+        float(np.sqrt(np.mean(error**2))),
+        float(np.sqrt(np.mean(sd**2))),
+    )
 
 
 def interventions(cases: list[Case], model, cache: Path, lesion_people: int) -> list[str]:

@@ -27,7 +27,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--validation-people", type=int, default=60)
     parser.add_argument("--registered-people", type=int, default=36, help="training people also scanned raw")
     parser.add_argument("--autoencoder-steps", type=int, default=2400)
-    parser.add_argument("--denoiser-steps", type=int, default=4500)
+    parser.add_argument("--denoiser-steps", type=int, default=1800)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -38,11 +38,16 @@ def fill(model: LatentDiffusion, buffers: dict[str, torch.Tensor]) -> None:
         getattr(model, name).copy_(value)
 
 
-def diffusion_data(cohort: Cohort, latents, predicted, features, model: LatentDiffusion):
-    """(rest, head, features, labels) of every scan, as `denoiser.train` takes them."""
-    pairs = torch.from_numpy(autoencoder.scans(cohort))
+def left_over(cohort: Cohort, latents: torch.Tensor, predicted: torch.Tensor, model: LatentDiffusion):
+    """(rest, labels) of every scan, as `denoiser.train` takes them; `predicted` is whitened already."""
+    labels = torch.from_numpy(autoencoder.scans(cohort)[:, 1])
     z = (latents - model.latent_mean[:, None, None, None]) / model.latent_sd[:, None, None, None]
-    return z - predicted, predicted, features[pairs[:, 0]], pairs[:, 1]
+    return whiten_all(model, z, labels) - predicted, labels
+
+
+def whiten_all(model: LatentDiffusion, latents: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """`LatentDiffusion.whiten` of many latents, a few at a time."""
+    return torch.cat([model.whiten(z, c) for z, c in zip(latents.split(32), labels.split(32), strict=True)])
 
 
 def main() -> None:
@@ -69,7 +74,9 @@ def main() -> None:
     features = registered.as_if_registered(features, differences, seed=options.seed)
     fitted = head.fit(cohort, features, latents, features_in_brain, ARCHITECTURE["components"])
     fill(model, fitted.buffers)
-    data = diffusion_data(cohort, latents, fitted.leave_one_out, features, model)
+    labels = torch.from_numpy(autoencoder.scans(cohort)[:, 1])
+    left_out = whiten_all(model, fitted.leave_one_out, labels)
+    data = left_over(cohort, latents, left_out, model)
 
     held_latents = autoencoder.encode_all(coder, held_out, mean, out / "latents-validation.pt")
     held_features = head.all_features(model, held_out, out / "features-validation.pt")
@@ -77,7 +84,7 @@ def main() -> None:
     pairs = torch.from_numpy(autoencoder.scans(held_out))
     with torch.no_grad():
         predicted = model.head(held_features)[pairs[:, 0], pairs[:, 1]]
-    held_data = diffusion_data(held_out, held_latents, predicted, held_features, model)
+    held_data = left_over(held_out, held_latents, predicted, model)
     denoiser.train(model, data, held_data, out, options.denoiser_steps, options.seed)
 
     metrics = evaluate(model, held_out, held_features, cohort)

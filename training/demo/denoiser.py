@@ -21,25 +21,23 @@ from .autoencoder import bfloat16, learning_rate
 LEARNING_RATE, BATCH, IMAGE_WEIGHT = 6e-4, 16, 0.2
 
 
-def loss_of(
-    model: LatentDiffusion, rest: torch.Tensor, head: torch.Tensor, features: torch.Tensor, labels: torch.Tensor, rng
-) -> torch.Tensor:
-    """Loss of one batch: `rest` = latent minus `head`, both [N, C, 10, 12, 10]."""
+def loss_of(model: LatentDiffusion, rest: torch.Tensor, labels: torch.Tensor, rng) -> torch.Tensor:
+    """Loss of one batch: `rest` [N, C, 10, 12, 10] is the latent minus the head's."""
     timesteps = torch.from_numpy(rng.integers(model.schedule.num_timesteps, size=len(rest)))
     noise = torch.from_numpy(rng.standard_normal(rest.shape, np.float32))
     alpha_bar = model.schedule.alphas_cumprod[timesteps].to(rest)[:, None, None, None, None]
     r_t = alpha_bar.sqrt() * rest + (1 - alpha_bar).sqrt() * noise
     v = alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * rest
     with bfloat16():
-        predicted = model.unet(torch.cat([r_t, head, features], 1), timesteps, class_labels=labels).float()
+        predicted = model.unet(r_t, timesteps, class_labels=labels).float()
     clean = alpha_bar.sqrt() * r_t - (1 - alpha_bar).sqrt() * predicted
     return (predicted - v).square().mean() + IMAGE_WEIGHT * (clean - rest).abs().mean()
 
 
 def train(
     model: LatentDiffusion,
-    data: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
-    held_out: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    data: tuple[torch.Tensor, torch.Tensor],
+    held_out: tuple[torch.Tensor, torch.Tensor],
     folder: Path,
     steps: int,
     seed: int,
@@ -47,7 +45,7 @@ def train(
     """Train `model.unet` in place; it ends with the moving average of the weights.
 
     Args:
-        data, held_out: (rest [n, C, ...], head [n, C, ...], features [n, 24, ...], labels [n]).
+        data, held_out: (rest [n, C, 10, 12, 10], labels [n]).
     """
     optimiser = torch.optim.AdamW(model.unet.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
     average = {k: v.clone() for k, v in model.unet.state_dict().items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from RelAPETLib.diffusion import sample
+from RelAPETLib.diffusion import sample, seeded_noise
 from RelAPETLib.networks.latent import LatentDiffusion
 
 from .autoencoder import mean_pet, residual_batch, scans
@@ -18,10 +18,9 @@ def psnr(estimate: np.ndarray, truth: np.ndarray) -> float:
 
 
 def spread_of(samples: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Root mean square of the error of the mean of K samples, and what their SD predicts it to be."""
-    k = len(samples)
+    """Root mean square of the error of the mean of an even number of mirrored samples, and of their SD."""
     error = np.sqrt(np.mean((samples.mean(0) - truth) ** 2))
-    return float(error), float(np.sqrt(np.mean(samples.var(0, ddof=1)) * (1 + 1 / k)))
+    return float(error), float(np.sqrt(np.mean(samples.var(0))))
 
 
 @torch.no_grad()
@@ -38,8 +37,7 @@ def evaluate(
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in TRACER_ORDER}
     model.eval()
     for person in range(len(cohort.mri)):
-        own = features[person : person + 1]
-        encoded = torch.cat([own, model.head(own).flatten(1, 2)], 1)
+        encoded = model.head(features[person : person + 1]).flatten(1, 2)
         for _, label in scans(cohort)[scans(cohort)[:, 0] == person]:
             truth = cohort.pet[person, label].astype(np.float32)
             labels = torch.full((samples,), int(label))
@@ -53,11 +51,12 @@ def evaluate(
                 (samples, *model.diffusion_shape),
                 model.schedule,
                 steps=steps,
-                seed=person,
+                noise=seeded_noise(person, mirrored=True),
             )
             drawn = decode(drawn)
             coded = model.autoencoder.encode(residual_batch(cohort, mean, np.array([[person, label]])))[0]
             coded = (coded - model.latent_mean[:, None, None, None]) / model.latent_sd[:, None, None, None]
+            coded = model.whiten(coded, labels[:1])
             error, predicted = spread_of(drawn, truth)
             rows[TRACER_ORDER[label]].append(
                 {

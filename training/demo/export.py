@@ -17,7 +17,7 @@ from .denoiser import IMAGE_WEIGHT
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 #: Stored as float16; the head's weights are too small for it.
-HALF = ("autoencoder.", "unet.", "mri_", "pet_mean", "head_components", "head_mean")
+HALF = ("autoencoder.", "unet.", "mri_", "pet_mean", "head_components", "head_mean", "mode_directions")
 
 DIFFERENCES = [
     "trained on simulated people (RelAPETLib.phantom), not on NFL-LONG or any other patient data",
@@ -27,7 +27,8 @@ DIFFERENCES = [
     "the autoencoder codes the PET's difference from the tracer's simulated population mean, times 8, behind a "
     f"space-to-depth of 4; loss L1 + L2 + {KL_WEIGHT:g} KL, no adversarial or perceptual part",
     "the MRI is not autoencoded: robustly scaled, voxelwise z-scored, averaged over 4 mm blocks",
-    "a ridge regression from the blocks predicts the latent; the U-Net diffuses what it leaves",
+    "a ridge regression from the blocks predicts the latent; the U-Net diffuses what it leaves and sees the tracer but "
+    "not the MRI",
     f"v-prediction (turned into a noise prediction outside) plus {IMAGE_WEIGHT:g} L1 on the clean latent; no "
     "relativistic adversarial loss and no gradient penalty, which belong to the training package",
     "a two-level U-Net (the paper's three levels do not fit a 10x12x10 latent)",

@@ -51,7 +51,10 @@ def all_features(model: LatentDiffusion, cohort: Cohort, path: Path) -> torch.Te
 
 @dataclass
 class Head:
-    """A fitted head: buffers of `LatentDiffusion` by name, and the leave-one-out latents [scans, C, 10, 12, 10]."""
+    """A fitted head: buffers of `LatentDiffusion` by name, and the leave-one-out latents [scans, C, 10, 12, 10].
+
+    The latter are scaled by `latent_sd` but not whitened.
+    """
 
     buffers: dict[str, torch.Tensor]
     leave_one_out: torch.Tensor
@@ -95,7 +98,6 @@ def ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.nda
 def fit(cohort: Cohort, features: torch.Tensor, latents: torch.Tensor, index: torch.Tensor, components: int) -> Head:
     """Fit the head of every tracer and the latent's scaling, after which what the head leaves has unit SD."""
     pairs = scans(cohort)
-    channels = latents.shape[1]
     latent_mean = latents.mean((0, 2, 3, 4))
     centred = (latents - latent_mean[:, None, None, None]).flatten(1).double().numpy()
     chosen = features.flatten(1)[:, index.long()].double().numpy()
@@ -116,18 +118,38 @@ def fit(cohort: Cohort, features: torch.Tensor, latents: torch.Tensor, index: to
             f"head: label {label} first components' r2 {np.round(explained[:6], 3)} penalties {penalty[:3]}", flush=True
         )
         means.append(mean), bases.append(basis), weights.append(weight)
-    rest = (centred - left_out).reshape(latents.shape)
-    latent_sd = torch.from_numpy(rest.std((0, 2, 3, 4))).float()
-    scale = latent_sd.repeat_interleave(latents[0, 0].numel()).double().numpy()
+    rest = centred - left_out
+    latent_sd = torch.from_numpy(rest.reshape(latents.shape).std((0, 2, 3, 4)))
+    scale = latent_sd.repeat_interleave(latents[0, 0].numel()).numpy()
+    directions, sds = modes(rest / scale, pairs[:, 1], components)
     buffers = {
         "head_index": index,
         "head_feature_mean": torch.from_numpy(feature_mean),
         "head_weight": torch.from_numpy(np.stack(weights)),
-        "head_mean": torch.from_numpy(np.stack(means) / scale),
-        "head_components": torch.from_numpy(np.stack(bases) / scale),
+        "head_mean": whitened(np.stack(means)[:, None] / scale, directions, sds)[:, 0],
+        "head_components": whitened(np.stack(bases) / scale, directions, sds),
+        "mode_directions": torch.from_numpy(directions),
+        "mode_sd": torch.from_numpy(sds),
         "latent_mean": latent_mean,
         "latent_sd": latent_sd,
     }
-    shape = (len(latents), channels, *latents.shape[2:])
     floats = {k: v if v.dtype == torch.int32 else v.float() for k, v in buffers.items()}
-    return Head(floats, torch.from_numpy(left_out / scale).float().reshape(shape))
+    return Head(floats, torch.from_numpy(left_out / scale).float().reshape(latents.shape))
+
+
+def modes(rest: np.ndarray, labels: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Main directions [tracers, components, L] of what the head leaves [n, L], and the SD along each."""
+    directions, sds = [], []
+    for label in np.unique(labels):
+        own = rest[labels == label]
+        _, singular, basis = np.linalg.svd(own - own.mean(0), full_matrices=False)
+        directions.append(basis[:components])
+        sds.append(np.maximum(singular[:components] / np.sqrt(len(own) - 1), 1.0))
+        print(f"head: label {label} SD along the main directions of the rest {np.round(sds[-1][:8], 1)}", flush=True)
+    return np.stack(directions), np.stack(sds)
+
+
+def whitened(vectors: np.ndarray, directions: np.ndarray, sds: np.ndarray) -> torch.Tensor:
+    """`LatentDiffusion.whiten` of vectors [tracers, m, L], one set of directions a tracer."""
+    along = np.einsum("tml,tkl->tmk", vectors, directions) * (1 / sds - 1)[:, None]
+    return torch.from_numpy(vectors + np.einsum("tmk,tkl->tml", along, directions))
