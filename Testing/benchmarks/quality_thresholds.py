@@ -1,6 +1,6 @@
-"""What the quality figures are for brains and for nonsense, and whether ``Resources/quality_thresholds.json`` parts them.
+"""The quality figures of brains and of nonsense, and whether ``Resources/quality_thresholds.json`` parts them.
 
-python Testing/benchmarks/quality_thresholds.py --cache DIR [--phantoms 40] > Testing/benchmarks/results/quality_thresholds.md
+cd Testing/benchmarks; python quality_thresholds.py --cache DIR [--phantoms 40] > results/quality_thresholds.md
 
 Brains are the real pair (RELAPET_SHARED or ../shared), and simulated people through raw files. Nonsense is made of the
 real pair and of one simulated person. Figures are kept in DIR, one JSON file a case, so the run can be continued; they
