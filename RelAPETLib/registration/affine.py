@@ -98,7 +98,9 @@ def register_affine(t1w: Scan, template: Template) -> sitk.AffineTransform:
     candidates = _search(coarse, on_grid(rim, coarse), coarse_moving, head_centre)
     method = mutual_information(on_grid(rim, fixed), sampling=0.3)
     found = (
-        refine(method, fixed, moving, candidates[0][0], step=0.5, iterations=150, min_step=1e-4) if candidates else None
+        refine(method, fixed, moving, candidates[0][0], step=0.5, iterations=150, to_the_end=True)
+        if candidates
+        else None
     )
     if found is None:
         raise InputError("the T1w could not be laid over the template; check that it shows a whole brain")

@@ -66,7 +66,7 @@ def register_rigid(t1w: Scan, brain: sitk.Image, scan: Scan, name: str) -> sitk.
     found = sorted((f for f in found if f is not None), key=lambda f: f[1])
     if found:
         method = mutual_information(on_grid(brain, fixed))
-        found = [refine(method, fixed, moving, found[0][0], step=0.5, iterations=100, min_step=1e-4)]
+        found = [refine(method, fixed, moving, found[0][0], step=0.5, iterations=150, to_the_end=True)]
     if not found or found[0] is None or fov_share(points, found[0][0], scan.image) < 0.3:
         raise InputError(f"the {name} could not be laid over the T1w; check that both show the same person's head")
     return found[0][0]

@@ -39,7 +39,7 @@ def load_template() -> Template:
             raise RelAPETError(f"{path} is not on the model grid; reinstall relapet")
     return Template(
         t1=sitk.Cast(maps["t1"], sitk.sitkFloat32),
-        grey=sitk.Cast(maps["grey_matter"], sitk.sitkFloat32) / 255.0,
-        white=sitk.Cast(maps["white_matter"], sitk.sitkFloat32) / 255.0,
+        grey=sitk.Cast(maps["grey_matter"] / 255.0, sitk.sitkFloat32),
+        white=sitk.Cast(maps["white_matter"] / 255.0, sitk.sitkFloat32),
         mask=sitk.Cast(maps["brain_mask"] > 0, sitk.sitkUInt8),
     )
