@@ -1,5 +1,6 @@
 """The command line: results, progress lines, exit codes, Ctrl-C, the log."""
 
+import functools
 import json
 import os
 import re
@@ -202,7 +203,11 @@ def test_a_signal_leaves_nothing_half_written(sent, code, argv, tmp_path, line_s
     """Stopped in the middle of sampling, which would take minutes."""
     out = tmp_path / "deep" / "out"
     command = [sys.executable, "-m", "RelAPETLib", *argv, "--out", str(out), "--steps", "1000", "--progress", "json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    # Tests run in a shell's background inherit an ignored SIGINT, and would hand it on.
+    listen = functools.partial(signal.signal, sent, signal.SIG_DFL)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, preexec_fn=listen
+    )
     lines = []
     for line in process.stdout:
         lines.append(line)
