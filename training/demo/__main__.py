@@ -55,6 +55,10 @@ def main() -> None:
     out = options.out
     cohort = make_cohort(out / "cohort-train", TRAIN_SEED, options.people)
     held_out = make_cohort(out / "cohort-validation", VALIDATION_SEED, options.validation_people)
+    if (fewest := cohort.scanned.sum(0).min()) <= ARCHITECTURE["components"]:
+        raise SystemExit(
+            f"--people {options.people}: only {fewest} were scanned with some tracer; more than 24 are needed"
+        )
     mean = autoencoder.mean_pet(cohort)
     coder_arguments = {name: ARCHITECTURE[key] for name, key in CODER_ARGUMENTS.items()}
     coder = autoencoder.train(cohort, out, options.autoencoder_steps, options.seed, coder_arguments)
