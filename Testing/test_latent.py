@@ -108,7 +108,7 @@ def test_training_runs_resumes_and_makes_a_bundle(tmp_path, monkeypatch):
     def train(out, steps):
         options = [
             "--people",
-            "16",
+            "40",
             "--validation-people",
             "3",
             "--registered-people",
