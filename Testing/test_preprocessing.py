@@ -113,18 +113,21 @@ def distances(a: sitk.Transform, b: sitk.Transform, points: np.ndarray) -> np.nd
     return np.array([np.linalg.norm(np.subtract(a.TransformPoint(p), b.TransformPoint(p))) for p in points.tolist()])
 
 
+@pytest.fixture(scope="module")
+def pair(real_pair):
+    return tuple(read_volume(path) for path in real_pair)
+
+
+@pytest.fixture(scope="module")
+def run(pair):
+    """The real pair preprocessed once, and the progress reported meanwhile."""
+    steps = []
+    ready = preprocess(*pair, progress=lambda fraction, message: steps.append((fraction, message)))
+    return ready, steps
+
+
 @pytest.mark.slow
 class TestRealPair:
-    @pytest.fixture(scope="class")
-    def pair(self, real_pair):
-        return tuple(read_volume(path) for path in real_pair)
-
-    @pytest.fixture(scope="class")
-    def run(self, pair):
-        steps = []
-        ready = preprocess(*pair, progress=lambda fraction, message: steps.append((fraction, message)))
-        return ready, steps
-
     def test_is_laid_over_the_template(self, run, template):
         ready, steps = run
         assert ready.method == "demons" and ready.warnings == [] and not ready.skull_stripped
