@@ -5,14 +5,18 @@ in is geometry out: reading takes the file's own orientation, and nothing here r
 """
 
 from .checking import check_volume
-from .geometry import canonical, image_affine, image_from_array
+from .dicom import Series, find_series
+from .geometry import canonical, corner_distance, image_affine, image_from_array
 from .reading import read_volume
 from .writing import file_sha256, write_volume
 
 __all__ = [
+    "Series",
     "canonical",
     "check_volume",
+    "corner_distance",
     "file_sha256",
+    "find_series",
     "image_affine",
     "image_from_array",
     "read_volume",

@@ -46,6 +46,37 @@ class _Slice:
         return np.cross(self.row, self.column)
 
 
+@dataclass(frozen=True)
+class Series:
+    """A DICOM series whose slices make a volume.
+
+    Attributes:
+        files: one path a slice, in order along the slice normal.
+        affine: 4x4 from (column, row, slice) to RAS millimetres.
+        shape: columns, rows, slices.
+    """
+
+    files: list[Path]
+    affine: np.ndarray
+    shape: tuple[int, int, int]
+
+
+def find_series(folder: Path) -> Series:
+    """The one series in a folder, from its headers alone; raises as `read_dicom_folder` does."""
+    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    slices = [found for file in files if file.name.upper() != "DICOMDIR" and (found := _read_header(file))]
+    if not slices:
+        raise InputError(f"{folder}: no DICOM images in this folder; give the folder that holds the series' files")
+    _check_one_series(slices, folder)
+    slices, step = _in_order(slices, folder)
+    first = slices[0]
+    affine = np.eye(4)  # LPS
+    affine[:3, :3] = np.column_stack([first.row * first.spacing[0], first.column * first.spacing[1], step])
+    affine[:3, 3] = first.position
+    to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
+    return Series([one.path for one in slices], to_ras @ affine, (*first.size, len(slices)))
+
+
 def read_dicom_folder(folder: Path) -> sitk.Image:
     """The one series in a folder as a float32 volume, rescale slope and intercept applied slice by slice.
 
@@ -56,18 +87,9 @@ def read_dicom_folder(folder: Path) -> sitk.Image:
         InputError: no series or several; colour, multi-frame or mosaic images; a slice without position, of another
             orientation or size, twice or missing; damaged pixels or an unknown compression.
     """
-    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
-    slices = [found for file in files if file.name.upper() != "DICOMDIR" and (found := _read_header(file))]
-    if not slices:
-        raise InputError(f"{folder}: no DICOM images in this folder; give the folder that holds the series' files")
-    _check_one_series(slices, folder)
-    slices, step = _in_order(slices, folder)
-    first = slices[0]
-    array = np.stack([_read_pixels(one.path) for one in slices], axis=-1)  # [X, Y, Z]
-    affine = np.eye(4)  # LPS
-    affine[:3, :3] = np.column_stack([first.row * first.spacing[0], first.column * first.spacing[1], step])
-    affine[:3, 3] = first.position
-    return image_from_array(array, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, str(folder))
+    series = find_series(folder)
+    array = np.stack([_read_pixels(path) for path in series.files], axis=-1)  # [X, Y, Z]
+    return image_from_array(array, series.affine, str(folder))
 
 
 def _reader(path: Path) -> sitk.ImageFileReader:
