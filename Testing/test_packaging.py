@@ -1,4 +1,4 @@
-"""The Slicer extension as CMake packs it: nothing forgotten, works where it is installed, fit for the Extensions Index."""
+"""The Slicer extension as CMake packs it: nothing forgotten, works where installed, fit for the Extensions Index."""
 
 import ast
 import json
@@ -81,7 +81,7 @@ def _cmake(*arguments) -> str:
 def install(source: Path, folder: Path) -> Path:
     """Configures a checkout over the stand-in for Slicer and installs it; the folder of scripted modules.
 
-    ``project()`` asks for compilers, as Slicer's own use file needs them. Nothing is compiled here, so none is looked for.
+    ``project()`` asks for compilers, as Slicer's own use file needs them. Nothing is compiled here, so none is wanted.
     """
     compilers = [
         f"-DCMAKE_{language}_COMPILER{key}"
@@ -132,7 +132,7 @@ def test_file_that_is_missing_stops_cmake(tmp_path):
 
 def test_library_works_where_it_is_installed(installed, tmp_path):
     code = (
-        "import json, RelAPETLib\nfrom RelAPETLib.models import list_models\nfrom RelAPETLib.resources import resource\n"
+        "import json, RelAPETLib\nfrom RelAPETLib.resources import resource\n"
         "demo = resource('models', 'demo', 'model.safetensors')\n"
         "print(json.dumps([RelAPETLib.__file__, str(demo), RelAPETLib.__version__]))"
     )
