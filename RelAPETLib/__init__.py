@@ -20,8 +20,8 @@ _LAZY = {
     "get_tracer": "tracers",
 }
 _SUBMODULES = {
-    "comparison", "diffusion", "errors", "grid", "models", "networks", "phantom", "preprocessing", "provenance",
-    "regions", "registration", "report", "resources", "synthesis", "tracers", "volumes",
+    "comparison", "dicom_export", "diffusion", "errors", "grid", "models", "networks", "phantom", "preprocessing",
+    "provenance", "regions", "registration", "report", "resources", "synthesis", "tracers", "volumes",
 }  # fmt: skip
 
 __all__ = ["__version__", *sorted(_LAZY), *sorted(_SUBMODULES)]

@@ -6,9 +6,15 @@ it and exits with the class's ``exit_code``; a traceback means a bug.
 
 
 class RelAPETError(Exception):
-    """Base of all errors that a user can cause and mend."""
+    """Base of all errors that a user can cause and mend.
+
+    Attributes:
+        exit_code: what the command line ends with.
+        accepted_by: option that accepts what was refused and lets the work go on; None where nothing does.
+    """
 
     exit_code = 2
+    accepted_by: str | None = None
 
 
 class InputError(RelAPETError):
@@ -17,6 +23,14 @@ class InputError(RelAPETError):
 
 class DoubtfulInputError(InputError):
     """An input that is probably not what was asked for; ``--force`` (``force=True``) accepts it."""
+
+    accepted_by = "--force"
+
+
+class LongRunError(InputError):
+    """Work that would take longer than a user expects; ``--yes`` (``yes=True``) accepts it."""
+
+    accepted_by = "--yes"
 
 
 class ModelError(RelAPETError):

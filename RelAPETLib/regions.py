@@ -95,3 +95,24 @@ def regional_means(
     with np.errstate(invalid="ignore", divide="ignore"):
         means = sums / voxels
     return {name: float(means[by_name[name]]) for name in wanted}
+
+
+def regional_rows(maps: dict[str, sitk.Image], mask: sitk.Image) -> list[dict]:
+    """Regional means of several maps side by side, one row a region in order of label.
+
+    Args:
+        maps: scalar maps on `MNI_GRID` by column name.
+        mask: image on `MNI_GRID`; only voxels where it is above 0 count.
+
+    Returns:
+        Rows with ``label``, ``region``, ``title``, ``tissue`` and a mean for each map.
+
+    Raises:
+        InputError: as `regional_means`.
+    """
+    columns = {name: regional_means(image, mask=mask) for name, image in maps.items()}
+    return [
+        {"label": region.label, "region": region.name, "title": region.title, "tissue": region.tissue}
+        | {name: means[region.name] for name, means in columns.items()}
+        for region in _labels()[1]
+    ]

@@ -58,14 +58,18 @@ def test_synthesize_writes_the_set_and_says_where(argv, capsys, tmp_path):
     assert captured.err == "", "no bar without a terminal, no library's words"
     out = tmp_path / "aus gabe ü"
     names = {path.name for path in out.iterdir()}
-    assert names == {"synthetic_pet.nii.gz", "synthetic_pet.json", "report.png"}
+    assert names == {"synthetic_pet.nii.gz", "synthetic_pet.json", "regions.tsv", "report.png"}
     for name in names:
         assert str(out / name) in captured.out
     provenance.check_provenance(json.loads((out / "synthetic_pet.json").read_text(encoding="utf-8")))
     assert main(argv) == 2, "not without --overwrite"
     assert "--overwrite" in capsys.readouterr().err
     assert main([*argv, "--overwrite", "--no-report", "--space", "mni"]) == 0
-    assert {path.name for path in out.iterdir()} == {"synthetic_pet_space-MNI.nii.gz", "synthetic_pet.json"}
+    assert {path.name for path in out.iterdir()} == {
+        "synthetic_pet_space-MNI.nii.gz",
+        "regions.tsv",
+        "synthetic_pet.json",
+    }
 
 
 def test_json_lines_are_all_there_is_on_stdout(argv, grid_case, line_schema):

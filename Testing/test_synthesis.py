@@ -1,5 +1,6 @@
 """Synthesis as a whole with a small real model, and its parts: options, inputs, sampling, saving."""
 
+import csv
 import dataclasses
 import json
 import warnings
@@ -15,12 +16,14 @@ from RelAPETLib.errors import (
     DeviceError,
     DoubtfulInputError,
     InputError,
+    LongRunError,
     ModelError,
     OutputError,
     RelAPETWarning,
 )
 from RelAPETLib.grid import MNI_GRID, image_to_array
 from RelAPETLib.models import load_model
+from RelAPETLib.regions import regional_means
 from RelAPETLib.resources import resource
 from RelAPETLib.synthesis import OUTPUT_NAMES, inputs, options, sampling, synthesize
 from RelAPETLib.volumes import read_volume
@@ -101,12 +104,26 @@ def test_saving_writes_the_set_that_the_record_lists(made, tmp_path):
         made.save(out)
 
 
+def test_regions_tsv_holds_the_means_of_the_maps(made, tmp_path):
+    made.save(tmp_path, report=False)
+    with open(tmp_path / "regions.tsv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    assert [int(row["label"]) for row in rows] == list(range(1, 13))
+    mask = sitk.ReadImage(str(resource("template", "brain_mask.nii.gz")))
+    means = regional_means(made.volumes["synthetic_pet_space-MNI"], mask=mask)
+    for row in rows:
+        assert float(row["synthetic_pet"]) == pytest.approx(means[row["region"]], rel=1e-4)
+        expected = float(row["synthetic_pet"]) - float(row["reference"])
+        assert float(row["difference"]) == pytest.approx(expected, abs=1e-4)
+
+
 def test_overwriting_leaves_no_mixture_of_two_runs(made, tmp_path):
     made.save(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     alone = dataclasses.replace(made, volumes={"synthetic_pet": made.pet})
     alone.save(tmp_path, overwrite=True, report=False)
-    assert {p.name for p in tmp_path.iterdir()} == {"synthetic_pet.nii.gz", "synthetic_pet.json", "notes.txt"}
+    names = {p.name for p in tmp_path.iterdir()}
+    assert names == {"synthetic_pet.nii.gz", "regions.tsv", "synthetic_pet.json", "notes.txt"}
 
 
 def test_without_matplotlib_all_but_the_report_is_written(made, tmp_path, monkeypatch):
@@ -199,7 +216,7 @@ def test_long_voxel_synthesis_on_a_cpu_needs_consent(model, monkeypatch):
     monkeypatch.setattr(sampling, "seconds_per_step", lambda *_: 100.0)
     assert sampling.check_duration(voxel, 2, 10, 1, False, lambda f, m: said.append(m)) == 1000
     assert "about 17 minute(s) for 10 steps" in said[-1]
-    with pytest.raises(InputError, match=r"100\.0 s on this CPU: about 33 minute.* use --yes"):
+    with pytest.raises(LongRunError, match=r"100\.0 s on this CPU: about 33 minute.* use --yes"):
         sampling.check_duration(voxel, 2, 20, 1, False)
     assert sampling.check_duration(voxel, 2, 20, 1, True) == 2000
     assert sampling.check_duration(model, 2, 1000, 64, False) is None, "a latent model is not timed"

@@ -25,9 +25,9 @@ def add_parser(commands, common) -> None:
     fetch.add_argument("--from-file", metavar="FILE", help="a file carried here by other means, instead of a download")
     add("path", _path, "print the folder of a model").add_argument("name", metavar="NAME")
     add("remove", _remove, "delete a fetched model").add_argument("name", metavar="NAME")
-    importing = add("import", _import, "turn the authors' published checkpoint into a model folder")
-    importing.add_argument("file", metavar="FILE", help="the checkpoint, e.g. epoch99_checkpoint.pt")
-    importing.add_argument("--out", required=True, metavar="DIR", help="model folder to write")
+    importing = add("import", _import, "make a model folder of the authors' checkpoint or of a (zipped) bundle")
+    importing.add_argument("file", metavar="FILE", help="e.g. epoch99_checkpoint.pt, model.zip, or a bundle's folder")
+    importing.add_argument("--out", metavar="DIR", help="model folder to write (default: among the user's models)")
     importing.add_argument("--overwrite", action="store_true", help="replace a model folder that is there")
 
 
@@ -97,10 +97,13 @@ def _remove(arguments, reporter) -> int:
 
 
 def _import(arguments, reporter) -> int:
-    from ..models import import_release_checkpoint
+    from ..models import import_model
+    from ..models.metadata import load_json
 
-    metadata = import_release_checkpoint(arguments.file, arguments.out, overwrite=arguments.overwrite)
-    content = {"action": "import", "path": arguments.out, "name": metadata["name"]}
-    text = f"{metadata['name']} {metadata['version']} is at {arguments.out}; use it with --model {arguments.out}"
-    reporter.result("models", content, text)
+    folder = import_model(arguments.file, arguments.out, overwrite=arguments.overwrite)
+    metadata = load_json(folder / "configs" / "metadata.json", "model metadata")
+    # A folder among the user's models is known by its name, any other by its path.
+    model = arguments.out or folder.name
+    text = f"{metadata['name']} {metadata['version']} is at {folder}; use it with --model {model}"
+    reporter.result("models", {"action": "import", "path": str(folder), "name": metadata["name"], "model": model}, text)
     return 0

@@ -7,7 +7,7 @@ import argparse
 from .. import __version__
 from ..errors import InputError
 from ..tracers import TRACERS
-from . import demo, doctor, models, phantom, synthesize
+from . import demo, dicom, doctor, models, phantom, synthesize
 from .progress import MODES
 
 _DESCRIPTION = (
@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     synthesize.add_parser(commands, common, tracers, whole_number)
     demo.add_parser(commands, common, tracers, whole_number)
     models.add_parser(commands, common)
+    dicom.add_parser(commands, common)
     phantom.add_parser(commands, common, whole_number)
     doctor.add_parser(commands, common)
     return parser

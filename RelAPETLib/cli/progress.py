@@ -51,9 +51,10 @@ class JsonReporter:
     def warning(self, message: str) -> None:
         self._write({"type": "warning", "message": " ".join(message.split())})
 
-    def error(self, message: str, exit_code: int) -> None:
+    def error(self, message: str, exit_code: int, accepted_by: str | None = None) -> None:
         message = " ".join(message.split())
-        self._write({"type": "error", "message": message, "exit_code": exit_code})
+        line = {"type": "error", "message": message, "exit_code": exit_code}
+        self._write(line if accepted_by is None else line | {"accepted_by": accepted_by})
         print(f"relapet: error: {message}", file=self._stderr, flush=True)
 
     def result(self, command: str, content: dict, text: str) -> None:
@@ -89,7 +90,7 @@ class TextReporter:
     def warning(self, message: str) -> None:
         self._warnings.append(" ".join(message.split()))
 
-    def error(self, message: str, exit_code: int) -> None:
+    def error(self, message: str, exit_code: int, accepted_by: str | None = None) -> None:
         self._close_bar()
         print(f"relapet: error: {' '.join(message.split())}", file=self._stderr, flush=True)
 

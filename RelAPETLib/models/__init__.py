@@ -3,6 +3,7 @@
 from .bundle import verify_bundle, write_bundle
 from .catalogue import home, list_models, model_path, remove, show
 from .download import fetch
+from .importing import import_model
 from .model import Model, load_model, verify
 from .release import import_release_checkpoint
 
@@ -10,6 +11,7 @@ __all__ = [
     "Model",
     "fetch",
     "home",
+    "import_model",
     "import_release_checkpoint",
     "list_models",
     "load_model",

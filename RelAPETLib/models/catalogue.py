@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import ModelError
+from ..errors import ModelError, RelAPETWarning
 from ..resources import resource, resources_dir
-from .bundle import VerifiedBundle
-from .metadata import check_schema, load_json
+from .bundle import METADATA_FILE, VerifiedBundle
+from .metadata import check_metadata, check_schema, load_json
 
 #: Catalogue name of the authors' published model.
 RELEASE_NAME = "rela-diffusion"
@@ -65,22 +67,69 @@ def installed_folder(entry: dict) -> Path:
 
 
 def list_models(catalogue: Path | None = None) -> list[dict]:
-    """Every catalogue entry as `show` gives it."""
-    return [_with_place(entry) for entry in load_catalogue(catalogue).values()]
+    """Every catalogue entry and every model of the user's own folder, as `show` gives them."""
+    entries = load_catalogue(catalogue)
+    return [_with_place(entry) for entry in entries.values()] + list(own_models(entries).values())
+
+
+def own_models(catalogued: Iterable[str] = ()) -> dict[str, dict]:
+    """Models in ``models`` of `home()` that are not in the catalogue, by the name of their folder.
+
+    Only their metadata are read here; a folder whose metadata cannot be used is told of by a `RelAPETWarning`.
+    """
+    found = {}
+    folder = home() / "models"
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.name in catalogued or path.name.startswith(".") or not (path / METADATA_FILE).is_file():
+            continue
+        try:
+            metadata = load_json(path / METADATA_FILE, "model metadata")
+            check_metadata(metadata, f"model metadata {path / METADATA_FILE}")
+        except ModelError as error:
+            warnings.warn(str(error), RelAPETWarning, stacklevel=2)
+            continue
+        found[path.name] = _own_entry(path, metadata)
+    return found
+
+
+def _own_entry(path: Path, metadata: dict) -> dict:
+    """A catalogue entry's facts, from a bundle's own metadata."""
+    same = ("title", "description", "kind", "grid", "licence", "intended_use")
+    outputs = sorted({facts["output"] for facts in metadata["tracers"].values()})
+    return {
+        "name": path.name,
+        **{key: metadata[key] for key in same},
+        "shipped": False,
+        "source": None,
+        "weights_sha256": metadata["weights"]["sha256"],
+        "tracers": list(metadata["tracers"]),
+        "output": outputs[0] if len(outputs) == 1 else "mixed",
+        "training_data": metadata["training_data"]["description"],
+        "simulated": metadata["training_data"]["simulated"],
+        "path": str(path),
+        "installed": True,
+        "catalogued": False,
+    }
 
 
 def show(name: str, catalogue: Path | None = None) -> dict:
-    """A catalogue entry, with ``"path"`` (where it is or would be) and ``"installed"`` added.
+    """A catalogue entry, with ``"path"`` (where it is or would be), ``"installed"`` and ``"catalogued"`` added.
 
     Raises:
         ModelError: no such model.
     """
-    return _with_place(get_entry(name, catalogue))
+    own = _own_model(name, catalogue)
+    return own or _with_place(get_entry(name, catalogue))
+
+
+def _own_model(name: str, catalogue: Path | None) -> dict | None:
+    entries = load_catalogue(catalogue)
+    return None if name in entries else own_models(entries).get(name)
 
 
 def _with_place(entry: dict) -> dict:
     folder = installed_folder(entry)
-    return {**entry, "path": str(folder), "installed": folder.is_dir()}
+    return {**entry, "path": str(folder), "installed": folder.is_dir(), "catalogued": True}
 
 
 def model_path(name: str, catalogue: Path | None = None) -> Path:
@@ -89,6 +138,9 @@ def model_path(name: str, catalogue: Path | None = None) -> Path:
     Raises:
         ModelError: no such model, or not on this machine.
     """
+    own = _own_model(name, catalogue)
+    if own:
+        return Path(own["path"])
     entry = get_entry(name, catalogue)
     folder = installed_folder(entry)
     if folder.is_dir():
@@ -124,8 +176,7 @@ def remove(name: str, catalogue: Path | None = None) -> Path:
     Raises:
         ModelError: no such model, not on this machine, shipped with the program, or not inside `home()`.
     """
-    entry = get_entry(name, catalogue)
-    if entry["shipped"]:
+    if show(name, catalogue)["shipped"]:
         raise ModelError(f"model '{name}' comes with relapet and cannot be removed")
     folder = model_path(name, catalogue)
     if folder.is_symlink() or folder.resolve().parent != (home() / "models").resolve():

@@ -97,7 +97,7 @@ def _is_in_order(folder: Path, entry: dict) -> bool:
 def _make_bundle(file: Path, entry: dict, built: Path) -> None:
     if not file.is_file():
         raise ModelError(f"no such file: {file}")
-    if _is_zipped_bundle(file):
+    if is_zipped_bundle(file):
         extract_bundle(file, built)
         return
     source = entry["source"]
@@ -155,7 +155,7 @@ def _require_https(url: str) -> None:
         raise DownloadError(f"{url} is not an https address; refused")
 
 
-def _is_zipped_bundle(file: Path) -> bool:
+def is_zipped_bundle(file: Path) -> bool:
     """Whether a file is a zip archive with bundle metadata in it (a PyTorch checkpoint is a zip archive as well)."""
     try:
         with zipfile.ZipFile(file) as archive:

@@ -11,7 +11,7 @@ from ..devices import resolve_device
 from ..errors import DeviceError, ModelError
 from ..grid import MNI_GRID, ModelGrid
 from .bundle import VerifiedBundle, check_network, verify_bundle
-from .catalogue import check_entry, load_catalogue, model_path
+from .catalogue import check_entry, load_catalogue, model_path, own_models
 
 if TYPE_CHECKING:
     import torch
@@ -122,7 +122,8 @@ def load_model(name_or_dir: str | Path, device: str = "cpu") -> Model:
     list, weights are safetensors of exactly the names, shapes and types that the network has.
 
     Args:
-        name_or_dir: name in the catalogue, else a folder (a `Path`, or ``"./demo"``, is always a folder).
+        name_or_dir: name in the catalogue or among the user's own models, else a folder (a `Path`, or
+            ``"./demo"``, is always a folder).
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"`` or ``"auto"``.
 
     Raises:
@@ -158,8 +159,12 @@ def locate(name_or_dir: str | Path) -> VerifiedBundle:
         bundle = verify_bundle(model_path(entry["name"]))
         check_entry(bundle, entry)
         return bundle
+    entries = load_catalogue()
+    own = own_models(entries) if isinstance(name_or_dir, str) else {}
+    if name_or_dir in own:
+        return verify_bundle(own[name_or_dir]["path"])
     if not Path(name_or_dir).is_dir():
-        known = ", ".join(load_catalogue())
+        known = ", ".join([*entries, *own])
         raise ModelError(
             f"unknown model '{name_or_dir}': neither a folder nor one of {known}; see 'relapet models list'"
         )

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import DeviceError, DoubtfulInputError, RelAPETWarning
 from ..grid import array_to_image, image_to_array, image_to_tensor
+from ..regions import regional_rows
 from .inputs import Inputs, read_inputs, without_paths
 from .options import Plan, check_options, make_plan
 from .result import Synthesis, describe
@@ -105,6 +106,7 @@ def synthesize(
         )  # fmt: skip
         clock.lap("sampling")
         maps, metrics = _maps(draw, ready, plan, units, inputs, force, part("compare"))
+        regions = regional_rows({name: maps[name] for name in maps if name != "uncertainty"}, ready.mask)
         clock.lap("comparison")
         volumes, pictures = _bring_back(maps, ready, inputs, plan.space, part("return"))
         clock.lap("return")
@@ -118,6 +120,7 @@ def synthesize(
         provenance=document,
         metrics=metrics,
         warnings=messages,
+        regions=regions,
         volumes=volumes,
         pictures=pictures,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import warnings
@@ -29,6 +30,7 @@ _VOLUMES = ("synthetic_pet", "uncertainty", "difference")
 #: Every file that `Synthesis.save` may write.
 OUTPUT_NAMES = (
     *(f"{name}{space}.nii.gz" for name in _VOLUMES for space in ("", "_space-MNI")),
+    "regions.tsv",
     "synthetic_pet.json",
     "report.png",
 )
@@ -47,6 +49,8 @@ class Synthesis:
         provenance: what `synthetic_pet.json` holds; its ``outputs`` are filled by `save`.
         metrics: PSNR, SSIM and MAE as `comparison.compare` gives them, or None.
         warnings: one line each.
+        regions: means of PET, reference and difference in the approximate regions of the model grid, a row a region
+            (`regions.regional_rows`); what `regions.tsv` holds.
         volumes: all volumes by file name without ending, e.g. ``"synthetic_pet_space-MNI"``.
         pictures: the volumes of the report, all on one grid.
     """
@@ -57,6 +61,7 @@ class Synthesis:
     provenance: dict
     metrics: dict | None
     warnings: list[str]
+    regions: list[dict] = field(repr=False)
     volumes: dict[str, sitk.Image] = field(repr=False)
     pictures: dict[str, sitk.Image] = field(repr=False)
 
@@ -87,6 +92,10 @@ class Synthesis:
             for name, image in self.volumes.items()
         }
         outputs = {f"{name}.nii.gz": self._describe(name) for name in self.volumes}
+        writers["regions.tsv"] = self._write_regions
+        units = self.provenance["pet"]["units"]
+        content = "means inside the brain in approximate regions of the model grid"
+        outputs["regions.tsv"] = {"content": content, "space": "MNI", "units": units}
         if report:
             writers["report.png"] = self._write_report
             outputs["report.png"] = {"content": "pictures of inputs and results", "space": "none", "units": None}
@@ -106,6 +115,13 @@ class Synthesis:
         if volume == "difference":
             content, units = record.DIFFERENCE_MEANING, self.provenance["reference"]["difference_units"]
         return {"content": content, "space": "T1w" if volume == name else "MNI", "units": units}
+
+    def _write_regions(self, path: Path) -> None:
+        with open(path, "w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(self.regions[0]), delimiter="\t", lineterminator="\n")
+            writer.writeheader()
+            for row in self.regions:
+                writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
 
     def _write_report(self, path: Path) -> None:
         from ..report import write_report

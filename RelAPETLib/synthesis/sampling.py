@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..devices import free_device_memory, is_out_of_memory
-from ..errors import DeviceError, InputError, ModelError, RelAPETWarning
+from ..errors import DeviceError, LongRunError, ModelError, RelAPETWarning
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +67,7 @@ def check_duration(model: Model, label: int, steps: int, samples: int, yes: bool
         Estimated seconds, or None where nothing was timed (a latent model, or a GPU).
 
     Raises:
-        InputError: more than half an hour and `yes` is False.
+        LongRunError: more than half an hour and `yes` is False.
     """
     if model.metadata["kind"] != "voxel" or str(model.device) != "cpu":
         return None
@@ -77,7 +77,7 @@ def check_duration(model: Model, label: int, steps: int, samples: int, yes: bool
     total = step * steps * samples
     words = f"one step takes {step:.1f} s on this CPU: about {_minutes(total)} for {steps} steps, {samples} sample(s)"
     if total > 60 * CONSENT_MINUTES and not yes:
-        raise InputError(f"{words}; use --yes to accept that, a GPU, fewer --steps or --samples, or a latent model")
+        raise LongRunError(f"{words}; use --yes to accept that, a GPU, fewer --steps or --samples, or a latent model")
     if progress:
         progress(1.0, words)
     return total
@@ -116,7 +116,7 @@ def draw_samples(
     Raises:
         ModelError: the model gave NaN or infinite values.
         DeviceError: the GPU is full even for one sample, and so is the machine's own memory.
-        InputError: a voxel model would have to go on on the CPU for more than half an hour without `yes`.
+        LongRunError: a voxel model would have to go on on the CPU for more than half an hour without `yes`.
     """
     if progress:
         progress(0.0, "showing the MRI to the model")
