@@ -20,12 +20,12 @@ LAYERS = [
     {"networks", "regions", "comparison", "registration"},
     {"phantom", "preprocessing", "models"},
     {"provenance", "report"},
-    {"synthesis"},
+    {"synthesis", "dicom_export"},
     {"cli"},
     {"__main__"},
 ]
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
-HEAVY = {"torch", "monai", "SimpleITK", "nibabel", "matplotlib", "scipy", "jsonschema"}
+HEAVY = {"torch", "monai", "SimpleITK", "nibabel", "matplotlib", "scipy", "jsonschema", "pydicom", "highdicom"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -1,0 +1,120 @@
+"""What every exported object says of itself: that it is synthetic, what made it, and what its numbers are."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ..provenance import SUVR_UNITS, UNCERTAINTY_MEANING
+from ..tracers import get_tracer
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+SCHEME = "99RELAPET"
+#: SNOMED CT or DICOM code (CID 4021, PET Radiopharmaceutical) by tracer; 18F-PBR111 has none.
+_TRACER_CODES = {
+    "TAU": ("879808000", "SCT", "Flortaucipir F^18^"),
+    "PIB": ("126500", "DCM", "Pittsburgh compound B C^11^"),
+}
+_RADIOPHARMACEUTICAL = ("349358000", "SCT", "Radiopharmaceutical agent")
+#: PS3.3 C.12.1.1 (Synthetic Data) names this code for what made synthetic data.
+_SYNTHESIZING = ("109100", "DCM", "Synthesizing Equipment")
+_TEXT_MAX, _NAME_MAX = 1024, 64  # ST, LO
+
+
+def is_suvr(record: dict) -> bool:
+    return record["pet"]["units"] == SUVR_UNITS
+
+
+def display_window(record: dict) -> tuple[float, float]:
+    """Lowest and highest value of the grey scale, in the PET's units."""
+    return get_tracer(record["tracer"]["name"]).display_window if is_suvr(record) else (0.0, 1.0)
+
+
+def quantity(record: dict) -> str:
+    """``"SUVR"`` or ``"relative units"``."""
+    return "SUVR" if is_suvr(record) else "relative units"
+
+
+def short(text: str, most: int = _NAME_MAX) -> str:
+    """One line of at most that many characters, without DICOM's separator."""
+    text = " ".join(text.replace("\\", "/").split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def series_description(record: dict, what: str) -> str:
+    return short(f"SYNTHETIC PET {record['tracer']['name']} {what}, research only")
+
+
+def derivation(record: dict, uncertainty: bool = False) -> str:
+    """DerivationDescription, at most 1024 characters: statement, model, weights."""
+    model, sampling, tracer = record["model"], record["sampling"], record["tracer"]
+    content = UNCERTAINTY_MEANING if uncertainty else record["pet"]["content"]
+    unit = "SUVR" if is_suvr(record) else "relative units from 0 to 1, not SUVR"
+    return short(
+        f"{record['statement']} {tracer['radiopharmaceutical']} in {unit}: {content}. From T1-weighted and T2-FLAIR "
+        f"MRI by RelAPET {record['versions']['relapet']}, model {short(model['name'])} {short(model['version'], 20)}, "
+        f"weights SHA-256 {model['weights_sha256']}; {sampling['sampler']}, {sampling['steps']} steps, "
+        f"{sampling['samples']} sample(s), seed {sampling['seed']}.",
+        _TEXT_MAX,
+    )
+
+
+def code(value: str, scheme: str, meaning: str) -> Dataset:
+    """Item of a code sequence."""
+    from pydicom import Dataset
+
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+def software_versions(record: dict) -> list[str]:
+    import highdicom
+
+    return [f"RelAPET {short(record['versions']['relapet'], 40)}", f"highdicom {highdicom.__version__}"]
+
+
+def stamp(dataset: Dataset, record: dict, uncertainty: bool = False) -> None:
+    """Mark an object as synthetic and say what made it."""
+    from pydicom import Dataset
+
+    dataset.SyntheticData = "YES"
+    dataset.ContentQualification = "RESEARCH"
+    dataset.BodyPartExamined = "BRAIN"
+    dataset.DerivationDescription = derivation(record, uncertainty)
+    dataset.ImageComments = short(record["statement"], _TEXT_MAX)
+    maker = Dataset()
+    maker.Manufacturer = "RelAPET"
+    maker.ManufacturerModelName = model_name(record)
+    maker.SoftwareVersions = software_versions(record)
+    maker.ContributionDateTime = _dicom_time(record["created"])
+    maker.ContributionDescription = f"made a SYNTHETIC image; weights SHA-256 {record['model']['weights_sha256']}"
+    maker.PurposeOfReferenceCodeSequence = [code(*_SYNTHESIZING)]
+    dataset.ContributingEquipmentSequence = [maker]
+
+
+def model_name(record: dict) -> str:
+    return short(f"model {record['model']['name']} {record['model']['version']}")
+
+
+def tracer_item(record: dict) -> Dataset:
+    """Content item (PS3.3 10.2) that says whose uptake is imitated: coded where a code exists, else text."""
+    from pydicom import Dataset
+
+    item = Dataset()
+    item.ConceptNameCodeSequence = [code(*_RADIOPHARMACEUTICAL)]
+    if record["tracer"]["name"] in _TRACER_CODES:
+        item.ValueType = "CODE"
+        item.ConceptCodeSequence = [code(*_TRACER_CODES[record["tracer"]["name"]])]
+    else:
+        item.ValueType = "TEXT"
+        item.TextValue = record["tracer"]["radiopharmaceutical"]
+    return item
+
+
+def _dicom_time(iso: str) -> str:
+    """2026-01-02T03:04:05+01:00 as 20260102030405+0100."""
+    zone = iso[19:].split(".")[-1].lstrip("0123456789").replace("Z", "+0000").replace(":", "")
+    return re.sub(r"\D", "", iso[:19]) + zone

@@ -1,0 +1,95 @@
+"""Reading a synthetic PET with the record that says it is one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError, RelAPETError
+from ..provenance import UNCERTAINTY_MEANING, check_provenance
+from ..volumes import corner_distance, image_affine, read_volume
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+_RECORD_NAME = "synthetic_pet.json"
+
+
+@dataclass(frozen=True)
+class SyntheticPet:
+    """A synthetic PET and what belongs to it.
+
+    Attributes:
+        pet: float32.
+        uncertainty: float32 on the same grid, or None.
+        record: contents of `synthetic_pet.json`.
+        space: ``"T1w"`` or ``"MNI"``.
+    """
+
+    pet: sitk.Image
+    uncertainty: sitk.Image | None
+    record: dict
+    space: str
+
+
+def read_synthetic_pet(pet: Path, record_path: Path | None) -> SyntheticPet:
+    """Read a PET, its record (default: `synthetic_pet.json` beside it) and, where the record has one, its uncertainty.
+
+    Raises:
+        InputError: no record, a broken one, or one that does not list this file as the synthetic PET; a volume that
+            cannot be read or holds NaN, infinite or negative values; an uncertainty on another grid.
+    """
+    record_path = record_path or pet.parent / _RECORD_NAME
+    record = _read_record(record_path, pet)
+    listed = record["outputs"].get(pet.name)
+    if listed is None or listed["content"] != record["pet"]["content"] or listed["units"] != record["pet"]["units"]:
+        raise InputError(
+            f"{pet}: {record_path} does not list this file as a synthetic PET; give one by the name it was saved under"
+        )
+    image = _read(pet, "PET")
+    uncertainty = _read_uncertainty(pet, image, record, listed["space"])
+    return SyntheticPet(image, uncertainty, record, listed["space"])
+
+
+def _read_record(path: Path, pet: Path) -> dict:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path}: no such file; only a synthetic PET with its record can be exported, give the record of "
+            f"{pet.name} as --provenance"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON; give the synthetic_pet.json of {pet.name}") from error
+    try:
+        check_provenance(record)
+    except RelAPETError as error:
+        raise InputError(f"{path}: not the record of a synthetic PET ({error})") from error
+    return record
+
+
+def _read(path: Path, name: str) -> sitk.Image:
+    import SimpleITK as sitk
+
+    image = read_volume(path, name)
+    values = sitk.GetArrayViewFromImage(image)
+    if not np.isfinite(values).all() or values.min() < 0:
+        raise InputError(f"{path}: NaN, infinite or negative values, which no synthetic PET has; synthesize it again")
+    return image
+
+
+def _read_uncertainty(pet: Path, image: sitk.Image, record: dict, space: str) -> sitk.Image | None:
+    for name, output in record["outputs"].items():
+        path = pet.parent / Path(name).name
+        if output["content"] != UNCERTAINTY_MEANING or output["space"] != space or not path.is_file():
+            continue
+        uncertainty = _read(path, "uncertainty")
+        affines = image_affine(uncertainty), image_affine(image)
+        if uncertainty.GetSize() != image.GetSize() or corner_distance(*affines, image.GetSize()) > 1e-3:
+            raise InputError(f"{path}: not on the grid of {pet.name}; the two come from different runs")
+        return uncertainty
+    return None
