@@ -90,6 +90,14 @@ def test_json_lines_are_all_there_is_on_stdout(argv, grid_case, line_schema):
     assert record["reference"]["reference_region"] == "thalamus"
 
 
+def test_a_refusal_names_the_option_that_accepts_it(argv, capsys, line_schema, grid_case):
+    swapped = [str(grid_case["t2f"]) if a == str(grid_case["t1w"]) else a for a in argv]
+    swapped[swapped.index("--t2f") + 1] = str(grid_case["t1w"])
+    assert main([*swapped, "--progress", "json"]) == 2
+    line = _lines(capsys.readouterr().out, line_schema)[-1]
+    assert line["type"] == "error" and line["accepted_by"] == "--force"
+
+
 def test_errors_in_json_mode(argv, capsys, line_schema, tmp_path):
     assert main([*argv, "--progress", "json", "--tracer", "FDG"]) == 2
     captured = capsys.readouterr()
