@@ -11,9 +11,10 @@ from RelAPETLib.grid import MNI_GRID, array_to_image, image_to_array
 from RelAPETLib.regions import load_regions, regional_means
 from RelAPETLib.tracers import TRACERS
 
-# cm3. Published volumes of adults (Potvin et al., NeuroImage 2016;137:9-20: subcortical; Kennedy et al., Cereb Cortex
-# 1998;8:372-384: lobes; Diedrichsen, NeuroImage 2006;33:127-138: cerebellum; all both sides), times about 1.3 because
-# the template is larger than a median brain (Allen et al., NeuroImage 2002;18:880-894), +-40 % for a coarse map.
+# cm3, both sides. Wide bounds of our own: volumes of the order that adults have, times about 1.3 because the template
+# is larger than most brains (its mask has 1.9 l), +-40 % for a coarse map. Works that measured such volumes: Potvin et
+# al., NeuroImage 2016;137:9-20 (subcortical); Kennedy et al., Cereb Cortex 1998;8:372-384 (gyri); Allen et al.,
+# NeuroImage 2003;18:880-894 (grey matter of lobes). Their existence is verified, their numbers were not compared.
 VOLUMES = {
     "frontal": (190, 400),
     "parietal": (80, 190),

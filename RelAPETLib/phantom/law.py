@@ -14,10 +14,21 @@ high-affinity binder, Guo 2012) that MRI cannot show; for the other tracers it i
 reference region and is 1 by definition. `predictable_share` states what part of the between-subject regional variance
 is left to be found in the MRI.
 
-Sources of the patterns: AV1451 cortex (Johnson 2016, Schwarz 2016) and its off-target binding in basal ganglia,
-choroid plexus and brainstem (Lowe 2016, Baker 2017); PiB cortex, striatum and non-specific white matter (Klunk 2004,
-Price 2005); PBR111 thalamus, brainstem, white matter and MS lesions (Colasanti 2014). The figures are round numbers of
-the order those papers show, not measurements of ours.
+The figures are round numbers of our own, chosen for a plausible picture. They were written from memory and compared
+with no paper's tables; they are no measurements, ours or anyone's. What stands behind the patterns:
+
+- AV1451: cortex, most of all temporal (Johnson 2016); off-target binding in caudate, putamen, pallidum, thalamus and
+  choroid plexus (Baker 2017), substantia nigra and choroid plexus (Lowe 2016). Schwarz 2016 (Brain), for the order of
+  the cortical regions: not verified.
+- PiB: cortex, posterior cingulate with it, over the cerebellum (Klunk 2004, Price 2005: existence and subject
+  verified). Striatum and non-specific white matter: common knowledge of the tracer, not verified in these.
+- PBR111: thalamus, brainstem, white matter and MS lesions (Colasanti 2014, J Nucl Med): not verified. Raised binding of
+  another TSPO tracer in the thalamus and normal-appearing white matter of progressive MS is verified (PMC5840890).
+- Genotype: that high- and mixed-affinity binders differ (Guo 2012) is verified; factors and frequencies are ours. Their
+  ratio is 1.37; 1.2 was measured for the volume of distribution of 11C-PBR28 (Paul 2019, J Cereb Blood Flow Metab). In
+  a real SUVR the reference region has the genotype too and takes part of it away, which this law leaves out.
+
+Full references of those that are not given here stand in `RelAPETLib.tracers`.
 """
 
 from __future__ import annotations

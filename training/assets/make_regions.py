@@ -1,10 +1,13 @@
 """Make ``Resources/regions/``: an approximate label map on the model grid, from tissue maps and landmarks.
 
-Run from a checkout: ``python -m training.assets.make_regions``. Nothing is drawn by hand and no atlas is copied: grey
-and white matter come from `Resources/template`, and landmarks of the anatomical literature (MNI coordinates, mm RAS)
-split them. The template is left-right symmetric and every rule sees only ``|x|``, so the map is symmetric too.
+Run from a checkout: ``python -m training.assets.make_regions``; ``--table`` writes the table alone. Nothing is drawn by
+hand and no atlas is copied: grey and white matter come from `Resources/template`, and landmarks that the anatomical
+literature describes split them. The works in `SOURCES` say which landmark or structure is meant; its coordinates and
+radii here (MNI, mm RAS) are approximations of our own and were not copied from, or compared with, numbers in them.
+The template is left-right symmetric and every rule sees only ``|x|``, so the map is symmetric too.
 """
 
+import argparse
 import csv
 from pathlib import Path
 
@@ -62,14 +65,15 @@ DEEP = (
     ((26, -58, 3), (5, 14, 4)),
 )
 
+#: `Resources/regions/README.md` says how each was verified.
 SOURCES = {
     "sulci": "Ono, Kubik, Abernathey, Atlas of the Cerebral Sulci, Thieme 1990",
-    "hand": "Yousry et al., Brain 1997;120:141-157 (hand knob of the central sulcus)",
+    "hand": "Yousry et al., Brain 1997;120:141-157 (hand knob of the precentral gyrus, at the central sulcus)",
     "gyri": "Desikan et al., NeuroImage 2006;31:968-980 (gyral borders)",
-    "aal": "Tzourio-Mazoyer et al., NeuroImage 2002;15:273-289 (lobes in MNI space)",
-    "mtl": "Amunts et al., Anat Embryol 2005;210:343-352 (amygdala, hippocampus, entorhinal cortex in MNI space)",
-    "bg": "Prodoehl et al., NeuroImage 2008;39:956-965 (basal ganglia in MNI space)",
-    "thalamus": "Krauth et al., NeuroImage 2010;49:2053-2062 (thalamus in MNI space)",
+    "aal": "Tzourio-Mazoyer et al., NeuroImage 2002;15:273-289 (sulci and regions of one brain in MNI space)",
+    "mtl": "Amunts et al., Anat Embryol 2005;210:343-352 (maps of amygdala, hippocampus, entorhinal cortex)",
+    "bg": "Prodoehl et al., NeuroImage 2008;39:956-965, volume and pages not verified (masks of the basal ganglia)",
+    "thalamus": "Krauth et al., NeuroImage 2010;49:2053-2062 (mean of histological thalami)",
     "suit": "Diedrichsen, NeuroImage 2006;33:127-138; Schmahmann et al., NeuroImage 1999;10:233-260 (cerebellum)",
     "dosenbach": "Dosenbach et al., Science 2010;329:1358-1361 (coordinates at the lobes' borders)",
     "seitzman": "Seitzman et al., NeuroImage 2020;206:116290 (coordinates used as a check)",
@@ -205,7 +209,12 @@ def write_table(path: Path) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--table", action="store_true", help="write regions.tsv alone")
     OUT.mkdir(parents=True, exist_ok=True)
+    if parser.parse_args().table:
+        write_table(OUT / "regions.tsv")
+        return
     labels = make_labels()
     sitk.WriteImage(array_to_image(labels), str(OUT / "regions.nii.gz"), useCompression=True)
     write_table(OUT / "regions.tsv")
