@@ -1,0 +1,134 @@
+"""Runs a scripted module's real panel and MRML logic with no Slicer application (tests only).
+
+Real: MRML, its logics, storage, slice compositing and slicer.util (slicer-core), Qt's widgets and processes (PySide6).
+Stood in for: CTK's and qMRML's widgets, slicer.app, and what slicer-core lacks of Slicer's Python (``base_classes``),
+unless ``SLICER_PYTHON_DIR`` names Slicer's own ``Base/Python/slicer``. So a test here says "checked over stand-in
+widgets", never "tested in Slicer".
+
+    import slicer_harness as harness
+
+    slicer = harness.boot()                     # once in a process; later calls return the same
+    widget = harness.load_module("RelAPET/RelAPET.py")
+    harness.popups.answer("confirmOkCancelDisplay", True)
+    widget.ui.applyButton.click()
+    harness.process_events(until=lambda: not widget.running, timeout=30)
+    harness.raise_errors()                      # what slots, timers and observers raised
+    harness.unload_module(widget)
+    harness.clear_scene()
+
+Tests use the fixture ``slicer_harness`` (``fixtures.py``), which does the first and the last three.
+"""
+
+import os
+import sys
+import time
+
+from .interaction import popups, recorder
+
+__all__ = [
+    "boot",
+    "clear_scene",
+    "errors",
+    "load_module",
+    "popups",
+    "process_events",
+    "raise_errors",
+    "recorder",
+    "startup_completed",
+    "unload_module",
+]
+
+errors = []  # exceptions that Qt and VTK only print: those of slots, timers and observers
+_booted = None
+_hook_before = None
+
+
+def boot(slicer_python=None):
+    """Start the application of this process and return the ``slicer`` package.
+
+    ``slicer_python`` (otherwise SLICER_PYTHON_DIR) names Slicer's own ``Base/Python/slicer``, whose classes are then used.
+    """
+    global _booted
+    if _booted is not None:
+        return _booted
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    slicer_python = slicer_python or os.environ.get("SLICER_PYTHON_DIR")
+
+    from . import application, base_classes, interaction, pythonqt, standins
+
+    slicer = base_classes.prepare_slicer_package(slicer_python)
+    qt, _ = pythonqt.install()
+    slicer.__getattr__ = standins.missing
+    slicer.mrmlScene = slicer.vtkMRMLScene()
+    slicer.app, folder = application.start(qt)
+    slicer.app._start(slicer.mrmlScene, folder)
+    base_classes.install(slicer, real=bool(slicer_python))
+    interaction.install(qt, slicer)
+    _booted = slicer
+    return slicer
+
+
+def watch_errors(on):
+    """Collect exceptions of slots, timers and observers in ``errors``; Qt and VTK would print them and go on."""
+    global _hook_before
+    if on and _hook_before is None:
+        _hook_before, sys.excepthook = sys.excepthook, _collect
+    elif not on and _hook_before is not None:
+        sys.excepthook, _hook_before = _hook_before, None
+
+
+def _collect(kind, error, traceback):
+    errors.append(error)
+    sys.__excepthook__(kind, error, traceback)
+
+
+def raise_errors():
+    """Raise the first of the collected exceptions."""
+    if errors:
+        first = errors[0]
+        errors.clear()
+        raise first
+
+
+def process_events(until=None, timeout=10.0):
+    """Run Qt's event loop once, or until ``until()`` is true; TimeoutError after ``timeout`` seconds."""
+    import qt
+
+    end = time.monotonic() + timeout
+    while True:
+        qt.QCoreApplication.processEvents()
+        qt.QCoreApplication.sendPostedEvents(None, qt.QEvent.DeferredDelete.value)
+        raise_errors()
+        if until is None or until():
+            return
+        if time.monotonic() > end:
+            raise TimeoutError(f"not so within {timeout} s: {getattr(until, '__name__', until)}")
+        time.sleep(0.005)
+
+
+def startup_completed():
+    """What Slicer emits once all modules are loaded."""
+    _booted.app.startupCompleted.emit()
+    process_events()
+
+
+def load_module(path):
+    """Import the module file, make its classes as Slicer does, and return its widget, set up, entered and shown."""
+    from .modules import load
+
+    return load(path)
+
+
+def unload_module(widget):
+    """What Slicer does when the module goes: exit, cleanup, and its panel deleted."""
+    from .modules import unload
+
+    unload(widget)
+
+
+def clear_scene():
+    """Close the scene as Slicer does (singletons stay, with their defaults) and make the slice views again."""
+    scene = _booted.mrmlScene
+    scene.Clear(0)
+    _booted.app.layoutManager().addSliceViews()
+    process_events()

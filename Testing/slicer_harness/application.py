@@ -1,0 +1,242 @@
+"""``slicer.app``, ``slicer.modules`` and the layout over slicer-core: MRML, its logics and its files are the real ones."""
+
+import os
+import tempfile
+import types
+from pathlib import Path
+
+import slicer
+import vtk
+
+from .interaction import recorder
+from .iomanager import IOManager
+
+SLICE_VIEWS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
+VIEW_SIZE = (256, 256)
+MODULE_LOGICS = {
+    "Colors": "vtkSlicerColorLogic",
+    "Volumes": "vtkSlicerVolumesLogic",
+    "Units": "vtkSlicerUnitsLogic",
+    "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
+    "Segmentations": "vtkSlicerSegmentationsModuleLogic",
+    "Tables": "vtkSlicerTablesLogic",
+    "CropVolume": "vtkSlicerCropVolumeLogic",
+}
+
+
+class SliceView:
+    """``sliceWidget(name).sliceView()``: a corner annotation that can be read, rendering requests that do nothing."""
+
+    def __init__(self):
+        self._annotation = vtk.vtkCornerAnnotation()
+
+    def cornerAnnotation(self):
+        return self._annotation
+
+    def scheduleRender(self):
+        pass
+
+    def forceRender(self):
+        pass
+
+
+class SliceController:
+    """The buttons above a slice view that modules press."""
+
+    def __init__(self, widget):
+        self._widget = widget
+
+    def fitSliceToBackground(self):
+        self._widget.sliceLogic().FitSliceToBackground()
+
+    def setSliceLink(self, linked):
+        """Links all views, as the button does."""
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            node.SetLinkedControl(linked)
+
+    def setSliceVisible(self, visible):
+        self._widget.mrmlSliceNode().SetSliceVisible(visible)
+
+
+class SliceWidget:
+    def __init__(self, name):
+        self._name, self._view, self._controller = name, SliceView(), SliceController(self)
+
+    def sliceLogic(self):
+        return slicer.app.applicationLogic().GetSliceLogicByLayoutName(self._name)
+
+    def mrmlSliceNode(self):
+        return self.sliceLogic().GetSliceNode()
+
+    def mrmlSliceCompositeNode(self):
+        return self.sliceLogic().GetSliceCompositeNode()
+
+    def sliceView(self):
+        return self._view
+
+    def sliceController(self):
+        return self._controller
+
+
+class LayoutManager:
+    """Three slice views with their real logics; no 3D, table or plot view."""
+
+    threeDViewCount = tableViewCount = plotViewCount = 0
+
+    def __init__(self):
+        self.layout = None
+        self._widgets = {name: SliceWidget(name) for name in SLICE_VIEWS}
+
+    def addSliceViews(self):
+        """Make the views' nodes and logics where the scene lacks them."""
+        application, scene = slicer.app.applicationLogic(), slicer.mrmlScene
+        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
+        for name, orientation in SLICE_VIEWS.items():
+            logic = application.GetSliceLogicByLayoutName(name)
+            if logic is None:
+                logic = slicer.vtkMRMLSliceLogic()
+                logic.SetMRMLApplicationLogic(application)
+                application.GetSliceLogics().AddItem(logic)
+                logic.SetMRMLScene(scene)
+                logic.AddSliceNode(name)
+            logic.GetSliceNode().SetOrientation(orientation)
+            logic.ResizeSliceNode(*VIEW_SIZE)
+
+    def sliceViewNames(self):
+        return tuple(SLICE_VIEWS)
+
+    def sliceWidget(self, name):
+        return self._widgets.get(name)
+
+    def mrmlSliceLogics(self):
+        return slicer.app.applicationLogic().GetSliceLogics()
+
+    def resetSliceViews(self):
+        for name in SLICE_VIEWS:
+            self.sliceWidget(name).sliceLogic().FitSliceToBackground()
+
+    def resetThreeDViews(self):
+        pass
+
+    def setLayout(self, layout):
+        self.layout = layout
+        recorder.layouts.append(layout)
+
+
+def module_manager_class(qt):
+    class ModuleManager(qt.QObject):
+        cpp_signals = ("moduleAboutToBeUnloaded(QString)", "moduleLoaded(QString)")
+        moduleAboutToBeUnloaded = qt.Signal(str)
+        moduleLoaded = qt.Signal(str)
+
+        def module(self, name):
+            return getattr(slicer.modules, name.lower(), None)
+
+    return ModuleManager
+
+
+def application_class(qt):
+    """The class of ``slicer.app``; made here since qt exists only after ``pythonqt.install``."""
+
+    class App(qt.QApplication):
+        cpp_signals = ("startupCompleted()", "scriptedModuleLoaded()")
+        startupCompleted = qt.Signal()
+        scriptedModuleLoaded = qt.Signal()
+        majorVersion, minorVersion, revision = 5, 12, "0"
+        applicationVersion = "5.12.0-harness"
+        documentationBaseUrl = "https://slicer.readthedocs.io/en/latest/"
+        testing = False  # so that what users get is run, not a short cut for Slicer's self-tests
+        temporaryPath = tempfile.gettempdir()
+
+        def _start(self, scene, folder):
+            self._scene, self._modules = scene, module_manager_class(qt)()
+            self._io, self._layout, self._folder = IOManager(), LayoutManager(), Path(folder)
+            self._logic = slicer.vtkSlicerApplicationLogic()
+            self._logic.SetMRMLScene(scene)
+            self._logic.SetSliceLogics(vtk.vtkCollection())
+            self._logic.SetViewLogics(vtk.vtkCollection())
+            self._logic.SetTemporaryPath(str(folder))
+            self._module_logics = {}
+            vtk.vtkObject.GlobalWarningDisplayOff()  # slicer-core has no resource files; that need not be said each time
+            for name, cls in MODULE_LOGICS.items():
+                self._add_module_logic(name, getattr(slicer, cls)())
+            self._module_logics["Colors"].AddDefaultColorNodes()
+            vtk.vtkObject.GlobalWarningDisplayOn()
+            self._layout.addSliceViews()
+
+        def _add_module_logic(self, name, logic):
+            logic.SetMRMLApplicationLogic(self._logic)
+            logic.SetMRMLScene(self._scene)
+            self._logic.SetModuleLogic(name, logic)
+            self._module_logics[name] = logic
+            module = types.SimpleNamespace(name=name, path="", logic=lambda: logic)
+            setattr(slicer.modules, name.lower(), module)
+
+        def applicationLogic(self):
+            return self._logic
+
+        def mrmlScene(self):
+            return self._scene
+
+        def coreIOManager(self):
+            return self._io
+
+        ioManager = coreIOManager
+
+        def layoutManager(self):
+            return self._layout
+
+        def moduleManager(self):
+            return self._modules
+
+        def moduleLogic(self, name):
+            return self._module_logics.get(name)
+
+        def testingEnabled(self):
+            return self.testing
+
+        def settings(self):
+            return qt.QSettings()
+
+        userSettings = revisionUserSettings = settings
+
+        def moduleDocumentationUrl(self, name):
+            return self.documentationBaseUrl + name
+
+        def translate(self, context, text):
+            return text
+
+        def commandOptions(self):
+            return types.SimpleNamespace(noMainWindow=True, testingEnabled=self.testing)
+
+        def startupEnvironment(self):
+            return qt.QProcessEnvironment.systemEnvironment()
+
+        def mainWindow(self):
+            return None
+
+        def pauseRender(self):
+            pass
+
+        resumeRender = pauseRender
+
+        def setRenderPaused(self, paused):
+            pass
+
+        def restart(self):
+            raise AssertionError("the module restarts Slicer")
+
+    App.__name__ = "qSlicerApplication"
+    return App
+
+
+def start(qt):
+    """Make the one application of this process; its settings and files go to a folder of its own."""
+    folder = tempfile.mkdtemp(prefix="slicer_harness_")
+    qt.QCoreApplication.setOrganizationName("RelAPETHarness")
+    qt.QCoreApplication.setApplicationName("Slicer")
+    qt.QSettings.setDefaultFormat(qt.QSettings.IniFormat)
+    qt.QSettings.setPath(qt.QSettings.IniFormat, qt.QSettings.UserScope, os.path.join(folder, "settings"))
+    app = application_class(qt)(["slicer-harness"])
+    app.temporaryPath = folder
+    return app, folder

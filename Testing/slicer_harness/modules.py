@@ -1,0 +1,61 @@
+"""Loading and unloading of a scripted module."""
+
+import importlib.util
+import sys
+import types
+from pathlib import Path
+
+import slicer
+
+from . import process_events, standins
+
+
+def load(path):
+    """As qSlicerScriptedLoadableModule: the file's folder on sys.path, then Module, Widget, setup() and enter()."""
+    import qt
+
+    path = Path(path).resolve()
+    name = path.stem
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+    parent = types.SimpleNamespace(path=str(path), name=name, title=name, icon=None)
+    instance = getattr(module, name)(parent)
+    setattr(slicer.modules, name.lower(), parent)
+    setattr(slicer.modules, name + "Instance", instance)
+    setattr(slicer.moduleNames, name, name)
+
+    panel = standins.qSlicerScriptedLoadableModuleWidget()
+    panel.setObjectName(name + "Panel")
+    panel.setLayout(qt.QVBoxLayout())
+    panel.setMRMLScene(slicer.mrmlScene)
+    widget = getattr(module, name + "Widget")(panel)
+    setattr(slicer.modules, name + "Widget", widget)
+    parent.widgetRepresentation = lambda: panel
+    panel.self = lambda: widget
+    widget.setup()
+    panel.isEntered = True
+    if hasattr(widget, "enter"):
+        widget.enter()
+    panel.show()
+    process_events()
+    return widget
+
+
+def unload(widget):
+    if hasattr(widget, "exit"):
+        widget.exit()
+    widget.parent.isEntered = False
+    name = type(widget).__name__.removesuffix("Widget")
+    slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(name)
+    slicer.util.getModule(name)  # raises if the module was never loaded
+    for attribute in (name.lower(), name + "Instance", name + "Widget"):
+        if hasattr(slicer.modules, attribute):
+            delattr(slicer.modules, attribute)
+    widget.parent.hide()
+    widget.parent.deleteLater()
+    process_events()
