@@ -4,8 +4,8 @@ Class labels are those of the published network (0 = PBR, 1 = PIB, 2 = TAU; clas
 
 The reference region is the cerebellar cortex for all three, by convention. For TAU, Baker et al. use its inferior part
 alone, since the superior part shows non-specific binding. No region is free of TSPO (Guo et al., J Cereb Blood Flow
-Metab 2014;34:1162-1168), so for PBR it is a pseudo-reference. Where not marked otherwise, journal, year and pages of the
-citations were verified, and their subject by the abstract or title. Windows and display ranges are our choice.
+Metab 2014;34:1162-1168), so for PBR it is a pseudo-reference. Where not marked otherwise, journal, year and pages of
+the citations were verified, and their subject by the abstract or title. Windows and display ranges are our choice.
 """
 
 from dataclasses import dataclass
