@@ -1,0 +1,115 @@
+"""Small synthetic PETs with their records, and the T1w DICOM series they belong to."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from pydicom.uid import generate_uid
+from volume_files import affine_of, marked_array, nifti, rotation, write_dicom_slice
+
+from RelAPETLib import provenance
+from RelAPETLib.tracers import get_tracer
+
+_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def _axes(*columns):
+    return np.array(columns, dtype=float).T
+
+
+#: 4x4 affines to RAS mm of all ways a scan can lie.
+GEOMETRIES = {
+    "axial RAS": affine_of(),
+    "axial LAS": affine_of(turned=np.diag([-1.0, 1, 1])),
+    "axial LPS": affine_of(turned=np.diag([-1.0, -1, 1])),
+    "upside down": affine_of(turned=np.diag([1.0, 1, -1])),
+    "sagittal": affine_of(turned=_axes([0, -1, 0], [0, 0, -1], [1, 0, 0])),
+    "sagittal mirrored": affine_of(turned=_axes([0, 1, 0], [0, 0, 1], [1, 0, 0])),
+    "coronal": affine_of(turned=_axes([1, 0, 0], [0, 0, 1], [0, 1, 0])),
+    "permuted": affine_of(turned=_axes([0, 0, 1], [1, 0, 0], [0, 1, 0])),
+    "oblique": affine_of(turned=rotation(12, -20, 31)),
+    "oblique sagittal": affine_of(turned=rotation(-14, 8, 25) @ _axes([0, -1, 0], [0, 0, 1], [-1, 0, 0])),
+}
+
+
+def marked_pet(shape=(7, 6, 5)) -> np.ndarray:
+    """Float32 [X, Y, Z] between 0 and 3, no two voxels alike."""
+    array = marked_array(shape)
+    return (array / array.max() * np.float32(2.7)).astype(np.float32)
+
+
+def write_synthetic_pet(
+    folder: Path, affine, array=None, tracer="TAU", output="suvr", uncertainty=None, space="T1w", t1w_sha256="0" * 64
+) -> Path:
+    """`synthetic_pet.nii.gz` with its record, as a synthesis leaves them; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    suvr = output == "suvr"
+    record = provenance.build_provenance(
+        model={
+            "name": "tiny",
+            "version": "0.0.1",
+            "kind": "latent",
+            "weights_sha256": "ab" * 32,
+            "metadata_sha256": None,
+            "source": None,
+            "licence": None,
+            "trained_on_simulated_data": True,
+            "training_data": "none",
+            "intended_use": None,
+            "limitations": [],
+        },
+        tracer={
+            "name": tracer,
+            "radiopharmaceutical": get_tracer(tracer).radiopharmaceutical,
+            "output": output,
+            "window": [0, 3] if suvr else None,
+            "reference_region": "cerebellar_grey" if suvr else None,
+        },
+        inputs={"t1w": t1w_sha256, "t2f": "1" * 64},
+        sampling={"sampler": "dpmpp", "steps": 2, "samples": 2, "seed": 0, "device": "cpu", "batch": 1},
+        preprocessing={"method": "demons", "skull_stripped": False, "preprocessed": False, "quality": {}},
+        outputs={},
+        created="2026-01-02T03:04:05+01:00",
+    )
+    content, units = record["pet"]["content"], record["pet"]["units"]
+    record["outputs"] = {
+        "synthetic_pet.nii.gz": {"content": content, "space": space, "units": units},
+        "difference.nii.gz": {"content": provenance.DIFFERENCE_MEANING, "space": space, "units": units},
+    }
+    array = marked_pet() if array is None else array
+    if uncertainty is not None:
+        record["outputs"]["uncertainty.nii.gz"] = {"content": record["uncertainty"], "space": space, "units": units}
+        nib.save(nifti(uncertainty, affine), folder / "uncertainty.nii.gz")
+    for name in ("synthetic_pet.nii.gz", "difference.nii.gz"):
+        nib.save(nifti(array, affine), folder / name)
+    provenance.check_provenance(record)
+    (folder / "synthetic_pet.json").write_text(json.dumps(record), encoding="utf-8")
+    return folder / "synthetic_pet.nii.gz"
+
+
+def write_t1w_series(folder: Path, affine, shape=(7, 6, 5), **attributes) -> list[str]:
+    """MR slices on a grid of (columns, rows, slices), files in another order; returns their SOP instance UIDs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lps = _TO_LPS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    voxels = marked_array(shape).astype(np.uint16)
+    uids = [generate_uid() for _ in range(shape[2])]
+    for index, uid in enumerate(uids):
+        about = {
+            "PatientName": "Müller^Zoë",
+            "SpecificCharacterSet": "ISO_IR 100",
+            "PatientSex": "F",
+            "StudyDate": "20250203",
+            "StudyID": "S7",
+            "FrameOfReferenceUID": "1.2.826.0.1.77",
+            "ImageOrientationPatient": [
+                float(f"{v:.9f}") for v in (*lps[:3, 0] / spacing[0], *lps[:3, 1] / spacing[1])
+            ],
+            "PixelSpacing": [float(spacing[1]), float(spacing[0])],
+            "SOPInstanceUID": uid,
+        } | attributes
+        about = {name: value for name, value in about.items() if value is not None}
+        position = [float(f"{v:.9f}") for v in lps[:3, 3] + index * lps[:3, 2]]
+        write_dicom_slice(folder / f"IM{(index * 3 + 1) % shape[2]:03d}", voxels[:, :, index].T, position, **about)
+    return uids
