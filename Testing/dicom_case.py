@@ -28,7 +28,7 @@ GEOMETRIES = {
     "sagittal mirrored": affine_of(turned=_axes([0, 1, 0], [0, 0, 1], [1, 0, 0])),
     "coronal": affine_of(turned=_axes([1, 0, 0], [0, 0, 1], [0, 1, 0])),
     "permuted": affine_of(turned=_axes([0, 0, 1], [1, 0, 0], [0, 1, 0])),
-    "oblique": affine_of(turned=rotation(12, -20, 31)),
+    "oblique": affine_of(spacing=(4 / 3, 1.7, 2.9), turned=rotation(12, -20, 31)),
     "oblique sagittal": affine_of(turned=rotation(-14, 8, 25) @ _axes([0, -1, 0], [0, 0, 1], [-1, 0, 0])),
 }
 

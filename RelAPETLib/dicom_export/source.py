@@ -137,11 +137,15 @@ def _set(image: Dataset, keyword: str, value) -> bool:
     """Set an element if its value is one the standard allows."""
     from pydicom import DataElement, config
     from pydicom.datadict import dictionary_VR, tag_for_keyword
+    from pydicom.valuerep import DSfloat
 
     vr = dictionary_VR(keyword)
     if value is None or value == "" or (keyword == "PatientSex" and value not in ("M", "F", "O")):
         return False
     try:
+        if vr == "DS":  # scanners write more digits than the standard's sixteen characters
+            numbers = value if _several(value) else [value]
+            value = [DSfloat(float(number), auto_format=True) for number in numbers]
         value = str(value) if vr in ("PN", "DA", "TM", "UI", "LO", "SH") and not _several(value) else value
         image.add(DataElement(tag_for_keyword(keyword), vr, value, validation_mode=config.RAISE))
     except (ValueError, TypeError, OverflowError):
