@@ -35,6 +35,7 @@ __all__ = [
     "raise_errors",
     "recorder",
     "startup_completed",
+    "unload_all",
     "unload_module",
 ]
 
@@ -46,7 +47,7 @@ _hook_before = None
 def boot(slicer_python=None):
     """Start the application of this process and return the ``slicer`` package.
 
-    ``slicer_python`` (otherwise SLICER_PYTHON_DIR) names Slicer's own ``Base/Python/slicer``, whose classes are then used.
+    ``slicer_python`` (otherwise SLICER_PYTHON_DIR) names Slicer's own ``Base/Python/slicer``, to use its classes.
     """
     global _booted
     if _booted is not None:
@@ -92,12 +93,12 @@ def raise_errors():
 
 def process_events(until=None, timeout=10.0):
     """Run Qt's event loop once, or until ``until()`` is true; TimeoutError after ``timeout`` seconds."""
-    import qt
+    from PySide6.QtCore import QCoreApplication, QEvent
 
     end = time.monotonic() + timeout
     while True:
-        qt.QCoreApplication.processEvents()
-        qt.QCoreApplication.sendPostedEvents(None, qt.QEvent.DeferredDelete.value)
+        QCoreApplication.processEvents()
+        QCoreApplication.sendPostedEvents(None, QEvent.DeferredDelete.value)
         raise_errors()
         if until is None or until():
             return
@@ -117,6 +118,14 @@ def load_module(path):
     from .modules import load
 
     return load(path)
+
+
+def unload_all():
+    """Unload the modules that a test left."""
+    from .modules import loaded
+
+    for widget in list(loaded):
+        unload_module(widget)
 
 
 def unload_module(widget):

@@ -1,4 +1,4 @@
-"""``slicer.app``, ``slicer.modules`` and the layout over slicer-core: MRML, its logics and its files are the real ones."""
+"""``slicer.app``, ``slicer.modules`` and the layout over slicer-core: MRML, its logics and its files are real."""
 
 import os
 import tempfile
@@ -157,7 +157,7 @@ def application_class(qt):
             self._logic.SetViewLogics(vtk.vtkCollection())
             self._logic.SetTemporaryPath(str(folder))
             self._module_logics = {}
-            vtk.vtkObject.GlobalWarningDisplayOff()  # slicer-core has no resource files; that need not be said each time
+            vtk.vtkObject.GlobalWarningDisplayOff()  # slicer-core's logics miss their resource files
             for name, cls in MODULE_LOGICS.items():
                 self._add_module_logic(name, getattr(slicer, cls)())
             self._module_logics["Colors"].AddDefaultColorNodes()

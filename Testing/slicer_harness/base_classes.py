@@ -1,7 +1,7 @@
 """What slicer-core lacks of Slicer's Python: stand-ins of our own, put where modules import them from.
 
 ``slicer.ScriptedLoadableModule``, ``slicer.parameterNodeWrapper`` (``parameter_node``), ``slicer.i18n`` and
-``slicer.packaging`` (fakes that record). With Slicer's own folder the first three are Slicer's; installing packages is faked in either case.
+``slicer.packaging`` (fakes that record). With Slicer's own folder they are Slicer's, but installing is always faked.
 """
 
 import importlib
@@ -16,7 +16,7 @@ from .interaction import recorder
 
 
 def prepare_slicer_package(slicer_python):
-    """Import slicer, then let it find Slicer's own Python files: while it is imported, slicer-core runs all it finds."""
+    """Import slicer, then let it find Slicer's own Python files: at import slicer-core runs all it finds."""
     import slicer
     import slicer.util
 

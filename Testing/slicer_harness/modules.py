@@ -9,6 +9,11 @@ import slicer
 
 from . import process_events, standins
 
+loaded = []  # widgets of the modules in use
+# Widgets of modules that are gone, kept: Python's garbage collection would empty the functions that a module left as
+# observers of a node, which VTK then calls and crashes.
+_gone = []
+
 
 def load(path):
     """As qSlicerScriptedLoadableModule: the file's folder on sys.path, then Module, Widget, setup() and enter()."""
@@ -36,7 +41,8 @@ def load(path):
     widget = getattr(module, name + "Widget")(panel)
     setattr(slicer.modules, name + "Widget", widget)
     parent.widgetRepresentation = lambda: panel
-    panel.self = lambda: widget
+    panel._module_widget = widget
+    loaded.append(widget)
     widget.setup()
     panel.isEntered = True
     if hasattr(widget, "enter"):
@@ -47,12 +53,13 @@ def load(path):
 
 
 def unload(widget):
+    loaded.remove(widget)
+    _gone.append(widget)
     if hasattr(widget, "exit"):
         widget.exit()
     widget.parent.isEntered = False
     name = type(widget).__name__.removesuffix("Widget")
     slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(name)
-    slicer.util.getModule(name)  # raises if the module was never loaded
     for attribute in (name.lower(), name + "Instance", name + "Widget"):
         if hasattr(slicer.modules, attribute):
             delattr(slicer.modules, attribute)

@@ -1,5 +1,6 @@
 """Stand-in of qMRMLNodeComboBox: the nodes of a real vtkMRMLScene, of given classes and attributes."""
 
+import shiboken6
 from PySide6.QtCore import Property, Signal
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QWidget
 
@@ -86,7 +87,10 @@ class qMRMLNodeComboBox(QWidget):
 
     def _on_scene(self, scene, event):
         """During a batch (a scene loaded or closed) Slicer's model waits for its end, and so do we."""
-        if not scene.IsBatchProcessing():
+        if not shiboken6.isValid(self):  # its panel is gone
+            for tag in self.__dict__["_observations"]:
+                scene.RemoveObserver(tag)
+        elif not scene.IsBatchProcessing():
             self._refresh()
 
     def _accepts(self, node):

@@ -1,8 +1,8 @@
 """Stand-in of ``slicer.parameterNodeWrapper``: typed attributes over a real vtkMRMLScriptedModuleNode.
 
-Types: str, int, float, bool, pathlib.Path, Enum (kept by name), classes of MRML nodes (None always allowed), and Optional
-of these; ``Annotated`` with the validators below, Default, Decimals, SingleStep. Stricter than Slicer's in one thing:
-setting an attribute that is no parameter raises, where Slicer's wrapper keeps it silently and forgets it with the scene.
+Types: str, int, float, bool, pathlib.Path, Enum (kept by name), classes of MRML nodes (or None), and Optional of
+these; ``Annotated`` with the validators below, Default, Decimals, SingleStep. Stricter than Slicer's in one thing:
+setting an attribute that is no parameter raises, where Slicer's wrapper keeps it, outside the scene.
 Not here: lists, tuples, dicts, parameter packs, QColor.
 """
 
@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 SlicerParameterNamePropertyName = "SlicerParameterName"
+
+# Wrappers that observe their node: were one collected as garbage while VTK can still call it, VTK would crash.
+_connected = []
 
 
 class Validator:
@@ -291,12 +294,14 @@ class _Wrapper:
             binding.connect(lambda name=name, binding=binding: self._from_gui(name, binding))
         tag = self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._to_gui())
         self._guis[tag] = bindings
+        _connected.append(self)
         return tag
 
     def disconnectGui(self, guiTag):
         bindings = self._guis.pop(guiTag, None)
         if bindings is not None:
             self.parameterNode.RemoveObserver(guiTag)
+            _connected[:] = [wrapper for wrapper in _connected if wrapper is not self or self._guis]
             for binding in bindings.values():
                 binding.disconnect()
 

@@ -14,6 +14,8 @@ What PythonQt does and PySide6 does not, given here:
 Not given: PythonQt's enums are ints (``qt.QProcess.NotRunning == 0``), PySide6's compare with enum members only.
 """
 
+import contextlib
+import ctypes
 import re
 import sys
 import types
@@ -26,7 +28,8 @@ from PySide6.QtCore import QMetaObject, QObject, Signal
 KEEP_METHODS = {"sizeHint", "minimumSizeHint"}
 
 _PACKAGE = __name__.rpartition(".")[0]
-_qt_lookup = QObject.__getattribute__
+_originals = {}  # class -> its __getattribute__ before ours
+_loading = []
 
 
 class _QtProperty:
@@ -121,6 +124,14 @@ def _lookup(self, name):
     return _qt_lookup(self, name)
 
 
+def _qt_lookup(self, name):
+    """As PySide6 looks up, which differs between classes: some have functions that are both static and not."""
+    kind = type(self)
+    if kind not in _originals:
+        _originals[kind] = next(_originals[base] for base in kind.__mro__ if base in _originals)
+    return _originals[kind](self, name)
+
+
 def _lookup_dynamic(self, name):
     if not name.startswith("_") and name in _dynamic_properties(self):
         return QObject.property(self, name)
@@ -144,12 +155,24 @@ def _assign(self, name, value):
         QObject.setProperty(self, name, value)
     elif _may_have_own(kind, name, present):
         self.__dict__[name] = value
+    elif _loading:
+        pass  # PySide6's loader makes attributes of a panel's children; PythonQt's does not
     else:
         raise AttributeError(f"{_class_name(self)} has no attribute {name!r} to set")
 
 
+@contextlib.contextmanager
+def while_loading():
+    """During it PySide6 may set attributes on widgets, which are dropped."""
+    _loading.append(True)
+    try:
+        yield
+    finally:
+        _loading.pop()
+
+
 def _may_have_own(kind, name, present):
-    """Stand-ins have private attributes and other values for what they define, Qt's classes none, a module's own any."""
+    """Stand-ins may have private attributes and change their constants, Qt's classes neither, a module's own all."""
     if kind.__module__.startswith("PySide6"):
         return False
     if kind.__module__.startswith(_PACKAGE):
@@ -168,24 +191,30 @@ def stray_attributes(root):
 
 
 def _patch_classes():
-    for module in (QtCore, QtGui, QtWidgets):
-        # dir(), since PySide6 makes its types lazily and vars() misses them
-        for cls in [getattr(module, name) for name in dir(module)]:
-            if not (isinstance(cls, type) and issubclass(cls, QObject)):
-                continue
-            meta = cls.staticMetaObject
-            for index in range(meta.propertyOffset(), meta.propertyCount()):
-                name = meta.property(index).name()
-                present = vars(cls).get(name)
-                if name in KEEP_METHODS or isinstance(present, Signal):
-                    continue
-                static = getattr(cls, name) if (cls, name) == (QtCore.QTimer, "singleShot") else None
+    # dir(), since PySide6 makes its types lazily and vars() misses them
+    members = [getattr(module, name) for module in (QtCore, QtGui, QtWidgets) for name in dir(module)]
+    classes = [member for member in members if isinstance(member, type) and issubclass(member, QObject)]
+    _originals.update({cls: cls.__getattribute__ for cls in classes})
+    for cls in classes:
+        meta = cls.staticMetaObject
+        for index in range(meta.propertyOffset(), meta.propertyCount()):
+            name = meta.property(index).name()
+            if name not in KEEP_METHODS and not isinstance(vars(cls).get(name), Signal):
+                static = cls.singleShot if (cls, name) == (QtCore.QTimer, "singleShot") else None
                 setattr(cls, name, _QtProperty(name, static))
-            cls.__getattribute__, cls.__getattr__, cls.__setattr__ = _lookup, _lookup_dynamic, _assign
+        cls.__getattribute__, cls.__getattr__, cls.__setattr__ = _lookup, _lookup_dynamic, _assign
+
+
+def _keep_singletons():
+    """PySide6 6.12's ``emit()`` returns a True that is not its own; before Python 3.12 many emits free True."""
+    if sys.version_info < (3, 12):
+        for singleton in (True, False, None):
+            ctypes.c_ssize_t.from_address(id(singleton)).value += 1 << 40
 
 
 def install():
     """Make ``import qt`` and ``import ctk`` work in this process; returns the two modules."""
+    _keep_singletons()
     _patch_classes()
     QObject.name = QObject.objectName
     QObject.className = _class_name

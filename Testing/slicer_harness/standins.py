@@ -49,6 +49,11 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
     """The panel that Slicer gives a module's widget as ``parent``."""
 
     isEntered = stored(bool, "isEntered", False)
+    _module_widget = None
+
+    def self(self):
+        """The Python object, for ``slicer.util.getModuleWidget``."""
+        return self._module_widget
 
 
 class ctkComboBox(QComboBox):

@@ -7,6 +7,7 @@ from PySide6 import QtCore, QtUiTools, QtWidgets
 from PySide6.QtCore import QMetaObject, QObject
 
 from . import standins
+from .pythonqt import while_loading
 
 # What Qt keeps on a widget for others to read; any other unknown property in a .ui file is taken for a misspelling.
 DYNAMIC_PROPERTIES = {"SlicerParameterName", "SlicerPackParameterName"}
@@ -39,7 +40,8 @@ class UiLoader(QtUiTools.QUiLoader):
         buffer = QtCore.QBuffer()
         buffer.setData(plain.encode())
         buffer.open(QtCore.QIODevice.ReadOnly)
-        root = super().load(buffer, parent)
+        with while_loading():
+            root = super().load(buffer, parent)
         if root is None:
             raise ValueError(f"not a .ui file: {self.errorString()}")
         self._check_properties(tree, root)
