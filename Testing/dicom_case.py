@@ -10,6 +10,7 @@ from volume_files import affine_of, marked_array, nifti, rotation, write_dicom_s
 
 from RelAPETLib import provenance
 from RelAPETLib.tracers import get_tracer
+from RelAPETLib.volumes import file_sha256
 
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -83,6 +84,8 @@ def write_synthetic_pet(
         nib.save(nifti(uncertainty, affine), folder / "uncertainty.nii.gz")
     for name in ("synthetic_pet.nii.gz", "difference.nii.gz"):
         nib.save(nifti(array, affine), folder / name)
+    for name, output in record["outputs"].items():
+        output["sha256"] = file_sha256(folder / name)
     provenance.check_provenance(record)
     (folder / "synthetic_pet.json").write_text(json.dumps(record), encoding="utf-8")
     return folder / "synthetic_pet.nii.gz"

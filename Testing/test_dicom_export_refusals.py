@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jsonschema
 import nibabel as nib
+import numpy as np
 import pydicom
 import pytest
 from dicom_case import marked_pet, write_synthetic_pet, write_t1w_series
@@ -17,6 +18,7 @@ from RelAPETLib.cli import main
 from RelAPETLib.dicom_export import MAP_NAME, export_dicom
 from RelAPETLib.dicom_export.secondary_capture import SecondaryCapture
 from RelAPETLib.errors import OutputError
+from RelAPETLib.volumes import file_sha256
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore::RelAPETLib.errors.RelAPETWarning")
@@ -45,7 +47,11 @@ def _in_mni(pet, source):
 
 
 def _negative(pet, source):
-    nib.save(nifti(marked_pet() - 1, affine_of()), pet)
+    write_synthetic_pet(pet.parent, affine_of(), marked_pet() - 1)
+
+
+def _another_pet(pet, source):
+    nib.save(nifti(marked_pet()[::-1].copy(), affine_of()), pet)
 
 
 def _elsewhere(pet, source):
@@ -82,9 +88,9 @@ def _empty(pet, source):
     ("spoil", "words"),
     [
         (_no_record, "no such file"), (_broken_record, "cannot be read as JSON"), (_other_json, "not the record"),
-        (_in_mni, "MNI space"), (_negative, "negative"), (_elsewhere, "lies inside the series"),
-        (_two_series, "2 DICOM series"), (_two_people, "differ in PatientID"), (_no_frame, "FrameOfReferenceUID"),
-        (_no_mr, "not an MR image"), (_empty, "no DICOM images"),
+        (_in_mni, "MNI space"), (_negative, "negative"), (_another_pet, "another SHA-256"),
+        (_elsewhere, "lies inside the series"), (_two_series, "2 DICOM series"), (_two_people, "differ in PatientID"),
+        (_no_frame, "FrameOfReferenceUID"), (_no_mr, "not an MR image"), (_empty, "no DICOM images"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )  # fmt: skip
@@ -175,6 +181,24 @@ def test_without_highdicom_one_line_says_what_to_install(tmp_path, monkeypatch, 
     assert main(["dicom", "--pet", str(pet), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "highdicom" in error and "pip install 'relapet[dicom]'" in error
+
+
+def test_what_a_synthesis_leaves_is_exported(tiny_latent, grid_case, tmp_path, capsys):
+    """From the real writer of PET and record, hashes and all."""
+    out = tmp_path / "synthesis"
+    scans = ["--preprocessed", "--t1w", str(grid_case["t1w"]), "--t2f", str(grid_case["t2f"]), "--tracer", "PIB"]
+    drawing = ["--model", str(tiny_latent), "--device", "cpu", "--steps", "1", "--samples", "2", "--no-report"]
+    assert main(["synthesize", *scans, *drawing, "--out", str(out)]) == 0
+    record = json.loads((out / "synthetic_pet.json").read_text(encoding="utf-8"))
+    assert {name: file_sha256(out / name) for name in record["outputs"]} == {
+        name: output["sha256"] for name, output in record["outputs"].items()
+    }
+    assert main(["dicom", "--pet", str(out / "synthetic_pet.nii.gz"), "--out", str(tmp_path / "dicom")]) == 0
+    assert "uncertainty_map.dcm" in capsys.readouterr().out
+    result = pydicom.dcmread(tmp_path / "dicom" / MAP_NAME)
+    stored = nib.load(out / "synthetic_pet.nii.gz").get_fdata(dtype=np.float32)
+    values = np.frombuffer(result.FloatPixelData, "<f4")
+    np.testing.assert_array_equal(np.sort(values), np.sort(stored.ravel()))
 
 
 def test_torch_is_not_needed(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError, RelAPETError
 from ..provenance import UNCERTAINTY_MEANING, check_provenance
-from ..volumes import corner_distance, image_affine, read_volume
+from ..volumes import corner_distance, file_sha256, image_affine, read_volume
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -40,8 +40,9 @@ def read_synthetic_pet(pet: Path, record_path: Path | None) -> SyntheticPet:
     """Read a PET, its record (default: `synthetic_pet.json` beside it) and, where the record has one, its uncertainty.
 
     Raises:
-        InputError: no record, a broken one, or one that does not list this file as the synthetic PET; a volume that
-            cannot be read or holds NaN, infinite or negative values; an uncertainty on another grid.
+        InputError: no record, a broken one, or one that does not list this file (by name, meaning and SHA-256) as the
+            synthetic PET; a volume that cannot be read or holds NaN, infinite or negative values; an uncertainty on
+            another grid.
     """
     record_path = record_path or pet.parent / _RECORD_NAME
     record = _read_record(record_path, pet)
@@ -50,6 +51,7 @@ def read_synthetic_pet(pet: Path, record_path: Path | None) -> SyntheticPet:
         raise InputError(
             f"{pet}: {record_path} does not list this file as a synthetic PET; give one by the name it was saved under"
         )
+    _check_hash(pet, listed, record_path)
     image = _read(pet, "PET")
     uncertainty = _read_uncertainty(pet, image, record, listed["space"])
     return SyntheticPet(image, uncertainty, record, listed["space"])
@@ -72,6 +74,15 @@ def _read_record(path: Path, pet: Path) -> dict:
     return record
 
 
+def _check_hash(path: Path, listed: dict, record_path: Path) -> None:
+    """Refuse a file that is not the one the record was written with; early records have no hashes."""
+    if "sha256" in listed and file_sha256(path) != listed["sha256"]:
+        raise InputError(
+            f"{path}: not the file that {record_path} was written with (another SHA-256); give the PET and the record "
+            "of the same synthesis"
+        )
+
+
 def _read(path: Path, name: str) -> sitk.Image:
     import SimpleITK as sitk
 
@@ -87,6 +98,7 @@ def _read_uncertainty(pet: Path, image: sitk.Image, record: dict, space: str) ->
         path = pet.parent / Path(name).name
         if output["content"] != UNCERTAINTY_MEANING or output["space"] != space or not path.is_file():
             continue
+        _check_hash(path, output, pet.parent / _RECORD_NAME)
         uncertainty = _read(path, "uncertainty")
         affines = image_affine(uncertainty), image_affine(image)
         if uncertainty.GetSize() != image.GetSize() or corner_distance(*affines, image.GetSize()) > 1e-3:

@@ -101,8 +101,7 @@ class Synthesis:
             outputs["report.png"] = {"content": "pictures of inputs and results", "space": "none", "units": None}
         document = self.provenance | {"outputs": outputs, "warnings": messages}
         record.check_provenance(document)
-        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        writers["synthetic_pet.json"] = lambda path: path.write_text(text, encoding="utf-8")
+        writers["synthetic_pet.json"] = lambda path: _write_record(document, path)
         paths = write_set(folder, writers, owned=OUTPUT_NAMES, overwrite=overwrite)
         return {path.name: path for path in paths}
 
@@ -138,6 +137,17 @@ class Synthesis:
             notes=_notes(self.provenance),
             warnings=self.warnings,
         )
+
+
+def _write_record(document: dict, path: Path) -> None:
+    """The record, with the hashes of the files that were written beside it before."""
+    from ..volumes import file_sha256
+
+    outputs = {
+        name: output | {"sha256": file_sha256(path.parent / name)} for name, output in document["outputs"].items()
+    }
+    text = json.dumps(document | {"outputs": outputs}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    path.write_text(text, encoding="utf-8")
 
 
 def _notes(document: dict) -> list[str]:
