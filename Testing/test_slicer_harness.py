@@ -56,6 +56,8 @@ class Sample(ScriptedLoadableModule):
 
 
 class SampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    events = ["EndCloseEvent", "EndImportEvent"]
+
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
@@ -68,7 +70,8 @@ class SampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = SampleLogic()
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneClosed)
+        for event in self.events:
+            self.addObserver(slicer.mrmlScene, getattr(slicer.mrmlScene, event), self.onSceneChanged)
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
         self.clicks = []
         self.follow()
@@ -78,7 +81,7 @@ class SampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters = SampleParameterNode(self.logic.getParameterNode())
         self.tag = self.parameters.connectGui(self.ui)
 
-    def onSceneClosed(self, caller, event):
+    def onSceneChanged(self, caller, event):
         self.parameters.disconnectGui(self.tag)
         self.follow()
 
@@ -470,8 +473,23 @@ def test_parameters_survive_a_saved_scene(sample, harness, slicer, tmp_path, suf
     assert widget.ui.samplesSpin.value == 11 and widget.ui.inputSelector.currentNode() is restored.inputVolume
 
 
+def test_wrapper_not_made_again_after_an_import_misses_references(sample, harness, slicer, tmp_path):
+    """As in Slicer: the node's last event comes before the scene has resolved its references."""
+    widget = sample(setup="self.removeObservers()")
+    parameters = widget.parameters
+    parameters.inputVolume, parameters.samples = add_volume(slicer), 11
+    slicer.util.saveNode(parameters.inputVolume, str(tmp_path / "T1w.nrrd"))
+    slicer.util.saveScene(str(tmp_path / "scene.mrml"))
+    harness.clear_scene()
+    slicer.util.loadScene(str(tmp_path / "scene.mrml"))
+    assert parameters.samples == 11 and parameters.inputVolume is None
+    assert parameters.parameterNode.GetNodeReference("inputVolume")
+
+
 def test_volumes_are_written_and_read(slicer, tmp_path):
-    affine = np.array([[0, 0, 2.0, -3], [-1, 0, 0, 4], [0, 1.5, 0, 5], [0, 0, 0, 1]])
+    import vtk
+
+    affine = np.array([[0, 0, 2.0, -3], [1, 0, 0, 4], [0, 1.5, 0, 5], [0, 0, 0, 1]])
     voxels = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
     volume = slicer.util.addVolumeFromArray(voxels, affine, name="PET")
     path = str(tmp_path / "PET.nii.gz")
@@ -479,7 +497,7 @@ def test_volumes_are_written_and_read(slicer, tmp_path):
     loaded = slicer.util.loadVolume(path, {"name": "again"})
     assert loaded.GetName() == "again" and loaded.GetDisplayNode()
     np.testing.assert_allclose(slicer.util.arrayFromVolume(loaded), voxels)
-    matrix = slicer.vtkMatrix4x4() if hasattr(slicer, "vtkMatrix4x4") else __import__("vtk").vtkMatrix4x4()
+    matrix = vtk.vtkMatrix4x4()
     loaded.GetIJKToRASMatrix(matrix)
     np.testing.assert_allclose(slicer.util.arrayFromVTKMatrix(matrix), affine, atol=1e-5)
     other = str(tmp_path / "export.nii.gz")

@@ -123,6 +123,18 @@ class LayoutManager:
         recorder.layouts.append(layout)
 
 
+def _data_io_manager(scene, folder):
+    """The scene unpacks .mrb files into its cache folder."""
+    cache = slicer.vtkCacheManager()
+    cache.SetRemoteCacheDirectory(os.path.join(folder, "cache"))
+    cache.SetMRMLScene(scene)
+    manager = slicer.vtkDataIOManager()
+    manager.SetCacheManager(cache)
+    scene.SetCacheManager(cache)
+    scene.SetDataIOManager(manager)
+    return cache, manager
+
+
 def module_manager_class(qt):
     class ModuleManager(qt.QObject):
         cpp_signals = ("moduleAboutToBeUnloaded(QString)", "moduleLoaded(QString)")
@@ -156,6 +168,7 @@ def application_class(qt):
             self._logic.SetSliceLogics(vtk.vtkCollection())
             self._logic.SetViewLogics(vtk.vtkCollection())
             self._logic.SetTemporaryPath(str(folder))
+            self._files = _data_io_manager(scene, folder)
             self._module_logics = {}
             vtk.vtkObject.GlobalWarningDisplayOff()  # slicer-core's logics miss their resource files
             for name, cls in MODULE_LOGICS.items():

@@ -11,6 +11,7 @@ import enum
 import pathlib
 import types
 import typing
+import weakref
 from typing import Any
 
 __all__ = [
@@ -221,8 +222,8 @@ def _parameter(cls, name, hint):
 
 def _property(parameter):
     return property(
-        lambda self: parameter.read(self.parameterNode),
-        lambda self, value: parameter.write(self.parameterNode, value),
+        lambda self: self.getValue(parameter.name),
+        lambda self, value: self.setValue(parameter.name, value),
     )
 
 
@@ -238,9 +239,25 @@ class _Wrapper:
         put(self, "parameterNode", parameterNode)
         put(self, "_guis", {})
         put(self, "_updating", False)
-        for parameter in self.allParameters.values():
-            if not parameterNode.HasParameter(parameter.name):
-                parameter.write(parameterNode, parameter.default.value)
+        put(self, "_values", {})
+        self._read_all()
+        self._follow_node()
+
+    def _follow_node(self):
+        """Values are read when the node says that it changed, and kept until then, as Slicer does.
+
+        So a reference that a loaded scene resolves after the node's last event reads as None: a module has to make its
+        wrapper again after an import, here and in Slicer.
+        """
+        import vtk
+
+        me = weakref.ref(self)
+        tag = self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: me() and me()._read_all())
+        weakref.finalize(self, self.parameterNode.RemoveObserver, tag).atexit = False
+
+    def _read_all(self):
+        for name, parameter in self.allParameters.items():
+            self._values[name] = parameter.read(self.parameterNode)
 
     def __setattr__(self, name, value):
         if name not in self.allParameters and name not in ("_updating",):
@@ -258,17 +275,23 @@ class _Wrapper:
 
     def isCached(self, paramName):
         self._known(paramName)
-        return False
+        return True
 
     @classmethod
     def dataType(cls, paramName):
         return cls._known(paramName).hint
 
     def getValue(self, paramName):
-        return self._known(paramName).read(self.parameterNode)
+        self._known(paramName)
+        return self._values[paramName]
 
     def setValue(self, paramName, value):
-        self._known(paramName).write(self.parameterNode, value)
+        import slicer
+
+        parameter = self._known(paramName)
+        with slicer.util.NodeModify(self.parameterNode):  # whoever is told of the change reads the new value
+            parameter.write(self.parameterNode, value)
+            self._values[paramName] = parameter.read(self.parameterNode)
 
     def connectGui(self, gui):
         import qt
