@@ -50,6 +50,8 @@ class _QtProperty:
 def _set_property(instance, name, value):
     if isinstance(value, Path):
         raise ValueError(f"{_class_name(instance)}.{name} needs a str: PythonQt converts no pathlib.Path")
+    if isinstance(value, tuple):  # PythonQt takes any sequence for a QStringList
+        value = list(value)
     if not QObject.setProperty(instance, name, value):
         raise ValueError(f"cannot set {_class_name(instance)}.{name} to {value!r}")
 
