@@ -87,25 +87,21 @@ def _write(image, record: dict, window: tuple[float, float]) -> None:
     text((middle, bottom - 4), "P", 16, "mb", _GREY)
     tracer, model = record["tracer"], record["model"]
     _scale(draw, text, window, description.quantity(record), bottom)
-    text(
-        (6, bottom + 14),
-        description.short(f"SYNTHETIC {tracer['name']}, {tracer['radiopharmaceutical']}", 42),
-        12,
-        "lm",
-    )
-    text((6, bottom + 31), description.short(f"model {model['name']} {model['version']}", 44), 12, "lm", _GREY)
-    text((6, bottom + 47), "Research only, not for diagnosis or any clinical use", 12, "lm", _GREY)
+    named = f"SYNTHETIC {tracer['name']}, {tracer['radiopharmaceutical']}"
+    text((6, bottom + 12), description.short(named, 60), 12, "lm")
+    text((6, bottom + 30), description.short(f"model {model['name']} {model['version']}", 40), 12, "lm", _GREY)
+    text((6, bottom + 47), "Research only, not for diagnosis", 12, "lm", _GREY)
 
 
 def _scale(draw, text, window: tuple[float, float], unit: str, bottom: int) -> None:
     """The grey scale with its two ends."""
-    left, width, top = SIDE - 106, 80, bottom + 26
+    left, width, top = SIDE - 106, 80, bottom + 42
     for step in range(width):
         draw.line([(left + step, top), (left + step, top + 8)], fill=round(255 * step / (width - 1)))
     draw.rectangle([left - 1, top - 1, left + width, top + 9], outline=_GREY)
     text((left - 6, top + 4), f"{window[0]:g}", 12, "rm")
     text((left + width + 5, top + 4), f"{window[1]:g}", 12, "lm")
-    text((left + width // 2, top - 9), unit, 12, "mm")
+    text((left + width // 2, top - 12), unit, 12, "mm")
 
 
 def _font(words: str, size: int):
