@@ -1,0 +1,188 @@
+"""How results look: colours, windows, legends, layers of the slice views, and the word SYNTHETIC wherever they show."""
+
+import json
+
+import slicer
+import vtk
+
+from .library import library
+from .scene import KIND, SYNTHETIC, TRACER, UNITS, WINDOW, Results
+
+PET_COLORS = "vtkMRMLPETProceduralColorNodePET-Heat"
+SPREAD_COLORS = ("vtkMRMLColorTableNodeFileViridis.txt", "vtkMRMLColorTableNodeFileInferno.txt")
+DIVERGING = "RelAPET difference (blue below, red above)"
+SPREAD = "RelAPET spread"
+#: Smallest half width of the difference's window, in SUVR or relative units.
+LEAST_DIFFERENCE = 0.05
+#: Corner of the slice views that Slicer's own annotations leave free: the upper edge (vtkCornerAnnotation::UpperEdge).
+EDGE = 7
+WARNING = {
+    "pet": "SYNTHETIC {tracer} PET: a model's guess, research only",
+    "difference": "SYNTHETIC {tracer} PET minus reference, research only",
+    "uncertainty": "SYNTHETIC {tracer} PET: spread of samples, not the error, research only",
+}
+
+
+def prepare(results):
+    """Display nodes, colours, windows and legends of a result's volumes."""
+    for kind, node in results.volumes.items():
+        node.CreateDefaultDisplayNodes()
+        display = node.GetDisplayNode()
+        display.AutoWindowLevelOff()
+        low, high = window(kind, node)
+        display.SetAndObserveColorNodeID(_colors(kind).GetID())
+        display.SetWindowLevelMinMax(low, high)
+        display.SetInterpolate(True)
+        if kind == "difference":
+            display.ApplyThresholdOff()  # small differences are transparent by their colour
+        else:
+            display.SetThreshold(1e-6, 1e9)  # 0 is outside the brain: there the MRI shows
+            display.ApplyThresholdOn()
+        _legend(node, kind)
+
+
+def window(kind, node):
+    """(low, high) of the colours: the tracer's fixed one for a PET, symmetric for a difference, from 0 for a spread."""
+    suvr = node.GetAttribute(UNITS) == "SUVR"
+    if kind == "pet":
+        return library("tracers").TRACERS[node.GetAttribute(TRACER)].display_window if suvr else (0.0, 1.0)
+    least, most = node.GetImageData().GetScalarRange()
+    if kind == "difference":
+        # A few voxels at the brain's edge must not stretch the scale: half of the model's window is plenty.
+        width = json.loads(node.GetAttribute(WINDOW) or "null") or (0.0, 1.0)
+        half = min(max(abs(least), abs(most), LEAST_DIFFERENCE), (width[1] - width[0]) / 3)
+        return -half, half
+    return 0.0, max(most, 1e-3)
+
+
+def _colors(kind):
+    if kind == "difference":
+        return _table(DIVERGING, _diverging)
+    if kind == "pet":
+        node = slicer.mrmlScene.GetNodeByID(PET_COLORS)
+        return node if node is not None else slicer.mrmlScene.GetNodeByID("vtkMRMLColorTableNodeRed")
+    for identifier in SPREAD_COLORS:
+        node = slicer.mrmlScene.GetNodeByID(identifier)
+        if node is not None:
+            return node
+    return _table(SPREAD, _purple)
+
+
+def _table(name, color):
+    """A colour table of our own in the scene, for Slicer ships none that is transparent where nothing differs."""
+    node = slicer.mrmlScene.GetFirstNodeByName(name)
+    if node is not None:
+        return node
+    node = slicer.vtkMRMLColorTableNode()
+    node.SetTypeToUser()
+    node.SetName(name)
+    node.SetNumberOfColors(256)
+    node.SetHideFromEditors(False)
+    for index in range(256):
+        node.SetColor(index, f"{index}", *color(index / 255))
+    return slicer.mrmlScene.AddNode(node)
+
+
+def _diverging(share):
+    """Blue to red through white, opaque at the ends and transparent in the middle."""
+    away = abs(2 * share - 1)
+    opacity = min(1.0, 2.2 * away)
+    if share < 0.5:
+        return 1 - away, 1 - 0.7 * away, 1.0, opacity
+    return 1.0, 1 - 0.85 * away, 1 - away, opacity
+
+
+def _purple(share):
+    """Dark violet to yellow, lighter all the way."""
+    return 0.2 + 0.8 * share, share**1.5, 0.45 * (1 - share) + 0.1 * share, 1.0
+
+
+def _legend(node, kind):
+    """Colour legend with its unit; Slicers that lack it show none."""
+    logic = getattr(slicer, "vtkSlicerColorLogic", None)
+    if logic is None or not hasattr(logic, "AddDefaultColorLegendDisplayNode"):
+        return
+    legend = logic.GetColorLegendDisplayNode(node) or logic.AddDefaultColorLegendDisplayNode(node)
+    if legend is not None:
+        words = {"pet": "", "difference": "\nminus reference", "uncertainty": "\nspread"}[kind]
+        legend.SetTitleText(f"SYNTHETIC\n{node.GetAttribute(TRACER)} {node.GetAttribute(UNITS)}{words}")
+        legend.SetVisibility(False)
+
+
+def show(results, kind, opacity, fit=False):
+    """Lay one map, or none ("mri"), over its MRI in all slice views, which are linked.
+
+    Returns the node that is shown, or None.
+    """
+    node = results.volumes.get(kind)
+    views = [
+        (name, slicer.app.layoutManager().sliceWidget(name)) for name in slicer.app.layoutManager().sliceViewNames()
+    ]
+    for _name, view in views:
+        view.mrmlSliceCompositeNode().SetLinkedControl(True)
+    slicer.util.setSliceViewerLayers(
+        background=results.mri if results.mri is not None else node,
+        foreground=node if results.mri is not None else None,
+        label=None,
+        foregroundOpacity=opacity,
+        fit=fit,
+    )
+    for each in results.volumes.values():
+        legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(each)
+        if legend is not None:
+            legend.SetVisibility(each is node)
+    annotate()
+    return node
+
+
+def setOpacity(opacity):
+    for name in slicer.app.layoutManager().sliceViewNames():
+        slicer.app.layoutManager().sliceWidget(name).mrmlSliceCompositeNode().SetForegroundOpacity(opacity)
+
+
+def annotate():
+    """Write SYNTHETIC into every slice view that shows a synthetic volume, however it got there, and into no other."""
+    manager = slicer.app.layoutManager()
+    if manager is None:
+        return
+    for name in manager.sliceViewNames():
+        widget = manager.sliceWidget(name)
+        composite = widget.mrmlSliceCompositeNode()
+        shown = [composite.GetForegroundVolumeID(), composite.GetBackgroundVolumeID()]
+        nodes = [slicer.mrmlScene.GetNodeByID(identifier) for identifier in shown if identifier]
+        synthetic = [node for node in nodes if node is not None and node.GetAttribute(SYNTHETIC)]
+        text = ""
+        if synthetic:
+            words = WARNING.get(synthetic[0].GetAttribute(KIND), WARNING["pet"])
+            text = words.format(tracer=synthetic[0].GetAttribute(TRACER) or "")
+        annotation = widget.sliceView().cornerAnnotation()
+        if annotation.GetText(EDGE) != text:
+            annotation.SetText(EDGE, text)
+            annotation.GetTextProperty().SetColor(1.0, 0.8, 0.2)
+            widget.sliceView().scheduleRender()
+
+
+class ViewWatcher:
+    """Keeps the annotation true while views change their volumes."""
+
+    def __init__(self):
+        self._observed = []
+
+    def start(self):
+        self.stop()
+        for name in slicer.app.layoutManager().sliceViewNames():
+            node = slicer.app.layoutManager().sliceWidget(name).mrmlSliceCompositeNode()
+            self._observed.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: annotate())))
+        annotate()
+
+    def stop(self):
+        for node, tag in self._observed:
+            node.RemoveObserver(tag)
+        self._observed = []
+
+
+def ofNode(volume):
+    """Results that a volume is the PET of, or None."""
+    if volume is None or volume.GetAttribute(KIND) != "pet":
+        return None
+    return Results(volume)

@@ -1,0 +1,139 @@
+"""The sections on display, regions and export."""
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from . import display, export, tables
+from .parameters import Shown
+from .scene import UNITS, placeInHierarchy
+
+
+class DisplayPanel:
+    """Buttons for what lies over the MRI, tables, and DICOM export, all about the chosen output."""
+
+    def __init__(self, panel):
+        self._panel = panel
+        ui = panel.ui
+        self._buttons = {
+            "pet": ui.showPetButton,
+            "difference": ui.showDifferenceButton,
+            "uncertainty": ui.showUncertaintyButton,
+            "mri": ui.showMriButton,
+        }
+        for kind, button in self._buttons.items():
+            button.connect("clicked(bool)", lambda checked=False, kind=kind: self.show(kind))
+        ui.regionsButton.connect("clicked(bool)", self.onRegions)
+        ui.metricsButton.connect("clicked(bool)", self.onMetrics)
+        ui.dicomButton.connect("clicked(bool)", self.onDicom)
+        ui.opacitySlider.connect(
+            "valueChanged(double)", lambda value: display.setOpacity(value) if self.found else None
+        )
+
+    @property
+    def found(self):
+        """Results of the chosen output, or None."""
+        node = self._panel.parameters
+        return display.ofNode(node.output) if node is not None else None
+
+    def show(self, kind, fit=False):
+        if self.found is None:
+            return
+        self._panel.parameters.shown = Shown(kind)
+        display.show(self.found, kind, self._panel.parameters.opacity, fit)
+        self.update()
+
+    def restore(self):
+        """After a scene was loaded: show what it showed."""
+        if self.found is not None:
+            display.prepare(self.found)
+            self.show(self._panel.parameters.shown.value, fit=True)
+
+    def update(self):
+        """Only what is there can be pressed, and the line below says what is seen."""
+        found, ui = self.found, self._panel.ui
+        there = {"mri"} | set(found.volumes) if found else set()
+        shown = self._panel.parameters.shown.value
+        for kind, button in self._buttons.items():
+            button.enabled = kind in there
+            button.checked = kind in there and kind == shown
+        ui.shownLabel.text = self._words(found, shown) if found else _("No synthetic PET is chosen as output yet.")
+        ui.regionsButton.enabled = ui.dicomButton.enabled = found is not None
+        ui.metricsButton.enabled = found is not None and found.metrics is not None
+        ui.dicomButton.enabled = ui.dicomButton.enabled and not self._panel.tasks.running
+
+    @staticmethod
+    def _words(found, shown):
+        node = found.volumes.get(shown)
+        if node is None:
+            return _("The MRI alone.")
+        low, high = display.window(shown, node)
+        what = {
+            "pet": _("Synthetic PET, a model's guess"),
+            "difference": _("Synthetic minus measured PET: red where the guess is higher, blue where lower"),
+            "uncertainty": _(
+                "Spread of the samples (standard deviation): how much the guesses differ, not their error"
+            ),
+        }[shown]
+        return f"{what}; {low:g} to {high:g} {node.GetAttribute(UNITS)}."
+
+    # Regions and metrics
+
+    def onRegions(self, checked=False):
+        """Table and bar plot of the shipped regions, or of the chosen segmentation."""
+        found, segmentation = self.found, self._panel.parameters.segmentation
+        if segmentation is None:
+            table, title = found.regions, _("Mean in approximate regions")
+        else:
+            rows = tables.segmentRows(segmentation, found.pet)
+            if not rows:
+                self._panel.say(_("no segment of '{s}' overlaps the PET").format(s=segmentation.GetName()))
+                return
+            name = f"SYNTHETIC means in {segmentation.GetName()}"
+            table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(name))
+            tables.fillRegions(table, rows, found.pet.GetAttribute(UNITS))
+            placeInHierarchy([table], found.mri)
+            title = _("Mean in segments of {s}").format(s=segmentation.GetName())
+        chart = tables.plotRegions(table, f"SYNTHETIC: {title}")
+        _present(table, chart)
+
+    def onMetrics(self, checked=False):
+        _present(self.found.metrics)
+
+    # DICOM
+
+    def onDicom(self, checked=False):
+        folder = qt.QFileDialog.getExistingDirectory(self._panel.parent, _("Folder for the DICOM files"))
+        if folder:
+            self.exportDicom(folder)
+
+    def exportDicom(self, folder):
+        """Write both DICOM objects of the chosen output into a new folder inside `folder`."""
+        exporting = export.Export(self.found, folder)
+        try:
+            arguments = exporting.prepare()
+        except (OSError, ValueError) as error:
+            exporting.clean()
+            self._panel.say(str(error))
+            return
+
+        def ended(ending):
+            exporting.clean()
+            if ending.ok:
+                self._panel.ui.statusLabel.text = _("DICOM written to {folder}").format(folder=exporting.target)
+
+        self._panel.tasks.start(_("DICOM export"), arguments, ended)
+
+
+def _present(table, chart=None):
+    """Show a table, and a chart if there is one, in a layout that has room for them."""
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    selection.SetActiveTableID(table.GetID())
+    layouts = slicer.vtkMRMLLayoutNode
+    if chart is not None:
+        selection.SetActivePlotChartID(chart.GetID())
+        slicer.app.layoutManager().setLayout(layouts.SlicerLayoutFourUpPlotTableView)
+        slicer.app.applicationLogic().PropagatePlotChartSelection()
+    else:
+        slicer.app.layoutManager().setLayout(layouts.SlicerLayoutFourUpTableView)
+    slicer.app.applicationLogic().PropagateTableSelection()

@@ -1,0 +1,269 @@
+"""The module without its panel: one synthesis from nodes to nodes, started, watched, cancelled, or waited for."""
+
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+
+import slicer
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from . import display, scene
+from .library import library
+from .parameters import RelAPETParameterNode
+from .process import ChildProcess, Ending
+
+
+class SynthesisError(RuntimeError):
+    """A synthesis that did not come about; `ending` says how (`process.Ending`)."""
+
+    def __init__(self, ending):
+        super().__init__(ending.message)
+        self.ending = ending
+
+
+@dataclass
+class Request:
+    """What is asked for. Volumes are nodes; None means the library's own default.
+
+    accepted: options that accept what was refused before, "--force" for doubtful inputs and "--yes" for a long run.
+    """
+
+    t1w: object
+    t2f: object
+    tracer: str
+    model: str = "demo"
+    reference: object = None
+    scaleReference: bool = False
+    output: object = None
+    device: str = "auto"
+    sampler: str = None
+    steps: int = None
+    samples: int = None
+    seed: int = 0
+    space: str = "t1w"
+    accepted: frozenset = field(default_factory=frozenset)
+
+    def problems(self):
+        """Why this cannot be run, in words for the panel; empty when it can."""
+        found = []
+        if self.t1w is None:
+            found.append("choose a T1-weighted volume")
+        if self.t2f is None:
+            found.append("choose a T2-FLAIR volume")
+        if self.t1w is not None and self.t1w is self.t2f:
+            found.append("T1w and T2-FLAIR are the same volume")
+        if self.reference is not None and self.reference in (self.t1w, self.t2f):
+            found.append("the reference PET is one of the MRIs")
+        if self.reference is not None and self.reference.GetAttribute(scene.SYNTHETIC):
+            found.append("the reference PET is synthetic itself; choose a measured one")
+        if self.output is not None and self.output in (self.t1w, self.t2f, self.reference):
+            found.append("the output would replace an input; choose another one or none")
+        if found:
+            return found
+        for volume in filter(None, (self.t1w, self.t2f, self.reference)):
+            try:
+                scene.worldMatrix(volume)
+            except scene.SceneError as error:
+                found.append(str(error))
+        return found
+
+    def arguments(self, files, folder):
+        """Command line of the library."""
+        given = {
+            "--t1w": files["t1w"],
+            "--t2f": files["t2f"],
+            "--tracer": self.tracer,
+            "--model": self.model,
+            "--out": folder,
+            "--device": self.device,
+            "--seed": self.seed,
+            "--space": self.space,
+            "--sampler": self.sampler,
+            "--steps": self.steps or None,
+            "--samples": self.samples or None,
+            "--reference": files.get("reference"),
+        }
+        if self.reference is not None and self.scaleReference:
+            given["--reference-region"] = library("tracers").TRACERS[self.tracer].reference_region
+        words = ["synthesize", "--no-report", *sorted(self.accepted)]
+        for name, value in given.items():
+            if value is not None:
+                words += [name, str(value)]
+        return words
+
+
+class Listener:
+    """What a synthesis tells whoever started it; the panel and the waiting script each have one."""
+
+    def onProgress(self, fraction, message, remaining):
+        """`fraction` 0 to 1; `remaining` seconds or None. Messages of the hand-overs come before they begin."""
+
+    def onLog(self, line):
+        """Something worth keeping in the log."""
+
+    def onEnd(self, ending, results):
+        """The end, once; `results` (`scene.Results`) when `ending.ok`."""
+
+
+class Run:
+    """One synthesis under way: files out, child process, results in; the scene is touched at the very end alone."""
+
+    def __init__(self, request, listener, onDone, makeProcess=ChildProcess):
+        self.request, self._listener, self._onDone, self._makeProcess = request, listener, onDone, makeProcess
+        self._folder, self._process, self._geometry, self._t1wID = None, None, None, None
+        self.ended = False
+
+    def start(self):
+        """Write the inputs and start the process. Raises scene.SceneError before anything was started."""
+        self._listener.onProgress(0.0, "handing the MRI over", None)
+        self._folder = tempfile.mkdtemp(prefix="RelAPET-", dir=_existing(slicer.app.temporaryPath))
+        try:
+            files = {}
+            for role in ("t1w", "t2f", "reference"):
+                volume = getattr(self.request, role)
+                if volume is not None:
+                    files[role] = os.path.join(self._folder, f"{role}.nrrd")
+                    scene.writeVolume(volume, files[role])
+                    if role == "reference":
+                        scene.writeSidecar(volume, files[role])
+            self._geometry = scene.worldMatrix(self.request.t1w)
+            self._t1wID = self.request.t1w.GetID()
+        except BaseException:
+            self._clean()
+            raise
+        arguments = self.request.arguments(files, os.path.join(self._folder, "out"))
+        self._process = self._makeProcess(
+            arguments, onEnd=self._processEnded, onProgress=self._listener.onProgress, onLog=self._listener.onLog
+        )
+        self._process.start()
+
+    def cancel(self):
+        self._process.cancel()
+
+    def stopNow(self):
+        """For a Slicer that closes or a module that goes: returns once the process is gone."""
+        self._process.cancel()
+        self._process.waitForEnd(2.0)
+
+    def _processEnded(self, ending):
+        results = None
+        try:
+            if ending.ok:
+                self._listener.onProgress(1.0, "taking the results over", 0)
+                ending, results = self._load(ending)
+        finally:
+            self._clean()
+            self.ended = True
+            self._onDone(self)
+            self._listener.onEnd(ending, results)
+
+    def _load(self, ending):
+        t1w = slicer.mrmlScene.GetNodeByID(self._t1wID)
+        if self.request.output is not None and not slicer.mrmlScene.IsNodePresent(self.request.output):
+            self.request = replace(self.request, output=None)
+        try:
+            result = ending.result
+            results = scene.loadResults(result["folder"], result["files"], self.request, t1w, self._geometry)
+        except (scene.SceneError, OSError, KeyError, ValueError) as error:
+            return Ending("failed", f"the results could not be taken over: {error}"), None
+        display.prepare(results)
+        return ending, results
+
+    def _clean(self):
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+
+def _existing(folder):
+    return folder if folder and os.path.isdir(folder) else None
+
+
+class RelAPETLogic(ScriptedLoadableModuleLogic):
+    """Synthesis for panels and scripts. No pop-ups: what went wrong comes as an `Ending` or a `SynthesisError`."""
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._run = None
+        self.makeProcess = ChildProcess
+
+    def getParameterNode(self):
+        return RelAPETParameterNode(super().getParameterNode())
+
+    @property
+    def running(self):
+        return self._run is not None
+
+    def start(self, request, listener):
+        """Begin a synthesis and return at once; the listener hears of the rest.
+
+        Raises SynthesisError when it cannot begin: something is missing, or another one is running.
+        """
+        problems = ["another synthesis is running"] if self.running else request.problems()
+        if problems:
+            raise SynthesisError(Ending("refused", "; ".join(problems)))
+        self._run = Run(request, listener, self._forget, self.makeProcess)
+        try:
+            self._run.start()
+        except scene.SceneError as error:
+            self._run = None
+            raise SynthesisError(Ending("refused", str(error))) from error
+        except BaseException:
+            self._run = None
+            raise
+
+    def cancel(self):
+        """Ask the running synthesis to end; its listener hears when it has."""
+        if self._run is not None:
+            self._run.cancel()
+
+    def stopNow(self):
+        """End the running synthesis before returning; for closing and reloading."""
+        if self._run is not None:
+            self._run.stopNow()
+
+    def _forget(self, run):
+        if self._run is run:
+            self._run = None
+
+    def synthesize(self, t1w, t2f, tracer, show=False, onProgress=None, **options):
+        """Make a synthetic PET and wait for it; for scripts (``Slicer --python-script``).
+
+        Args:
+            t1w, t2f: volume nodes of one person.
+            tracer: "TAU", "PIB" or "PBR".
+            show: lay the PET over the T1w in the slice views.
+            onProgress: called as onProgress(fraction, message, remaining seconds or None).
+            options: further fields of `Request`, e.g. model, reference, seed, accepted=frozenset(["--force"]).
+
+        Returns:
+            scene.Results: the nodes (pet, uncertainty, difference, metrics, regions), in the scene.
+
+        Raises:
+            SynthesisError: with one line that says why and what to do.
+        """
+        waiting = _Waiting(onProgress)
+        self.start(Request(t1w, t2f, tracer, **options), waiting)
+        while waiting.ending is None:
+            slicer.app.processEvents()
+            time.sleep(0.02)
+        if not waiting.ending.ok:
+            raise SynthesisError(waiting.ending)
+        if show:
+            display.show(waiting.results, "pet", 0.6, fit=True)
+        return waiting.results
+
+
+class _Waiting(Listener):
+    def __init__(self, onProgress):
+        self.ending = self.results = None
+        self._onProgress = onProgress
+
+    def onProgress(self, fraction, message, remaining):
+        if self._onProgress:
+            self._onProgress(fraction, message, remaining)
+
+    def onEnd(self, ending, results):
+        self.ending, self.results = ending, results

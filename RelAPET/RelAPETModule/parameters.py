@@ -1,0 +1,94 @@
+"""Every choice the user makes, in a parameter node that is saved with the scene."""
+
+import enum
+from typing import Annotated
+
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+from .library import library
+
+TRACERS = library("tracers").TRACERS
+
+
+class Tracer(enum.Enum):
+    """Members carry the library's names; scenes keep the member's name."""
+
+    TAU = "TAU"
+    PIB = "PIB"
+    PBR = "PBR"
+
+    def label(self):
+        facts = TRACERS[self.value]
+        return f"{facts.name}: {facts.target}, {facts.radiopharmaceutical}"
+
+
+class Sampler(enum.Enum):
+    MODEL = None
+    DPMPP = "dpmpp"
+    DDIM = "ddim"
+    DDPM = "ddpm"
+
+    def label(self):
+        return {
+            Sampler.MODEL: _("the model's own"),
+            Sampler.DPMPP: _("DPM-Solver++ (fast)"),
+            Sampler.DDIM: _("DDIM"),
+            Sampler.DDPM: _("DDPM (the paper's, slow)"),
+        }[self]
+
+
+class Space(enum.Enum):
+    T1W = "t1w"
+    MNI = "mni"
+    BOTH = "both"
+
+    def label(self):
+        return {
+            Space.T1W: _("the T1w's own space"),
+            Space.MNI: _("MNI template space"),
+            Space.BOTH: _("both"),
+        }[self]
+
+
+class Shown(enum.Enum):
+    """What lies over the MRI in the slice views."""
+
+    NOTHING = "mri"
+    PET = "pet"
+    DIFFERENCE = "difference"
+    UNCERTAINTY = "uncertainty"
+
+
+@parameterNodeWrapper
+class RelAPETParameterNode:
+    """
+    t1w, t2f: the two MRIs of one person.
+    tracer: the PET tracer to imitate.
+    model: name of a model of the catalogue or of the user's folder, or a bundle's folder.
+    reference: a measured PET of the same person to compare with.
+    scaleReference: make the reference SUVR by its mean in the tracer's reference region.
+    output: the synthetic PET; made anew when empty.
+    device, sampler, steps, samples, seed, space: as the command line has them; 0 steps or samples mean the model's own.
+    segmentation: segments whose mean SUVR is wanted; the shipped regions when empty.
+    opacity: of the map over the MRI.
+    shown: which map that is.
+    """
+
+    t1w: vtkMRMLScalarVolumeNode
+    t2f: vtkMRMLScalarVolumeNode
+    tracer: Tracer = Tracer.TAU
+    model: str = "demo"
+    reference: vtkMRMLScalarVolumeNode
+    scaleReference: bool = False
+    output: vtkMRMLScalarVolumeNode
+    device: str = "auto"
+    sampler: Sampler = Sampler.MODEL
+    steps: Annotated[int, WithinRange(0, 1000)] = 0
+    samples: Annotated[int, WithinRange(0, 64)] = 0
+    seed: Annotated[int, WithinRange(0, 2147483647)] = 0
+    space: Space = Space.T1W
+    segmentation: vtkMRMLSegmentationNode
+    opacity: Annotated[float, WithinRange(0, 1)] = 0.6
+    shown: Shown = Shown.PET

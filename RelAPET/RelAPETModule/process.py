@@ -1,0 +1,239 @@
+"""The library as a child process: its progress as objects, its end in one clear message, and no survivors.
+
+The panel stays live while the model works, a crash takes nothing with it, and cancelling gives the GPU's memory back.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import qt
+
+from .library import libraryParent
+
+#: Seconds that a cancelled process has to end by itself, cleaning up, before it is killed.
+PATIENCE = 5.0
+_MAX_LINE = 1 << 20
+
+
+class JsonLines:
+    """Turns a stream of bytes, in whatever pieces it comes, into dictionaries and lines of other text."""
+
+    def __init__(self):
+        self._rest = b""
+
+    def feed(self, data):
+        """List of what became complete: a dict for a line that is a JSON object, else the line as text."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > _MAX_LINE:  # not our protocol; do not let it fill the memory
+            lines, self._rest = [*lines, self._rest], b""
+        return [item for item in map(self._parse, lines) if item]
+
+    def flush(self):
+        rest, self._rest = self._rest, b""
+        return [item for item in [self._parse(rest)] if item]
+
+    @staticmethod
+    def _parse(line):
+        text = line.decode("utf-8", "replace").strip()
+        try:
+            item = json.loads(text)
+        except ValueError:
+            return text
+        return item if isinstance(item, dict) and isinstance(item.get("type"), str) else text
+
+
+@dataclass
+class Ending:
+    """How a child process ended.
+
+    kind: "done", "cancelled", "refused" (the user can mend it), "failed", or "crashed".
+    message: one line for the user.
+    result: the ``result`` object of a process that is done.
+    acceptedBy: the option that accepts what was refused, or None.
+    """
+
+    kind: str
+    message: str
+    result: dict = field(default_factory=dict)
+    acceptedBy: str = None
+
+    @property
+    def ok(self):
+        return self.kind == "done"
+
+
+def pythonExecutable():
+    """Slicer's own Python."""
+    return shutil.which("PythonSlicer") or sys.executable
+
+
+def childEnvironment():
+    """Slicer's environment, with RelAPETLib on the path, and output neither held back nor in another encoding."""
+    environment = qt.QProcessEnvironment.systemEnvironment()
+    parent, present = str(libraryParent()), environment.value("PYTHONPATH", "")
+    environment.insert("PYTHONPATH", os.pathsep.join(filter(None, [parent, present])))
+    for name, value in (("PYTHONUNBUFFERED", "1"), ("PYTHONUTF8", "1"), ("PYTHONDONTWRITEBYTECODE", "1")):
+        environment.insert(name, value)
+    return environment
+
+
+class ChildProcess:
+    """One command of the library, e.g. ``ChildProcess(["doctor"], onEnd=...)``.
+
+    onProgress(fraction, message, remaining): remaining seconds or None.
+    onLog(line): warnings, other output and what is worth keeping.
+    onEnd(ending): called once, also when the process cannot be started.
+    """
+
+    def __init__(self, arguments, onEnd, onProgress=None, onLog=None, command=None):
+        self._command = command or [pythonExecutable(), "-m", "RelAPETLib", *arguments, "--progress", "json"]
+        self._onEnd, self._onProgress, self._onLog = onEnd, onProgress, onLog
+        self._lines, self._errors, self._tail = JsonLines(), JsonLines(), []
+        self._result = self._error = self._ended = self._startError = None
+        self._cancelled = False
+        self._children = []
+        self._process = qt.QProcess()
+        self._process.setProcessEnvironment(childEnvironment())
+        self._process.connect("readyReadStandardOutput()", self._readOutput)
+        self._process.connect("readyReadStandardError()", self._readErrors)
+        self._process.connect("finished(int,QProcess::ExitStatus)", self._finished)
+        self._process.connect("errorOccurred(QProcess::ProcessError)", self._errorOccurred)
+        self._killer = qt.QTimer()
+        self._killer.setSingleShot(True)
+        self._killer.connect("timeout()", self.kill)
+
+    @property
+    def running(self):
+        return self._ended is None
+
+    def start(self):
+        self._log(" ".join(Path(part).name if os.path.isabs(part) else part for part in self._command))
+        self._process.start(self._command[0], self._command[1:])
+
+    def cancel(self):
+        """Ask the process to end; it is killed with its children if it does not."""
+        if not self.running or self._cancelled:
+            return
+        self._cancelled = True
+        self._children = _descendants(self._process.processId())
+        if os.name == "nt":  # no signal there that a program without a window could clean up on
+            self.kill()
+            return
+        self._process.terminate()
+        self._killer.start(int(1000 * PATIENCE))
+
+    def kill(self):
+        """End the process and its children at once."""
+        if not self.running:
+            return
+        self._cancelled = True
+        self._children = [*self._children, *_descendants(self._process.processId())]
+        self._process.kill()
+
+    def waitForEnd(self, seconds=PATIENCE):
+        """Block until the process has ended and `onEnd` was called, for a Slicer that is closing."""
+        if self.running and not self._process.waitForFinished(int(1000 * seconds)):
+            self.kill()
+            self._process.waitForFinished(2000)
+
+    def _readOutput(self):
+        for item in self._lines.feed(_bytes(self._process.readAllStandardOutput())):
+            self._take(item)
+
+    def _readErrors(self):
+        for item in self._errors.feed(_bytes(self._process.readAllStandardError())):
+            self._keep(str(item))
+
+    def _take(self, item):
+        kind = item.get("type") if isinstance(item, dict) else None
+        if kind == "progress" and isinstance(item.get("fraction"), (int, float)):
+            if self._onProgress and not self._cancelled:
+                fraction = min(max(float(item["fraction"]), 0.0), 1.0)
+                self._onProgress(fraction, str(item.get("message", "")), item.get("remaining"))
+        elif kind == "warning":
+            self._log("warning: " + str(item.get("message", "")))
+        elif kind == "error":
+            self._error = item
+        elif kind == "result":
+            self._result = item
+        else:
+            self._keep(str(item))
+
+    def _keep(self, text):
+        self._tail = [*self._tail[-19:], text]
+        self._log(text)
+
+    def _log(self, text):
+        if self._onLog:
+            self._onLog(text)
+
+    def _errorOccurred(self, error):
+        if error == qt.QProcess.FailedToStart:  # the one error after which finished() does not come
+            program = Path(self._command[0]).name
+            self._end(Ending("failed", f"{program} could not be started: {self._process.errorString()}"))
+
+    def _finished(self, exitCode, exitStatus):
+        self._readOutput()
+        self._readErrors()
+        for item in [*self._lines.flush(), *self._errors.flush()]:
+            self._take(item)
+        _killAll(self._children)
+        self._end(self._ending(int(exitCode), exitStatus == qt.QProcess.CrashExit))
+
+    def _ending(self, exitCode, crashed):
+        if self._cancelled:
+            return Ending("cancelled", "cancelled; nothing was changed")
+        if crashed:
+            reason = "it crashed, or the system ended it, which it does when memory runs out"
+            return Ending("crashed", f"the program ended unexpectedly: {reason}; the log says more")
+        if self._error is not None:
+            message = str(self._error.get("message", "unknown error"))
+            kind = "refused" if exitCode == 2 else "failed"
+            return Ending(kind, message, acceptedBy=self._error.get("accepted_by"))
+        if exitCode == 0 and self._result is not None:
+            return Ending("done", "done", self._result)
+        missing = [line for line in self._tail if "No module named" in line]
+        if missing:
+            name = missing[-1].split("No module named")[-1].strip(" '\"")
+            return Ending("failed", f"Python package {name} is missing; press Install in the panel")
+        last = self._tail[-1] if self._tail else "it said nothing"
+        return Ending("failed", f"the program ended with code {exitCode} and no result: {last}")
+
+    def _end(self, ending):
+        if self._ended is not None:
+            return
+        self._ended = ending
+        self._killer.stop()
+        self._log(f"{ending.kind}: {ending.message}")
+        self._onEnd(ending)
+
+
+def _bytes(array):
+    """Bytes of a QByteArray, which PythonQt and PySide hand over alike."""
+    return bytes(array.data())
+
+
+def _descendants(pid):
+    """Processes below one, as psutil has them; none where psutil is not installed yet, or the process is gone."""
+    try:
+        import psutil
+    except ImportError:
+        return []
+    try:
+        return psutil.Process(int(pid)).children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _killAll(processes):
+    """End what is left of them; psutil tells a process from another that took over its number."""
+    for process in processes:
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            process.kill()

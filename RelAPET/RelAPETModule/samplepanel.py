@@ -1,0 +1,53 @@
+"""The two buttons that fill the panel with something to try."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from . import sampledata
+
+#: Seed of the simulated person; training uses others.
+PERSON_SEED = 20_000
+
+
+class SamplePanel:
+    def __init__(self, panel):
+        self._panel = panel
+        panel.ui.sampleButton.connect("clicked(bool)", self.onSample)
+        panel.ui.phantomButton.connect("clicked(bool)", self.onPhantom)
+
+    def onSample(self, checked=False):
+        self._panel.ui.statusLabel.text = _("Downloading the sample...")
+        slicer.app.processEvents()
+        try:
+            t1w, t2f = sampledata.downloadSample()
+        except RuntimeError as error:
+            self._panel.say(str(error))
+            return
+        self._choose(t1w, t2f)
+        self._panel.ui.statusLabel.text = _("Loaded. Press Synthesize.")
+
+    def onPhantom(self, checked=False):
+        """Simulate a person in a process of its own, and load the scans."""
+        folder = tempfile.mkdtemp(prefix="RelAPET-")
+        arguments = ["phantom", "--subjects", "1", "--seed", str(PERSON_SEED), "--out", str(Path(folder) / "bids")]
+
+        def ended(ending):
+            try:
+                if ending.ok and self._panel.parameters is not None:
+                    tracer = self._panel.parameters.tracer.value
+                    t1w, t2f, pet = sampledata.loadPerson(Path(folder) / "bids", tracer)
+                    self._choose(t1w, t2f, pet)
+                    self._panel.ui.statusLabel.text = _("A simulated person, no patient. Press Synthesize.")
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+        self._panel.tasks.start(_("Simulating"), arguments, ended)
+
+    def _choose(self, t1w, t2f, pet=None):
+        node = self._panel.parameters
+        node.t1w, node.t2f, node.reference, node.output = t1w, t2f, pet, None
+        slicer.util.setSliceViewerLayers(background=t1w, foreground=None, label=None, fit=True)

@@ -1,0 +1,295 @@
+"""The scene's volumes to files for the library, and its results back to nodes; no numerics but geometry's checks."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import slicer
+import vtk
+
+#: Node attributes of everything this module makes.
+SYNTHETIC, KIND, TRACER, MODEL, UNITS, PROVENANCE, WINDOW = (
+    f"RelAPET.{name}" for name in ("Synthetic", "Kind", "Tracer", "Model", "Units", "Provenance", "Window")
+)
+#: What a simulated PET's BIDS sidecar says.
+SIDECAR = "RelAPET.Sidecar"
+#: Roles by which a PET knows what belongs to it.
+MRI_ROLE = "RelAPET.MRI"
+ROLES = {
+    "uncertainty": "RelAPET.Uncertainty",
+    "difference": "RelAPET.Difference",
+    "metrics": "RelAPET.Metrics",
+    "regions": "RelAPET.Regions",
+}
+TITLES = {"pet": "PET", "uncertainty": "spread of samples (not the error)", "difference": "minus reference"}
+FILES = {"pet": "synthetic_pet", "uncertainty": "uncertainty", "difference": "difference"}
+
+
+class SceneError(ValueError):
+    """A volume that cannot be used as it is; the message says why and what to do."""
+
+
+def worldMatrix(volume):
+    """vtkMatrix4x4 from voxel indices to RAS in the world, parent transforms included.
+
+    Raises SceneError when there is none: no image, several components, a non-linear or shearing transform.
+    """
+    name = volume.GetName()
+    image = volume.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0:
+        raise SceneError(f"'{name}' holds no image; load it again or choose another volume")
+    if image.GetNumberOfScalarComponents() != 1:
+        raise SceneError(f"'{name}' has several values a voxel (colour or a time series); choose a single 3-D volume")
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    transform = volume.GetParentTransformNode()
+    if transform is not None:
+        if not transform.IsTransformToWorldLinear():
+            raise SceneError(
+                f"'{name}' is under the non-linear transform '{transform.GetName()}'; harden it (Data module, right "
+                "click on the volume's transform) or take the volume out of it"
+            )
+        toWorld = vtk.vtkMatrix4x4()
+        transform.GetMatrixTransformToWorld(toWorld)
+        vtk.vtkMatrix4x4.Multiply4x4(toWorld, matrix, matrix)
+    _checkAxes(matrix, name)
+    return matrix
+
+
+def _checkAxes(matrix, name):
+    columns = [[matrix.GetElement(row, column) for row in range(3)] for column in range(3)]
+    lengths = [vtk.vtkMath.Norm(column) for column in columns]
+    if min(lengths) <= 0:
+        raise SceneError(f"'{name}' has a voxel spacing of 0; correct it in the Volumes module")
+    for one, two in ((0, 1), (0, 2), (1, 2)):
+        if abs(vtk.vtkMath.Dot(columns[one], columns[two])) > 1e-3 * lengths[one] * lengths[two]:
+            raise SceneError(
+                f"'{name}' is sheared by its geometry or transform; resample it onto straight axes first "
+                "(Resample Scalar/Vector/DWI Volume module)"
+            )
+
+
+def writeVolume(volume, path):
+    """Write a volume where it is in the world as NRRD, without touching its node. Raises SceneError."""
+    matrix = worldMatrix(volume)
+    copy = slicer.vtkMRMLScalarVolumeNode()
+    copy.SetAndObserveImageData(volume.GetImageData())
+    copy.SetIJKToRASMatrix(matrix)
+    storage = slicer.vtkMRMLNRRDStorageNode()
+    storage.SetFileName(str(path))
+    storage.SetUseCompression(0)  # read once by the next process on this machine, so speed counts
+    if not storage.WriteData(copy) or not os.path.isfile(path):
+        raise SceneError(f"'{volume.GetName()}' could not be written to {path}; is the disk full?")
+
+
+def writeSidecar(volume, path):
+    """Write a PET's unit, where it is known, as the BIDS sidecar of its file; the library refuses all but SUVR."""
+    sidecar = json.loads(volume.GetAttribute(SIDECAR) or "{}")
+    units = volume.GetVoxelValueUnits()
+    if "Units" not in sidecar and units is not None and units.GetCodeValue():
+        sidecar = {"Units": units.GetCodeValue()}
+    if sidecar:
+        Path(path).with_suffix(".json").write_text(json.dumps(sidecar), encoding="utf-8")
+
+
+def readVolume(path, volume, geometryOf=None):
+    """Read a result's file into a node of the scene, in place, and leave no link to the file.
+
+    geometryOf: matrix of the T1w whose grid the result has; taken over exactly, since NIfTI rounds.
+    """
+    loaded = slicer.vtkMRMLScalarVolumeNode()
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(str(path))
+    storage.SetSingleFile(1)
+    if not storage.ReadData(loaded) or loaded.GetImageData() is None:
+        raise SceneError(f"the result {Path(path).name} could not be read")
+    matrix = vtk.vtkMatrix4x4()
+    loaded.GetIJKToRASMatrix(matrix)
+    if geometryOf is not None:
+        _checkSame(matrix, geometryOf, loaded.GetImageData().GetDimensions())
+        matrix = geometryOf
+    volume.SetAndObserveTransformNodeID(None)  # results lie in the world
+    volume.SetAndObserveImageData(loaded.GetImageData())
+    volume.SetIJKToRASMatrix(matrix)
+
+
+def _checkSame(matrix, wanted, dimensions):
+    """Both matrices put the far corner at the same place, to a hundredth of a millimetre or so."""
+    corners = ([0, 0, 0, 1], [n - 1 for n in dimensions] + [1])
+    for corner in corners:
+        one, two = matrix.MultiplyPoint(corner), wanted.MultiplyPoint(corner)
+        if max(abs(a - b) for a, b in zip(one, two, strict=True)) > 0.05:
+            raise SceneError("the result does not lie where the T1w does; please report this with the log")
+
+
+class Results:
+    """Nodes of one synthesis; those that were not made are None."""
+
+    def __init__(self, pet=None):
+        self.pet = pet
+        for name, role in ROLES.items():
+            setattr(self, name, pet.GetNodeReference(role) if pet else None)
+        self.mri = pet.GetNodeReference(MRI_ROLE) if pet else None
+
+    @property
+    def volumes(self):
+        """By kind, those that are there."""
+        kinds = {"pet": self.pet, "uncertainty": self.uncertainty, "difference": self.difference}
+        return {kind: node for kind, node in kinds.items() if node is not None}
+
+
+def loadResults(folder, files, request, t1w, geometry):
+    """Nodes for the files that the library wrote, all or none.
+
+    Args:
+        folder, files: from the library's ``result`` line.
+        request: what was asked for (`logic.Request`).
+        t1w: the T1w's node, or None when it has been deleted meanwhile.
+        geometry: the T1w's world matrix when it was written.
+    """
+    folder = Path(folder)
+    record = json.loads((folder / "synthetic_pet.json").read_text(encoding="utf-8"))
+    ending = "_space-MNI" if request.space == "mni" else ""
+    read = {}
+    for kind, stem in FILES.items():  # all files first: a damaged one must not leave half a result in the scene
+        path = folder / f"{stem}{ending}.nii.gz"
+        if path.name in files:
+            read[kind] = slicer.vtkMRMLScalarVolumeNode()
+            readVolume(path, read[kind], None if ending else geometry)
+    base = t1w.GetName() if t1w else "MRI"
+    slicer.mrmlScene.StartState(slicer.vtkMRMLScene.BatchProcessState)
+    try:
+        pet = _output(request.output, f"SYNTHETIC {request.tracer} PET ({base})")
+        for kind, loaded in read.items():
+            node = pet if kind == "pet" else _partOf(pet, kind, f"SYNTHETIC {request.tracer} {TITLES[kind]} ({base})")
+            node.SetAndObserveTransformNodeID(None)
+            node.CopyOrientation(loaded)
+            node.SetAndObserveImageData(loaded.GetImageData())
+            _describe(node, kind, record)
+        for kind in set(FILES) - set(read):
+            _forget(pet, kind)
+        background = _background(request.space, t1w)
+        pet.SetNodeReferenceID(MRI_ROLE, background.GetID() if background else None)
+        pet.SetAttribute(PROVENANCE, json.dumps(record, ensure_ascii=False))
+        _tables(pet, folder, record, base)
+        if request.space == "both":
+            _template(folder, files, request, record, base)
+        placeInHierarchy([*Results(pet).volumes.values(), *_tablesOf(pet)], t1w)
+    finally:
+        slicer.mrmlScene.EndState(slicer.vtkMRMLScene.BatchProcessState)
+    return Results(pet)
+
+
+def _output(chosen, name):
+    if chosen is None:
+        return slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
+    if "SYNTHETIC" not in chosen.GetName():
+        chosen.SetName(f"SYNTHETIC {chosen.GetName()}")
+    return chosen
+
+
+def _partOf(pet, kind, name, nodeClass="vtkMRMLScalarVolumeNode"):
+    """The node of a kind that belongs to a PET: that of its earlier run, or a new one."""
+    node = pet.GetNodeReference(ROLES[kind])
+    if node is None:
+        node = slicer.mrmlScene.AddNewNodeByClass(nodeClass, slicer.mrmlScene.GenerateUniqueName(name))
+        pet.SetNodeReferenceID(ROLES[kind], node.GetID())
+    return node
+
+
+def _forget(pet, kind):
+    """Remove what an earlier run left and this one did not make."""
+    node = pet.GetNodeReference(ROLES[kind])
+    pet.SetNodeReferenceID(ROLES[kind], None)
+    if node is not None:
+        slicer.mrmlScene.RemoveNode(node)
+
+
+def _describe(node, kind, record):
+    """Attributes, units and quantity of a result."""
+    units = record["pet"]["units"]
+    window = record["tracer"].get("window")
+    facts = {
+        SYNTHETIC: "1",
+        KIND: kind,
+        TRACER: record["tracer"]["name"],
+        MODEL: f"{record['model']['name']} {record['model']['version']}",
+        UNITS: units,
+        WINDOW: json.dumps(window),
+        "RelAPET.Statement": record["statement"],
+    }
+    if kind == "uncertainty":
+        facts["RelAPET.Meaning"] = record["uncertainty"]
+    for name, value in facts.items():
+        node.SetAttribute(name, value)
+    quantity, unit = slicer.vtkCodedEntry(), slicer.vtkCodedEntry()
+    meaning = "Standardized uptake value ratio" if units == "SUVR" else "Relative uptake, 0 to 1"
+    quantity.SetValueSchemeMeaning("SUVR" if units == "SUVR" else "RELATIVE", "99RELAPET", f"{meaning}, synthetic")
+    unit.SetValueSchemeMeaning("1", "UCUM", "no units")
+    node.SetVoxelValueQuantity(quantity)
+    node.SetVoxelValueUnits(unit)
+
+
+def _background(space, t1w):
+    """The MRI that a result lies over: the T1w, or the shipped template for MNI space."""
+    if space != "mni":
+        return t1w
+    name = "MNI template T1 (ICBM 152 2009a)"
+    present = slicer.mrmlScene.GetFirstNodeByName(name)
+    if present is not None:
+        return present
+    from .library import library
+
+    node = slicer.vtkMRMLScalarVolumeNode()
+    readVolume(library("resources").resource("template", "t1.nii.gz"), node)
+    node.SetName(name)
+    node = slicer.mrmlScene.AddNode(node)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def _template(folder, files, request, record, base):
+    """The MNI-space maps beside the T1w-space ones, as nodes of their own."""
+    for kind, stem in FILES.items():
+        path = folder / f"{stem}_space-MNI.nii.gz"
+        if path.name not in files:
+            continue
+        name = slicer.mrmlScene.GenerateUniqueName(f"SYNTHETIC {request.tracer} {TITLES[kind]}, MNI space ({base})")
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        readVolume(path, node)
+        _describe(node, kind, record)
+        background = _background("mni", None)
+        node.SetNodeReferenceID(MRI_ROLE, background.GetID())
+
+
+def _tables(pet, folder, record, base):
+    from . import tables
+
+    with open(folder / "regions.tsv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    regions = _partOf(pet, "regions", f"SYNTHETIC regional means ({base})", "vtkMRMLTableNode")
+    tables.fillRegions(regions, rows, record["pet"]["units"])
+    metrics = (record.get("reference") or {}).get("metrics")
+    if metrics:
+        node = _partOf(pet, "metrics", f"SYNTHETIC against reference ({base})", "vtkMRMLTableNode")
+        tables.fillMetrics(node, metrics)
+    else:
+        _forget(pet, "metrics")
+
+
+def _tablesOf(pet):
+    nodes = (pet.GetNodeReference(ROLES[kind]) for kind in ("metrics", "regions"))
+    return [node for node in nodes if node is not None]
+
+
+def placeInHierarchy(nodes, t1w):
+    """Put results where the T1w is in the subject hierarchy: in its study, or its folder."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    if hierarchy is None or t1w is None:
+        return
+    item = hierarchy.GetItemByDataNode(t1w)
+    parent = hierarchy.GetItemParent(item) if item else hierarchy.GetSceneItemID()
+    for node in nodes:
+        own = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(parent, node)
+        hierarchy.SetItemParent(own, parent)

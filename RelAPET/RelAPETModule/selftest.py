@@ -1,0 +1,117 @@
+"""The in-Slicer self-test: the whole way with the demo model on the CPU. A person runs it in Slicer (Reload and Test).
+
+Its body also runs over the project's test harness, which is not Slicer.
+"""
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import slicer
+import vtk
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
+
+from . import display, install, sampledata, scene
+from .logic import Listener, RelAPETLogic, Request, SynthesisError
+from .process import ChildProcess
+
+#: Seconds that simulating and synthesizing may take on a slow computer.
+TIMEOUT = 900
+
+
+class RelAPETTest(ScriptedLoadableModuleTest):
+    """Sample data, synthesis, geometry, values, display, cancel, bad input."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear(0)
+
+    def runTest(self):
+        for name in sorted(name for name in dir(self) if name.startswith("test_")):
+            self.setUp()
+            getattr(self, name)()
+
+    def simulatedPerson(self):
+        """(T1w, FLAIR, TAU PET) nodes of a simulated person, made by the child process."""
+        folder = Path(tempfile.mkdtemp(prefix="RelAPET-test-"))
+        try:
+            endings = []
+            arguments = ["phantom", "--subjects", "1", "--seed", "20000", "--out", str(folder / "bids")]
+            ChildProcess(arguments, onEnd=endings.append).start()
+            self.waitFor(lambda: endings)
+            self.assertTrue(endings[0].ok, endings[0].message)
+            return sampledata.loadPerson(folder / "bids", "TAU")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def waitFor(self, condition):
+        end = time.monotonic() + TIMEOUT
+        while not condition():
+            slicer.app.processEvents()
+            self.assertLess(time.monotonic(), end, "not so in time")
+            time.sleep(0.02)
+
+    def test_packages_are_installed(self):
+        self.assertEqual(install.missing(), [], "press Install in the panel first")
+
+    def test_synthesis(self):
+        t1w, t2f, pet = self.simulatedPerson()
+        fractions = []
+        results = RelAPETLogic().synthesize(
+            t1w, t2f, "TAU", reference=pet, device="cpu", show=True, onProgress=lambda f, *_rest: fractions.append(f)
+        )
+        self.assertEqual(fractions[-1], 1.0)
+        self.assertGreater(len(fractions), 10)
+        wanted, found = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+        t1w.GetIJKToRASMatrix(wanted)
+        for kind, node in results.volumes.items():
+            node.GetIJKToRASMatrix(found)
+            difference = max(abs(found.GetElement(r, c) - wanted.GetElement(r, c)) for r in range(4) for c in range(4))
+            self.assertLess(difference, 1e-6, kind)
+            self.assertEqual(node.GetImageData().GetDimensions(), t1w.GetImageData().GetDimensions())
+            self.assertIn("SYNTHETIC", node.GetName())
+            self.assertEqual(node.GetAttribute(scene.SYNTHETIC), "1")
+        self.assertEqual(set(results.volumes), {"pet", "uncertainty", "difference"})
+        low, high = results.pet.GetImageData().GetScalarRange()
+        self.assertEqual(low, 0.0)
+        self.assertTrue(1.0 < high <= 3.0, high)
+        self.assertEqual(tuple(display.window("pet", results.pet)), (0.0, 3.0))
+        view = results.pet.GetDisplayNode()
+        self.assertEqual((view.GetWindowLevelMin(), view.GetWindowLevelMax()), (0.0, 3.0))
+        composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+        self.assertEqual(composite.GetForegroundVolumeID(), results.pet.GetID())
+        self.assertEqual(composite.GetBackgroundVolumeID(), t1w.GetID())
+        self.assertEqual(results.regions.GetNumberOfRows(), 12)
+        self.assertIsNotNone(results.metrics)
+
+    def test_cancel(self):
+        t1w, t2f, _pet = self.simulatedPerson()
+        before = slicer.mrmlScene.GetNumberOfNodes()
+        listener, logic = _Recorder(), RelAPETLogic()
+        logic.start(Request(t1w, t2f, "TAU", device="cpu"), listener)
+        self.waitFor(lambda: listener.fraction > 0.02 or listener.ending)
+        logic.cancel()
+        self.waitFor(lambda: listener.ending)
+        self.assertEqual(listener.ending.kind, "cancelled")
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+        self.assertFalse(logic.running)
+
+    def test_bad_input(self):
+        t1w, t2f, _pet = self.simulatedPerson()
+        logic = RelAPETLogic()
+        with self.assertRaisesRegex(SynthesisError, "same volume"):
+            logic.synthesize(t1w, t1w, "TAU")
+        with self.assertRaises(SynthesisError) as caught:
+            logic.synthesize(t2f, t1w, "TAU", device="cpu")
+        self.assertEqual(caught.exception.ending.acceptedBy, "--force")
+
+
+class _Recorder(Listener):
+    def __init__(self):
+        self.fraction, self.ending, self.results = 0.0, None, None
+
+    def onProgress(self, fraction, message, remaining):
+        self.fraction = fraction
+
+    def onEnd(self, ending, results):
+        self.ending, self.results = ending, results

@@ -1,0 +1,51 @@
+"""Other commands of the library than a synthesis, one at a time: fetching a model, looking for devices, exporting."""
+
+from .process import ChildProcess
+
+
+class Tasks:
+    """Runs a command in the background and shows its progress in the panel, as a synthesis does."""
+
+    def __init__(self, panel, makeProcess=ChildProcess):
+        self._panel, self.makeProcess = panel, makeProcess
+        self._process, self.title = None, ""
+
+    @property
+    def running(self):
+        return self._process is not None
+
+    def start(self, title, arguments, onEnd, quiet=False):
+        """Begin a command; returns False when another one is running.
+
+        onEnd(ending) hears of a success as of a failure; quiet ones show nothing in the panel.
+        """
+        if self.running:
+            return False
+        self.title = title
+        panel = self._panel
+
+        def ended(ending):
+            self._process = None
+            if not quiet:
+                panel.ui.progressBar.visible = False
+                panel.ui.statusLabel.text = ""
+                if not ending.ok and ending.kind != "cancelled":
+                    panel.say(ending.message)
+            onEnd(ending)
+            panel.updatePanel()
+
+        def progress(fraction, message, remaining):
+            if not quiet:
+                panel.onProgress(fraction, f"{title}: {message}", remaining or None)
+
+        self._process = self.makeProcess(arguments, onEnd=ended, onProgress=progress, onLog=panel.log)
+        if not quiet:
+            panel.ui.progressBar.visible = True
+        self._process.start()
+        panel.updatePanel()
+        return True
+
+    def stopNow(self):
+        if self._process is not None:
+            self._process.cancel()
+            self._process.waitForEnd(2.0)

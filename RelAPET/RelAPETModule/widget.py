@@ -1,0 +1,307 @@
+"""The panel: binds the choices, says what is missing, runs a synthesis, shows its results."""
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
+
+from . import display
+from .displaypanel import DisplayPanel
+from .guessing import guessInputs
+from .installpanel import InstallPanel
+from .logic import Listener, RelAPETLogic, Request, SynthesisError
+from .modelpanel import ModelPanel
+from .parameters import Shown
+from .samplepanel import SamplePanel
+from .tasks import Tasks
+
+#: Lines that the log keeps.
+LOG_LINES = 2000
+
+
+class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener):
+    """Inputs, Synthesize, Cancel, progress, questions; the sections below it are objects of their own."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = self.ui = self._parameterNode = self._guiTag = None
+        self._asked = None  # the request that a question is about
+        self._watcher = display.ViewWatcher()
+
+    # Setting up and going away
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        panel = slicer.util.loadUI(self.resourcePath("UI/RelAPET.ui"))
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        panel.setMRMLScene(slicer.mrmlScene)
+        self.logic = RelAPETLogic()
+        self.tasks = Tasks(self)
+        self.install = InstallPanel(self)
+        self.models = ModelPanel(self)
+        self.samples = SamplePanel(self)
+        self.results = DisplayPanel(self)
+        self.ui.logText.setMaximumBlockCount(LOG_LINES)
+        self.ui.questionFrame.visible = self.ui.progressBar.visible = False
+        for button, slot in (
+            (self.ui.synthesizeButton, self.onSynthesizeButton),
+            (self.ui.questionYesButton, self.onAccept),
+            (self.ui.questionNoButton, self.onDecline),
+            (self.ui.copyLogButton, self.onCopyLog),
+        ):
+            button.connect("clicked(bool)", slot)
+        for event, slot in (
+            (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
+            (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
+            (slicer.mrmlScene.EndImportEvent, self.onSceneEndImport),
+            (slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded),
+        ):
+            self.addObserver(slicer.mrmlScene, event, slot)
+        slicer.app.connect("aboutToQuit()", self.stopAll)
+        self.initializeParameterNode()
+
+    def enter(self):
+        self.initializeParameterNode()
+        self._watcher.start()
+        self.install.update()
+        self.models.update()
+
+    def exit(self):
+        """The panel is left; a synthesis goes on, and so does the annotation of what is shown."""
+
+    def cleanup(self):
+        """The module goes or is read again: nothing of it may go on."""
+        slicer.app.disconnect("aboutToQuit()", self.stopAll)
+        self.stopAll()
+        self._watcher.stop()
+        self.removeObservers()
+        self.setParameterNode(None)
+
+    def stopAll(self):
+        """End every child process before returning."""
+        self.logic.stopNow()
+        self.tasks.stopNow()
+
+    def onReload(self):
+        super().onReload()
+
+    # Parameters
+
+    @property
+    def parameters(self):
+        return self._parameterNode
+
+    def initializeParameterNode(self):
+        self.setParameterNode(self.logic.getParameterNode())
+        self._guess()
+
+    def setParameterNode(self, node):
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+        self._parameterNode = node
+        if node is not None:
+            self._guiTag = node.connectGui(self.ui)
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            self.models.update()
+            self.updatePanel()
+
+    def onParametersChanged(self, caller=None, event=None):
+        self.models.showChoice()
+        self.updatePanel()
+
+    def onSceneStartClose(self, caller, event):
+        if self.logic.running:
+            self.log(_("the scene is closed: the synthesis is cancelled"))
+            self.logic.stopNow()
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event):
+        self._ask(None)
+        self.ui.statusLabel.text = ""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+            self._watcher.start()
+
+    def onSceneEndImport(self, caller, event):
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+            self.results.restore()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller, event, node):
+        """A volume that was just loaded gets its name a moment later; look at it then."""
+        if node is not None and node.IsA("vtkMRMLScalarVolumeNode") and self._parameterNode is not None:
+            qt.QTimer.singleShot(0, self._guess)
+
+    def _guess(self):
+        """Choose volumes whose names or DICOM tags say T1 or FLAIR, where nothing is chosen yet."""
+        node = self._parameterNode
+        if node is None or self.logic.running or (node.t1w is not None and node.t2f is not None):
+            return
+        t1w, t2f = guessInputs(slicer.mrmlScene, node.t1w, node.t2f)
+        if node.t1w is None and t1w is not None:
+            node.t1w = t1w
+        if node.t2f is None and t2f is not None:
+            node.t2f = t2f
+
+    # State
+
+    def request(self):
+        """What the panel asks for now."""
+        p = self._parameterNode
+        return Request(
+            t1w=p.t1w,
+            t2f=p.t2f,
+            tracer=p.tracer.value,
+            model=p.model,
+            reference=p.reference,
+            scaleReference=p.scaleReference,
+            output=p.output,
+            device=p.device,
+            sampler=p.sampler.value,
+            steps=p.steps or None,
+            samples=p.samples or None,
+            seed=p.seed,
+            space=p.space.value,
+        )
+
+    def problems(self):
+        """Why nothing can be synthesized now, in words; empty when it can."""
+        found = self.install.problems() + self.models.problems(self._parameterNode)
+        if self.tasks.running:
+            found.append(_("wait until this is done: {task}").format(task=self.tasks.title))
+        return found + self.request().problems()
+
+    def updatePanel(self):
+        """Synthesize says what is missing; while it runs it is Cancel."""
+        button, running = self.ui.synthesizeButton, self.logic.running
+        if self._parameterNode is None:
+            button.enabled = False
+            return
+        if running:
+            button.text, button.toolTip, button.enabled = _("Cancel"), _("End the synthesis; nothing is changed."), True
+        else:
+            problems = self.problems()
+            button.text, button.enabled = _("Synthesize"), not problems
+            words = _("Make the synthetic PET.")
+            button.toolTip = _("Missing: {what}").format(what="; ".join(problems)) if problems else words
+        for section in (self.ui.inputsSection, self.ui.outputSection, self.ui.advancedSection):
+            section.enabled = not running
+        self.ui.scaleReferenceCheckBox.enabled = self._parameterNode.reference is not None
+        self.results.update()
+
+    # Running
+
+    def onSynthesizeButton(self, checked=False):
+        if self.logic.running:
+            self.ui.statusLabel.text = _("Cancelling...")
+            self.ui.synthesizeButton.enabled = False
+            self.logic.cancel()
+        else:
+            self._run(self.request())
+
+    def _run(self, request):
+        self._ask(None)
+        self._asked = request
+        self.ui.progressBar.visible = True
+        self.onProgress(0.0, _("starting"), None)
+        slicer.app.processEvents()  # the words above are seen before the volumes are written, which blocks a moment
+        try:
+            self.logic.start(request, self)
+        except SynthesisError as error:
+            self.onEnd(error.ending, None)
+        self.updatePanel()
+
+    def onProgress(self, fraction, message, remaining):
+        """Listener: percentage, stage and remaining time."""
+        self.ui.progressBar.value = round(1000 * fraction)
+        words = f"{100 * fraction:.0f} %: {message}"
+        if remaining:
+            words += _(", about {time} to go").format(time=_duration(remaining))
+        self.ui.statusLabel.text = words
+        if remaining == 0:
+            slicer.app.processEvents()  # announced before the results are read, which blocks a moment
+
+    def onLog(self, line):
+        self.log(line)
+
+    def onEnd(self, ending, results):
+        """Listener: results into the views, a question into the panel, or one clear message."""
+        self.ui.progressBar.visible = False
+        if ending.ok:
+            self._finish(results)
+        elif ending.acceptedBy:
+            self._ask(ending)
+        elif ending.kind == "cancelled":
+            self.ui.statusLabel.text = _("Cancelled; nothing was changed.")
+        else:
+            self.say(ending.message)
+        self.updatePanel()
+
+    def _finish(self, results):
+        self._parameterNode.output = results.pet
+        self._parameterNode.shown = Shown.PET
+        self.results.show("pet", fit=True)
+        self.ui.statusLabel.text = _("Done: {name}. It is synthetic: a model's guess.").format(
+            name=results.pet.GetName()
+        )
+
+    def say(self, message):
+        """One line that something went wrong, which stays until the next run."""
+        self.ui.statusLabel.text = f"<b style='color:#c03020'>{_escaped(message)}</b>"
+        self.log(message)
+
+    # Questions
+
+    def _ask(self, ending):
+        """Show the question that a refusal puts, or hide it when `ending` is None."""
+        self.ui.questionFrame.visible = ending is not None
+        self._question = ending
+        if ending is not None:
+            message, doubtful = ending.message, ending.acceptedBy == "--force"
+            advice = _("Check the volumes first; the result may mean nothing.") if doubtful else ""
+            self.ui.questionLabel.text = f"{_escaped(_plain(message))} {advice}".strip()
+            self.ui.statusLabel.text = _("Stopped with a question.")
+
+    def onAccept(self, checked=False):
+        from dataclasses import replace
+
+        if self._question is not None and not self.logic.running:
+            self._run(replace(self._asked, accepted=self._asked.accepted | {self._question.acceptedBy}))
+
+    def onDecline(self, checked=False):
+        self._ask(None)
+        self.ui.statusLabel.text = _("Not done.")
+
+    # Log
+
+    def log(self, line):
+        self.ui.logText.appendPlainText(line)
+
+    def onCopyLog(self, checked=False):
+        qt.QApplication.clipboard().setText(self.ui.logText.toPlainText())
+
+
+def _duration(seconds):
+    return _("{n} s").format(n=round(seconds)) if seconds < 90 else _("{n} min").format(n=round(seconds / 60))
+
+
+def _escaped(text):
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _plain(message):
+    """A refusal without the advice that is for the command line."""
+    for option in (
+        "; check the files, or use --force",
+        ", or use --force",
+        "; use --yes",
+        "; check it, or use --force",
+    ):
+        message = message.split(option)[0]
+    return message + "."
