@@ -134,7 +134,7 @@ def test_progress_none_is_silent_but_for_the_result(argv, capsys):
 def test_version_and_help(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"relapet {__version__}\n"
-    for command in ([], ["synthesize"], ["demo"], ["models"], ["models", "fetch"], ["phantom"], ["doctor"]):
+    for command in ([], ["synthesize"], ["demo"], ["models"], ["models", "fetch"], ["phantom"], ["dicom"], ["doctor"]):
         assert main([*command, "--help"]) == 0
         assert capsys.readouterr().out.startswith("usage: relapet")
 

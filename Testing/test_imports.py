@@ -67,7 +67,14 @@ def test_importing_the_package_needs_the_standard_library_alone():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["synthesize", "--help"], ["models", "--help"], ["demo", "--help"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["synthesize", "--help"],
+        ["models", "--help"],
+        ["demo", "--help"],
+        ["dicom", "--help"],
+    ],
     ids=" ".join,
 )
 def test_help_loads_nothing_heavy(arguments):
