@@ -16,7 +16,7 @@ widgets", never "tested in Slicer".
     harness.unload_module(widget)
     harness.clear_scene()
 
-Tests use the fixture ``slicer_harness`` (``fixtures.py``), which does the first and the last three.
+Tests use the fixtures ``harness`` and ``slicer`` (``fixtures.py``), which do the first and the last three.
 """
 
 import os

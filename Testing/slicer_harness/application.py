@@ -1,6 +1,8 @@
 """``slicer.app``, ``slicer.modules`` and the layout over slicer-core: MRML, its logics and its files are real."""
 
+import atexit
 import os
+import shutil
 import tempfile
 import types
 from pathlib import Path
@@ -246,6 +248,7 @@ def application_class(qt):
 def start(qt):
     """Make the one application of this process; its settings and files go to a folder of its own."""
     folder = tempfile.mkdtemp(prefix="slicer_harness_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     qt.QCoreApplication.setOrganizationName("RelAPETHarness")
     qt.QCoreApplication.setApplicationName("Slicer")
     qt.QSettings.setDefaultFormat(qt.QSettings.IniFormat)
