@@ -234,6 +234,17 @@ def test_widget_without_stand_in_fails(sample):
         sample(extra_widget='<item><widget class="ctkRangeWidget" name="range"/></item>')
 
 
+def test_stand_in_that_cannot_be_made_fails(sample, monkeypatch):
+    from slicer_harness import standins
+
+    def broken(parent):
+        raise ZeroDivisionError("broken stand-in")
+
+    monkeypatch.setitem(standins.WIDGETS, "ctkCheckBox", broken)
+    with pytest.raises(ZeroDivisionError, match="broken stand-in"):
+        sample(extra_widget='<item><widget class="ctkCheckBox" name="box"/></item>')
+
+
 def test_widget_made_in_python_without_stand_in_fails(sample):
     with pytest.raises(NotImplementedError, match="ctkRangeWidget"):
         sample(setup="import ctk; ctk.ctkRangeWidget()")
@@ -417,6 +428,17 @@ def test_node_combo_box_without_scene_is_disabled(harness):
     box.nodeTypes = ["vtkMRMLScalarVolumeNode"]
     add_volume(slicer)
     assert not box.enabled and box.nodeCount() == 0 and box.currentNode() is None
+
+
+def test_connection_decides_what_a_slot_is_given(sample, slicer):
+    box, nodes, valid, none = sample().ui.inputSelector, [], [], []
+    box.connect("currentNodeChanged(vtkMRMLNode*)", nodes.append)
+    box.connect("currentNodeChanged(bool)", valid.append)
+    box.connect("currentNodeChanged(vtkMRMLNode*)", lambda: none.append(1))
+    volume = add_volume(slicer)
+    box.setCurrentNode(volume)
+    box.setCurrentNode(None)
+    assert nodes == [volume, None] and valid == [True, False] and none == [1, 1]
 
 
 def test_user_adds_a_node(sample, slicer):

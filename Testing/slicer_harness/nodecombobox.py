@@ -22,6 +22,7 @@ class qMRMLNodeComboBox(QWidget):
         "nodeAboutToBeEdited(vtkMRMLNode*)",
         "currentNodeRenamed(QString)",
     )
+    cpp_conversions = {"currentNodeChanged(bool)": bool}
     cpp_slots = (
         "setMRMLScene(vtkMRMLScene*)",
         "setCurrentNode(vtkMRMLNode*)",

@@ -94,9 +94,10 @@ def _connect(self, signature, receiver=None, slot=None, *more):
     if not callable(function):
         raise ValueError(f"cannot connect {signature} of {_class_name(self)} to {function!r}: it cannot be called")
     limit = min(count, _arity(function))
+    convert = getattr(type(self), "cpp_conversions", {}).get(signature)  # of an overload that Python's signal lacks
 
     def call(*arguments):
-        return function(*arguments[:limit])
+        return function(*(convert(argument) if convert else argument for argument in arguments[:limit]))
 
     self.__dict__.setdefault("_connections", []).append((signal, name, receiver, call))
     return bool(signal.connect(call))

@@ -18,7 +18,16 @@ LAYOUT_PROPERTIES = {"leftMargin", "topMargin", "rightMargin", "bottomMargin", "
 class UiLoader(QtUiTools.QUiLoader):
     """Loads a .ui file; raises on widgets without stand-in, misspelt properties, and connections that lead nowhere."""
 
+    _failure = None
+
     def createWidget(self, className, parent=None, name=""):
+        try:
+            return self._create(className, parent, name)
+        except Exception as error:  # Qt would lose it, leave the widget out, and go on
+            self._failure = self._failure or error
+            raise
+
+    def _create(self, className, parent, name):
         if className in standins.WIDGETS:
             widget = standins.WIDGETS[className](parent)
         elif className.startswith(("ctk", "qMRML", "qSlicer")):
@@ -42,6 +51,8 @@ class UiLoader(QtUiTools.QUiLoader):
         buffer.open(QtCore.QIODevice.ReadOnly)
         with while_loading():
             root = super().load(buffer, parent)
+        if self._failure is not None:
+            raise self._failure
         if root is None:
             raise ValueError(f"not a .ui file: {self.errorString()}")
         self._check_properties(tree, root)
