@@ -1,5 +1,7 @@
 """Fixtures of tests that run the Slicer module's panel; imported by conftest.py."""
 
+import sys
+
 import pytest
 
 
@@ -48,3 +50,13 @@ def _reset(slicer_harness):
 @pytest.fixture
 def slicer(harness, slicer_booted):
     return slicer_booted
+
+
+@pytest.fixture
+def sample(harness, tmp_path):
+    """Loads the small module of ``slicer_sample``, with a fault planted: ``sample(setup="...", apply="...")``."""
+    from slicer_sample import write_sample
+
+    yield lambda **planted: harness.load_module(write_sample(tmp_path, **planted))
+    harness.unload_all()
+    sys.path[:] = [entry for entry in sys.path if entry != str(tmp_path)]
