@@ -8,24 +8,29 @@ import vtk
 from .library import library
 from .scene import KIND, SYNTHETIC, TRACER, UNITS, WINDOW, Results
 
-PET_COLORS = "vtkMRMLPETProceduralColorNodePET-Heat"
+#: Shows differences around SUVR 1 to 2 best of the PET tables, in which most of a brain lies.
+PET_COLORS = "vtkMRMLPETProceduralColorNodePET-Rainbow2"
 SPREAD_COLORS = ("vtkMRMLColorTableNodeFileViridis.txt", "vtkMRMLColorTableNodeFileInferno.txt")
-DIVERGING = "RelAPET difference (blue below, red above)"
+DIVERGING = "RelAPET difference (blue lower, red higher)"
 SPREAD = "RelAPET spread"
-#: Smallest half width of the difference's window, in SUVR or relative units.
-LEAST_DIFFERENCE = 0.05
+#: Share of the difference's half window that stays without colour.
+UNCOLOURED = 0.1
+#: Half width of the difference's window as a share of the model's: 0.5 SUVR of 0 to 3, alike for every person.
+DIFFERENCE_SHARE = 1 / 6
 #: Corner of the slice views that Slicer's own annotations leave free: the upper edge (vtkCornerAnnotation::UpperEdge).
 EDGE = 7
 WARNING = {
-    "pet": "SYNTHETIC {tracer} PET: a model's guess, research only",
-    "difference": "SYNTHETIC {tracer} PET minus reference, research only",
-    "uncertainty": "SYNTHETIC {tracer} PET: spread of samples, not the error, research only",
+    "pet": "SYNTHETIC {tracer} PET\nresearch only",
+    "difference": "SYNTHETIC {tracer} minus reference\nresearch only",
+    "uncertainty": "SYNTHETIC {tracer}: spread of samples\nnot the error; research only",
 }
 
 
-def prepare(results):
-    """Display nodes, colours, windows and legends of a result's volumes."""
+def prepare(results, onlyNew=False):
+    """Display nodes, colours, windows and legends of a result's volumes; onlyNew leaves what a user may have changed."""
     for kind, node in results.volumes.items():
+        if onlyNew and node.GetDisplayNode() is not None:
+            continue
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
         display.AutoWindowLevelOff()
@@ -46,13 +51,11 @@ def window(kind, node):
     suvr = node.GetAttribute(UNITS) == "SUVR"
     if kind == "pet":
         return library("tracers").TRACERS[node.GetAttribute(TRACER)].display_window if suvr else (0.0, 1.0)
-    least, most = node.GetImageData().GetScalarRange()
     if kind == "difference":
-        # A few voxels at the brain's edge must not stretch the scale: half of the model's window is plenty.
-        width = json.loads(node.GetAttribute(WINDOW) or "null") or (0.0, 1.0)
-        half = min(max(abs(least), abs(most), LEAST_DIFFERENCE), (width[1] - width[0]) / 3)
+        low, high = json.loads(node.GetAttribute(WINDOW) or "null") or (0.0, 1.0)
+        half = DIFFERENCE_SHARE * (high - low)
         return -half, half
-    return 0.0, max(most, 1e-3)
+    return 0.0, max(node.GetImageData().GetScalarRange()[1], 1e-3)
 
 
 def _colors(kind):
@@ -84,12 +87,15 @@ def _table(name, color):
 
 
 def _diverging(share):
-    """Blue to red through white, opaque at the ends and transparent in the middle."""
+    """Cyan over dark blue, nothing, dark red to yellow: the MRI shows where next to nothing differs and outside the brain.
+
+    Slice views know no half transparent colours, whatever is not wholly transparent is drawn; so both arms begin dark.
+    """
     away = abs(2 * share - 1)
-    opacity = min(1.0, 2.2 * away)
-    if share < 0.5:
-        return 1 - away, 1 - 0.7 * away, 1.0, opacity
-    return 1.0, 1 - 0.85 * away, 1 - away, opacity
+    if away < UNCOLOURED:
+        return 0.0, 0.0, 0.0, 0.0
+    main, second = min(1.0, 0.35 + 0.9 * away), max(0.0, 1.6 * away - 0.6)
+    return (0.2 * second, second, main, 1.0) if share < 0.5 else (main, second, 0.2 * second, 1.0)
 
 
 def _purple(share):

@@ -46,7 +46,7 @@ class DisplayPanel:
     def restore(self):
         """After a scene was loaded: show what it showed."""
         if self.found is not None:
-            display.prepare(self.found)
+            display.prepare(self.found, onlyNew=True)
             self.show(self._panel.parameters.shown.value, fit=True)
 
     def update(self):

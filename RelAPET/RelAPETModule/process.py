@@ -42,7 +42,7 @@ class JsonLines:
         text = line.decode("utf-8", "replace").strip()
         try:
             item = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
         return item if isinstance(item, dict) and isinstance(item.get("type"), str) else text
 

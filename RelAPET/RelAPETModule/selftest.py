@@ -27,22 +27,37 @@ class RelAPETTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear(0)
 
     def runTest(self):
-        for name in sorted(name for name in dir(self) if name.startswith("test_")):
-            self.setUp()
-            getattr(self, name)()
+        try:
+            for name in sorted(name for name in dir(self) if name.startswith("test_")):
+                self.setUp()
+                getattr(self, name)()
+        finally:
+            self.forgetPerson()
+
+    _person = None  # folder of the simulated person, made once
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.forgetPerson()
+
+    @classmethod
+    def forgetPerson(cls):
+        if cls._person is not None:
+            shutil.rmtree(cls._person, ignore_errors=True)
+            cls._person = None
 
     def simulatedPerson(self):
         """(T1w, FLAIR, TAU PET) nodes of a simulated person, made by the child process."""
-        folder = Path(tempfile.mkdtemp(prefix="RelAPET-test-"))
-        try:
-            endings = []
+        cls = type(self)
+        if cls._person is None:
+            folder, endings = Path(tempfile.mkdtemp(prefix="RelAPET-test-")), []
             arguments = ["phantom", "--subjects", "1", "--seed", "20000", "--out", str(folder / "bids")]
-            ChildProcess(arguments, onEnd=endings.append).start()
+            child = ChildProcess(arguments, onEnd=endings.append)
+            child.start()
             self.waitFor(lambda: endings)
             self.assertTrue(endings[0].ok, endings[0].message)
-            return sampledata.loadPerson(folder / "bids", "TAU")
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            cls._person = folder
+        return sampledata.loadPerson(cls._person / "bids", "TAU")
 
     def waitFor(self, condition):
         end = time.monotonic() + TIMEOUT
