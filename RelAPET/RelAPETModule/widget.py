@@ -78,16 +78,13 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         slicer.app.disconnect("aboutToQuit()", self.stopAll)
         self.stopAll()
         self._watcher.stop()
-        self.removeObservers()
         self.setParameterNode(None)
+        self.removeObservers()
 
     def stopAll(self):
         """End every child process before returning."""
         self.logic.stopNow()
         self.tasks.stopNow()
-
-    def onReload(self):
-        super().onReload()
 
     # Parameters
 

@@ -1,0 +1,529 @@
+"""The Slicer module's panel and logic, checked over stand-in widgets and the real scene of slicer-core.
+
+The child process is stood in for here, so that the test says when it ends and how; `test_slicer_real.py` runs the real
+one. The files it "writes" are real results of a small model.
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import vtk
+from slicer_module import MODULE, FakeProcess, load_part, load_volume
+
+from RelAPETLib.grid import image_to_array
+from RelAPETLib.volumes import read_volume
+
+
+@pytest.fixture(scope="session")
+def saved(tiny_latent, grid_case, tmp_path_factory):
+    """Folder of a real synthesis by a small model, with a reference and in both spaces."""
+    from RelAPETLib import synthesize
+
+    folder = tmp_path_factory.mktemp("saved")
+    synthesize(
+        grid_case["t1w"], grid_case["t2f"], "TAU", model=tiny_latent, reference=grid_case["pet"], steps=1, samples=2,
+        preprocessed=True, device="cpu", space="both",
+    ).save(folder, report=False)  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def widget(harness, monkeypatch, tmp_path):
+    """The module's panel, entered, in an empty scene; every child process is a `FakeProcess`."""
+    monkeypatch.setenv("RELAPET_HOME", str(tmp_path / "home"))
+    FakeProcess.made.clear()
+    load_part("tasks")
+    monkeypatch.setattr(load_part("tasks"), "ChildProcess", FakeProcess)
+    monkeypatch.setattr(load_part("modelpanel").ModelPanel, "lookForDevices", lambda self: None)
+    widget = harness.load_module(str(MODULE / "RelAPET.py"))
+    widget.logic.makeProcess = widget.tasks.makeProcess = FakeProcess
+    yield widget
+
+
+@pytest.fixture
+def pair(widget, grid_case):
+    """T1w and T2-FLAIR in the scene, and chosen."""
+    t1w, t2f = load_volume(grid_case["t1w"], "patient T1w"), load_volume(grid_case["t2f"], "patient FLAIR")
+    widget.parameters.t1w, widget.parameters.t2f = t1w, t2f
+    return t1w, t2f
+
+
+def finish(process, saved, keep=lambda name: True):
+    """The child process ends well, having written the files of `saved`."""
+    out = Path(process.option("--out"))
+    out.mkdir()
+    files = {}
+    for path in saved.iterdir():
+        if keep(path.name):
+            files[path.name] = shutil.copy(path, out)
+    process.end("done", "done", result={"folder": str(out), "files": files})
+
+
+def run(widget, saved, **how):
+    widget.ui.synthesizeButton.click()
+    finish(FakeProcess.made[-1], saved, **how)
+    return widget.results.found
+
+
+def nodes_of(slicer):
+    return [slicer.mrmlScene.GetNthNode(i).GetID() for i in range(slicer.mrmlScene.GetNumberOfNodes())]
+
+
+def matrix_of(volume):
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
+
+
+# What the panel allows
+
+
+def test_synthesize_says_what_is_missing(widget, grid_case):
+    button = widget.ui.synthesizeButton
+    assert not button.enabled
+    assert "choose a T1-weighted volume" in button.toolTip and "choose a T2-FLAIR volume" in button.toolTip
+    volume = load_volume(grid_case["t1w"], "head")
+    widget.ui.t1wSelector.setCurrentNode(volume)
+    widget.ui.t2fSelector.setCurrentNode(volume)
+    assert widget.parameters.t1w is volume
+    assert not button.enabled and "are the same volume" in button.toolTip
+    widget.ui.t2fSelector.setCurrentNode(load_volume(grid_case["t2f"], "head"))
+    assert button.enabled and button.text == "Synthesize", button.toolTip
+
+
+def test_a_model_that_is_not_installed_or_not_here(widget, pair):
+    widget.parameters.model = "rela-diffusion"
+    assert "not installed; press Download or Import" in widget.ui.synthesizeButton.toolTip
+    assert "relative (0 to 1), not SUVR" in widget.ui.modelLabel.text and "Apache-2.0" in widget.ui.modelLabel.text
+    assert widget.ui.modelInstallButton.enabled and not widget.ui.modelRemoveButton.enabled
+    widget.parameters.model = "somebody's"
+    assert "not here" in widget.ui.synthesizeButton.toolTip and not widget.ui.synthesizeButton.enabled
+    assert "not here" in widget.ui.modelSelector.currentText
+    widget.ui.modelSelector.currentIndex = widget.ui.modelSelector.findData("demo")
+    assert widget.parameters.model == "demo" and widget.ui.synthesizeButton.enabled
+    assert "simulated people only" in widget.ui.modelLabel.text and not widget.ui.modelRemoveButton.enabled
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["sub-01_T1w", "sub-01_FLAIR"], (0, 1)),
+        (["FLAIR_sag", "MPRAGE", "T2w"], (1, 0)),
+        (["3: t1_mprage_sag", "5: t2_spc_da-fl_dark-fluid", "7: ep2d"], (0, 1)),
+        (["T1 post Gd", "T1", "T2 FLAIR"], (1, 2)),
+        (["CT head", "PET"], (None, None)),
+        (["T2FLAIR T1 aligned"], (None, 0)),
+        (["st123", "fl"], (None, None)),
+    ],
+)
+def test_volumes_are_guessed_by_their_names(widget, slicer, grid_case, harness, names, expected):
+    volumes = []
+    for name in names:
+        volumes.append(load_volume(grid_case["t1w"], name))
+    guess = load_part("guessing").guessInputs(slicer.mrmlScene)
+    assert guess == tuple(None if index is None else volumes[index] for index in expected)
+
+
+def test_what_is_loaded_is_chosen_but_never_instead_of_a_choice(widget, harness, grid_case):
+    first = load_volume(grid_case["t1w"], "a_T1w")
+    load_volume(grid_case["t2f"], "a_FLAIR")
+    harness.process_events()
+    assert widget.parameters.t1w is first and widget.parameters.t2f.GetName() == "a_FLAIR"
+    load_volume(grid_case["t1w"], "b_T1w")
+    harness.process_events()
+    assert widget.parameters.t1w is first
+
+
+# From two volumes and a click to nodes
+
+
+def test_the_request_becomes_the_command_line(widget, pair, grid_case):
+    pet = load_volume(grid_case["pet"], "measured")
+    p = widget.parameters
+    p.reference, p.scaleReference, p.steps, p.samples, p.seed = pet, True, 7, 3, 11
+    widget.ui.tracerSelector.currentIndex = 1
+    widget.ui.synthesizeButton.click()
+    (process,) = FakeProcess.made
+    assert process.started and process.arguments[:2] == ["synthesize", "--no-report"]
+    given = {name: process.option(f"--{name}") for name in ("tracer", "model", "steps", "samples", "seed", "space")}
+    assert given == {"tracer": "PIB", "model": "demo", "steps": "7", "samples": "3", "seed": "11", "space": "t1w"}
+    assert process.option("--reference-region") == "cerebellar_grey"
+    for role, path in (("t1w", grid_case["t1w"]), ("t2f", grid_case["t2f"]), ("reference", grid_case["pet"])):
+        written, original = read_volume(process.option(f"--{role}")), read_volume(path)
+        np.testing.assert_array_equal(image_to_array(written), image_to_array(original))
+        np.testing.assert_allclose(written.GetOrigin(), original.GetOrigin(), atol=1e-6)
+    process.end("cancelled", "x")
+    assert not Path(process.option("--t1w")).parent.exists(), "the temporary folder stays behind"
+
+
+def test_results_in_the_scene(widget, slicer, pair, saved):
+    t1w, _ = pair
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "patient")
+    study = hierarchy.CreateStudyItem(patient, "study")
+    item = hierarchy.GetItemByDataNode(t1w) or hierarchy.CreateItem(study, t1w)
+    hierarchy.SetItemParent(item, study)
+    found = run(widget, saved, keep=lambda name: "space-MNI" not in name)
+    assert widget.parameters.output is found.pet and set(found.volumes) == {"pet", "uncertainty", "difference"}
+    for kind, stem in (("pet", "synthetic_pet"), ("uncertainty", "uncertainty"), ("difference", "difference")):
+        node = found.volumes[kind]
+        assert "SYNTHETIC" in node.GetName() and "patient T1w" in node.GetName()
+        np.testing.assert_array_equal(matrix_of(node), matrix_of(t1w))
+        expected = image_to_array(read_volume(saved / f"{stem}.nii.gz"))
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(node).T, expected)
+        assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
+        assert node.GetVoxelValueUnits().GetCodeValue() == "1"
+        assert "SUVR" in node.GetVoxelValueQuantity().GetCodeValue()
+        assert node.GetAttribute("RelAPET.Synthetic") == "1" and node.GetStorageNode() is None
+    assert "not the error" in found.uncertainty.GetAttribute("RelAPET.Meaning")
+    assert '"weights_sha256"' in found.pet.GetAttribute("RelAPET.Provenance")
+    assert "Done" in widget.ui.statusLabel.text and "guess" in widget.ui.statusLabel.text
+    assert widget.ui.synthesizeButton.text == "Synthesize" and not widget.ui.progressBar.visible
+
+
+def test_colours_windows_and_layers(widget, slicer, pair, saved):
+    t1w, _ = pair
+    found = run(widget, saved)
+    pet, difference, spread = (found.volumes[kind].GetDisplayNode() for kind in ("pet", "difference", "uncertainty"))
+    assert (pet.GetWindowLevelMin(), pet.GetWindowLevelMax()) == (0.0, 3.0) and not pet.GetAutoWindowLevel()
+    assert pet.GetColorNodeID().startswith("vtkMRMLPETProceduralColorNode")
+    assert difference.GetWindowLevelMin() == -difference.GetWindowLevelMax() == -0.5
+    table = difference.GetColorNode().GetLookupTable()
+    assert table.GetTableValue(127)[3] == 0 and table.GetTableValue(255)[3] == table.GetTableValue(0)[3] == 1
+    assert table.GetTableValue(255)[0] > table.GetTableValue(255)[2] and table.GetTableValue(0)[2] == 1
+    assert spread.GetWindowLevelMin() == 0
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    assert len(composites) == 3
+    for composite in composites:
+        assert composite.GetBackgroundVolumeID() == t1w.GetID() and composite.GetLinkedControl()
+        assert composite.GetForegroundVolumeID() == found.pet.GetID()
+        assert composite.GetForegroundOpacity() == pytest.approx(0.6)
+    widget.ui.opacitySlider.value = 0.25
+    assert {c.GetForegroundOpacity() for c in composites} == {0.25} and widget.parameters.opacity == 0.25
+    for button, node in (
+        (widget.ui.showDifferenceButton, found.difference),
+        (widget.ui.showUncertaintyButton, found.uncertainty),
+        (widget.ui.showPetButton, found.pet),
+        (widget.ui.showMriButton, None),
+    ):
+        button.click()
+        assert {c.GetForegroundVolumeID() for c in composites} == {node.GetID() if node else None}
+        assert button.checked
+
+
+def corner_texts(slicer):
+    manager = slicer.app.layoutManager()
+    return {
+        manager.sliceWidget(name).sliceView().cornerAnnotation().GetText(7) or "" for name in manager.sliceViewNames()
+    }
+
+
+def test_views_say_synthetic_whenever_they_show_it(widget, slicer, pair, saved):
+    found = run(widget, saved)
+    assert corner_texts(slicer) == {"SYNTHETIC TAU PET\nresearch only"}
+    widget.ui.showUncertaintyButton.click()
+    (text,) = corner_texts(slicer)
+    assert "spread of samples" in text and "not the error" in text
+    widget.ui.showMriButton.click()
+    assert corner_texts(slicer) == {""}
+    slicer.util.setSliceViewerLayers(background=found.pet)  # by hand, in another module
+    assert corner_texts(slicer) == {"SYNTHETIC TAU PET\nresearch only"}
+
+
+def test_the_pet_is_seen_over_the_mri(widget, harness, slicer, pair, saved):
+    from slicer_harness.rendering import slice_image
+
+    run(widget, saved)
+    widget.ui.showMriButton.click()
+    mri = slice_image("Red", (200, 200), fit=True).astype(int)
+    assert (mri[..., 0] == mri[..., 1]).all() and mri.max() > 50, "the MRI alone is grey"
+    widget.ui.showPetButton.click()
+    both = slice_image("Red", (200, 200)).astype(int)
+    coloured = np.abs(both[..., 0] - both[..., 1]) > 20
+    assert 0.1 < coloured.mean() < 0.7
+    assert not coloured[:20, :20].any(), "nothing is coloured outside the head"
+    assert both[~coloured].max() > 0 or mri[~coloured].max() == 0
+
+
+def test_tables_and_plot(widget, slicer, harness, pair, saved):
+    found = run(widget, saved)
+    widget.ui.regionsButton.click()
+    assert found.regions.GetNumberOfRows() == 12 and found.regions.GetColumnName(0) == "Region"
+    assert [found.regions.GetColumnName(i) for i in (1, 2)] == ["Synthetic (SUVR)", "Reference (SUVR)"]
+    chart = found.regions.GetNodeReference("RelAPET.Chart")
+    assert chart.GetNumberOfPlotSeriesNodes() == 2 and "SYNTHETIC" in chart.GetTitle()
+    assert chart.GetNthPlotSeriesNode(0).GetPlotType() == slicer.vtkMRMLPlotSeriesNode.PlotTypeBar
+    widget.ui.regionsButton.click()
+    assert chart.GetNumberOfPlotSeriesNodes() == 2, "a second click adds no bars"
+    widget.ui.metricsButton.click()
+    assert found.metrics.GetCellText(0, 0) == "PSNR (dB)" and float(found.metrics.GetCellText(0, 1)) > 0
+
+
+def test_means_in_a_segmentation(widget, slicer, pair, saved):
+    found = run(widget, saved)
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+    segmentation.CreateDefaultDisplayNodes()
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(found.pet)
+    labels = np.zeros(slicer.util.arrayFromVolume(found.pet).shape, np.uint8)
+    labels[60:70, 80:90, 60:70] = 1
+    label = slicer.util.addVolumeFromArray(labels, nodeClassName="vtkMRMLLabelMapVolumeNode")
+    label.CopyOrientation(found.pet)
+    logic = slicer.modules.segmentations.logic()
+    logic.ImportLabelmapToSegmentationNode(label, segmentation)
+    widget.parameters.segmentation = segmentation
+    widget.ui.regionsButton.click()
+    table = slicer.util.getNode("SYNTHETIC means in mine")
+    expected = slicer.util.arrayFromVolume(found.pet)[60:70, 80:90, 60:70].mean()
+    assert float(table.GetCellText(0, 1)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_second_run_into_the_same_output_replaces_it(widget, slicer, pair, saved):
+    found = run(widget, saved)
+    before = nodes_of(slicer)
+    identifiers = {kind: node.GetID() for kind, node in found.volumes.items()}
+    again = run(widget, saved, keep=lambda name: not name.startswith("uncertainty"))
+    assert again.pet.GetID() == identifiers["pet"] and again.uncertainty is None
+    assert set(before) - set(nodes_of(slicer)) >= {identifiers["uncertainty"]}
+    assert not widget.ui.showUncertaintyButton.enabled
+
+
+def test_an_output_that_the_user_made_gets_the_word_into_its_name(widget, slicer, pair, saved):
+    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "my result")
+    widget.parameters.output = own
+    found = run(widget, saved)
+    assert found.pet is own and own.GetName() == "SYNTHETIC my result"
+
+
+def test_results_in_mni_space_lie_over_the_template(widget, slicer, pair, saved):
+    widget.parameters.space = load_part("parameters").Space.MNI
+    found = run(widget, saved)
+    assert found.mri.GetName().startswith("MNI template T1")
+    assert found.pet.GetImageData().GetDimensions() == (160, 180, 160)
+    widget.parameters.output = None
+    widget.parameters.space = load_part("parameters").Space.BOTH
+    found = run(widget, saved)
+    assert found.mri is pair[0]
+    assert slicer.util.getNode("SYNTHETIC TAU PET, MNI space (patient T1w)").GetAttribute("RelAPET.Synthetic") == "1"
+
+
+def test_the_scene_keeps_choices_and_results(widget, harness, slicer, pair, saved, tmp_path):
+    found = run(widget, saved)
+    widget.parameters.seed = 42
+    widget.ui.showDifferenceButton.click()
+    values = slicer.util.arrayFromVolume(found.pet).copy()
+    path = str(tmp_path / "Szene ü.mrb")
+    assert slicer.util.saveScene(path)
+    harness.clear_scene()
+    assert widget.parameters.t1w is None and widget.parameters.seed == 0
+    slicer.util.loadScene(path)
+    harness.process_events()
+    again = widget.results.found
+    assert widget.parameters.seed == 42 and widget.parameters.t1w.GetName() == "patient T1w"
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(again.pet), values)
+    assert set(again.volumes) == {"pet", "uncertainty", "difference"} and again.mri is widget.parameters.t1w
+    assert again.difference.GetDisplayNode().GetWindowLevelMax() == 0.5
+    assert corner_texts(slicer) == {"SYNTHETIC TAU minus reference\nresearch only"}
+    assert again.pet.GetAttribute("RelAPET.Provenance")
+
+
+# Ends that are no success
+
+
+@pytest.mark.parametrize("kind", ["failed", "crashed", "refused"])
+def test_a_failure_is_one_message_and_changes_nothing(widget, slicer, pair, kind):
+    before = nodes_of(slicer)
+    widget.ui.synthesizeButton.click()
+    FakeProcess.made[-1].onProgress(0.3, "working", 12)
+    assert widget.ui.synthesizeButton.text == "Cancel"
+    assert widget.ui.progressBar.value == 300 and "30 %: working, about 12 s to go" in widget.ui.statusLabel.text
+    FakeProcess.made[-1].end(kind, "it <broke>")
+    assert "it &lt;broke>" in widget.ui.statusLabel.text and "it <broke>" in widget.ui.logText.toPlainText()
+    assert nodes_of(slicer) == before and widget.ui.synthesizeButton.text == "Synthesize"
+    assert widget.ui.synthesizeButton.enabled
+
+
+def test_cancel(widget, slicer, pair):
+    before = nodes_of(slicer)
+    widget.ui.synthesizeButton.click()
+    widget.ui.synthesizeButton.click()
+    process = FakeProcess.made[-1]
+    assert process.cancelled and not widget.ui.synthesizeButton.enabled
+    process.end("cancelled", "cancelled")
+    assert "nothing was changed" in widget.ui.statusLabel.text and nodes_of(slicer) == before
+    assert widget.ui.synthesizeButton.enabled
+
+
+def test_a_doubtful_input_is_asked_about_in_the_panel(widget, pair, saved):
+    widget.ui.synthesizeButton.click()
+    message = "the T1w does not look like a brain (0.1); check the files, or use --force to go on all the same"
+    FakeProcess.made[-1].end("refused", message, acceptedBy="--force")
+    assert widget.ui.questionFrame.visible and "does not look like a brain" in widget.ui.questionLabel.text
+    assert "--force" not in widget.ui.questionLabel.text, "a clinician knows no options"
+    widget.ui.questionYesButton.click()
+    assert "--force" in FakeProcess.made[-1].arguments and not widget.ui.questionFrame.visible
+    FakeProcess.made[-1].end("refused", "one step takes 60 s: 2 hours; use --yes to accept that", acceptedBy="--yes")
+    widget.ui.questionYesButton.click()
+    assert {"--force", "--yes"} <= set(FakeProcess.made[-1].arguments)
+    finish(FakeProcess.made[-1], saved)
+    assert widget.results.found is not None
+    widget.ui.synthesizeButton.click()
+    FakeProcess.made[-1].end("refused", message, acceptedBy="--force")
+    widget.ui.questionNoButton.click()
+    assert not widget.ui.questionFrame.visible and not widget.logic.running
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "elsewhere"])
+def test_damaged_results_change_nothing(widget, slicer, pair, saved, tmp_path, damage):
+    before = nodes_of(slicer)
+    folder = tmp_path / "damaged"
+    shutil.copytree(saved, folder)
+    if damage == "missing":
+        (folder / "regions.tsv").unlink()
+        (folder / "synthetic_pet.json").unlink()
+    elif damage == "truncated":
+        (folder / "difference.nii.gz").write_bytes(b"\x1f\x8b\x08")
+    else:
+        import SimpleITK as sitk
+
+        image = sitk.ReadImage(str(folder / "synthetic_pet.nii.gz"))
+        image.SetOrigin([1.0, 2.0, 3.0])
+        sitk.WriteImage(image, str(folder / "synthetic_pet.nii.gz"))
+    vtk.vtkObject.GlobalWarningDisplayOff()
+    try:
+        widget.ui.synthesizeButton.click()
+        finish(FakeProcess.made[-1], folder)
+    finally:
+        vtk.vtkObject.GlobalWarningDisplayOn()
+    assert "could not be taken over" in widget.ui.statusLabel.text
+    assert nodes_of(slicer) == before
+
+
+def test_two_runs_at_once_are_refused(widget, pair):
+    logic_module = load_part("logic")
+    widget.ui.synthesizeButton.click()
+    with pytest.raises(logic_module.SynthesisError, match="another synthesis is running"):
+        widget.logic.start(widget.request(), logic_module.Listener())
+    FakeProcess.made[-1].end("cancelled", "x")
+    assert not widget.logic.running
+
+
+def test_closing_the_scene_ends_the_run(widget, harness, slicer, pair):
+    widget.ui.synthesizeButton.click()
+    process = FakeProcess.made[-1]
+    harness.clear_scene()
+    assert process.cancelled and process.waited and not widget.logic.running
+    assert widget.parameters.t1w is None and not widget.ui.synthesizeButton.enabled
+
+
+def test_closing_slicer_and_unloading_end_the_run(widget, harness, slicer, pair):
+    widget.ui.synthesizeButton.click()
+    slicer.app.aboutToQuit.emit()
+    assert FakeProcess.made[-1].waited and not widget.logic.running
+    widget.ui.synthesizeButton.click()
+    process = FakeProcess.made[-1]
+    harness.unload_module(widget)
+    assert process.waited
+
+
+def test_the_t1w_is_deleted_meanwhile(widget, slicer, pair, saved):
+    widget.ui.synthesizeButton.click()
+    slicer.mrmlScene.RemoveNode(pair[0])
+    finish(FakeProcess.made[-1], saved)
+    found = widget.results.found
+    assert found.pet is not None and found.mri is None
+    composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
+    assert composite.GetBackgroundVolumeID() == found.pet.GetID()
+
+
+# Geometry
+
+
+def turned(slicer, degrees=30):
+    transform = vtk.vtkTransform()
+    transform.RotateX(degrees)
+    transform.Translate(5, -7, 11)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "turn")
+    node.SetMatrixTransformToParent(transform.GetMatrix())
+    return node
+
+
+def test_a_volume_under_a_linear_transform_is_taken_where_it_is(widget, slicer, pair, saved, tmp_path):
+    t1w, _ = pair
+    own = matrix_of(t1w)
+    transform = turned(slicer)
+    t1w.SetAndObserveTransformNodeID(transform.GetID())
+    widget.ui.synthesizeButton.click()
+    process = FakeProcess.made[-1]
+    world = vtk.vtkMatrix4x4()
+    transform.GetMatrixTransformToWorld(world)
+    expected = np.array([[world.GetElement(r, c) for c in range(4)] for r in range(4)]) @ own
+    written = read_volume(process.option("--t1w"))
+    lps = np.diag([-1, -1, 1])
+    np.testing.assert_allclose(lps @ np.array(written.GetOrigin()), expected[:3, 3], atol=1e-6)
+    np.testing.assert_array_equal(matrix_of(t1w), own), "the input is untouched"
+    moved = tmp_path / "moved"
+    shutil.copytree(saved, moved)
+    import SimpleITK as sitk
+
+    for name in ("synthetic_pet", "uncertainty", "difference"):
+        image = sitk.ReadImage(str(moved / f"{name}.nii.gz"))
+        image.SetOrigin(written.GetOrigin())
+        image.SetDirection(written.GetDirection())
+        sitk.WriteImage(image, str(moved / f"{name}.nii.gz"))
+    finish(process, moved)
+    pet = widget.results.found.pet
+    assert pet.GetParentTransformNode() is None
+    np.testing.assert_allclose(matrix_of(pet), expected, atol=1e-9)
+
+
+def test_transforms_that_cannot_be_followed_are_refused(widget, slicer, pair):
+    t1w, _ = pair
+    sheared = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shear")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(0, 1, 0.2)
+    sheared.SetMatrixTransformToParent(matrix)
+    t1w.SetAndObserveTransformNodeID(sheared.GetID())
+    widget.updatePanel()
+    assert "sheared" in widget.ui.synthesizeButton.toolTip and not widget.ui.synthesizeButton.enabled
+    bent = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode", "bent")
+    grid = vtk.vtkImageData()
+    grid.SetDimensions(4, 4, 4)
+    grid.AllocateScalars(vtk.VTK_DOUBLE, 3)
+    slicer.util.arrayFromGridTransform  # noqa: B018 (present in slicer-core)
+    warp = slicer.vtkOrientedGridTransform()
+    warp.SetDisplacementGridData(grid)
+    bent.SetAndObserveTransformFromParent(warp)
+    t1w.SetAndObserveTransformNodeID(bent.GetID())
+    widget.updatePanel()
+    assert "non-linear transform 'bent'" in widget.ui.synthesizeButton.toolTip
+    assert not widget.ui.synthesizeButton.enabled
+
+
+def test_volumes_of_the_same_name_are_not_mixed_up(widget, slicer, grid_case, saved):
+    volumes = [load_volume(grid_case[role], "scan") for role in ("t2f", "t1w", "t2f")]
+    widget.parameters.t1w, widget.parameters.t2f = volumes[1], volumes[2]
+    found = run(widget, saved)
+    assert found.mri is volumes[1]
+    again = load_part("scene").Results(found.pet)
+    assert again.mri is volumes[1]
+
+
+def test_volumes_that_are_no_single_image(widget, slicer, pair):
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    widget.parameters.t1w = empty
+    assert "'empty' holds no image" in widget.ui.synthesizeButton.toolTip
+
+
+def test_a_synthetic_pet_is_no_reference(widget, pair, saved):
+    found = run(widget, saved)
+    widget.parameters.output = None
+    widget.parameters.reference = found.pet
+    assert "synthetic itself" in widget.ui.synthesizeButton.toolTip
+
+
+def test_the_panel_has_no_stray_properties(widget, harness):
+    from slicer_harness.pythonqt import stray_attributes
+
+    assert stray_attributes(widget.parent) == {}
