@@ -27,7 +27,7 @@ WARNING = {
 
 
 def prepare(results, onlyNew=False):
-    """Display nodes, colours, windows and legends of a result's volumes; onlyNew leaves what a user may have changed."""
+    """Display nodes, colours, windows and legends; onlyNew leaves what a user may have changed."""
     for kind, node in results.volumes.items():
         if onlyNew and node.GetDisplayNode() is not None:
             continue
@@ -87,7 +87,7 @@ def _table(name, color):
 
 
 def _diverging(share):
-    """Cyan over dark blue, nothing, dark red to yellow: the MRI shows where next to nothing differs and outside the brain.
+    """Cyan to dark blue, nothing, dark red to yellow: where next to nothing differs the MRI shows, as around a brain.
 
     Slice views know no half transparent colours, whatever is not wholly transparent is drawn; so both arms begin dark.
     """
