@@ -10,7 +10,7 @@ ITK adds up its metrics in several threads in no fixed order, so two runs may di
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ class Preprocessed:
         warnings: one line each.
         method: how the T1w was deformed: ``demons``, ``torch``, ``affine`` (not at all), ``none`` (came on the grid).
         skull_stripped: the T1w came without scalp.
+        pets: further PET by name, as `pet`.
     """
 
     t1w: sitk.Image
@@ -53,6 +54,7 @@ class Preprocessed:
     warnings: list[str] = field(default_factory=list)
     method: str = "none"
     skull_stripped: bool = False
+    pets: dict[str, sitk.Image] = field(default_factory=dict)
 
 
 def preprocess(
@@ -60,6 +62,7 @@ def preprocess(
     t2f: sitk.Image,
     *,
     pet: sitk.Image | None = None,
+    pets: Mapping[str, sitk.Image] | None = None,
     device: str = "cpu",
     method: str = "auto",
     progress: Callable[[float, str], None] | None = None,
@@ -69,6 +72,7 @@ def preprocess(
     Args:
         t1w, t2f: 3-D scalar images (`volumes.read_volume`), with scalp or skull-stripped.
         pet: a PET of the same person, e.g. in SUVR; goes rigidly to the T1w and through the same warp.
+        pets: further PET by name, each on its own grid.
         device: ``cpu``, ``cuda``, ``cuda:i`` or ``mps``, for the torch method.
         method: ``demons`` (CPU), ``torch`` (local correlation), ``affine``, or ``auto``: torch on a GPU, else demons.
         progress: called as progress(fraction 0..1, message).
@@ -97,18 +101,30 @@ def preprocess(
     scans["t2f"] = prepare(t2f, "T2F")
     report(0.22, "laying the T1w over the template")
     affine = register_affine(scans["t1w"], template)
-    rigid = _rigid_to_t1w(scans, pet, affine, template, report)
+    uptakes = _named(pet, pets)
+    rigid = _rigid_to_t1w(scans, uptakes, affine, template, report)
     report(0.5, "fitting the T1w to the template")
     warp = fit_warp(scans["t1w"].image, affine, template, method, device)
     report(0.85, "resampling onto the model grid")
-    result = _on_grid(scans, pet, rigid, warp, template)
+    result = _on_grid(scans, uptakes, rigid, warp, template)
     result.skull_stripped = is_skull_stripped(t1w, affine, template)
     report(1.0, "preprocessing done")
     return result
 
 
-def _rigid_to_t1w(scans: dict, pet: sitk.Image | None, affine, template, report) -> dict[str, sitk.Transform]:
-    """Rigid transforms from T1w points to T2F points and, with a PET, to PET points."""
+def _named(pet: sitk.Image | None, pets: Mapping[str, sitk.Image] | None) -> dict[str, sitk.Image]:
+    """All PET by what messages call them: ``PET`` for the first argument, ``PET NAME`` for the rest."""
+    return ({} if pet is None else {"PET": pet}) | {f"PET {name}": image for name, image in (pets or {}).items()}
+
+
+def _split(uptakes: dict) -> dict:
+    """`pet` and `pets` of a `Preprocessed` from what `_named` called them."""
+    rest = {name.removeprefix("PET "): image for name, image in uptakes.items() if name != "PET"}
+    return {"pet": uptakes.get("PET"), "pets": rest}
+
+
+def _rigid_to_t1w(scans: dict, uptakes: dict, affine, template, report) -> dict[str, sitk.Transform]:
+    """Rigid transforms from T1w points to T2F points and to the points of each PET."""
     import SimpleITK as sitk
 
     from .registration.mutual_information import on_grid
@@ -119,13 +135,13 @@ def _rigid_to_t1w(scans: dict, pet: sitk.Image | None, affine, template, report)
     brain = on_grid(wider, working_copy(scans["t1w"].image, 2.0), affine.GetInverse())
     report(0.35, "laying the T2F over the T1w")
     rigid = {"t2f": register_rigid(scans["t1w"], brain, scans["t2f"], "T2F")}
-    if pet is not None:
-        report(0.45, "laying the PET over the T1w")
-        rigid["pet"] = register_rigid(scans["t1w"], brain, prepare(pet, "PET", bias=False), "PET")
+    for name, pet in uptakes.items():
+        report(0.45, f"laying the {name} over the T1w")
+        rigid[name] = register_rigid(scans["t1w"], brain, prepare(pet, name, bias=False), name)
     return rigid
 
 
-def _on_grid(scans: dict, pet: sitk.Image | None, rigid: dict, warp, template) -> Preprocessed:
+def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preprocessed:
     """One resampling of each raw scan through its composed transform, masking, scaling, quality figures."""
     import SimpleITK as sitk
 
@@ -144,12 +160,12 @@ def _on_grid(scans: dict, pet: sitk.Image | None, rigid: dict, warp, template) -
     figures |= {f"fov_coverage_{name}": float(np.mean(view[mask])) for name, view in seen.items()}
     figures |= quality.template_figures(arrays["t1w"], mask & seen["t1w"], template)
     figures |= quality.pair_figures(arrays["t1w"], arrays["t2f"], both, template)
-    if pet is not None:
-        pet = array_to_image(np.where(mask, image_to_array(resample_to_grid(pet, chains["pet"])), 0).astype(np.float32))
+    uptakes = {name: image_to_array(resample_to_grid(pet, chains[name])) for name, pet in uptakes.items()}
+    uptakes = {name: array_to_image(np.where(mask, pet, 0).astype(np.float32)) for name, pet in uptakes.items()}
     return Preprocessed(
         t1w=array_to_image(_scaled(arrays["t1w"], mask)),
         t2f=array_to_image(_scaled(arrays["t2f"], mask)),
-        pet=pet,
+        **_split(uptakes),
         mask=sitk.Image(template.mask),
         grid_to_t1w=warp.to_t1w,
         t1w_to_grid=warp.to_grid,
@@ -170,10 +186,16 @@ def _scaled(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(mask, 2 * (brain - floor) / (top - floor) - 1, -1).astype(np.float32)
 
 
-def from_grid(t1w: sitk.Image, t2f: sitk.Image, *, pet: sitk.Image | None = None) -> Preprocessed:
+def from_grid(
+    t1w: sitk.Image,
+    t2f: sitk.Image,
+    *,
+    pet: sitk.Image | None = None,
+    pets: Mapping[str, sitk.Image] | None = None,
+) -> Preprocessed:
     """A pair that is on the model grid already (other software's registration to the ICBM 152 template).
 
-    Volumes are masked by the template's brain and scaled to [-1, 1] unless they are already; a PET is only masked.
+    Volumes are masked by the template's brain and scaled to [-1, 1] unless they are already; PET are only masked.
 
     Raises:
         InputError: a volume does not lie on `MNI_GRID`, or shows nothing inside the brain.
@@ -185,17 +207,15 @@ def from_grid(t1w: sitk.Image, t2f: sitk.Image, *, pet: sitk.Image | None = None
 
     template = load_template()
     mask = image_to_array(template.mask) > 0
-    arrays = {}
-    for name, image in (("T1w", t1w), ("T2F", t2f), ("PET", pet)):
-        if image is not None:
-            arrays[name] = _checked_on_grid(image, name)
+    uptakes = _named(pet, pets)
+    arrays = {name: _checked_on_grid(image, name) for name, image in {"T1w": t1w, "T2F": t2f, **uptakes}.items()}
     figures = quality.template_figures(arrays["T1w"], mask, template)
     figures |= quality.pair_figures(arrays["T1w"], arrays["T2F"], mask, template)
-    pet_array = np.where(mask, arrays["PET"], 0).astype(np.float32) if pet is not None else None
+    uptakes = {name: array_to_image(np.where(mask, arrays[name], 0).astype(np.float32)) for name in uptakes}
     return Preprocessed(
         t1w=array_to_image(_scaled_unless_already(arrays["T1w"], mask)),
         t2f=array_to_image(_scaled_unless_already(arrays["T2F"], mask)),
-        pet=None if pet_array is None else array_to_image(pet_array),
+        **_split(uptakes),
         mask=sitk.Image(template.mask),
         grid_to_t1w=sitk.Transform(),
         t1w_to_grid=sitk.Transform(),

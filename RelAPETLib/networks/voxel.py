@@ -1,32 +1,66 @@
-"""RelA-Diffusion in voxel space: the generator on the whole model grid."""
+"""RelA-Diffusion in voxel space: the generator on the whole model grid, or on coarser voxels of it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
+from torch.nn import functional
 
 from ..grid import MNI_GRID
 from .generator import build_generator
 
+#: The condition's channels in the order of the model's inputs.
+SEQUENCES = ("t1w", "t2f")
+
 
 class VoxelDiffusion(nn.Module):
-    """The generator as a diffusion model whose diffusion space is the model grid itself.
+    """The generator as a diffusion model whose diffusion space is the model grid, or blocks of its voxels.
 
     Args:
+        factor: side in voxels of the blocks that are averaged into one; 1 is the model grid itself.
+        crop: central part (X, Y, Z) of the blocks that the generator sees, such that its levels fit; None is all.
+        sequences: which of T1w and T2F the generator sees; both but in ablations.
         generator_arguments: arguments of `build_generator`; none gives the published network.
 
     Attributes:
-        diffusion_shape: (channels, X, Y, Z) of what is diffused: one channel on the model grid.
+        diffusion_shape: (channels, X, Y, Z) of what is diffused.
+
+    Raises:
+        ValueError: a factor that does not divide the grid, a crop larger than it, or an unknown sequence.
     """
 
-    def __init__(self, **generator_arguments):
+    def __init__(
+        self,
+        *,
+        factor: int = 1,
+        crop: Sequence[int] | None = None,
+        sequences: Sequence[str] = SEQUENCES,
+        **generator_arguments,
+    ):
         super().__init__()
-        self.diffusion_shape = (1, *MNI_GRID.shape)
+        if factor < 1 or any(n % factor for n in MNI_GRID.shape):
+            raise ValueError(f"factor {factor} does not divide the grid {MNI_GRID.shape}")
+        blocks = tuple(n // factor for n in MNI_GRID.shape)
+        crop = blocks if crop is None else tuple(crop)
+        if len(crop) != 3 or any(not 0 < n <= whole for n, whole in zip(crop, blocks, strict=True)):
+            raise ValueError(f"crop {crop} is no part of {blocks} blocks")
+        if not sequences or not set(sequences) <= set(SEQUENCES):
+            raise ValueError(f"sequences {list(sequences)} are not some of {SEQUENCES}")
+        self.factor, self._blocks = factor, blocks
+        self._channels = [SEQUENCES.index(name) for name in sequences]
+        self.diffusion_shape = (1, *crop)
         self.generator = build_generator(**generator_arguments)
 
     def encode_condition(self, condition: torch.Tensor) -> torch.Tensor:
-        """The condition itself: T1w and T2F, [N, 2, X, Y, Z] in [-1, 1]."""
-        return condition
+        """What the generator sees of T1w and T2F [N, 2, X, Y, Z] in [-1, 1]; at factor 1, the condition itself."""
+        if self._channels != [0, 1]:
+            condition = condition[:, self._channels]
+        if self.factor > 1:
+            condition = functional.avg_pool3d(condition, self.factor)
+        crop = self.diffusion_shape[1:]
+        return condition if crop == self._blocks else central(condition, crop)
 
     def predict_noise(
         self, x_t: torch.Tensor, encoded: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor
@@ -35,5 +69,18 @@ class VoxelDiffusion(nn.Module):
         return self.generator(torch.cat([x_t, encoded], 1), timesteps, class_labels=labels)
 
     def decode(self, x0: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """The clean image itself, [N, 1, X, Y, Z]."""
-        return x0
+        """The clean image [N, 1, 160, 180, 160]: interpolated from blocks, background (-1) outside the crop."""
+        if self.factor == 1 and self.diffusion_shape[1:] == self._blocks:
+            return x0
+        missing = [whole - n for whole, n in zip(self._blocks, x0.shape[2:], strict=True)]
+        padding = [side for gap in reversed(missing) for side in (gap // 2, gap - gap // 2)]
+        whole = functional.pad(x0, padding, value=-1.0)
+        # Centres of blocks stay where they are with align_corners=False.
+        return functional.interpolate(whole, size=MNI_GRID.shape, mode="trilinear", align_corners=False)
+
+
+def central(volume: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """The central part of `shape` (X, Y, Z) of a tensor [..., X, Y, Z]; of an odd gap, one more falls off the end."""
+    starts = [(n - wanted) // 2 for n, wanted in zip(volume.shape[-3:], shape, strict=True)]
+    x, y, z = (slice(start, start + wanted) for start, wanted in zip(starts, shape, strict=True))
+    return volume[..., x, y, z]
