@@ -21,7 +21,7 @@ class VoxelDiffusion(nn.Module):
     Args:
         factor: side in voxels of the blocks that are averaged into one; 1 is the model grid itself.
         crop: central part (X, Y, Z) of the blocks that the generator sees, such that its levels fit; None is all.
-        sequences: which of T1w and T2F the generator sees; both but in ablations.
+        sequences: which of T1w and T2F the generator sees; in ablations, the other is background to it.
         generator_arguments: arguments of `build_generator`; none gives the published network.
 
     Attributes:
@@ -49,14 +49,14 @@ class VoxelDiffusion(nn.Module):
         if not sequences or not set(sequences) <= set(SEQUENCES):
             raise ValueError(f"sequences {list(sequences)} are not some of {SEQUENCES}")
         self.factor, self._blocks = factor, blocks
-        self._channels = [SEQUENCES.index(name) for name in sequences]
+        self._unseen = [channel for channel, name in enumerate(SEQUENCES) if name not in sequences]
         self.diffusion_shape = (1, *crop)
         self.generator = build_generator(**generator_arguments)
 
     def encode_condition(self, condition: torch.Tensor) -> torch.Tensor:
         """What the generator sees of T1w and T2F [N, 2, X, Y, Z] in [-1, 1]; at factor 1, the condition itself."""
-        if self._channels != [0, 1]:
-            condition = condition[:, self._channels]
+        if self._unseen:
+            condition = condition.index_fill(1, torch.tensor(self._unseen, device=condition.device), -1.0)
         if self.factor > 1:
             condition = functional.avg_pool3d(condition, self.factor)
         crop = self.diffusion_shape[1:]

@@ -1,0 +1,231 @@
+"""The cache on disk: every volume once, on the model grid, as a memory-mapped array, with a JSON index.
+
+::
+
+    CACHE/index.json                     what there is; written whole, last
+    CACHE/mask.npy                       uint8 [160, 180, 160], the template's brain
+    CACHE/cases/CASE/{t1w,t2f}.npy       float16 or float32 [160, 180, 160] to R, A, S; [-1, 1], background -1
+    CACHE/cases/CASE/pet_TRACER.npy      the same grid, SUVR, 0 outside the brain
+    CACHE/cases/CASE/case.json           the case's entry of the index
+    CACHE/failures.tsv                   what could not be used, and why
+    CACHE/split.json                     see `training.data.split`
+
+A case is one T1w and T2F of a subject with the PET that belong to them: a subject, or one session of a subject.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from RelAPETLib.errors import InputError
+from RelAPETLib.grid import MNI_GRID
+from RelAPETLib.tracers import TRACERS
+
+VERSION = 1
+INDEX, MASK, CASE = "index.json", "mask.npy", "case.json"
+
+
+def canonical_json(content) -> bytes:
+    """Bytes of a JSON value that do not depend on the order of keys."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there with all its bytes or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    with open(part, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def pretty_json(content) -> bytes:
+    """JSON for people."""
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+
+
+def write_case(cache: Path, record: dict, arrays: dict[str, np.ndarray]) -> None:
+    """Put a case into the cache: its folder appears with everything in it or not at all.
+
+    Args:
+        cache: the cache's folder.
+        record: entry of the index; ``record["case"]`` names the folder.
+        arrays: by file name, [160, 180, 160].
+    """
+    cases = cache / "cases"
+    cases.mkdir(parents=True, exist_ok=True)
+    target = cases / record["case"]
+    scratch = Path(tempfile.mkdtemp(prefix=f".{record['case']}-", suffix=".part", dir=cases))
+    try:
+        built = scratch / "new"
+        built.mkdir()
+        for name, array in arrays.items():
+            with open(built / name, "wb") as file:
+                np.save(file, array)
+                file.flush()
+                os.fsync(file.fileno())
+        write_whole(built / CASE, pretty_json(record))
+        if target.exists():
+            os.replace(target, scratch / "old")
+        os.replace(built, target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def read_case(cache: Path, case: str) -> dict | None:
+    """Entry of a case that is in the cache, or None; damaged entries count as missing."""
+    try:
+        return json.loads((cache / "cases" / case / CASE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def sweep(cache: Path) -> None:
+    """Remove what a killed `write_case` left."""
+    for scratch in (cache / "cases").glob(".*.part"):
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_index(cache: Path, facts: dict, cases: list[dict]) -> dict:
+    """Write ``index.json`` (whole) and the mask; returns the index.
+
+    Args:
+        facts: what holds for all cases: ``source``, ``simulated``, ``options``, ``dtype``.
+        cases: entries of `write_case`.
+    """
+    from RelAPETLib.registration.template import load_template
+
+    if not (cache / MASK).exists():
+        from RelAPETLib.grid import image_to_array
+
+        part = cache / f".{MASK}.part"
+        with open(part, "wb") as file:
+            np.save(file, (image_to_array(load_template().mask) > 0).astype(np.uint8))
+        os.replace(part, cache / MASK)
+    index = {
+        "version": VERSION,
+        "grid": {"shape": MNI_GRID.shape, "spacing_mm": MNI_GRID.spacing, "origin_mm": MNI_GRID.origin, "axes": "RAS"},
+        "units": {"t1w": "scaled to [-1, 1]", "t2f": "scaled to [-1, 1]", "pet": "SUVR"},
+        "windows": {name: tracer.suvr_window for name, tracer in TRACERS.items()},
+        **facts,
+        "cases": sorted(cases, key=lambda record: record["case"]),
+    }
+    index["sha256"] = hashlib.sha256(canonical_json(index)).hexdigest()
+    write_whole(cache / INDEX, pretty_json(index))
+    return index
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to learn from: a case with one tracer.
+
+    Attributes:
+        case: name of the case.
+        subject: whose it is; the split goes by it.
+        tracer: short name.
+    """
+
+    case: str
+    subject: str
+    tracer: str
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A cache that `prepare` wrote, opened for reading; holds no open file, so workers may have copies.
+
+    Attributes:
+        folder: where it is.
+        index: contents of ``index.json``.
+    """
+
+    folder: Path
+    index: dict = field(repr=False)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the index, which holds a hash of every array."""
+        return self.index["sha256"]
+
+    @property
+    def cases(self) -> dict[str, dict]:
+        """Entries by name of the case, in order of name."""
+        return {record["case"]: record for record in self.index["cases"]}
+
+    @property
+    def subjects(self) -> list[str]:
+        """Subjects with at least one PET, sorted."""
+        return sorted({item.subject for item in self.items()})
+
+    def items(self, subjects: Iterable[str] | None = None, tracers: Iterable[str] | None = None) -> list[Item]:
+        """Every (case, tracer) of these subjects and tracers (None for all), in order of case, then label."""
+        wanted = None if subjects is None else set(subjects)
+        names = sorted(TRACERS if tracers is None else set(tracers), key=lambda name: TRACERS[name].label)
+        return [
+            Item(record["case"], record["subject"], tracer)
+            for record in self.index["cases"]
+            if wanted is None or record["subject"] in wanted
+            for tracer in names
+            if tracer in record["pets"]
+        ]
+
+    def array(self, case: str, name: str) -> np.ndarray:
+        """Memory map [160, 180, 160] of ``t1w``, ``t2f`` or ``pet_TRACER`` of a case.
+
+        Raises:
+            InputError: the file is missing or is not what the index says.
+        """
+        path = self.folder / "cases" / case / f"{name}.npy"
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: missing or damaged; run prepare again") from error
+        if array.shape != MNI_GRID.shape or array.dtype != np.dtype(self.index["dtype"]):
+            raise InputError(f"{path}: {array.dtype} {array.shape} is not what the index says; run prepare again")
+        return array
+
+    def mask(self) -> np.ndarray:
+        """The brain, bool [160, 180, 160]."""
+        return np.load(self.folder / MASK, allow_pickle=False) > 0
+
+
+def open_cache(folder: Path | str) -> Cache:
+    """Open a cache.
+
+    Raises:
+        InputError: no cache there, one of another version, a changed index, a missing file, or no PET in it.
+    """
+    folder = Path(folder)
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no cache (no {INDEX}); make one with 'python -m training prepare'") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / INDEX}: cannot be read ({error}); run prepare again") from error
+    if not isinstance(index, dict) or index.get("version") != VERSION:
+        raise InputError(f"{folder}: a cache of another version; run prepare again into another folder")
+    rest = {key: value for key, value in index.items() if key != "sha256"}
+    if hashlib.sha256(canonical_json(rest)).hexdigest() != index.get("sha256"):
+        raise InputError(f"{folder / INDEX} was changed after prepare wrote it; run prepare again")
+    cache = Cache(folder, index)
+    if not cache.items():
+        raise InputError(f"{folder}: no case with a PET in it; see {folder / 'failures.tsv'}")
+    missing = [
+        path
+        for record in index["cases"]
+        for name in ("t1w", "t2f", *(f"pet_{tracer}" for tracer in record["pets"]))
+        if not (path := folder / "cases" / record["case"] / f"{name}.npy").is_file()
+    ]
+    if missing:
+        raise InputError(f"{missing[0]}: missing; run prepare again")
+    return cache
