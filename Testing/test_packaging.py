@@ -21,7 +21,7 @@ LISTS = {
     "module's scripts": ("RelAPET", "MODULE_PYTHON_SCRIPTS", "RelAPET", r".*\.py"),
     "module's resources": ("RelAPET", "MODULE_PYTHON_RESOURCES", "RelAPET", r"Resources/.*"),
     "library": ("RelAPETLib", "MODULE_PYTHON_SCRIPTS", "RelAPETLib", r"(?!CMakeLists\.txt$).*"),
-    "shipped data": ("RelAPETLib", "RelAPET_SHIPPED_RESOURCES", "Resources", r".*"),
+    "shipped data": ("RelAPETLib", "RelAPET_SHIPPED_RESOURCES", "Resources", r"(?!pictures/).*"),
 }
 
 

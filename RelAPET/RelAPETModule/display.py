@@ -109,10 +109,19 @@ def _legend(node, kind):
     if logic is None or not hasattr(logic, "AddDefaultColorLegendDisplayNode"):
         return
     legend = logic.GetColorLegendDisplayNode(node) or logic.AddDefaultColorLegendDisplayNode(node)
-    if legend is not None:
-        words = {"pet": "", "difference": "\nminus reference", "uncertainty": "\nspread"}[kind]
-        legend.SetTitleText(f"SYNTHETIC\n{node.GetAttribute(TRACER)} {node.GetAttribute(UNITS)}{words}")
-        legend.SetVisibility(False)
+    if legend is None:
+        return
+    low, high = window(kind, node)
+    words = {"pet": "", "difference": "\ndifference", "uncertainty": "\nspread"}[kind]
+    legend.SetTitleText(f"{node.GetAttribute(TRACER)} {node.GetAttribute(UNITS)}{words}")
+    for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
+        text.SetFontSize(13)
+        text.SetFontFamilyToArial()
+    whole = kind == "pet" and float(2 * high).is_integer()
+    legend.SetNumberOfLabels(round(2 * (high - low)) + 1 if whole else 5)
+    legend.SetLabelFormat("%.1f" if whole else "%.2f")
+    legend.SetSize(0.12, 0.45)
+    legend.SetVisibility(False)
 
 
 def show(results, kind, opacity, fit=False):

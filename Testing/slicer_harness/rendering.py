@@ -68,6 +68,9 @@ def render_view(view="Red", size=(400, 400), fit=True):
     renderer, window, interactor = _offscreen_window(size)
     group = _displayable_managers(renderer)
     group.SetMRMLDisplayableNode(logic.GetSliceNode())
+    for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
+        # Slicer's views are there before the legends; this one came after, and is told of them now.
+        slicer.mrmlScene.InvokeEvent(slicer.vtkMRMLScene.NodeAddedEvent, legend)
     logic.ResizeSliceNode(*size)
     if fit:
         logic.FitSliceToBackground()

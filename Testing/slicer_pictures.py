@@ -1,0 +1,85 @@
+"""Pictures of the Slicer module for the README: the panel and its slice views, after a real synthesis.
+
+.venv/bin/python Testing/slicer_pictures.py [Resources/pictures]
+
+A simulated person, the demo model, the module's own panel and scene code, over the project's test harness: MRML and slice
+compositing are Slicer's, the widgets are stand-ins. The pictures say so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "Testing"), str(ROOT)]
+
+VIEWS = ("Red", "Green", "Yellow")
+LABEL = "test harness rendering, not a Slicer screenshot; a simulated person; synthetic PET, research only"
+
+
+def labelled(pixels: np.ndarray, title: str) -> Image.Image:
+    """A picture with a line above that says what it shows and how it was made."""
+    height = 40
+    picture = Image.new("RGB", (pixels.shape[1], pixels.shape[0] + height), (30, 30, 30))
+    picture.paste(Image.fromarray(np.ascontiguousarray(pixels[..., :3])), (0, height))
+    draw = ImageDraw.Draw(picture)
+    draw.text((8, 3), title, (255, 255, 255), ImageFont.load_default(15))
+    draw.text((8, 23), LABEL, (255, 210, 90), ImageFont.load_default(11))
+    return picture
+
+
+def panel_pixels(widget) -> np.ndarray:
+    """The panel as its stand-in widgets draw it."""
+    widget.parent.resize(480, 700)
+    image = widget.parent.grab().toImage()
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "panel.png")
+        image.save(path)
+        return np.array(Image.open(path).convert("RGB"))
+
+
+def synthesize(harness, widget) -> None:
+    """What a user clicks: Simulate a person, Synthesize."""
+    harness.process_events(lambda: not widget.tasks.running, 300)
+    widget.ui.phantomButton.click()
+    harness.process_events(lambda: not widget.tasks.running, 900)
+    widget.ui.synthesizeButton.click()
+    harness.process_events(lambda: not widget.logic.running, 1800)
+    if widget.results.found is None:
+        raise SystemExit(f"no result: {widget.ui.statusLabel.text}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", nargs="?", type=Path, default=ROOT / "Resources" / "pictures")
+    out = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
+    import slicer_harness as harness
+    from slicer_harness.rendering import render_view
+
+    harness.boot()
+    harness.watch_errors(True)
+    widget = harness.load_module(str(ROOT / "RelAPET" / "RelAPET.py"))
+    synthesize(harness, widget)
+    for kind, title in (
+        ("pet", "Synthetic TAU PET over the T1w"),
+        ("difference", "Synthetic minus measured (here simulated) TAU PET"),
+        ("uncertainty", "Spread of the samples, not the error"),
+    ):
+        widget.results.show(kind, fit=True)
+        pixels = np.hstack([render_view(view, (420, 420)) for view in VIEWS])
+        labelled(pixels, title).save(out / f"{kind}.png", optimize=True)
+    widget.results.show("pet")
+    labelled(panel_pixels(widget), "The RelAPET panel").save(out / "panel.png", optimize=True)
+    print("\n".join(str(path) for path in sorted(out.glob("*.png"))))
+
+
+if __name__ == "__main__":
+    main()
