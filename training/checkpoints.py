@@ -1,0 +1,124 @@
+"""Checkpoints of a run: whole or not there, everything in them, loaded without executing code.
+
+``OUT/checkpoints/step-00001000.pt`` are the last ones, ``best.pt`` is the one that did best on the validation subjects.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from RelAPETLib.errors import OutputError
+
+from .errors import ResumeError
+
+FORMAT = 1
+FOLDER, BEST = "checkpoints", "best.pt"
+_NAME = re.compile(r"step-(\d{8,})\.pt")
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors, numbers, texts and containers of them; after a crash the file is whole or not there.
+
+    Raises:
+        OutputError: it cannot be written; what was there before is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with open(part, "wb") as file:
+            torch.save({"format": FORMAT, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        part.unlink(missing_ok=True)
+        raise OutputError(f"cannot write checkpoint {path}: {' '.join(str(error).split())[:200]}") from error
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What `save` wrote, on the CPU. Nothing in the file is executed.
+
+    Raises:
+        ResumeError: missing, damaged, or not such a file.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever the damaged byte leads to
+        raise ResumeError(f"cannot read checkpoint {path}: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise ResumeError(f"{path} is no checkpoint of this training package (format {FORMAT})")
+    return state
+
+
+def saved(out: Path) -> list[Path]:
+    """Checkpoints of a run by step, the newest last; not the best one."""
+    found = {int(match[1]): path for path in (out / FOLDER).glob("step-*.pt") if (match := _NAME.fullmatch(path.name))}
+    return [found[step] for step in sorted(found)]
+
+
+def path_of(out: Path, step: int) -> Path:
+    """File of the checkpoint after `step` optimiser steps."""
+    return out / FOLDER / f"step-{step:08d}.pt"
+
+
+def latest(out: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that can be read, with its contents; None when the run has none.
+
+    Raises:
+        ResumeError: there are some and none can be read.
+    """
+    problem = None
+    for path in reversed(saved(out)):
+        try:
+            return path, load(path)
+        except ResumeError as error:
+            problem = problem or error
+    if problem:
+        raise problem
+    return None
+
+
+def prune(out: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints and what an interrupted writing left."""
+    for path in [*saved(out)[:-keep], *(out / FOLDER).glob(".*.part")]:
+        path.unlink(missing_ok=True)
+
+
+def exported_weights(state: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The generator's weights that are validated and exported: the moving average, where the run keeps one."""
+    return {**state["generator"], **state["average"]}
+
+
+def rng_state() -> dict[str, Any]:
+    """State of every random number generator of this process, in types that load without executing code."""
+    version, numbers, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": [str(name), torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Put back what `rng_state` gave."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

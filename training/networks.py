@@ -1,0 +1,138 @@
+"""The two networks of a run, the generator's moving average, and its weights in the published shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+
+import torch
+from torch import nn
+
+from RelAPETLib.networks.discriminator import build_discriminator
+from RelAPETLib.networks.generator import build_generator
+from RelAPETLib.networks.voxel import SEQUENCES
+
+from .config import TrainConfig
+
+#: What background is in an image scaled to [-1, 1]; stands for a sequence that an ablation blanks.
+BACKGROUND = -1.0
+
+
+def sequences(config: TrainConfig) -> list[bool | None]:
+    """For T1w and T2F: True fed to the generator, None fed as background, False not fed at all."""
+    missing = None if config.preset.missing_sequence == "blank" else False
+    return [True if there else missing for there in (config.ablation.t1w, config.ablation.t2f)]
+
+
+def condition(config: TrainConfig, t1w: torch.Tensor, t2f: torch.Tensor) -> torch.Tensor:
+    """The MRI channels of the generator, [N, 2, X, Y, Z]; one channel when an ablation drops a sequence.
+
+    Args:
+        t1w, t2f: [N, 1, X, Y, Z] in [-1, 1].
+    """
+    fed = zip(sequences(config), (t1w, t2f), strict=True)
+    return torch.cat([mri if use else torch.full_like(mri, BACKGROUND) for use, mri in fed if use is not False], 1)
+
+
+def voxel_arguments(config: TrainConfig) -> dict:
+    """Arguments of `RelAPETLib.networks.voxel.VoxelDiffusion` for `published_state_dict`'s weights."""
+    fed = [name for name, use in zip(SEQUENCES, sequences(config), strict=True) if use]
+    network = asdict(config.network)
+    return {**network, "in_channels": 1 + len(SEQUENCES), "sequences": fed}
+
+
+def build_networks(config: TrainConfig) -> tuple[nn.Module, nn.Module | None]:
+    """Generator G and discriminator D (None where the method has none), initialised from the configuration's seed."""
+    torch.manual_seed(config.seed)
+    network = config.network
+    generator = build_generator(
+        in_channels=1 + sum(use is not False for use in sequences(config)),
+        channels=network.channels,
+        num_res_blocks=network.num_res_blocks,
+        attention_levels=network.attention_levels,
+        num_head_channels=network.num_head_channels,
+        norm_num_groups=network.norm_num_groups,
+        cross_attention_dim=network.cross_attention_dim,
+    )
+    if config.hardware.activation_checkpointing:
+        checkpoint_activations(generator)
+    if config.hardware.channels_last:
+        generator.to(memory_format=torch.channels_last_3d)
+    discriminator = build_discriminator(config.preset.discriminator_norm) if config.method.adversarial else None
+    return generator, discriminator
+
+
+def checkpoint_activations(generator: nn.Module) -> None:
+    """Keep no activations inside the U-Net's blocks; the backward pass computes them again."""
+    from torch.utils.checkpoint import checkpoint
+
+    for block in [*generator.down_blocks, generator.middle_block, *generator.up_blocks]:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+class MovingAverage:
+    """Exponential moving average of parameters, held beside them, shard by shard if they are sharded.
+
+    Args:
+        parameters: those of the network.
+        decay: 0 keeps nothing: the average is the parameters themselves.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], decay: float):
+        self.parameters, self.decay = list(parameters), decay
+        self.average = [p.detach().clone() for p in self.parameters] if decay else []
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """average <- decay average + (1 - decay) parameters."""
+        for average, parameter in zip(self.average, self.parameters, strict=False):
+            average.lerp_(parameter.detach(), 1 - self.decay)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The network has the averaged weights inside this context, its own again afterwards."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for average, parameter in zip(self.average, self.parameters, strict=False):
+            own = parameter.detach().clone()
+            parameter.copy_(average)
+            average.copy_(own)
+
+
+def published_state_dict(config: TrainConfig, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of a generator with three input channels and timesteps from 0 that does what the trained one does.
+
+    A dropped sequence becomes a channel of zero weights. Where training counted timesteps from 1, the first layer
+    behind the sinusoidal embedding takes the shift: embedding(t + 1) is embedding(t) with each (cos, sin) pair rotated
+    by its frequency, a linear map. A blanked sequence stays an input: `VoxelDiffusion` feeds background there.
+    """
+    state = {name: tensor.clone() for name, tensor in state_dict.items()}
+    name = next(n for n in ("conv_in.conv.weight", "conv_in.weight") if n in state)
+    weight, columns = state[name], [state[name][:, :1]]
+    following = 1
+    for use in sequences(config):
+        columns.append(torch.zeros_like(columns[0]) if use is False else weight[:, following : following + 1])
+        following += use is not False
+    state[name] = torch.cat(columns, 1)
+    if config.preset.first_timestep:
+        state["time_embed.0.weight"] = _shifted(state["time_embed.0.weight"], config.preset.first_timestep)
+    return state
+
+
+def _shifted(weight: torch.Tensor, shift: int) -> torch.Tensor:
+    """First layer [out, dim] of the time embedding, fed with t, answering as `weight` does fed with t + shift."""
+    half = weight.shape[1] // 2
+    frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float64) / half).to(weight.device)
+    cos, sin = (shift * frequencies).cos(), (shift * frequencies).sin()
+    on_cos, on_sin = weight.double()[:, :half], weight.double()[:, half : 2 * half]
+    rotated = torch.cat([on_cos * cos + on_sin * sin, on_sin * cos - on_cos * sin], 1)
+    return rotated.to(weight.dtype)

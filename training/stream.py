@@ -1,0 +1,39 @@
+"""Which image comes when, and with which timestep and noise: functions of its position in the run alone.
+
+Position p counts every image that all ranks together have been given since the start. Ranks, micro-batches,
+accumulation and interruptions only decide who works on p, never what p is, so a resumed run, or the same run on other
+hardware, sees the same images with the same noise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+def places(start: int, rank: int, ranks: int, batch: int) -> list[int]:
+    """Positions of a rank's next `batch` images when it has got all of its own before `start`.
+
+    `training.data.dataset.StreamSampler` deals positions like cards: rank r gets those that leave r when divided by
+    the number of ranks, so that a global batch is the same set of images whoever works on it.
+    """
+    return [start + rank + ranks * k for k in range(batch)]
+
+
+def draw(
+    seed: int, positions: list[int], shape: tuple[int, ...], num_timesteps: int, device: torch.device | str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lines 4 and 5 of Algorithm 1 for the images at `positions`: t uniform over 0..T-1, eps standard normal.
+
+    Timesteps come from the CPU, noise from the device itself; the same device draws the same noise again.
+
+    Returns:
+        Timesteps [N] (int64, on the CPU) and noise [N, *shape] (float32, on `device`).
+    """
+    timesteps, noise = [], []
+    for position in positions:
+        for_t, for_eps = np.random.SeedSequence([seed, position]).generate_state(2, np.uint64)
+        timesteps.append(int(np.random.default_rng(int(for_t)).integers(num_timesteps)))
+        generator = torch.Generator(device).manual_seed(int(for_eps >> np.uint64(1)))
+        noise.append(torch.randn(shape, generator=generator, device=device))
+    return torch.tensor(timesteps), torch.stack(noise)
