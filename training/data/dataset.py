@@ -17,7 +17,7 @@ from RelAPETLib.tracers import TRACERS
 
 from .cache import Cache
 
-SCALINGS = ("window", "minmax")
+SCALINGS = ("suvr", "minmax")
 BACKGROUND = -1.0
 #: Index of the voxel at x = 0 mm, between the hemispheres.
 MIDLINE = round(-MNI_GRID.origin[0] / MNI_GRID.spacing[0])
@@ -47,7 +47,7 @@ class PetDataset(Dataset):
     Args:
         cache: from `open_cache`.
         subjects: e.g. ``split.train``.
-        scaling: PET to [-1, 1] by the tracer's SUVR ``window`` (clipped), or ``minmax`` of each volume (the release).
+        scaling: PET to [-1, 1] by the tracer's window of ``suvr`` (clipped), or by ``minmax`` of each volume (release).
         factor: side in voxels of the blocks that are averaged into one.
         crop: central part (X, Y, Z) of the blocks, as `VoxelDiffusion` takes it; None for all.
         tracers: short names; None for all three.
@@ -69,7 +69,7 @@ class PetDataset(Dataset):
         cache: Cache,
         subjects: Iterable[str],
         *,
-        scaling: str = "window",
+        scaling: str = "suvr",
         factor: int = 1,
         crop: Sequence[int] | None = None,
         tracers: Iterable[str] | None = None,

@@ -1,0 +1,56 @@
+"""``python -m training prepare|train|sample|evaluate|export``: from raw scans to a model and its figures.
+
+Exit codes: 0 done; 2 a mistake the user can mend, told in one line on stderr; others as `training.errors` says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from RelAPETLib.errors import InputError, RelAPETError
+
+from .commands import COMMANDS
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str):
+        raise InputError(f"{message}; see '{self.prog} --help'")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Parser of all commands; ``train`` hands its words on to Hydra."""
+    parser = _Parser(prog="python -m training", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (help_line, add_arguments, run) in COMMANDS.items():
+        command = commands.add_parser(name, help=help_line, description=help_line)
+        add_arguments(command)
+        command.set_defaults(run=run)
+    commands.add_parser("train", help="train a model; Hydra overrides as in method=rela preset=default", add_help=False)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if argv[:1] == ["train"]:
+            from .loop import main as train
+
+            return train(argv[1:]) or 0
+        arguments = build_parser().parse_args(argv)
+        arguments.run(arguments)
+        return 0
+    except RelAPETError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""The commands beside ``train``: their options, and what they print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from RelAPETLib.errors import InputError
+
+CACHE_HELP = "folder that 'prepare' wrote"
+
+
+def prepare_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``prepare``."""
+    add = parser.add_argument
+    add("--source", type=Path, required=True, help="BIDS folder, or CSV with subject,t1w,t2f,pet,tracer[,session]")
+    add("--out", type=Path, required=True, help="folder of the cache (28 MB for a pair with one PET)")
+    add("--workers", type=int, default=0, help="processes, one thread each; 0: as many as cores")
+    add("--frames", action="append", default=[], metavar="[TRACER=]A-B", help="dynamic PET: minutes after injection")
+    add("--reference-region", help="divide PET by its mean there; 'tracer': by each tracer's own region")
+    add("--units", choices=["suvr"], help="what PET without a sidecar are")
+    add("--preprocessed", action="store_true", help="volumes are on the model grid already")
+    add("--method", default="auto", help="registration: auto, demons, torch, affine")
+    add("--dtype", default="float16", help="type of the stored arrays: float16 or float32")
+    add("--force", action="store_true", help="take volumes that do not look like a brain's T1w and FLAIR")
+    add("--simulated", action="store_true", help="the people of a table do not exist (BIDS says so itself)")
+    add("--seed", type=int, default=0, help="of the split")
+    add("--fractions", default="0.7,0.15,0.15", help="train, validation, test")
+    add("--complete-test", action="store_true", help="test only on subjects with every tracer, as the paper does")
+    add("--split-lists", type=Path, help='JSON {"train": [...], "validation": [...], "test": [...]} instead')
+    add("--new-split", action="store_true", help="replace the split that is there")
+
+
+def run_prepare(options: argparse.Namespace) -> None:
+    """``prepare``: cache, list of failures, split."""
+    from .data import bids, prepare, table
+    from .data.cache import open_cache
+    from .data.pet import parse_frames
+
+    if options.workers < 0:
+        raise InputError(f"--workers {options.workers}: 0 or more")
+    how = prepare.Options(
+        frames=parse_frames(options.frames),
+        reference_region=options.reference_region,
+        units=options.units,
+        preprocessed=options.preprocessed,
+        method=options.method,
+        dtype=options.dtype,
+        force=options.force,
+    )
+    fractions = _fractions(options.fractions)
+    if options.source.is_dir():
+        source = bids.read_bids(options.source)
+    else:
+        source = table.read_table(options.source, simulated=options.simulated)
+    workers = options.workers or prepare.default_workers()
+    summary = prepare.prepare(source, options.out, how, workers=workers, progress=lambda m: print(m, flush=True))
+    cache = open_cache(options.out)
+    print(
+        f"{len(cache.index['cases'])} cases, {len(cache.items())} PET in {options.out}: {summary.prepared} prepared "
+        f"now, {summary.kept} kept; {len(summary.failures)} failures"
+        + (f", see {options.out / prepare.FAILURES}" if summary.failures else "")
+    )
+    _split(options, cache, fractions)
+
+
+def _fractions(words: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in words.split(","))
+    except ValueError:
+        raise InputError(f"--fractions {words}: three numbers with commas, e.g. 0.7,0.15,0.15") from None
+
+
+def _split(options: argparse.Namespace, cache, fractions: tuple[float, ...]) -> None:
+    """Write the split, or see that the one that is there still fits."""
+    from RelAPETLib.tracers import TRACERS
+
+    from .data import split
+
+    path = options.out / split.FILE
+    if path.exists() and not options.new_split:
+        kept = split.load_split(path, cache)
+        print(f"split kept: {_sizes(kept)}")
+        return
+    if options.split_lists:
+        try:
+            lists = json.loads(options.split_lists.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{options.split_lists}: not readable JSON ({error})") from error
+        made = split.explicit_split(cache.subjects, lists)
+    else:
+        complete = {record["subject"] for record in cache.index["cases"] if set(record["pets"]) == set(TRACERS)}
+        made = split.make_split(
+            cache.subjects,
+            seed=options.seed,
+            fractions=fractions,
+            test_from=complete if options.complete_test else None,
+        )
+    made.save(path)
+    print(f"split: {_sizes(made)}, in {path}")
+
+
+def _sizes(split) -> str:
+    return f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test subjects"
+
+
+def sample_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``sample``."""
+    add = parser.add_argument
+    add("--bundle", required=True, help="folder of a model bundle, or the name of a model of the catalogue")
+    add("--cache", type=Path, required=True, help=CACHE_HELP)
+    add("--split", default="test", help="train, validation or test")
+    add("--split-file", type=Path, help="default: split.json of the cache")
+    add("--out", type=Path, required=True, help="folder for the synthetic PET; volumes already there are kept")
+    add("--device", default="auto")
+    add("--samples", type=int, default=1, help="samples a volume; their mean is written")
+    add("--steps", type=int, help="sampler steps; default: the bundle's")
+    add("--sampler", help="dpmpp, ddim or ddpm; default: the bundle's")
+    add("--seed", type=int, default=0)
+    add("--tracers", nargs="+", help="default: all of the bundle")
+    add("--limit", type=int, help="at most so many volumes")
+
+
+def run_sample(options: argparse.Namespace) -> None:
+    """``sample``: a synthetic PET for every measured one of a part of the split."""
+    from .data.cache import open_cache
+    from .data.split import FILE, load_split
+    from .sample import Drawing, sample_cache
+
+    cache = open_cache(options.cache)
+    split = load_split(options.split_file or options.cache / FILE, cache)
+    drawing = Drawing(options.device, options.samples, options.steps, options.sampler, options.seed)
+    record = sample_cache(
+        options.bundle, cache, split, options.split, options.out, drawing,
+        tracers=options.tracers, limit=options.limit, progress=lambda m: print(m, flush=True),
+    )  # fmt: skip
+    print(f"{len(record['volumes'])} volumes of {record['model']['name']} in {options.out}")
+
+
+def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``evaluate``."""
+    add = parser.add_argument
+    add("--samples", nargs="+", required=True, metavar="[NAME=]DIR", help="folders that 'sample' wrote, ours last")
+    add("--cache", type=Path, required=True, help=CACHE_HELP)
+    add("--split-file", type=Path, help="default: split.json of the cache")
+    add("--out", type=Path, required=True, help="folder for volumes.csv, summary.csv and tables.md")
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    """``evaluate``: figures of what was sampled, as CSV and in the paper's tables."""
+    from .data.cache import open_cache
+    from .data.split import FILE, load_split
+    from .evaluate import evaluate_folders
+
+    cache = open_cache(options.cache)
+    split = load_split(options.split_file or options.cache / FILE, cache)
+    folders = {}
+    for word in options.samples:
+        name, _, folder = word.rpartition("=")
+        folders[name or Path(folder).name] = Path(folder)
+    text = evaluate_folders(folders, cache, split, options.out, progress=lambda m: print(m, flush=True))
+    print(text)
+
+
+def export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``export``."""
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, help="file of 'train'")
+    add("--out", type=Path, required=True, help="folder of the bundle")
+    add("--cache", type=Path, help="default: the one it was trained on, by its configuration")
+    add("--name", default="own", help="name in the metadata: lower case letters, digits and . _ -")
+    add("--version", default="0.1.0")
+    add("--licence", default="LicenseRef-unstated", help="SPDX identifier of the weights")
+    add("--metrics", type=Path, help="summary.json that 'evaluate' wrote for this model")
+    add("--half", action="store_true", help="store weights as float16")
+    add("--overwrite", action="store_true")
+
+
+def run_export(options: argparse.Namespace) -> None:
+    """``export``: a bundle that ``relapet synthesize --model DIR`` runs."""
+    from .export import export_checkpoint
+
+    metadata = export_checkpoint(
+        options.checkpoint, options.out, cache_folder=options.cache, name=options.name, version=options.version,
+        licence=options.licence, metrics_file=options.metrics, half=options.half, overwrite=options.overwrite,
+    )  # fmt: skip
+    print(f"{metadata['name']} {metadata['version']} in {options.out}; run it with relapet synthesize --model")
+
+
+COMMANDS = {
+    "prepare": ("bring raw scans into a cache", prepare_arguments, run_prepare),
+    "sample": ("synthesize the PET of a part of the split", sample_arguments, run_sample),
+    "evaluate": ("PSNR, SSIM and MAE of synthetic PET, in the paper's tables", evaluate_arguments, run_evaluate),
+    "export": ("write a trained generator as a bundle", export_arguments, run_export),
+}

@@ -1,0 +1,84 @@
+"""What a data set offers, before anything is read: cases, their PET, and what cannot be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class PetScan:
+    """One PET of a case.
+
+    Attributes:
+        tracer: short name.
+        path: the image, 3-D or 4-D.
+        sidecar: its JSON, merged by the BIDS inheritance principle; empty without one.
+        sidecar_paths: the files it came from, the nearest last.
+    """
+
+    tracer: str
+    path: Path
+    sidecar: dict = field(default_factory=dict)
+    sidecar_paths: tuple[Path, ...] = ()
+
+    @property
+    def sidecar_name(self) -> str:
+        """What messages call the sidecar: the nearest file, or where it would stand."""
+        if self.sidecar_paths:
+            return str(self.sidecar_paths[-1])
+        name = self.path.name.removesuffix(".gz").removesuffix(".nii")
+        return str(self.path.with_name(f"{name}.json"))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One T1w and T2F of a subject with the PET that belong to them.
+
+    Attributes:
+        name: identifier, a file name: the subject, with the session where there are several.
+        subject: whose it is; the split goes by it.
+        t1w, t2f: files.
+        pets: by tracer.
+        notes: choices made among several files, one line each.
+    """
+
+    name: str
+    subject: str
+    t1w: Path
+    t2f: Path
+    pets: dict[str, PetScan]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that could not be used.
+
+    Attributes:
+        subject, case: whose; the case may be unknown.
+        tracer: the PET that failed; empty when it is the whole case.
+        reason: one line.
+    """
+
+    subject: str
+    case: str
+    tracer: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set.
+
+    Attributes:
+        name: for the metadata; no path.
+        simulated: the people do not exist.
+        cases: in order of name.
+        failures: what is already known not to be usable.
+    """
+
+    name: str
+    simulated: bool
+    cases: list[Case]
+    failures: list[Failure]

@@ -1,0 +1,81 @@
+"""Running tasks in worker processes that may die: one thread each, gone when their parent goes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for
+
+
+def run_tasks(function: Callable, tasks: Iterable[tuple], workers: int) -> Iterator[tuple[tuple, tuple, str]]:
+    """Call ``function(*task)`` for every task, at most `workers` at a time; with one worker in this process.
+
+    When a worker dies (memory), the tasks that were running then are tried once more, each alone in a process; only
+    the one that dies again has failed.
+
+    Yields:
+        (task, result, cause): as they finish; `cause` says that its process died, and then result is ("", 0.0).
+    """
+    tasks = list(tasks)
+    if workers <= 1:
+        for task in tasks:
+            yield task, function(*task), ""
+        return
+    while tasks:
+        suspects: list[tuple] = []
+        with _pool(min(workers, len(tasks))) as pool:
+            running: dict = {}
+            try:
+                while (tasks or running) and not suspects:
+                    while tasks and len(running) < workers:
+                        future = pool.submit(function, *tasks[0])
+                        running[future] = tasks.pop(0)
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        task = running[future]
+                        result = future.result()
+                        del running[future]
+                        yield task, result, ""
+            except BrokenProcessPool:
+                suspects = list(running.values())
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+        for task in suspects:
+            yield _alone(function, task)
+
+
+def _alone(function: Callable, task: tuple) -> tuple[tuple, tuple, str]:
+    with _pool(1) as pool:
+        try:
+            return task, pool.submit(function, *task).result(), ""
+        except BrokenProcessPool as error:
+            return task, ("", 0.0), type(error).__name__
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Forking a process that has threads of torch or ITK can hang.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+
+
+def _begin() -> None:
+    """In a worker: one thread, and an end when the parent is killed."""
+    single_threaded()
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def single_threaded() -> None:
+    """Make this process compute with one thread, so that as many run well as there are cores."""
+    import SimpleITK as sitk
+    import torch
+
+    torch.set_num_threads(1)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

@@ -1,0 +1,339 @@
+"""From raw scans to the cache: every case once, in parallel, going on where an earlier call stopped.
+
+A case is done when the cache holds it with the same digest of its files' contents, its sidecars and the options.
+What fails is listed in ``failures.tsv`` and tried again by the next call; the rest goes on.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from RelAPETLib.errors import InputError, OutputError, RelAPETError, RelAPETWarning
+
+from . import cache as storage
+from .cases import Case, Failure, PetScan, Source
+from .pet import Frames, pet_units, read_pet
+from .pool import run_tasks
+
+#: Raised whenever what the cache holds would come out otherwise.
+RECIPE = 1
+FAILURES = "failures.tsv"
+DTYPES = ("float16", "float32")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How volumes are made; all of it goes into every case's digest.
+
+    Attributes:
+        frames: by tracer, for dynamic PET.
+        reference_region: region every PET is divided by (``tracer``: each tracer's own); None: PET come as SUVR.
+        units: ``suvr`` where the user vouches for PET without a sidecar, else None.
+        preprocessed: volumes are on the model grid already.
+        method: registration, as `RelAPETLib.preprocessing.preprocess` has it.
+        dtype: type of the stored arrays.
+        force: take volumes that do not look like a brain's T1w and FLAIR.
+    """
+
+    frames: dict[str, Frames] = field(default_factory=dict)
+    reference_region: str | None = None
+    units: str | None = None
+    preprocessed: bool = False
+    method: str = "auto"
+    dtype: str = "float16"
+    force: bool = False
+
+    def record(self) -> dict:
+        """JSON for the index and the digest."""
+        return {**asdict(self), "frames": {tracer: str(frames) for tracer, frames in sorted(self.frames.items())}}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a call of `prepare` did.
+
+    Attributes:
+        prepared, kept: cases made now, and found done.
+        failures: what could not be used.
+        index: contents of the index.
+    """
+
+    prepared: int
+    kept: int
+    failures: list[Failure]
+    index: dict
+
+
+def prepare(
+    source: Source,
+    out: Path | str,
+    options: Options,
+    *,
+    workers: int = 1,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Summary:
+    """Bring a data set into a cache.
+
+    Args:
+        source: from `read_bids` or `read_table`.
+        out: the cache's folder; made when missing.
+        workers: processes, one thread each.
+        progress: called with a line for every case.
+
+    Raises:
+        InputError: options that cannot be, or nothing of the source could be used.
+        OutputError: the cache cannot be written.
+    """
+    _check_options(options)
+    cache = Path(out)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        storage.sweep(cache)
+        failures, made, kept = list(source.failures), 0, 0
+        digests, waiting = {}, []
+        for case in source.cases:
+            try:
+                digests[case.name] = digest(case, options)
+            except RelAPETError as error:
+                failures.append(Failure(case.subject, case.name, "", str(error)))
+                continue
+            record = storage.read_case(cache, case.name)
+            if record is not None and record["digest"] == digests[case.name]:
+                kept += 1
+            else:
+                waiting.append((case, options, cache, digests[case.name]))
+        if kept:
+            progress(f"{kept} of {len(source.cases)} cases are in the cache already")
+        for number, (case, reason, seconds) in enumerate(_run(waiting, workers), start=1):
+            words = f"failed: {reason}" if reason else f"{seconds:.0f} s"
+            progress(f"{number} of {len(waiting)}: {case.name} {words}")
+            if reason:
+                failures.append(Failure(case.subject, case.name, "", reason))
+            made += not reason
+        return Summary(made, kept, *_finish(source, cache, options, digests, failures))
+    except OSError as error:
+        raise OutputError(f"cannot write the cache {cache}: {error.strerror or error}") from error
+
+
+def _check_options(options: Options) -> None:
+    from RelAPETLib.preprocessing import METHODS
+    from RelAPETLib.synthesis.reference import reference_units
+
+    if options.dtype not in DTYPES:
+        raise InputError(f"unknown type '{options.dtype}'; use one of {', '.join(DTYPES)}")
+    if options.method not in METHODS:
+        raise InputError(f"unknown registration method '{options.method}'; use one of {', '.join(METHODS)}")
+    if options.units not in (None, "suvr"):
+        raise InputError(f"unknown unit '{options.units}'; only 'suvr' can be vouched for")
+    if options.reference_region not in (None, "tracer"):
+        reference_units(None, options.reference_region, relative=False)
+
+
+def _run(waiting: list[tuple], workers: int) -> Iterator[tuple[Case, str, float]]:
+    """(case, reason of failure or "", seconds) of each case, as they finish."""
+    for task, (reason, seconds), died in run_tasks(make_case, waiting, workers):
+        yield task[0], f"its process died ({died}); perhaps out of memory" if died else reason, seconds
+
+
+def _finish(source, cache: Path, options: Options, digests: dict, failures: list[Failure]) -> tuple[list, dict]:
+    """Write failures and index from what the cache now holds of this source."""
+    records = []
+    for case in source.cases:
+        record = storage.read_case(cache, case.name)
+        if record is not None and record["digest"] == digests.get(case.name):
+            records.append(record)
+            failures += [Failure(case.subject, case.name, t, reason) for t, reason in record["failures"].items()]
+    storage.write_whole(cache / FAILURES, _failure_table(failures))
+    if not records:
+        first = f"; first: {failures[0].case}: {failures[0].reason}" if failures else ""
+        raise InputError(f"nothing of the data set could be used, see {cache / FAILURES}{first}")
+    facts = {
+        "source": source.name,
+        "simulated": source.simulated,
+        "options": options.record(),
+        "dtype": options.dtype,
+    }
+    return failures, storage.write_index(cache, facts, records)
+
+
+def _failure_table(failures: list[Failure]) -> bytes:
+    stream = io.StringIO()
+    writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+    writer.writerow(["subject", "case", "tracer", "reason"])
+    writer.writerows([f.subject, f.case, f.tracer, " ".join(f.reason.split())] for f in failures)
+    return stream.getvalue().encode()
+
+
+def digest(case: Case, options: Options) -> str:
+    """SHA-256 over what a case is made from: contents of its files, sidecars, options and recipe.
+
+    Raises:
+        InputError: T1w or FLAIR cannot be read. (A PET that is missing fails by itself, later.)
+    """
+    from RelAPETLib.volumes import file_sha256
+
+    content = {
+        "recipe": RECIPE,
+        "options": options.record(),
+        "subject": case.subject,
+        "t1w": file_sha256(case.t1w),
+        "t2f": file_sha256(case.t2f),
+        "pets": {
+            name: [file_sha256(scan.path) if scan.path.is_file() else None, scan.sidecar]
+            for name, scan in case.pets.items()
+        },
+    }
+    return hashlib.sha256(storage.canonical_json(content)).hexdigest()
+
+
+def make_case(case: Case, options: Options, cache: Path, case_digest: str) -> tuple[str, float]:
+    """Prepare one case and put it into the cache; a PET that cannot be used is left out and noted.
+
+    Returns:
+        Why it failed ("" when it did not) and the seconds it took. Only bugs of ours leave a traceback, in
+        ``CACHE/errors``.
+    """
+    begin = time.perf_counter()
+    try:
+        arrays, record = _volumes(case, options)
+        record = {"case": case.name, "subject": case.subject, "digest": case_digest, **record}
+        storage.write_case(cache, record, arrays)
+        reason = ""
+    except RelAPETError as error:
+        reason = str(error)
+    except MemoryError:
+        reason = "out of memory; use fewer --workers"
+    except OSError as error:
+        reason = f"{error.filename or cache}: {error.strerror or error}"
+    except Exception as error:
+        folder = cache / "errors"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{case.name}.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        reason = f"internal error ({type(error).__name__}: {error}); traceback in {folder / case.name}.txt"
+    return " ".join(reason.split()), time.perf_counter() - begin
+
+
+def _volumes(case: Case, options: Options) -> tuple[dict[str, np.ndarray], dict]:
+    """Arrays by file name and the case's entry (without name and digest)."""
+    from RelAPETLib import preprocessing
+
+    failures: dict[str, str] = {}
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", RelAPETWarning)
+        mri = {name: _read_mri(path, options) for name, path in (("t1w", case.t1w), ("t2f", case.t2f))}
+        if np.array_equal(*(_voxels(image) for image in mri.values())):
+            raise InputError(f"{case.t1w} and {case.t2f} are the same volume; two different scans are wanted")
+        pets, known = {}, {}
+        for tracer, scan in case.pets.items():
+            try:
+                known[tracer] = pet_units(scan, options.reference_region, options.units)
+                image, frames = read_pet(scan, options.frames)
+                pets[tracer] = _on_model_grid(image, scan.path) if options.preprocessed else image
+                known[tracer] = known[tracer], frames
+            except RelAPETError as error:
+                failures[tracer] = str(error)
+        if not pets:
+            raise InputError("; ".join(failures.values()))
+        if options.preprocessed:
+            ready = preprocessing.from_grid(mri["t1w"], mri["t2f"], pets=pets)
+        else:
+            ready = preprocessing.preprocess(mri["t1w"], mri["t2f"], pets=pets, method=options.method)
+        doubts = preprocessing.doubts(ready.quality, "grid" if options.preprocessed else "raw")
+        if doubts and not options.force:
+            raise InputError(f"{'; '.join(doubts)}; --force takes it all the same")
+        arrays, entries = _arrays(case, ready, known, options, failures)
+    told = [*case.notes, *ready.warnings, *doubts]
+    told += [str(w.message) for w in heard if issubclass(w.category, RelAPETWarning)]
+    return arrays, {
+        **entries,
+        "failures": failures,
+        "method": ready.method,
+        "quality": {key: _finite(value) for key, value in ready.quality.items()},
+        "warnings": [" ".join(line.split()) for line in dict.fromkeys(told)],
+    }
+
+
+def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) -> tuple[dict, dict]:
+    """Stored arrays and their entries; a PET whose values make no SUVR joins the failures."""
+    from RelAPETLib.grid import image_to_array
+    from RelAPETLib.synthesis.reference import to_suvr
+
+    arrays, entries = {}, {}
+    for name, image in (("t1w", ready.t1w), ("t2f", ready.t2f)):
+        arrays[f"{name}.npy"], entries[name] = _stored(image_to_array(image), options.dtype, case.name)
+    entries["pets"] = {}
+    inside = image_to_array(ready.mask) > 0
+    for tracer, pet in ready.pets.items():
+        scan: PetScan = case.pets[tracer]
+        units, frames = known[tracer]
+        try:
+            suvr = image_to_array(to_suvr(pet, ready.mask, units, str(scan.path), options.force))
+            array, entry = _stored(suvr, options.dtype, str(scan.path))
+        except RelAPETError as error:
+            failures[tracer] = str(error)
+            continue
+        arrays[f"pet_{tracer}.npy"] = array
+        facts = {"brain_mean": float(suvr[inside].mean()), "units_from": units.known_from, "frames": frames}
+        entries["pets"][tracer] = entry | facts
+    if not entries["pets"]:
+        raise InputError("; ".join(failures.values()))
+    return arrays, entries
+
+
+def _stored(array: np.ndarray, dtype: str, name: str) -> tuple[np.ndarray, dict]:
+    """An array as it is stored, with its shape, range and hash. Raises `InputError` when it is not finite there."""
+    with np.errstate(over="ignore"):
+        stored = np.ascontiguousarray(array.astype(dtype))
+    if not np.isfinite(stored).all():
+        raise InputError(f"{name}: values that are NaN, infinite or too large for {dtype} on the model grid")
+    low, high = float(stored.min()), float(stored.max())
+    if not low < high:
+        raise InputError(f"{name}: constant inside the brain; there is no picture in it")
+    facts = {"shape": list(stored.shape), "min": low, "max": high}
+    return stored, facts | {"sha256": hashlib.sha256(stored.tobytes()).hexdigest()}
+
+
+def _read_mri(path: Path, options: Options):
+    from RelAPETLib.volumes import check_volume, read_volume
+
+    image = read_volume(path, name=path.name)
+    check_volume(image, str(path))
+    return _on_model_grid(image, path) if options.preprocessed else image
+
+
+def _on_model_grid(image, path: Path):
+    """The image, whose axes may be stored in another order. Raises `InputError` naming the file when it is off."""
+    from RelAPETLib.grid import image_to_array
+    from RelAPETLib.volumes import canonical
+
+    try:
+        image_to_array(canonical(image))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return image
+
+
+def _voxels(image) -> np.ndarray:
+    import SimpleITK as sitk
+
+    return sitk.GetArrayViewFromImage(image)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def default_workers() -> int:
+    """Processes to use when nobody says: the cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
