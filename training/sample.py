@@ -1,0 +1,177 @@
+"""Synthetic PET for the people of a cache, by a model bundle: what `evaluate` measures.
+
+::
+
+    OUT/CASE_trc-TRACER_pet.nii.gz    on the model grid, SUVR or relative (0 to 1), 0 outside the brain
+    OUT/samples.json                  model, settings, and of every volume the seconds it took
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from RelAPETLib.errors import InputError
+
+from .data.cache import Cache, Item, pretty_json, write_whole
+from .data.split import Split
+
+RECORD = "samples.json"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How volumes are drawn; None takes the bundle's default.
+
+    Attributes:
+        device: as `RelAPETLib.devices.resolve_device` takes it.
+        samples: how many are averaged to one volume.
+        steps, sampler: of the sampler.
+        seed: every volume's own seed follows from it, the case and the tracer.
+    """
+
+    device: str = "auto"
+    samples: int = 1
+    steps: int | None = None
+    sampler: str | None = None
+    seed: int = 0
+
+
+def volume_seed(seed: int, item: Item) -> int:
+    """Seed of one volume, whatever else is drawn."""
+    return int(hashlib.sha256(f"{seed}:{item.case}:{item.tracer}".encode()).hexdigest()[:7], 16)
+
+
+def sample_cache(
+    bundle: str | Path,
+    cache: Cache,
+    split: Split,
+    part: str,
+    out: Path | str,
+    drawing: Drawing,
+    *,
+    tracers: Sequence[str] | None = None,
+    limit: int | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> dict:
+    """Draw a volume for every PET of a part of the split, going on where an earlier call stopped.
+
+    Args:
+        bundle: folder of a bundle, or a catalogue name.
+        part: ``train``, ``validation`` or ``test``.
+        tracers: None for all that the bundle knows.
+        limit: at most so many volumes; None for all.
+        progress: called with a line for every volume.
+
+    Returns:
+        The contents of ``samples.json``.
+
+    Raises:
+        InputError: nothing to draw, or the folder holds volumes of another model or other settings.
+        ModelError, DeviceError: as `load_model`.
+    """
+    from RelAPETLib.models import load_model
+
+    model = load_model(Path(bundle) if Path(bundle).is_dir() else str(bundle), drawing.device)
+    known = model.metadata["tracers"]
+    unknown = [tracer for tracer in tracers or () if tracer not in known]
+    if unknown:
+        raise InputError(f"model {model.name} does not make {unknown[0]}; it makes {', '.join(known)}")
+    items = cache.items(split.part(part), tracers or list(known))[:limit]
+    if not items:
+        raise InputError(f"no PET of {', '.join(tracers or known)} in the {part} part of the split")
+    record = _record(Path(out), model, cache, split, part, drawing)
+    done = {(volume["case"], volume["tracer"]) for volume in record["volumes"]}
+    inside = cache.mask()
+    for number, item in enumerate(items, start=1):
+        if (item.case, item.tracer) in done:
+            continue
+        pet, seconds = draw_volume(model, cache, item, drawing, inside)
+        name = f"{item.case}_trc-{item.tracer}_pet.nii.gz"
+        _write_volume(pet, Path(out) / name)
+        record["volumes"].append({**asdict(item), "file": name, "seconds": round(seconds, 4)})
+        write_whole(Path(out) / RECORD, pretty_json(record))
+        progress(f"{number} of {len(items)}: {item.case} {item.tracer} {seconds:.2f} s")
+    return record
+
+
+def draw_volume(model, cache: Cache, item: Item, drawing: Drawing, inside: np.ndarray) -> tuple[np.ndarray, float]:
+    """One volume [160, 180, 160] in the model's units, and the seconds from MRI in memory to PET in memory."""
+    import torch
+
+    from RelAPETLib.synthesis.sampling import draw_samples
+
+    facts, sampler = model.metadata["tracers"][item.tracer], model.metadata["sampler"]
+    mri = np.stack([cache.array(item.case, name).astype(np.float32) for name in ("t1w", "t2f")])
+    begin = time.perf_counter()
+    draw = draw_samples(
+        model,
+        torch.from_numpy(mri)[None],
+        facts["label"],
+        sampler=drawing.sampler or sampler["name"],
+        steps=drawing.steps or sampler["steps"],
+        samples=drawing.samples,
+        seed=volume_seed(drawing.seed, item),
+        clip=tuple(sampler["clip"]) if sampler["clip"] else None,
+        yes=True,
+    )
+    seconds = time.perf_counter() - begin
+    low, high = facts["window"]
+    return np.where(inside, low + (draw.mean + 1) / 2 * (high - low), 0).astype(np.float32), seconds
+
+
+def _record(out: Path, model, cache: Cache, split: Split, part: str, drawing: Drawing) -> dict:
+    """The record to go on with: that of an earlier call with the same settings, or a new one."""
+    sampler = model.metadata["sampler"]
+    settings = {
+        "model": {"name": model.name, "version": model.version, "weights_sha256": model.weights_sha256},
+        "output": {name: facts["output"] for name, facts in model.metadata["tracers"].items()},
+        "windows": {name: facts["window"] for name, facts in model.metadata["tracers"].items()},
+        "cache_sha256": cache.sha256,
+        "split_sha256": split.sha256,
+        "part": part,
+        "sampler": drawing.sampler or sampler["name"],
+        "steps": drawing.steps or sampler["steps"],
+        "samples": drawing.samples,
+        "seed": drawing.seed,
+        "device": str(model.device),
+        "device_name": _device_name(str(model.device)),
+    }
+    path = out / RECORD
+    out.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        return {**settings, "volumes": []}
+    kept = read_record(out)
+    other = [key for key, value in settings.items() if kept.get(key) != value]
+    if other:
+        raise InputError(f"{path}: made with another {other[0]}; choose another --out, or remove that folder")
+    return kept
+
+
+def _device_name(device: str) -> str:
+    from RelAPETLib.devices import describe_devices
+
+    return next((known["name"] for known in describe_devices() if known["device"] == device), device)
+
+
+def read_record(folder: Path) -> dict:
+    """Contents of ``samples.json``. Raises `InputError` when there is none or it is damaged."""
+    try:
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no {RECORD}; make the volumes with 'python -m training sample'") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / RECORD}: cannot be read ({error}); sample again into another folder") from error
+
+
+def _write_volume(pet: np.ndarray, path: Path) -> None:
+    from RelAPETLib.grid import array_to_image
+    from RelAPETLib.volumes import write_volume
+
+    write_volume(array_to_image(pet), path)

@@ -1,0 +1,102 @@
+"""Tables laid out like the paper's I (methods, with significance), III (ablations) and IV (with inference time)."""
+
+from __future__ import annotations
+
+import math
+
+METRICS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓"}
+REGIONS = ("whole_grid", "brain")
+TITLES = {"whole_grid": "whole grid, as in the paper", "brain": "inside the brain mask"}
+#: The paper's order.
+TABLE_TRACERS = ("TAU", "PBR", "PIB")
+LEVEL = 0.05
+
+
+def markdown(rows: list, summary: list[dict], methods: list[str], notes: list[str]) -> str:
+    """All tables of all regions.
+
+    Args:
+        rows: figures of volumes (`evaluate.Row`).
+        summary: of `evaluate.summarize`.
+        methods: in the order of the lines; significance is against the last.
+        notes: one line each, above the tables.
+    """
+    tracers = [tracer for tracer in TABLE_TRACERS if any(line["tracer"] == tracer for line in summary)]
+    counts = {t: max(line["volumes"] for line in summary if line["tracer"] == t) for t in tracers}
+    parts = ["# Synthetic against measured PET", "", *(f"- {note}" for note in notes)]
+    parts.append(f"- volumes: {', '.join(f'{t} {n}' for t, n in counts.items())}; mean ± SD over volumes; best in bold")
+    parts.append(
+        "- PSNR in dB, SSIM and MAE in 3-D with data range 1; the population mean is that of the training part"
+    )
+    for region in REGIONS:
+        cells = {(line["method"], line["tracer"]): line for line in summary if line["region"] == region}
+        significant = {t: _significant(rows, methods, t, region) for t in tracers}
+        for title, extras in (("Table I", "sig"), ("Table III", ""), ("Table IV", "time")):
+            parts += ["", f"## Layout of {title}: {TITLES[region]}", ""]
+            if extras == "sig":
+                parts += [f"Sig.: * where SSIM differs from {methods[-1]}'s, paired t-test, p < {LEVEL:g}.", ""]
+            parts += _table(cells, methods, tracers, significant if extras == "sig" else None, extras == "time")
+    return "\n".join(parts) + "\n"
+
+
+def _table(cells: dict, methods: list[str], tracers: list[str], significant: dict | None, time: bool) -> list[str]:
+    header = ["Method"]
+    for tracer in tracers:
+        header += [f"{tracer}-PET {title}" for title in METRICS.values()]
+        header += ["Sig."] if significant is not None else []
+    header += ["Inference time, s ↓"] if time else []
+    best = {(tracer, metric): _best(cells, methods, tracer, metric) for tracer in tracers for metric in METRICS}
+    lines = [header, ["---"] * len(header)]
+    for method in methods:
+        line = [method]
+        for tracer in tracers:
+            figures = cells.get((method, tracer))
+            for metric in METRICS:
+                text = _cell(figures, metric)
+                line.append(f"**{text}**" if figures and method in best[tracer, metric] else text)
+            if significant is not None:
+                line.append("*" if method in significant[tracer] else "")
+        if time:
+            seconds = [cells[method, t]["seconds_per_volume"] for t in tracers if (method, t) in cells]
+            line.append(f"{seconds[0]:.3f}" if seconds and seconds[0] is not None else "")
+        lines.append(line)
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _cell(figures: dict | None, metric: str) -> str:
+    if figures is None or figures[f"{metric}_mean"] is None:
+        return ""
+    mean, sd = figures[f"{metric}_mean"], figures[f"{metric}_sd"]
+    return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
+
+
+def _best(cells: dict, methods: list[str], tracer: str, metric: str) -> set[str]:
+    """Methods whose mean, as printed, is the best; nobody when there is nothing to be better than."""
+    means = {m: cells[m, tracer][f"{metric}_mean"] for m in methods if (m, tracer) in cells}
+    means = {m: round(value, 3) for m, value in means.items() if value is not None}
+    if len(means) < 2:
+        return set()
+    top = min(means.values()) if metric == "mae" else max(means.values())
+    return {method for method, value in means.items() if value == top}
+
+
+def _significant(rows: list, methods: list[str], tracer: str, region: str) -> set[str]:
+    """Methods whose SSIM differs from the last one's over the volumes that both have (paired t-test)."""
+    from scipy.stats import ttest_rel
+
+    by_method = {
+        method: {row.case: row.ssim for row in rows if (row.method, row.tracer, row.region) == (method, tracer, region)}
+        for method in methods
+    }
+    ours, found = by_method[methods[-1]], set()
+    for method in methods[:-1]:
+        shared = sorted(ours.keys() & by_method[method].keys())
+        if len(shared) < 2:
+            continue
+        differences = [ours[case] - by_method[method][case] for case in shared]
+        if len(set(differences)) == 1:  # no spread: the statistic is infinite or undefined
+            continue
+        p = float(ttest_rel([ours[c] for c in shared], [by_method[method][c] for c in shared]).pvalue)
+        if not math.isnan(p) and p < LEVEL:
+            found.add(method)
+    return found
