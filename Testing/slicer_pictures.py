@@ -2,8 +2,8 @@
 
 .venv/bin/python Testing/slicer_pictures.py [Resources/pictures]
 
-A simulated person, the demo model, the module's own panel and scene code, over the project's test harness: MRML and slice
-compositing are Slicer's, the widgets are stand-ins. The pictures say so.
+A simulated person, the demo model, the module's own panel and scene code, over the project's test harness: MRML and
+slice compositing are Slicer's, the widgets are stand-ins. The pictures say so.
 """
 
 from __future__ import annotations

@@ -23,11 +23,14 @@ class Export:
     def prepare(self):
         """Write what the library needs and return its arguments. Raises scene.SceneError or OSError."""
         self._scratch = Path(tempfile.mkdtemp(prefix="RelAPET-"))
-        record = self._results.pet.GetAttribute(scene.PROVENANCE)
-        if not record:
+        text = self._results.pet.GetAttribute(scene.PROVENANCE)
+        if not text:
             raise scene.SceneError("this PET carries no record of how it was made, so it is not exported")
-        (self._scratch / "synthetic_pet.json").write_text(record, encoding="utf-8")
-        space = "_space-MNI" if "synthetic_pet.nii.gz" not in json.loads(record)["outputs"] else ""
+        record = json.loads(text)
+        for output in record["outputs"].values():
+            output.pop("sha256", None)  # of the files that the library wrote; those below hold the same voxels
+        (self._scratch / "synthetic_pet.json").write_text(json.dumps(record), encoding="utf-8")
+        space = "_space-MNI" if "synthetic_pet.nii.gz" not in record["outputs"] else ""
         for kind in ("pet", "uncertainty"):
             node = self._results.volumes.get(kind)
             if node is not None:

@@ -101,14 +101,14 @@ class RelAPETTest(ScriptedLoadableModuleTest):
 
     def test_cancel(self):
         t1w, t2f, _pet = self.simulatedPerson()
-        before = slicer.mrmlScene.GetNumberOfNodes()
+        before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode")
         listener, logic = _Recorder(), RelAPETLogic()
         logic.start(Request(t1w, t2f, "TAU", device="cpu"), listener)
         self.waitFor(lambda: listener.fraction > 0.02 or listener.ending)
         logic.cancel()
         self.waitFor(lambda: listener.ending)
         self.assertEqual(listener.ending.kind, "cancelled")
-        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode"), before)
         self.assertFalse(logic.running)
 
     def test_bad_input(self):

@@ -1,0 +1,327 @@
+"""The Slicer module's install step, models, samples, export and odd cases, checked over stand-in widgets."""
+
+import ast
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from slicer_module import MODULE, FakeProcess, load_part, load_volume
+from test_slicer_panel import pair, run, saved, widget  # noqa: F401 (fixtures)
+
+from RelAPETLib.models.catalogue import home
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+# Install step
+
+
+def test_the_requirements_are_those_of_the_library():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    named = {re.split(r"[>=<]", line)[0]: line for line in load_part("install").requirements()}
+    block = re.search(r"^dependencies = \[(.*?)^\]", text, re.DOTALL | re.MULTILINE)[1]
+    needed = {re.split(r"[>=<]", line)[0]: line for line in re.findall(r'"(.+?)"', block)}
+    bundled = {"torch", "SimpleITK", "numpy"}
+    assert {name: needed[name] for name in needed if name not in bundled} == {
+        name: line for name, line in named.items() if name not in ("pydicom", "highdicom")
+    }
+    assert load_part("install").TORCH == needed["torch"]
+
+
+def test_what_is_missing_is_found(harness):
+    install = load_part("install")
+    assert install.missing() == []
+    assert (
+        install.isMissing("no-such-package>=1") and install.isMissing("numpy>=999") and not install.isMissing("numpy")
+    )
+
+
+@pytest.fixture
+def lacking(widget, monkeypatch):  # noqa: F811
+    """A panel in a Slicer that lacks torch and monai; a set of what is "installed" to fill."""
+    install, present = load_part("install"), set()
+    monkeypatch.setattr(install, "torchVersion", lambda: None)
+    monkeypatch.setattr(install, "isMissing", lambda r: r.split(">")[0] in {"torch", "monai"} - present)
+    widget.install.update()
+    widget.updatePanel()
+    return present
+
+
+def pytorch_extension(monkeypatch, install_torch):
+    logic = type("PyTorchUtilsLogic", (), {"installTorch": install_torch})
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=logic))
+
+
+def test_nothing_is_installed_before_it_is_asked_for(widget, lacking, harness):  # noqa: F811
+    assert widget.ui.installFrame.visible and not harness.recorder.pip
+    assert "PyTorch extension with the Extensions Manager" in widget.ui.installLabel.text
+    assert "monai" in widget.ui.installLabel.text and "GB" in widget.ui.installLabel.text
+    assert "press Install" in widget.ui.synthesizeButton.toolTip and not widget.ui.synthesizeButton.enabled
+    widget.ui.installButton.click()
+    assert "PyTorch extension is not installed" in widget.ui.statusLabel.text
+    assert not harness.recorder.pip
+
+
+def test_install(widget, lacking, harness, monkeypatch):  # noqa: F811
+    asked = []
+
+    def install_torch(self, askConfirmation=False, torchVersionRequirement=None):
+        asked.append((askConfirmation, torchVersionRequirement))
+        lacking.add("torch")
+        return types.ModuleType("torch")
+
+    pytorch_extension(monkeypatch, install_torch)
+    widget.install.update()
+    assert "by the PyTorch extension" in widget.ui.installLabel.text
+
+    def pip(requirements, **options):
+        lacking.add("monai")
+        calls.append(requirements)
+        if options.get("completedCallback"):
+            options["completedCallback"](0)
+
+    calls = []
+    import slicer.packaging
+
+    monkeypatch.setattr(slicer.packaging, "pip_install", _with_callbacks(pip))
+    widget.ui.installButton.click()
+    assert asked == [(False, ">=2.8")] and calls == [["monai>=1.6.1"]]
+    assert not widget.ui.installFrame.visible and "Installed" in widget.ui.statusLabel.text
+
+
+def _with_callbacks(function):
+    def pip_install(requirements, blocking=True, show_progress=True, logCallback=None, completedCallback=None):
+        options = {"logCallback": logCallback, "completedCallback": completedCallback}
+        assert blocking is False, "the panel would stand still"
+        function(requirements, **options)
+
+    return pip_install
+
+
+def test_an_old_pytorch_extension_gets_only_what_it_knows(widget, lacking, monkeypatch):  # noqa: F811
+    pytorch_extension(monkeypatch, lambda self: None)
+    widget.ui.installButton.click()
+    assert "did not install torch" in widget.ui.statusLabel.text
+
+
+def test_a_failed_installation_shows_pips_last_lines(widget, lacking, monkeypatch):  # noqa: F811
+    import slicer.packaging
+
+    def pip(requirements, logCallback, completedCallback):
+        for number in range(40):
+            logCallback(f"line {number}")
+        logCallback("ERROR: No matching distribution <found>")
+        completedCallback(1)
+
+    monkeypatch.setattr(slicer.packaging, "pip_install", _with_callbacks(pip))
+    widget.install.install(wheels="/stick/wheels")
+    text = widget.ui.installLabel.text
+    assert "No matching distribution &lt;found>" in text and "line 39" in text and "line 5<" not in text
+    assert "code 1" in widget.ui.statusLabel.text and widget.ui.installButton.enabled
+
+
+def test_wheels_from_a_folder(widget, lacking, harness, monkeypatch):  # noqa: F811
+    import slicer.packaging
+
+    calls = []
+    monkeypatch.setattr(
+        slicer.packaging, "pip_install", _with_callbacks(lambda requirements, **_: calls.append(requirements))
+    )
+    harness.popups.answer("QFileDialog.getExistingDirectory", "/stick/Räder")
+    widget.ui.installOfflineButton.click()
+    assert calls == [["--no-index", "--find-links", "/stick/Räder", "torch>=2.8", "monai>=1.6.1"]]
+    assert not widget.ui.installButton.enabled, "not twice at once"
+
+
+def test_an_older_slicer_without_background_installation(widget, lacking, monkeypatch):  # noqa: F811
+    import slicer.packaging
+
+    monkeypatch.delattr(slicer.packaging, "pip_install")
+    monkeypatch.setattr(slicer.packaging, "pip_install", lambda requirements: None, raising=False)
+
+    def failing(requirements):
+        raise subprocess.CalledProcessError(1, "pip", output="ERROR: no network")
+
+    import slicer
+
+    monkeypatch.setattr(slicer.util, "pip_install", failing)
+    widget.install.install(wheels="/stick")
+    assert "no network" in widget.ui.installLabel.text
+
+
+# Models
+
+
+def test_download_import_and_remove(widget, pair, tmp_path, tiny_latent, harness):  # noqa: F811
+    widget.parameters.model = "rela-diffusion"
+    widget.ui.modelInstallButton.click()
+    process = FakeProcess.made[-1]
+    assert process.arguments == ["models", "fetch", "rela-diffusion"]
+    assert "wait until this is done: Download" in widget.ui.synthesizeButton.toolTip
+    process.end("refused", "cannot download: no network; use --from-file")
+    assert "no network" in widget.ui.statusLabel.text
+
+    from RelAPETLib.models import import_model
+
+    harness.popups.answer("QFileDialog.getOpenFileName", "/stick/model.zip")
+    widget.ui.modelImportButton.click()
+    process = FakeProcess.made[-1]
+    assert process.arguments == ["models", "import", "/stick/model.zip"]
+    import_model(tiny_latent)
+    process.end("done", "done", result={"model": "tiny-latent"})
+    assert widget.parameters.model == "tiny-latent" and widget.ui.synthesizeButton.enabled
+    assert "Trained on simulated people only" in widget.ui.modelLabel.text
+    assert widget.ui.modelRemoveButton.enabled
+    widget.ui.modelRemoveButton.click()
+    assert FakeProcess.made[-1].arguments == ["models", "remove", "tiny-latent"]
+    FakeProcess.made[-1].end("done", "done", result={})
+    widget.ui.modelFolderButton.click()
+    assert str(home() / "models") in str(harness.recorder.urls[-1])
+
+
+def test_devices_and_their_memory(widget):  # noqa: F811
+    devices = [
+        {"device": "cpu", "name": "x", "total_gib": 24.0, "free_gib": 20.0},
+        {"device": "cuda:0", "name": "NVIDIA A6000", "total_gib": 48.0, "free_gib": 40.2},
+    ]
+    load_part("modelpanel").ModelPanel._devicesFound(
+        widget.models, load_part("process").Ending("done", "", {"devices": devices})
+    )
+    texts = [widget.ui.deviceSelector.itemText(i) for i in range(widget.ui.deviceSelector.count)]
+    assert texts[0] == "automatic" and "NVIDIA A6000, 40 of 48 GB free" in texts[2]
+    widget.ui.deviceSelector.currentIndex = 2
+    assert widget.parameters.device == "cuda:0"
+
+
+# Samples
+
+
+def test_the_registered_sample_is_the_documented_one(harness, monkeypatch):
+    registered = {}
+
+    class SampleDataLogic:
+        @staticmethod
+        def registerCustomSampleDataCategory(category, title):
+            registered["title"] = title
+
+        @staticmethod
+        def registerCustomSampleDataSource(**facts):
+            registered.update(facts)
+
+    monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=SampleDataLogic))
+    load_part("sampledata").registerSampleData()
+    assert all(uri.startswith("https://") for uri in registered["uris"]) and len(registered["uris"]) == 2
+    assert all(re.fullmatch("SHA256:[0-9a-f]{64}", checksum) for checksum in registered["checksums"])
+    assert Path(registered["thumbnailFileName"]).is_file()
+
+
+def test_the_samples_checksums_are_those_of_the_shared_pair(real_pair):
+    files = load_part("sampledata").FILES.values()
+    for path, (name, digest) in zip(real_pair, files, strict=True):
+        assert path.name.endswith(name) and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+
+
+def test_no_internet_is_one_line(widget, monkeypatch):  # noqa: F811
+    class SampleDataLogic:
+        def sourceForSampleName(self, name):
+            return object()
+
+        def downloadSamples(self, name):
+            raise ValueError("connection refused")
+
+    monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=SampleDataLogic))
+    widget.ui.sampleButton.click()
+    assert "could not be downloaded: connection refused" in widget.ui.statusLabel.text
+
+
+def test_the_sample_fills_the_panel(widget, monkeypatch, grid_case):  # noqa: F811
+    class SampleDataLogic:
+        def sourceForSampleName(self, name):
+            return object()
+
+        def downloadSamples(self, name):
+            return [load_volume(grid_case["t1w"], "open_ms_T1w"), load_volume(grid_case["t2f"], "open_ms_FLAIR")]
+
+    monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=SampleDataLogic))
+    widget.ui.sampleButton.click()
+    assert widget.parameters.t1w.GetName() == "open_ms_T1w" and widget.ui.synthesizeButton.enabled
+
+
+# Export
+
+
+def test_dicom_export_is_what_the_library_reads(widget, pair, saved, tmp_path):  # noqa: F811
+    """The files that the panel hands over, taken by the library's own command."""
+    from RelAPETLib.cli import main
+
+    run(widget, saved)
+    widget.results.exportDicom(str(tmp_path))
+    process = FakeProcess.made[-1]
+    assert process.arguments[0] == "dicom" and process.option("--source") is None
+    assert main([*process.arguments, "--progress", "none"]) == 0
+    written = list(Path(process.option("--out")).glob("*.dcm"))
+    assert {"synthetic_pet_map.dcm", "uncertainty_map.dcm"} <= {path.name for path in written}
+    process.end("done", "done", result={})
+    assert "DICOM written to" in widget.ui.statusLabel.text
+    assert not Path(process.option("--pet")).exists(), "the temporary files stay behind"
+
+
+def test_a_pet_without_its_record_is_not_exported(widget, pair, saved, tmp_path):  # noqa: F811
+    run(widget, saved).pet.RemoveAttribute("RelAPET.Provenance")
+    widget.results.exportDicom(str(tmp_path))
+    assert "no record of how it was made" in widget.ui.statusLabel.text and list(tmp_path.glob("SYNTH*")) == []
+
+
+def test_the_t1ws_own_series_is_found(harness, slicer, monkeypatch, tmp_path):
+    files = {}
+    for uid in ("1.2.3", "1.2.4"):
+        files[uid] = str(tmp_path / f"{uid}.dcm")
+        Path(files[uid]).write_bytes(b"x")
+    database = types.SimpleNamespace(fileForInstance=lambda uid: files.get(uid, ""))
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    export = load_part("export")
+    assert export.sourceFiles(volume) == []
+    volume.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
+    assert export.sourceFiles(volume) == list(files.values())
+    volume.SetAttribute("DICOM.instanceUIDs", "1.2.3 9.9.9")
+    assert export.sourceFiles(volume) == [], "a series of which a file is missing is not used"
+
+
+# Other Slicers
+
+
+def test_the_module_file_parses_in_old_pythons():
+    ast.parse((MODULE / "RelAPET.py").read_text(encoding="utf-8"), feature_version=(3, 6))
+
+
+def test_an_older_slicer_says_which_it_needs(harness, slicer, monkeypatch):
+    monkeypatch.setattr(type(slicer.app), "minorVersion", 6)
+    for name in [name for name in sys.modules if name.startswith("RelAPETModule")]:
+        monkeypatch.delitem(sys.modules, name)
+    widget = harness.load_module(str(MODULE / "RelAPET.py"))  # noqa: F811
+    import qt
+
+    (label,) = [w for w in widget.parent.findChildren(qt.QLabel) if "RelAPET" in w.text]
+    assert label.text == "RelAPET needs 3D Slicer 5.10 or later; this is 5.6."
+    assert "RelAPETModule.widget" not in sys.modules, "the package, which newer Pythons alone read, is not touched"
+
+
+def test_nothing_heavy_is_imported_when_slicer_starts():
+    """In a Python of its own: the module file's imports and the library's names, but no torch, SimpleITK or nibabel."""
+    script = (
+        f"import sys, json; sys.path[:0] = [{str(ROOT / 'Testing')!r}]\n"
+        "import slicer_harness as h; h.boot()\n"
+        "before = set(sys.modules)\n"
+        f"widget = h.load_module({str(MODULE / 'RelAPET.py')!r})\n"
+        "print(json.dumps(sorted({n.split('.')[0] for n in set(sys.modules) - before})))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    assert "RelAPETModule" in loaded and not loaded & {"torch", "monai", "SimpleITK", "nibabel", "highdicom", "pydicom"}
