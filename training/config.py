@@ -199,7 +199,7 @@ class Run:
     #: Optimiser steps; 0: as many as the preset's epochs make.
     steps: int = 0
     #: Largest gradient norm of generator and discriminator; 0: no clipping.
-    clip_gradients: float = 1.0
+    clip_gradients: float = 0.0
     log_every: int = 10
     checkpoint_every: int = 500
     keep_last: int = 3
@@ -328,8 +328,10 @@ def flatten(config: Any) -> dict[str, Any]:
 
 
 #: What a resumed run may change: it does not touch what is learned, or is written into the metadata.
-_FREE = ("hardware.", "run.", "data.cache", "data.split", "data.workers", "out", "preset.epochs", "preset.metrics",
-         "preset.sampler", "preset.global_batch")  # fmt: skip
+_FREE = tuple(
+    "hardware. run.steps run.log_every run.checkpoint_every run.keep_last run.valid run.largest_loss "
+    "data.cache data.split data.workers out preset.epochs preset.metrics preset.sampler preset.global_batch".split()
+)
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -342,6 +344,17 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> tuple[list[str],
     return [v for k, v in lines.items() if not k.startswith(_FREE)], [
         v for k, v in lines.items() if k.startswith(_FREE)
     ]
+
+
+def check_shape(config: TrainConfig, shape: tuple[int, ...]) -> None:
+    """Raise `ConfigError` unless generator and discriminator can work on volumes [X, Y, Z] of this shape."""
+    multiple = 2 ** (len(config.network.channels) - 1)
+    if any(n % multiple for n in shape):
+        raise ConfigError(
+            f"volumes of {shape} are no multiples of {multiple}; use another network.crop or fewer levels"
+        )
+    if config.method.adversarial and min(shape) < 12:
+        raise ConfigError(f"volumes of {shape} are too small for the discriminator, which needs 12 voxels a side")
 
 
 def layout(config: TrainConfig, ranks: int) -> int:

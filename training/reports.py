@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from .data.cache import write_whole
+
 LOG = "log.jsonl"
 
 
@@ -27,10 +29,11 @@ class Report:
 
         self.steps, self.started, self.first = steps, time.monotonic(), step
         self._console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        out.mkdir(parents=True, exist_ok=True)
         self._log = out / LOG
         lines = self._log.read_text().splitlines() if self._log.exists() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        self._log.write_text("".join(f"{line}\n" for line in kept))
+        write_whole(self._log, "".join(f"{line}\n" for line in kept).encode())
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
 
     def say(self, message: str) -> None:

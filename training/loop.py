@@ -1,0 +1,115 @@
+"""The training run: ``python -m training train data.cache=DIR out=DIR [key=value ...]``.
+
+One process a device. Started by hand it starts its other processes itself (``hardware.devices=8``); ``torchrun`` and
+Slurm's ``srun`` are recognised by Lightning Fabric, see ``training/README.md``. The same command goes on where an
+interrupted run stopped. It ends with 0 when done, 75 when asked to stop (SIGTERM; start it again), 2 for a bad
+configuration, 3 when it diverged, 4 when another rank failed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from RelAPETLib.errors import RelAPETError
+
+from .config import TrainConfig, load_config
+from .errors import PeerError
+from .faults import FailureBoard, StopRequest
+from .trainer import RunData, Trainer
+
+PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run with Hydra overrides; returns the exit code. A failing rank ends the process and tells the others."""
+    try:
+        config = load_config(argv)
+        data = load_data(config)
+    except RelAPETError as error:
+        sys.stderr.write(f"training: {error}\n")
+        return error.exit_code
+    return run(config, data)
+
+
+def load_data(config: TrainConfig) -> RunData:
+    """Data sets of the cache and split that the configuration names."""
+    from .data.cache import open_cache
+    from .data.dataset import Augmentation, PetDataset
+    from .data.split import FILE, load_split
+
+    cache = open_cache(config.data.cache)
+    split = load_split(config.data.split or Path(config.data.cache) / FILE, cache)
+    how = {"scaling": config.preset.pet_intensity, "factor": config.network.factor, "crop": config.network.crop}
+    augmentation = Augmentation() if config.data.augment else None
+    train = PetDataset(cache, split.part("train"), **how, augmentation=augmentation, seed=config.seed)
+    validation = PetDataset(cache, split.validation, **how) if split.validation else None
+    return RunData(train, validation, split.sha256, draws=config.data.augment)
+
+
+def run(config: TrainConfig, data: RunData, quiet: bool = False) -> int:
+    """Train until the end, a signal or a failure; returns the exit code."""
+    board = None
+    try:
+        fabric = start_fabric(config)
+        token = fabric.broadcast(str(time.time_ns()))
+        board = FailureBoard(Path(config.out), token, fabric.global_rank)
+        if fabric.world_size > 1:
+            board.watch()
+        with StopRequest() as stop:
+            return Trainer(fabric, config, data, quiet).train(stop)
+    except Exception as error:
+        return end_with(error, board)
+    finally:
+        if board:
+            board.close()
+
+
+def end_with(error: Exception, board: FailureBoard | None) -> int:
+    """Say why on stderr, tell the other ranks, and give the exit code; with other ranks there, end at once."""
+    expected = isinstance(error, RelAPETError)
+    message = str(error) if expected else f"{type(error).__name__}: {error}"
+    alone = board is None or not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1
+    if not expected:
+        if not alone and (other := board.explain()):
+            # The collective operation failed because its partner is gone: that one's word is the cause.
+            sys.stderr.write(f"rank {board.rank} stops: {other}\n")
+            sys.stderr.flush()
+            os._exit(PeerError.exit_code)
+        traceback.print_exc()
+    sys.stderr.write(f"training: {message}\n")
+    sys.stderr.flush()
+    code = error.exit_code if expected else 1
+    if not alone:
+        board.report(message)
+        os._exit(code)  # without waiting for the others in the process group's clean-up
+    return code
+
+
+def start_fabric(config: TrainConfig):
+    """Lightning Fabric for the configured hardware, with its processes started."""
+    from lightning_fabric import Fabric
+
+    hardware = config.hardware
+    strategy = hardware.strategy
+    if strategy == "fsdp":
+        from .sharding import sharded_strategy
+
+        strategy = sharded_strategy(hardware.devices * hardware.nodes)
+    elif strategy == "auto" and hardware.devices * hardware.nodes > 1:
+        strategy = "ddp"
+    fabric = Fabric(
+        accelerator=hardware.accelerator,
+        devices=hardware.devices,
+        num_nodes=hardware.nodes,
+        strategy=strategy,
+        precision=PRECISION[hardware.precision],
+    )
+    fabric.launch()
+    return fabric
