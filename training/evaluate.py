@@ -86,7 +86,11 @@ def evaluate_folders(
     names = {window is None for _, _, window in baselines}
     for (case, tracer, window), volume in baselines.items():
         if tracer not in means:
-            means[tracer] = population_mean(cache, split.train, tracer)
+            known = cache.items(split.train, [tracer])
+            means[tracer] = population_mean(cache, split.train, tracer) if known else None
+            notes += [] if known else [f"{BASELINE}: nobody of the training part was scanned with {tracer}"]
+        if means[tracer] is None:
+            continue
         method = BASELINE if len(names) == 1 else f"{BASELINE} ({'min-max' if window is None else 'SUVR window'})"
         rows += _rows(method, volume["subject"], case, tracer, means[tracer], window, cache, float("nan"))
     methods = list(dict.fromkeys([row.method for row in rows if row.method.startswith(BASELINE)])) + list(folders)

@@ -76,7 +76,12 @@ def export_checkpoint(
         "config": config,
         "training_data": describe_data(cache, split),
         "tracers": tracer_entries(cache, split, config),
-        "source": {"command": "python -m training train", "step": int(state.get("step", 0)), "config": config},
+        "source": {
+            "command": "python -m training train",
+            "step": int(state.get("step", 0)),
+            "changed_on_resuming": list(state.get("history", ())),
+            "config": config,
+        },
         "metrics": _metrics(metrics_file, state),
     }
     return export_generator(published_weights(state, config), facts, out, half=half, overwrite=overwrite)
@@ -145,13 +150,8 @@ def published_weights(state: dict, config: dict) -> dict[str, torch.Tensor]:
 
 def network_arguments(config: dict) -> dict:
     """Arguments of `VoxelDiffusion` for a configuration."""
-    network, data, ablation = config["network"], config.get("data", {}), config["ablation"]
-    arguments = {key: network[key] for key in network}
-    if data.get("factor", 1) != 1:
-        arguments["factor"] = int(data["factor"])
-    if data.get("crop"):
-        arguments["crop"] = [int(n) for n in data["crop"]]
-    seen = [name for name in SEQUENCES if ablation[name]]
+    arguments = {key: value for key, value in config["network"].items() if value is not None}
+    seen = [name for name in SEQUENCES if config["ablation"][name]]
     if len(seen) < len(SEQUENCES):
         arguments["sequences"] = seen
     return arguments
@@ -265,8 +265,8 @@ def _metrics(path: Path | None, state: dict) -> dict:
             found["held_out"] = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: not readable JSON ({error})") from error
-    if state.get("best") is not None:
-        found["validation_in_training"] = {"best": state["best"]}
+    if state.get("best_psnr") is not None:
+        found["validation_in_training"] = {"best_psnr_whole_image": float(state["best_psnr"])}
     return found
 
 

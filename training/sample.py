@@ -174,4 +174,4 @@ def _write_volume(pet: np.ndarray, path: Path) -> None:
     from RelAPETLib.grid import array_to_image
     from RelAPETLib.volumes import write_volume
 
-    write_volume(array_to_image(pet), path)
+    write_volume(array_to_image(pet), path, overwrite=True)

@@ -1,0 +1,411 @@
+"""From a table or BIDS to the cache: what is found, what is refused, dynamic PET, interruptions."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import training_cases as cases
+
+from RelAPETLib.errors import InputError
+from RelAPETLib.grid import MNI_GRID, array_to_image, image_to_array
+from RelAPETLib.volumes import read_volume, write_volume
+from training.__main__ import main
+from training.data.bids import parse_name, read_bids, read_sidecar
+from training.data.cache import open_cache
+from training.data.cases import PetScan
+from training.data.pet import Frames, choose_frames, parse_frames, read_pet
+from training.data.prepare import Options, prepare
+from training.data.table import read_table
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS = [("a", "TAU"), ("a", "PIB"), ("b", "TAU"), ("c", "PBR")]
+TIMES = {
+    "FrameTimesStart": [0, 300, 600, 1200],
+    "FrameDuration": [300, 300, 600, 600],
+    "InjectionStart": 0,
+    "ImageDecayCorrected": True,
+}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory, grid_case):
+    return cases.write_table(tmp_path_factory.mktemp("table"), grid_case, ROWS)
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory, table):
+    out = tmp_path_factory.mktemp("cache") / "cache"
+    return cases.prepared(table, out), out
+
+
+def failures(out):
+    with open(out / "failures.tsv", newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream, delimiter="\t"))
+
+
+def one_row(folder, grid_case, **replaced):
+    """A table of one person whose files are the plain case's, but for those replaced."""
+    files = {name: str(path) for name, path in grid_case.items()} | {k: str(v) for k, v in replaced.items()}
+    return cases.write_rows(folder / "one.csv", [["x", files["t1w"], files["t2f"], files["pet"], "TAU"]])
+
+
+# -- the cache ------------------------------------------------------------------------------------------------------
+
+
+def test_every_volume_is_stored_once_and_reads_back(cached, table):
+    summary, out = cached
+    assert (summary.prepared, summary.kept, summary.failures) == (3, 0, [])
+    cache = open_cache(out)
+    assert [(i.subject, i.tracer) for i in cache.items()] == [("a", "PIB"), ("a", "TAU"), ("b", "TAU"), ("c", "PBR")]
+    assert sorted(p.name for p in (out / "cases" / "a").iterdir()) == [
+        "case.json", "pet_PIB.npy", "pet_TAU.npy", "t1w.npy", "t2f.npy",
+    ]  # fmt: skip
+    inside = cache.mask()
+    for number, (subject, tracer) in enumerate(ROWS):
+        array = cache.array(subject, f"pet_{tracer}")
+        assert isinstance(array, np.memmap) and array.dtype == np.float16 and array.shape == MNI_GRID.shape
+        given = image_to_array(read_volume(table.parent / f"{subject}_{tracer}.nii"))
+        np.testing.assert_allclose(array[inside], given[inside], rtol=1e-3, err_msg=f"row {number}")
+        assert not array[~inside].any()
+    for name in ("t1w", "t2f"):
+        array = cache.array("a", name)
+        assert array.min() == -1 and array.max() == 1 and (array[~inside] == -1).all()
+    assert cache.index["simulated"] and cache.index["units"]["pet"] == "SUVR"
+
+
+def test_a_changed_index_or_array_is_refused(cached, tmp_path, table):
+    cases.prepared(cases.write_rows(tmp_path / "p.csv", [row_of(table, "b")]), tmp_path / "c")
+    index = tmp_path / "c" / "index.json"
+    text = index.read_text()
+    index.write_text(text.replace('"simulated": true', '"simulated": false'))
+    with pytest.raises(InputError, match="was changed after"):
+        open_cache(tmp_path / "c")
+    index.write_text(text)
+    (tmp_path / "c" / "cases" / "b" / "t2f.npy").unlink()
+    with pytest.raises(InputError, match=r"t2f\.npy: missing"):
+        open_cache(tmp_path / "c")
+    with pytest.raises(InputError, match="no cache"):
+        open_cache(tmp_path / "nowhere")
+
+
+def row_of(table, subject):
+    folder = table.parent
+    tracer = dict(ROWS)[subject]
+    return [subject, *(str(folder / f"{subject}_{name}.nii") for name in ("t1w", "t2f", tracer)), tracer]
+
+
+def test_a_second_call_does_nothing_and_another_option_everything(cached, table):
+    _, out = cached
+    before = (out / "index.json").read_bytes()
+    again = cases.prepared(table, out)
+    assert (again.prepared, again.kept) == (0, 3) and (out / "index.json").read_bytes() == before
+
+
+def test_a_changed_file_is_prepared_again(tmp_path, grid_case):
+    table = cases.write_table(tmp_path, grid_case, [("a", "TAU"), ("b", "TAU")])
+    cases.prepared(table, tmp_path / "c")
+    sidecar = tmp_path / "b_TAU.json"
+    sidecar.write_text(json.dumps({"Units": "unitless", "Note": "new"}))
+    (tmp_path / "c" / "cases" / ".a-left.part").mkdir()
+    assert cases.prepared(table, tmp_path / "c").prepared == 1
+    assert not list((tmp_path / "c" / "cases").glob(".*"))
+
+
+@pytest.mark.slow
+def test_prepare_goes_on_after_a_kill(tmp_path, grid_case):
+    rows = [(f"p{i}", "TAU") for i in range(6)]
+    table = cases.write_table(tmp_path, grid_case, rows)
+    out = tmp_path / "cache"
+    command = [sys.executable, "-m", "training", "prepare", "--source", str(table), "--out", str(out)]
+    command += ["--preprocessed", "--workers", "2"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process.stdout.readline()  # one case is done
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "index.json").exists()
+    deadline = time.time() + 20
+    while workers_of(process.pid) and time.time() < deadline:
+        time.sleep(0.2)
+    assert not workers_of(process.pid), "workers outlived their parent"
+    done = len(list((out / "cases").glob("p*/case.json")))
+    assert 1 <= done < 6
+    again = cases.prepared(table, out)
+    assert (again.kept, again.prepared) == (done, 6 - done)
+    whole = tmp_path / "whole"
+    cases.prepared(table, whole)
+    assert open_cache(whole).sha256 == open_cache(out).sha256
+
+
+def workers_of(session):
+    """Processes that are left of a session."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except (ProcessLookupError, psutil.Error):
+            continue
+    return found
+
+
+def die(number):
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.slow
+def test_a_dying_worker_fails_its_own_task_only():
+    from training.data.pool import run_tasks
+
+    results = {task[0]: (result, cause) for task, result, cause in run_tasks(die, [(i,) for i in range(5)], 2)}
+    assert {number for number, (_, cause) in results.items() if cause} == {2}
+    assert {number: result for number, (result, cause) in results.items() if not cause} == {i: i for i in (0, 1, 3, 4)}
+
+
+# -- bad input ------------------------------------------------------------------------------------------------------
+
+
+def test_one_bad_subject_does_not_stop_the_rest(tmp_path, grid_case):
+    table = cases.write_table(tmp_path, grid_case, [("a", "TAU"), ("b", "TAU"), ("b", "PIB"), ("d", "TAU")])
+    cases.put_nan(tmp_path / "a_t2f.nii")
+    (tmp_path / "b_PIB.json").write_text("{}")
+    (tmp_path / "d_t1w.nii").unlink()
+    summary = cases.prepared(table, tmp_path / "c")
+    assert summary.prepared == 1
+    rows = {(row["subject"], row["tracer"]): row["reason"] for row in failures(tmp_path / "c")}
+    assert rows.keys() == {("a", ""), ("b", "PIB"), ("d", "")}
+    assert str(tmp_path / "a_t2f.nii") in rows["a", ""] and "NaN" in rows["a", ""]
+    assert str(tmp_path / "b_PIB.json") in rows["b", "PIB"] and "'Units'" in rows["b", "PIB"]
+    assert "d_t1w.nii" in rows["d", ""]
+    assert [(i.subject, i.tracer) for i in open_cache(tmp_path / "c").items()] == [("b", "TAU")]
+    (tmp_path / "b_PIB.json").write_text(json.dumps({"Units": "unitless"}))
+    assert cases.prepared(table, tmp_path / "c").prepared == 1
+    assert len(open_cache(tmp_path / "c").items()) == 2
+
+
+def test_a_volume_off_the_grid_is_named(tmp_path, grid_case):
+    image = read_volume(grid_case["pet"])
+    write_volume(image[:, :, 10:], tmp_path / "short.nii")
+    (tmp_path / "short.json").write_text('{"Units": "unitless"}')
+    with pytest.raises(InputError, match=r"short\.nii: the image \(160x180x150 voxels.* is not on the model grid"):
+        cases.prepared(one_row(tmp_path, grid_case, pet=tmp_path / "short.nii"), tmp_path / "c")
+
+
+def test_the_same_scan_as_both_sequences_is_refused(tmp_path, grid_case):
+    with pytest.raises(InputError, match="are the same volume"):
+        cases.prepared(one_row(tmp_path, grid_case, t2f=grid_case["t1w"]), tmp_path / "c")
+
+
+def test_swapped_sequences_are_doubted_unless_forced(tmp_path, grid_case):
+    swapped = one_row(tmp_path, grid_case, t1w=grid_case["t2f"], t2f=grid_case["t1w"])
+    with pytest.raises(InputError, match="swapped.*--force"):
+        cases.prepared(swapped, tmp_path / "c")
+    assert cases.prepared(swapped, tmp_path / "c", force=True).prepared == 1
+
+
+def test_units_come_from_the_sidecar_the_user_or_a_region(tmp_path, grid_case):
+    pet = image_to_array(read_volume(grid_case["pet"]))
+    write_volume(array_to_image(pet * 5000), tmp_path / "raw.nii")
+    table = one_row(tmp_path, grid_case, pet=tmp_path / "raw.nii")
+    with pytest.raises(InputError, match=r"raw\.json: no field 'Units'"):
+        cases.prepared(table, tmp_path / "c")
+    (tmp_path / "raw.json").write_text('{"Units": "Bq/mL"}')
+    with pytest.raises(InputError, match="'Units' is 'Bq/mL', not SUVR"):
+        cases.prepared(table, tmp_path / "c")
+    cases.prepared(table, tmp_path / "c", reference_region="tracer")
+    cache = open_cache(tmp_path / "c")
+    from RelAPETLib.regions import regional_means
+
+    stored = array_to_image(cache.array("x", "pet_TAU").astype(np.float32))
+    assert regional_means(stored, ["cerebellar_grey"])["cerebellar_grey"] == pytest.approx(1, abs=1e-3)
+    assert cache.cases["x"]["pets"]["TAU"]["units_from"] == "divided by its mean in cerebellar_grey"
+    with pytest.raises(InputError, match="unknown reference region 'nose'"):
+        cases.prepared(table, tmp_path / "d", reference_region="nose")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("subject,t1w,t2f,pet\n", "no column 'tracer'"),
+        ("subject,t1w,t2f,pet,tracer\n", "an empty data set"),
+        ("subject,t1w,t2f,pet,tracer\n../x,a,b,c,TAU\n", "letters, digits"),
+        ("subject,t1w,t2f,pet,tracer\nx,a,b,c,TAU\nx,z,b,c,PIB\n", "several t1w"),
+    ],
+)
+def test_a_bad_table_is_one_line(tmp_path, capsys, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    assert main(["prepare", "--source", str(tmp_path / "t.csv"), "--out", str(tmp_path / "c")]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+
+
+def test_a_table_without_a_tracer_or_pet_lists_it(tmp_path):
+    path = cases.write_rows(tmp_path / "t.csv", [["x", "a", "b", "c", "FDG"], ["y", "a", "b", "", ""]])
+    source = read_table(path)
+    assert not source.cases
+    assert [f.reason[:20] for f in source.failures] == [
+        "unknown tracer 'FDG'",
+        "no PET that can be u",
+        "no PET that can be u",
+    ]
+
+
+def test_one_subject_prepares_but_does_not_divide(tmp_path, grid_case, capsys):
+    command = ["prepare", "--source", str(one_row(tmp_path, grid_case)), "--out", str(tmp_path / "c"), "--preprocessed"]
+    command += ["--workers", "1"]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "1 subject cannot be divided into 3 parts" in said and said.count("\n") == 1
+    assert main([*command, "--fractions", "1,0,0"]) == 0
+    assert "1 train, 0 validation, 0 test" in capsys.readouterr().out
+
+
+# -- dynamic PET ----------------------------------------------------------------------------------------------------
+
+
+def scan_of(path, **changes):
+    sidecar = {key: value for key, value in (TIMES | changes).items() if value is not None}
+    return PetScan("TAU", path, sidecar, (path.with_suffix(".json"),))
+
+
+def test_dynamic_pet_is_averaged_by_duration(tmp_path, grid_case):
+    pet = image_to_array(read_volume(grid_case["pet"]))
+    cases.write_series(tmp_path / "d.nii", [pet * 0, pet * 3, pet * 6, pet * 100])
+    sidecar = TIMES | {"Units": "unitless", "InjectionStart": 0}
+    (tmp_path / "d.json").write_text(json.dumps(sidecar))
+    table = one_row(tmp_path, grid_case, pet=tmp_path / "d.nii")
+    with pytest.raises(InputError, match=r"d\.nii: a dynamic PET of 4 frames.*--frames TAU=80-100"):
+        cases.prepared(table, tmp_path / "c")
+    cases.prepared(table, tmp_path / "c", frames=["TAU=5-20"], reference_region="tracer")
+    cache = open_cache(tmp_path / "c")
+    entry = cache.cases["x"]["pets"]["TAU"]
+    assert entry["frames"] == {"window": "5-20 min", "frames": [1, 2], "seconds_after_injection": [300.0, 1200.0]}
+    image, _ = read_pet(scan_of(tmp_path / "d.nii"), parse_frames(["5-20"]))
+    assert MNI_GRID.matches(image)
+    np.testing.assert_allclose(image_to_array(image), pet * (3 * 300 + 6 * 600) / 900, rtol=1e-5)
+    cases.prepared(table, tmp_path / "c", frames=["all"], reference_region="tracer")
+    assert open_cache(tmp_path / "c").cases["x"]["pets"]["TAU"]["frames"]["frames"] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("field", [*TIMES])
+def test_a_missing_field_is_named_with_its_file(field):
+    with pytest.raises(InputError, match=rf"d\.json: no field '{field}'"):
+        choose_frames(scan_of(Path("d.nii"), **{field: None}), Frames((5, 20)), 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "window", "message"),
+    [
+        ({"FrameDuration": [300, 300]}, (5, 20), "'FrameDuration' must hold 4 numbers"),
+        ({"FrameTimesStart": ["a", 1, 2, 3]}, (5, 20), "'FrameTimesStart' must hold 4 numbers"),
+        ({"FrameDuration": [0, 0, 0, 0]}, (5, 20), "frame of no length"),
+        ({"ImageDecayCorrected": False}, (5, 20), "'ImageDecayCorrected' is not true"),
+        ({"InjectionStart": "now"}, (5, 20), "'InjectionStart' must be a number"),
+        ({}, (80, 100), "0 whole frames lie in 80-100 min, and do not fill it; its 4 frames are from 0 to 30 min"),
+        ({}, (5, 25), "2 whole frames lie in 5-25 min"),
+    ],
+)
+def test_frames_that_cannot_be_averaged(changes, window, message):
+    with pytest.raises(InputError, match=message):
+        choose_frames(scan_of(Path("d.nii"), **changes), Frames(window), 4)
+
+
+def test_frames_count_from_the_injection():
+    chosen, weights, _ = choose_frames(scan_of(Path("d.nii"), InjectionStart=300), Frames((0, 15)), 4)
+    assert chosen == [1, 2] and weights.tolist() == pytest.approx([1 / 3, 2 / 3])
+
+
+def test_windows_by_tracer():
+    assert parse_frames(["TAU=80-100", "50-70"]) == {
+        "TAU": Frames((80, 100)), "PIB": Frames((50, 70)), "PBR": Frames((50, 70)),
+    }  # fmt: skip
+    assert parse_frames(["AV1451=all"]) == {"TAU": Frames(None)}
+    for wrong in ("80", "100-80", "FDG=1-2", "TAU=a-b"):
+        with pytest.raises(InputError):
+            parse_frames([wrong])
+
+
+# -- BIDS -----------------------------------------------------------------------------------------------------------
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}" if name.endswith(".json") else "")
+
+
+def test_bids_sessions_runs_and_what_is_missing(tmp_path):
+    touch(
+        tmp_path,
+        "dataset_description.json",
+        "sub-1/anat/sub-1_run-1_T1w.nii.gz", "sub-1/anat/sub-1_run-2_T1w.nii.gz", "sub-1/anat/sub-1_FLAIR.nii.gz",
+        "sub-1/pet/sub-1_trc-AV1451_run-1_pet.nii.gz", "sub-1/pet/sub-1_trc-AV1451_run-2_pet.nii.gz",
+        "sub-1/pet/sub-1_trc-FDG_pet.nii.gz", "sub-1/pet/sub-1_trc-PIB_pet.nii.gz",
+        "sub-2/ses-a/anat/sub-2_ses-a_T1w.nii", "sub-2/ses-a/anat/sub-2_ses-a_FLAIR.nii",
+        "sub-2/ses-b/pet/sub-2_ses-b_trc-PIB_pet.nii",
+        "sub-3/ses-a/anat/sub-3_ses-a_T1w.nii", "sub-3/ses-a/anat/sub-3_ses-a_FLAIR.nii",
+        "sub-3/ses-b/anat/sub-3_ses-b_T1w.nii", "sub-3/ses-b/anat/sub-3_ses-b_FLAIR.nii",
+        "sub-3/ses-a/pet/sub-3_ses-a_trc-PIB_pet.nii", "sub-3/ses-b/pet/sub-3_ses-b_trc-PIB_pet.nii",
+        "sub-3/ses-c/pet/sub-3_ses-c_trc-PBR111_pet.nii",
+        "sub-4/anat/sub-4_T1w.nii", "sub-4/pet/sub-4_trc-PIB_pet.nii",
+        "sub-5/anat/sub-5_T1w.nii", "sub-5/anat/sub-5_FLAIR.nii",
+    )  # fmt: skip
+    source = read_bids(tmp_path)
+    found = {case.name: (case.subject, sorted(case.pets)) for case in source.cases}
+    assert found == {
+        "sub-1": ("sub-1", ["PIB", "TAU"]),
+        "sub-2": ("sub-2", ["PIB"]),
+        "sub-3_ses-a": ("sub-3", ["PIB"]),
+        "sub-3_ses-b": ("sub-3", ["PIB"]),
+    }
+    assert source.cases[0].t1w.name == "sub-1_run-1_T1w.nii.gz" and len(source.cases[0].notes) == 2
+    lost = {(f.case, f.tracer): f.reason for f in source.failures}
+    assert lost.keys() == {("sub-1", "FDG"), ("sub-3", "PBR111"), ("sub-4", ""), ("sub-5", "")}
+    assert lost["sub-4", ""] == "no FLAIR" and "no PET" in lost["sub-5", ""]
+    assert "could belong to ses-a, ses-b" in lost["sub-3", "PBR111"]
+
+
+def test_sidecars_are_inherited_and_the_nearest_wins(tmp_path):
+    touch(tmp_path, "sub-1/pet/sub-1_trc-PIB_pet.nii.gz", "trc-TAU_pet.json")
+    (tmp_path / "pet.json").write_text('{"Units": "Bq/mL", "InjectionStart": 0}')
+    (tmp_path / "trc-PIB_pet.json").write_text('{"Units": "unitless"}')
+    (tmp_path / "sub-1" / "pet" / "sub-1_trc-PIB_pet.json").write_text('{"FrameDuration": [1]}')
+    merged, used = read_sidecar(tmp_path, parse_name(tmp_path / "sub-1" / "pet" / "sub-1_trc-PIB_pet.nii.gz"))
+    assert merged == {"Units": "unitless", "InjectionStart": 0, "FrameDuration": [1]}
+    assert [path.name for path in used] == ["pet.json", "trc-PIB_pet.json", "sub-1_trc-PIB_pet.json"]
+
+
+def test_an_empty_data_set_is_one_line(tmp_path, capsys):
+    assert main(["prepare", "--source", str(tmp_path), "--out", str(tmp_path / "c")]) == 2
+    said = capsys.readouterr().err
+    assert "an empty data set" in said and said.count("\n") == 1 and not (tmp_path / "c").exists()
+
+
+@pytest.mark.slow
+def test_raw_simulated_people_go_through(tmp_path):
+    from RelAPETLib.phantom.bids import write_cohort
+    from training.data.pool import single_threaded
+
+    single_threaded()
+    write_cohort(tmp_path / "bids", 1, 3)
+    source = read_bids(tmp_path / "bids")
+    assert source.simulated and source.name == "RelAPET simulated cohort (no real people)"
+    summary = prepare(source, tmp_path / "c", Options(method="affine"), workers=1)
+    assert summary.prepared == 1 and not summary.failures
+    cache = open_cache(tmp_path / "c")
+    record = cache.cases["sub-0000"]
+    assert record["method"] == "affine" and record["quality"]["template_ncc"] > 0.5
+    assert len(record["pets"]) >= 1
+    for facts in record["pets"].values():
+        assert 0.5 < facts["brain_mean"] < 3 and facts["units_from"] == "Units 'unitless'"
