@@ -200,22 +200,21 @@ class Trainer:
 
     def diagnosis(self, results, names: list[str], norms: dict[str, float], limit: float) -> str:
         """What went wrong in this step, for whom, and where the last good checkpoint is."""
-        mine = [
-            f"{name} = {float(terms[name]):.3g} for {', '.join(subjects)}"
-            for subjects, terms in results
-            for name in names
-            if not abs(float(terms[name])) <= limit
-        ] or [f"{name} = {norm:.3g}" for name, norm in norms.items() if not math.isfinite(norm)] + [
-            f"batch of {', '.join(who for subjects, _ in results for who in subjects)}"
+        wild = [[n for n in names if not abs(float(terms[n])) <= limit] for _, terms in results]
+        lines = [
+            f"{', '.join(f'{n} = {float(terms[n]):.3g}' for n in bad)} for {', '.join(subjects)}"
+            for (subjects, terms), bad in zip(results, wild, strict=True)
+            if bad
         ]
-        everyones: list[Any] = [None] * self.fabric.world_size
+        everybody = ", ".join(who for subjects, _ in results for who in subjects)
+        gradients = [f"{name} = {norm:.3g} for {everybody}" for name, norm in norms.items() if not math.isfinite(norm)]
+        found: list[Any] = [(lines, gradients)] * self.fabric.world_size
         if self.fabric.world_size > 1:
-            torch.distributed.all_gather_object(everyones, mine)
-        else:
-            everyones = [mine]
-        found = "; ".join(dict.fromkeys(line for lines in everyones for line in lines))
-        last = self.state.last_checkpoint
-        return f"step {self.state.step + 1} diverged: {found}; last good checkpoint: {last or 'none yet'}"
+            torch.distributed.all_gather_object(found, (lines, gradients))
+        # A gradient is everyone's sum: whose it is, is known only when no loss tells.
+        told = [line for theirs, _ in found for line in theirs] or [line for _, theirs in found for line in theirs]
+        why, last = "; ".join(dict.fromkeys(told)), self.state.last_checkpoint or "none yet"
+        return f"step {self.state.step + 1} diverged: {why}; last good checkpoint: {last}"
 
     def validate(self) -> None:
         """Judge the averaged weights on validation subjects; keep a copy of the best."""

@@ -1,0 +1,190 @@
+"""The training loop: resumed, killed, stopped, on two ranks, diverging, and learning a phantom by heart."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from training_runs import Phantoms, tiny_config, tiny_data
+
+from training import checkpoints
+from training.config import layout
+from training.data.dataset import StreamSampler
+from training.errors import ConfigError
+from training.loop import run
+from training.reports import LOG
+from training.trainer import RunData
+
+TIMING = ("images_per_second",)
+
+
+def scenario(name: str, out: Path) -> dict:
+    """What `training_child.py` reports about a scenario."""
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("training_child.py")), name, str(out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    told = "\n".join(f"{path.name}: {path.read_text()[-1500:]}" for path in sorted(out.glob("*.txt")))
+    assert done.returncode == 0, done.stderr[-3000:] + told
+    return json.loads(done.stdout.splitlines()[-1]) | {"told": told}
+
+
+def logged(out: Path) -> list[dict]:
+    """A run's log without its timings."""
+    lines = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in TIMING} for line in lines]
+
+
+def same_within(a: list[dict], b: list[dict], tolerance: float) -> None:
+    """Two logs tell the same up to a relative tolerance."""
+    for mine, theirs in zip(a, b, strict=True):
+        assert mine.keys() == theirs.keys() and mine.pop("group") == theirs.pop("group")
+        assert mine == pytest.approx(theirs, rel=tolerance), mine["step"]
+
+
+def tensors(out: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a run's last checkpoint, by its place."""
+    found = {}
+
+    def walk(place, item):
+        if isinstance(item, torch.Tensor):
+            found[place] = item
+        elif isinstance(item, dict):
+            for key, value in item.items():
+                walk(f"{place}.{key}", value)
+
+    state = checkpoints.latest(out)[1]
+    state.pop("rng")
+    walk("", state)
+    return found
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    out = tmp_path_factory.mktemp("interrupted")
+    return out, scenario("interrupted", out)
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    out = tmp_path_factory.mktemp("together")
+    return out, scenario("together", out)
+
+
+@pytest.mark.parametrize("name", ["killed", "stopped"])
+def test_a_resumed_run_is_the_uninterrupted_one(interrupted, name):
+    out, report = interrupted
+    assert report["codes"] == [0, 0, 0] and report["kills"] == 6, report["told"]
+    assert logged(out / name) == logged(out / "whole")
+    whole, resumed = tensors(out / "whole"), tensors(out / name)
+    assert whole.keys() == resumed.keys() and len(whole) > 100
+    assert all(torch.equal(whole[place], resumed[place]) for place in whole)
+
+
+def test_sigterm_saves_and_asks_to_be_started_again(interrupted):
+    _, report = interrupted
+    assert report["asked"] == 75 and len(report["saved"]) == 1
+
+
+def test_two_ranks_are_one_rank_with_accumulation(together):
+    out, report = together
+    assert report["codes"] == [0, 0, 0], report["told"]
+    one, two = tensors(out / "one"), tensors(out / "two")
+    steps = max(int(path.stem[5:]) for path in checkpoints.saved(out / "two"))
+    assert steps == 14 and one.keys() == two.keys()
+    for place in one:
+        assert torch.allclose(one[place].double(), two[place].double(), rtol=1e-3, atol=1e-5), place
+    same_within(logged(out / "one"), logged(out / "two"), 1e-3)
+
+
+def test_a_failing_rank_ends_all_with_its_message(together):
+    out, report = together
+    assert sorted(report["failed"]) == [1, 4] and report["seconds"] < 30
+    for rank in range(2):
+        assert "item 3 is broken" in (out / f"broken{rank}.txt").read_text()
+
+
+def test_divergence_is_told_by_all_ranks(together):
+    out, report = together
+    assert report["diverged"] == [3, 3]
+    for rank in range(2):
+        message = (out / f"nan{rank}.txt").read_text().splitlines()[-1]
+        assert "step 2 diverged" in message and "sub-03 (PBR)" in message and "sub-00" not in message
+
+
+def test_divergence_names_the_last_good_checkpoint(tmp_path, capsys):
+    third = int(StreamSampler(4, seed=0).order(0)[2])
+    config = tiny_config(tmp_path, "run.steps=9", "run.checkpoint_every=1", "preset.global_batch=1")
+    assert run(config, tiny_data(4, nan=third), quiet=True) == 3
+    message = capsys.readouterr().err.splitlines()[-1]
+    last = checkpoints.saved(tmp_path)[-1]
+    assert str(last) in message and "step 3 diverged" in message and f"sub-0{third}" in message
+    assert all(torch.isfinite(tensor).all() for tensor in tensors(tmp_path).values())
+
+
+def test_exploding_loss_stops(tmp_path, capsys):
+    assert run(tiny_config(tmp_path, "run.steps=2", "run.largest_loss=0.01"), tiny_data(), quiet=True) == 3
+    assert "L_N = " in capsys.readouterr().err
+
+
+def test_another_configuration_or_split_is_refused(tmp_path, capsys):
+    assert run(tiny_config(tmp_path, "run.steps=1"), tiny_data(), quiet=True) == 0
+    assert run(tiny_config(tmp_path, "run.steps=2", "ablation=wo_gp"), tiny_data(), quiet=True) == 2
+    assert "ablation.penalty: True -> False" in capsys.readouterr().err
+    other = RunData(Phantoms(4), None, "1" * 64)
+    assert run(tiny_config(tmp_path, "run.steps=2"), other, quiet=True) == 2
+    assert "another split" in capsys.readouterr().err
+    assert run(tiny_config(tmp_path, "run.steps=2"), tiny_data(5), quiet=True) == 2
+    assert "size was 4, now it is 5" in capsys.readouterr().err
+
+
+def test_another_global_batch_is_written_down(tmp_path):
+    assert run(tiny_config(tmp_path, "run.steps=1"), tiny_data(), quiet=True) == 0
+    assert run(tiny_config(tmp_path, "run.steps=2", "preset.global_batch=2"), tiny_data(), quiet=True) == 0
+    state = checkpoints.latest(tmp_path)[1]
+    assert "step 1: preset.global_batch: 3 -> 2" in state["history"]
+    assert state["sampler"]["epoch"] * 4 + state["sampler"]["position"] == 5
+
+
+def test_layout_must_make_up_the_global_batch(tmp_path):
+    config = tiny_config(tmp_path, "preset.global_batch=6", "hardware.micro_batch=2")
+    assert layout(config, 1) == 3
+    with pytest.raises(ConfigError, match="2 x 1 x 3, 2 x 3 x 1"):
+        layout(config, 2)
+
+
+def test_checkpoints_are_kept_and_pruned(tmp_path):
+    config = tiny_config(tmp_path, "run.steps=5", "run.checkpoint_every=1", "run.keep_last=2", "run.validate_every=2")
+    assert run(config, tiny_data(), quiet=True) == 0
+    names = sorted(path.name for path in (tmp_path / checkpoints.FOLDER).iterdir())
+    assert names == ["best.pt", "step-00000004.pt", "step-00000005.pt"]
+    state = checkpoints.load(tmp_path / checkpoints.FOLDER / "best.pt")
+    best = max((line for line in logged(tmp_path) if line["group"] == "validation"), key=lambda line: line["psnr"])
+    assert state["step"] == best["step"] and state["best_psnr"] == best["psnr"]
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_bfloat16(tmp_path):
+    """fp16 with its loss scaling exists on GPUs only."""
+    for steps in (3, 4):
+        config = tiny_config(tmp_path, f"run.steps={steps}", "hardware.precision=bf16")
+        assert run(config, tiny_data(), quiet=True) == 0
+
+
+def test_activation_checkpointing_and_channels_last_change_nothing(tmp_path):
+    saving = ["hardware.activation_checkpointing=true", "hardware.channels_last=true"]
+    for name, more in {"plain": [], "saving": saving}.items():
+        assert run(tiny_config(tmp_path / name, "run.steps=3", *more), tiny_data(), quiet=True) == 0
+    same_within(logged(tmp_path / "plain"), logged(tmp_path / "saving"), 1e-4)
+
+
+def test_volumes_of_an_impossible_shape(tmp_path, capsys):
+    for shape, why in (((13, 16, 12), "no multiples of 2"), ((8, 16, 12), "too small for the discriminator")):
+        assert run(tiny_config(tmp_path), tiny_data(shape=shape), quiet=True) == 2
+        assert why in capsys.readouterr().err

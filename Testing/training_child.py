@@ -1,0 +1,115 @@
+"""Runs of the training loop in processes that are killed, told to stop, or work as ranks.
+
+``python training_child.py SCENARIO OUT``; prints what happened as one JSON object. The processes are forked after the
+imports, which take most of the time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+
+import monai.networks.nets  # noqa: F401
+import torch.utils.tensorboard  # noqa: F401
+from lightning_fabric import Fabric  # noqa: F401
+from training_runs import tiny_config, tiny_data
+
+from training.loop import run
+from training.reports import LOG
+
+STEPS = 14
+
+
+def fork(work: Callable[[], int], errors: Path, **environment: str) -> int:
+    """Process id of a child that does `work` with stderr in a file and exits with what it returns."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 99
+    try:
+        os.environ.update(environment)
+        with open(errors, "w") as file:
+            os.dup2(file.fileno(), 2)
+        code = work()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def wait(pid: int) -> int:
+    """Exit code of a child, negative for a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def logged(out: Path) -> int:
+    """Lines in a run's log."""
+    return len((out / LOG).read_text().splitlines()) if (out / LOG).exists() else 0
+
+
+def train(out: Path, *overrides: str, **data) -> Callable[[], int]:
+    """Work for `fork`: a tiny run."""
+    return lambda: run(tiny_config(out, f"run.steps={STEPS}", *overrides), tiny_data(5, **data), quiet=True)
+
+
+def interrupted(out: Path) -> dict:
+    """An uninterrupted run, one killed again and again, and one told to stop."""
+    rhythm = ["run.checkpoint_every=1", "run.validate_every=4"]
+    codes = [wait(fork(train(out / "whole", *rhythm), out / "whole.txt"))]
+    kills = 0
+    for lines in (0, 2, 4, 7, 9, 11):
+        pid = fork(train(out / "killed", *rhythm), out / "killed.txt")
+        until = time.monotonic() + 60
+        while logged(out / "killed") <= lines and time.monotonic() < until:
+            time.sleep(0.002)
+        time.sleep(0.013 * lines)  # somewhere in a step, a checkpoint or a validation
+        os.kill(pid, signal.SIGKILL)
+        kills += wait(pid) == -signal.SIGKILL
+    codes.append(wait(fork(train(out / "killed", *rhythm), out / "killed.txt")))
+
+    seldom = ["run.checkpoint_every=1000", "run.validate_every=4"]
+    pid = fork(train(out / "stopped", *seldom), out / "stopped.txt")
+    while logged(out / "stopped") < 3:
+        time.sleep(0.002)
+    os.kill(pid, signal.SIGTERM)
+    asked = wait(pid)
+    saved = sorted(path.name for path in (out / "stopped" / "checkpoints").glob("step-*.pt"))
+    codes.append(wait(fork(train(out / "stopped", *seldom), out / "stopped.txt")))
+    return {"codes": codes, "kills": kills, "asked": asked, "saved": saved}
+
+
+def ranks(out: Path, name: str, *overrides: str, **data) -> list[int]:
+    """Exit codes of two ranks that torchrun would have started."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    shared |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0", "GLOO_SOCKET_IFNAME": "lo"}
+    work = train(out / name, "hardware.devices=2", *overrides, **data)
+    pids = [fork(work, out / f"{name}{r}.txt", RANK=str(r), LOCAL_RANK=str(r), **shared) for r in range(2)]
+    return [wait(pid) for pid in pids]
+
+
+def together(out: Path) -> dict:
+    """Two ranks x batch 1 beside one rank x accumulation 2, and two ranks of which one fails."""
+    rhythm = ["preset.global_batch=2", "run.checkpoint_every=7"]
+    codes = [wait(fork(train(out / "one", *rhythm), out / "one.txt")), *ranks(out, "two", *rhythm)]
+    started = time.monotonic()
+    failed = ranks(out, "broken", *rhythm, broken=3)
+    seconds = time.monotonic() - started
+    diverged = ranks(out, "nan", *rhythm, nan=3)
+    return {"codes": codes, "failed": failed, "seconds": seconds, "diverged": diverged}
+
+
+if __name__ == "__main__":
+    scenario, folder = sys.argv[1], Path(sys.argv[2])
+    print(json.dumps({"interrupted": interrupted, "together": together}[scenario](folder)))
