@@ -263,6 +263,9 @@ def load_config(overrides: Sequence[str]) -> TrainConfig:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    for word in overrides:
+        if word.startswith(("+", "~")):
+            raise ConfigError(f"{word}: keys can be changed, not added or taken away")
     store = ConfigStore.instance()
     defaults = ["_self_", {"method": "rela"}, {"preset": "default"}, {"ablation": "none"}]
     root = OmegaConf.structured(TrainConfig)
