@@ -1,0 +1,215 @@
+"""The way out of the training: bundles, samples, figures and tables."""
+
+import csv
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+import training_cases as cases
+
+from RelAPETLib.errors import InputError, OutputError
+from RelAPETLib.models import load_model
+from RelAPETLib.networks.generator import build_generator
+from training import checkpoints
+from training.__main__ import main
+from training.config import ABLATIONS, METHODS, PRESETS, Network, TrainConfig, flatten
+from training.data.cache import open_cache
+from training.data.split import make_split
+from training.evaluate import Row, summarize
+from training.export import export_generator, nested
+from training.networks import build_networks
+from training.tables import markdown
+
+SMALL = Network(
+    channels=[8, 16], num_res_blocks=1, attention_levels=[False, False], num_head_channels=8, cross_attention_dim=16,
+    factor=4, crop=[40, 44, 40],
+)  # fmt: skip
+TAU = {"label": 2, "output": "suvr", "window": [0.0, 3.0], "units": "SUVR", "reference_region": "cerebellar_grey"}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, grid_case):
+    """A cache with its split."""
+    folder = tmp_path_factory.mktemp("trained")
+    table = cases.write_table(folder, grid_case, [("a", "TAU"), ("b", "TAU"), ("c", "TAU"), ("a", "PIB")])
+    cases.prepared(table, folder / "cache")
+    make_split("abc", seed=1).save(folder / "cache" / "split.json")
+    return folder / "cache"
+
+
+def config_of(preset="default", ablation="none", method="rela", cache=""):
+    config = TrainConfig(METHODS[method], PRESETS[preset], ABLATIONS[ablation], SMALL, out="out")
+    config.data.cache = str(cache)
+    return config
+
+
+def saved_run(folder, config, split_sha256):
+    """A checkpoint as the loop writes it, of an untrained generator; its path and the generator."""
+    generator, _ = build_networks(config)
+    state = {
+        "step": 7, "best_psnr": 20.5, "history": [], "config": flatten(config), "split_sha256": split_sha256,
+        "generator": generator.state_dict(), "average": {},
+    }  # fmt: skip
+    checkpoints.save(folder / "c.pt", state)
+    return folder / "c.pt", generator.eval()
+
+
+def facts_of(config):
+    return {
+        "name": "small", "version": "0.1.0", "licence": "Apache-2.0", "config": nested(flatten(config)),
+        "training_data": {"description": "nobody", "simulated": True}, "tracers": {"TAU": TAU}, "source": {},
+        "metrics": {},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("preset", "ablation"), [("default", "none"), ("paper", "none"), ("default", "wo_t1w"), ("paper", "wo_t2f")]
+)
+def test_an_exported_run_loads_and_predicts_what_its_generator_does(trained, tmp_path, capsys, preset, ablation):
+    from training.networks import condition
+
+    config = config_of(preset, ablation, cache=trained)
+    split = json.loads((trained / "split.json").read_text())
+    path, generator = saved_run(tmp_path, config, split["sha256"])
+    assert main(["export", "--checkpoint", str(path), "--out", str(tmp_path / "bundle"), "--name", "small"]) == 0
+    model = load_model(tmp_path / "bundle")
+    rng = torch.Generator().manual_seed(0)
+    mri = torch.rand((1, 2, 160, 180, 160), generator=rng) * 2 - 1
+    x_t = torch.randn((1, 1, 40, 44, 40), generator=rng)
+    encoded = model.encode_condition(mri)
+    pooled = torch.nn.functional.avg_pool3d(mri, 4)[:, :, :, :44]
+    with torch.no_grad():
+        seen = condition(config, pooled[:, :1], pooled[:, 1:])
+        t = torch.tensor([5 + config.preset.first_timestep])
+        expected = generator(torch.cat([x_t, seen], 1), t, class_labels=torch.tensor([2]))
+    found = model.predict_noise(x_t, encoded, 5, 2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    metadata = model.metadata
+    assert metadata["training_data"]["split_sha256"] == split["sha256"] and metadata["training_data"]["simulated"]
+    assert metadata["training_data"]["cache_sha256"] == open_cache(trained).sha256
+    assert metadata["source"]["step"] == 7 and metadata["metrics"]["validation_in_training"]
+    assert set(metadata["tracers"]) <= {"TAU", "PIB"} and "TAU" in metadata["tracers"]
+    assert metadata["tracers"]["TAU"]["output"] == ("relative" if preset == "paper" else "suvr")
+    assert str(trained.parent) not in json.dumps(metadata)
+    assert any("4 mm" in line for line in metadata["differences_from_paper"])
+    assert ("ablation" in metadata["title"]) == (ablation != "none")
+
+
+def test_a_run_on_another_split_is_not_exported(trained, tmp_path, capsys):
+    path, _ = saved_run(tmp_path, config_of(cache=trained), "0" * 64)
+    assert main(["export", "--checkpoint", str(path), "--out", str(tmp_path / "b")]) == 2
+    said = capsys.readouterr().err
+    assert "trained with another split" in said and said.count("\n") == 1 and not (tmp_path / "b").exists()
+
+
+def test_what_cannot_be_exported(tmp_path):
+    config = config_of()
+    state = build_generator(
+        **{k: v for k, v in asdict(SMALL).items() if k not in ("factor", "crop")},
+    ).state_dict()
+    facts = facts_of(config)
+    state.pop("out.2.conv.bias")
+    with pytest.raises(InputError, match="do not fit the configuration's network"):
+        export_generator(state, facts, tmp_path / "b")
+    with pytest.raises(InputError, match="latent variant cannot be exported"):
+        export_generator(state, facts_of(config_of(method="rela_latent")), tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_bundle_is_not_replaced_unasked_and_half_is_half_the_size(tmp_path):
+    config = config_of()
+    generator, _ = build_networks(config)
+    export_generator(generator.state_dict(), facts_of(config), tmp_path / "b")
+    whole = (tmp_path / "b" / "model.safetensors").stat().st_size
+    with pytest.raises(OutputError, match="exists already"):
+        export_generator(generator.state_dict(), facts_of(config), tmp_path / "b")
+    export_generator(generator.state_dict(), facts_of(config), tmp_path / "b", half=True, overwrite=True)
+    assert (tmp_path / "b" / "model.safetensors").stat().st_size < 0.6 * whole
+    assert "Apache License" in (tmp_path / "b" / "LICENSE").read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["export", "--checkpoint", "none.pt", "--out", "b"], "cannot read checkpoint none.pt"),
+        (["sample", "--bundle", "demo", "--cache", "none", "--out", "b"], "none: no cache"),
+        (["evaluate", "--samples", "x", "--cache", "none", "--out", "b"], "none: no cache"),
+        (["evaluate"], "required: --samples"),
+        (["sing"], "invalid choice: 'sing'"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, command, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+
+
+# -- figures --------------------------------------------------------------------------------------------------------
+
+
+def rows_of(method, ssims, seconds=2.0, tracer="TAU"):
+    return [
+        Row(method, case, case, tracer, region, 20.0 + number, value, 0.1 * number, seconds + number)
+        for number, (case, value) in enumerate(ssims.items())
+        for region in ("whole_grid", "brain")
+    ]
+
+
+def test_tables_have_means_sds_significance_and_seconds():
+    ours = {f"s{i}": 0.90 + 0.01 * i for i in range(5)}
+    worse = {f"s{i}": 0.70 + 0.012 * i for i in range(5)}
+    noisy = {f"s{i}": 0.90 + 0.01 * i + 0.01 * (-1) ** i for i in range(5)}
+    methods = ["worse", "noisy", "ours"]
+    rows = rows_of("worse", worse) + rows_of("noisy", noisy) + rows_of("ours", ours)
+    summary = summarize(rows, methods)
+    (line,) = [s for s in summary if s["method"] == "ours" and s["region"] == "brain"]
+    assert line["volumes"] == 5 and line["ssim_mean"] == pytest.approx(0.92)
+    assert line["ssim_sd"] == pytest.approx(np.std(list(ours.values()), ddof=1))
+    assert line["psnr_mean"] == 22 and line["seconds_per_volume"] == pytest.approx(4.5)  # the first is warm-up
+    text = markdown(rows, summary, methods, ["a note"])
+    table = [x.split("|")[1:-1] for x in text.split("Layout of Table I:")[1].splitlines() if x.startswith("|")]
+    header, _, first, second, third = [[cell.strip() for cell in line] for line in table[:5]]
+    assert header == ["Method", "TAU-PET PSNR ↑", "TAU-PET SSIM ↑", "TAU-PET MAE ↓", "Sig."]
+    assert (first[0], first[-1]) == ("worse", "*") and second[-1] == "" and third[-1] == ""
+    assert third[2] == f"{0.92:.3f} ± {line['ssim_sd']:.3f}" and second[2].startswith("**0.922")
+    assert "Inference time" in text.split("Layout of Table IV:")[1] and "4.500" in text
+    assert all(f"Layout of Table {number}" in text for number in ("I", "III", "IV"))
+
+
+def test_missing_tracers_leave_empty_cells():
+    rows = rows_of("a", {"s": 0.9}) + rows_of("b", {"s": 0.8}, tracer="PIB")
+    summary = summarize(rows, ["a", "b"])
+    lines = [x for x in markdown(rows, summary, ["a", "b"], []).splitlines() if x.startswith("| b |")]
+    assert lines[0] == "| b |  |  |  |  | 20.000 | 0.800 | 0.000 |  |"
+
+
+@pytest.mark.slow
+def test_sampling_and_evaluating_a_bundle(trained, tiny_latent, tmp_path, capsys):
+    common = ["--cache", str(trained), "--out"]
+    sample = ["sample", "--bundle", str(tiny_latent), *common, str(tmp_path / "s"), "--tracers", "TAU", "--steps", "2"]
+    assert main(sample) == 0
+    record = json.loads((tmp_path / "s" / "samples.json").read_text())
+    assert len(record["volumes"]) == 1 and record["steps"] == 2 and record["volumes"][0]["seconds"] > 0
+    before = (tmp_path / "s" / record["volumes"][0]["file"]).stat().st_mtime_ns
+    assert main(sample) == 0  # nothing is drawn twice
+    assert (tmp_path / "s" / record["volumes"][0]["file"]).stat().st_mtime_ns == before
+    assert main([*sample, "--seed", "3"]) == 2
+    assert "made with another seed" in capsys.readouterr().err
+    assert main(["evaluate", "--samples", f"tiny={tmp_path / 's'}", *common, str(tmp_path / "e")]) == 0
+    with open(tmp_path / "e" / "volumes.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(r["method"], r["region"]) for r in rows] == [
+        (method, region) for method in ("tiny", "population mean") for region in ("whole_grid", "brain")
+    ]
+    by_method = json.loads((tmp_path / "e" / "summary.json").read_text())
+    assert by_method["population mean"]["TAU"]["brain"]["psnr_mean"] > by_method["tiny"]["TAU"]["brain"]["psnr_mean"]
+    assert "## Layout of Table IV: inside the brain mask" in (tmp_path / "e" / "tables.md").read_text()
+    split = make_split("abc", seed=2)
+    split.save(tmp_path / "other.json")
+    other = ["--split-file", str(tmp_path / "other.json")]
+    assert main(["evaluate", "--samples", str(tmp_path / "s"), *other, *common, str(tmp_path / "f")]) == 2
+    assert "drawn with another split" in capsys.readouterr().err
