@@ -23,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """Parser of all commands; ``train`` hands its words on to Hydra."""
-    parser = _Parser(prog="python -m training", description=__doc__.splitlines()[0])
+    parser = _Parser(prog="python -m training", description="From raw scans to a model and its figures.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (help_line, add_arguments, run) in COMMANDS.items():
         command = commands.add_parser(name, help=help_line, description=help_line)

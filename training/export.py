@@ -230,30 +230,33 @@ def describe(facts: dict, arguments: dict, diffusion_shape: tuple[int, ...]) -> 
         "licence": facts["licence"],
         "intended_use": INTENDED_USE,
         "limitations": [*([SIMULATED_LIMITATION] if simulated else []), *LIMITATIONS],
-        "differences_from_paper": differences_from_paper(config, arguments, simulated),
+        "differences_from_paper": differences_from_paper(config, facts["training_data"]["description"]),
         "source": _plain(facts["source"]),
         "metrics": _plain(facts["metrics"]),
     }
 
 
-def differences_from_paper(config: dict, arguments: dict, simulated: bool) -> list[str]:
+def differences_from_paper(config: dict, trained_on: str) -> list[str]:
     """One line for each thing that the paper does otherwise."""
-    from .config import PRESETS
+    from .config import PRESETS, Network
 
-    paper = asdict(PRESETS["paper"])
-    lines = [
-        f"preset.{key}: {value} (paper: {paper[key]})"
-        for key, value in config["preset"].items()
-        if key not in _SILENT and value != paper.get(key)
-    ]
-    lines.insert(0, "trained on simulated people" if simulated else "trained on other people than NFL-LONG's")
+    ablated = config["ablation"]["name"] != "none"
+    lines = [f"trained on {trained_on} (paper: NFL-LONG, 142 participants)"]
+    for group, paper in (("preset", asdict(PRESETS["paper"])), ("network", asdict(Network()))):
+        lines += [
+            f"{group}.{key}: {value} (paper: {paper[key]})"
+            for key, value in config[group].items()
+            if key not in _SILENT and value != paper.get(key) and (ablated or key != "missing_sequence")
+        ]
     lines.append("bias correction of T1w and T2F (paper: T2F)")
     if config["method"]["name"] != "rela":
         lines.append(f"objective of method {config['method']['name']}, a competitor in the paper")
-    if config["ablation"]["name"] != "none":
+    if ablated:
         lines.append(f"ablation {config['ablation']['name']} of section 5.3")
-    if arguments.get("factor", 1) > 1:
-        lines.append(f"works on voxels of {arguments['factor']} mm inside; input and output are on the 1 mm grid")
+    if config["network"].get("factor", 1) > 1:
+        lines.append(
+            f"works on voxels of {config['network']['factor']} mm inside; input and output are on the 1 mm grid"
+        )
     return lines
 
 

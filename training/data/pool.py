@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -61,8 +62,9 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _begin() -> None:
-    """In a worker: one thread, and an end when the parent is killed."""
+    """In a worker: one thread, and an end when the parent ends."""
     single_threaded()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once and without a word; the cache is whole
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
