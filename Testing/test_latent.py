@@ -82,6 +82,19 @@ def test_decode_gives_the_mean_pet_where_the_residual_is_zero():
     assert pet[0, 0, 0, 0, 0] == -1
 
 
+def test_nothing_of_the_outside_is_interpolated_into_the_brain():
+    model = small_model()
+    model.mask.zero_()
+    model.mask[20:60, 20:70, 20:60] = 1
+    slope = torch.linspace(0.2, 0.8, 80)[:, None, None].expand(80, 90, 80)
+    filled = model.filled((slope * model.mask)[None, None])[0, 0]
+    assert torch.equal(filled[20:60, 20:70, 20:60], slope[20:60, 20:70, 20:60])
+    # One voxel beyond each face goes on with what lies next to it; further out there is nothing.
+    assert filled[30, 19, 30] == pytest.approx(slope[30, 20, 30].item(), abs=1e-3)
+    assert filled[60, 40, 40] == pytest.approx(slope[59, 40, 40].item(), abs=1e-3)
+    assert (filled[:19] == 0).all() and (filled[:, 72:] == 0).all()
+
+
 def test_ridge_leave_one_out_is_what_refitting_gives():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((30, 50))

@@ -37,4 +37,3 @@ def test_limits_leave_brains_some_room(limit):
         assert min(values) > 1.1 * limit["minimum"]
     else:
         assert max(values) < 0.9 * limit["maximum"]
-

@@ -213,8 +213,18 @@ class LatentDiffusion(nn.Module):
 
     def decode(self, x0: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Latents [N, C, 10, 12, 10] of tracers `labels` [N] -> PET [N, 1, 160, 180, 160] in [-1, 1]."""
-        inner = self.decode_inner(x0, labels)
+        inner = self.filled(self.decode_inner(x0, labels))
         return F.interpolate(inner, scale_factor=2, mode="trilinear").clamp(0, 1) * 2 - 1
+
+    def filled(self, inner: torch.Tensor) -> torch.Tensor:
+        """A volume at 2 mm [N, 1, 80, 90, 80] continued by one voxel beyond the brain mask.
+
+        Zeros there would otherwise be interpolated into the brain's outermost millimetre, where PSNR loses 1 dB by it.
+        """
+        mask = self.mask.to(inner)[None, None]
+        share = F.avg_pool3d(mask, 3, stride=1, padding=1)
+        around = F.avg_pool3d(inner * mask, 3, stride=1, padding=1) / share.clamp(min=1e-6)
+        return torch.where(mask > 0, inner, torch.where(share > 0, around, 0))
 
     def decode_inner(self, x0: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The same at 2 mm, [N, 1, 80, 90, 80], as a fraction of the tracer's SUVR window, not clipped."""

@@ -25,7 +25,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 from phantom_cases import Case, load_case  # noqa: E402
 
-from RelAPETLib.comparison import mae, psnr, ssim, window_to_unit  # noqa: E402
+from RelAPETLib.comparison import mae, psnr, window_to_unit  # noqa: E402
 from RelAPETLib.diffusion import sample, seeded_noise  # noqa: E402
 from RelAPETLib.grid import MNI_GRID, image_to_array  # noqa: E402
 from RelAPETLib.models import load_model  # noqa: E402
@@ -125,6 +125,18 @@ def fair_means(cases: list[Case]) -> list[dict[str, np.ndarray]]:
             others = np.maximum(count - inside[number], 1)
             result[number][tracer] = (total - np.where(inside[number], case.pet[tracer], 0)) / others
     return result
+
+
+def ssim(synthetic: np.ndarray, reference: np.ndarray, mask: np.ndarray) -> float:
+    """The library's SSIM inside the mask, by scikit-image, whose separable window takes a tenth of the time."""
+    from skimage.metrics import structural_similarity
+
+    box = tuple(slice(max(i.min() - 6, 0), i.max() + 7) for i in np.nonzero(mask))
+    _, values = structural_similarity(
+        synthetic[box].astype(np.float32), reference[box].astype(np.float32), data_range=1.0, full=True,
+        gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+    )  # fmt: skip
+    return float(values[mask[box]].mean())
 
 
 def regional_correlation(estimates: np.ndarray, truths: np.ndarray, names: list[str]) -> float:
@@ -228,7 +240,7 @@ def report(figures: dict, people: int, samples: int, steps: int) -> list[str]:
         f"{people} unseen simulated people from raw files, registration included; dpmpp, {steps} steps,",
         f"{samples} samples.",
         "PSNR (dB), SSIM and MAE inside the brain, data range 1 = the SUVR window; r: Pearson over people, mean of six",
-        "cortical regions.",
+        "cortical regions (none for the means, which are one volume for everybody but for whoever is left out).",
         "",
         "| tracer | estimate | PSNR | SSIM | MAE | r |",
         "|---|---|---|---|---|---|",
@@ -236,7 +248,8 @@ def report(figures: dict, people: int, samples: int, steps: int) -> list[str]:
     for tracer, rows in figures.items():
         for row in ROWS:
             level, structure, error, r = rows[row]
-            lines.append(f"| {tracer} | {row} | {level:.2f} | {structure:.3f} | {error:.4f} | {r:.2f} |")
+            correlation = f"{r:.2f}" if np.isfinite(r) and row != "fair mean" else "-"
+            lines.append(f"| {tracer} | {row} | {level:.2f} | {structure:.3f} | {error:.4f} | {correlation} |")
     lines += [
         "",
         "| tracer | r(SD, absolute error) over voxels | error of the mean (SUVR) | as the SD says (SUVR) |",
