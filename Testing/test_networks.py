@@ -105,3 +105,12 @@ def test_other_weights_are_refused_and_nothing_is_loaded(release_weights, spoil,
     with pytest.raises(ModelError, match=message):
         load_release_state_dict(generator, release_weights)
     assert all(torch.equal(tensor, before[name]) for name, tensor in generator.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"factor": 3}, {"factor": 0}, {"crop": [160, 180]}, {"factor": 2, "crop": [80, 91, 80]}, {"sequences": ["t2w"]}],
+)
+def test_impossible_blocks_crops_and_sequences(arguments):
+    with pytest.raises(ValueError, match="factor|crop|sequences"):
+        VoxelDiffusion(**arguments)

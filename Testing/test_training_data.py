@@ -409,3 +409,22 @@ def test_raw_simulated_people_go_through(tmp_path):
     assert len(record["pets"]) >= 1
     for facts in record["pets"].values():
         assert 0.5 < facts["brain_mean"] < 3 and facts["units_from"] == "Units 'unitless'"
+
+
+def test_the_command_draws_keeps_and_replaces_the_split(cached, table, tmp_path, capsys):
+    _, out = cached
+    command = ["prepare", "--source", str(table), "--out", str(out), "--preprocessed", "--simulated"]
+    assert main([*command, "--complete-test"]) == 2
+    assert "only 0 of 3 subjects may be tested on" in capsys.readouterr().err
+    lists = tmp_path / "lists.json"
+    lists.write_text(json.dumps({"train": ["b"], "test": ["a"]}))
+    assert main([*command, "--split-lists", str(lists)]) == 0
+    assert "1 train, 0 validation, 1 test" in capsys.readouterr().out
+    before = (out / "split.json").read_bytes()
+    assert main(command) == 0 and (out / "split.json").read_bytes() == before
+    assert "split kept" in capsys.readouterr().out
+    assert main([*command, "--new-split"]) == 0
+    assert "1 train, 1 validation, 1 test" in capsys.readouterr().out
+    (out / "split.json").write_text("{}")
+    assert main(command) == 2
+    assert "not a split" in capsys.readouterr().err
