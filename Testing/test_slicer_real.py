@@ -3,6 +3,8 @@
 Not Slicer: the widgets are stand-ins, and only a person who runs the module's self-test there can say how it does.
 """
 
+import re
+import shutil
 import sys
 import time
 
@@ -65,6 +67,28 @@ def test_from_a_click_to_nodes_in_the_scene(widget, harness, slicer):
     assert float(found.metrics.GetCellText(0, 2)) > 25, "PSNR inside the brain"
     assert not [p for p in psutil.Process().children(recursive=True) if "RelAPETLib" in " ".join(p.cmdline())]
     print(f"largest gap between ticks of Qt's timer: {max(gaps):.2f} s", file=sys.stderr)
+
+
+@pytest.mark.timeout(1800)
+def test_the_script_in_the_readme(harness, slicer, tmp_path, monkeypatch):
+    from RelAPETLib.phantom.bids import write_case
+
+    readme = (MODULE.parent / "README.md").read_text(encoding="utf-8")
+    (script,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "RelAPETLogic" in block]
+    case = write_case(tmp_path, 20_000)
+    for patient, t1w in (("good", case["t1w"]), ("wrong", case["t2f"])):
+        folder = tmp_path / "patients" / patient
+        folder.mkdir(parents=True)
+        shutil.copy(t1w, folder / "T1w.nii.gz")
+        shutil.copy(case["t2f"], folder / "FLAIR.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(MODULE))
+    ended, said = [], []
+    monkeypatch.setattr(slicer.util, "exit", lambda *_: ended.append(True), raising=False)
+    exec(compile(script, "README.md", "exec"), {"print": said.append})
+    assert ended and (tmp_path / "patients" / "good" / "SYNTHETIC_TAU.nii.gz").is_file()
+    assert not (tmp_path / "patients" / "wrong" / "SYNTHETIC_TAU.nii.gz").exists()
+    assert len(said) == 1 and said[0].startswith("wrong: ")
 
 
 @pytest.mark.timeout(1800)
