@@ -64,6 +64,8 @@ def test_one_key_of_a_preset_can_be_changed():
         ("ablation=wo_gp method=ficd", "method=ficd does not have"),
         ("ablation=wo_ra method=ddpm", "method=ddpm does not have"),
         ("method.image_weight=0 method.noise_weight=0", "nothing teaches"),
+        ("method=rela_latent", "cannot be trained yet"),
+        ("hardware.strategy=fsdp", "not there yet"),
         ("nonsense", "nonsense"),
     ],
 )

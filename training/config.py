@@ -311,6 +311,10 @@ def check(config: TrainConfig) -> None:
     ablation, method = config.ablation, config.method
     if not method.adversarial and not (ablation.relativistic and ablation.penalty):
         raise ConfigError(f"ablation={ablation.name} takes out a part that method={method.name} does not have")
+    if method.latent:
+        raise ConfigError("method=rela_latent cannot be trained yet; use rela, ficd or ddpm")
+    if config.hardware.strategy == "fsdp":
+        raise ConfigError("hardware.strategy=fsdp is not there yet; ddp holds these small networks on every rank")
     if not (ablation.t1w or ablation.t2f):
         raise ConfigError("ablation: without T1w and T2F there is nothing to synthesize from")
     if method.noise_weight == 0 and method.image_weight == 0:

@@ -98,11 +98,7 @@ def start_fabric(config: TrainConfig):
 
     hardware = config.hardware
     strategy = hardware.strategy
-    if strategy == "fsdp":
-        from .sharding import sharded_strategy
-
-        strategy = sharded_strategy(hardware.devices * hardware.nodes)
-    elif strategy == "auto" and hardware.devices * hardware.nodes > 1:
+    if strategy == "auto" and hardware.devices * hardware.nodes > 1:
         strategy = "ddp"
     fabric = Fabric(
         accelerator=hardware.accelerator,
