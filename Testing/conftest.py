@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from slicer_cases import pair, saved, widget  # noqa: F401
 from slicer_harness.fixtures import harness, sample, slicer, slicer_booted  # noqa: F401
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -38,11 +39,11 @@ def shared() -> Path:
 def real_pair(shared) -> tuple[Path, Path]:
     """Raw T1w and FLAIR of one real person."""
     folder = shared / "data" / "open_ms"
-    pair = folder / "patient01_study1_T1W.nii.gz", folder / "patient01_study1_FLAIR.nii.gz"
-    missing = [path.name for path in pair if not path.is_file()]
+    files = folder / "patient01_study1_T1W.nii.gz", folder / "patient01_study1_FLAIR.nii.gz"
+    missing = [path.name for path in files if not path.is_file()]
     if missing:
         pytest.skip(f"{', '.join(missing)} not in {folder}")
-    return pair
+    return files
 
 
 @pytest.fixture

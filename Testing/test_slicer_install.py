@@ -10,8 +10,8 @@ import types
 from pathlib import Path
 
 import pytest
+from slicer_cases import run
 from slicer_module import MODULE, FakeProcess, load_part, load_volume
-from test_slicer_panel import pair, run, saved, widget  # noqa: F401 (fixtures)
 
 from RelAPETLib.models.catalogue import home
 
@@ -42,7 +42,7 @@ def test_what_is_missing_is_found(harness):
 
 
 @pytest.fixture
-def lacking(widget, monkeypatch):  # noqa: F811
+def lacking(widget, monkeypatch):
     """A panel in a Slicer that lacks torch and monai; a set of what is "installed" to fill."""
     install, present = load_part("install"), set()
     monkeypatch.setattr(install, "torchVersion", lambda: None)
@@ -57,7 +57,7 @@ def pytorch_extension(monkeypatch, install_torch):
     monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=logic))
 
 
-def test_nothing_is_installed_before_it_is_asked_for(widget, lacking, harness):  # noqa: F811
+def test_nothing_is_installed_before_it_is_asked_for(widget, lacking, harness):
     assert widget.ui.installFrame.visible and not harness.recorder.pip
     assert "PyTorch extension with the Extensions Manager" in widget.ui.installLabel.text
     assert "monai" in widget.ui.installLabel.text and "GB" in widget.ui.installLabel.text
@@ -67,7 +67,7 @@ def test_nothing_is_installed_before_it_is_asked_for(widget, lacking, harness): 
     assert not harness.recorder.pip
 
 
-def test_install(widget, lacking, harness, monkeypatch):  # noqa: F811
+def test_install(widget, lacking, harness, monkeypatch):
     asked = []
 
     def install_torch(self, askConfirmation=False, torchVersionRequirement=None):
@@ -103,13 +103,13 @@ def _with_callbacks(function):
     return pip_install
 
 
-def test_an_old_pytorch_extension_gets_only_what_it_knows(widget, lacking, monkeypatch):  # noqa: F811
+def test_an_old_pytorch_extension_gets_only_what_it_knows(widget, lacking, monkeypatch):
     pytorch_extension(monkeypatch, lambda self: None)
     widget.ui.installButton.click()
     assert "did not install torch" in widget.ui.statusLabel.text
 
 
-def test_a_failed_installation_shows_pips_last_lines(widget, lacking, monkeypatch):  # noqa: F811
+def test_a_failed_installation_shows_pips_last_lines(widget, lacking, monkeypatch):
     import slicer.packaging
 
     def pip(requirements, logCallback, completedCallback):
@@ -125,7 +125,7 @@ def test_a_failed_installation_shows_pips_last_lines(widget, lacking, monkeypatc
     assert "code 1" in widget.ui.statusLabel.text and widget.ui.installButton.enabled
 
 
-def test_wheels_from_a_folder(widget, lacking, harness, monkeypatch):  # noqa: F811
+def test_wheels_from_a_folder(widget, lacking, harness, monkeypatch):
     import slicer.packaging
 
     calls = []
@@ -138,7 +138,7 @@ def test_wheels_from_a_folder(widget, lacking, harness, monkeypatch):  # noqa: F
     assert not widget.ui.installButton.enabled, "not twice at once"
 
 
-def test_an_older_slicer_without_background_installation(widget, lacking, monkeypatch):  # noqa: F811
+def test_an_older_slicer_without_background_installation(widget, lacking, monkeypatch):
     import slicer.packaging
 
     monkeypatch.delattr(slicer.packaging, "pip_install")
@@ -157,7 +157,7 @@ def test_an_older_slicer_without_background_installation(widget, lacking, monkey
 # Models
 
 
-def test_download_import_and_remove(widget, pair, tmp_path, tiny_latent, harness):  # noqa: F811
+def test_download_import_and_remove(widget, pair, tmp_path, tiny_latent, harness):
     widget.parameters.model = "rela-diffusion"
     widget.ui.modelInstallButton.click()
     process = FakeProcess.made[-1]
@@ -184,7 +184,7 @@ def test_download_import_and_remove(widget, pair, tmp_path, tiny_latent, harness
     assert str(home() / "models") in str(harness.recorder.urls[-1])
 
 
-def test_devices_and_their_memory(widget):  # noqa: F811
+def test_devices_and_their_memory(widget):
     devices = [
         {"device": "cpu", "name": "x", "total_gib": 24.0, "free_gib": 20.0},
         {"device": "cuda:0", "name": "NVIDIA A6000", "total_gib": 48.0, "free_gib": 40.2},
@@ -226,7 +226,7 @@ def test_the_samples_checksums_are_those_of_the_shared_pair(real_pair):
         assert path.name.endswith(name) and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
-def test_no_internet_is_one_line(widget, monkeypatch):  # noqa: F811
+def test_no_internet_is_one_line(widget, monkeypatch):
     class SampleDataLogic:
         def sourceForSampleName(self, name):
             return object()
@@ -239,7 +239,7 @@ def test_no_internet_is_one_line(widget, monkeypatch):  # noqa: F811
     assert "could not be downloaded: connection refused" in widget.ui.statusLabel.text
 
 
-def test_the_sample_fills_the_panel(widget, monkeypatch, grid_case):  # noqa: F811
+def test_the_sample_fills_the_panel(widget, monkeypatch, grid_case):
     class SampleDataLogic:
         def sourceForSampleName(self, name):
             return object()
@@ -255,7 +255,7 @@ def test_the_sample_fills_the_panel(widget, monkeypatch, grid_case):  # noqa: F8
 # Export
 
 
-def test_dicom_export_is_what_the_library_reads(widget, pair, saved, tmp_path):  # noqa: F811
+def test_dicom_export_is_what_the_library_reads(widget, pair, saved, tmp_path):
     """The files that the panel hands over, taken by the library's own command."""
     from RelAPETLib.cli import main
 
@@ -271,7 +271,7 @@ def test_dicom_export_is_what_the_library_reads(widget, pair, saved, tmp_path): 
     assert not Path(process.option("--pet")).exists(), "the temporary files stay behind"
 
 
-def test_a_pet_without_its_record_is_not_exported(widget, pair, saved, tmp_path):  # noqa: F811
+def test_a_pet_without_its_record_is_not_exported(widget, pair, saved, tmp_path):
     run(widget, saved).pet.RemoveAttribute("RelAPET.Provenance")
     widget.results.exportDicom(str(tmp_path))
     assert "no record of how it was made" in widget.ui.statusLabel.text and list(tmp_path.glob("SYNTH*")) == []
@@ -304,7 +304,7 @@ def test_an_older_slicer_says_which_it_needs(harness, slicer, monkeypatch):
     monkeypatch.setattr(type(slicer.app), "minorVersion", 6)
     for name in [name for name in sys.modules if name.startswith("RelAPETModule")]:
         monkeypatch.delitem(sys.modules, name)
-    widget = harness.load_module(str(MODULE / "RelAPET.py"))  # noqa: F811
+    widget = harness.load_module(str(MODULE / "RelAPET.py"))
     import qt
 
     (label,) = [w for w in widget.parent.findChildren(qt.QLabel) if "RelAPET" in w.text]

@@ -1,0 +1,214 @@
+"""What the Slicer module does when a run fails, is cancelled or overtaken, and with volumes that lie oddly.
+
+Over stand-in widgets, the real scene of slicer-core, and a stand-in for the child process.
+"""
+
+import shutil
+
+import numpy as np
+import pytest
+import vtk
+from slicer_cases import finish, matrix_of, nodes_of, run
+from slicer_module import FakeProcess, load_part, load_volume
+
+from RelAPETLib.volumes import read_volume
+
+# Ends that are no success
+
+
+@pytest.mark.parametrize("kind", ["failed", "crashed", "refused"])
+def test_a_failure_is_one_message_and_changes_nothing(widget, slicer, pair, kind):
+    before = nodes_of(slicer)
+    widget.ui.synthesizeButton.click()
+    FakeProcess.made[-1].onProgress(0.3, "working", 12)
+    assert widget.ui.synthesizeButton.text == "Cancel"
+    assert widget.ui.progressBar.value == 300 and "30 %: working, about 12 s to go" in widget.ui.statusLabel.text
+    FakeProcess.made[-1].end(kind, "it <broke>")
+    assert "it &lt;broke>" in widget.ui.statusLabel.text and "it <broke>" in widget.ui.logText.toPlainText()
+    assert nodes_of(slicer) == before and widget.ui.synthesizeButton.text == "Synthesize"
+    assert widget.ui.synthesizeButton.enabled
+
+
+def test_cancel(widget, slicer, pair):
+    before = nodes_of(slicer)
+    widget.ui.synthesizeButton.click()
+    widget.ui.synthesizeButton.click()
+    process = FakeProcess.made[-1]
+    assert process.cancelled and not widget.ui.synthesizeButton.enabled
+    process.end("cancelled", "cancelled")
+    assert "nothing was changed" in widget.ui.statusLabel.text and nodes_of(slicer) == before
+    assert widget.ui.synthesizeButton.enabled
+
+
+def test_a_doubtful_input_is_asked_about_in_the_panel(widget, pair, saved):
+    widget.ui.synthesizeButton.click()
+    message = "the T1w does not look like a brain (0.1); check the files, or use --force to go on all the same"
+    FakeProcess.made[-1].end("refused", message, acceptedBy="--force")
+    assert widget.ui.questionFrame.visible and "does not look like a brain" in widget.ui.questionLabel.text
+    assert "--force" not in widget.ui.questionLabel.text, "a clinician knows no options"
+    widget.ui.questionYesButton.click()
+    assert "--force" in FakeProcess.made[-1].arguments and not widget.ui.questionFrame.visible
+    FakeProcess.made[-1].end("refused", "one step takes 60 s: 2 hours; use --yes to accept that", acceptedBy="--yes")
+    widget.ui.questionYesButton.click()
+    assert {"--force", "--yes"} <= set(FakeProcess.made[-1].arguments)
+    finish(FakeProcess.made[-1], saved)
+    assert widget.results.found is not None
+    widget.ui.synthesizeButton.click()
+    FakeProcess.made[-1].end("refused", message, acceptedBy="--force")
+    widget.ui.questionNoButton.click()
+    assert not widget.ui.questionFrame.visible and not widget.logic.running
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "elsewhere"])
+def test_damaged_results_change_nothing(widget, slicer, pair, saved, tmp_path, damage):
+    before = nodes_of(slicer)
+    folder = tmp_path / "damaged"
+    shutil.copytree(saved, folder)
+    if damage == "missing":
+        (folder / "regions.tsv").unlink()
+        (folder / "synthetic_pet.json").unlink()
+    elif damage == "truncated":
+        (folder / "difference.nii.gz").write_bytes(b"\x1f\x8b\x08")
+    else:
+        import SimpleITK as sitk
+
+        image = sitk.ReadImage(str(folder / "synthetic_pet.nii.gz"))
+        image.SetOrigin([1.0, 2.0, 3.0])
+        sitk.WriteImage(image, str(folder / "synthetic_pet.nii.gz"))
+    vtk.vtkObject.GlobalWarningDisplayOff()
+    try:
+        widget.ui.synthesizeButton.click()
+        finish(FakeProcess.made[-1], folder)
+    finally:
+        vtk.vtkObject.GlobalWarningDisplayOn()
+    assert "could not be taken over" in widget.ui.statusLabel.text
+    assert nodes_of(slicer) == before
+
+
+def test_two_runs_at_once_are_refused(widget, pair):
+    logic_module = load_part("logic")
+    widget.ui.synthesizeButton.click()
+    with pytest.raises(logic_module.SynthesisError, match="another synthesis is running"):
+        widget.logic.start(widget.request(), logic_module.Listener())
+    FakeProcess.made[-1].end("cancelled", "x")
+    assert not widget.logic.running
+
+
+def test_closing_the_scene_ends_the_run(widget, harness, slicer, pair):
+    widget.ui.synthesizeButton.click()
+    process = FakeProcess.made[-1]
+    harness.clear_scene()
+    assert process.cancelled and process.waited and not widget.logic.running
+    assert widget.parameters.t1w is None and not widget.ui.synthesizeButton.enabled
+
+
+def test_closing_slicer_and_unloading_end_the_run(widget, harness, slicer, pair):
+    widget.ui.synthesizeButton.click()
+    slicer.app.aboutToQuit.emit()
+    assert FakeProcess.made[-1].waited and not widget.logic.running
+    widget.ui.synthesizeButton.click()
+    process = FakeProcess.made[-1]
+    harness.unload_module(widget)
+    assert process.waited
+
+
+def test_the_t1w_is_deleted_meanwhile(widget, slicer, pair, saved):
+    widget.ui.synthesizeButton.click()
+    slicer.mrmlScene.RemoveNode(pair[0])
+    finish(FakeProcess.made[-1], saved)
+    found = widget.results.found
+    assert found.pet is not None and found.mri is None
+    composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
+    assert composite.GetBackgroundVolumeID() == found.pet.GetID()
+
+
+# Geometry
+
+
+def turned(slicer, degrees=30):
+    transform = vtk.vtkTransform()
+    transform.RotateX(degrees)
+    transform.Translate(5, -7, 11)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "turn")
+    node.SetMatrixTransformToParent(transform.GetMatrix())
+    return node
+
+
+def test_a_volume_under_a_linear_transform_is_taken_where_it_is(widget, slicer, pair, saved, tmp_path):
+    t1w, _ = pair
+    own = matrix_of(t1w)
+    transform = turned(slicer)
+    t1w.SetAndObserveTransformNodeID(transform.GetID())
+    widget.ui.synthesizeButton.click()
+    process = FakeProcess.made[-1]
+    world = vtk.vtkMatrix4x4()
+    transform.GetMatrixTransformToWorld(world)
+    expected = np.array([[world.GetElement(r, c) for c in range(4)] for r in range(4)]) @ own
+    written = read_volume(process.option("--t1w"))
+    lps = np.diag([-1, -1, 1])
+    np.testing.assert_allclose(lps @ np.array(written.GetOrigin()), expected[:3, 3], atol=1e-6)
+    np.testing.assert_array_equal(matrix_of(t1w), own), "the input is untouched"
+    moved = tmp_path / "moved"
+    shutil.copytree(saved, moved)
+    import SimpleITK as sitk
+
+    for name in ("synthetic_pet", "uncertainty", "difference"):
+        image = sitk.ReadImage(str(moved / f"{name}.nii.gz"))
+        image.SetOrigin(written.GetOrigin())
+        image.SetDirection(written.GetDirection())
+        sitk.WriteImage(image, str(moved / f"{name}.nii.gz"))
+    finish(process, moved)
+    pet = widget.results.found.pet
+    assert pet.GetParentTransformNode() is None
+    np.testing.assert_allclose(matrix_of(pet), expected, atol=1e-9)
+
+
+def test_transforms_that_cannot_be_followed_are_refused(widget, slicer, pair):
+    t1w, _ = pair
+    sheared = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "shear")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(0, 1, 0.2)
+    sheared.SetMatrixTransformToParent(matrix)
+    t1w.SetAndObserveTransformNodeID(sheared.GetID())
+    widget.updatePanel()
+    assert "sheared" in widget.ui.synthesizeButton.toolTip and not widget.ui.synthesizeButton.enabled
+    bent = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode", "bent")
+    grid = vtk.vtkImageData()
+    grid.SetDimensions(4, 4, 4)
+    grid.AllocateScalars(vtk.VTK_DOUBLE, 3)
+    slicer.util.arrayFromGridTransform  # noqa: B018 (present in slicer-core)
+    warp = slicer.vtkOrientedGridTransform()
+    warp.SetDisplacementGridData(grid)
+    bent.SetAndObserveTransformFromParent(warp)
+    t1w.SetAndObserveTransformNodeID(bent.GetID())
+    widget.updatePanel()
+    assert "non-linear transform 'bent'" in widget.ui.synthesizeButton.toolTip
+    assert not widget.ui.synthesizeButton.enabled
+
+
+def test_volumes_of_the_same_name_are_not_mixed_up(widget, slicer, grid_case, saved):
+    volumes = [load_volume(grid_case[role], "scan") for role in ("t2f", "t1w", "t2f")]
+    widget.parameters.t1w, widget.parameters.t2f = volumes[1], volumes[2]
+    found = run(widget, saved)
+    assert found.mri is volumes[1]
+    again = load_part("scene").Results(found.pet)
+    assert again.mri is volumes[1]
+
+
+def test_volumes_that_are_no_single_image(widget, slicer, pair):
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    widget.parameters.t1w = empty
+    assert "'empty' holds no image" in widget.ui.synthesizeButton.toolTip
+
+
+def test_a_synthetic_pet_is_no_reference(widget, pair, saved):
+    found = run(widget, saved)
+    widget.parameters.output = None
+    widget.parameters.reference = found.pet
+    assert "synthetic itself" in widget.ui.synthesizeButton.toolTip
+
+
+def test_the_panel_has_no_stray_properties(widget, harness):
+    from slicer_harness.pythonqt import stray_attributes
+
+    assert stray_attributes(widget.parent) == {}
