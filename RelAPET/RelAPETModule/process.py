@@ -214,8 +214,9 @@ class ChildProcess:
 
 
 def _bytes(array):
-    """Bytes of a QByteArray, which PythonQt and PySide hand over alike."""
-    return bytes(array.data())
+    """Bytes of a QByteArray; PythonQt and PySide differ in what its data() is."""
+    data = array.data()
+    return data.encode() if isinstance(data, str) else bytes(data)
 
 
 def _descendants(pid):
