@@ -43,12 +43,13 @@ def test_penalty_keeps_the_discriminator_smooth(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "steps"), [("ddpm", 1000), ("ficd", 600), ("rela", 600)])
+@pytest.mark.parametrize(("method", "steps"), [("ddpm", 1000), ("ficd", 1000), ("rela", 750)])
 def test_one_phantom_is_learnt_by_heart(tmp_path, method, steps):
     config = tiny_config(
         tmp_path,
         f"method={method}",
         f"run.steps={steps}",
+        "seed=1",
         "run.log_every=200",
         "run.checkpoint_every=1000",
         "run.validate_every=1000",
