@@ -27,7 +27,8 @@ def resident_bytes(process: psutil.Process) -> int:
 
 
 def stage_of(message: str) -> str:
-    """Progress message without the numbers of samples and steps, so that all steps are one stage."""
+    """Progress message without the numbers of samples and steps, so that all steps are one stage, and without paths."""
+    message = re.sub(r" to [/\\\w].*[/\\].*$", "", message)
     return re.sub(r": step \d+ of \d+$", ": drawing", re.sub(r"sample\w* \d+( to \d+)? of \d+", "samples", message))
 
 
