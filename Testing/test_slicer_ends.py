@@ -4,6 +4,7 @@ Over stand-in widgets, the real scene of slicer-core, and a stand-in for the chi
 """
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,15 +30,18 @@ def test_a_failure_is_one_message_and_changes_nothing(widget, slicer, pair, kind
     assert widget.ui.synthesizeButton.enabled
 
 
-def test_cancel(widget, slicer, pair):
+@pytest.mark.parametrize("reached", [None, 0.02, 0.4, 0.7, 0.97, 1.0])
+def test_cancel_at_each_stage(widget, slicer, pair, reached):
     before = nodes_of(slicer)
     widget.ui.synthesizeButton.click()
-    widget.ui.synthesizeButton.click()
     process = FakeProcess.made[-1]
+    if reached is not None:
+        process.onProgress(reached, "working", 5)
+    widget.ui.synthesizeButton.click()
     assert process.cancelled and not widget.ui.synthesizeButton.enabled
     process.end("cancelled", "cancelled")
     assert "nothing was changed" in widget.ui.statusLabel.text and nodes_of(slicer) == before
-    assert widget.ui.synthesizeButton.enabled
+    assert widget.ui.synthesizeButton.enabled and not Path(process.option("--t1w")).exists()
 
 
 def test_a_doubtful_input_is_asked_about_in_the_panel(widget, pair, saved):
@@ -161,6 +165,25 @@ def test_a_volume_under_a_linear_transform_is_taken_where_it_is(widget, slicer, 
     pet = widget.results.found.pet
     assert pet.GetParentTransformNode() is None
     np.testing.assert_allclose(matrix_of(pet), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "float64"])
+def test_oblique_anisotropic_volumes_are_written_as_they_lie(harness, slicer, tmp_path, dtype):
+    """Every voxel of an asymmetric volume, in RAS, against SimpleITK's reading of the file."""
+    import SimpleITK as sitk
+
+    array = np.arange(5 * 7 * 9).reshape(9, 7, 5).astype(dtype)
+    rotation = turned(slicer, 20).GetMatrixTransformToParent()
+    axes = np.array([[rotation.GetElement(r, c) for c in range(3)] for r in range(3)]) @ np.diag([-0.7, 0.9, 5.0])
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = axes, (12, -34, 56)
+    volume = slicer.util.addVolumeFromArray(array, matrix)
+    load_part("scene").writeVolume(volume, tmp_path / "Bild ü.nrrd")
+    image = sitk.ReadImage(str(tmp_path / "Bild ü.nrrd"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), array)
+    for index in ((0, 0, 0), (4, 0, 0), (0, 6, 0), (1, 2, 8)):
+        ras = np.array(image.TransformIndexToPhysicalPoint(index)) * (-1, -1, 1)
+        np.testing.assert_allclose(ras, matrix[:3] @ (*index, 1), atol=1e-9)
 
 
 def test_transforms_that_cannot_be_followed_are_refused(widget, slicer, pair):

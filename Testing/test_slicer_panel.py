@@ -150,6 +150,17 @@ def test_colours_windows_and_layers(widget, slicer, pair, saved):
         assert button.checked
 
 
+def test_the_legend_is_that_of_what_is_shown(widget, slicer, pair, saved):
+    found = run(widget, saved)
+    legend = {kind: slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node) for kind, node in found.volumes.items()}
+    assert legend["pet"].GetTitleText() == "TAU SUVR" and "spread" in legend["uncertainty"].GetTitleText()
+    for kind in legend:
+        widget.results.show(kind)
+        assert {name for name, node in legend.items() if node.GetVisibility()} == {kind}
+    widget.ui.showMriButton.click()
+    assert not any(node.GetVisibility() for node in legend.values())
+
+
 def test_views_say_synthetic_whenever_they_show_it(widget, slicer, pair, saved):
     found = run(widget, saved)
     assert corner_texts(slicer) == {"SYNTHETIC TAU PET\nresearch only"}

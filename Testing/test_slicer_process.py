@@ -136,6 +136,19 @@ def test_a_stubborn_program_is_killed_with_its_children(harness, process, monkey
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
+def test_a_result_that_comes_after_cancelling_is_not_taken(harness, process):
+    heard = Heard(
+        harness,
+        process,
+        "import signal\ndef stop(*_):\n    say(type='result', command='synthesize'); sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, stop)\nsay(type='progress', fraction=0.99, message='m')\ntime.sleep(60)",
+    )
+    heard.child.start()
+    harness.process_events(lambda: heard.progress, 60)
+    heard.child.cancel()
+    assert heard.wait().kind == "cancelled"
+
+
 def test_waiting_for_the_end_ends_it(harness, process):
     heard = Heard(harness, process, "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(120)")
     heard.child.start()
