@@ -5,6 +5,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import install
+from .words import escaped
 
 
 class InstallPanel:
@@ -52,7 +53,7 @@ class InstallPanel:
                 lines.append(_("torch: {size}, by the PyTorch extension.").format(size=install.TORCH_SIZE))
         if rest:
             lines.append(_("{names}: {size}, by pip.").format(names=", ".join(rest), size=install.REST_SIZE))
-        return "<br>".join(line.replace("<", "&lt;") for line in lines)
+        return escaped("\n".join(lines))
 
     def onOffline(self):
         folder = qt.QFileDialog.getExistingDirectory(self._panel.parent, _("Folder with wheels (*.whl)"))
@@ -93,9 +94,7 @@ class InstallPanel:
             first, *rest = problem.splitlines()
             self._panel.say(_("Installation failed: {why}").format(why=first))
             self._panel.log("\n".join(rest))
-            self._panel.ui.installLabel.text += "<br><br>" + "<br>".join(
-                line.replace("&", "&amp;").replace("<", "&lt;") for line in problem.splitlines()
-            )
+            self._panel.ui.installLabel.text += "<br><br>" + escaped(problem)
         elif self._missing:
             self._panel.say(_("Still missing after the installation: {names}").format(names=", ".join(self._missing)))
         else:

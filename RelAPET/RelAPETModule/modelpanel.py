@@ -6,6 +6,7 @@ import qt
 from slicer.i18n import tr as _
 
 from .library import library
+from .words import escaped
 
 
 def listModels():
@@ -169,11 +170,7 @@ def _facts(entry):
             {"suvr": "SUVR", "relative": _("relative (0 to 1), not SUVR")}.get(entry["output"], entry["output"]),
         ),
     ]
-    text = "<br>".join(f"<b>{name}:</b> {_escaped(str(value))}" for name, value in rows)
+    text = "<br>".join(f"<b>{name}:</b> {escaped(str(value))}" for name, value in rows)
     if entry["simulated"]:
         text = f"<b>{_('Trained on simulated people only: it says nothing about a real person.')}</b><br>{text}"
     return text
-
-
-def _escaped(text):
-    return text.replace("&", "&amp;").replace("<", "&lt;")

@@ -16,6 +16,7 @@ from .modelpanel import ModelPanel
 from .parameters import Shown
 from .samplepanel import SamplePanel
 from .tasks import Tasks
+from .words import escaped
 
 #: Lines that the log keeps.
 LOG_LINES = 2000
@@ -250,7 +251,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def say(self, message):
         """One line that something went wrong, which stays until the next run."""
-        self.ui.statusLabel.text = f"<b style='color:#c03020'>{_escaped(message)}</b>"
+        self.ui.statusLabel.text = f"<b style='color:#c03020'>{escaped(message)}</b>"
         self.log(message)
 
     # Questions
@@ -262,7 +263,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         if ending is not None:
             message, doubtful = ending.message, ending.acceptedBy == "--force"
             advice = _("Check the volumes first; the result may mean nothing.") if doubtful else ""
-            self.ui.questionLabel.text = f"{_escaped(_plain(message))} {advice}".strip()
+            self.ui.questionLabel.text = f"{escaped(_plain(message))} {advice}".strip()
             self.ui.statusLabel.text = _("Stopped with a question.")
 
     def onAccept(self, checked=False):
@@ -286,10 +287,6 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
 def _duration(seconds):
     return _("{n} s").format(n=round(seconds)) if seconds < 90 else _("{n} min").format(n=round(seconds / 60))
-
-
-def _escaped(text):
-    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _plain(message):
