@@ -325,3 +325,8 @@ def test_nothing_heavy_is_imported_when_slicer_starts():
     assert done.returncode == 0, done.stderr
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
     assert "RelAPETModule" in loaded and not loaded & {"torch", "monai", "SimpleITK", "nibabel", "highdicom", "pydicom"}
+
+
+def test_a_slicer_without_sample_data_starts_all_the_same(widget, harness):
+    assert "SampleData" not in sys.modules
+    harness.startup_completed()

@@ -22,9 +22,11 @@ FILES = {
 
 
 def registerSampleData():
-    """Tell Slicer's Sample Data module of the real pair."""
-    import SampleData
-
+    """Tell Slicer's Sample Data module of the real pair; a Slicer without that module goes without."""
+    try:
+        import SampleData
+    except ImportError:
+        return
     logic = SampleData.SampleDataLogic
     if hasattr(logic, "registerCustomSampleDataCategory"):
         logic.registerCustomSampleDataCategory(CATEGORY, title=CATEGORY)
