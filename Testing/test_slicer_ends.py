@@ -63,14 +63,15 @@ def test_a_doubtful_input_is_asked_about_in_the_panel(widget, pair, saved):
     assert not widget.ui.questionFrame.visible and not widget.logic.running
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "elsewhere"])
+@pytest.mark.parametrize("damage", ["missing", "no regions", "truncated", "elsewhere"])
 def test_damaged_results_change_nothing(widget, slicer, pair, saved, tmp_path, damage):
     before = nodes_of(slicer)
     folder = tmp_path / "damaged"
     shutil.copytree(saved, folder)
     if damage == "missing":
-        (folder / "regions.tsv").unlink()
         (folder / "synthetic_pet.json").unlink()
+    elif damage == "no regions":
+        (folder / "regions.tsv").unlink()
     elif damage == "truncated":
         (folder / "difference.nii.gz").write_bytes(b"\x1f\x8b\x08")
     else:

@@ -271,6 +271,21 @@ def test_dicom_export_is_what_the_library_reads(widget, pair, saved, tmp_path):
     assert not Path(process.option("--pet")).exists(), "the temporary files stay behind"
 
 
+def test_dicom_export_of_a_pet_in_mni_space(widget, pair, saved, tmp_path):
+    from RelAPETLib.cli import main
+
+    widget.parameters.space = load_part("parameters").Space.BOTH
+    run(widget, saved)
+    widget.parameters.output = widget.results.found.pet.GetScene().GetFirstNodeByName(
+        "SYNTHETIC TAU PET (patient T1w, MNI space)"
+    )
+    widget.results.exportDicom(str(tmp_path))
+    process = FakeProcess.made[-1]
+    assert process.option("--pet").endswith("synthetic_pet_space-MNI.nii.gz")
+    assert main([*process.arguments, "--progress", "none"]) == 0
+    process.end("done", "done", result={})
+
+
 def test_a_pet_without_its_record_is_not_exported(widget, pair, saved, tmp_path):
     run(widget, saved).pet.RemoveAttribute("RelAPET.Provenance")
     widget.results.exportDicom(str(tmp_path))

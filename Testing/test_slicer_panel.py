@@ -246,7 +246,12 @@ def test_results_in_mni_space_lie_over_the_template(widget, slicer, pair, saved)
     widget.parameters.space = load_part("parameters").Space.BOTH
     found = run(widget, saved)
     assert found.mri is pair[0]
-    assert slicer.util.getNode("SYNTHETIC TAU PET, MNI space (patient T1w)").GetAttribute("RelAPET.Synthetic") == "1"
+    other = slicer.util.getNode("SYNTHETIC TAU PET (patient T1w, MNI space)_1")
+    assert other.GetAttribute("RelAPET.Synthetic") == "1" and other.GetDisplayNode().GetWindowLevelMax() == 3.0
+    widget.parameters.output = other
+    assert not widget.ui.regionsButton.enabled, "the table stands beside the PET in the T1w's space"
+    assert set(widget.results.found.volumes) == {"pet", "uncertainty", "difference"}
+    assert widget.results.found.mri.GetName().startswith("MNI template T1")
 
 
 def test_the_scene_keeps_choices_and_results(widget, harness, slicer, pair, saved, tmp_path):

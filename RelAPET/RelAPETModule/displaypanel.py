@@ -58,7 +58,9 @@ class DisplayPanel:
             button.enabled = kind in there
             button.checked = kind in there and kind == shown
         ui.shownLabel.text = self._words(found, shown) if found else _("No synthetic PET is chosen as output yet.")
-        ui.regionsButton.enabled = ui.dicomButton.enabled = found is not None
+        segmented = self._panel.parameters.segmentation is not None
+        ui.regionsButton.enabled = found is not None and (segmented or found.regions is not None)
+        ui.dicomButton.enabled = found is not None
         ui.metricsButton.enabled = found is not None and found.metrics is not None
         ui.dicomButton.enabled = ui.dicomButton.enabled and not self._panel.tasks.running
 

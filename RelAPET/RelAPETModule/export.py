@@ -30,7 +30,7 @@ class Export:
         for output in record["outputs"].values():
             output.pop("sha256", None)  # of the files that the library wrote; those below hold the same voxels
         (self._scratch / "synthetic_pet.json").write_text(json.dumps(record), encoding="utf-8")
-        space = "_space-MNI" if "synthetic_pet.nii.gz" not in record["outputs"] else ""
+        space = scene.MNI if self._results.pet.GetAttribute(scene.SPACE) == "MNI" else ""
         for kind in ("pet", "uncertainty"):
             node = self._results.volumes.get(kind)
             if node is not None:

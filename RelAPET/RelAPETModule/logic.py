@@ -165,11 +165,12 @@ class Run:
             self.request = replace(self.request, output=None)
         try:
             result = ending.result
-            results = scene.loadResults(result["folder"], result["files"], self.request, t1w, self._geometry)
+            found = scene.loadResults(result["folder"], result["files"], self.request, t1w, self._geometry)
         except (scene.SceneError, OSError, KeyError, ValueError) as error:
             return Ending("failed", f"the results could not be taken over: {error}"), None
-        display.prepare(results)
-        return ending, results
+        for results in found:
+            display.prepare(results)
+        return ending, found[0]
 
     def _clean(self):
         if self._folder:

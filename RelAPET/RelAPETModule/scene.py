@@ -9,8 +9,8 @@ import slicer
 import vtk
 
 #: Node attributes of everything this module makes.
-SYNTHETIC, KIND, TRACER, MODEL, UNITS, PROVENANCE, WINDOW = (
-    f"RelAPET.{name}" for name in ("Synthetic", "Kind", "Tracer", "Model", "Units", "Provenance", "Window")
+SYNTHETIC, KIND, TRACER, MODEL, UNITS, PROVENANCE, WINDOW, SPACE = (
+    f"RelAPET.{name}" for name in ("Synthetic", "Kind", "Tracer", "Model", "Units", "Provenance", "Window", "Space")
 )
 #: What a simulated PET's BIDS sidecar says.
 SIDECAR = "RelAPET.Sidecar"
@@ -23,6 +23,8 @@ ROLES = {
     "regions": "RelAPET.Regions",
 }
 TITLES = {"pet": "PET", "uncertainty": "spread of samples (not the error)", "difference": "minus reference"}
+#: Ending of the names of files in the model's space.
+MNI = "_space-MNI"
 FILES = {"pet": "synthetic_pet", "uncertainty": "uncertainty", "difference": "difference"}
 
 
@@ -140,45 +142,67 @@ class Results:
 
 
 def loadResults(folder, files, request, t1w, geometry):
-    """Nodes for the files that the library wrote, all or none.
+    """Nodes for the files that the library wrote, all or none; a PET with its maps for each space that was asked for.
 
     Args:
         folder, files: from the library's ``result`` line.
         request: what was asked for (`logic.Request`).
         t1w: the T1w's node, or None when it has been deleted meanwhile.
         geometry: the T1w's world matrix when it was written.
+
+    Returns:
+        List of `Results`: in the T1w's space, in MNI space, or both in this order.
     """
     folder = Path(folder)
+    # Everything is read first: a damaged file must not leave half a result in the scene.
     record = json.loads((folder / "synthetic_pet.json").read_text(encoding="utf-8"))
-    ending = "_space-MNI" if request.space == "mni" else ""
-    read = {}
-    for kind, stem in FILES.items():  # all files first: a damaged one must not leave half a result in the scene
-        path = folder / f"{stem}{ending}.nii.gz"
-        if path.name in files:
-            read[kind] = slicer.vtkMRMLScalarVolumeNode()
-            readVolume(path, read[kind], None if ending else geometry)
-    base = t1w.GetName() if t1w else "MRI"
+    with open(folder / "regions.tsv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    endings = {"t1w": [""], "mni": [MNI], "both": ["", MNI]}[request.space]
+    read = {ending: _read(folder, files, ending, geometry) for ending in endings}
     slicer.mrmlScene.StartState(slicer.vtkMRMLScene.BatchProcessState)
     try:
-        pet = _output(request.output, f"SYNTHETIC {request.tracer} PET ({base})")
-        for kind, loaded in read.items():
-            node = pet if kind == "pet" else _partOf(pet, kind, f"SYNTHETIC {request.tracer} {TITLES[kind]} ({base})")
-            node.SetAndObserveTransformNodeID(None)
-            node.CopyOrientation(loaded)
-            node.SetAndObserveImageData(loaded.GetImageData())
-            _describe(node, kind, record)
-        for kind in set(FILES) - set(read):
-            _forget(pet, kind)
-        background = _background(request.space, t1w)
-        pet.SetNodeReferenceID(MRI_ROLE, background.GetID() if background else None)
-        pet.SetAttribute(PROVENANCE, json.dumps(record, ensure_ascii=False))
-        _tables(pet, folder, record, base)
-        if request.space == "both":
-            _template(folder, files, request, record, base)
-        placeInHierarchy([*Results(pet).volumes.values(), *_tablesOf(pet)], t1w)
+        found = []
+        for ending, maps in read.items():
+            name = (t1w.GetName() if t1w else "MRI") + (", MNI space" if ending else "")
+            output = request.output if ending == endings[0] else None
+            pet = _placeMaps(maps, record, output, request.tracer, name)
+            pet.SetAttribute(SPACE, "MNI" if ending else "T1w")
+            background = _template() if ending else t1w
+            pet.SetNodeReferenceID(MRI_ROLE, background.GetID() if background else None)
+            if ending == endings[0]:
+                _placeTables(pet, rows, record, name)
+            placeInHierarchy([*Results(pet).volumes.values(), *_tablesOf(pet)], t1w)
+            found.append(Results(pet))
     finally:
         slicer.mrmlScene.EndState(slicer.vtkMRMLScene.BatchProcessState)
-    return Results(pet)
+    return found
+
+
+def _read(folder, files, ending, geometry):
+    """Volumes outside the scene by kind, of one space."""
+    maps = {}
+    for kind, stem in FILES.items():
+        path = folder / f"{stem}{ending}.nii.gz"
+        if path.name in files:
+            maps[kind] = slicer.vtkMRMLScalarVolumeNode()
+            readVolume(path, maps[kind], None if ending else geometry)
+    return maps
+
+
+def _placeMaps(maps, record, output, tracer, name):
+    """Nodes of the scene with what was read; returns the PET's, which knows the others."""
+    pet = _output(output, f"SYNTHETIC {tracer} PET ({name})")
+    for kind, loaded in maps.items():
+        node = pet if kind == "pet" else _partOf(pet, kind, f"SYNTHETIC {tracer} {TITLES[kind]} ({name})")
+        node.SetAndObserveTransformNodeID(None)
+        node.CopyOrientation(loaded)
+        node.SetAndObserveImageData(loaded.GetImageData())
+        _describe(node, kind, record)
+    for kind in set(FILES) - set(maps):
+        _forget(pet, kind)
+    pet.SetAttribute(PROVENANCE, json.dumps(record, ensure_ascii=False))
+    return pet
 
 
 def _output(chosen, name):
@@ -231,10 +255,8 @@ def _describe(node, kind, record):
     node.SetVoxelValueUnits(unit)
 
 
-def _background(space, t1w):
-    """The MRI that a result lies over: the T1w, or the shipped template for MNI space."""
-    if space != "mni":
-        return t1w
+def _template():
+    """The MRI that results in MNI space lie over, loaded once."""
     name = "MNI template T1 (ICBM 152 2009a)"
     present = slicer.mrmlScene.GetFirstNodeByName(name)
     if present is not None:
@@ -249,30 +271,14 @@ def _background(space, t1w):
     return node
 
 
-def _template(folder, files, request, record, base):
-    """The MNI-space maps beside the T1w-space ones, as nodes of their own."""
-    for kind, stem in FILES.items():
-        path = folder / f"{stem}_space-MNI.nii.gz"
-        if path.name not in files:
-            continue
-        name = slicer.mrmlScene.GenerateUniqueName(f"SYNTHETIC {request.tracer} {TITLES[kind]}, MNI space ({base})")
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-        readVolume(path, node)
-        _describe(node, kind, record)
-        background = _background("mni", None)
-        node.SetNodeReferenceID(MRI_ROLE, background.GetID())
-
-
-def _tables(pet, folder, record, base):
+def _placeTables(pet, rows, record, name):
     from . import tables
 
-    with open(folder / "regions.tsv", newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
-    regions = _partOf(pet, "regions", f"SYNTHETIC regional means ({base})", "vtkMRMLTableNode")
+    regions = _partOf(pet, "regions", f"SYNTHETIC regional means ({name})", "vtkMRMLTableNode")
     tables.fillRegions(regions, rows, record["pet"]["units"])
     metrics = (record.get("reference") or {}).get("metrics")
     if metrics:
-        node = _partOf(pet, "metrics", f"SYNTHETIC against reference ({base})", "vtkMRMLTableNode")
+        node = _partOf(pet, "metrics", f"SYNTHETIC against reference ({name})", "vtkMRMLTableNode")
         tables.fillMetrics(node, metrics)
     else:
         _forget(pet, "metrics")
