@@ -49,8 +49,8 @@ ACKNOWLEDGEMENT = (
 )
 
 if SUPPORTED:
-    if __name__ in sys.modules and getattr(sys.modules[__name__], "RelAPETWidget", None) is not None:
-        # Slicer's Reload button reads this file again; the package behind it must be read again too.
+    if hasattr(slicer.modules, "RelAPETWidget"):
+        # There is a panel already: this is Slicer's Reload button, and the package must be read again too.
         for _name in [name for name in sys.modules if name.split(".")[0] == "RelAPETModule"]:
             del sys.modules[_name]
 

@@ -3,14 +3,16 @@
 Over stand-in widgets, the real scene of slicer-core, and a stand-in for the child process.
 """
 
+import importlib.util
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import vtk
 from slicer_cases import finish, matrix_of, nodes_of, run
-from slicer_module import FakeProcess, load_part, load_volume
+from slicer_module import MODULE, FakeProcess, load_part, load_volume
 
 from RelAPETLib.volumes import read_volume
 
@@ -115,6 +117,19 @@ def test_closing_slicer_and_unloading_end_the_run(widget, harness, slicer, pair)
     process = FakeProcess.made[-1]
     harness.unload_module(widget)
     assert process.waited
+
+
+def test_reloading_reads_the_package_again_and_ends_the_run(widget, slicer, pair):
+    """The steps of `slicer.util.reloadScriptedModule` up to the old panel's cleanup."""
+    widget.ui.synthesizeButton.click()
+    before = sys.modules["RelAPETModule.logic"]
+    spec = importlib.util.spec_from_file_location("RelAPET", MODULE / "RelAPET.py")
+    sys.modules["RelAPET"] = again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert sys.modules["RelAPETModule.logic"] is not before
+    assert again.RelAPETLogic is sys.modules["RelAPETModule.logic"].RelAPETLogic
+    slicer.modules.RelAPETWidget.cleanup()
+    assert FakeProcess.made[-1].waited and not widget.logic.running
 
 
 def test_the_t1w_is_deleted_meanwhile(widget, slicer, pair, saved):
