@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from RelAPETLib.networks.latent import LatentDiffusion, depth_to_space, robust_scale, space_to_depth
+from RelAPETLib.networks.autoencoder import depth_to_space, space_to_depth
+from RelAPETLib.networks.latent import LatentDiffusion, robust_scale
 from training.demo.head import ridge
 
 SCHEDULE = {"kind": "scaled-linear", "beta_start": 5e-4, "beta_end": 1.95e-2, "num_timesteps": 1000}

@@ -150,17 +150,50 @@ class Network:
 
 
 @dataclass
-class Autoencoder:
-    """Autoencoders of MRI and PET of the latent variant, trained first and then frozen."""
+class Latent:
+    """How the latent variant makes its latents and shows the MRI to the generator."""
 
+    name: str = "autoencoded"
+    #: What the generator learns to predict: noise (the paper) | v (arXiv 2202.00512), whose error is L_N then.
+    prediction: str = "noise"
+    #: Regression: principal components of the latent that it predicts, and directions that are whitened.
+    components: int = 24
+    #: Regression: cache of some of the training subjects from raw scans, whose features show what registration does.
+    registered: str = ""
+
+
+#: ``autoencoded`` is section 5.2 of the paper: T1w, T2F and PET are coded, the generator sees their latents.
+#: ``regression`` is the demo model: a PET's difference from the tracer's mean is coded, a ridge regression on the MRI
+#: predicts its latent, and what that leaves is diffused; works on 2 mm voxels (network.factor=2).
+LATENTS = {"autoencoded": Latent(), "regression": Latent(name="regression", prediction="v")}
+
+
+@dataclass
+class Autoencoder:
+    """Autoencoders of the latent variant, trained first and then frozen: AdamW, warm-up, cosine, norm clipped at 1."""
+
+    #: Folder of another run whose autoencoders are taken; empty: train them here.
+    source: str = ""
     steps: int = 20000
+    #: Images in a step, over all ranks.
+    batch: int = 2
     learning_rate: float = 1e-4
     latent_channels: int = 4
     channels: list[int] = field(default_factory=lambda: [16, 32, 64, 64, 64])
+    #: Side of the blocks of voxels that become channels before the first level; 1 for none.
+    blocks: int = 1
+    num_res_blocks: int = 1
     norm_num_groups: int = 8
+    #: Mean squared error beside the mean absolute one.
+    l2_weight: float = 0.0
     kl_weight: float = 1e-6
+    #: Distance of the features of a ResNet-10 (MedicalNet's) whose state dict `perceptual_network` is.
     perceptual_weight: float = 0.0
+    perceptual_network: str = ""
+    #: Relativistic loss of a discriminator of its own, with the preset's penalty.
     adversarial_weight: float = 0.0
+    #: Mirror half of the images left to right.
+    mirror: bool = False
 
 
 @dataclass
@@ -200,6 +233,11 @@ class Run:
     steps: int = 0
     #: Largest gradient norm of generator and discriminator; 0: no clipping.
     clip_gradients: float = 0.0
+    #: Of both learning rates: constant | cosine (to 0 at the last step), after a linear rise over `warmup_steps`.
+    learning_rate: str = "constant"
+    warmup_steps: int = 0
+    #: Of the generator, decoupled (AdamW).
+    weight_decay: float = 0.0
     log_every: int = 10
     checkpoint_every: int = 500
     keep_last: int = 3
@@ -218,6 +256,7 @@ class TrainConfig:
     preset: Preset = field(default_factory=Preset)
     ablation: Ablation = field(default_factory=Ablation)
     network: Network = field(default_factory=Network)
+    latent: Latent = field(default_factory=Latent)
     autoencoder: Autoencoder = field(default_factory=Autoencoder)
     data: Data = field(default_factory=Data)
     hardware: Hardware = field(default_factory=Hardware)
@@ -237,17 +276,21 @@ CHOICES = {
     "preset.metrics": ("both", "full_grid", "release"),
     "preset.held_out": ("subjects", "test_only"),
     "preset.missing_sequence": ("drop", "blank"),
+    "latent.prediction": ("noise", "v"),
+    "run.learning_rate": ("constant", "cosine"),
     "hardware.strategy": ("auto", "ddp", "fsdp"),
     "hardware.precision": ("fp32", "bf16", "fp16"),
 }
 _AT_LEAST_ONE = (
     "preset.global_batch preset.epochs preset.sampler_steps hardware.devices hardware.nodes hardware.micro_batch "
-    "run.log_every run.checkpoint_every run.keep_last run.validate_every run.validation_steps autoencoder.steps"
+    "run.log_every run.checkpoint_every run.keep_last run.validate_every run.validation_steps autoencoder.steps "
+    "autoencoder.batch autoencoder.latent_channels autoencoder.blocks latent.components"
 ).split()
 _NOT_NEGATIVE = (
     "preset.adversarial_weight preset.adversarial_start_epoch preset.penalty_gamma preset.ema_decay "
     "method.noise_weight method.image_weight hardware.accumulation data.workers run.steps run.clip_gradients "
-    "run.validation_volumes autoencoder.kl_weight autoencoder.perceptual_weight autoencoder.adversarial_weight"
+    "run.validation_volumes run.warmup_steps run.weight_decay autoencoder.l2_weight autoencoder.kl_weight "
+    "autoencoder.perceptual_weight autoencoder.adversarial_weight"
 ).split()
 
 
@@ -267,10 +310,11 @@ def load_config(overrides: Sequence[str]) -> TrainConfig:
         if word.startswith(("+", "~")):
             raise ConfigError(f"{word}: keys can be changed, not added or taken away")
     store = ConfigStore.instance()
-    defaults = ["_self_", {"method": "rela"}, {"preset": "default"}, {"ablation": "none"}]
+    defaults = ["_self_", {"method": "rela"}, {"preset": "default"}, {"ablation": "none"}, {"latent": "autoencoded"}]
     root = OmegaConf.structured(TrainConfig)
     store.store(name="train", node=OmegaConf.merge({"defaults": defaults}, root))
-    for group, choices in (("method", METHODS), ("preset", PRESETS), ("ablation", ABLATIONS)):
+    groups = (("method", METHODS), ("preset", PRESETS), ("ablation", ABLATIONS), ("latent", LATENTS))
+    for group, choices in groups:
         for name, node in choices.items():
             store.store(group=group, name=name, node=node)
     try:
@@ -312,7 +356,7 @@ def check(config: TrainConfig) -> None:
     if not method.adversarial and not (ablation.relativistic and ablation.penalty):
         raise ConfigError(f"ablation={ablation.name} takes out a part that method={method.name} does not have")
     if method.latent:
-        raise ConfigError("method=rela_latent cannot be trained yet; use rela, ficd or ddpm")
+        _check_latent(config)
     if config.hardware.strategy == "fsdp":
         raise ConfigError("hardware.strategy=fsdp is not there yet; ddp holds these small networks on every rank")
     if not (ablation.t1w or ablation.t2f):
@@ -321,6 +365,35 @@ def check(config: TrainConfig) -> None:
         raise ConfigError("method: with noise_weight=0 and image_weight=0 nothing teaches the generator")
     if len(config.network.channels) != len(config.network.attention_levels):
         raise ConfigError("network.channels and network.attention_levels must be lists of the same length")
+
+
+def _check_latent(config: TrainConfig) -> None:
+    """What cannot be in the latent variant."""
+    coder, network, latent = config.autoencoder, config.network, config.latent
+    if network.crop is not None:
+        raise ConfigError("network.crop: the latent variant codes whole volumes; leave it out")
+    if config.data.augment:
+        raise ConfigError("data.augment: in the latent variant volumes are coded once, before training; leave it off")
+    if coder.perceptual_weight and not coder.perceptual_network:
+        raise ConfigError(
+            "autoencoder.perceptual_weight needs autoencoder.perceptual_network, a state dict of a 3-D ResNet-10"
+        )
+    if any(n % coder.norm_num_groups for n in coder.channels):
+        raise ConfigError(
+            f"autoencoder.channels={coder.channels} are no multiples of norm_num_groups={coder.norm_num_groups}"
+        )
+    if latent.name == "regression":
+        if network.factor != 2 or coder.blocks * 2 ** (len(coder.channels) - 1) != 8:
+            raise ConfigError(
+                "latent=regression has a latent of 10x12x10 of 2 mm voxels: it needs network.factor=2 and "
+                "autoencoder.blocks x 2^(levels - 1) = 8, e.g. autoencoder.blocks=4 autoencoder.channels=[48,96]"
+            )
+        if latent.prediction != "v":
+            raise ConfigError("latent=regression predicts v; latent.prediction=noise is for latent=autoencoded")
+        if not (config.ablation.t1w and config.ablation.t2f):
+            raise ConfigError(f"ablation={config.ablation.name}: latent=regression needs T1w and T2F")
+    elif latent.registered:
+        raise ConfigError("latent.registered is for latent=regression")
 
 
 def flatten(config: Any) -> dict[str, Any]:
@@ -337,7 +410,8 @@ def flatten(config: Any) -> dict[str, Any]:
 #: What a resumed run may change: it does not touch what is learned, or is written into the metadata.
 _FREE = tuple(
     "hardware. run.steps run.log_every run.checkpoint_every run.keep_last run.valid run.largest_loss "
-    "data.cache data.split data.workers out preset.epochs preset.metrics preset.sampler preset.global_batch".split()
+    "data.cache data.split data.workers latent.registered autoencoder.source autoencoder.perceptual_network "
+    "out preset.epochs preset.metrics preset.sampler preset.global_batch".split()
 )
 
 
@@ -353,15 +427,18 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> tuple[list[str],
     ]
 
 
-def check_shape(config: TrainConfig, shape: tuple[int, ...]) -> None:
-    """Raise `ConfigError` unless generator and discriminator can work on volumes [X, Y, Z] of this shape."""
+def check_shape(config: TrainConfig, diffused: tuple[int, ...], image: tuple[int, ...]) -> None:
+    """Raise `ConfigError` unless the generator can work on what is diffused and the discriminator on images.
+
+    Args:
+        diffused, image: shapes [X, Y, Z]; the same in voxel space.
+    """
     multiple = 2 ** (len(config.network.channels) - 1)
-    if any(n % multiple for n in shape):
-        raise ConfigError(
-            f"volumes of {shape} are no multiples of {multiple}; use another network.crop or fewer levels"
-        )
-    if config.method.adversarial and min(shape) < 12:
-        raise ConfigError(f"volumes of {shape} are too small for the discriminator, which needs 12 voxels a side")
+    if any(n % multiple for n in diffused):
+        what, other = ("latents", "network.factor") if config.method.latent else ("volumes", "network.crop")
+        raise ConfigError(f"{what} of {diffused} are no multiples of {multiple}; use another {other} or fewer levels")
+    if config.method.adversarial and min(image) < 12:
+        raise ConfigError(f"volumes of {image} are too small for the discriminator, which needs 12 voxels a side")
 
 
 def layout(config: TrainConfig, ranks: int) -> int:

@@ -44,6 +44,8 @@ class Objective:
     penalty_one_by_one: bool = False
     clamp_clean_estimate: bool = True
     first_timestep: int = 0
+    #: What G gives: ``noise``, or ``v``, whose error then stands in for L_N.
+    prediction: str = "noise"
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,17 @@ def objective(config: TrainConfig, epoch: int) -> Objective:
         penalty_one_by_one=preset.penalty_one_by_one,
         clamp_clean_estimate=preset.clamp_clean_estimate and not method.latent,
         first_timestep=preset.first_timestep,
+        prediction=config.latent.prediction if method.latent else "noise",
     )
 
 
 def predict_noise(
     G: Callable, x_t: torch.Tensor, mri: torch.Tensor, t: torch.Tensor, c: torch.Tensor, first_timestep: int = 0
 ) -> torch.Tensor:
-    """Lines 7 to 9: eps_hat = G(x_t, x_T1, x_T2, t, c); the first timestep is embedded as `first_timestep`."""
+    """Lines 7 to 9: eps_hat = G(x_t, x_T1, x_T2, t, c); the first timestep is embedded as `first_timestep`.
+
+    A G that predicts v gives that.
+    """
     x = torch.cat([x_t, mri], 1)
     return G(x, t.to(x.device) + first_timestep, class_labels=c)
 
@@ -104,9 +110,13 @@ def algorithm_1(
     """
     x_t = schedule.add_noise(x0, eps, t)  # line 6, eq. 4
     eps_hat = predict_noise(G, x_t, mri, t, c, weights.first_timestep)  # lines 7 to 9
-    clip = (-1.0, 1.0) if weights.clamp_clean_estimate else None
-    x0_hat = schedule.clean_estimate(x_t, eps_hat, t, clip)  # line 10, eq. 6
-    L_N = losses.noise_loss(eps, eps_hat)  # line 11, eq. 5
+    if weights.prediction == "v":
+        x0_hat = schedule.clean_of_velocity(x_t, eps_hat, t)
+        L_N = losses.noise_loss(schedule.velocity(x0, eps, t), eps_hat)
+    else:
+        clip = (-1.0, 1.0) if weights.clamp_clean_estimate else None
+        x0_hat = schedule.clean_estimate(x_t, eps_hat, t, clip)  # line 10, eq. 6
+        L_N = losses.noise_loss(eps, eps_hat)  # line 11, eq. 5
     L_I = losses.image_loss(x0, x0_hat)  # line 12, eq. 8
     terms = {"L_N": L_N, "L_I": L_I}
     L = weights.noise_weight * L_N + weights.image_weight * L_I

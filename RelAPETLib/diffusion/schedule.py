@@ -86,6 +86,21 @@ class NoiseSchedule:
         x0 = (x_t - sigma * noise) / alpha
         return x0 if clip is None else x0.clamp(*clip)
 
+    def velocity(self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """v = sqrt(alpha_bar) noise - sqrt(1 - alpha_bar) x0 (arXiv 2202.00512); arguments as of `add_noise`."""
+        alpha, sigma = self._rates_like(x0, timesteps)
+        return alpha * noise - sigma * x0
+
+    def noise_of_velocity(self, x_t: torch.Tensor, v: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """The noise in x_t [N, ...] that a velocity like it means."""
+        alpha, sigma = self._rates_like(x_t, timesteps)
+        return alpha * v + sigma * x_t
+
+    def clean_of_velocity(self, x_t: torch.Tensor, v: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """The clean estimate that it means."""
+        alpha, sigma = self._rates_like(x_t, timesteps)
+        return alpha * x_t - sigma * v
+
     def _rates_like(self, x: torch.Tensor, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Signal and noise rates of timesteps [N], shaped [N, 1, ...] to multiply x."""
         alpha_bar = self._alphas_cumprod[timesteps.cpu()].reshape(-1, *[1] * (x.ndim - 1))

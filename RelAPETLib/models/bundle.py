@@ -116,7 +116,7 @@ def write_bundle(
 
     Args:
         out_dir: the bundle's folder; missing parents are made.
-        network: `VoxelDiffusion` or `LatentDiffusion`; its whole state dict is stored.
+        network: `VoxelDiffusion`, `LatentDiffusion` or `AutoencodedDiffusion`; its whole state dict is stored.
         metadata: all keys of `Resources/bundle.schema.json` but `schema_version`, `weights` and `made_with`, which are
             filled in here.
         overwrite: replace a bundle that is there; a folder that is no bundle is never replaced.

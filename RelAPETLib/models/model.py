@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..diffusion import NoiseSchedule
 
 #: The only classes that metadata can name, and the modules of `RelAPETLib.networks` they are in.
-_NETWORKS = {"VoxelDiffusion": "voxel", "LatentDiffusion": "latent"}
+_NETWORKS = {"VoxelDiffusion": "voxel", "LatentDiffusion": "latent", "AutoencodedDiffusion": "autoencoded"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Model:
     """A loaded model, in evaluation mode, without gradients.
 
     Attributes:
-        network: `VoxelDiffusion` or `LatentDiffusion`.
+        network: `VoxelDiffusion`, `LatentDiffusion` or `AutoencodedDiffusion`.
         metadata: contents of the bundle's configs/metadata.json, valid against `Resources/bundle.schema.json`.
         schedule: noise schedule it was trained with.
         device: torch device it is on, e.g. ``"cpu"`` or ``"cuda:0"``.

@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..grid import MNI_GRID
+from .autoencoder import VolumeAutoencoder, space_to_depth
 
 #: 2 mm volume inside the model, its padding to a multiple of 8, and the latent grid.
 INNER_SHAPE = tuple(n // 2 for n in MNI_GRID.shape)
@@ -35,51 +36,6 @@ TRACER_COUNT = 3
 def pad(volume: torch.Tensor) -> torch.Tensor:
     """[N, C, 80, 90, 80] -> [N, C, 80, 96, 80], zeros added at both ends of y."""
     return F.pad(volume, (0, 0, PAD_Y, PAD_Y))
-
-
-def space_to_depth(volume: torch.Tensor, factor: int) -> torch.Tensor:
-    """[N, C, X, Y, Z] -> [N, C factor^3, X/factor, Y/factor, Z/factor]."""
-    n, c, x, y, z = volume.shape
-    f = factor
-    blocks = volume.reshape(n, c, x // f, f, y // f, f, z // f, f)
-    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(n, c * f**3, x // f, y // f, z // f)
-
-
-def depth_to_space(blocks: torch.Tensor, factor: int) -> torch.Tensor:
-    """Inverse of `space_to_depth`."""
-    n, c, x, y, z = blocks.shape
-    f = factor
-    volume = blocks.reshape(n, c // f**3, f, f, f, x, y, z).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return volume.reshape(n, c // f**3, x * f, y * f, z * f)
-
-
-class PetAutoencoder(nn.Module):
-    """MONAI's AutoencoderKL behind a space-to-depth of 4; [N, 1, 80, 96, 80] <-> [N, latent_channels, 10, 12, 10]."""
-
-    def __init__(self, latent_channels: int = 8, channels: tuple[int, int] = (48, 96)):
-        from monai.networks.nets import AutoencoderKL
-
-        super().__init__()
-        self.coder = AutoencoderKL(
-            spatial_dims=3,
-            in_channels=64,
-            out_channels=64,
-            channels=tuple(channels),
-            num_res_blocks=1,
-            attention_levels=(False, False),
-            latent_channels=latent_channels,
-            norm_num_groups=16,
-            with_encoder_nonlocal_attn=False,
-            with_decoder_nonlocal_attn=False,
-        )
-
-    def encode(self, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and SD of the latent of a scaled residual PET."""
-        return self.coder.encode(space_to_depth(residual, 4))
-
-    def decode(self, latent: torch.Tensor) -> torch.Tensor:
-        """Scaled residual PET of a latent."""
-        return depth_to_space(self.coder.decode(latent), 4)
 
 
 def robust_scale(mri: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -110,6 +66,11 @@ class LatentDiffusion(nn.Module):
         head_features: number of block features the head reads (those inside the brain).
         brain_voxels: number of 2 mm voxels inside the brain mask.
         schedule: arguments of `RelAPETLib.diffusion.NoiseSchedule`.
+        autoencoder: further arguments of `VolumeAutoencoder`; its reduction must be 8.
+        unet: further arguments of MONAI's DiffusionModelUNet.
+
+    Raises:
+        ValueError: the autoencoder makes another latent than 10x12x10.
     """
 
     def __init__(
@@ -121,6 +82,8 @@ class LatentDiffusion(nn.Module):
         head_features: int,
         brain_voxels: int,
         schedule: dict,
+        autoencoder: dict | None = None,
+        unet: dict | None = None,
     ):
         from monai.networks.nets import DiffusionModelUNet
 
@@ -129,18 +92,25 @@ class LatentDiffusion(nn.Module):
         super().__init__()
         self.diffusion_shape = (latent_channels, *LATENT_GRID)
         self.schedule = NoiseSchedule(**schedule)
-        self.autoencoder = PetAutoencoder(latent_channels, autoencoder_channels)
+        self.autoencoder = VolumeAutoencoder(latent_channels, autoencoder_channels, **(autoencoder or {}))
+        if self.autoencoder.reduction != PADDED_SHAPE[0] // LATENT_GRID[0]:
+            raise ValueError(
+                f"the autoencoder makes 1/{self.autoencoder.reduction} of {PADDED_SHAPE}, not {LATENT_GRID}"
+            )
+        usual = {
+            "num_res_blocks": 1,
+            "attention_levels": (False, True),
+            "num_head_channels": unet_channels[-1] // 2,
+            "norm_num_groups": 16,
+        }
         self.unet = DiffusionModelUNet(
             spatial_dims=3,
             in_channels=latent_channels,
             out_channels=latent_channels,
             channels=tuple(unet_channels),
-            num_res_blocks=1,
-            attention_levels=(False, True),
-            num_head_channels=unet_channels[-1] // 2,
-            norm_num_groups=16,
             num_class_embeds=TRACER_COUNT,
             use_flash_attention=True,
+            **usual | (unet or {}),
         )
         size = latent_channels * LATENT_GRID[0] * LATENT_GRID[1] * LATENT_GRID[2]
         shapes = {
@@ -199,10 +169,8 @@ class LatentDiffusion(nn.Module):
     ) -> torch.Tensor:
         """Noise in x_t [N, C, 10, 12, 10] given an encoded condition, timesteps [N] and tracer labels [N]."""
         alpha_bar = self.schedule.alphas_cumprod.to(x_t)[timesteps][:, None, None, None, None]
-        head = self.head_latent(encoded, labels)
-        r_t = x_t - alpha_bar.sqrt() * head
-        v = self.unet(r_t, timesteps, class_labels=labels)
-        return alpha_bar.sqrt() * v + (1 - alpha_bar).sqrt() * r_t
+        r_t = x_t - alpha_bar.sqrt() * self.head_latent(encoded, labels)
+        return self.schedule.noise_of_velocity(r_t, self.unet(r_t, timesteps, class_labels=labels), timesteps)
 
     def whiten(self, latent: torch.Tensor, labels: torch.Tensor, inverse: bool = False) -> torch.Tensor:
         """Divide latents [N, C, 10, 12, 10] by `mode_sd` along the tracer's `mode_directions`, or multiply."""

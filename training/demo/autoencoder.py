@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from RelAPETLib.networks.latent import RESIDUAL_SCALE, PetAutoencoder, pad
+from RelAPETLib.networks.autoencoder import VolumeAutoencoder as PetAutoencoder
+from RelAPETLib.networks.latent import RESIDUAL_SCALE, pad
 
 from . import checkpoint
 from .cohort import Cohort

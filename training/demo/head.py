@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from RelAPETLib.networks.latent import LatentDiffusion, pad, robust_scale, space_to_depth
+from RelAPETLib.networks.autoencoder import space_to_depth
+from RelAPETLib.networks.latent import LatentDiffusion, pad, robust_scale
 
 from . import checkpoint
 from .autoencoder import scans

@@ -1,0 +1,128 @@
+"""RelA-Diffusion-Latent (section 5.2 of arXiv 2602.21345): MRI and PET coded by frozen autoencoders, diffused there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..diffusion import NoiseSchedule
+from ..grid import MNI_GRID
+from .autoencoder import VolumeAutoencoder
+from .generator import build_generator
+from .voxel import SEQUENCES, central
+
+BACKGROUND = -1.0
+PREDICTIONS = ("noise", "v")
+
+
+class AutoencodedDiffusion(nn.Module):
+    """Two autoencoders (PET; T1w and T2F) and a generator of latents, as one module with one state dict.
+
+    With the published grid, four halvings and a two-level generator the latent is 10x12x10: the 180 voxels of y are
+    padded to 192. Latents are scaled to mean 0 and SD 1 a channel over the training set.
+
+    Args:
+        latent_channels: C, channels of a latent.
+        autoencoder: arguments of both `VolumeAutoencoder` beside `latent_channels`.
+        generator: arguments of `build_generator` beside the numbers of input and output channels.
+        schedule: arguments of `NoiseSchedule`.
+        prediction: what the generator gives: ``noise``, or ``v`` (see `NoiseSchedule.velocity`).
+        factor: side in voxels of the blocks of the model grid that are averaged into one.
+        sequences: which of T1w and T2F the generator sees; in ablations, the other is background to it.
+
+    Attributes:
+        diffusion_shape: (C, X, Y, Z) of the latent.
+
+    Raises:
+        ValueError: a factor that does not divide the grid, an unknown prediction or sequence.
+    """
+
+    def __init__(
+        self,
+        *,
+        latent_channels: int,
+        autoencoder: dict,
+        generator: dict,
+        schedule: dict,
+        prediction: str = "noise",
+        factor: int = 1,
+        sequences: Sequence[str] = SEQUENCES,
+    ):
+        super().__init__()
+        if factor < 1 or any(n % factor for n in MNI_GRID.shape):
+            raise ValueError(f"factor {factor} does not divide the grid {MNI_GRID.shape}")
+        if prediction not in PREDICTIONS:
+            raise ValueError(f"prediction {prediction!r} is not one of {PREDICTIONS}")
+        if not sequences or not set(sequences) <= set(SEQUENCES):
+            raise ValueError(f"sequences {list(sequences)} are not some of {SEQUENCES}")
+        self.factor, self.prediction = factor, prediction
+        self.schedule = NoiseSchedule(**schedule)
+        self.blocks = tuple(n // factor for n in MNI_GRID.shape)
+        self._unseen = [channel for channel, name in enumerate(SEQUENCES) if name not in sequences]
+        self.pet_autoencoder = VolumeAutoencoder(latent_channels, **autoencoder)
+        self.mri_autoencoder = VolumeAutoencoder(latent_channels, **autoencoder)
+        channels = latent_channels * (1 + len(SEQUENCES))
+        self.generator = build_generator(in_channels=channels, out_channels=latent_channels, **generator)
+        reduction = self.pet_autoencoder.reduction
+        self.padded = padded_shape(self.blocks, reduction * 2 ** (len(generator["channels"]) - 1))
+        self.diffusion_shape = (latent_channels, *(n // reduction for n in self.padded))
+        for name in ("pet", "mri"):
+            self.register_buffer(f"{name}_mean", torch.zeros(latent_channels))
+            self.register_buffer(f"{name}_sd", torch.ones(latent_channels))
+
+    def padded_volume(self, volume: torch.Tensor) -> torch.Tensor:
+        """Blocks [N, C, X, Y, Z] with background around them, to the shape that the autoencoders take."""
+        missing = [wanted - n for wanted, n in zip(self.padded, volume.shape[2:], strict=True)]
+        return F.pad(
+            volume, [side for gap in reversed(missing) for side in (gap // 2, gap - gap // 2)], value=BACKGROUND
+        )
+
+    def code_pet(self, pet: torch.Tensor) -> torch.Tensor:
+        """Scaled latent [N, C, x, y, z] of PET blocks [N, 1, X, Y, Z] in [-1, 1]."""
+        mean, _ = self.pet_autoencoder.encode(self.padded_volume(pet))
+        return (mean - _column(self.pet_mean)) / _column(self.pet_sd)
+
+    def code_mri(self, mri: torch.Tensor) -> torch.Tensor:
+        """Scaled latents [N, 2 C, x, y, z] of T1w and T2F blocks [N, 2, X, Y, Z] in [-1, 1]."""
+        both = self.padded_volume(mri).flatten(0, 1)[:, None]
+        mean, _ = self.mri_autoencoder.encode(both)
+        scaled = (mean - _column(self.mri_mean)) / _column(self.mri_sd)
+        return scaled.unflatten(0, (len(mri), -1)).flatten(1, 2)
+
+    def decode_blocks(self, x0: torch.Tensor) -> torch.Tensor:
+        """PET blocks [N, 1, X, Y, Z] of scaled latents, not clamped."""
+        volume = self.pet_autoencoder.decode(x0 * _column(self.pet_sd) + _column(self.pet_mean))
+        return central(volume, self.blocks)
+
+    def encode_condition(self, condition: torch.Tensor) -> torch.Tensor:
+        """Scaled latents [N, 2 C, x, y, z] of T1w and T2F [N, 2, 160, 180, 160] in [-1, 1]."""
+        if self._unseen:
+            condition = condition.index_fill(1, torch.tensor(self._unseen, device=condition.device), BACKGROUND)
+        return self.code_mri(F.avg_pool3d(condition.float(), self.factor) if self.factor > 1 else condition.float())
+
+    def predict_noise(
+        self, x_t: torch.Tensor, encoded: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Noise in x_t [N, C, x, y, z] given an encoded condition, timesteps [N] and tracer labels [N]."""
+        output = self.generator(torch.cat([x_t, encoded], 1), timesteps, class_labels=labels)
+        return output if self.prediction == "noise" else self.schedule.noise_of_velocity(x_t, output, timesteps)
+
+    def decode(self, x0: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        """PET [N, 1, 160, 180, 160] in [-1, 1] of latents; interpolated from blocks where `factor` is not 1."""
+        blocks = self.decode_blocks(x0).clamp(-1, 1)
+        if self.factor == 1:
+            return blocks
+        return F.interpolate(blocks, size=MNI_GRID.shape, mode="trilinear", align_corners=False)
+
+
+def padded_shape(blocks: Sequence[int], multiple: int) -> tuple[int, ...]:
+    """The smallest shape with these blocks in it whose sides are multiples of a number."""
+    return tuple(-(-n // multiple) * multiple for n in blocks)
+
+
+def _column(values: torch.Tensor) -> torch.Tensor:
+    """[C] -> [C, 1, 1, 1]."""
+    return values[:, None, None, None]
