@@ -22,6 +22,7 @@ from training.data.cache import open_cache
 from training.data.cases import PetScan
 from training.data.pet import Frames, choose_frames, parse_frames, read_pet
 from training.data.prepare import Options, prepare
+from training.data.rendered import rendered_people
 from training.data.table import read_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -170,6 +171,121 @@ def test_a_dying_worker_fails_its_own_task_only():
     results = {task[0]: (result, cause) for task, result, cause in run_tasks(die, [(i,) for i in range(5)], 2)}
     assert {number for number, (_, cause) in results.items() if cause} == {2}
     assert {number: result for number, (result, cause) in results.items() if not cause} == {i: i for i in (0, 1, 3, 4)}
+
+
+# -- rendered people and coarse caches ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    out = tmp_path_factory.mktemp("rendered") / "cache"
+    return prepare(rendered_people(2, 3), out, Options(factor=10)), out
+
+
+def test_rendered_people_are_named_like_the_raw_data_set_of_the_same_seed(rendered, tmp_path, monkeypatch):
+    import SimpleITK as sitk
+
+    from RelAPETLib.phantom import bids
+
+    scan = bids.RawScan(
+        sitk.Image([2, 2, 2], sitk.sitkUInt8), np.eye(4), {"slice_thickness_mm": 1, "resolution_fwhm_mm": 6}
+    )
+    monkeypatch.setattr(bids, "make_head", lambda person: None)
+    monkeypatch.setattr(bids, "_scan", lambda head, kind: scan)
+    bids.write_cohort(tmp_path / "raw", 2, 3)
+    raw = {(case.name, case.subject): set(case.pets) for case in read_bids(tmp_path / "raw").cases}
+    cache = open_cache(rendered[1])
+    assert raw == {(record["case"], record["subject"]): set(record["pets"]) for record in cache.cases.values()}
+
+
+def test_a_rendered_cache_says_what_it_is(rendered):
+    summary, out = rendered
+    assert (summary.prepared, summary.failures) == (2, [])
+    cache = open_cache(out)
+    index = cache.index
+    assert (index["source"], index["simulated"], index["options"]["rendered_seed"]) == ("rendered", True, 3)
+    assert cache.factor == 10 and cache.shape == (16, 18, 16)
+    assert index["grid"]["spacing_mm"] == [10, 10, 10] and index["grid"]["origin_mm"] == [-74.5, -101.5, -67.5]
+    inside = cache.mask()
+    assert inside.shape == cache.shape and 0.1 < inside.mean() < 0.9
+    for item in cache.items():
+        pet = cache.array(item.case, f"pet_{item.tracer}")
+        assert not pet[~inside].any() and 0.5 < pet[inside].mean(dtype=float) < 3
+    for name in ("t1w", "t2f"):
+        mri = cache.array("sub-0001", name)
+        assert (mri[~inside] == -1).all() and mri[inside].min() > -1
+
+
+def test_rendering_goes_on_and_another_seed_begins_anew(rendered, tmp_path):
+    _, out = rendered
+    before = (out / "index.json").read_bytes()
+    again = prepare(rendered_people(2, 3), out, Options(factor=10))
+    assert (again.prepared, again.kept) == (0, 2) and (out / "index.json").read_bytes() == before
+    prepare(rendered_people(1, 3), tmp_path / "c", Options(factor=10))
+    more = prepare(rendered_people(2, 3), tmp_path / "c", Options(factor=10))
+    assert (more.prepared, more.kept) == (1, 1) and more.index["sha256"] == open_cache(out).sha256
+    assert prepare(rendered_people(1, 4), tmp_path / "c", Options(factor=10)).prepared == 1
+    assert prepare(rendered_people(1, 4), tmp_path / "c", Options(factor=20)).prepared == 1
+    assert open_cache(tmp_path / "c").mask().shape == (8, 9, 8)
+
+
+def test_a_rendered_brain_is_that_of_the_demos_cohort():
+    from training.data.cache import block_mask
+    from training.data.rendered import rendered_volumes
+    from training.demo.cohort import _render_one, brain_mask
+
+    inside = block_mask(2)
+    assert np.array_equal(inside, brain_mask())
+    arrays, _ = rendered_volumes(rendered_people(1, 3).cases[0], 2, "float16")
+    mri, _ = _render_one((3, 0))
+    assert np.array_equal(np.stack([arrays["t1w.npy"][inside], arrays["t2f.npy"][inside]]), mri)
+
+
+def test_blocks_are_means_of_the_whole_grid(cached, table, tmp_path):
+    _, out = cached
+    whole = open_cache(out)
+    cases.prepared(table, tmp_path / "c", factor=4)
+    coarse = open_cache(tmp_path / "c")
+    assert coarse.factor == 4 and coarse.shape == (40, 45, 40) and whole.factor == 1 and whole.shape == MNI_GRID.shape
+    inside = coarse.mask()
+    blocks = whole.mask().reshape(40, 4, 45, 4, 40, 4).mean((1, 3, 5))
+    assert np.array_equal(inside, blocks > 0.5)
+    for name, outside in (("t1w", -1), ("t2f", -1), ("pet_TAU", 0)):
+        fine = whole.array("a", name).astype(np.float64)
+        expected = np.where(inside, fine.reshape(40, 4, 45, 4, 40, 4).mean((1, 3, 5)), outside)
+        np.testing.assert_allclose(coarse.array("a", name), expected, atol=2e-3)
+
+
+def test_figures_are_not_made_on_blocks(rendered, tmp_path, capsys):
+    _, out = rendered
+    assert main(["prepare", "--rendered", "2", "--rendered-seed", "3", "--factor", "10", "--workers", "1",
+                 "--fractions", "0.5,0,0.5", "--out", str(out)]) == 0  # fmt: skip
+    for command in (
+        ["sample", "--bundle", "none", "--out", str(tmp_path)],
+        ["evaluate", "--samples", "x", "--out", str(tmp_path)],
+    ):
+        capsys.readouterr()
+        assert main([*command, "--cache", str(out)]) == 2
+        said = capsys.readouterr().err
+        assert "--factor 1 into another folder" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "one of --source"),
+        (["--source", "x", "--rendered", "2"], "one of --source"),
+        (["--source", "x", "--rendered-seed", "2"], "--rendered-seed goes with --rendered"),
+        (["--rendered", "2", "--preprocessed"], "--preprocessed goes with --source"),
+        (["--rendered", "0"], "at least one person"),
+        (["--rendered", "1", "--rendered-seed", "-1"], "0 or more"),
+        (["--rendered", "1", "--factor", "3"], "factor 3 does not divide"),
+    ],
+)
+def test_impossible_sources_are_one_line(tmp_path, capsys, words, message):
+    assert main(["prepare", *words, "--out", str(tmp_path / "c")]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1 and not (tmp_path / "c").exists()
 
 
 # -- bad input ------------------------------------------------------------------------------------------------------

@@ -190,6 +190,35 @@ def test_population_mean(cache):
         population_mean(cache, ["b"], "PBR")
 
 
+# -- caches of blocks -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def coarse(tmp_path_factory, grid_case):
+    folder = tmp_path_factory.mktemp("coarse")
+    cases.prepared(cases.write_table(folder, grid_case, ROWS[:1]), folder / "cache", factor=5)
+    return open_cache(folder / "cache")
+
+
+def test_a_cache_of_blocks_is_pooled_by_what_is_left(coarse, cache):
+    fine, pooled = PetDataset(cache, ["a"], tracers=["TAU"], factor=10)[0], PetDataset(coarse, ["a"], factor=10)[0]
+    assert pooled["pet"].shape == fine["pet"].shape == (1, 16, 18, 16)
+    deep = torch.nn.functional.avg_pool3d(torch.from_numpy(cache.mask()[None].astype(np.float32)), 10) == 1
+    for name in ("t1w", "t2f", "pet"):
+        assert (fine[name] - pooled[name])[deep].abs().max() < 5e-3
+    assert PetDataset(coarse, ["a"], factor=5)[0]["t1w"].shape == (1, 32, 36, 32)
+    assert PetDataset(coarse, ["a"], factor=5, crop=(24, 28, 24))[0]["pet"].shape == (1, 24, 28, 24)
+    assert population_mean(coarse, ["a"], "TAU").shape == (32, 36, 32)
+
+
+def test_a_cache_of_blocks_refuses_what_it_cannot_give(coarse):
+    for factor in (1, 4):
+        with pytest.raises(InputError, match=f"network.factor={factor} must be a multiple of 5"):
+            PetDataset(coarse, ["a"], factor=factor)
+    with pytest.raises(InputError, match="augmentation needs the whole grid"):
+        PetDataset(coarse, ["a"], factor=5, augmentation=Augmentation())
+
+
 # -- augmentation ---------------------------------------------------------------------------------------------------
 
 

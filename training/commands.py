@@ -14,8 +14,11 @@ CACHE_HELP = "folder that 'prepare' wrote"
 def prepare_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``prepare``."""
     add = parser.add_argument
-    add("--source", type=Path, required=True, help="BIDS folder, or CSV with subject,t1w,t2f,pet,tracer[,session]")
+    add("--source", type=Path, help="BIDS folder, or CSV with subject,t1w,t2f,pet,tracer[,session]")
+    add("--rendered", type=int, metavar="N", help="instead: N simulated people, rendered straight on the model grid")
+    add("--rendered-seed", type=int, metavar="S", help="which people: those of 'relapet phantom --seed S'; default 0")
     add("--out", type=Path, required=True, help="folder of the cache (28 MB for a pair with one PET)")
+    add("--factor", type=int, default=1, help="store means of blocks of so many voxels a side: 1, 2, 4, 5, 10 or 20")
     add("--workers", type=int, default=0, help="processes, one thread each; 0: as many as cores")
     add("--frames", action="append", default=[], metavar="[TRACER=]A-B", help="dynamic PET: minutes after injection")
     add("--reference-region", help="divide PET by its mean there; 'tracer': by each tracer's own region")
@@ -34,7 +37,7 @@ def prepare_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_prepare(options: argparse.Namespace) -> None:
     """``prepare``: cache, list of failures, split."""
-    from .data import bids, prepare, table
+    from .data import prepare
     from .data.cache import open_cache
     from .data.pet import parse_frames
 
@@ -48,12 +51,10 @@ def run_prepare(options: argparse.Namespace) -> None:
         method=options.method,
         dtype=options.dtype,
         force=options.force,
+        factor=options.factor,
     )
     fractions = _fractions(options.fractions)
-    if options.source.is_dir():
-        source = bids.read_bids(options.source)
-    else:
-        source = table.read_table(options.source, simulated=options.simulated)
+    source = _source(options)
     workers = options.workers or prepare.default_workers()
     summary = prepare.prepare(source, options.out, how, workers=workers, progress=lambda m: print(m, flush=True))
     cache = open_cache(options.out)
@@ -63,6 +64,31 @@ def run_prepare(options: argparse.Namespace) -> None:
         + (f", see {options.out / prepare.FAILURES}" if summary.failures else "")
     )
     _split(options, cache, fractions)
+
+
+#: Options of `prepare` that say something about files, which rendered people do not have; with their defaults.
+_OF_FILES = {
+    "frames": [], "reference_region": None, "units": None, "preprocessed": False, "method": "auto", "force": False,
+    "simulated": False,
+}  # fmt: skip
+
+
+def _source(options: argparse.Namespace):
+    """The data set that --source or --rendered names."""
+    from .data import bids, rendered, table
+
+    if (options.source is None) == (options.rendered is None):
+        raise InputError("prepare wants one of --source (files) and --rendered (simulated people)")
+    if options.source is None:
+        for name, default in _OF_FILES.items():
+            if getattr(options, name) != default:
+                raise InputError(f"--{name.replace('_', '-')} goes with --source; --rendered people have no files")
+        return rendered.rendered_people(options.rendered, options.rendered_seed or 0)
+    if options.rendered_seed is not None:
+        raise InputError("--rendered-seed goes with --rendered, not with --source")
+    if options.source.is_dir():
+        return bids.read_bids(options.source)
+    return table.read_table(options.source, simulated=options.simulated)
 
 
 def _fractions(words: str) -> tuple[float, ...]:

@@ -70,8 +70,9 @@ def evaluate_folders(
         The tables as Markdown.
 
     Raises:
-        InputError: a folder without volumes, of another cache or split, or a missing volume.
+        InputError: a folder without volumes, of another cache or split, a missing volume, or a cache of blocks.
     """
+    cache.check_whole()
     rows, notes, means = [], [], {}
     for method, folder in folders.items():
         record = read_record(folder)

@@ -73,11 +73,12 @@ def sample_cache(
         The contents of ``samples.json``.
 
     Raises:
-        InputError: nothing to draw, or the folder holds volumes of another model or other settings.
+        InputError: nothing to draw, a cache of blocks, or the folder holds volumes of another model or other settings.
         ModelError, DeviceError: as `load_model`.
     """
     from RelAPETLib.models import load_model
 
+    cache.check_whole()
     model = load_model(Path(bundle) if Path(bundle).is_dir() else str(bundle), drawing.device)
     known = model.metadata["tracers"]
     unknown = [tracer for tracer in tracers or () if tracer not in known]

@@ -3,19 +3,21 @@
 ::
 
     CACHE/index.json                     what there is; written whole, last
-    CACHE/mask.npy                       uint8 [160, 180, 160], the template's brain
-    CACHE/cases/CASE/{t1w,t2f}.npy       float16 or float32 [160, 180, 160] to R, A, S; [-1, 1], background -1
+    CACHE/mask.npy                       uint8 [X, Y, Z], the template's brain
+    CACHE/cases/CASE/{t1w,t2f}.npy       float16 or float32 [X, Y, Z] to R, A, S; [-1, 1], background -1
     CACHE/cases/CASE/pet_TRACER.npy      the same grid, SUVR, 0 outside the brain
     CACHE/cases/CASE/case.json           the case's entry of the index
     CACHE/failures.tsv                   what could not be used, and why
     CACHE/split.json                     see `training.data.split`
 
 A case is one T1w and T2F of a subject with the PET that belong to them: a subject, or one session of a subject.
+[X, Y, Z] is the model grid, [160, 180, 160], or its means over blocks of `factor` x `factor` x `factor` voxels.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -27,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from RelAPETLib.errors import InputError
-from RelAPETLib.grid import MNI_GRID
+from RelAPETLib.grid import MNI_GRID, ModelGrid
 from RelAPETLib.tracers import TRACERS
 
 VERSION = 1
@@ -60,7 +62,7 @@ def write_case(cache: Path, record: dict, arrays: dict[str, np.ndarray]) -> None
     Args:
         cache: the cache's folder.
         record: entry of the index; ``record["case"]`` names the folder.
-        arrays: by file name, [160, 180, 160].
+        arrays: by file name, [X, Y, Z].
     """
     cases = cache / "cases"
     cases.mkdir(parents=True, exist_ok=True)
@@ -96,25 +98,66 @@ def sweep(cache: Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def write_index(cache: Path, facts: dict, cases: list[dict]) -> dict:
+def check_factor(factor: int) -> None:
+    """Raise `InputError` unless blocks of `factor` voxels a side fill the model grid."""
+    if factor < 1 or any(n % factor for n in MNI_GRID.shape):
+        raise InputError(f"grid factor {factor} does not divide {MNI_GRID.shape}; use e.g. 1, 2, 4, 5 or 10")
+
+
+def block_grid(factor: int) -> ModelGrid:
+    """The grid of the centres of the model grid's blocks of `factor` voxels a side."""
+    return ModelGrid(
+        shape=tuple(n // factor for n in MNI_GRID.shape),
+        spacing=tuple(s * factor for s in MNI_GRID.spacing),
+        origin=tuple(o + s * (factor - 1) / 2 for o, s in zip(MNI_GRID.origin, MNI_GRID.spacing, strict=True)),
+    )
+
+
+def block_means(array: np.ndarray, factor: int) -> np.ndarray:
+    """Means over blocks of `factor` voxels a side, float32; the array itself for a factor of 1."""
+    if factor == 1:
+        return array
+    x, y, z = (n // factor for n in array.shape)
+    return array.reshape(x, factor, y, factor, z, factor).mean((1, 3, 5), dtype=np.float32)
+
+
+def block_mask(factor: int) -> np.ndarray:
+    """The template's brain, bool [X, Y, Z]: the blocks that are more than half brain."""
+    from RelAPETLib.grid import image_to_array
+    from RelAPETLib.registration.template import load_template
+
+    return block_means((image_to_array(load_template().mask) > 0).astype(np.float32), factor) > 0.5
+
+
+def stored(array: np.ndarray, dtype: str, name: str) -> tuple[np.ndarray, dict]:
+    """An array as it is stored, with its shape, range and hash. Raises `InputError` when it is not finite there."""
+    with np.errstate(over="ignore"):
+        cast = np.ascontiguousarray(array.astype(dtype))
+    if not np.isfinite(cast).all():
+        raise InputError(f"{name}: values that are NaN, infinite or too large for {dtype} on the model grid")
+    low, high = float(cast.min()), float(cast.max())
+    if not low < high:
+        raise InputError(f"{name}: constant inside the brain; there is no picture in it")
+    facts = {"shape": list(cast.shape), "min": low, "max": high}
+    return cast, facts | {"sha256": hashlib.sha256(cast.tobytes()).hexdigest()}
+
+
+def write_index(cache: Path, facts: dict, cases: list[dict], factor: int = 1) -> dict:
     """Write ``index.json`` (whole) and the mask; returns the index.
 
     Args:
         facts: what holds for all cases: ``source``, ``simulated``, ``options``, ``dtype``.
         cases: entries of `write_case`.
+        factor: side of the blocks that a stored voxel is the mean of.
     """
-    from RelAPETLib.registration.template import load_template
-
-    if not (cache / MASK).exists():
-        from RelAPETLib.grid import image_to_array
-
-        part = cache / f".{MASK}.part"
-        with open(part, "wb") as file:
-            np.save(file, (image_to_array(load_template().mask) > 0).astype(np.uint8))
-        os.replace(part, cache / MASK)
+    mask = block_mask(factor).astype(np.uint8)
+    stream = io.BytesIO()
+    np.save(stream, mask)
+    write_whole(cache / MASK, stream.getvalue())
+    grid = block_grid(factor)
     index = {
         "version": VERSION,
-        "grid": {"shape": MNI_GRID.shape, "spacing_mm": MNI_GRID.spacing, "origin_mm": MNI_GRID.origin, "axes": "RAS"},
+        "grid": {"shape": grid.shape, "spacing_mm": grid.spacing, "origin_mm": grid.origin, "axes": "RAS"},
         "units": {"t1w": "scaled to [-1, 1]", "t2f": "scaled to [-1, 1]", "pet": "SUVR"},
         "windows": {name: tracer.suvr_window for name, tracer in TRACERS.items()},
         **facts,
@@ -158,6 +201,24 @@ class Cache:
         return self.index["sha256"]
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels (X, Y, Z) of every array."""
+        return tuple(self.index["grid"]["shape"])
+
+    @property
+    def factor(self) -> int:
+        """Side, in voxels of the model grid, of the blocks that a voxel is the mean of."""
+        return MNI_GRID.shape[0] // self.shape[0]
+
+    def check_whole(self) -> None:
+        """Raise `InputError` unless the arrays are on the model grid itself."""
+        if self.factor > 1:
+            raise InputError(
+                f"{self.folder}: holds means of {self.factor} x {self.factor} x {self.factor} voxels; figures need the "
+                "whole grid: run prepare with --factor 1 into another folder"
+            )
+
+    @property
     def cases(self) -> dict[str, dict]:
         """Entries by name of the case, in order of name."""
         return {record["case"]: record for record in self.index["cases"]}
@@ -180,7 +241,7 @@ class Cache:
         ]
 
     def array(self, case: str, name: str) -> np.ndarray:
-        """Memory map [160, 180, 160] of ``t1w``, ``t2f`` or ``pet_TRACER`` of a case.
+        """Memory map [X, Y, Z] of ``t1w``, ``t2f`` or ``pet_TRACER`` of a case.
 
         Raises:
             InputError: the file is missing or is not what the index says.
@@ -190,12 +251,12 @@ class Cache:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: missing or damaged; run prepare again") from error
-        if array.shape != MNI_GRID.shape or array.dtype != np.dtype(self.index["dtype"]):
+        if array.shape != self.shape or array.dtype != np.dtype(self.index["dtype"]):
             raise InputError(f"{path}: {array.dtype} {array.shape} is not what the index says; run prepare again")
         return array
 
     def mask(self) -> np.ndarray:
-        """The brain, bool [160, 180, 160]."""
+        """The brain, bool [X, Y, Z]."""
         return np.load(self.folder / MASK, allow_pickle=False) > 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +53,21 @@ class Case:
 
 
 @dataclass(frozen=True)
+class RenderedCase:
+    """A simulated person who is rendered straight on the model grid; there are no files.
+
+    Attributes:
+        name, subject: as `RelAPETLib.phantom.bids` names the same person.
+        seed, index: of `make_person`.
+    """
+
+    name: str
+    subject: str
+    seed: int
+    index: int
+
+
+@dataclass(frozen=True)
 class Failure:
     """Something that could not be used.
 
@@ -76,9 +92,11 @@ class Source:
         simulated: the people do not exist.
         cases: in order of name.
         failures: what is already known not to be usable.
+        options: JSON that the index keeps beside `prepare`'s options.
     """
 
     name: str
     simulated: bool
-    cases: list[Case]
+    cases: Sequence[Case | RenderedCase]
     failures: list[Failure]
+    options: dict = field(default_factory=dict)

@@ -15,7 +15,7 @@ from RelAPETLib.grid import MNI_GRID
 from RelAPETLib.networks.voxel import central
 from RelAPETLib.tracers import TRACERS
 
-from .cache import Cache
+from .cache import Cache, block_grid, check_factor
 
 SCALINGS = ("suvr", "minmax")
 BACKGROUND = -1.0
@@ -48,7 +48,7 @@ class PetDataset(Dataset):
         cache: from `open_cache`.
         subjects: e.g. ``split.train``.
         scaling: PET to [-1, 1] by the tracer's window of ``suvr`` (clipped), or by ``minmax`` of each volume (release).
-        factor: side in voxels of the blocks that are averaged into one.
+        factor: side in voxels of the model grid of the blocks that are averaged into one; a multiple of the cache's.
         crop: central part (X, Y, Z) of the blocks, as `VoxelDiffusion` takes it; None for all.
         tracers: short names; None for all three.
         augmentation: None for none. With it, indices are (index, draw), as `StreamSampler(draws=True)` gives them;
@@ -56,7 +56,8 @@ class PetDataset(Dataset):
         seed: of the augmentation.
 
     Raises:
-        InputError: nothing to show, or an unknown scaling, tracer, factor or crop.
+        InputError: nothing to show, an unknown scaling, tracer, factor or crop, or a cache too coarse for the factor
+            or for augmentation.
 
     Example:
         >>> data = PetDataset(open_cache("cache"), load_split("cache/split.json").train)  # doctest: +SKIP
@@ -82,6 +83,13 @@ class PetDataset(Dataset):
         if unknown:
             raise InputError(f"unknown tracer '{unknown[0]}'; use one of {', '.join(TRACERS)}")
         self.shape = pooled_shape(factor, crop)
+        if factor % cache.factor:
+            raise InputError(
+                f"{cache.folder}: holds means of {cache.factor} x {cache.factor} x {cache.factor} voxels; "
+                f"network.factor={factor} must be a multiple of {cache.factor}"
+            )
+        if augmentation is not None and cache.factor > 1:
+            raise InputError(f"{cache.folder}: augmentation needs the whole grid; run prepare with --factor 1")
         self.cache, self.scaling, self.factor = cache, scaling, factor
         self.augmentation, self.seed = augmentation, seed
         self.items = cache.items(subjects, tracers)
@@ -100,8 +108,9 @@ class PetDataset(Dataset):
         stack = torch.stack(volumes)
         if self.augmentation is not None and draw is not None:
             stack = augment(stack, self.augmentation, np.random.default_rng([self.seed, index, draw]))
-        if self.factor > 1:
-            stack = functional.avg_pool3d(stack[None], self.factor)[0]
+        blocks = self.factor // self.cache.factor
+        if blocks > 1:
+            stack = functional.avg_pool3d(stack[None], blocks)[0]
         t1w, t2f, pet = central(stack, self.shape).clone().split(1)
         return {
             "t1w": t1w,
@@ -126,9 +135,8 @@ class PetDataset(Dataset):
 
 def pooled_shape(factor: int, crop: Sequence[int] | None) -> tuple[int, int, int]:
     """Shape (X, Y, Z) of a volume after pooling by `factor` and cropping. Raises `InputError` where that cannot be."""
-    if factor < 1 or any(n % factor for n in MNI_GRID.shape):
-        raise InputError(f"grid factor {factor} does not divide {MNI_GRID.shape}; use e.g. 1, 2, 4, 5 or 10")
-    blocks = tuple(n // factor for n in MNI_GRID.shape)
+    check_factor(factor)
+    blocks = block_grid(factor).shape
     shape = blocks if crop is None else tuple(int(n) for n in crop)
     if len(shape) != 3 or any(not 0 < n <= whole for n, whole in zip(shape, blocks, strict=True)):
         raise InputError(f"crop {shape} is no part of the grid's {blocks} voxels at factor {factor}")
@@ -255,7 +263,7 @@ def build_loader(
 
 
 def population_mean(cache: Cache, subjects: Iterable[str], tracer: str) -> np.ndarray:
-    """Mean PET in SUVR, float32 [160, 180, 160], over these subjects' scans with a tracer.
+    """Mean PET in SUVR, float32 of the cache's shape, over these subjects' scans with a tracer.
 
     Raises:
         InputError: nobody was scanned with it.
@@ -263,7 +271,7 @@ def population_mean(cache: Cache, subjects: Iterable[str], tracer: str) -> np.nd
     items = cache.items(subjects, [tracer])
     if not items:
         raise InputError(f"nobody in the training part was scanned with {tracer}; there is no population mean")
-    total = np.zeros(MNI_GRID.shape, np.float64)
+    total = np.zeros(cache.shape, np.float64)
     for item in items:
         total += cache.array(item.case, f"pet_{tracer}")
     return (total / len(items)).astype(np.float32)

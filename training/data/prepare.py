@@ -22,9 +22,11 @@ import numpy as np
 from RelAPETLib.errors import InputError, OutputError, RelAPETError, RelAPETWarning
 
 from . import cache as storage
-from .cases import Case, Failure, PetScan, Source
+from .cache import block_mask, block_means, stored
+from .cases import Case, Failure, PetScan, RenderedCase, Source
 from .pet import Frames, pet_units, read_pet
 from .pool import run_tasks
+from .rendered import rendered_volumes
 
 #: Raised whenever what the cache holds would come out otherwise.
 RECIPE = 1
@@ -44,6 +46,7 @@ class Options:
         method: registration, as `RelAPETLib.preprocessing.preprocess` has it.
         dtype: type of the stored arrays.
         force: take volumes that do not look like a brain's T1w and FLAIR.
+        factor: side in voxels of the blocks whose means are stored.
     """
 
     frames: dict[str, Frames] = field(default_factory=dict)
@@ -53,10 +56,12 @@ class Options:
     method: str = "auto"
     dtype: str = "float16"
     force: bool = False
+    factor: int = 1
 
     def record(self) -> dict:
-        """JSON for the index and the digest."""
-        return {**asdict(self), "frames": {tracer: str(frames) for tracer, frames in sorted(self.frames.items())}}
+        """JSON for the index and the digest; caches from before there was a factor keep theirs."""
+        content = {**asdict(self), "frames": {tracer: str(frames) for tracer, frames in sorted(self.frames.items())}}
+        return {key: value for key, value in content.items() if key != "factor" or value > 1}
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ def prepare(
     """Bring a data set into a cache.
 
     Args:
-        source: from `read_bids` or `read_table`.
+        source: from `read_bids`, `read_table` or `rendered_people`.
         out: the cache's folder; made when missing.
         workers: processes, one thread each.
         progress: called with a line for every case.
@@ -130,6 +135,7 @@ def _check_options(options: Options) -> None:
     from RelAPETLib.preprocessing import METHODS
     from RelAPETLib.synthesis.reference import reference_units
 
+    storage.check_factor(options.factor)
     if options.dtype not in DTYPES:
         raise InputError(f"unknown type '{options.dtype}'; use one of {', '.join(DTYPES)}")
     if options.method not in METHODS:
@@ -140,7 +146,7 @@ def _check_options(options: Options) -> None:
         reference_units(None, options.reference_region, relative=False)
 
 
-def _run(waiting: list[tuple], workers: int) -> Iterator[tuple[Case, str, float]]:
+def _run(waiting: list[tuple], workers: int) -> Iterator[tuple[Case | RenderedCase, str, float]]:
     """(case, reason of failure or "", seconds) of each case, as they finish."""
     for task, (reason, seconds), died in run_tasks(make_case, waiting, workers):
         yield task[0], f"its process died ({died}); perhaps out of memory" if died else reason, seconds
@@ -161,10 +167,10 @@ def _finish(source, cache: Path, options: Options, digests: dict, failures: list
     facts = {
         "source": source.name,
         "simulated": source.simulated,
-        "options": options.record(),
+        "options": options.record() | source.options,
         "dtype": options.dtype,
     }
-    return failures, storage.write_index(cache, facts, records)
+    return failures, storage.write_index(cache, facts, records, options.factor)
 
 
 def _failure_table(failures: list[Failure]) -> bytes:
@@ -175,16 +181,21 @@ def _failure_table(failures: list[Failure]) -> bytes:
     return stream.getvalue().encode()
 
 
-def digest(case: Case, options: Options) -> str:
+def digest(case: Case | RenderedCase, options: Options) -> str:
     """SHA-256 over what a case is made from: contents of its files, sidecars, options and recipe.
+
+    Of a rendered person: seed, index, factor, type and recipe.
 
     Raises:
         InputError: T1w or FLAIR cannot be read. (A PET that is missing fails by itself, later.)
     """
     from RelAPETLib.volumes import file_sha256
 
-    content = {
-        "recipe": RECIPE,
+    content: dict = {"recipe": RECIPE}
+    if isinstance(case, RenderedCase):
+        content |= {"rendered": [case.seed, case.index], "factor": options.factor, "dtype": options.dtype}
+        return hashlib.sha256(storage.canonical_json(content)).hexdigest()
+    content |= {
         "options": options.record(),
         "subject": case.subject,
         "t1w": file_sha256(case.t1w),
@@ -197,7 +208,7 @@ def digest(case: Case, options: Options) -> str:
     return hashlib.sha256(storage.canonical_json(content)).hexdigest()
 
 
-def make_case(case: Case, options: Options, cache: Path, case_digest: str) -> tuple[str, float]:
+def make_case(case: Case | RenderedCase, options: Options, cache: Path, case_digest: str) -> tuple[str, float]:
     """Prepare one case and put it into the cache; a PET that cannot be used is left out and noted.
 
     Returns:
@@ -206,7 +217,10 @@ def make_case(case: Case, options: Options, cache: Path, case_digest: str) -> tu
     """
     begin = time.perf_counter()
     try:
-        arrays, record = _volumes(case, options)
+        if isinstance(case, RenderedCase):
+            arrays, record = rendered_volumes(case, options.factor, options.dtype)
+        else:
+            arrays, record = _volumes(case, options)
         record = {"case": case.name, "subject": case.subject, "digest": case_digest, **record}
         storage.write_case(cache, record, arrays)
         reason = ""
@@ -270,16 +284,18 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
     from RelAPETLib.synthesis.reference import to_suvr
 
     arrays, entries = {}, {}
+    factor, inside = options.factor, block_mask(options.factor)
     for name, image in (("t1w", ready.t1w), ("t2f", ready.t2f)):
-        arrays[f"{name}.npy"], entries[name] = _stored(image_to_array(image), options.dtype, case.name)
+        mri = np.where(inside, block_means(image_to_array(image), factor), -1)
+        arrays[f"{name}.npy"], entries[name] = stored(mri, options.dtype, case.name)
     entries["pets"] = {}
-    inside = image_to_array(ready.mask) > 0
     for tracer, pet in ready.pets.items():
         scan: PetScan = case.pets[tracer]
         units, frames = known[tracer]
         try:
             suvr = image_to_array(to_suvr(pet, ready.mask, units, str(scan.path), options.force))
-            array, entry = _stored(suvr, options.dtype, str(scan.path))
+            suvr = np.where(inside, block_means(suvr, factor), 0)
+            array, entry = stored(suvr, options.dtype, str(scan.path))
         except RelAPETError as error:
             failures[tracer] = str(error)
             continue
@@ -289,19 +305,6 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
     if not entries["pets"]:
         raise InputError("; ".join(failures.values()))
     return arrays, entries
-
-
-def _stored(array: np.ndarray, dtype: str, name: str) -> tuple[np.ndarray, dict]:
-    """An array as it is stored, with its shape, range and hash. Raises `InputError` when it is not finite there."""
-    with np.errstate(over="ignore"):
-        stored = np.ascontiguousarray(array.astype(dtype))
-    if not np.isfinite(stored).all():
-        raise InputError(f"{name}: values that are NaN, infinite or too large for {dtype} on the model grid")
-    low, high = float(stored.min()), float(stored.max())
-    if not low < high:
-        raise InputError(f"{name}: constant inside the brain; there is no picture in it")
-    facts = {"shape": list(stored.shape), "min": low, "max": high}
-    return stored, facts | {"sha256": hashlib.sha256(stored.tobytes()).hexdigest()}
 
 
 def _read_mri(path: Path, options: Options):

@@ -1,0 +1,52 @@
+"""Simulated people rendered straight on the model grid, as if they had been scanned, registered and masked.
+
+Person i of a seed has the name that a data set of ``relapet phantom --seed`` gives the same person, so that one split
+does for both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from RelAPETLib.errors import InputError
+
+from .cache import block_mask, block_means, stored
+from .cases import RenderedCase, Source
+
+
+def rendered_people(count: int, seed: int) -> Source:
+    """People 0 to `count` - 1 of the cohort `seed`. Raises `InputError` when either is out of range."""
+    from RelAPETLib.phantom.bids import subject_label
+
+    if count < 1:
+        raise InputError(f"--rendered {count}: at least one person")
+    if seed < 0:
+        raise InputError(f"--rendered-seed {seed}: a whole number of 0 or more")
+    names = [subject_label(index) for index in range(count)]
+    cases = [RenderedCase(name, name, seed, index) for index, name in enumerate(names)]
+    return Source("rendered", True, cases, [], {"rendered_seed": seed})
+
+
+def rendered_volumes(case: RenderedCase, factor: int, dtype: str) -> tuple[dict[str, np.ndarray], dict]:
+    """Arrays by file name and the case's entry (without name and digest); PET of the tracers scanned with.
+
+    Even factors are rendered at 2 mm, others at 1 mm; blocks are averaged from there.
+    """
+    from RelAPETLib.phantom.people import make_person
+    from RelAPETLib.phantom.render import render
+
+    person = make_person(case.seed, case.index)
+    spacing = 1 if factor % 2 else 2
+    rendering = render(person, spacing=spacing)  # of every tracer: noise must not depend on which are kept
+    inside = block_mask(factor)
+    entries: dict = {"pets": {}}
+    arrays = {}
+    for name, volume in (("t1w", rendering.t1w), ("t2f", rendering.t2f)):
+        mri = np.where(inside, block_means(volume, factor // spacing), -1)
+        arrays[f"{name}.npy"], entries[name] = stored(mri, dtype, case.name)
+    for tracer in person.scanned:
+        suvr = np.where(inside, block_means(rendering.pet[tracer], factor // spacing), 0)
+        arrays[f"pet_{tracer}.npy"], entry = stored(suvr, dtype, f"{case.name} {tracer}")
+        facts = {"brain_mean": float(suvr[inside].mean()), "units_from": "the simulation", "frames": None}
+        entries["pets"][tracer] = entry | facts
+    return arrays, {**entries, "failures": {}, "method": "rendered", "quality": {}, "warnings": []}
