@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-#: How the squared gradient of one image becomes a number, see `squared_gradient_norm`.
+#: How the squared gradient of one image becomes a number, see `with_squared_gradient`.
 REDUCTIONS = ("full", "release")
 
 
@@ -53,43 +53,45 @@ def plain_discriminator_loss(d_real: torch.Tensor, d_fake: torch.Tensor) -> torc
     return F.softplus(-d_real).mean() + F.softplus(d_fake).mean()
 
 
-def squared_gradient_norm(
-    D: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, reduction: str = "full", one_by_one: bool = False
-) -> torch.Tensor:
-    """||grad_x D(x)||^2 of eq. 10 for every image of x [N, 1, X, Y, Z]; the gradient of the *sum* of an image's logits.
+def with_squared_gradient(
+    D: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, reduction: str = "full"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """D(x), and ||grad_x D(x)||^2 of eq. 10 for every image of x [N, 1, X, Y, Z], by one forward pass.
 
-    Differentiable with respect to D's parameters, not to x.
+    The gradient is that of the *sum* of an image's logits. Both are differentiable with respect to D's parameters, not
+    to x.
 
     Args:
         reduction: ``"full"``: the sum over all voxels. ``"release"``: as the published implementation, summed over C,
             X and Y but averaged over Z, 1/160 of it on the model grid.
-        one_by_one: give D one image at a time, as the published implementation does. It matters to a D with batch
-            norm, whose logits of an image depend on the rest of the batch.
 
     Returns:
-        [N].
+        Logits [N, 1, x, y, z] and squared norms [N].
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"unknown reduction {reduction!r}")
     x = x.detach().requires_grad_(True)
-    logits = torch.cat([D(image) for image in x.split(1)]) if one_by_one else D(x)
+    logits = D(x)
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     over_c_x_y = gradient.square().sum((1, 2, 3))
-    return over_c_x_y.sum(-1) if reduction == "full" else over_c_x_y.mean(-1)
+    return logits, over_c_x_y.sum(-1) if reduction == "full" else over_c_x_y.mean(-1)
 
 
-def gradient_penalty(
-    D: Callable[[torch.Tensor], torch.Tensor],
-    x0: torch.Tensor,
-    x0_hat: torch.Tensor,
-    gamma: float,
-    reduction: str = "full",
-    one_by_one: bool = False,
+def squared_gradient_norm(
+    D: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, reduction: str = "full", one_by_one: bool = False
 ) -> torch.Tensor:
+    """The squared norms [N] of `with_squared_gradient`.
+
+    Args:
+        one_by_one: give D one image at a time, as the published implementation does. It matters to a D with batch
+            norm, whose logits of an image depend on the rest of the batch.
+    """
+    return torch.cat([with_squared_gradient(D, part, reduction)[1] for part in (x.split(1) if one_by_one else (x,))])
+
+
+def gradient_penalty(squared_real: torch.Tensor, squared_fake: torch.Tensor, gamma: float) -> torch.Tensor:
     """L_G of eq. 10 with its weight: gamma / 2 (R1 + R2), R1 on the true and R2 on the estimated images.
 
     Belongs to the discriminator's step alone: x0_hat is detached, for the generator it has no gradient of use.
     """
-    r1 = squared_gradient_norm(D, x0, reduction, one_by_one).mean()
-    r2 = squared_gradient_norm(D, x0_hat, reduction, one_by_one).mean()
-    return gamma / 2 * (r1 + r2)
+    return gamma / 2 * (squared_real.mean() + squared_fake.mean())

@@ -139,7 +139,9 @@ def logits(D: nn.Module, image: torch.Tensor) -> torch.Tensor:
 def generator_adversarial(D: nn.Module, real: torch.Tensor, fake: torch.Tensor, weights: Objective) -> torch.Tensor:
     """Line 13 for G: relativistic, or a standard GAN's loss in the ablations w/oRA and w/oRAGP."""
     loss = losses.relativistic_generator_loss if weights.relativistic else losses.plain_generator_loss
-    return loss(logits(D, real), logits(D, fake))
+    with torch.no_grad():  # D(x0) has no gradient to G
+        d_real = logits(D, real)
+    return loss(d_real, logits(D, fake))
 
 
 def discriminator_loss(
@@ -147,20 +149,29 @@ def discriminator_loss(
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Lines 13 to 15 for D: weight (L_R + L_G), and its terms. `fake` is detached."""
     loss = losses.relativistic_discriminator_loss if weights.relativistic else losses.plain_discriminator_loss
-    L_R = loss(logits(D, real), logits(D, fake))  # line 13, eq. 9, the discriminator's half
-    terms, L = {"L_R_D": L_R}, L_R
+    (d_real, squared_real), (d_fake, squared_fake) = (judge(D, image, weights) for image in (real, fake))
+    L = L_R = loss(d_real, d_fake)  # line 13, eq. 9, the discriminator's half
+    terms = {"L_R_D": L_R}
     if weights.penalty_gamma:
-        L_G = losses.gradient_penalty(  # line 14, eq. 10
-            lambda x: logits(D, x),
-            real,
-            fake,
-            weights.penalty_gamma,
-            weights.penalty_reduction,
-            weights.penalty_one_by_one,
-        )
-        terms["L_G"] = L_G
+        terms["L_G"] = L_G = losses.gradient_penalty(squared_real, squared_fake, weights.penalty_gamma)  # line 14
         L = L_R + L_G
     return weights.adversarial_weight * L, terms
+
+
+def judge(D: nn.Module, image: torch.Tensor, weights: Objective) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """D's logits and, where there is a penalty, their squared gradient norm of eq. 10, by one forward pass.
+
+    True and estimated images never share a pass: batch norm would mix them.
+    """
+
+    def call(x: torch.Tensor) -> torch.Tensor:
+        return logits(D, x)
+
+    if not weights.penalty_gamma:
+        return call(image), None
+    if weights.penalty_one_by_one and len(image) > 1:
+        return call(image), losses.squared_gradient_norm(call, image, weights.penalty_reduction, one_by_one=True)
+    return losses.with_squared_gradient(call, image, weights.penalty_reduction)
 
 
 @contextmanager
