@@ -58,7 +58,8 @@ def saved_run(folder, config, split_sha256):
 
 def facts_of(config):
     return {
-        "name": "small", "version": "0.1.0", "licence": "Apache-2.0", "config": nested(flatten(config)),
+        "name": "small", "version": "0.1.0", "licence": "Apache-2.0", "title": None, "text": None, "samples": 1,
+        "config": nested(flatten(config)),
         "training_data": {"description": "nobody", "simulated": True}, "tracers": {"TAU": TAU}, "source": {},
         "metrics": {},
     }  # fmt: skip
@@ -113,7 +114,7 @@ def test_what_cannot_be_exported(tmp_path):
     state.pop("out.2.conv.bias")
     with pytest.raises(InputError, match="do not fit the configuration's network"):
         export_generator(state, facts, tmp_path / "b")
-    with pytest.raises(InputError, match="latent variant cannot be exported"):
+    with pytest.raises(InputError, match="do not fit the configuration's network"):
         export_generator(state, facts_of(config_of(method="rela_latent")), tmp_path / "b")
     assert not (tmp_path / "b").exists()
 

@@ -198,6 +198,9 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
     add("--name", default="own", help="name in the metadata: lower case letters, digits and . _ -")
     add("--version", default="0.1.0")
     add("--licence", default="LicenseRef-unstated", help="SPDX identifier of the weights")
+    add("--title", help="default: says method, preset and ablation")
+    add("--description", help="default: says that and what it was trained on")
+    add("--samples", type=int, default=1, help="how many samples a synthesis draws when nobody says")
     add("--metrics", type=Path, help="summary.json that 'evaluate' wrote for this model")
     add("--half", action="store_true", help="store weights as float16")
     add("--overwrite", action="store_true")
@@ -209,7 +212,8 @@ def run_export(options: argparse.Namespace) -> None:
 
     metadata = export_checkpoint(
         options.checkpoint, options.out, cache_folder=options.cache, name=options.name, version=options.version,
-        licence=options.licence, metrics_file=options.metrics, half=options.half, overwrite=options.overwrite,
+        licence=options.licence, title=options.title, text=options.description, samples=options.samples,
+        metrics_file=options.metrics, half=options.half, overwrite=options.overwrite,
     )  # fmt: skip
     print(f"{metadata['name']} {metadata['version']} in {options.out}; run it with relapet synthesize --model")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,8 +26,16 @@ SIMULATED_LIMITATION = (
     "It has seen simulated images only: on a real scan its output shows that the software works, nothing about the "
     "patient."
 )
+#: Tensors to store as float16, by beginning; all where nothing is said. A regression's weights are too small for it.
+HALF = {
+    "LatentDiffusion": (
+        "autoencoder.", "unet.", "mri_", "pet_mean", "head_components", "head_mean", "mode_directions"
+    ),
+}  # fmt: skip
 #: Keys of a preset that shape the model; the others say only how figures are made.
 _SILENT = ("name", "metrics", "held_out")
+#: Beginnings of those that act in adversarial training alone.
+_ADVERSARIAL = ("adversarial_", "relativistic_", "penalty_", "discriminator_")
 
 
 def export_checkpoint(
@@ -37,6 +46,9 @@ def export_checkpoint(
     name: str = "own",
     version: str = "0.1.0",
     licence: str = "LicenseRef-unstated",
+    title: str | None = None,
+    text: str | None = None,
+    samples: int = 1,
     metrics_file: Path | None = None,
     half: bool = False,
     overwrite: bool = False,
@@ -47,7 +59,8 @@ def export_checkpoint(
         checkpoint: file that the loop wrote.
         out: folder of the bundle.
         cache_folder: what it was trained on; None: as its configuration says.
-        name, version, licence: of the metadata.
+        name, version, licence, title: of the metadata; `text` is its description.
+        samples: how many samples a synthesis draws when nobody says.
         metrics_file: ``summary.json`` of `evaluate`; None for none.
         half: store weights as float16.
 
@@ -73,6 +86,9 @@ def export_checkpoint(
         "name": name,
         "version": version,
         "licence": licence,
+        "title": title,
+        "text": text,
+        "samples": samples,
         "config": config,
         "training_data": describe_data(cache, split),
         "tracers": tracer_entries(cache, split, config),
@@ -84,44 +100,68 @@ def export_checkpoint(
         },
         "metrics": _metrics(metrics_file, state),
     }
-    return export_generator(published_weights(state, config), facts, out, half=half, overwrite=overwrite)
+    return export_generator(
+        published_weights(state, config), facts, out, frozen=state.get("frozen"), half=half, overwrite=overwrite
+    )
 
 
 def export_generator(
-    state_dict: dict[str, torch.Tensor], facts: dict, out: Path | str, *, half: bool = False, overwrite: bool = False
+    state_dict: dict[str, torch.Tensor],
+    facts: dict,
+    out: Path | str,
+    *,
+    frozen: dict | None = None,
+    half: bool = False,
+    overwrite: bool = False,
 ) -> dict:
     """Write a generator as a bundle.
 
     Args:
-        state_dict: of `build_generator` with three input channels (x_t, T1w, T2F) and timesteps from 0.
-        facts: ``name``, ``version``, ``licence``, ``config`` (nested, as `training.config.TrainConfig` has it),
-            ``training_data``, ``tracers``, ``source``, ``metrics``.
+        state_dict: of the generator with channels for all sequences and timesteps from 0.
+        facts: ``name``, ``version``, ``licence``, ``samples``, ``title`` and ``text`` (None for a usual one),
+            ``config`` (nested, as `training.config.TrainConfig` has it), ``training_data``, ``tracers``, ``source``,
+            ``metrics``.
         out: folder of the bundle.
-        half: store weights as float16.
+        frozen: of a latent run's checkpoint: what was frozen before the generator was trained.
+        half: store weights as float16, but those that it would harm.
         overwrite: replace a bundle that is there.
 
     Returns:
         The metadata as written.
 
     Raises:
-        InputError: a latent model, or weights that do not fit the configuration's network.
+        InputError: weights that do not fit the configuration's network.
         ModelError, OutputError: as `write_bundle`.
     """
     from RelAPETLib.models import write_bundle
 
-    config = facts["config"]
-    if config["method"]["latent"]:
-        raise InputError("export: the latent variant cannot be exported yet; only voxel models can")
-    arguments = network_arguments(config)
     try:
-        network = VoxelDiffusion(**arguments)
-        network.generator.load_state_dict(state_dict, strict=True)
-    except (RuntimeError, ValueError, TypeError) as error:
+        if facts["config"]["method"]["latent"]:
+            network, arguments = _latent_network(state_dict, frozen or {})
+        else:
+            arguments = network_arguments(facts["config"])
+            network = VoxelDiffusion(**arguments)
+            network.generator.load_state_dict(state_dict, strict=True)
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
         first = (str(error).splitlines() or [""])[-1].strip()
         raise InputError(f"export: the weights do not fit the configuration's network: {first}") from error
-    metadata = describe(facts, arguments, network.diffusion_shape)
+    metadata = describe(facts, network, arguments)
     text = (REPOSITORY / "LICENSE").read_text(encoding="utf-8") if facts["licence"] == "Apache-2.0" else None
-    return write_bundle(out, network, metadata, overwrite, half=("",) if half else (), licence_text=text)
+    halved = HALF.get(type(network).__name__, ("",)) if half else ()
+    return write_bundle(out, network, metadata, overwrite, half=halved, licence_text=text)
+
+
+def _latent_network(state_dict: dict[str, torch.Tensor], frozen: dict) -> tuple[torch.nn.Module, dict]:
+    """The library's latent network with its frozen parts and the trained generator, and its arguments."""
+    from .latent.encoded import TRAINED
+    from .latent.stages import network_of
+
+    network = network_of(frozen)
+    prefix = TRAINED[frozen["class"]]
+    network.load_state_dict(
+        frozen["state"] | {prefix + name: tensor for name, tensor in state_dict.items()}, strict=True
+    )
+    return network, frozen["arguments"]
 
 
 def nested(config: dict) -> dict:
@@ -139,12 +179,13 @@ def nested(config: dict) -> dict:
 def published_weights(state: dict, config: dict) -> dict[str, torch.Tensor]:
     """The averaged weights of a checkpoint in the shape of the published generator."""
     from . import checkpoints
-    from .config import Ablation, Method, Network, Preset, TrainConfig
+    from .config import Ablation, Autoencoder, Latent, Method, Network, Preset, TrainConfig
     from .networks import published_state_dict
 
     weights = state["generator_ema"] if "generator_ema" in state else checkpoints.exported_weights(state)
-    groups = {"method": Method, "preset": Preset, "ablation": Ablation, "network": Network}
-    typed = TrainConfig(**{group: make(**config[group]) for group, make in groups.items()})
+    groups = {"method": Method, "preset": Preset, "ablation": Ablation, "network": Network, "latent": Latent}
+    groups |= {"autoencoder": Autoencoder}
+    typed = TrainConfig(**{group: make(**config[group]) for group, make in groups.items() if group in config})
     return published_state_dict(typed, weights)
 
 
@@ -171,7 +212,15 @@ def describe_data(cache, split) -> dict:
         "preprocessing": index["options"],
         "cache_sha256": cache.sha256,
         "split_sha256": split.sha256,
+        **({"predictable_share_of_regional_variance": _predictable(counts)} if index["simulated"] else {}),
     }
+
+
+def _predictable(tracers: Iterable[str]) -> dict[str, float]:
+    """What part of the simulated people's variance an MRI could show."""
+    from RelAPETLib.phantom.law import predictable_share
+
+    return {tracer: round(predictable_share(tracer), 3) for tracer in tracers}
 
 
 def tracer_entries(cache, split, config: dict) -> dict:
@@ -193,20 +242,24 @@ def tracer_entries(cache, split, config: dict) -> dict:
     return entries
 
 
-def describe(facts: dict, arguments: dict, diffusion_shape: tuple[int, ...]) -> dict:
+def describe(facts: dict, network: torch.nn.Module, arguments: dict) -> dict:
     """All metadata that `write_bundle` does not fill in."""
     config, preset = facts["config"], facts["config"]["preset"]
     simulated = facts["training_data"]["simulated"]
     words = [f"method {config['method']['name']}", f"preset {preset['name']}"]
     words += [f"ablation {config['ablation']['name']}"] if config["ablation"]["name"] != "none" else []
+    latent = config["method"]["latent"]
+    where = "Latent-space" if latent else "Voxel-space"
     return {
         "name": facts["name"],
         "version": facts["version"],
-        "title": f"RelA-Diffusion ({', '.join(words)}){' on simulated data' if simulated else ''}",
-        "description": f"Voxel-space diffusion of PET from T1w and T2-FLAIR, trained by RelAPET's training package: "
+        "title": facts["title"]
+        or f"RelA-Diffusion{'-Latent' * latent} ({', '.join(words)}){' on simulated data' * simulated}",
+        "description": facts["text"]
+        or f"{where} diffusion of PET from T1w and T2-FLAIR, trained by RelAPET's training package: "
         f"{', '.join(words)}. {facts['training_data']['description']}.",
-        "kind": "voxel",
-        "network": {"class": "VoxelDiffusion", "arguments": arguments},
+        "kind": "latent" if latent else "voxel",
+        "network": {"class": type(network).__name__, "arguments": arguments},
         "grid": {
             "shape": list(MNI_GRID.shape),
             "spacing_mm": list(MNI_GRID.spacing),
@@ -217,14 +270,14 @@ def describe(facts: dict, arguments: dict, diffusion_shape: tuple[int, ...]) -> 
         "inputs": ["t1w", "t2f"],
         "mri_scaling": {"method": "minmax", "range": [-1, 1]},
         "tracers": facts["tracers"],
-        "diffusion_space": {"channels": diffusion_shape[0], "shape": list(diffusion_shape[1:])},
+        "diffusion_space": {"channels": network.diffusion_shape[0], "shape": list(network.diffusion_shape[1:])},
         "schedule": {"kind": preset["beta_schedule"], **SCHEDULE},
         "prediction": "noise",
         "sampler": {
             "name": preset["sampler"],
             "steps": preset["sampler_steps"],
-            "samples": 1,
-            "clip": [-1, 1] if preset["sampler_clip"] else None,
+            "samples": facts["samples"],
+            "clip": [-1, 1] if preset["sampler_clip"] and not latent else None,
         },
         "training_data": facts["training_data"],
         "licence": facts["licence"],
@@ -242,20 +295,58 @@ def differences_from_paper(config: dict, trained_on: str) -> list[str]:
 
     ablated = config["ablation"]["name"] != "none"
     lines = [f"trained on {trained_on} (paper: NFL-LONG, 142 participants)"]
+    idle = _SILENT
+    idle += () if config["method"]["adversarial"] else _ADVERSARIAL
+    idle += ("clamp_clean_estimate", "sampler_clip") if config["method"]["latent"] else ()
     for group, paper in (("preset", asdict(PRESETS["paper"])), ("network", asdict(Network()))):
         lines += [
             f"{group}.{key}: {value} (paper: {paper[key]})"
             for key, value in config[group].items()
-            if key not in _SILENT and value != paper.get(key) and (ablated or key != "missing_sequence")
+            if not key.startswith(idle) and value != paper.get(key) and (ablated or key != "missing_sequence")
         ]
     lines.append("bias correction of T1w and T2F (paper: T2F)")
-    if config["method"]["name"] != "rela":
-        lines.append(f"objective of method {config['method']['name']}, a competitor in the paper")
+    method = config["method"]
+    if not method["adversarial"]:
+        lines.append("no relativistic adversarial loss, no gradient penalty")
+    if (method["noise_weight"], method["image_weight"]) != (1, 1):
+        lines.append(
+            f"weights of L_N and L_I: {method['noise_weight']:g} and {method['image_weight']:g} (paper: 1 and 1)"
+        )
+    if config["method"]["latent"]:
+        lines += latent_differences(config)
     if ablated:
         lines.append(f"ablation {config['ablation']['name']} of section 5.3")
     if config["network"].get("factor", 1) > 1:
         lines.append(
             f"works on voxels of {config['network']['factor']} mm inside; input and output are on the 1 mm grid"
+        )
+    return lines
+
+
+def latent_differences(config: dict) -> list[str]:
+    """The same of the latent variant, which the paper describes in few words (section 5.2)."""
+    coder, latent = config["autoencoder"], config["latent"]
+    extra = [name for name in ("perceptual", "adversarial") if coder[f"{name}_weight"]]
+    lines = [
+        f"autoencoder: {coder['latent_channels']} latent channels, levels of {coder['channels']} behind blocks of "
+        f"{coder['blocks']} voxels; loss L1 + {coder['l2_weight']:g} L2 + {coder['kl_weight']:g} KL"
+        f"{''.join(f' + {name}' for name in extra)} (paper: not said)",
+    ]
+    if len(config["network"]["channels"]) == 2:
+        lines.append("a generator of two levels: the paper's three do not fit a 10x12x10 latent")
+    if latent["prediction"] == "v":
+        lines.append("the generator predicts v, turned into noise outside; its error stands in for L_N")
+    if latent["name"] == "regression":
+        lines += [
+            "the autoencoder codes the PET's difference from its tracer's mean in training, times 8",
+            "the MRI is not autoencoded: robustly scaled, voxelwise z-scored, averaged over 4 mm blocks; a ridge "
+            "regression on them predicts the latent, the generator diffuses what it leaves and sees the tracer but not "
+            "the MRI",
+        ]
+    if latent["registered"]:
+        lines.append(
+            "MRI features in training carry the differences that raw scanning and registration made for some of the "
+            "training people"
         )
     return lines
 

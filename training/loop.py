@@ -1,4 +1,4 @@
-"""The training run: ``python -m training train data.cache=DIR out=DIR [key=value ...]``.
+"""The training run: ``python -m training train data.cache=DIR out=DIR [key=value ...] [@FILE of such lines]``.
 
 One process a device. Started by hand it starts its other processes itself (``hardware.devices=8``); ``torchrun`` and
 Slurm's ``srun`` are recognised by Lightning Fabric, see ``training/README.md``. The same command goes on where an
@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 
-from RelAPETLib.errors import RelAPETError
+from RelAPETLib.errors import InputError, RelAPETError
 
 from .config import TrainConfig, load_config
-from .errors import PeerError
+from .errors import EXIT_REQUEUE, PeerError
 from .faults import FailureBoard, StopRequest
 from .trainer import RunData, Trainer
 
@@ -30,12 +30,31 @@ PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 def main(argv: Sequence[str]) -> int:
     """Run with Hydra overrides; returns the exit code. A failing rank ends the process and tells the others."""
     try:
-        config = load_config(argv)
+        config = load_config(expanded(argv))
         data = load_data(config)
     except RelAPETError as error:
         sys.stderr.write(f"training: {error}\n")
         return error.exit_code
     return run(config, data)
+
+
+def expanded(words: Sequence[str]) -> list[str]:
+    """The words, each ``@FILE`` replaced by the file's lines; empty lines and those that begin with # are left out.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    found: list[str] = []
+    for word in words:
+        if not word.startswith("@"):
+            found.append(word)
+            continue
+        try:
+            lines = Path(word[1:]).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{word[1:]}: cannot be read ({error})") from error
+        found += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    return found
 
 
 def load_data(config: TrainConfig) -> RunData:
@@ -63,7 +82,15 @@ def run(config: TrainConfig, data: RunData, quiet: bool = False) -> int:
         if fabric.world_size > 1:
             board.watch()
         with StopRequest() as stop:
-            return Trainer(fabric, config, data, quiet).train(stop)
+            space = None
+            if config.method.latent:
+                from .latent.stages import prepare_latents
+
+                coded = prepare_latents(fabric, config, data, stop, quiet)
+                if coded is None:
+                    return EXIT_REQUEUE
+                space, data = coded
+            return Trainer(fabric, config, data, space, quiet).train(stop)
     except Exception as error:
         return end_with(error, board)
     finally:

@@ -11,8 +11,10 @@ from functools import partial
 import torch
 from torch import nn
 
+from RelAPETLib.diffusion import NoiseSchedule
 from RelAPETLib.networks.discriminator import build_discriminator
 from RelAPETLib.networks.generator import build_generator
+from RelAPETLib.networks.latent import build_denoiser
 from RelAPETLib.networks.voxel import SEQUENCES
 
 from .config import TrainConfig
@@ -37,25 +39,29 @@ def condition(config: TrainConfig, t1w: torch.Tensor, t2f: torch.Tensor) -> torc
     return torch.cat([mri if use else torch.full_like(mri, BACKGROUND) for use, mri in fed if use is not False], 1)
 
 
-def voxel_arguments(config: TrainConfig) -> dict:
-    """Arguments of `RelAPETLib.networks.voxel.VoxelDiffusion` for `published_state_dict`'s weights."""
-    fed = [name for name, use in zip(SEQUENCES, sequences(config), strict=True) if use]
-    network = asdict(config.network)
-    return {**network, "in_channels": 1 + len(SEQUENCES), "sequences": fed}
+def shown(config: TrainConfig) -> list[str]:
+    """Names of the sequences that the generator learns from."""
+    return [name for name, use in zip(SEQUENCES, sequences(config), strict=True) if use]
+
+
+def generator_arguments(config: TrainConfig) -> dict:
+    """Arguments of `build_generator` beside the numbers of channels."""
+    return {key: value for key, value in asdict(config.network).items() if key not in ("factor", "crop")}
+
+
+def schedule_arguments(config: TrainConfig) -> dict:
+    """Arguments of `RelAPETLib.diffusion.NoiseSchedule`."""
+    schedule = NoiseSchedule(kind=config.preset.beta_schedule)
+    return {key: getattr(schedule, key) for key in ("kind", "beta_start", "beta_end", "num_timesteps")}
 
 
 def build_networks(config: TrainConfig) -> tuple[nn.Module, nn.Module | None]:
     """Generator G and discriminator D (None where the method has none), initialised from the configuration's seed."""
     torch.manual_seed(config.seed)
-    network = config.network
-    generator = build_generator(
-        in_channels=1 + sum(use is not False for use in sequences(config)),
-        channels=network.channels,
-        num_res_blocks=network.num_res_blocks,
-        attention_levels=network.attention_levels,
-        num_head_channels=network.num_head_channels,
-        norm_num_groups=network.norm_num_groups,
-        cross_attention_dim=network.cross_attention_dim,
+    generator = (
+        _latent_generator(config)
+        if config.method.latent
+        else build_generator(in_channels=1 + _fed(config), **generator_arguments(config))
     )
     if config.hardware.activation_checkpointing:
         checkpoint_activations(generator)
@@ -63,6 +69,20 @@ def build_networks(config: TrainConfig) -> tuple[nn.Module, nn.Module | None]:
         generator.to(memory_format=torch.channels_last_3d)
     discriminator = build_discriminator(config.preset.discriminator_norm) if config.method.adversarial else None
     return generator, discriminator
+
+
+def _fed(config: TrainConfig) -> int:
+    """Number of MRI sequences among the generator's channels."""
+    return sum(use is not False for use in sequences(config))
+
+
+def _latent_generator(config: TrainConfig) -> nn.Module:
+    """The generator of latents, with the latents of T1w and T2F as further channels, or without any."""
+    channels, arguments = config.autoencoder.latent_channels, generator_arguments(config)
+    if config.latent.name == "regression":
+        arguments.pop("cross_attention_dim")
+        return build_denoiser(channels, **arguments)
+    return build_generator(in_channels=channels * (1 + _fed(config)), out_channels=channels, **arguments)
 
 
 def checkpoint_activations(generator: nn.Module) -> None:
@@ -78,18 +98,22 @@ class MovingAverage:
 
     Args:
         parameters: those of the network.
-        decay: 0 keeps nothing: the average is the parameters themselves.
+        decay: 0 keeps nothing: the average is the parameters themselves. Approached from below over the first updates,
+            so that the untrained weights are soon forgotten.
+        updates: how many there were, of an average that goes on.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], decay: float):
-        self.parameters, self.decay = list(parameters), decay
+    def __init__(self, parameters: Iterable[nn.Parameter], decay: float, updates: int = 0):
+        self.parameters, self.decay, self.updates = list(parameters), decay, updates
         self.average = [p.detach().clone() for p in self.parameters] if decay else []
 
     @torch.no_grad()
     def update(self) -> None:
         """average <- decay average + (1 - decay) parameters."""
+        self.updates += 1
+        decay = min(self.decay, self.updates / (self.updates + 9))
         for average, parameter in zip(self.average, self.parameters, strict=False):
-            average.lerp_(parameter.detach(), 1 - self.decay)
+            average.lerp_(parameter.detach(), 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -109,19 +133,19 @@ class MovingAverage:
 
 
 def published_state_dict(config: TrainConfig, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights of a generator with three input channels and timesteps from 0 that does what the trained one does.
+    """Weights of a generator with all sequences' channels and timesteps from 0 that does what the trained one does.
 
-    A dropped sequence becomes a channel of zero weights. Where training counted timesteps from 1, the first layer
+    A dropped sequence becomes channels of zero weights. Where training counted timesteps from 1, the first layer
     behind the sinusoidal embedding takes the shift: embedding(t + 1) is embedding(t) with each (cos, sin) pair rotated
     by its frequency, a linear map. A blanked sequence stays an input: `VoxelDiffusion` feeds background there.
     """
     state = {name: tensor.clone() for name, tensor in state_dict.items()}
     name = next(n for n in ("conv_in.conv.weight", "conv_in.weight") if n in state)
-    weight, columns = state[name], [state[name][:, :1]]
-    following = 1
-    for use in sequences(config):
-        columns.append(torch.zeros_like(columns[0]) if use is False else weight[:, following : following + 1])
-        following += use is not False
+    width = config.autoencoder.latent_channels if config.method.latent else 1
+    following = list(state[name].split(width, 1))
+    columns = [following.pop(0)]
+    if following:
+        columns += [torch.zeros_like(columns[0]) if use is False else following.pop(0) for use in sequences(config)]
     state[name] = torch.cat(columns, 1)
     if config.preset.first_timestep:
         state["time_embed.0.weight"] = _shifted(state["time_embed.0.weight"], config.preset.first_timestep)

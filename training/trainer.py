@@ -19,6 +19,7 @@ from .errors import EXIT_REQUEUE, DivergedError, ResumeError
 from .faults import StopRequest
 from .networks import MovingAverage, build_networks
 from .reports import Report
+from .schedules import learning_rate_share
 from .spaces import Space, VoxelSpace
 from .steps import algorithm_1, objective
 from .stream import draw, places
@@ -29,7 +30,8 @@ from .validation import validate
 class RunData:
     """What a run learns from: data sets of training and validation subjects, and the hash of who is where.
 
-    An item has ``t1w``, ``t2f``, ``pet`` float32 [1, X, Y, Z] in [-1, 1], ``label``, ``subject`` and ``tracer``.
+    An item has ``t1w``, ``t2f``, ``pet`` float32 [1, X, Y, Z] in [-1, 1], ``label``, ``subject`` and ``tracer``; in the
+    latent variant what `training.latent.encoded.LatentDataset` says.
     """
 
     train: Dataset
@@ -54,6 +56,7 @@ class Trainer:
 
     Args:
         fabric: launched.
+        space: where the diffusion happens; None for the voxels.
         quiet: no console.
 
     Raises:
@@ -61,16 +64,20 @@ class Trainer:
         ResumeError: the folder holds a checkpoint of another configuration or split.
     """
 
-    def __init__(self, fabric, config: TrainConfig, data: RunData, quiet: bool = False):
+    def __init__(self, fabric, config: TrainConfig, data: RunData, space: Space | None = None, quiet: bool = False):
         self.fabric, self.config, self.data = fabric, config, data
         self.out = Path(config.out)
         self.accumulation = layout(config, fabric.world_size)
         preset = config.preset
-        check_shape(config, tuple(data.train[0]["pet"].shape[1:]))
+        first = data.train[0]
+        diffused = first["x0"] if "x0" in first else first["pet"]
+        check_shape(config, tuple(diffused.shape[1:]), tuple(first.get("pet", diffused).shape[1:]))
         self.schedule = NoiseSchedule(kind=preset.beta_schedule)
-        self.space: Space = VoxelSpace(config)
+        self.space: Space = space or VoxelSpace(config)
         generator, self.D = build_networks(config)
-        optimizer = torch.optim.Adam(generator.parameters(), lr=preset.generator_learning_rate)
+        optimizer = torch.optim.AdamW(
+            generator.parameters(), lr=preset.generator_learning_rate, weight_decay=config.run.weight_decay
+        )
         self.G, self.optimizer_G = fabric.setup(generator, optimizer)
         self.average = MovingAverage(self.G.parameters(), preset.ema_decay)
         if self.D is not None:
@@ -134,6 +141,7 @@ class Trainer:
         means = torch.stack([torch.stack([terms[name] for name in names]) for _, terms in results]).double().mean(0)
         shared, asked = self.check(results, names, means, norms, stop)
 
+        self.set_learning_rates()
         self.optimizer_G.step()  # Algorithm 1, line 16
         self.optimizer_G.zero_grad()
         if adversarial:
@@ -144,13 +152,21 @@ class Trainer:
         self.state.step += 1
         return {**dict(zip(names, shared, strict=True)), **norms}, asked
 
+    def set_learning_rates(self) -> None:
+        """Both players' learning rates of this step."""
+        run, preset = self.config.run, self.config.preset
+        share = learning_rate_share(self.state.step, self.steps, run.warmup_steps, run.learning_rate)
+        for group in self.optimizer_G.param_groups:
+            group["lr"] = share * preset.generator_learning_rate
+        for group in self.optimizer_D.param_groups if self.D is not None else ():
+            group["lr"] = share * preset.discriminator_learning_rate
+
     def micro_step(self, batch: dict, turn: int, weights) -> tuple[list[str], dict[str, torch.Tensor]]:
         """Forward and backward passes of one micro-batch; its subjects, and its terms."""
         count, device = len(batch["subject"]), self.fabric.device
         start = self.position + turn * count * self.fabric.world_size
         positions = places(start, self.fabric.global_rank, self.fabric.world_size, count)
-        volumes = {name: batch[name].to(device, non_blocking=True) for name in ("t1w", "t2f", "pet")}
-        encoded = self.space.encode(volumes)
+        encoded = self.space.encode(batch, device)
         t, eps = draw(self.config.seed, positions, encoded.x0.shape[1:], self.schedule.num_timesteps, device)
         losses = algorithm_1(
             self.G,
@@ -162,7 +178,7 @@ class Trainer:
             eps,
             self.schedule,
             weights,
-            self.space.decode,
+            encoded.decode,
             encoded.image,
         )
         self.fabric.backward(losses.generator / self.accumulation, model=self.G)
@@ -267,6 +283,7 @@ class Trainer:
             "optimizer_D": self.optimizer_D.state_dict() if self.D is not None else {},
             "scaler": self.fabric.strategy.precision.state_dict(),
             "rng": rng,
+            "frozen": self.space.frozen(),
         }
         if self.fabric.is_global_zero:
             checkpoints.save(path, content)
@@ -300,7 +317,7 @@ class Trainer:
         """Weights, moving average and optimisers of a checkpoint."""
         if self.average.decay:
             self.G.load_state_dict(saved["average"])
-            self.average = MovingAverage(self.G.parameters(), self.average.decay)
+            self.average = MovingAverage(self.G.parameters(), self.average.decay, saved["step"])
         self.G.load_state_dict(saved["generator"])
         self.optimizer_G.load_state_dict(saved["optimizer_G"])
         if self.D is not None:

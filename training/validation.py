@@ -12,7 +12,7 @@ from RelAPETLib.diffusion import NoiseSchedule, sample, seeded_noise
 
 from .config import TrainConfig
 from .spaces import Space
-from .steps import predict_noise
+from .steps import objective, predict_noise
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,18 @@ def synthesize(
     fabric, config: TrainConfig, generator, space: Space, item: dict, schedule: NoiseSchedule, number: int
 ) -> torch.Tensor:
     """PET [1, X, Y, Z] in [-1, 1] of one item, from noise that follows from the seed and its number."""
-    batch = {name: item[name][None].to(fabric.device) for name in ("t1w", "t2f", "pet")}
-    labels = torch.tensor([item["label"]], device=fabric.device)
-    encoded = space.encode(batch)
+    batch = {name: value[None] for name, value in item.items() if isinstance(value, torch.Tensor)}
+    batch["label"] = labels = torch.tensor([item["label"]], device=fabric.device)
+    encoded = space.encode(batch, fabric.device)
     clip = (-1.0, 1.0) if config.preset.sampler_clip and not config.method.latent else None
+    weights = objective(config, 0)
+
+    def noise(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        output = predict_noise(generator, x_t, encoded.mri, t, labels, weights.first_timestep)
+        return schedule.noise_of_velocity(x_t, output, t) if weights.prediction == "v" else output
+
     z = sample(
-        lambda x_t, t: predict_noise(generator, x_t, encoded.mri, t, labels, config.preset.first_timestep),
+        noise,
         encoded.x0.shape,
         schedule,
         sampler="dpmpp",
@@ -80,4 +86,4 @@ def synthesize(
         clip=clip,
         device=fabric.device,
     )
-    return (z if space.decode is None else space.decode(z))[0].float().clamp(-1, 1)
+    return (z if encoded.decode is None else encoded.decode(z))[0].float().clamp(-1, 1)

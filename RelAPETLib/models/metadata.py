@@ -79,7 +79,7 @@ def check_metadata(metadata: dict, what: str) -> None:
     clip = metadata["sampler"]["clip"]
     if clip is not None and clip[0] >= clip[1]:
         raise ModelError(f"{what} is not valid at $.sampler.clip: {clip} is empty")
-    if metadata["network"]["class"].lower() != f"{metadata['kind']}diffusion":
+    if (metadata["network"]["class"] == "VoxelDiffusion") != (metadata["kind"] == "voxel"):
         raise ModelError(f"{what} is not valid at $.kind: {metadata['kind']} with {metadata['network']['class']}")
     for name, facts in metadata["tracers"].items():
         _check_tracer(name, facts, f"{what} is not valid at $.tracers.{name}")

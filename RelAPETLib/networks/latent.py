@@ -17,6 +17,8 @@ Where it departs from the paper (section 5.2 of arXiv 2602.21345):
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -55,6 +57,32 @@ def block_features(z_scores: torch.Tensor) -> torch.Tensor:
     return space_to_depth(F.avg_pool3d(pad(torch.cat([z_scores, lesions], 1)), 4), 2)
 
 
+def build_denoiser(
+    latent_channels: int,
+    channels: Sequence[int],
+    *,
+    num_res_blocks: int = 1,
+    attention_levels: Sequence[bool] = (False, True),
+    num_head_channels: int | None = None,
+    norm_num_groups: int = 16,
+) -> nn.Module:
+    """The U-Net of `LatentDiffusion`: MONAI's, without context; heads of half the last level's channels by default."""
+    from monai.networks.nets import DiffusionModelUNet
+
+    return DiffusionModelUNet(
+        spatial_dims=3,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        channels=tuple(channels),
+        num_res_blocks=num_res_blocks,
+        attention_levels=tuple(attention_levels),
+        num_head_channels=num_head_channels or channels[-1] // 2,
+        norm_num_groups=norm_num_groups,
+        num_class_embeds=TRACER_COUNT,
+        use_flash_attention=True,
+    )
+
+
 class LatentDiffusion(nn.Module):
     """Autoencoder, ridge head and U-Net as one module with one state dict.
 
@@ -67,7 +95,7 @@ class LatentDiffusion(nn.Module):
         brain_voxels: number of 2 mm voxels inside the brain mask.
         schedule: arguments of `RelAPETLib.diffusion.NoiseSchedule`.
         autoencoder: further arguments of `VolumeAutoencoder`; its reduction must be 8.
-        unet: further arguments of MONAI's DiffusionModelUNet.
+        unet: further arguments of `build_denoiser`.
 
     Raises:
         ValueError: the autoencoder makes another latent than 10x12x10.
@@ -85,8 +113,6 @@ class LatentDiffusion(nn.Module):
         autoencoder: dict | None = None,
         unet: dict | None = None,
     ):
-        from monai.networks.nets import DiffusionModelUNet
-
         from ..diffusion import NoiseSchedule
 
         super().__init__()
@@ -97,21 +123,7 @@ class LatentDiffusion(nn.Module):
             raise ValueError(
                 f"the autoencoder makes 1/{self.autoencoder.reduction} of {PADDED_SHAPE}, not {LATENT_GRID}"
             )
-        usual = {
-            "num_res_blocks": 1,
-            "attention_levels": (False, True),
-            "num_head_channels": unet_channels[-1] // 2,
-            "norm_num_groups": 16,
-        }
-        self.unet = DiffusionModelUNet(
-            spatial_dims=3,
-            in_channels=latent_channels,
-            out_channels=latent_channels,
-            channels=tuple(unet_channels),
-            num_class_embeds=TRACER_COUNT,
-            use_flash_attention=True,
-            **usual | (unet or {}),
-        )
+        self.unet = build_denoiser(latent_channels, unet_channels, **(unet or {}))
         size = latent_channels * LATENT_GRID[0] * LATENT_GRID[1] * LATENT_GRID[2]
         shapes = {
             "mask": INNER_SHAPE,

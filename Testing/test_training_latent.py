@@ -1,0 +1,313 @@
+"""The latent variant: autoencoders, coded data, Algorithm 1 in the latent with D on decoded images, and its bundle."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from RelAPETLib.diffusion import NoiseSchedule
+from RelAPETLib.models import load_model
+from training import checkpoints, loop
+from training.__main__ import main
+from training.config import load_config
+from training.data.cache import open_cache
+from training.data.prepare import Options, prepare
+from training.data.rendered import rendered_people
+from training.data.split import make_split
+from training.latent.encoded import TRAINED
+from training.latent.stages import FILE, FOLDER, network_of
+from training.losses import image_loss, noise_loss
+from training.reports import LOG
+from training.steps import Objective, algorithm_1
+
+SMALL = [
+    "method=rela_latent",
+    "network.factor=10",
+    "network.channels=[4,8]",
+    "network.attention_levels=[false,true]",
+    "network.num_head_channels=8",
+    "network.norm_num_groups=4",
+    "network.cross_attention_dim=8",
+    "network.num_res_blocks=1",
+    "autoencoder.channels=[4,8]",
+    "autoencoder.norm_num_groups=4",
+    "autoencoder.latent_channels=3",
+    "autoencoder.steps=5",
+    "preset.adversarial_start_epoch=0",
+    "preset.generator_learning_rate=1e-3",
+    "preset.global_batch=2",
+    "hardware.micro_batch=2",
+    "hardware.accelerator=cpu",
+    "run.steps=4",
+    "run.log_every=1",
+    "run.checkpoint_every=2",
+    "run.validate_every=4",
+    "run.validation_steps=2",
+    "run.validation_volumes=1",
+    "data.workers=0",
+]
+
+
+class StopAfter:
+    """A `StopRequest` that asks after some looks at it; None never asks."""
+
+    def __init__(self, looks: int | None):
+        self.looks = looks
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    @property
+    def asked(self) -> bool:
+        if self.looks is not None:
+            self.looks -= 1
+        return self.looks is not None and self.looks < 0
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    """Six simulated people in blocks of 10 mm, with their split."""
+    out = tmp_path_factory.mktemp("people") / "cache"
+    prepare(rendered_people(6, 4), out, Options(factor=10))
+    make_split(open_cache(out).subjects, seed=0, fractions=(0.6, 0.2, 0.2)).save(out / "split.json")
+    return out
+
+
+def config_of(cache: Path, out: Path, *words: str):
+    return load_config([*SMALL, f"data.cache={cache}", f"out={out}", *words])
+
+
+def run(cache: Path, out: Path, *words: str) -> int:
+    config = config_of(cache, out, *words)
+    return loop.run(config, loop.load_data(config), quiet=True)
+
+
+@pytest.fixture(scope="module")
+def trained(cache, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("latent")
+    assert run(cache, out) == 0
+    return out
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    state = checkpoints.latest(out)[1]
+    return {**state["generator"], **{f"D.{name}": tensor for name, tensor in state["discriminator"].items()}}
+
+
+def test_all_terms_are_there_and_the_frozen_parts_stay_as_they_were(trained):
+    lines = [json.loads(line) for line in (trained / LOG).read_text().splitlines()]
+    first = next(line for line in lines if line["group"] == "train")
+    assert {"L_N", "L_I", "L_R", "L_R_D", "L_G"} <= first.keys()
+    before = checkpoints.load(trained / FOLDER / FILE)["frozen"]["state"]
+    after = checkpoints.latest(trained)[1]["frozen"]["state"]
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_latents_have_mean_zero_and_sd_one_a_channel(trained):
+    coded = checkpoints.load(trained / FOLDER / FILE)["train"]
+    assert coded["x0"].shape[1:] == (3, 8, 10, 8) and coded["mri"].shape[1:] == (6, 8, 10, 8)
+    assert torch.allclose(coded["x0"].mean((0, 2, 3, 4)), torch.zeros(3), atol=1e-4)
+    assert torch.allclose(coded["x0"].transpose(0, 1).flatten(1).std(1), torch.ones(3), atol=1e-3)
+
+
+@pytest.mark.parametrize("looks", [3, 7, 12])
+def test_stopped_in_any_stage_it_goes_on_to_the_same_weights(cache, trained, tmp_path, monkeypatch, looks):
+    """Five steps each of the PET's and the MRI's autoencoder, then four of the generator."""
+    monkeypatch.setattr(loop, "StopRequest", lambda: StopAfter(looks))
+    assert run(cache, tmp_path) == 75
+    monkeypatch.setattr(loop, "StopRequest", lambda: StopAfter(None))
+    assert run(cache, tmp_path) == 0
+    whole, resumed = weights(trained), weights(tmp_path)
+    assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_another_autoencoder_is_refused(cache, trained, capsys):
+    assert run(cache, trained, "autoencoder.kl_weight=1e-3") == 2
+    assert "another configuration" in capsys.readouterr().err
+
+
+def test_autoencoders_of_another_run_are_taken(cache, trained, tmp_path, capsys):
+    assert run(cache, tmp_path / "a", f"autoencoder.source={trained}", "method.adversarial=false") == 0
+    theirs, own = (checkpoints.load(out / FOLDER / FILE)["frozen"]["state"] for out in (trained, tmp_path / "a"))
+    assert torch.equal(theirs["pet_autoencoder.coder.encoder.blocks.0.conv.weight"],
+                       own["pet_autoencoder.coder.encoder.blocks.0.conv.weight"])  # fmt: skip
+    assert not (tmp_path / "a" / "autoencoder").exists()
+    words = [f"autoencoder.source={trained}", "autoencoder.latent_channels=2"]
+    assert run(cache, tmp_path / "b", *words) == 2
+    assert "not the autoencoder that the configuration describes" in capsys.readouterr().err
+
+
+def test_autoencoder_terms_as_configured(cache, tmp_path):
+    from monai.networks.nets import resnet10
+
+    features = resnet10(
+        spatial_dims=3, n_input_channels=1, feed_forward=False, shortcut_type="B", bias_downsample=False
+    )
+    torch.save(features.state_dict(), tmp_path / "resnet.pt")
+    words = ["autoencoder.adversarial_weight=0.1", "autoencoder.perceptual_weight=0.1", "autoencoder.mirror=true"]
+    words += [f"autoencoder.perceptual_network={tmp_path / 'resnet.pt'}", "autoencoder.steps=2", "run.steps=1"]
+    assert run(cache, tmp_path / "run", *words) == 0
+    line = json.loads((tmp_path / "run" / "autoencoder" / "pet" / LOG).read_text().splitlines()[0])
+    assert line["perceptual"] > 0 and line["adversarial"] > 0
+
+
+def test_a_perceptual_network_that_is_none(cache, tmp_path, capsys):
+    (tmp_path / "resnet.pt").write_bytes(b"nothing")
+    words = ["autoencoder.perceptual_weight=1", f"autoencoder.perceptual_network={tmp_path / 'resnet.pt'}"]
+    assert run(cache, tmp_path / "run", *words) == 2
+    assert "no state dict of a 3-D ResNet-10" in capsys.readouterr().err
+
+
+def test_an_autoencoder_that_diverges_says_so(cache, tmp_path, capsys):
+    assert run(cache, tmp_path, "run.largest_loss=1e-6") == 3
+    assert "step 1 of the pet autoencoder diverged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [(), ("ablation=wo_t1w",), ("preset.first_timestep=1", "latent.prediction=v"),
+                                   ("ablation=wo_t2f", "preset.missing_sequence=blank")])  # fmt: skip
+def test_the_bundle_predicts_what_the_generator_does(cache, tmp_path, words):
+    """From MRI on the 1 mm grid; the generator is fed the coded data set's latents."""
+    out = tmp_path / "run"
+    assert run(cache, out, "preset.ema_decay=0", *words) == 0
+    command = ["export", "--checkpoint", str(checkpoints.saved(out)[-1]), "--out", str(tmp_path / "bundle")]
+    assert main([*command, "--name", "latent"]) == 0
+    model = load_model(tmp_path / "bundle")
+    config = config_of(cache, out, *words)
+    data = loop.load_data(config)
+    item = data.train[1]
+    volume = torch.cat([item["t1w"], item["t2f"]])[None]
+    fine = torch.nn.functional.interpolate(volume, scale_factor=10, mode="nearest")
+    x_t = torch.randn(1, *model.diffusion_shape, generator=torch.Generator().manual_seed(0))
+    found = model.predict_noise(x_t, model.encode_condition(fine), 300, item["label"])
+
+    from training.networks import build_networks
+
+    generator, _ = build_networks(config)
+    state = checkpoints.latest(out)[1]
+    generator.load_state_dict(state["generator"])
+    coded = checkpoints.load(out / FOLDER / FILE)["train"]
+    t = torch.tensor([300])
+    with torch.no_grad():
+        seen = torch.cat([x_t, coded["mri"][1:2]], 1)
+        shift = config.preset.first_timestep
+        expected = generator.eval()(seen, t + shift, class_labels=torch.tensor([item["label"]]))
+        if config.latent.prediction == "v":
+            expected = NoiseSchedule().noise_of_velocity(x_t, expected, t)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    assert model.metadata["kind"] == "latent" and model.metadata["network"]["class"] == "AutoencodedDiffusion"
+    pet = model.decode(coded["x0"][1:2], item["label"])
+    assert pet.shape == (1, 1, 160, 180, 160) and float(pet.abs().max()) <= 1
+
+
+def test_decoding_undoes_padding_and_scale(trained):
+    """A network whose autoencoder is exact would give the PET back; here its padded reconstruction is cropped alike."""
+    network = network_of(checkpoints.latest(trained)[1]["frozen"]).eval()
+    pet = torch.rand(1, 1, 16, 18, 16) * 2 - 1
+    with torch.no_grad():
+        whole = network.pet_autoencoder.decode(network.pet_autoencoder.encode(network.padded_volume(pet))[0])
+        back = network.decode_blocks(network.code_pet(pet))
+    assert whole.shape[2:] == (16, 20, 16)
+    torch.testing.assert_close(back, whole[:, :, :, 1:-1], rtol=1e-4, atol=1e-4)
+
+
+def test_adversarial_gradient_reaches_the_generator_through_the_decoder():
+    """L_R is of decode(z_hat) against the image; L_I stays on the latent."""
+    schedule, t = NoiseSchedule(), torch.tensor([100])
+    z, mri = torch.randn(1, 2, 12, 12, 12), torch.zeros(1, 0, 12, 12, 12)
+    eps, image = torch.randn_like(z), torch.rand(1, 1, 12, 12, 12) * 2 - 1
+    scale = torch.ones((), requires_grad=True)
+    D = torch.nn.Module()
+    D.conv = torch.nn.Conv3d(1, 1, 3)
+    D.forward = lambda x: [D.conv(x)]
+    seen = []
+
+    def decode(latent):
+        seen.append(latent)
+        return latent.sum(1, keepdim=True).tanh()
+
+    def generator(x, t, class_labels):
+        return scale * 0.3 * x
+
+    weights = Objective(clamp_clean_estimate=False, adversarial_weight=0.1)
+    losses = algorithm_1(generator, D, z, mri, torch.tensor([0]), t, eps, schedule, weights, decode, image)
+    x_t = schedule.add_noise(z, eps, t)
+    z_hat = schedule.clean_estimate(x_t, 0.3 * x_t, t)
+    torch.testing.assert_close(seen[0].detach(), z_hat)
+    torch.testing.assert_close(losses.terms["L_I"], image_loss(z, z_hat))
+    plain = losses.terms["L_N"] + losses.terms["L_I"]
+    torch.testing.assert_close(losses.generator.detach(), plain + 0.1 * losses.terms["L_R"])
+    only = torch.autograd.grad(losses.generator, scale, retain_graph=True)[0]
+    without = algorithm_1(
+        generator, None, z, mri, torch.tensor([0]), t, eps, schedule, weights, decode, image
+    ).generator
+    assert not torch.isclose(only, torch.autograd.grad(without, scale)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("timestep", [0, 400, 999])
+def test_error_of_v_is_that_of_noise_and_clean_estimate_together(timestep):
+    schedule, t = NoiseSchedule(), torch.tensor([timestep])
+    x0, eps, v_hat = (torch.randn(1, 2, 4, 4, 4) for _ in range(3))
+    x_t = schedule.add_noise(x0, eps, t)
+    assert torch.allclose(schedule.noise_of_velocity(x_t, schedule.velocity(x0, eps, t), t), eps, atol=1e-5)
+    assert torch.allclose(schedule.clean_of_velocity(x_t, schedule.velocity(x0, eps, t), t), x0, atol=1e-5)
+    weights = Objective(prediction="v", adversarial_weight=0.0)
+    losses = algorithm_1(
+        lambda x, t, class_labels: v_hat, None, x0, x0[:, :0], torch.tensor([0]), t, eps, schedule, weights
+    )
+    both = noise_loss(eps, schedule.noise_of_velocity(x_t, v_hat, t))
+    both = both + noise_loss(x0, schedule.clean_of_velocity(x_t, v_hat, t))
+    torch.testing.assert_close(losses.terms["L_N"], both, rtol=1e-4, atol=1e-4)
+
+
+def test_two_level_latents_of_the_published_grid_are_10_12_10():
+    """Sizes only: nothing is coded."""
+    from RelAPETLib.networks.autoencoded import AutoencodedDiffusion
+
+    with torch.device("meta"):
+        network = AutoencodedDiffusion(
+            latent_channels=4,
+            autoencoder={"channels": [16, 32, 64, 64, 64], "blocks": 1, "norm_num_groups": 8},
+            generator={"channels": [32, 64], "attention_levels": [False, True], "cross_attention_dim": 64},
+            schedule={},
+        )
+    assert network.padded == (160, 192, 160) and network.diffusion_shape == (4, 10, 12, 10)
+
+
+def test_what_is_trained_is_named_for_every_class():
+    network = network_of_names()
+    assert all(any(name.startswith(TRAINED[kind]) for name in names) for kind, names in network.items())
+
+
+def network_of_names() -> dict[str, list[str]]:
+    from RelAPETLib.networks.autoencoded import AutoencodedDiffusion
+    from RelAPETLib.networks.latent import LatentDiffusion
+
+    autoencoder = {"channels": [4, 4], "blocks": 1, "norm_num_groups": 4}
+    generator = {"channels": [8, 8], "attention_levels": [False, False], "num_head_channels": 8}
+    coded = AutoencodedDiffusion(
+        latent_channels=2,
+        autoencoder=autoencoder,
+        generator=generator | {"cross_attention_dim": 8},
+        schedule={},
+        factor=10,
+    )
+    regression = LatentDiffusion(2, (16, 16), (16, 16), components=2, head_features=5, brain_voxels=8, schedule={})
+    return {type(network).__name__: list(network.state_dict()) for network in (coded, regression)}
+
+
+def test_mri_autoencoder_sees_every_case_once(cache):
+    from training.latent.autoencoder import MriImages
+
+    config = config_of(cache, cache / "out")
+    images = MriImages(loop.load_data(config).train)
+    cases = {item.case for item in images.dataset.items}
+    assert len(images) == 2 * len(cases)
+    seen = [images[i]["image"] for i in range(len(images))]
+    assert all(not torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
+    sums = np.array([float(image.sum()) for image in seen])
+    assert len(np.unique(sums)) == len(sums)

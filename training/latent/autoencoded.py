@@ -1,0 +1,107 @@
+"""Section 5.2 of the paper: T1w, T2F and PET are coded; the generator sees the latents of the MRI."""
+
+from __future__ import annotations
+
+import torch
+
+from RelAPETLib.networks.autoencoded import BACKGROUND, AutoencodedDiffusion
+
+from ..config import TrainConfig
+from ..data.dataset import PetDataset
+from ..networks import generator_arguments, schedule_arguments, sequences, shown
+from .autoencoder import Images, MriImages, PetImages
+from .encoded import Latents
+
+AUTOENCODERS = ("pet", "mri")
+
+
+class Autoencoded:
+    """What the latent variant of the paper does with a data set."""
+
+    names = AUTOENCODERS
+
+    def __init__(self, fabric, config: TrainConfig, train: PetDataset, validation: PetDataset | None):
+        self.fabric, self.config, self.train, self.validation = fabric, config, train, validation
+        coder = config.autoencoder
+        self.arguments = {
+            "latent_channels": coder.latent_channels,
+            "autoencoder": {
+                "channels": list(coder.channels),
+                "blocks": coder.blocks,
+                "num_res_blocks": coder.num_res_blocks,
+                "norm_num_groups": coder.norm_num_groups,
+            },
+            "generator": generator_arguments(config),
+            "schedule": schedule_arguments(config),
+            "prediction": config.latent.prediction,
+            "factor": config.network.factor,
+            "sequences": shown(config),
+        }
+        self.network = AutoencodedDiffusion(**self.arguments).to(fabric.device)
+
+    def images(self, name: str, split_sha256: str) -> Images:
+        """What the autoencoder `name` learns from."""
+        dataset = PetImages(self.train) if name == "pet" else MriImages(self.train)
+        return Images(name, dataset, self.prepared, None, split_sha256)
+
+    def prepared(self, batch: dict) -> torch.Tensor:
+        """Images with their padding."""
+        return self.network.padded_volume(batch["image"].to(self.fabric.device))
+
+    @torch.no_grad()
+    def freeze(self, coders: dict[str, torch.nn.Module]) -> tuple[Latents, Latents | None]:
+        """Put the autoencoders and the scale of their latents in place; latents of both parts."""
+        network = self.network.eval()
+        for name, coder in coders.items():
+            getattr(network, f"{name}_autoencoder").load_state_dict(coder.state_dict())
+        raw = self._coded(self.train)
+        for name, latents in zip(AUTOENCODERS, raw, strict=True):
+            channels = latents.unflatten(1, (-1, self.config.autoencoder.latent_channels)).transpose(1, 2)
+            per_channel = channels.transpose(0, 1).flatten(1)
+            getattr(network, f"{name}_mean").copy_(per_channel.mean(1))
+            getattr(network, f"{name}_sd").copy_(per_channel.std(1).clamp(min=1e-6))
+        parts = [raw] if self.validation is None else [raw, self._coded(self.validation)]
+        made = [Latents(self._scaled(pet, "pet"), self._condition(mri)) for pet, mri in parts]
+        return made[0], made[1] if len(made) > 1 else None
+
+    def _coded(self, dataset: PetDataset) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents of all PET and of their T1w and T2F, unscaled: [n, C, ...] and [n, 2 C, ...]."""
+        found: tuple[list, list] = ([], [])
+        mri_of: dict[str, torch.Tensor] = {}
+        for place, scan in enumerate(dataset.items):
+            item = dataset[place]
+            if scan.case not in mri_of:
+                both = torch.cat([item["t1w"], item["t2f"]])[None]
+                mri_of = {scan.case: self._code("mri", both)}  # items come case by case
+            found[0].append(self._code("pet", item["pet"][None]))
+            found[1].append(mri_of[scan.case])
+        return torch.cat(found[0]), torch.cat(found[1])
+
+    def _code(self, name: str, volumes: torch.Tensor) -> torch.Tensor:
+        """Latents [N, K C, ...] of volumes [N, K, X, Y, Z], unscaled, on the CPU."""
+        padded = self.network.padded_volume(volumes.to(self.fabric.device)).flatten(0, 1)[:, None]
+        with self.fabric.autocast():
+            latent, _ = getattr(self.network, f"{name}_autoencoder").encode(padded)
+        return latent.float().cpu().unflatten(0, (len(volumes), -1)).flatten(1, 2)
+
+    def _scaled(self, latents: torch.Tensor, name: str) -> torch.Tensor:
+        channels = self.config.autoencoder.latent_channels
+        mean, sd = (getattr(self.network, f"{name}_{what}").cpu() for what in ("mean", "sd"))
+        repeat = latents.shape[1] // channels
+        return (latents - mean.repeat(repeat)[:, None, None, None]) / sd.repeat(repeat)[:, None, None, None]
+
+    def _condition(self, mri: torch.Tensor) -> torch.Tensor:
+        """The generator's MRI channels: of a blanked sequence, the background's latent; of a dropped one, none."""
+        scaled = self._scaled(mri, "mri").unflatten(1, (2, -1))
+        blocks = torch.full((1, 1, *self.network.blocks), BACKGROUND)
+        background = self._scaled(self._code("mri", blocks), "mri")
+        fed = [
+            scaled[:, number] if use else background.expand(len(mri), *background.shape[1:])
+            for number, use in enumerate(sequences(self.config))
+            if use is not False
+        ]
+        return torch.cat(fed, 1)
+
+    def decoder(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """PET blocks of scaled latents."""
+        return self.network.decode_blocks(z)

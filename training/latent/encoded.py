@@ -1,0 +1,105 @@
+"""The coded data set, and the space that Algorithm 1 works in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch.utils.data import Dataset
+
+from RelAPETLib.tracers import TRACERS
+
+from ..data.dataset import PetDataset
+from ..spaces import Encoded
+
+#: Parameters that are trained after everything else is frozen, by class of the library's network.
+TRAINED = {"AutoencodedDiffusion": "generator.", "LatentDiffusion": "unet."}
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latents of a part of the split, one row an item.
+
+    Attributes:
+        x0: what is diffused, float32 [n, C, x, y, z].
+        mri: the generator's other channels, [n, K, x, y, z]; K may be 0.
+        base: what is added to a clean x0 before decoding, like x0; None for nothing.
+    """
+
+    x0: torch.Tensor
+    mri: torch.Tensor
+    base: torch.Tensor | None = None
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"x0": self.x0, "mri": self.mri, "base": self.base}
+
+
+class LatentDataset(Dataset):
+    """Latents of a `PetDataset`'s items; with its volumes when they are wanted.
+
+    An item has ``x0``, ``mri``, ``label``, ``subject``, ``tracer``, perhaps ``base``, and with volumes also ``t1w``,
+    ``t2f`` and ``pet``.
+    """
+
+    def __init__(self, latents: Latents, images: PetDataset, volumes: bool):
+        self.latents, self.images, self.volumes = latents, images, volumes
+
+    def __len__(self) -> int:
+        return len(self.latents.x0)
+
+    def __getitem__(self, index: int) -> dict:
+        item = {"x0": self.latents.x0[index], "mri": self.latents.mri[index]}
+        if self.latents.base is not None:
+            item["base"] = self.latents.base[index]
+        if self.volumes:
+            return {**self.images[index], **item}
+        scan = self.images.items[index]
+        label = TRACERS[scan.tracer].label
+        return {"label": label, "subject": scan.subject, "case": scan.case, "tracer": scan.tracer, **item}
+
+
+class Decoder(Protocol):
+    """How a network of the library makes a PET [N, 1, X, Y, Z] in [-1, 1] of whole latents."""
+
+    def __call__(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor: ...
+
+
+class LatentSpace:
+    """Latents are diffused, decoded ones compared.
+
+    Args:
+        fabric: launched; decoding happens in its precision.
+        network: `AutoencodedDiffusion` or `LatentDiffusion` with everything but the generator in place.
+        arguments: that it was made with.
+        decoder: of its latents.
+    """
+
+    def __init__(self, fabric, network: torch.nn.Module, arguments: dict, decoder: Decoder):
+        self.fabric, self.arguments, self.decoder = fabric, arguments, decoder
+        self.network = network.to(fabric.device).eval().requires_grad_(False)
+
+    def encode(self, batch: dict, device: torch.device) -> Encoded:
+        """Latents on the device, and how to decode them."""
+        there = {
+            name: batch[name].to(device, non_blocking=True) for name in ("x0", "mri", "base", "pet") if name in batch
+        }
+        labels = torch.as_tensor(batch["label"]).to(device)
+
+        def decode(x0_hat: torch.Tensor) -> torch.Tensor:
+            with self.fabric.autocast():
+                z = x0_hat + there["base"] if "base" in there else x0_hat
+                return self.decoder(z, labels).float()
+
+        return Encoded(there["x0"], there["mri"], there.get("pet"), decode)
+
+    def frozen(self) -> dict[str, Any]:
+        """Class, arguments and everything but the generator."""
+        kind = type(self.network).__name__
+        state = {
+            name: tensor.cpu()
+            for name, tensor in self.network.state_dict().items()
+            if not name.startswith(TRAINED[kind])
+        }
+        return {"class": kind, "arguments": self.arguments, "state": state}

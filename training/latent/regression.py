@@ -1,0 +1,212 @@
+"""The demo model's latent: a PET's difference from its tracer's mean is coded, a regression on the MRI predicts it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from RelAPETLib.networks.latent import (
+    RESIDUAL_SCALE,
+    TRACER_COUNT,
+    LatentDiffusion,
+    pad,
+    robust_scale,
+    space_to_depth,
+)
+from RelAPETLib.tracers import TRACERS
+
+from ..config import TrainConfig
+from ..data.cache import open_cache
+from ..data.dataset import PetDataset
+from ..errors import ConfigError
+from ..networks import schedule_arguments
+from .autoencoder import Images, PetImages
+from .encoded import Latents
+from .ridge import fit_head
+
+FACTOR = 2
+
+
+class Regression:
+    """What `LatentDiffusion` needs from a data set.
+
+    Raises:
+        ConfigError: a tracer without enough scans, or a cache of registered people that has none of the training's.
+    """
+
+    names = ("pet",)
+
+    def __init__(self, fabric, config: TrainConfig, train: PetDataset, validation: PetDataset | None):
+        self.fabric, self.config, self.train, self.validation = fabric, config, train, validation
+        coder, network, components = config.autoencoder, config.network, config.latent.components
+        self.labels = labels_of(train)
+        for tracer in TRACERS.values():
+            if (scans := int((self.labels == tracer.label).sum())) <= components:
+                raise ConfigError(
+                    f"latent=regression needs more than latent.components={components} training scans of every tracer; "
+                    f"{tracer.name} has {scans}"
+                )
+        mask = torch.from_numpy(train.cache.mask())
+        if train.cache.factor != FACTOR:
+            mask = F.avg_pool3d(mask[None].float(), FACTOR // train.cache.factor)[0] > 0.5
+        index = brain_features(mask)
+        self.arguments = {
+            "latent_channels": coder.latent_channels,
+            "autoencoder_channels": list(coder.channels),
+            "unet_channels": list(network.channels),
+            "components": components,
+            "head_features": len(index),
+            "brain_voxels": int(mask.sum()),
+            "schedule": schedule_arguments(config),
+            "autoencoder": {
+                "blocks": coder.blocks,
+                "num_res_blocks": coder.num_res_blocks,
+                "norm_num_groups": coder.norm_num_groups,
+            },
+            "unet": {
+                "num_res_blocks": network.num_res_blocks,
+                "attention_levels": list(network.attention_levels),
+                "num_head_channels": network.num_head_channels,
+                "norm_num_groups": network.norm_num_groups,
+            },
+        }
+        self.network = LatentDiffusion(**self.arguments)
+        self.network.mask.copy_(mask)
+        self.network.head_index.copy_(index)
+        self.network.pet_mean.copy_(self._mean_pet())
+        self.network.to(fabric.device)
+
+    def _mean_pet(self) -> torch.Tensor:
+        """Mean PET of every tracer as a share of its window, [3, brain_voxels]."""
+        inside = self.network.mask.bool()
+        total = torch.zeros(TRACER_COUNT, int(inside.sum()), dtype=torch.float64)
+        for place in range(len(self.train)):
+            item = self.train[place]
+            total[item["label"]] += (item["pet"][0][inside].double() + 1) / 2
+        counts = np.bincount(self.labels, minlength=TRACER_COUNT)
+        return (total / torch.from_numpy(counts)[:, None]).float()
+
+    def images(self, name: str, split_sha256: str) -> Images:
+        """What the PET's autoencoder learns from."""
+        region = pad(self.network.mask[None, None].float()).bool()[0, 0]
+        return Images(name, PetImages(self.train), self.prepared, region, split_sha256)
+
+    def prepared(self, batch: dict) -> torch.Tensor:
+        """Differences from the tracer's mean, scaled and padded, [N, 1, 80, 96, 80]; 0 outside the brain."""
+        image = batch["image"].to(self.fabric.device)
+        mean = self.network.volume(self.network.pet_mean)[torch.as_tensor(batch["label"])][:, None]
+        return pad(((image + 1) / 2 - mean) * self.network.mask * RESIDUAL_SCALE)
+
+    @torch.no_grad()
+    def freeze(self, coders: dict[str, torch.nn.Module]) -> tuple[Latents, Latents | None]:
+        """Put autoencoder, MRI statistics, head and whitening in place; latents of both parts."""
+        network = self.network.eval()
+        network.autoencoder.load_state_dict(coders["pet"].state_dict())
+        mean, sd = mri_statistics(self.train, network.mask.bool().cpu())
+        network.mri_mean.copy_(mean), network.mri_sd.copy_(sd)
+        features = self._features(self.train)
+        differences = self._differences(features)
+        seed = self.config.seed
+        shown = as_registered(features, differences, seed)
+        inside = network.head_index.long().cpu()
+        rows = torch.stack([shown[item.case] for item in self.train.items]).flatten(1)[:, inside]
+        raw = self._coded(self.train)
+        head = fit_head(rows.numpy(), raw, self.labels, self.config.latent.components, self.fabric.print)
+        for name, buffer in head.buffers.items():
+            getattr(network, name).copy_(buffer)
+        train = self._rest(raw, self._whitened(head.leave_one_out, self.labels), self.labels)
+        if self.validation is None:
+            return train, None
+        features = as_registered(self._features(self.validation), differences, seed + 1)
+        labels = labels_of(self.validation)
+        rows = torch.stack([features[item.case] for item in self.validation.items]).to(self.fabric.device)
+        predicted = torch.cat([network.head(part).cpu() for part in rows.split(16)])[torch.arange(len(rows)), labels]
+        return train, self._rest(self._coded(self.validation), predicted, labels)
+
+    def _rest(self, raw: torch.Tensor, predicted: torch.Tensor, labels: np.ndarray) -> Latents:
+        """What whitened predictions leave of unscaled latents."""
+        mean, sd = (getattr(self.network, f"latent_{what}").cpu()[:, None, None, None] for what in ("mean", "sd"))
+        rest = self._whitened((raw - mean) / sd, labels) - predicted
+        return Latents(rest, rest.new_zeros(len(rest), 0, *rest.shape[2:]), predicted)
+
+    def _whitened(self, latents: torch.Tensor, labels: np.ndarray) -> torch.Tensor:
+        parts = zip(latents.split(32), torch.from_numpy(labels).split(32), strict=True)
+        device = self.fabric.device
+        return torch.cat([self.network.whiten(z.to(device), c.to(device)).cpu() for z, c in parts])
+
+    def _coded(self, dataset: PetDataset) -> torch.Tensor:
+        """Unscaled latents [n, C, 10, 12, 10] of all PET."""
+        found, images = [], PetImages(dataset)
+        for place in range(len(images)):
+            item = images[place]
+            volume = self.prepared({"image": item["image"][None], "label": [item["label"]]})
+            with self.fabric.autocast():
+                found.append(self.network.autoencoder.encode(volume)[0].float().cpu())
+        return torch.cat(found)
+
+    def _features(self, dataset: PetDataset) -> dict[str, torch.Tensor]:
+        """Block features [24, 10, 12, 10] by case."""
+        return {
+            case: self.network.inner_features(mri.to(self.fabric.device))[0].cpu() for case, mri in cases_of(dataset)
+        }
+
+    def _differences(self, features: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        """Features after raw scanning and registration minus the training's own, of people who are in both caches."""
+        folder = self.config.latent.registered
+        if not folder:
+            return []
+        subjects = {item.subject: item.case for item in self.train.items}
+        cache = open_cache(folder)
+        both = sorted(set(subjects) & set(cache.subjects))
+        if not both:
+            raise ConfigError(f"latent.registered={folder}: none of the training's subjects is in it")
+        registered = PetDataset(cache, both, scaling=self.config.preset.pet_intensity, factor=FACTOR)
+        subject_of = {item.case: item.subject for item in registered.items}
+        return [seen - features[subjects[subject_of[case]]] for case, seen in self._features(registered).items()]
+
+    def decoder(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """PET at 2 mm of whole latents."""
+        return self.network.decode_inner(z, labels) * 2 - 1
+
+
+def labels_of(dataset: PetDataset) -> np.ndarray:
+    """Tracer labels [n] of the items."""
+    return np.array([TRACERS[item.tracer].label for item in dataset.items])
+
+
+def cases_of(dataset: PetDataset):
+    """(case, MRI [1, 2, X, Y, Z]) of every case once."""
+    seen = set()
+    for place, item in enumerate(dataset.items):
+        if item.case not in seen:
+            seen.add(item.case)
+            volumes = dataset[place]
+            yield item.case, torch.cat([volumes["t1w"], volumes["t2f"]])[None]
+
+
+def brain_features(mask: torch.Tensor) -> torch.Tensor:
+    """Indices of the flattened block features that lie at least half inside the brain [80, 90, 80]."""
+    share = F.avg_pool3d(pad(mask[None, None].float()), 4)
+    blocks = space_to_depth(share.expand(-1, 3, -1, -1, -1).contiguous(), 2).flatten()
+    return torch.nonzero(blocks > 0.5).flatten().to(torch.int32)
+
+
+def mri_statistics(dataset: PetDataset, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Voxelwise mean and SD [2, voxels] of the robustly scaled MRI over the cases."""
+    total, squares, count = 0.0, 0.0, 0
+    for _, mri in cases_of(dataset):
+        scaled = robust_scale(mri, mask)[0][:, mask].double()
+        total, squares, count = total + scaled, squares + scaled**2, count + 1
+    mean = total / count
+    return mean.float(), (squares / count - mean**2).clamp(min=0).sqrt().float()
+
+
+def as_registered(
+    features: dict[str, torch.Tensor], differences: list[torch.Tensor], seed: int
+) -> dict[str, torch.Tensor]:
+    """Features plus the difference of somebody drawn at random for each case; as they are without differences."""
+    if not differences:
+        return features
+    chosen = np.random.default_rng([seed, 9]).integers(len(differences), size=len(features))
+    return {case: feature + differences[i] for (case, feature), i in zip(features.items(), chosen, strict=True)}

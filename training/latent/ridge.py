@@ -1,0 +1,117 @@
+"""The regression head of the demo model: from MRI block features to the latent, in closed form.
+
+The generator trains on leave-one-out predictions, so that the head errs on its training people as it will err on new
+ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+RIDGE_PENALTIES = np.geomspace(1e-3, 1e3, 13)
+
+
+def ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ridge regression with one penalty a target, chosen by leave-one-out error.
+
+    Args:
+        features: [n, F], centred. targets: [n, k], centred.
+
+    Returns:
+        Weights [k, F], leave-one-out predictions [n, k], chosen penalties [k] (shares of the mean eigenvalue).
+    """
+    gram = features @ features.T
+    values, vectors = np.linalg.eigh(gram)
+    rotated = vectors.T @ targets
+    best = np.full(targets.shape[1], np.inf)
+    weights = np.empty((targets.shape[1], features.shape[1]))
+    predicted, chosen = np.empty_like(targets), np.empty(targets.shape[1])
+    for penalty in RIDGE_PENALTIES:
+        ratio = 1 / (values + penalty * values.mean())
+        fitted = vectors @ ((values * ratio)[:, None] * rotated)
+        leverage = (vectors**2) @ (values * ratio)
+        left_out = targets - (targets - fitted) / (1 - leverage)[:, None]
+        errors = ((left_out - targets) ** 2).mean(0)
+        better = errors < best
+        best[better], chosen[better] = errors[better], penalty
+        predicted[:, better] = left_out[:, better]
+        weights[better] = (features.T @ (vectors @ (ratio[:, None] * rotated[:, better]))).T
+    return weights, predicted, chosen
+
+
+@dataclass
+class Head:
+    """A fitted head: buffers of `LatentDiffusion` by name, and the leave-one-out latents [n, C, 10, 12, 10].
+
+    The latter are scaled by `latent_sd` but not whitened.
+    """
+
+    buffers: dict[str, torch.Tensor]
+    leave_one_out: torch.Tensor
+
+
+def fit_head(
+    features: np.ndarray, latents: torch.Tensor, labels: np.ndarray, components: int, say: Callable[[str], None]
+) -> Head:
+    """Fit the head of every tracer and the latent's scaling, after which what the head leaves has unit SD.
+
+    Args:
+        features: [n, F], of the MRI of every scan.
+        latents: [n, C, 10, 12, 10].
+        labels: tracers [n]; every tracer has more than `components` scans.
+        say: told how much of the latent the MRI explains.
+    """
+    latent_mean = latents.mean((0, 2, 3, 4))
+    centred = (latents - latent_mean[:, None, None, None]).flatten(1).double().numpy()
+    feature_mean = features.mean(0, dtype=np.float64)
+    means, bases, weights = [], [], []
+    left_out = np.empty_like(centred)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        z = centred[rows]
+        mean = z.mean(0)
+        _, _, basis = np.linalg.svd(z - mean, full_matrices=False)
+        basis = basis[:components]
+        scores = (z - mean) @ basis.T
+        weight, predicted, penalty = ridge(features[rows].astype(np.float64) - feature_mean, scores)
+        left_out[rows] = mean + predicted @ basis
+        explained = 1 - ((predicted - scores) ** 2).sum(0) / (scores**2).sum(0)
+        say(f"head: label {label} r2 of the first components {np.round(explained[:6], 3)} penalties {penalty[:3]}")
+        means.append(mean), bases.append(basis), weights.append(weight)
+    rest = centred - left_out
+    latent_sd = torch.from_numpy(rest.reshape(latents.shape).std((0, 2, 3, 4)))
+    scale = latent_sd.repeat_interleave(latents[0, 0].numel()).numpy()
+    directions, sds = modes(rest / scale, labels, components)
+    buffers = {
+        "head_feature_mean": torch.from_numpy(feature_mean),
+        "head_weight": torch.from_numpy(np.stack(weights)),
+        "head_mean": whitened(np.stack(means)[:, None] / scale, directions, sds)[:, 0],
+        "head_components": whitened(np.stack(bases) / scale, directions, sds),
+        "mode_directions": torch.from_numpy(directions),
+        "mode_sd": torch.from_numpy(sds),
+        "latent_mean": latent_mean,
+        "latent_sd": latent_sd,
+    }
+    leave_one_out = torch.from_numpy(left_out / scale).float().reshape(latents.shape)
+    return Head({name: buffer.float() for name, buffer in buffers.items()}, leave_one_out)
+
+
+def modes(rest: np.ndarray, labels: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Main directions [tracers, components, L] of what the head leaves [n, L], and the SD along each."""
+    directions, sds = [], []
+    for label in np.unique(labels):
+        own = rest[labels == label]
+        _, singular, basis = np.linalg.svd(own - own.mean(0), full_matrices=False)
+        directions.append(basis[:components])
+        sds.append(np.maximum(singular[:components] / np.sqrt(len(own) - 1), 1.0))
+    return np.stack(directions), np.stack(sds)
+
+
+def whitened(vectors: np.ndarray, directions: np.ndarray, sds: np.ndarray) -> torch.Tensor:
+    """`LatentDiffusion.whiten` of vectors [tracers, m, L], one set of directions a tracer."""
+    along = np.einsum("tml,tkl->tmk", vectors, directions) * (1 / sds - 1)[:, None]
+    return torch.from_numpy(vectors + np.einsum("tmk,tkl->tml", along, directions))
