@@ -1,6 +1,4 @@
-"""The latent network's own algebra, and the stages of its training on a handful of simulated people."""
-
-import shutil
+"""The demo network's own algebra, and its regression's."""
 
 import numpy as np
 import pytest
@@ -8,7 +6,7 @@ import torch
 
 from RelAPETLib.networks.autoencoder import depth_to_space, space_to_depth
 from RelAPETLib.networks.latent import LatentDiffusion, robust_scale
-from training.demo.head import ridge
+from training.latent.ridge import ridge
 
 SCHEDULE = {"kind": "scaled-linear", "beta_start": 5e-4, "beta_end": 1.95e-2, "num_timesteps": 1000}
 
@@ -109,57 +107,3 @@ def test_ridge_leave_one_out_is_what_refitting_gives():
         rest = np.delete(np.arange(30), 4)
         refit = np.linalg.solve(x[rest].T @ x[rest] + penalty * np.eye(50), x[rest].T @ y[rest, target])
         assert x[4] @ refit == pytest.approx(left_out[4, target], abs=1e-8)
-
-
-@pytest.mark.slow
-def test_training_runs_resumes_and_makes_a_bundle(tmp_path, monkeypatch):
-    """Two training runs of a few steps, one of them interrupted, end with the same weights."""
-    import sys
-
-    from RelAPETLib.models import load_model
-    from training.demo import __main__ as command
-
-    def train(out, steps):
-        options = [
-            "--people",
-            "40",
-            "--validation-people",
-            "3",
-            "--registered-people",
-            "2",
-            "--autoencoder-steps",
-            str(steps),
-        ]
-        arguments = ["training.demo", "--out", str(out), *options, "--denoiser-steps", str(steps)]
-        monkeypatch.setattr(sys, "argv", arguments)
-        command.main()
-        return load_model(out / "bundle")
-
-    straight = train(tmp_path / "straight", 6)
-    monkeypatch.setattr(command.autoencoder.checkpoint, "save", interrupted := _Interruption(after=2))
-    for made in ("cohort-train", "cohort-validation", "registered"):  # the same in both, and slow to make
-        shutil.copytree(tmp_path / "straight" / made, tmp_path / "resumed" / made)
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "resumed", 6)
-    monkeypatch.setattr(command.autoencoder.checkpoint, "save", interrupted.save)
-    resumed = train(tmp_path / "resumed", 6)
-    for (name, one), (_, two) in zip(
-        straight.network.state_dict().items(), resumed.network.state_dict().items(), strict=True
-    ):
-        assert torch.allclose(one.float(), two.float(), atol=1e-5), name
-    assert straight.metadata["training_data"]["simulated"] is True
-
-
-class _Interruption:
-    """A stand-in for `checkpoint.save` that interrupts the run after some saves, as Ctrl-C would."""
-
-    def __init__(self, after: int):
-        from training.demo import checkpoint
-
-        self.save, self.left = checkpoint.save, after
-
-    def __call__(self, path, **state):
-        self.save(path, **state)
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt

@@ -98,6 +98,23 @@ def test_an_exported_run_loads_and_predicts_what_its_generator_does(trained, tmp
     assert ("ablation" in metadata["title"]) == (ablation != "none")
 
 
+def test_without_validation_those_subjects_are_trained_on(trained):
+    """`preset.held_out=test_only`, as in paper and release: nobody of the test part, everybody else."""
+    from training.data.split import load_split
+    from training.export import describe_data
+    from training.loop import load_data
+
+    cache = open_cache(trained)
+    split = load_split(trained / "split.json", cache)
+    data = load_data(config_of("paper", cache=trained))
+    assert data.validation is None and split.validation
+    assert {item.subject for item in data.train.items} == {*split.train, *split.validation}
+    said = describe_data(cache, split, "test_only")["subjects"]
+    assert said == {"train": len(split.train) + len(split.validation), "validation": 0, "test": len(split.test)}
+    kept = load_data(config_of(cache=trained))
+    assert {item.subject for item in kept.validation.items} == set(split.validation)
+
+
 def test_a_run_on_another_split_is_not_exported(trained, tmp_path, capsys):
     path, _ = saved_run(tmp_path, config_of(cache=trained), "0" * 64)
     assert main(["export", "--checkpoint", str(path), "--out", str(tmp_path / "b")]) == 2

@@ -311,3 +311,61 @@ def test_mri_autoencoder_sees_every_case_once(cache):
     assert all(not torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
     sums = np.array([float(image.sum()) for image in seen])
     assert len(np.unique(sums)) == len(sums)
+
+
+REGRESSION = [
+    "@training/recipes/demo.txt",
+    "latent.components=2",
+    "autoencoder.steps=4",
+    "run.steps=4",
+    "run.log_every=1",
+    "run.checkpoint_every=2",
+    "run.validate_every=4",
+    "run.validation_steps=2",
+    "run.validation_volumes=1",
+    "preset.global_batch=2",
+    "hardware.micro_batch=2",
+    "hardware.accelerator=cpu",
+    "data.workers=0",
+]
+
+
+@pytest.mark.slow
+def test_the_demo_recipe_from_people_to_a_synthetic_pet(tmp_path, monkeypatch):
+    """prepare, train (stopped and gone on with, beside a straight run), export, synthesize; a handful of steps."""
+    import SimpleITK as sitk
+
+    from RelAPETLib.cli import main as relapet
+
+    repository = Path(__file__).resolve().parents[1]
+    monkeypatch.chdir(repository)
+    rendered, raw, registered = tmp_path / "rendered", tmp_path / "raw", tmp_path / "registered"
+    command = ["prepare", "--rendered", "12", "--rendered-seed", "1", "--factor", "2", "--out", str(rendered)]
+    assert main([*command, "--fractions", "0.9,0.1,0"]) == 0
+    assert relapet(["phantom", "--subjects", "2", "--seed", "1", "--out", str(raw)]) == 0
+    command = ["prepare", "--source", str(raw), "--factor", "2", "--out", str(registered)]
+    assert main([*command, "--fractions", "1,0,0"]) == 0
+
+    def train(out: Path, looks: int | None) -> int:
+        monkeypatch.setattr(loop, "StopRequest", lambda: StopAfter(looks))
+        words = [*REGRESSION, f"data.cache={rendered}", f"latent.registered={registered}", f"out={out}"]
+        return loop.main(words)
+
+    assert train(tmp_path / "straight", None) == 0
+    assert [train(tmp_path / "resumed", looks) for looks in (2, 6, None)] == [75, 75, 0]
+    whole, resumed = weights(tmp_path / "straight"), weights(tmp_path / "resumed")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+    bundle, checkpoint = tmp_path / "bundle", checkpoints.saved(tmp_path / "straight")[-1]
+    command = ["export", "--checkpoint", str(checkpoint), "--out", str(bundle), "--half", "--samples", "2"]
+    assert main([*command, "--title", "Demo"]) == 0
+    metadata = load_model(bundle).metadata
+    assert metadata["title"] == "Demo" and metadata["sampler"]["samples"] == 2
+    assert metadata["training_data"]["simulated"]
+    assert any("registration" in line for line in metadata["differences_from_paper"])
+    person = raw / "sub-0000" / "anat"
+    scans = {word: next(person.rglob(f"*{suffix}.nii.gz")) for word, suffix in (("t1w", "T1w"), ("t2f", "FLAIR"))}
+    command = ["synthesize", "--t1w", str(scans["t1w"]), "--t2f", str(scans["t2f"]), "--tracer", "TAU"]
+    assert relapet([*command, "--model", str(bundle), "--steps", "2", "--out", str(tmp_path / "pet")]) == 0
+    made = tmp_path / "pet" / "synthetic_pet.nii.gz"
+    assert sitk.ReadImage(str(made)).GetSize() == sitk.ReadImage(str(scans["t1w"])).GetSize()

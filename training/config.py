@@ -53,7 +53,7 @@ class Preset:
     sampler_clip: bool = False
     #: both (3-D, data range 1, whole grid and inside the mask) | full_grid (paper) | release (2-D SSIM, [-1, 1])
     metrics: str = "both"
-    #: subjects (train / validation / test) | test_only (10 test subjects, no validation)
+    #: subjects (train / validation / test) | test_only (no validation: those subjects are trained on too)
     held_out: str = "subjects"
     #: Ablations w/oT1w and w/oT2F: drop (two input channels) | blank (three, the missing one all background).
     missing_sequence: str = "drop"

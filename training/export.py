@@ -90,7 +90,7 @@ def export_checkpoint(
         "text": text,
         "samples": samples,
         "config": config,
-        "training_data": describe_data(cache, split),
+        "training_data": describe_data(cache, split, config["preset"]["held_out"]),
         "tracers": tracer_entries(cache, split, config),
         "source": {
             "command": "python -m training train",
@@ -198,16 +198,19 @@ def network_arguments(config: dict) -> dict:
     return arguments
 
 
-def describe_data(cache, split) -> dict:
+def describe_data(cache, split, held_out: str = "subjects") -> dict:
     """What the metadata say of the training data; names of subjects stay out of it."""
     index = cache.index
-    counts = {tracer: len(cache.items(split.train, [tracer])) for tracer in TRACERS}
+    parts = {part: list(getattr(split, part)) for part in ("train", "validation", "test")}
+    if held_out == "test_only":
+        parts |= {"train": [*parts["train"], *parts["validation"]], "validation": []}
+    counts = {tracer: len(cache.items(parts["train"], [tracer])) for tracer in TRACERS}
     scans = ", ".join(f"{count} {tracer}" for tracer, count in counts.items() if count)
     kind = "simulated people (relapet phantom), no real image of anybody" if index["simulated"] else "people"
     return {
-        "description": f"{index['source']}: {len(split.train)} {kind}; PET: {scans}",
+        "description": f"{index['source']}: {len(parts['train'])} {kind}; PET: {scans}",
         "simulated": bool(index["simulated"]),
-        "subjects": {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
+        "subjects": {part: len(subjects) for part, subjects in parts.items()},
         "scans": counts,
         "preprocessing": index["options"],
         "cache_sha256": cache.sha256,

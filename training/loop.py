@@ -67,8 +67,11 @@ def load_data(config: TrainConfig) -> RunData:
     split = load_split(config.data.split or Path(config.data.cache) / FILE, cache)
     how = {"scaling": config.preset.pet_intensity, "factor": config.network.factor, "crop": config.network.crop}
     augmentation = Augmentation() if config.data.augment else None
-    train = PetDataset(cache, split.part("train"), **how, augmentation=augmentation, seed=config.seed)
-    validation = PetDataset(cache, split.validation, **how) if split.validation else None
+    learnt, judged = split.part("train"), split.validation
+    if config.preset.held_out == "test_only":
+        learnt, judged = [*learnt, *judged], []
+    train = PetDataset(cache, learnt, **how, augmentation=augmentation, seed=config.seed)
+    validation = PetDataset(cache, judged, **how) if judged else None
     return RunData(train, validation, split.sha256, draws=config.data.augment)
 
 
