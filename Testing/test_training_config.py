@@ -70,7 +70,9 @@ def test_one_key_of_a_preset_can_be_changed():
         ("method=rela_latent autoencoder.perceptual_weight=1", "autoencoder.perceptual_network"),
         ("method=rela_latent latent=regression", "needs network.factor=2"),
         ("method=rela_latent latent.registered=somewhere", "is for latent=regression"),
-        ("hardware.strategy=fsdp", "not there yet"),
+        ("hardware.strategy=fsdp", "needs hardware.devices=2"),
+        ("hardware.strategy=fsdp hardware.devices=2 hardware.precision=fp16", "use precision bf16"),
+        ("hardware.strategy=fsdp hardware.devices=2 method=rela_latent", "use ddp"),
         ("nonsense", "nonsense"),
     ],
 )

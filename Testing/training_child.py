@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -103,6 +104,16 @@ def together(out: Path) -> dict:
     """Two ranks x batch 1 beside one rank x accumulation 2, and two ranks of which one fails."""
     rhythm = ["preset.global_batch=2", "run.checkpoint_every=7"]
     codes = [wait(fork(train(out / "one", *rhythm), out / "one.txt")), *ranks(out, "two", *rhythm)]
+    shared = [*rhythm, "hardware.strategy=fsdp"]
+    codes += ranks(out, "shared", *shared)
+    half = Path("checkpoints") / "step-00000007.pt"
+    for whole, others in (("one", "taken_by_shared"), ("shared", "taken_by_one")):
+        (out / others / half).parent.mkdir(parents=True)
+        shutil.copy(out / whole / half, out / others / half)
+    codes += [
+        *ranks(out, "taken_by_shared", *shared),
+        wait(fork(train(out / "taken_by_one", *rhythm), out / "by_one.txt")),
+    ]
     started = time.monotonic()
     failed = ranks(out, "broken", *rhythm, broken=3)
     seconds = time.monotonic() - started

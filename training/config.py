@@ -358,7 +358,16 @@ def check(config: TrainConfig) -> None:
     if method.latent:
         _check_latent(config)
     if config.hardware.strategy == "fsdp":
-        raise ConfigError("hardware.strategy=fsdp is not there yet; ddp holds these small networks on every rank")
+        if config.hardware.devices * config.hardware.nodes < 2:
+            raise ConfigError(
+                "hardware.strategy=fsdp shares the generator out over ranks; it needs hardware.devices=2 or more"
+            )
+        if config.hardware.precision == "fp16":
+            raise ConfigError(
+                "hardware.strategy=fsdp: loss scaling of shares is not supported; use precision bf16 or fp32"
+            )
+        if method.latent:
+            raise ConfigError("hardware.strategy=fsdp: the latent variant's networks are small; use ddp")
     if not (ablation.t1w or ablation.t2f):
         raise ConfigError("ablation: without T1w and T2F there is nothing to synthesize from")
     if method.noise_weight == 0 and method.image_weight == 0:

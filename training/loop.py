@@ -128,8 +128,13 @@ def start_fabric(config: TrainConfig):
 
     hardware = config.hardware
     strategy = hardware.strategy
-    if strategy == "auto" and hardware.devices * hardware.nodes > 1:
+    ranks = hardware.devices * hardware.nodes
+    if strategy == "auto" and ranks > 1:
         strategy = "ddp"
+    if strategy == "fsdp":
+        from .sharding import strategy as sharded
+
+        strategy = sharded(ranks)
     fabric = Fabric(
         accelerator=hardware.accelerator,
         devices=hardware.devices,

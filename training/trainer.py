@@ -20,6 +20,7 @@ from .faults import StopRequest
 from .networks import MovingAverage, build_networks
 from .reports import Report
 from .schedules import learning_rate_share
+from .sharding import load_model_state, load_optimizer_state, model_state, number, optimizer_state
 from .spaces import Space, VoxelSpace
 from .steps import algorithm_1, objective
 from .stream import draw, places
@@ -75,10 +76,12 @@ class Trainer:
         self.schedule = NoiseSchedule(kind=preset.beta_schedule)
         self.space: Space = space or VoxelSpace(config)
         generator, self.D = build_networks(config)
-        optimizer = torch.optim.AdamW(
-            generator.parameters(), lr=preset.generator_learning_rate, weight_decay=config.run.weight_decay
+        self.G = fabric.setup_module(generator)
+        self.optimizer_G = fabric.setup_optimizers(
+            torch.optim.AdamW(
+                self.G.parameters(), lr=preset.generator_learning_rate, weight_decay=config.run.weight_decay
+            )
         )
-        self.G, self.optimizer_G = fabric.setup(generator, optimizer)
         self.average = MovingAverage(self.G.parameters(), preset.ema_decay)
         if self.D is not None:
             # Not wrapped by Fabric: its penalty needs a backward pass within the forward pass, which neither DDP nor
@@ -196,7 +199,7 @@ class Trainer:
         if adversarial:
             average_gradients(self.fabric, self.D)
             norms["grad_D"] = torch.nn.utils.clip_grad_norm_(self.D.parameters(), largest)
-        return {name: float(norm) for name, norm in norms.items()}
+        return {name: number(norm) for name, norm in norms.items()}
 
     def check(self, results, names, means: torch.Tensor, norms: dict[str, float], stop) -> tuple[list[float], bool]:
         """The step's terms averaged over ranks, and whether any rank was asked to stop.
@@ -267,7 +270,7 @@ class Trainer:
             rng = [None] * self.fabric.world_size
             torch.distributed.all_gather_object(rng, checkpoints.rng_state())
         with self.average.in_place():
-            average = self.G.state_dict() if self.average.decay else {}
+            average = model_state(self.G) if self.average.decay else {}
             average = {name: tensor.detach().clone() for name, tensor in average.items()}
         content = {
             "step": self.state.step,
@@ -276,9 +279,9 @@ class Trainer:
             "config": flatten(self.config),
             "split_sha256": self.data.split_sha256,
             "sampler": self.sampler.state_dict(),
-            "generator": self.G.state_dict(),
+            "generator": model_state(self.G),
             "average": average,
-            "optimizer_G": self.optimizer_G.state_dict(),
+            "optimizer_G": optimizer_state(self.G, self.optimizer_G),
             "discriminator": self.D.state_dict() if self.D is not None else {},
             "optimizer_D": self.optimizer_D.state_dict() if self.D is not None else {},
             "scaler": self.fabric.strategy.precision.state_dict(),
@@ -316,10 +319,10 @@ class Trainer:
     def load_networks(self, saved: dict[str, Any]) -> None:
         """Weights, moving average and optimisers of a checkpoint."""
         if self.average.decay:
-            self.G.load_state_dict(saved["average"])
+            load_model_state(self.G, saved["average"])
             self.average = MovingAverage(self.G.parameters(), self.average.decay, saved["step"])
-        self.G.load_state_dict(saved["generator"])
-        self.optimizer_G.load_state_dict(saved["optimizer_G"])
+        load_model_state(self.G, saved["generator"])
+        load_optimizer_state(self.G, self.optimizer_G, saved["optimizer_G"])
         if self.D is not None:
             self.D.load_state_dict(saved["discriminator"])
             self.optimizer_D.load_state_dict(saved["optimizer_D"])
