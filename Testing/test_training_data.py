@@ -198,6 +198,16 @@ def test_rendered_people_are_named_like_the_raw_data_set_of_the_same_seed(render
     assert raw == {(record["case"], record["subject"]): set(record["pets"]) for record in cache.cases.values()}
 
 
+def test_two_prepares_do_not_work_on_one_cache(tmp_path):
+    from filelock import FileLock
+
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    with FileLock(cache / ".lock"), pytest.raises(InputError, match="another prepare is working on it"):
+        prepare(rendered_people(1, 3), cache, Options(factor=10))
+    assert not (cache / "cases").exists()
+
+
 def test_a_rendered_cache_says_what_it_is(rendered):
     summary, out = rendered
     assert (summary.prepared, summary.failures) == (2, [])

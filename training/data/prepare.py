@@ -97,38 +97,48 @@ def prepare(
         progress: called with a line for every case.
 
     Raises:
-        InputError: options that cannot be, or nothing of the source could be used.
+        InputError: options that cannot be, nothing of the source could be used, or another prepare works on the cache.
         OutputError: the cache cannot be written.
     """
+    from filelock import FileLock, Timeout
+
     _check_options(options)
     cache = Path(out)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        storage.sweep(cache)
-        failures, made, kept = list(source.failures), 0, 0
-        digests, waiting = {}, []
-        for case in source.cases:
-            try:
-                digests[case.name] = digest(case, options)
-            except RelAPETError as error:
-                failures.append(Failure(case.subject, case.name, "", str(error)))
-                continue
-            record = storage.read_case(cache, case.name)
-            if record is not None and record["digest"] == digests[case.name]:
-                kept += 1
-            else:
-                waiting.append((case, options, cache, digests[case.name]))
-        if kept:
-            progress(f"{kept} of {len(source.cases)} cases are in the cache already")
-        for number, (case, reason, seconds) in enumerate(_run(waiting, workers), start=1):
-            words = f"failed: {reason}" if reason else f"{seconds:.0f} s"
-            progress(f"{number} of {len(waiting)}: {case.name} {words}")
-            if reason:
-                failures.append(Failure(case.subject, case.name, "", reason))
-            made += not reason
-        return Summary(made, kept, *_finish(source, cache, options, digests, failures))
+        with FileLock(cache / ".lock", timeout=0):  # the system lifts it when the process ends, however it does
+            return _prepare(source, cache, options, workers, progress)
+    except Timeout:
+        raise InputError(f"{cache}: another prepare is working on it; wait for it, or choose another --out") from None
     except OSError as error:
         raise OutputError(f"cannot write the cache {cache}: {error.strerror or error}") from error
+
+
+def _prepare(source: Source, cache: Path, options: Options, workers: int, progress) -> Summary:
+    """`prepare` of a cache that nobody else writes to."""
+    storage.sweep(cache)
+    failures, made, kept = list(source.failures), 0, 0
+    digests, waiting = {}, []
+    for case in source.cases:
+        try:
+            digests[case.name] = digest(case, options)
+        except RelAPETError as error:
+            failures.append(Failure(case.subject, case.name, "", str(error)))
+            continue
+        record = storage.read_case(cache, case.name)
+        if record is not None and record["digest"] == digests[case.name]:
+            kept += 1
+        else:
+            waiting.append((case, options, cache, digests[case.name]))
+    if kept:
+        progress(f"{kept} of {len(source.cases)} cases are in the cache already")
+    for number, (case, reason, seconds) in enumerate(_run(waiting, workers), start=1):
+        words = f"failed: {reason}" if reason else f"{seconds:.0f} s"
+        progress(f"{number} of {len(waiting)}: {case.name} {words}")
+        if reason:
+            failures.append(Failure(case.subject, case.name, "", reason))
+        made += not reason
+    return Summary(made, kept, *_finish(source, cache, options, digests, failures))
 
 
 def _check_options(options: Options) -> None:
