@@ -205,6 +205,10 @@ def test_missing_tracers_leave_empty_cells():
     assert lines[0] == "| b |  |  |  |  | 20.000 | 0.800 | 0.000 |  |"
 
 
+def common_evaluate(folder, cache):
+    return ["evaluate", "--samples", f"tiny={folder / 's'}", "--cache", str(cache)]
+
+
 @pytest.mark.slow
 def test_sampling_and_evaluating_a_bundle(trained, tiny_latent, tmp_path, capsys):
     common = ["--cache", str(trained), "--out"]
@@ -226,8 +230,27 @@ def test_sampling_and_evaluating_a_bundle(trained, tiny_latent, tmp_path, capsys
     by_method = json.loads((tmp_path / "e" / "summary.json").read_text())
     assert by_method["population mean"]["TAU"]["brain"]["psnr_mean"] > by_method["tiny"]["TAU"]["brain"]["psnr_mean"]
     assert "## Layout of Table IV: inside the brain mask" in (tmp_path / "e" / "tables.md").read_text()
+    assert main([*common_evaluate(tmp_path, trained), "--metrics", "release", "--out", str(tmp_path / "r")]) == 0
+    with open(tmp_path / "r" / "volumes.csv", newline="") as stream:
+        assert {row["region"] for row in csv.DictReader(stream)} == {"release"}
     split = make_split("abc", seed=2)
     split.save(tmp_path / "other.json")
     other = ["--split-file", str(tmp_path / "other.json")]
     assert main(["evaluate", "--samples", str(tmp_path / "s"), *other, *common, str(tmp_path / "f")]) == 2
     assert "drawn with another split" in capsys.readouterr().err
+
+
+def test_figures_of_the_published_implementation():
+    """By hand: [-1, 1] of the window, the measured volume's own range, slices of x as channels of a 2-D SSIM."""
+    from training.evaluate import release_figures
+
+    rng = np.random.default_rng(0)
+    measured = np.clip(np.cumsum(rng.normal(0, 0.2, (4, 20, 18)), 1) + 1, 0, 2).astype(np.float32)
+    made = np.clip(measured + 0.3, 0, 3).astype(np.float32)
+    figures = release_figures(made, measured, (0.0, 3.0))
+    reach = 2 * (measured.max() - measured.min()) / 3
+    assert figures["mae"] == pytest.approx(0.2, abs=1e-5)
+    assert figures["psnr"] == pytest.approx(20 * np.log10(reach / 0.2), abs=1e-3)
+    assert 0 < figures["ssim"] < 1
+    same = release_figures(measured, measured, None)
+    assert same["psnr"] is None and same["ssim"] == pytest.approx(1) and same["mae"] == 0

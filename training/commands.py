@@ -171,6 +171,7 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cache", type=Path, required=True, help=CACHE_HELP)
     add("--split-file", type=Path, help="default: split.json of the cache")
     add("--out", type=Path, required=True, help="folder for volumes.csv, summary.csv and tables.md")
+    add("--metrics", choices=["both", "full_grid", "release"], help="default: preset.metrics of the last model")
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
@@ -185,7 +186,9 @@ def run_evaluate(options: argparse.Namespace) -> None:
     for word in options.samples:
         name, _, folder = word.rpartition("=")
         folders[name or Path(folder).name] = Path(folder)
-    text = evaluate_folders(folders, cache, split, options.out, progress=lambda m: print(m, flush=True))
+    text = evaluate_folders(
+        folders, cache, split, options.out, metrics=options.metrics, progress=lambda m: print(m, flush=True)
+    )
     print(text)
 
 

@@ -34,7 +34,7 @@ class Row:
     Attributes:
         method: whose volume.
         subject, case, tracer: which one.
-        region: ``whole_grid`` or ``brain``.
+        region: ``whole_grid``, ``brain``, or ``release`` for the published implementation's way.
         psnr: dB; NaN where the two are identical.
         ssim, mae: as in `RelAPETLib.comparison`.
         seconds: it took to draw; NaN for the baseline.
@@ -57,6 +57,7 @@ def evaluate_folders(
     split: Split,
     out: Path | str,
     *,
+    metrics: str | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> str:
     """Measure what `sample` wrote and write ``volumes.csv``, ``summary.csv``, ``summary.json`` and ``tables.md``.
@@ -64,6 +65,7 @@ def evaluate_folders(
     Args:
         folders: by name of the method, ours last (significance is against it).
         cache, split: those that the volumes were drawn with.
+        metrics: ``both``, ``full_grid`` or ``release``, as `preset.metrics`; None: as the last model was trained with.
         progress: called with a line for every volume.
 
     Returns:
@@ -73,12 +75,13 @@ def evaluate_folders(
         InputError: a folder without volumes, of another cache or split, a missing volume, or a cache of blocks.
     """
     cache.check_whole()
+    regions = REGIONS[metrics or read_record(list(folders.values())[-1]).get("metrics", "both")]
     rows, notes, means = [], [], {}
     for method, folder in folders.items():
         record = read_record(folder)
         _check_record(record, cache, split, folder)
         notes.append(_note(method, record))
-        rows += _measure(method, folder, record, cache, progress)
+        rows += _measure(method, folder, record, cache, regions, progress)
     baselines = {}
     for folder in folders.values():
         record = read_record(folder)
@@ -93,7 +96,7 @@ def evaluate_folders(
         if means[tracer] is None:
             continue
         method = BASELINE if len(names) == 1 else f"{BASELINE} ({'min-max' if window is None else 'SUVR window'})"
-        rows += _rows(method, volume["subject"], case, tracer, means[tracer], window, cache, float("nan"))
+        rows += _rows(method, volume["subject"], case, tracer, means[tracer], window, cache, regions, float("nan"))
     methods = list(dict.fromkeys([row.method for row in rows if row.method.startswith(BASELINE)])) + list(folders)
     summary = summarize(rows, methods)
     text = markdown(rows, summary, methods, notes)
@@ -127,7 +130,7 @@ def _window(record: dict, tracer: str) -> tuple[float, float] | None:
     return tuple(record["windows"][tracer]) if record["output"][tracer] == "suvr" else None
 
 
-def _measure(method: str, folder: Path, record: dict, cache: Cache, progress) -> list[Row]:
+def _measure(method: str, folder: Path, record: dict, cache: Cache, regions, progress) -> list[Row]:
     from RelAPETLib.grid import image_to_array
     from RelAPETLib.volumes import read_volume
 
@@ -136,28 +139,58 @@ def _measure(method: str, folder: Path, record: dict, cache: Cache, progress) ->
         made = image_to_array(read_volume(folder / volume["file"]))
         window = _window(record, volume["tracer"])
         rows += _rows(
-            method, volume["subject"], volume["case"], volume["tracer"], made, window, cache, volume["seconds"]
+            method, volume["subject"], volume["case"], volume["tracer"], made, window, cache, regions, volume["seconds"]
         )
         progress(f"{method}: {number} of {len(record['volumes'])} measured")
     return rows
 
 
-def _rows(method, subject, case, tracer, made: np.ndarray, window, cache: Cache, seconds: float) -> list[Row]:
-    """Figures of one volume [160, 180, 160] in both regions."""
-    from RelAPETLib.comparison import compare
-    from RelAPETLib.grid import array_to_image
-
+def _rows(method, subject, case, tracer, made: np.ndarray, window, cache: Cache, regions, seconds: float) -> list[Row]:
+    """Figures of one volume [160, 180, 160] in all regions."""
     measured = cache.array(case, f"pet_{tracer}").astype(np.float32)
-    mask = array_to_image(cache.mask().astype(np.uint8))
-    _, figures = compare(array_to_image(made.astype(np.float32)), array_to_image(measured), mask, window=window)
+    if regions == REGIONS["release"]:
+        figures = {"release": release_figures(made, measured, window)}
+    else:
+        from RelAPETLib.comparison import compare
+        from RelAPETLib.grid import array_to_image
+
+        mask = array_to_image(cache.mask().astype(np.uint8))
+        _, figures = compare(array_to_image(made.astype(np.float32)), array_to_image(measured), mask, window=window)
     return [
         Row(
             method, subject, case, tracer, region,
             float("nan") if figures[region]["psnr"] is None else figures[region]["psnr"],
             figures[region]["ssim"], figures[region]["mae"], seconds,
         )
-        for region in REGIONS
+        for region in regions
     ]  # fmt: skip
+
+
+def release_figures(
+    made: np.ndarray, measured: np.ndarray, window: tuple[float, float] | None
+) -> dict[str, float | None]:
+    """PSNR, SSIM and MAE as the published implementation has them: volumes in [-1, 1] on the cropped grid, SSIM in two
+    dimensions with the slices of x as channels, the data range that of the measured volume.
+
+    Args:
+        made, measured: [160, 180, 160].
+        window: what -1 and 1 stand for; None: each volume's own minimum and maximum.
+    """
+    import torch
+    from monai.metrics.regression import compute_ssim_and_cs
+
+    def scaled(volume: np.ndarray) -> torch.Tensor:
+        low, high = window or (float(volume.min()), float(volume.max()))
+        return torch.from_numpy(np.clip((volume - low) * (2 / max(high - low, 1e-6)) - 1, -1, 1).astype(np.float32))
+
+    x, y = scaled(made), scaled(measured)
+    data_range = float(y.max() - y.min())
+    error = float((x.double() - y.double()).square().mean())
+    ssim, _ = compute_ssim_and_cs(
+        x[None], y[None], spatial_dims=2, kernel_size=[11, 11], kernel_sigma=[1.5, 1.5], data_range=data_range
+    )
+    psnr = 20 * np.log10(data_range) - 10 * np.log10(error) if error else None
+    return {"psnr": psnr, "ssim": float(ssim.mean()), "mae": float((x - y).abs().mean())}
 
 
 def summarize(rows: list[Row], methods: list[str]) -> list[dict]:
@@ -165,10 +198,11 @@ def summarize(rows: list[Row], methods: list[str]) -> list[dict]:
     summary = []
     for method in methods:
         own = [row for row in rows if row.method == method]
-        seconds = [row.seconds for row in own if row.region == REGIONS[0]]
+        regions = list(dict.fromkeys(row.region for row in own))
+        seconds = [row.seconds for row in own if row.region == regions[0]]
         seconds = seconds[1:] or seconds
         for tracer in TABLE_TRACERS:
-            for region in REGIONS:
+            for region in regions:
                 kept = [row for row in own if row.tracer == tracer and row.region == region]
                 if not kept:
                     continue

@@ -133,6 +133,7 @@ def _record(out: Path, model, cache: Cache, split: Split, part: str, drawing: Dr
     settings = {
         "model": {"name": model.name, "version": model.version, "weights_sha256": model.weights_sha256},
         "output": {name: facts["output"] for name, facts in model.metadata["tracers"].items()},
+        "metrics": model.metadata["source"].get("config", {}).get("preset", {}).get("metrics", "both"),
         "windows": {name: facts["window"] for name, facts in model.metadata["tracers"].items()},
         "cache_sha256": cache.sha256,
         "split_sha256": split.sha256,

@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 
 METRICS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓"}
-REGIONS = ("whole_grid", "brain")
-TITLES = {"whole_grid": "whole grid, as in the paper", "brain": "inside the brain mask"}
+#: By `preset.metrics`: where and how volumes are compared.
+REGIONS = {"both": ("whole_grid", "brain"), "full_grid": ("whole_grid",), "release": ("release",)}
+TITLES = {
+    "whole_grid": "whole grid, as in the paper",
+    "brain": "inside the brain mask",
+    "release": "as the published implementation measures",
+}
 #: The paper's order.
 TABLE_TRACERS = ("TAU", "PBR", "PIB")
 LEVEL = 0.05
@@ -25,10 +30,13 @@ def markdown(rows: list, summary: list[dict], methods: list[str], notes: list[st
     counts = {t: max(line["volumes"] for line in summary if line["tracer"] == t) for t in tracers}
     parts = ["# Synthetic against measured PET", "", *(f"- {note}" for note in notes)]
     parts.append(f"- volumes: {', '.join(f'{t} {n}' for t, n in counts.items())}; mean ± SD over volumes; best in bold")
-    parts.append(
-        "- PSNR in dB, SSIM and MAE in 3-D with data range 1; the population mean is that of the training part"
-    )
-    for region in REGIONS:
+    parts.append("- PSNR in dB; the population mean is that of the training part")
+    regions = list(dict.fromkeys(line["region"] for line in summary))
+    if "release" in regions:
+        parts.append("- release: volumes in [-1, 1], SSIM in 2-D over slices, data range that of the measured volume")
+    else:
+        parts.append("- SSIM and MAE in 3-D with data range 1")
+    for region in regions:
         cells = {(line["method"], line["tracer"]): line for line in summary if line["region"] == region}
         significant = {t: _significant(rows, methods, t, region) for t in tracers}
         for title, extras in (("Table I", "sig"), ("Table III", ""), ("Table IV", "time")):
