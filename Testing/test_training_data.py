@@ -239,16 +239,18 @@ def test_rendering_goes_on_and_another_seed_begins_anew(rendered, tmp_path):
     assert open_cache(tmp_path / "c").mask().shape == (8, 9, 8)
 
 
-def test_a_rendered_brain_is_that_of_the_demos_cohort():
+def test_a_rendered_case_is_the_rendering_inside_the_templates_brain():
+    from RelAPETLib.phantom.people import make_person, template_maps
+    from RelAPETLib.phantom.render import render
     from training.data.cache import block_mask
     from training.data.rendered import rendered_volumes
-    from training.demo.cohort import _render_one, brain_mask
 
     inside = block_mask(2)
-    assert np.array_equal(inside, brain_mask())
+    assert np.array_equal(inside, template_maps(2)["brain"] > 0.5)
     arrays, _ = rendered_volumes(rendered_people(1, 3).cases[0], 2, "float16")
-    mri, _ = _render_one((3, 0))
-    assert np.array_equal(np.stack([arrays["t1w.npy"][inside], arrays["t2f.npy"][inside]]), mri)
+    person = render(make_person(3, 0))
+    for name, volume in (("t1w", person.t1w), ("t2f", person.t2f)):
+        assert np.array_equal(arrays[f"{name}.npy"], np.where(inside, volume, -1).astype(np.float16))
 
 
 def test_blocks_are_means_of_the_whole_grid(cached, table, tmp_path):
