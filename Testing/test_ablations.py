@@ -103,3 +103,20 @@ def test_a_smooth_volume_survives_its_blocks():
     ramp = np.broadcast_to(x, MNI_GRID.shape).copy()
     through = ablations.through_blocks(ramp, np.ones(MNI_GRID.shape, bool))
     assert np.abs(through - ramp)[5:-5].max() < 1e-4
+
+
+def test_clamped_and_unclamped_stand_side_by_side():
+    import clean_estimate
+
+    names = {choice: clean_estimate.name_of(choice, 0) for choice in clean_estimate.CHOICES}
+    curves = {names["clamped"]: {10: 20.0, 20: 21.0}, names["unclamped"]: {10: 22.0, 20: 23.0}}
+    rows = [
+        ablations.Figure(
+            name, "one", f"p{number}", "TAU", "brain", 20.0 + number + 2 * (choice == "unclamped"), 0.5, 0.1, 1
+        )
+        for choice, name in names.items()
+        for number in range(6)
+    ]
+    text = clean_estimate.report(rows, curves, ["a setting"], [0])
+    assert "| unclamped-0 | 22.00 | 23.00 |" in text
+    assert "- seed 0: PSNR ↑ +2.00 ± 0.00, SSIM ↑ +0.0000 ± 0.0000" in text and "(6 volumes)" in text

@@ -1,9 +1,11 @@
 """The methods and ablations of the paper's tables, trained, sampled and measured by the package's own commands.
 
-``python Testing/benchmarks/ablations.py --cache CACHE --out DIR [--only NAME]`` makes seven small networks that differ
-in `RUNS` alone, by ``python -m training train|export|sample``, and writes ``results/ablations.md`` and
-``results/ablations_volumes.csv``. CACHE: ``python -m training prepare --rendered 130 --rendered-seed 3`` with test
-subjects. The same command goes on where it stopped; ``--only`` does one run without the tables.
+``python Testing/benchmarks/ablations.py --cache CACHE --test CACHE2 --out DIR [--only NAME]`` makes seven small
+networks that differ in `RUNS` alone, by the package's ``train``, ``export`` and ``sample``, and writes
+``results/ablations.md`` and ``results/ablations_volumes.csv``. CACHE has those who are learned from, CACHE2 others in
+the test part of its split, for instance ``python -m training prepare --rendered 26 --rendered-seed 3 --fractions
+0.923077,0.076923,0 --out CACHE`` and ``--rendered 13 --rendered-seed 4 --fractions 0.076923,0,0.923077 --out CACHE2``.
+The same command goes on where it stopped; ``--only`` does one run without the tables.
 """
 
 from __future__ import annotations
@@ -12,8 +14,6 @@ import argparse
 import csv
 import io
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from RelAPETLib.comparison import mae, psnr, window_to_unit  # noqa: E402
+from RelAPETLib.comparison import window_to_unit  # noqa: E402
 from RelAPETLib.tracers import TRACERS  # noqa: E402
 from training.data.cache import Cache, open_cache, write_whole  # noqa: E402
 from training.data.split import FILE, Split, load_split  # noqa: E402
@@ -59,7 +59,9 @@ COMMON = [
     "preset.generator_learning_rate=1e-3",
     "preset.discriminator_learning_rate=1e-4",
     "preset.ema_decay=0.99",
+    "preset.sampler_clip=true",
     "run.clip_gradients=1",
+    "run.validation_volumes=2",
     "hardware.accelerator=cpu",
     "hardware.precision=bf16",
     "hardware.micro_batch=3",
@@ -97,14 +99,13 @@ def items_of(cache: Cache, split: Split) -> int:
 def overrides(words: Iterable[str], cache: Path, out: Path, steps: int, items: int, seed: int = 0) -> list[str]:
     """The words of ``training train`` of a run of `steps` steps over `items` PET; D joins after a third of it."""
     start = max(1, round(steps / 3 * 3 / items))
-    quarter = max(1, steps // 4)
     return [
         *COMMON,
         *words,
         f"preset.adversarial_start_epoch={start}",
         f"run.steps={steps}",
-        f"run.validate_every={quarter}",
-        f"run.checkpoint_every={quarter}",
+        f"run.validate_every={max(1, steps // 2)}",
+        f"run.checkpoint_every={max(1, steps // 4)}",
         f"seed={seed}",
         f"data.cache={cache}",
         f"out={out}",
@@ -112,9 +113,22 @@ def overrides(words: Iterable[str], cache: Path, out: Path, steps: int, items: i
 
 
 def command(*words: str | Path) -> None:
-    """Run ``python -m training``; its words go to this program's. Raises CalledProcessError when it fails."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    subprocess.run([sys.executable, "-m", "training", *map(str, words)], cwd=ROOT, env=environment, check=True)
+    """``python -m training WORDS`` in this process, which saves loading everything anew; ends the program if it fails.
+
+    The network computes in bfloat16, as it is trained: small volumes one at a time are four times faster by it.
+    """
+    import torch
+
+    from training.__main__ import main as training
+
+    torch.set_num_threads(1)
+    if words[0] == "train":  # autocasts by itself
+        code = training([*map(str, words)])
+    else:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            code = training([*map(str, words)])
+    if code:
+        raise SystemExit(code)
 
 
 def train(words: list[str], out: Path, steps: int) -> Path:
@@ -134,17 +148,17 @@ def train(words: list[str], out: Path, steps: int) -> Path:
     return last
 
 
-def export_and_sample(name: str, checkpoint: Path, out: Path, cache: Path, volumes: int, draws: dict[str, int]) -> None:
-    """A bundle of the checkpoint, and its samples of the first `volumes` test volumes."""
+def export_and_sample(name: str, checkpoint: Path, out: Path, test: Path, volumes: int, draws: dict[str, int]) -> None:
+    """A bundle of the checkpoint, and its samples of the first `volumes` test volumes of a cache."""
     bundle = out / "bundle"
     if not (bundle / "configs" / "metadata.json").exists():
-        command("export", "--checkpoint", checkpoint, "--cache", cache, "--out", bundle, "--name", name, "--overwrite")
+        command("export", "--checkpoint", checkpoint, "--out", bundle, "--name", name, "--overwrite")
     for draw, samples in draws.items():
         folder = out / draw
         if (folder / RECORD).exists() and len(read_record(folder)["volumes"]) >= volumes:
             continue
         command(
-            "sample", "--bundle", bundle, "--cache", cache, "--out", folder, "--device", "cpu", "--samples", samples,
+            "sample", "--bundle", bundle, "--cache", test, "--out", folder, "--device", "cpu", "--samples", samples,
             "--steps", SAMPLER_STEPS, "--limit", volumes,
         )  # fmt: skip
 
@@ -165,15 +179,16 @@ def figures(made: np.ndarray, measured: np.ndarray, inside: np.ndarray, tracer: 
     """PSNR, SSIM and MAE of two volumes in SUVR [160, 180, 160] by region, as `RelAPETLib.comparison.compare`."""
     window = TRACERS[tracer].suvr_window
     made, measured = window_to_unit(made, window), window_to_unit(measured, window)
-    similarity = ssim_map(made, measured)
-    return {
-        region: {
-            "psnr": psnr(made, measured, where),
-            "ssim": float(np.mean(similarity if where is None else similarity[where], dtype=np.float64)),
-            "mae": mae(made, measured, where),
+    similarity, error = ssim_map(made, measured), np.abs(made - measured)
+    found = {}
+    for region, where in (("brain", inside), ("whole_grid", ...)):
+        values = error[where]
+        found[region] = {
+            "psnr": float(-10 * np.log10(np.mean(values * values, dtype=np.float64))),
+            "ssim": float(np.mean(similarity[where], dtype=np.float64)),
+            "mae": float(np.mean(values, dtype=np.float64)),
         }
-        for region, where in (("brain", inside), ("whole_grid", None))
-    }
+    return found
 
 
 def through_blocks(pet: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -208,7 +223,7 @@ def measure(method: str, draw: str, folder: Path, cache: Cache) -> list[Figure]:
     return rows
 
 
-def measure_baselines(cache: Cache, split: Split, volumes: list[dict], kept: Path) -> list[Figure]:
+def measure_baselines(cache: Cache, volumes: list[dict], trained_on: Cache, split: Split, kept: Path) -> list[Figure]:
     """Figures of `BASELINES` for the volumes of a record; kept in a file."""
     from training.data.dataset import population_mean
 
@@ -218,7 +233,7 @@ def measure_baselines(cache: Cache, split: Split, volumes: list[dict], kept: Pat
             return known
     inside, rows = cache.mask(), []
     windows = {tracer: TRACERS[tracer].suvr_window for tracer in TRACERS}
-    means = {tracer: population_mean(cache, split.train, tracer) for tracer in TRACERS}
+    means = {tracer: population_mean(trained_on, split.train, tracer) for tracer in TRACERS}
     for volume in volumes:
         case, tracer = volume["case"], volume["tracer"]
         measured = cache.array(case, f"pet_{tracer}").astype(np.float32)
@@ -331,14 +346,15 @@ def report(rows: list[Figure], settings: list[str], seconds: dict[str, dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True, help="who is learned from")
+    parser.add_argument("--test", type=Path, required=True, help="cache of others, the test part of its split")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", choices=RUNS)
-    parser.add_argument("--steps", type=int, default=700)
-    parser.add_argument("--volumes", type=int, default=48, help="test volumes")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--volumes", type=int, default=24, help="test volumes")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    cache_folder, out = options.cache.resolve(), options.out.resolve()
+    cache_folder, test_folder, out = options.cache.resolve(), options.test.resolve(), options.out.resolve()
     cache = open_cache(cache_folder)
     split = load_split(cache_folder / FILE, cache)
     items = items_of(cache, split)
@@ -347,8 +363,9 @@ def main() -> None:
         folder = out / name
         words = overrides(RUNS[name], cache_folder, folder, options.steps, items, options.seed)
         checkpoint = train(words, folder, options.steps)
-        export_and_sample(name, checkpoint, folder, cache_folder, options.volumes, DRAWS)
-        own = [row for draw in DRAWS for row in measure(name, draw, folder / draw, cache)]
+        export_and_sample(name, checkpoint, folder, test_folder, options.volumes, DRAWS)
+        test = open_cache(test_folder)
+        own = [row for draw in DRAWS for row in measure(name, draw, folder / draw, test)]
         rows += own
         seconds[name] = json.loads((folder / "seconds.json").read_text()) | {
             draw: float(np.median([row.seconds for row in own if row.draw == draw])) for draw in DRAWS
@@ -357,14 +374,14 @@ def main() -> None:
     if options.only:
         return
     volumes = read_record(out / "rela" / "one")["volumes"]
-    rows = [*measure_baselines(cache, split, volumes, out / "baselines.csv"), *rows]
+    rows = [*measure_baselines(test, volumes, cache, split, out / "baselines.csv"), *rows]
     settings = [
         f"made by `python Testing/benchmarks/ablations.py --steps {options.steps} --volumes {options.volumes}` on "
         f"{date.today()}, one CPU thread, bf16",
         f"{options.steps} steps of batch 3 for all, seed {options.seed}, {items} PET of {len(split.train)} rendered "
         "people to train on; moving average 0.99; the adversarial part begins at about a third",
         f"generator of 8, 16, 32 channels on blocks of {FACTOR} mm (32 x 36 x 32); learning rates 1e-3 and 1e-4; "
-        f"gradients clipped at 1; sampled by dpmpp in {SAMPLER_STEPS} steps",
+        f"gradients clipped at 1; sampled by dpmpp in {SAMPLER_STEPS} steps, the clean estimate clipped to [-1, 1]",
         f"gamma {GAMMA:.3g}: that of the 1 mm grid times {FACTOR}^3, as the penalty sums squared gradients over so "
         "many fewer voxels",
     ]
