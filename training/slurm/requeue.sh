@@ -1,14 +1,22 @@
-# Sourced by the job scripts: run the training on all tasks and put the job back into the queue after exit code 75.
+# Sourced by the job scripts: run the training on all tasks and put the job back into the queue when it was asked to stop.
 # Lightning Fabric reads ranks, nodes and addresses from Slurm's environment. --signal=TERM@180 of the scripts reaches
-# the tasks of srun, which save and end with 75; --kill-on-bad-exit ends the others when one fails.
+# the tasks of srun, which save and end with 75. --kill-on-bad-exit ends the others when one fails; srun's own exit code
+# is then that of a killed one, so 75 is no bad exit here, and task 0, on the node of this script, leaves word of it.
 
 run_and_requeue() {
-    local code=0
-    srun --kill-on-bad-exit=1 python -m training train \
-        "hardware.devices=${SLURM_NTASKS_PER_NODE}" "hardware.nodes=${SLURM_JOB_NUM_NODES}" "$@" || code=$?
-    if [ "$code" -eq 75 ] || [ "$code" -eq 143 ]; then  # 143: told before it had begun
+    local code=0 told
+    told="$(mktemp -u)"
+    RELAPET_TOLD="$told" srun --kill-on-bad-exit=1 bash -c '
+        trap : TERM USR1  # meant for the training, which decides when to end
+        code=0
+        python -m training train "$@" || code=$?
+        [ "$code" -eq 75 ] || exit "$code"
+        [ "$SLURM_PROCID" -ne 0 ] || touch "$RELAPET_TOLD"
+    ' task "hardware.devices=${SLURM_NTASKS_PER_NODE}" "hardware.nodes=${SLURM_JOB_NUM_NODES}" "$@" || code=$?
+    if [ "$code" -eq 0 ] && [ -e "$told" ]; then
+        rm -f "$told"
         echo "asked to stop: back into the queue"
-        scontrol requeue "$SLURM_JOB_ID" && exit 0
+        scontrol requeue "$SLURM_JOB_ID" || exit 75
     fi
     exit "$code"
 }
