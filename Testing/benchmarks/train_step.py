@@ -1,10 +1,14 @@
 """One training step beside a plain transcription of the published implementation's, in the same run.
 
-``python Testing/benchmarks/train_step.py [--device cuda] [--shapes 32x36x32 48x52x48] [--repeats 5]`` prints images a
-second and peak memory of both, at batch 1 with the adversarial part on. The transcription draws its noise on the CPU,
-makes the clean estimates image by image, and has SSIM and PSNR of every step inside the graph, as the published loop
-does; networks, schedule and mathematics are the same. Each side runs in a process of its own, because the peak of a
-process never falls.
+``python Testing/benchmarks/train_step.py [--device cuda] [--shapes 32x36x32 48x52x48] [--repeats 15] [--threads 1]
+[--huge-pages] [--out FILE]`` prints images a second and peak memory of both, at batch 1 with the adversarial part on.
+The transcription draws its noise on the CPU, makes the clean estimates image by image, and has SSIM and PSNR of every
+step inside the graph, as the published loop does; networks, schedule, optimisers and mathematics are the same.
+
+Each side lives in a process of its own, because the peak of a process never falls. The processes take turns step by
+step, forth and back, so that what else the machine does meets all alike; a side's speed-up is the median over the turns
+of the published step's seconds by its own in the same turn. Seconds of the processor tell more than the clock's on a
+busy machine, but only with one thread: idle threads spin.
 """
 
 from __future__ import annotations
@@ -13,16 +17,28 @@ import argparse
 import itertools
 import json
 import os
+import platform
 import resource
+import statistics
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 SIDES = ("release", "ours")
+#: What --huge-pages adds: torch asks Linux for 2 MB pages for its large tensors, which are mapped anew in every step.
+HUGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}
+WARM_UP = 2
 POSITIONS = itertools.count()
+TITLE = """# One training step beside the published one's
+
+Batch 1, adversarial part on. Made by `python Testing/benchmarks/train_step.py --out FILE`, a call a section; what is
+compared and how stands at its head.
+
+"""
 
 
 def release_step(G, D, optimizers, batch, schedule, device, dtype):
@@ -86,8 +102,8 @@ def our_step(G, D, optimizers, batch, schedule, device, dtype):
     return torch.stack(list(losses.terms.values())).tolist()
 
 
-def measure(side: str, shape: tuple[int, ...], repeats: int, device: str, precision: str) -> dict:
-    """Images a second (median of `repeats` steps after one) and peak memory in GB of one side."""
+def serve(side: str, shape: tuple[int, ...], device: str, precision: str) -> None:
+    """Take one step for every line on stdin and print its seconds; at the end the peak memory in GB."""
     import torch
 
     from RelAPETLib.diffusion import NoiseSchedule
@@ -98,45 +114,130 @@ def measure(side: str, shape: tuple[int, ...], repeats: int, device: str, precis
     G, D = build_generator().to(device), build_discriminator("batch").to(device)
     optimizers = torch.optim.Adam(G.parameters(), lr=5e-5), torch.optim.Adam(D.parameters(), lr=5e-6)
     batch = torch.rand(1, 1, *shape) * 2 - 1, torch.rand(1, 2, *shape) * 2 - 1, torch.tensor([2])
-    step = {"release": release_step, "ours": our_step}[side]
+    step, schedule = {"release": release_step, "ours": our_step}[side], NoiseSchedule()
     dtype = torch.bfloat16 if precision == "bf16" else None
-    seconds = []
-    for _ in range(repeats + 1):
-        if device == "cuda":
-            torch.cuda.synchronize()
-        began = time.perf_counter()
-        step(G, D, optimizers, batch, NoiseSchedule(), device, dtype)
-        if device == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    peak = (
-        torch.cuda.max_memory_allocated()
-        if device == "cuda"
-        else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in sys.stdin:
+        wait_for(device)
+        began, busy = time.perf_counter(), time.process_time()
+        step(G, D, optimizers, batch, schedule, device, dtype)
+        wait_for(device)
+        seconds = time.perf_counter() - began, time.process_time() - busy
+        print(json.dumps(seconds), flush=True)
+    resident = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps((torch.cuda.max_memory_allocated() if device == "cuda" else resident) / 1e9))
+
+
+def wait_for(device: str) -> None:
+    """Until the device has done what it was told."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def compare(shape: str, options: argparse.Namespace) -> dict[str, tuple[list[list[float]], float]]:
+    """Of every side at a shape: (seconds by the clock, of the processor) of each turn, and its peak memory in GB."""
+    environments = {"": {}} | ({", huge pages": HUGE_PAGES} if options.huge_pages else {})
+    more = {"OMP_NUM_THREADS": str(options.threads)} if options.threads else {}
+    words = ["--shapes", shape, "--device", options.device, "--precision", options.precision]
+    sides = {
+        side + name: subprocess.Popen(
+            [sys.executable, __file__, "--side", side, *words],
+            env={**os.environ, **more, **extra},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name, extra in environments.items()
+        for side in SIDES
+    }
+    turns = {name: [] for name in sides}
+    for turn in range(WARM_UP + options.repeats):
+        for name in list(sides)[:: 1 if turn % 2 == 0 else -1]:
+            process = sides[name]
+            process.stdin.write("step\n")
+            process.stdin.flush()
+            if not (line := process.stdout.readline()):
+                sys.exit(f"{name} at {shape} ended with {process.wait()}")
+            turns[name].append(json.loads(line))
+    peaks = {name: float(process.communicate()[0]) for name, process in sides.items()}
+    return {name: (turns[name][WARM_UP:], peaks[name]) for name in sides}
+
+
+def table(shape: str, found: dict[str, tuple[list[list[float]], float]]) -> list[str]:
+    """A row for every side at a shape."""
+    theirs, rows = found["release"][0], []
+    for name, (turns, peak) in found.items():
+        clock, busy = zip(*turns, strict=True)
+        ratios = [[there / here for there, here in zip(*pair, strict=True)] for pair in zip(theirs, turns, strict=True)]
+        cells = [spread([1 / seconds for seconds in clock]), spread(busy)]
+        cells += [spread(ratio) for ratio in zip(*ratios, strict=True)]
+        rows.append(f"| {shape} | {name} | {' | '.join(cells)} | {peak:.2f} |")
+    return rows
+
+
+def spread(values) -> str:
+    """Median and quartiles."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{middle:.3f} ({low:.3f} to {high:.3f})"
+
+
+def machine(device: str) -> str:
+    """What the device is called."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name()
+    told = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in told if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+
+
+def verdict(found: dict[str, tuple[list[list[float]], float]]) -> str:
+    """Whether ours is ahead at a shape, in the same surroundings as the published step."""
+    (theirs, their_peak), (ours, our_peak) = found["release"], found["ours"]
+    ratios = [statistics.median(there[k] / here[k] for there, here in zip(theirs, ours, strict=True)) for k in (0, 1)]
+    return (
+        f"ours is {'ahead' if ratios[0] > 1 else 'NOT ahead'} by the clock ({ratios[0]:.3f}), "
+        f"{'ahead' if ratios[1] > 1 else 'NOT ahead'} in processor seconds ({ratios[1]:.3f}), "
+        f"{'not behind' if our_peak <= their_peak else 'BEHIND'} in peak memory ({our_peak / their_peak:.2f} of it)"
     )
-    return {"images_per_second": 1 / sorted(seconds[1:])[repeats // 2], "peak_gb": peak / 1e9}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shapes", nargs="+", default=["32x36x32", "48x52x48"])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--shapes", nargs="+", default=["32x36x32", "48x52x48"])
+    add("--repeats", type=int, default=15)
+    add("--device", default="cpu")
+    add("--precision", choices=["fp32", "bf16"], default="fp32")
+    add("--threads", type=int, default=0, help="of each side; 0: torch's default")
+    add("--huge-pages", action="store_true", help="both sides again with 2 MB pages (Linux)")
+    add("--out", type=Path, help="add what is printed to this file")
+    add("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        shape = tuple(map(int, options.shapes[0].split("x")))
-        print(json.dumps(measure(options.side, shape, options.repeats, options.device, options.precision)))
+        serve(options.side, tuple(map(int, options.shapes[0].split("x"))), options.device, options.precision)
         return
-    print("| shape | step | images/s | peak GB |\n|---|---|---|---|")
+    threads = f"{options.threads or 'default'} thread{'s' * (options.threads != 1)}"
+    lines = [
+        f"## {options.precision}, {threads}, {options.repeats} turns",
+        "",
+        f"{date.today()}, {machine(options.device)}. Median (quartiles); speed-up against `release` in the same turn.",
+        "",
+        "| shape | step | images/s | processor s a step | speed-up by the clock | in processor seconds | peak GB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    verdicts = []
     for shape in options.shapes:
-        for side in SIDES:
-            words = [sys.executable, __file__, "--side", side, "--shapes", shape, "--repeats", str(options.repeats)]
-            words += ["--device", options.device, "--precision", options.precision]
-            done = subprocess.run(words, capture_output=True, text=True, check=True, env=dict(os.environ))
-            figures = json.loads(done.stdout.splitlines()[-1])
-            print(f"| {shape} | {side} | {figures['images_per_second']:.3f} | {figures['peak_gb']:.2f} |", flush=True)
+        found = compare(shape, options)
+        lines += table(shape, found)
+        verdicts.append(f"- {shape}: {verdict(found)}")
+    text = "\n".join([*lines, "", *verdicts, ""])
+    print(text)
+    if options.out:
+        begun = options.out.read_text() + "\n" if options.out.exists() else TITLE
+        options.out.write_text(begun + text)
 
 
 if __name__ == "__main__":
