@@ -315,7 +315,7 @@ def test_mri_autoencoder_sees_every_case_once(cache):
 
 REGRESSION = [
     "@training/recipes/demo.txt",
-    "latent.components=2",
+    "latent.components=1",
     "autoencoder.steps=4",
     "run.steps=4",
     "run.log_every=1",
@@ -331,30 +331,37 @@ REGRESSION = [
 
 
 @pytest.mark.slow
-def test_the_demo_recipe_from_people_to_a_synthetic_pet(tmp_path, monkeypatch):
-    """prepare, train (stopped and gone on with, beside a straight run), export, synthesize; a handful of steps."""
+def test_the_demo_recipe_from_people_to_a_synthetic_pet(tmp_path, monkeypatch, grid_case):
+    """prepare, train (stopped and gone on with, beside a straight run), export, synthesize; a handful of steps.
+
+    The cache of registered people is that of one other brain under a training subject's name.
+    """
     import SimpleITK as sitk
+    import training_cases as cases
 
     from RelAPETLib.cli import main as relapet
+    from RelAPETLib.grid import MNI_GRID
 
-    repository = Path(__file__).resolve().parents[1]
-    monkeypatch.chdir(repository)
-    rendered, raw, registered = tmp_path / "rendered", tmp_path / "raw", tmp_path / "registered"
-    command = ["prepare", "--rendered", "12", "--rendered-seed", "1", "--factor", "2", "--out", str(rendered)]
-    assert main([*command, "--fractions", "0.9,0.1,0"]) == 0
-    assert relapet(["phantom", "--subjects", "2", "--seed", "1", "--out", str(raw)]) == 0
-    command = ["prepare", "--source", str(raw), "--factor", "2", "--out", str(registered)]
-    assert main([*command, "--fractions", "1,0,0"]) == 0
+    monkeypatch.chdir(Path(__file__).resolve().parents[1])
+    rendered, registered = tmp_path / "rendered", tmp_path / "registered"
+    command = ["prepare", "--rendered", "8", "--rendered-seed", "1", "--factor", "2", "--out", str(rendered)]
+    assert main([*command, "--fractions", "0.875,0.125,0"]) == 0
+    learnt = json.loads((rendered / "split.json").read_text())["train"]
+    cases.prepared(cases.write_table(tmp_path, grid_case, [(learnt[0], "TAU")]), registered, factor=2)
 
-    def train(out: Path, looks: int | None) -> int:
+    def train(out: Path, looks: int | None, *words: str) -> int:
         monkeypatch.setattr(loop, "StopRequest", lambda: StopAfter(looks))
-        words = [*REGRESSION, f"data.cache={rendered}", f"latent.registered={registered}", f"out={out}"]
-        return loop.main(words)
+        return loop.main([*REGRESSION, f"data.cache={rendered}", f"out={out}", *words])
 
-    assert train(tmp_path / "straight", None) == 0
-    assert [train(tmp_path / "resumed", looks) for looks in (2, 6, None)] == [75, 75, 0]
+    shown = f"latent.registered={registered}"
+    assert train(tmp_path / "straight", None, shown) == 0
+    assert [train(tmp_path / "resumed", looks, shown) for looks in (2, 3, None)] == [75, 75, 0]
     whole, resumed = weights(tmp_path / "straight"), weights(tmp_path / "resumed")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert train(tmp_path / "unshown", None, f"autoencoder.source={tmp_path / 'straight'}") == 0
+    states = [checkpoints.latest(tmp_path / name)[1]["frozen"]["state"] for name in ("straight", "unshown")]
+    assert torch.equal(states[0]["mri_mean"], states[1]["mri_mean"])
+    assert not torch.allclose(states[0]["head_feature_mean"], states[1]["head_feature_mean"], atol=1e-4)
 
     bundle, checkpoint = tmp_path / "bundle", checkpoints.saved(tmp_path / "straight")[-1]
     command = ["export", "--checkpoint", str(checkpoint), "--out", str(bundle), "--half", "--samples", "2"]
@@ -363,9 +370,7 @@ def test_the_demo_recipe_from_people_to_a_synthetic_pet(tmp_path, monkeypatch):
     assert metadata["title"] == "Demo" and metadata["sampler"]["samples"] == 2
     assert metadata["training_data"]["simulated"]
     assert any("registration" in line for line in metadata["differences_from_paper"])
-    person = raw / "sub-0000" / "anat"
-    scans = {word: next(person.rglob(f"*{suffix}.nii.gz")) for word, suffix in (("t1w", "T1w"), ("t2f", "FLAIR"))}
-    command = ["synthesize", "--t1w", str(scans["t1w"]), "--t2f", str(scans["t2f"]), "--tracer", "TAU"]
-    assert relapet([*command, "--model", str(bundle), "--steps", "2", "--out", str(tmp_path / "pet")]) == 0
-    made = tmp_path / "pet" / "synthetic_pet.nii.gz"
-    assert sitk.ReadImage(str(made)).GetSize() == sitk.ReadImage(str(scans["t1w"])).GetSize()
+    command = ["synthesize", "--t1w", str(grid_case["t1w"]), "--t2f", str(grid_case["t2f"]), "--tracer", "TAU"]
+    command += ["--preprocessed", "--model", str(bundle), "--steps", "2", "--out", str(tmp_path / "pet")]
+    assert relapet(command) == 0
+    assert sitk.ReadImage(str(tmp_path / "pet" / "synthetic_pet.nii.gz")).GetSize() == MNI_GRID.shape

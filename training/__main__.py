@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 a mistake the user can mend, told in one line on stderr; o
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         if argv[:1] == ["train"]:
+            # Before torch is loaded: large pages for large tensors, which come and go in every step (Linux).
+            os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
             from .loop import main as train
 
             return train(argv[1:]) or 0

@@ -79,7 +79,10 @@ class Trainer:
         self.G = fabric.setup_module(generator)
         self.optimizer_G = fabric.setup_optimizers(
             torch.optim.AdamW(
-                self.G.parameters(), lr=preset.generator_learning_rate, weight_decay=config.run.weight_decay
+                self.G.parameters(),
+                lr=preset.generator_learning_rate,
+                weight_decay=config.run.weight_decay,
+                fused=True,
             )
         )
         self.average = MovingAverage(self.G.parameters(), preset.ema_decay)
@@ -87,7 +90,7 @@ class Trainer:
             # Not wrapped by Fabric: its penalty needs a backward pass within the forward pass, which neither DDP nor
             # fp16's loss scaling knows. It works in float32, and `average_gradients` does DDP's part.
             self.D.to(fabric.device)
-            self.optimizer_D = torch.optim.Adam(self.D.parameters(), lr=preset.discriminator_learning_rate)
+            self.optimizer_D = torch.optim.Adam(self.D.parameters(), lr=preset.discriminator_learning_rate, fused=True)
         self.sampler = StreamSampler(
             len(data.train), seed=config.seed, rank=fabric.global_rank, ranks=fabric.world_size, draws=data.draws
         )
@@ -134,6 +137,11 @@ class Trainer:
     def step(self, batches, stop: StopRequest) -> tuple[dict[str, float], bool]:
         """One optimiser step of both players; its terms, mean over the global batch, and whether to stop."""
         weights = objective(self.config, self.position // self.sampler.size)
+        # Here and not after the update: between them, the memory of gradients would go back to the system and come
+        # again, page by page.
+        self.optimizer_G.zero_grad()
+        if self.D is not None:
+            self.optimizer_D.zero_grad()
         results = []
         for turn in range(self.accumulation):
             with self.fabric.no_backward_sync(self.G, enabled=turn + 1 < self.accumulation):
@@ -146,10 +154,8 @@ class Trainer:
 
         self.set_learning_rates()
         self.optimizer_G.step()  # Algorithm 1, line 16
-        self.optimizer_G.zero_grad()
         if adversarial:
             self.optimizer_D.step()  # Algorithm 1, line 17
-            self.optimizer_D.zero_grad()
         self.average.update()
         self.sampler.advance(self.config.preset.global_batch)
         self.state.step += 1

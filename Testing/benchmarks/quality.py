@@ -15,6 +15,7 @@ registration of raw scans is included. Rows, from the least to the most that cou
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -262,6 +263,24 @@ def report(figures: dict, people: int, samples: int, steps: int) -> list[str]:
     return lines
 
 
+def named(figures: dict, people: int) -> dict:
+    """The figures as a bundle's metadata have them."""
+
+    def rounded(names: tuple[str, ...], values) -> dict:
+        return {n: round(v, 4) if np.isfinite(v) else None for n, v in zip(names, values, strict=True)}
+
+    return {
+        "what": f"{people} unseen simulated people from raw files; inside the brain, data range 1 (Testing/benchmarks)",
+        **{
+            tracer: {
+                **{row: rounded(("psnr", "ssim", "mae", "r"), values[row]) for row in ROWS},
+                "spread": rounded(("r_sd_error", "error_rms_suvr", "spread_rms_suvr"), values["spread"]),
+            }
+            for tracer, values in figures.items()
+        },
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True)
@@ -270,12 +289,15 @@ def main() -> None:
     parser.add_argument("--model", default="demo")
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--json", type=Path, help="also write the figures here, for 'training export --metrics'")
     options = parser.parse_args()
     model = load_model(options.model)
     cases = [load_case(number, options.cache) for number in range(options.people)]
     print(f"# Quality of {model.name} {model.version} on simulated people\n")
     figures = measure(cases, model, options.samples, options.steps)
-    print("\n".join(report(figures, options.people, options.samples, options.steps)))
+    print("\n".join(report(figures, options.people, options.samples, options.steps)), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(named(figures, options.people), indent=1))
     print("\n| change of one input | correlation with the law's change |\n|---|---|")
     print("\n".join(interventions(cases, model, options.cache, options.lesion_people)))
 

@@ -74,12 +74,11 @@ class Regression:
         self.network = LatentDiffusion(**self.arguments)
         self.network.mask.copy_(mask)
         self.network.head_index.copy_(index)
-        self.network.pet_mean.copy_(self._mean_pet())
         self.network.to(fabric.device)
 
     def _mean_pet(self) -> torch.Tensor:
         """Mean PET of every tracer as a share of its window, [3, brain_voxels]."""
-        inside = self.network.mask.bool()
+        inside = self.network.mask.bool().cpu()
         total = torch.zeros(TRACER_COUNT, int(inside.sum()), dtype=torch.float64)
         for place in range(len(self.train)):
             item = self.train[place]
@@ -88,7 +87,8 @@ class Regression:
         return (total / torch.from_numpy(counts)[:, None]).float()
 
     def images(self, name: str, split_sha256: str) -> Images:
-        """What the PET's autoencoder learns from."""
+        """What the PET's autoencoder learns from; finds every tracer's mean first."""
+        self.network.pet_mean.copy_(self._mean_pet())
         region = pad(self.network.mask[None, None].float()).bool()[0, 0]
         return Images(name, PetImages(self.train), self.prepared, region, split_sha256)
 

@@ -43,7 +43,7 @@ def prepare_latents(
     path = Path(config.out) / FOLDER / FILE
     key = hashlib.sha256(canonical_json(_key(config, data))).hexdigest()
     kind = _KINDS[config.latent.name](fabric, config, data.train, data.validation)
-    if not path.exists():
+    if not fabric.broadcast(path.exists()):
         coders = {}
         for name in kind.names:
             coder = _autoencoder(fabric, config, kind.images(name, data.split_sha256), stop, quiet)
