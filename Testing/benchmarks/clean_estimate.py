@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--volumes", type=int, default=24, help="test volumes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--only", choices=CHOICES, help="no results")
     options = parser.parse_args()
     cache_folder, test_folder, out = options.cache.resolve(), options.test.resolve(), options.out.resolve()
     cache = open_cache(cache_folder)
@@ -92,6 +93,8 @@ def main() -> None:
     rows, curves = [], {}
     for seed in options.seeds:
         for choice, value in CHOICES.items():
+            if options.only not in (None, choice):
+                continue
             name = name_of(choice, seed)
             folder = out / name
             words = ["method=ficd", f"preset.clamp_clean_estimate={value}"]
@@ -101,6 +104,8 @@ def main() -> None:
             export_and_sample(name, checkpoint, folder, test_folder, options.volumes, {"one": 1})
             rows += measure(name, "one", folder / "one", open_cache(test_folder))
             curves[name] = validation_curve(folder)
+    if options.only:
+        return
     settings = [
         f"made by `python Testing/benchmarks/clean_estimate.py --steps {options.steps} --volumes {options.volumes}` on "
         f"{date.today()}, one CPU thread, bf16",
