@@ -43,7 +43,7 @@ def test_penalty_keeps_the_discriminator_smooth(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "steps"), [("ddpm", 1000), ("ficd", 1000), ("rela", 750)])
+@pytest.mark.parametrize(("method", "steps"), [("ddpm", 1000), ("ficd", 1000), ("rela", 1100)])
 def test_one_phantom_is_learnt_by_heart(tmp_path, method, steps):
     config = tiny_config(
         tmp_path,
