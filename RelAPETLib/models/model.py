@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..devices import resolve_device
 from ..errors import DeviceError, ModelError
 from ..grid import MNI_GRID, ModelGrid
+from ..networks import diffusion_model
 from .bundle import VerifiedBundle, check_network, verify_bundle
 from .catalogue import check_entry, load_catalogue, model_path, own_models
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     import torch
 
     from ..diffusion import NoiseSchedule
-
-#: The only classes that metadata can name, and the modules of `RelAPETLib.networks` they are in.
-_NETWORKS = {"VoxelDiffusion": "voxel", "LatentDiffusion": "latent", "AutoencodedDiffusion": "autoencoded"}
 
 
 @dataclass(frozen=True)
@@ -196,8 +193,7 @@ def _build(bundle: VerifiedBundle) -> torch.nn.Module:
     import torch
 
     wanted = bundle.metadata["network"]
-    module = importlib.import_module(f"..networks.{_NETWORKS[wanted['class']]}", __package__)
-    make = getattr(module, wanted["class"])
+    make = diffusion_model(wanted["class"])
     try:
         # First on the meta device, which takes no memory: absurd sizes end here.
         with torch.device("meta"):

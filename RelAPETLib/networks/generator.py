@@ -21,7 +21,7 @@ def build_generator(
     attention_levels: Sequence[bool] = (False, False, True),
     num_head_channels: int = 64,
     norm_num_groups: int = 8,
-    cross_attention_dim: int = 64,
+    cross_attention_dim: int | None = 64,
     num_class_embeds: int = 4,
 ) -> DiffusionModelUNet:
     """The published generator (3,038,017 parameters), or one of another size.
@@ -30,7 +30,7 @@ def build_generator(
     counting from 0 and labels [N]; returns the noise [N, 1, X, Y, Z]. X, Y, Z are multiples of
     2^(levels - 1). No context is ever passed: like the published network, a transformer block's second attention is
     then another self-attention (the paper says cross-attention), whose size `cross_attention_dim` must be that of the
-    level.
+    level; None leaves it out.
     """
     from monai.networks.nets import DiffusionModelUNet
 
@@ -43,7 +43,7 @@ def build_generator(
         attention_levels=tuple(attention_levels),
         num_head_channels=num_head_channels,
         norm_num_groups=norm_num_groups,
-        with_conditioning=True,
+        with_conditioning=cross_attention_dim is not None,
         cross_attention_dim=cross_attention_dim,
         num_class_embeds=num_class_embeds,
         # Without it the scores of the model grid's 72,000 tokens are one matrix of 20.7 GB.

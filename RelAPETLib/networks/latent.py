@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from ..grid import MNI_GRID
 from .autoencoder import VolumeAutoencoder, space_to_depth
+from .generator import build_generator
 
 #: 2 mm volume inside the model, its padding to a multiple of 8, and the latent grid.
 INNER_SHAPE = tuple(n // 2 for n in MNI_GRID.shape)
@@ -66,20 +67,20 @@ def build_denoiser(
     num_head_channels: int | None = None,
     norm_num_groups: int = 16,
 ) -> nn.Module:
-    """The U-Net of `LatentDiffusion`: MONAI's, without context; heads of half the last level's channels by default."""
-    from monai.networks.nets import DiffusionModelUNet
+    """The U-Net of `LatentDiffusion`: `build_generator`'s, of latents alone and without a second attention.
 
-    return DiffusionModelUNet(
-        spatial_dims=3,
+    Heads have half the last level's channels by default.
+    """
+    return build_generator(
         in_channels=latent_channels,
         out_channels=latent_channels,
-        channels=tuple(channels),
+        channels=channels,
         num_res_blocks=num_res_blocks,
-        attention_levels=tuple(attention_levels),
+        attention_levels=attention_levels,
         num_head_channels=num_head_channels or channels[-1] // 2,
         norm_num_groups=norm_num_groups,
+        cross_attention_dim=None,
         num_class_embeds=TRACER_COUNT,
-        use_flash_attention=True,
     )
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 
-from RelAPETLib.networks.autoencoded import AutoencodedDiffusion
-from RelAPETLib.networks.latent import LatentDiffusion
+from RelAPETLib.networks import diffusion_model
 
 from .. import checkpoints
 from ..config import TrainConfig
@@ -23,7 +22,6 @@ from .regression import Regression
 
 FOLDER, FILE = "latent", "coded.pt"
 _KINDS = {"autoencoded": Autoencoded, "regression": Regression}
-_NETWORKS = {"AutoencodedDiffusion": AutoencodedDiffusion, "LatentDiffusion": LatentDiffusion}
 
 
 def prepare_latents(
@@ -118,6 +116,6 @@ def _code(fabric, config: TrainConfig, kind, coders: dict, path: Path, key: str)
 
 def network_of(frozen: dict) -> torch.nn.Module:
     """The library's network of a checkpoint's frozen parts; its generator is untrained."""
-    network = _NETWORKS[frozen["class"]](**frozen["arguments"])
+    network = diffusion_model(frozen["class"])(**frozen["arguments"])
     network.load_state_dict(frozen["state"], strict=False)
     return network
