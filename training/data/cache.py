@@ -3,7 +3,7 @@
 ::
 
     CACHE/index.json                     what there is; written whole, last
-    CACHE/mask.npy                       uint8 [X, Y, Z], the template's brain
+    CACHE/mask.npy                       uint8 [X, Y, Z], the template's brain: blocks that are more than half of it
     CACHE/cases/CASE/{t1w,t2f}.npy       float16 or float32 [X, Y, Z] to R, A, S; [-1, 1], background -1
     CACHE/cases/CASE/pet_TRACER.npy      the same grid, SUVR, 0 outside the brain
     CACHE/cases/CASE/case.json           the case's entry of the index
@@ -11,7 +11,8 @@
     CACHE/split.json                     see `training.data.split`
 
 A case is one T1w and T2F of a subject with the PET that belong to them: a subject, or one session of a subject.
-[X, Y, Z] is the model grid, [160, 180, 160], or its means over blocks of `factor` x `factor` x `factor` voxels.
+[X, Y, Z] is the model grid, [160, 180, 160], or its means over blocks of `factor` x `factor` x `factor` voxels; the
+brain's rim is averaged with the background, as `RelAPETLib.networks.voxel.VoxelDiffusion` averages what it is shown.
 """
 
 from __future__ import annotations

@@ -19,8 +19,6 @@ from .cache import Cache, block_grid, check_factor
 
 SCALINGS = ("suvr", "minmax")
 BACKGROUND = -1.0
-#: Items that are pooled from finer ones stay in memory when all of them fit into this; reading them is the slower part.
-KEPT_BYTES = 2**30
 #: Index of the voxel at x = 0 mm, between the hemispheres.
 MIDLINE = round(-MNI_GRID.origin[0] / MNI_GRID.spacing[0])
 
@@ -95,8 +93,6 @@ class PetDataset(Dataset):
         self.cache, self.scaling, self.factor = cache, scaling, factor
         self.augmentation, self.seed = augmentation, seed
         self.items = cache.items(subjects, tracers)
-        small = 12 * np.prod(self.shape) * len(self.items) <= KEPT_BYTES
-        self._kept: dict[int, torch.Tensor] | None = {} if factor > cache.factor and small else None
         self._records = cache.cases
         if not self.items:
             raise InputError(f"{cache.folder}: these subjects have no PET of {', '.join(tracers or TRACERS)}")
@@ -107,14 +103,7 @@ class PetDataset(Dataset):
     def __getitem__(self, index: int | tuple[int, int]) -> dict:
         index, draw = index if isinstance(index, tuple) else (index, None)
         item = self.items[index]
-        plain = self.augmentation is None or draw is None
-        if plain and self._kept is not None:
-            if index not in self._kept:
-                self._kept[index] = self._volumes(index, None)
-            stack = self._kept[index]
-        else:
-            stack = self._volumes(index, draw)
-        t1w, t2f, pet = stack.clone().split(1)
+        t1w, t2f, pet = self._volumes(index, draw).split(1)
         return {
             "t1w": t1w,
             "t2f": t2f,

@@ -29,7 +29,7 @@ from .pool import run_tasks
 from .rendered import rendered_volumes
 
 #: Raised whenever what the cache holds would come out otherwise.
-RECIPE = 1
+RECIPE = 2
 FAILURES = "failures.tsv"
 DTYPES = ("float16", "float32")
 
@@ -294,9 +294,9 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
     from RelAPETLib.synthesis.reference import to_suvr
 
     arrays, entries = {}, {}
-    factor, inside = options.factor, block_mask(options.factor)
+    factor, brain, inside = options.factor, block_mask(1), block_mask(options.factor)
     for name, image in (("t1w", ready.t1w), ("t2f", ready.t2f)):
-        mri = np.where(inside, block_means(image_to_array(image), factor), -1)
+        mri = block_means(image_to_array(image), factor)
         arrays[f"{name}.npy"], entries[name] = stored(mri, options.dtype, case.name)
     entries["pets"] = {}
     for tracer, pet in ready.pets.items():
@@ -304,7 +304,7 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
         units, frames = known[tracer]
         try:
             suvr = image_to_array(to_suvr(pet, ready.mask, units, str(scan.path), options.force))
-            suvr = np.where(inside, block_means(suvr, factor), 0)
+            suvr = block_means(np.where(brain, suvr, 0), factor)
             array, entry = stored(suvr, options.dtype, str(scan.path))
         except RelAPETError as error:
             failures[tracer] = str(error)

@@ -42,10 +42,9 @@ def rendered_volumes(case: RenderedCase, factor: int, dtype: str) -> tuple[dict[
     entries: dict = {"pets": {}}
     arrays = {}
     for name, volume in (("t1w", rendering.t1w), ("t2f", rendering.t2f)):
-        mri = np.where(inside, block_means(volume, factor // spacing), -1)
-        arrays[f"{name}.npy"], entries[name] = stored(mri, dtype, case.name)
+        arrays[f"{name}.npy"], entries[name] = stored(block_means(volume, factor // spacing), dtype, case.name)
     for tracer in person.scanned:
-        suvr = np.where(inside, block_means(rendering.pet[tracer], factor // spacing), 0)
+        suvr = block_means(rendering.pet[tracer], factor // spacing)
         arrays[f"pet_{tracer}.npy"], entry = stored(suvr, dtype, f"{case.name} {tracer}")
         facts = {"brain_mean": float(suvr[inside].mean()), "units_from": "the simulation", "frames": None}
         entries["pets"][tracer] = entry | facts
