@@ -1,10 +1,14 @@
 """The methods and ablations of the paper's tables, trained, sampled and measured by the package's own commands.
 
-``python Testing/benchmarks/ablations.py --cache CACHE --test CACHE2 --out DIR [--only NAME]`` makes seven small
-networks that differ in `RUNS` alone, by the package's ``train``, ``export`` and ``sample``, and writes
-``results/ablations.md`` and ``results/ablations_volumes.csv``. CACHE has those who are learned from, CACHE2 others in
-the test part of its split, for instance ``python -m training prepare --rendered 26 --rendered-seed 3 --fractions
-0.923077,0.076923,0 --out CACHE`` and ``--rendered 13 --rendered-seed 4 --fractions 0.076923,0,0.923077 --out CACHE2``.
+``python Testing/benchmarks/ablations.py --cache CACHE --whole CACHE1 --test CACHE2 --out DIR [--only NAME]`` makes
+seven small networks that differ in `RUNS` alone, by the package's ``train``, ``export`` and ``sample``, and writes
+``results/ablations.md`` and ``results/ablations_volumes.csv``. CACHE has those who are learned from, in blocks, CACHE1
+the same people on the whole grid (for their mean), CACHE2 others in the test part of its split::
+
+    python -m training prepare --rendered 64 --rendered-seed 3 --fractions 0.9375,0.0625,0 --factor 5 --out CACHE
+    python -m training prepare --rendered 64 --rendered-seed 3 --fractions 0.9375,0.0625,0 --out CACHE1
+    python -m training prepare --rendered 13 --rendered-seed 4 --fractions 0.076923,0,0.923077 --out CACHE2
+
 The same command goes on where it stopped; ``--only`` does one run without the tables.
 """
 
@@ -61,6 +65,7 @@ COMMON = [
     "preset.ema_decay=0.99",
     "preset.sampler_clip=true",
     "run.clip_gradients=1",
+    "run.learning_rate=cosine",
     "run.validation_volumes=2",
     "hardware.accelerator=cpu",
     "hardware.precision=bf16",
@@ -346,14 +351,17 @@ def report(rows: list[Figure], settings: list[str], seconds: dict[str, dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cache", type=Path, required=True, help="who is learned from")
+    parser.add_argument("--cache", type=Path, required=True, help="who is learned from, in blocks")
+    parser.add_argument("--whole", type=Path, help="the same people on the whole grid; not needed with --only")
     parser.add_argument("--test", type=Path, required=True, help="cache of others, the test part of its split")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", choices=RUNS)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--volumes", type=int, default=24, help="test volumes")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if not (options.whole or options.only):
+        parser.error("--whole is needed for the tables")
     cache_folder, test_folder, out = options.cache.resolve(), options.test.resolve(), options.out.resolve()
     cache = open_cache(cache_folder)
     split = load_split(cache_folder / FILE, cache)
@@ -374,14 +382,18 @@ def main() -> None:
     if options.only:
         return
     volumes = read_record(out / "rela" / "one")["volumes"]
-    rows = [*measure_baselines(test, volumes, cache, split, out / "baselines.csv"), *rows]
+    whole = open_cache(options.whole.resolve())
+    if load_split(options.whole.resolve() / FILE, whole).train != split.train:
+        parser.error(f"{options.whole} has other training subjects than {options.cache}")
+    rows = [*measure_baselines(test, volumes, whole, split, out / "baselines.csv"), *rows]
     settings = [
         f"made by `python Testing/benchmarks/ablations.py --steps {options.steps} --volumes {options.volumes}` on "
         f"{date.today()}, one CPU thread, bf16",
         f"{options.steps} steps of batch 3 for all, seed {options.seed}, {items} PET of {len(split.train)} rendered "
         "people to train on; moving average 0.99; the adversarial part begins at about a third",
-        f"generator of 8, 16, 32 channels on blocks of {FACTOR} mm (32 x 36 x 32); learning rates 1e-3 and 1e-4; "
-        f"gradients clipped at 1; sampled by dpmpp in {SAMPLER_STEPS} steps, the clean estimate clipped to [-1, 1]",
+        f"generator of 8, 16, 32 channels on blocks of {FACTOR} mm (32 x 36 x 32); learning rates from 1e-3 and 1e-4 "
+        f"to 0 by a cosine; gradients clipped at 1; sampled by dpmpp in {SAMPLER_STEPS} steps, the clean estimate "
+        "clipped to [-1, 1]",
         f"gamma {GAMMA:.3g}: that of the 1 mm grid times {FACTOR}^3, as the penalty sums squared gradients over so "
         "many fewer voxels",
     ]

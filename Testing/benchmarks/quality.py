@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -294,6 +295,7 @@ def main() -> None:
     model = load_model(options.model)
     cases = [load_case(number, options.cache) for number in range(options.people)]
     print(f"# Quality of {model.name} {model.version} on simulated people\n")
+    print(f"Made by `python Testing/benchmarks/quality.py` on {date.today()}, {model.device}.\n")
     figures = measure(cases, model, options.samples, options.steps)
     print("\n".join(report(figures, options.people, options.samples, options.steps)), flush=True)
     if options.json:
