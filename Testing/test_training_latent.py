@@ -1,17 +1,18 @@
 """The latent variant: autoencoders, coded data, Algorithm 1 in the latent with D on decoded images, and its bundle."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from training_runs import latent_config, scenario
 
 from RelAPETLib.diffusion import NoiseSchedule
 from RelAPETLib.models import load_model
 from training import checkpoints, loop
 from training.__main__ import main
-from training.config import load_config
 from training.data.cache import open_cache
 from training.data.prepare import Options, prepare
 from training.data.rendered import rendered_people
@@ -21,33 +22,6 @@ from training.latent.stages import FILE, FOLDER, network_of
 from training.losses import image_loss, noise_loss
 from training.reports import LOG
 from training.steps import Objective, algorithm_1
-
-SMALL = [
-    "method=rela_latent",
-    "network.factor=10",
-    "network.channels=[4,8]",
-    "network.attention_levels=[false,true]",
-    "network.num_head_channels=8",
-    "network.norm_num_groups=4",
-    "network.cross_attention_dim=8",
-    "network.num_res_blocks=1",
-    "autoencoder.channels=[4,8]",
-    "autoencoder.norm_num_groups=4",
-    "autoencoder.latent_channels=3",
-    "autoencoder.steps=5",
-    "preset.adversarial_start_epoch=0",
-    "preset.generator_learning_rate=1e-3",
-    "preset.global_batch=2",
-    "hardware.micro_batch=2",
-    "hardware.accelerator=cpu",
-    "run.steps=4",
-    "run.log_every=1",
-    "run.checkpoint_every=2",
-    "run.validate_every=4",
-    "run.validation_steps=2",
-    "run.validation_volumes=1",
-    "data.workers=0",
-]
 
 
 class StopAfter:
@@ -78,12 +52,8 @@ def cache(tmp_path_factory) -> Path:
     return out
 
 
-def config_of(cache: Path, out: Path, *words: str):
-    return load_config([*SMALL, f"data.cache={cache}", f"out={out}", *words])
-
-
 def run(cache: Path, out: Path, *words: str) -> int:
-    config = config_of(cache, out, *words)
+    config = latent_config(cache, out, *words)
     return loop.run(config, loop.load_data(config), quiet=True)
 
 
@@ -124,6 +94,19 @@ def test_stopped_in_any_stage_it_goes_on_to_the_same_weights(cache, trained, tmp
     assert run(cache, tmp_path) == 0
     whole, resumed = weights(trained), weights(tmp_path)
     assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="ranks are forked")
+def test_two_ranks_learn_what_one_does_in_every_stage(cache, tmp_path):
+    report = scenario("latent", tmp_path, cache)
+    assert report["codes"] == [0, 0, 0], report["told"]
+    coded = [checkpoints.load(tmp_path / name / FOLDER / FILE) for name in ("one", "two")]
+    for name, tensor in coded[0]["frozen"]["state"].items():
+        assert torch.allclose(tensor.double(), coded[1]["frozen"]["state"][name].double(), atol=1e-4), name
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for name in one:
+        assert torch.allclose(one[name], two[name], atol=1e-3), name
 
 
 def test_another_autoencoder_is_refused(cache, trained, capsys):
@@ -177,7 +160,7 @@ def test_the_bundle_predicts_what_the_generator_does(cache, tmp_path, words):
     command = ["export", "--checkpoint", str(checkpoints.saved(out)[-1]), "--out", str(tmp_path / "bundle")]
     assert main([*command, "--name", "latent"]) == 0
     model = load_model(tmp_path / "bundle")
-    config = config_of(cache, out, *words)
+    config = latent_config(cache, out, *words)
     data = loop.load_data(config)
     item = data.train[1]
     volume = torch.cat([item["t1w"], item["t2f"]])[None]
@@ -303,7 +286,7 @@ def network_of_names() -> dict[str, list[str]]:
 def test_mri_autoencoder_sees_every_case_once(cache):
     from training.latent.autoencoder import MriImages
 
-    config = config_of(cache, cache / "out")
+    config = latent_config(cache, cache / "out")
     images = MriImages(loop.load_data(config).train)
     cases = {item.case for item in images.dataset.items}
     assert len(images) == 2 * len(cases)

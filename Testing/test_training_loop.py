@@ -1,14 +1,11 @@
 """The training loop: resumed, killed, stopped, on two ranks, diverging, and learning a phantom by heart."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from training_runs import Phantoms, tiny_config, tiny_data
+from training_runs import Phantoms, scenario, tiny_config, tiny_data
 
 from training import checkpoints
 from training.config import layout
@@ -19,20 +16,6 @@ from training.reports import LOG
 from training.trainer import RunData
 
 TIMING = ("images_per_second",)
-
-
-def scenario(name: str, out: Path) -> dict:
-    """What `training_child.py` reports about a scenario."""
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("training_child.py")), name, str(out)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    told = "\n".join(f"{path.name}: {path.read_text()[-1500:]}" for path in sorted(out.glob("*.txt")))
-    assert done.returncode == 0, done.stderr[-3000:] + told
-    return json.loads(done.stdout.splitlines()[-1]) | {"told": told}
 
 
 def logged(out: Path) -> list[dict]:

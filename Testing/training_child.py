@@ -1,7 +1,7 @@
 """Runs of the training loop in processes that are killed, told to stop, or work as ranks.
 
-``python training_child.py SCENARIO OUT``; prints what happened as one JSON object. The processes are forked after the
-imports, which take most of the time.
+``python training_child.py SCENARIO OUT [CACHE]``; prints what happened as one JSON object. The processes are forked after
+the imports, which take most of the time.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 import monai.networks.nets  # noqa: F401
 import torch.utils.tensorboard  # noqa: F401
 from lightning_fabric import Fabric  # noqa: F401
-from training_runs import tiny_config, tiny_data
+from training_runs import latent_config, tiny_config, tiny_data
 
-from training.loop import run
+from training.loop import load_data, run
 from training.reports import LOG
 
 STEPS = 14
@@ -88,39 +88,53 @@ def interrupted(out: Path) -> dict:
     return {"codes": codes, "kills": kills, "asked": asked, "saved": saved}
 
 
-def ranks(out: Path, name: str, *overrides: str, **data) -> list[int]:
+def ranks(out: Path, name: str, work: Callable[[], int]) -> list[int]:
     """Exit codes of two ranks that torchrun would have started."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     shared |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0", "GLOO_SOCKET_IFNAME": "lo"}
-    work = train(out / name, "hardware.devices=2", *overrides, **data)
     pids = [fork(work, out / f"{name}{r}.txt", RANK=str(r), LOCAL_RANK=str(r), **shared) for r in range(2)]
     return [wait(pid) for pid in pids]
 
 
 def together(out: Path) -> dict:
     """Two ranks x batch 1 beside one rank x accumulation 2, and two ranks of which one fails."""
+
+    def two(name: str, *overrides: str, **data) -> list[int]:
+        return ranks(out, name, train(out / name, "hardware.devices=2", *overrides, **data))
+
     rhythm = ["preset.global_batch=2", "run.checkpoint_every=7"]
-    codes = [wait(fork(train(out / "one", *rhythm), out / "one.txt")), *ranks(out, "two", *rhythm)]
+    codes = [wait(fork(train(out / "one", *rhythm), out / "one.txt")), *two("two", *rhythm)]
     shared = [*rhythm, "hardware.strategy=fsdp"]
-    codes += ranks(out, "shared", *shared)
+    codes += two("shared", *shared)
     half = Path("checkpoints") / "step-00000007.pt"
     for whole, others in (("one", "taken_by_shared"), ("shared", "taken_by_one")):
         (out / others / half).parent.mkdir(parents=True)
         shutil.copy(out / whole / half, out / others / half)
     codes += [
-        *ranks(out, "taken_by_shared", *shared),
+        *two("taken_by_shared", *shared),
         wait(fork(train(out / "taken_by_one", *rhythm), out / "by_one.txt")),
     ]
     started = time.monotonic()
-    failed = ranks(out, "broken", *rhythm, broken=3)
+    failed = two("broken", *rhythm, broken=3)
     seconds = time.monotonic() - started
-    diverged = ranks(out, "nan", *rhythm, nan=3)
+    diverged = two("nan", *rhythm, nan=3)
     return {"codes": codes, "failed": failed, "seconds": seconds, "diverged": diverged}
 
 
+def latent(out: Path, cache: str) -> dict:
+    """All stages of a latent run by two ranks x batch 1, and by one rank x accumulation 2."""
+
+    def work(name: str, *overrides: str) -> Callable[[], int]:
+        config = latent_config(cache, out / name, "hardware.micro_batch=1", "autoencoder.batch=2", *overrides)
+        return lambda: run(config, load_data(config), quiet=True)
+
+    codes = [wait(fork(work("one"), out / "one.txt"))]
+    return {"codes": codes + ranks(out, "two", work("two", "hardware.devices=2"))}
+
+
 if __name__ == "__main__":
-    scenario, folder = sys.argv[1], Path(sys.argv[2])
-    print(json.dumps({"interrupted": interrupted, "together": together}[scenario](folder)))
+    scenarios = {"interrupted": interrupted, "together": together, "latent": latent}
+    print(json.dumps(scenarios[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +15,7 @@ from training.config import TrainConfig, load_config
 from training.trainer import RunData
 
 SHAPE = (12, 16, 12)
-TINY = [
+COMMON = [
     "network.channels=[4,8]",
     "network.attention_levels=[false,true]",
     "network.num_head_channels=8",
@@ -20,13 +24,33 @@ TINY = [
     "network.num_res_blocks=1",
     "preset.adversarial_start_epoch=0",
     "preset.generator_learning_rate=1e-3",
-    "preset.discriminator_learning_rate=1e-3",
-    "data.cache=memory",
     "data.workers=0",
     "hardware.accelerator=cpu",
     "run.log_every=1",
+]
+TINY = [
+    *COMMON,
+    "preset.discriminator_learning_rate=1e-3",
+    "data.cache=memory",
     "run.validation_volumes=2",
     "run.validation_steps=3",
+]
+#: A latent run over a cache of blocks of 10 mm.
+LATENT = [
+    *COMMON,
+    "method=rela_latent",
+    "network.factor=10",
+    "autoencoder.channels=[4,8]",
+    "autoencoder.norm_num_groups=4",
+    "autoencoder.latent_channels=3",
+    "autoencoder.steps=5",
+    "preset.global_batch=2",
+    "hardware.micro_batch=2",
+    "run.steps=4",
+    "run.checkpoint_every=2",
+    "run.validate_every=4",
+    "run.validation_steps=2",
+    "run.validation_volumes=1",
 ]
 
 
@@ -62,3 +86,22 @@ def tiny_config(out: Path | str, *overrides: str) -> TrainConfig:
 def tiny_data(count: int = 4, **how) -> RunData:
     """Phantoms to train on and two others to validate on."""
     return RunData(Phantoms(count, **how), Phantoms(2), "0" * 64)
+
+
+def latent_config(cache: Path | str, out: Path | str, *overrides: str) -> TrainConfig:
+    """Configuration of a small latent run over a cache of blocks of 10 mm."""
+    return load_config([*LATENT, f"data.cache={cache}", f"out={out}", *overrides])
+
+
+def scenario(name: str, out: Path, *arguments: Path) -> dict:
+    """What ``training_child.py`` reports about a scenario, and under "told" what its processes said."""
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("training_child.py")), name, str(out), *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    told = "\n".join(f"{path.name}: {path.read_text()[-1500:]}" for path in sorted(out.glob("*.txt")))
+    assert done.returncode == 0, done.stderr[-3000:] + told
+    return json.loads(done.stdout.splitlines()[-1]) | {"told": told}
