@@ -1,7 +1,7 @@
 """Runs of the training loop in processes that are killed, told to stop, or work as ranks.
 
-``python training_child.py SCENARIO OUT [CACHE]``; prints what happened as one JSON object. The processes are forked after
-the imports, which take most of the time.
+``python training_child.py SCENARIO OUT [CACHE]``; prints what happened as one JSON object. The processes are forked
+after the imports, which take most of the time.
 """
 
 from __future__ import annotations
