@@ -65,7 +65,6 @@ def test_one_phantom_is_learnt_by_heart(tmp_path, method):
         "network.norm_num_groups=8",
         "network.cross_attention_dim=32",
         "preset.ema_decay=0.99",
-        "preset.sampler_clip=true",
         "preset.generator_learning_rate=1e-3",
         "preset.discriminator_learning_rate=3e-4",
     )

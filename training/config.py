@@ -49,8 +49,8 @@ class Preset:
     ema_decay: float = 0.999
     sampler: str = "dpmpp"
     sampler_steps: int = 20
-    #: Clamp the clean estimate to [-1, 1] while sampling.
-    sampler_clip: bool = False
+    #: Clamp the clean estimate to [-1, 1] while sampling: a network that learned from clamped ones needs it.
+    sampler_clip: bool = True
     #: both (3-D, data range 1, whole grid and inside the mask) | full_grid (paper) | release (2-D SSIM, [-1, 1])
     metrics: str = "both"
     #: subjects (train / validation / test) | test_only (no validation: those subjects are trained on too)
@@ -70,6 +70,7 @@ _PAPER = Preset(
     ema_decay=0.0,
     sampler="ddpm",
     sampler_steps=1000,
+    sampler_clip=False,
     metrics="full_grid",
     held_out="test_only",
     missing_sequence="blank",
@@ -86,7 +87,6 @@ _RELEASE = Preset(
     ema_decay=0.0,
     sampler="ddpm",
     sampler_steps=1000,
-    sampler_clip=True,
     metrics="release",
     held_out="test_only",
 )

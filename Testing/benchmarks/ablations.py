@@ -63,7 +63,6 @@ COMMON = [
     "preset.generator_learning_rate=1e-3",
     "preset.discriminator_learning_rate=1e-4",
     "preset.ema_decay=0.99",
-    "preset.sampler_clip=true",
     "run.clip_gradients=1",
     "run.learning_rate=cosine",
     "run.validation_volumes=2",
