@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from training_runs import Phantoms, tiny_config
+from training_runs import SHAPE, Phantoms, tiny_config
 
 from RelAPETLib.networks.discriminator import build_discriminator
 from training.config import Preset
@@ -44,31 +44,59 @@ def test_penalty_keeps_the_discriminator_smooth(seed):
     assert gradient_norm_after(gamma, seed) < gradient_norm_after(0.0, seed) / 5
 
 
+class Ball(torch.utils.data.Dataset):
+    """One ball of white in grey matter on the background, with uptake in both, `copies` times."""
+
+    def __init__(self, copies: int, shape: tuple[int, int, int]):
+        self.copies, self.shape = copies, shape
+
+    def __len__(self) -> int:
+        return self.copies
+
+    def __getitem__(self, index: int) -> dict:
+        places = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in self.shape), indexing="ij")
+        radius = torch.stack(places).square().sum(0, keepdim=True).sqrt()
+        brain, white = radius < 0.85, radius < 0.5
+        volumes = {
+            name: torch.where(brain, torch.where(white, inner, outer), -1.0)
+            for name, inner, outer in (("t1w", 0.6, 0.1), ("t2f", -0.1, 0.3), ("pet", 0.0, 1.0))
+        }
+        return {**volumes, "label": 2, "subject": "sub-00", "tracer": "TAU"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["ddpm", "ficd", "rela"])
-def test_one_phantom_is_learnt_by_heart(tmp_path, method):
+@pytest.mark.parametrize(
+    ("method", "shape", "steps", "batch"),
+    [("ddpm", (8, 8, 8), 2000, 8), ("ficd", (8, 8, 8), 1000, 8), ("rela", SHAPE, 1000, 4)],
+)
+def test_one_phantom_is_learnt_by_heart(tmp_path, method, shape, steps, batch):
+    """Whatever noise sampling begins with: MAE in [0, 1] over eight draws.
+
+    One normalisation group, not pairs of channels, lets the volume's level through: what the noise's mean hides of it
+    at the first timesteps is a thousandth of the noise loss, and the larger the volume the less. D takes no 8 x 8 x 8.
+    """
     config = tiny_config(
         tmp_path,
         f"method={method}",
-        "run.steps=600",
+        f"run.steps={steps}",
         "run.learning_rate=cosine",
         "seed=1",
         "run.log_every=200",
-        "run.checkpoint_every=1000",
-        "run.validate_every=1000",
-        "run.validation_volumes=1",
-        "run.validation_steps=10",
-        "preset.global_batch=4",
-        "hardware.micro_batch=4",
+        "run.checkpoint_every=2000",
+        "run.validate_every=2000",
+        "run.validation_volumes=8",
+        "run.validation_steps=20",
+        f"preset.global_batch={batch}",
+        f"hardware.micro_batch={batch}",
         "network.channels=[16,32]",
+        "network.attention_levels=[false,false]",
+        "network.norm_num_groups=1",
         "network.num_head_channels=32",
-        "network.norm_num_groups=8",
         "network.cross_attention_dim=32",
         "preset.ema_decay=0.99",
-        "preset.generator_learning_rate=1e-3",
+        "preset.generator_learning_rate=2e-3",
         "preset.discriminator_learning_rate=3e-4",
     )
-    phantom = Phantoms(1)
-    assert run(config, RunData(phantom, phantom, "0" * 64), quiet=True) == 0
+    assert run(config, RunData(Ball(1, shape), Ball(8, shape), "0" * 64), quiet=True) == 0
     last = json.loads((tmp_path / LOG).read_text().splitlines()[-1])
-    assert last["group"] == "validation" and last["mae"] < 0.03, last
+    assert last["group"] == "validation" and last["mae"] < 0.025, last

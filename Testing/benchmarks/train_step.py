@@ -3,8 +3,8 @@
 ``python Testing/benchmarks/train_step.py [--device cuda] [--shapes 32x36x32 48x52x48] [--repeats 15] [--threads 1]
 [--huge-pages] [--out FILE]`` prints images a second and peak memory of both, at batch 1 with the adversarial part on.
 The transcription draws its noise on the CPU, makes the clean estimates image by image, and has SSIM and PSNR of every
-step inside the graph, as the published loop does; networks, schedule and mathematics are
-the same; ours has Adam in its fused form, as `training.trainer` does.
+step inside the graph, as the published loop does; networks, schedule and mathematics are the same; ours has Adam in its
+fused form, as `training.trainer` does.
 
 Each side lives in a process of its own, because the peak of a process never falls. The processes take turns step by
 step, forth and back, so that what else the machine does meets all alike; a side's speed-up is the median over the turns
