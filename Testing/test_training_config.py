@@ -36,7 +36,9 @@ def test_rows_of_the_reference():
         "generator_learning_rate": (5e-5, 5e-5, 5e-5),
         "discriminator_learning_rate": (5e-6, 5e-6, 5e-6),
         "epochs": (100, 100, 100),
+        "clamp_clean_estimate": (False, True, True),
         "sampler_steps": (1000, 1000, 20),
+        "sampler_clip": (False, True, True),
     }
     for key, values in rows.items():
         assert tuple(getattr(preset, key) for preset in (paper, release, default)) == values, key

@@ -93,6 +93,7 @@ def test_an_exported_run_loads_and_predicts_what_its_generator_does(trained, tmp
     assert metadata["source"]["step"] == 7 and metadata["metrics"]["validation_in_training"]
     assert set(metadata["tracers"]) <= {"TAU", "PIB"} and "TAU" in metadata["tracers"]
     assert metadata["tracers"]["TAU"]["output"] == ("relative" if preset == "paper" else "suvr")
+    assert metadata["sampler"]["clip"] == (None if preset == "paper" else [-1, 1])
     assert str(trained.parent) not in json.dumps(metadata)
     assert any("4 mm" in line for line in metadata["differences_from_paper"])
     assert ("ablation" in metadata["title"]) == (ablation != "none")
