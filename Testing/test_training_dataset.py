@@ -211,16 +211,6 @@ def test_a_cache_of_blocks_is_pooled_by_what_is_left(coarse, cache):
     assert population_mean(coarse, ["a"], "TAU").shape == (32, 36, 32)
 
 
-def test_pooled_items_are_read_once_and_given_as_copies(cache, monkeypatch):
-    data = PetDataset(cache, ["b"], factor=5)
-    first = data[0]
-    monkeypatch.setattr(data, "_read", None)
-    second = data[0]
-    assert torch.equal(first["pet"], second["pet"])
-    second["pet"].zero_()
-    assert torch.equal(first["pet"], data[0]["pet"])
-
-
 def test_a_cache_of_blocks_refuses_what_it_cannot_give(coarse):
     for factor in (1, 4):
         with pytest.raises(InputError, match=f"network.factor={factor} must be a multiple of 5"):
