@@ -15,13 +15,17 @@ from training.steps import Objective, discriminator_loss
 from training.trainer import RunData
 
 
-def gradient_norm_after(gamma: float, seed: int, steps: int = 300) -> float:
-    """Mean ||grad D|| on true and noisy phantoms over the last 100 steps of D's learning to tell them apart."""
+def gradient_norm_after(gamma: float, seed: int, steps: int = 600) -> float:
+    """Mean ||grad D|| on true and noisy phantoms over the last 100 steps of D's learning to tell them apart.
+
+    The learning rate falls to 0: at a constant one the norm now and then leaps up for some steps, penalised or not.
+    """
     torch.manual_seed(seed)
     phantoms = Phantoms(4)
     real = torch.stack([phantoms[i]["pet"] for i in range(len(phantoms))])
     D = build_discriminator("group")
     optimizer = torch.optim.Adam(D.parameters(), lr=1e-3)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     weights = Objective(adversarial_weight=1.0, penalty_gamma=gamma)
     norms = []
     for step in range(steps):
@@ -30,6 +34,7 @@ def gradient_norm_after(gamma: float, seed: int, steps: int = 300) -> float:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        falling.step()
         if step >= steps - 100 and step % 20 == 0:
             squared = squared_gradient_norm(lambda x: D(x)[-1], torch.cat([real, fake])).detach()
             norms.append(float(squared.sqrt().mean()))
