@@ -18,7 +18,7 @@ from training.trainer import RunData
 def gradient_norm_after(gamma: float, seed: int, steps: int = 600) -> float:
     """Mean ||grad D|| on true and noisy phantoms over the last 100 steps of D's learning to tell them apart.
 
-    The learning rate falls to 0: at a constant one the norm now and then leaps up for some steps, penalised or not.
+    The learning rate falls to 0: at a constant one the penalised norm of some seeds leaps up for some steps.
     """
     torch.manual_seed(seed)
     phantoms = Phantoms(4)
