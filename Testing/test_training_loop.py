@@ -1,4 +1,4 @@
-"""The training loop: resumed, killed, stopped, on two ranks, diverging, and learning a phantom by heart."""
+"""The training loop: resumed, killed, stopped, on two ranks, and diverging."""
 
 import json
 from pathlib import Path
