@@ -17,7 +17,7 @@ import pytest
 from RelAPETLib import __version__, cli, provenance
 from RelAPETLib.cli import main
 from RelAPETLib.cli.progress import JsonReporter, TextReporter
-from RelAPETLib.errors import RelAPETWarning
+from RelAPETLib.notices import warn
 from RelAPETLib.resources import resource
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -168,7 +168,7 @@ def test_what_libraries_say_goes_to_the_log(capsys, tmp_path, monkeypatch):
     def noisy(arguments, reporter):
         warnings.warn("deprecated thing", DeprecationWarning, stacklevel=1)
         warnings.warn("some library is unhappy", UserWarning, stacklevel=1)
-        warnings.warn("the user should know", RelAPETWarning, stacklevel=1)
+        warn("the user should know")
         logging.getLogger("monai").warning("words of monai")
         print("to stderr", file=sys.stderr)
         reporter.result("phantom", {}, "done")

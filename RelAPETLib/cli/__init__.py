@@ -14,7 +14,8 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
-from ..errors import InputError, RelAPETError, RelAPETWarning
+from ..errors import InputError, RelAPETError
+from ..notices import listening
 from . import logs
 from .parser import build_parser
 from .progress import make_reporter
@@ -105,16 +106,15 @@ def _terminable() -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet(reporter, log: logs.Log) -> Iterator[None]:
     """Our warnings go to the user through the reporter; what libraries print or warn goes to the log."""
-    with warnings.catch_warnings():
 
-        def show(message, category, filename, lineno, file=None, line=None):
-            if issubclass(category, RelAPETWarning):
-                log.logger.warning("%s", message)
-                reporter.warning(str(message))
-            else:
-                log.logger.info("%s:%s: %s: %s", filename, lineno, category.__name__, message)
+    def tell(message: str) -> None:
+        log.logger.warning("%s", message)
+        reporter.warning(message)
 
+    def show(message, category, filename, lineno, file=None, line=None):
+        log.logger.info("%s:%s: %s: %s", filename, lineno, category.__name__, message)
+
+    with warnings.catch_warnings(), listening(tell):
         warnings.showwarning = show
-        warnings.simplefilter("always", RelAPETWarning)
         with contextlib.redirect_stdout(log.stream), contextlib.redirect_stderr(log.stream):
             yield

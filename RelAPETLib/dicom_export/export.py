@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, OutputError, RelAPETError, RelAPETWarning
+from ..errors import InputError, OutputError, RelAPETError
+from ..notices import warn
 from ..outputs import write_set
 from .inputs import SyntheticPet, read_synthetic_pet
 from .planes import Planes, axial_planes, own_planes, planes_on
@@ -76,7 +77,7 @@ def export_dicom(
         writers = _writers(volumes, reference, stack, lambda part, words: progress(0.2 + 0.8 * part, words))
         paths = write_set(out, writers, owned=_earlier(out), overwrite=overwrite)
     for note in notes:
-        warnings.warn(note, RelAPETWarning, stacklevel=2)
+        warn(note)
     progress(1.0, "done")
     return {path.name: path for path in paths}
 

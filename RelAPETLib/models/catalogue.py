@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import ModelError, RelAPETWarning
+from ..errors import ModelError
+from ..notices import warn
 from ..resources import resource, resources_dir
 from .bundle import METADATA_FILE, VerifiedBundle
 from .metadata import check_metadata, check_schema, load_json
@@ -86,7 +86,7 @@ def own_models(catalogued: Iterable[str] = ()) -> dict[str, dict]:
             metadata = load_json(path / METADATA_FILE, "model metadata")
             check_metadata(metadata, f"model metadata {path / METADATA_FILE}")
         except ModelError as error:
-            warnings.warn(str(error), RelAPETWarning, stacklevel=2)
+            warn(str(error))
             continue
         found[path.name] = _own_entry(path, metadata)
     return found

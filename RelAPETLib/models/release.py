@@ -10,7 +10,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ModelError, RelAPETWarning
+from ..errors import ModelError
+from ..notices import warn
 from ..resources import resource
 from ..tracers import TRACERS
 from .bundle import write_bundle
@@ -87,11 +88,9 @@ def import_release_checkpoint(
     licence_text = resource("licences", "Apache-2.0.txt").read_text(encoding="utf-8") if known else None
     metadata = write_bundle(out_dir, network, metadata, overwrite, licence_text=licence_text)
     if not known:
-        warnings.warn(
+        warn(
             f"{file} is not the published checkpoint (git blob {blob_id}, published {entry['source']['git_blob_id']}); "
-            f"its tensors fit, but who made it and from what is not known",
-            RelAPETWarning,
-            stacklevel=2,
+            f"its tensors fit, but who made it and from what is not known"
         )
     return metadata
 

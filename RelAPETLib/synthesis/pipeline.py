@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import DeviceError, DoubtfulInputError, RelAPETWarning
+from ..errors import DeviceError, DoubtfulInputError
 from ..grid import array_to_image, image_to_array, image_to_tensor
+from ..notices import collected, warn
 from ..regions import regional_rows
 from .inputs import Inputs, read_inputs, without_paths
 from .options import Plan, check_options, make_plan
@@ -86,7 +85,7 @@ def synthesize(
 
     check_options(tracer, sampler, steps, samples, seed, space)
     part, clock, messages = _parts(progress), _Clock(), []
-    with _collected(messages):
+    with collected(messages):
         device = resolve_device(device)
         inputs = read_inputs({"t1w": t1w, "t2f": t2f, "reference": reference}, part("read"))
         clock.lap("reading")
@@ -135,7 +134,7 @@ def _load(name: str | os.PathLike, device: str) -> Model:
     except DeviceError as error:  # the device is there: `resolve_device` has found it
         if device == "cpu":
             raise
-        warnings.warn(f"{error}; going on on the CPU, which is slower", RelAPETWarning, stacklevel=3)
+        warn(f"{error}; going on on the CPU, which is slower")
     return load_model(name, device="cpu")
 
 
@@ -149,22 +148,6 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[stage] = round(now - self._last, 3)
         self._last = now
-
-
-@contextmanager
-def _collected(messages: list[str]) -> Iterator[None]:
-    """Gather the text of every `RelAPETWarning`, and still show it as Python or the caller would."""
-    with warnings.catch_warnings():
-        show = warnings.showwarning
-        warnings.simplefilter("always", RelAPETWarning)
-
-        def gather(message, category, *rest, **named):
-            if issubclass(category, RelAPETWarning):
-                messages.append(str(message))
-            show(message, category, *rest, **named)
-
-        warnings.showwarning = gather
-        yield
 
 
 def _parts(progress: Callable[[float, str], None] | None) -> Callable[[str], Callable[[float, str], None]]:
@@ -194,7 +177,7 @@ def _prepare(inputs: Inputs, preprocessed: bool, device: str, progress) -> Prepr
     else:
         ready = preprocessing.preprocess(t1w, t2f, pet=pet, device=device, progress=progress)
     for words in ready.warnings:
-        warnings.warn(words, RelAPETWarning, stacklevel=3)
+        warn(words)
     return ready
 
 
@@ -206,7 +189,7 @@ def _settle_doubts(ready: Preprocessed, kind: str, force: bool) -> None:
     if found and not force:
         raise DoubtfulInputError(f"{'; '.join(found)}; check the files, or use --force to go on all the same")
     for words in found:
-        warnings.warn(f"accepted by force: {words}", RelAPETWarning, stacklevel=3)
+        warn(f"accepted by force: {words}")
 
 
 def _condition(ready: Preprocessed) -> torch.Tensor:

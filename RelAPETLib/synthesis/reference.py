@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import DoubtfulInputError, InputError, RelAPETWarning
+from ..errors import DoubtfulInputError, InputError
+from ..notices import warn
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -126,14 +126,10 @@ def to_suvr(pet: sitk.Image, mask: sitk.Image, units: ReferenceUnits, name: str,
             raise InputError(
                 f"{name}: unit unknown (no JSON sidecar with Units), and its brain mean {mean:.4g} is not SUVR; {_HINT}"
             )
-        warnings.warn(
-            f"{name}: no sidecar says what its unit is; taken to be SUVR since its brain mean is {mean:.2f}",
-            RelAPETWarning,
-            stacklevel=2,
-        )
+        warn(f"{name}: no sidecar says what its unit is; taken to be SUVR since its brain mean is {mean:.2f}")
     elif not plausible:
         words = f"{name}: said to be SUVR, but its brain mean is {mean:.4g} (SUVR gives {low:g} to {high:g})"
         if not force:
             raise DoubtfulInputError(f"{words}; check it, or use --force to accept it")
-        warnings.warn(words, RelAPETWarning, stacklevel=2)
+        warn(words)
     return pet

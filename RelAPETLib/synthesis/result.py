@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import provenance as record
-from ..errors import RelAPETWarning
+from ..notices import warn
 from ..tracers import get_tracer
 from .inputs import Inputs
 from .options import Plan
@@ -85,7 +84,7 @@ class Synthesis:
         messages = list(self.warnings)
         if report and find_spec("matplotlib") is None:
             report = False
-            warnings.warn(NO_MATPLOTLIB, RelAPETWarning, stacklevel=2)
+            warn(NO_MATPLOTLIB)
             messages.append(NO_MATPLOTLIB)
         writers: dict[str, Callable[[Path], None]] = {
             f"{name}.nii.gz": lambda path, image=image: write_volume(image, path)

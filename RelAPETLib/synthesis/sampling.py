@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..devices import free_device_memory, is_out_of_memory
-from ..errors import DeviceError, LongRunError, ModelError, RelAPETWarning
+from ..errors import DeviceError, LongRunError, ModelError
+from ..notices import warn
 
 if TYPE_CHECKING:
     import torch
@@ -175,12 +175,12 @@ def _make_room(model: Model, size: int) -> tuple[Model, int]:
     if size > 1:
         free_device_memory(device)
         words = f"{device} ran out of memory with {size} samples at a time; going on with {size // 2}"
-        warnings.warn(words, RelAPETWarning, stacklevel=3)
+        warn(words)
         return model, size // 2
     if device == "cpu":
         raise DeviceError("this machine has too little free memory for one sample; close other programs and try again")
     words = f"{device} ran out of memory; going on on the CPU, which is slower and gives the same volume up to rounding"
-    warnings.warn(words, RelAPETWarning, stacklevel=3)
+    warn(words)
     moved = replace(model, network=model.network.to("cpu"), device="cpu")
     free_device_memory(device)
     return moved, 1

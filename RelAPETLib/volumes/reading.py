@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import re
-import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError, RelAPETWarning
+from ..errors import InputError
+from ..notices import warn
 from .dicom import read_dicom_folder
 from .geometry import corner_distance, image_from_array, with_orthogonal_axes
 
@@ -166,7 +166,7 @@ def _nifti_affine(image: nib.Nifti1Pair, path: Path, name: str) -> np.ndarray:
         try:
             qform = header.get_qform()
         except ValueError:  # without an sform nibabel would not have loaded it
-            warnings.warn(f"{name}: the qform is no rotation; the sform is used", RelAPETWarning, stacklevel=4)
+            warn(f"{name}: the qform is no rotation; the sform is used")
     if sform is None and qform is None:
         raise InputError(
             f"{path}: neither sform nor qform is set, so its orientation is unknown; export it with its orientation"
@@ -176,11 +176,7 @@ def _nifti_affine(image: nib.Nifti1Pair, path: Path, name: str) -> np.ndarray:
     if sform is not None and qform is not None:
         difference = corner_distance(scale @ sform, scale @ qform, image.shape)
         if difference > FORMS_TOLERANCE_MM:
-            warnings.warn(
-                f"{name}: sform and qform put a corner of the volume {difference:.1f} mm apart; the sform is used",
-                RelAPETWarning,
-                stacklevel=4,
-            )
+            warn(f"{name}: sform and qform put a corner of the volume {difference:.1f} mm apart; the sform is used")
     return scale @ (qform if sform is None else sform)
 
 

@@ -12,14 +12,14 @@ import io
 import os
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from RelAPETLib.errors import InputError, OutputError, RelAPETError, RelAPETWarning
+from RelAPETLib.errors import InputError, OutputError, RelAPETError
+from RelAPETLib.notices import listening
 
 from . import cache as storage
 from .cache import block_mask, block_means, stored
@@ -253,8 +253,8 @@ def _volumes(case: Case, options: Options) -> tuple[dict[str, np.ndarray], dict]
     from RelAPETLib import preprocessing
 
     failures: dict[str, str] = {}
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always", RelAPETWarning)
+    heard: list[str] = []
+    with listening(heard.append):
         mri = {name: _read_mri(path, options) for name, path in (("t1w", case.t1w), ("t2f", case.t2f))}
         if np.array_equal(*(_voxels(image) for image in mri.values())):
             raise InputError(f"{case.t1w} and {case.t2f} are the same volume; two different scans are wanted")
@@ -277,8 +277,7 @@ def _volumes(case: Case, options: Options) -> tuple[dict[str, np.ndarray], dict]
         if doubts and not options.force:
             raise InputError(f"{'; '.join(doubts)}; --force takes it all the same")
         arrays, entries = _arrays(case, ready, known, options, failures)
-    told = [*case.notes, *ready.warnings, *doubts]
-    told += [str(w.message) for w in heard if issubclass(w.category, RelAPETWarning)]
+    told = [*case.notes, *ready.warnings, *doubts, *heard]
     return arrays, {
         **entries,
         "failures": failures,
