@@ -13,7 +13,10 @@ from volume_files import affine_of, marked_array, nifti, write_dicom_series, wri
 from RelAPETLib.errors import InputError, RelAPETWarning
 from RelAPETLib.volumes import check_volume, image_from_array, read_volume
 
-NRRD = "NRRD0004\ntype: float\ndimension: 3\n{space}sizes: 7 6 5\nencoding: raw\nendian: little\nspace origin: (0,0,0)\n{axes}\n\n"
+NRRD = (
+    "NRRD0004\ntype: float\ndimension: 3\n{space}sizes: 7 6 5\nencoding: raw\nendian: little\n"
+    "space origin: (0,0,0)\n{axes}\n\n"
+)
 META = (
     "ObjectType = Image\nNDims = {dimensions}\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
     "CompressedData = False\nTransformMatrix = {matrix}\nOffset = 0 0 0\nElementSpacing = {spacing}\nDimSize = 7 6 5\n"

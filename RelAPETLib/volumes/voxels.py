@@ -99,6 +99,7 @@ def read_text_voxels(stream: ByteStream, shape: tuple[int, int, int], affine: np
         raise stream.damaged("its voxels are written as text and not all are numbers") from error
     if values.size != np.prod(shape):
         raise stream.damaged(f"{values.size} voxels are written as text, its header promises {np.prod(shape)}")
+    stream.finish()
     image = sitk.GetImageFromArray(_scaled(values, 1.0, 0.0).reshape(shape[::-1]))
     place(image, *geometry)
     return image
