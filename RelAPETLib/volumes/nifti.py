@@ -7,6 +7,7 @@ and ITK chooses between sform and qform by rules of its own.
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ def _beside(path: Path, ending: str, label: str) -> Path:
     ending = ending.upper() if upper else ending
     plain, packed = stem.with_name(f"{stem.name}.{ending}"), stem.with_name(f"{stem.name}.{ending}.gz")
     for candidate in (packed, plain) if gz else (plain, packed):
-        if candidate.exists():
+        if os.path.exists(candidate):  # unlike Path.exists it takes a name too long for the disk
             return candidate
     raise InputError(f"{label}: its other file, {printable(plain.name)}, is not there; the pair belongs together")
 

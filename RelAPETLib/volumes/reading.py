@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..errors import InputError
 from .dicom import read_dicom_folder
 from .metaimage import is_metaimage, read_metaimage
@@ -80,7 +82,8 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
     if kind == "nifti" and not suffix.startswith(".nii"):
         open_file(path, label).close()
         path = header_file(path, label)
-    with open_file(path, label) as file:
+    # What a damaged header makes of the arithmetic is checked, not warned about.
+    with open_file(path, label) as file, np.errstate(all="ignore"):
         stream = open_stream(file, label)
         return _read(_kind(stream) or kind, stream, path, name)
 

@@ -7,6 +7,7 @@ and put defaults where geometry is missing.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,7 +66,7 @@ def data_file(stream: ByteStream, path: Path, field: str, named: str) -> Iterato
     if not named or Path(named).name != named or named == ".." or "\\" in named or "\0" in named or "%" in named:
         raise field_error(stream, field, named, "the plain name of one file in the same folder is wanted")
     place = path.with_name(named)
-    if not place.exists():
+    if not os.path.exists(place):  # unlike Path.exists it takes a name too long for the disk
         raise InputError(f"{stream.label}: its data file {printable(named)} is not there; it belongs beside the header")
     label = printable(place)
     with open_file(place, label) as file:

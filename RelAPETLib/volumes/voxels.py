@@ -107,10 +107,9 @@ def read_text_voxels(stream: ByteStream, shape: tuple[int, int, int], affine: np
 
 def _scaled(stored: np.ndarray, slope: float, inter: float) -> np.ndarray:
     """Float32, rounded once; what float32 cannot hold becomes infinite, which `check_volume` refuses."""
-    with np.errstate(all="ignore"):
-        if (slope, inter) != (1.0, 0.0):
-            stored = stored * np.float64(slope) + np.float64(inter)
-        return stored.astype(np.float32)
+    if (slope, inter) != (1.0, 0.0):
+        stored = stored * np.float64(slope) + np.float64(inter)
+    return stored.astype(np.float32)
 
 
 def _check_memory(voxels: int, slab: int, label: str) -> None:

@@ -1,7 +1,7 @@
 """Mutated volume files of every format through `read_volume`: what is read, what is refused, what breaks.
 
 ``python Testing/benchmarks/robustness_volumes.py`` makes 10,000 files from whole ones of 9 x 8 x 7 voxels, reads each
-in a worker process with 5 s and 3 GB, prints a table and writes ``results/robustness_volumes.md``. Every file follows
+in a worker process with 5 s of CPU and 3 GB, prints a table and writes ``results/robustness_volumes.md``. Every file follows
 from the seed and its number: ``--only 123 --keep folder`` writes that one to look at.
 """
 
@@ -29,6 +29,7 @@ from robustness_cases import BASES, KINDS, Base, mutated
 from RelAPETLib.errors import InputError, RelAPETWarning
 from RelAPETLib.volumes import read_volume
 
+#: Of CPU; of waiting, which other processes' load makes longer, ten times as many.
 SECONDS, MEMORY = 5, 3 * 2**30
 GOOD = ("equal", "equal, warned", "other", "refused")
 BAD = ("damage accepted", "unexpected", "crash", "hang", "talked")
@@ -85,8 +86,10 @@ def work(first: int, last: int, seed: int, into: Path) -> None:
         bases = {name: make(Path(folder) / "whole") for name, make in BASES.items()}
         for number in range(first, last):
             before = os.fstat(1).st_size + os.fstat(2).st_size
-            signal.alarm(SECONDS)  # its default ends the process, whatever C code it is in
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)  # its default ends the process, whatever C code it is in
+            signal.alarm(10 * SECONDS)
             result = outcome(number, seed, bases, Path(folder) / f"case{number}")
+            signal.setitimer(signal.ITIMER_PROF, 0)
             signal.alarm(0)
             sys.stdout.flush()
             sys.stderr.flush()
@@ -118,7 +121,7 @@ def run(count: int, seed: int, first: int = 0) -> tuple[list[Outcome], float]:
             if ended > 0:
                 raise SystemExit(f"a worker failed:\n{said.read_text()[-2000:]}")
             if ended < 0:
-                what = "hang" if -ended == signal.SIGALRM else "crash"
+                what = "hang" if -ended in (signal.SIGALRM, signal.SIGPROF) else "crash"
                 results.append(Outcome(first, *_which(first, seed), what, signal.Signals(-ended).name))
                 first += 1
     return results, peak / 1024
@@ -170,7 +173,7 @@ def main() -> int:
         "",
         f"- made by `python Testing/benchmarks/robustness_volumes.py --count {options.count} --seed {options.seed}` on "
         f"{date.today()}, one CPU thread, {time.monotonic() - begun:.0f} s",
-        f"- each read in a worker with {SECONDS} s and {MEMORY / 2**30:.0f} GB of address space; a worker's largest "
+        f"- each read in a worker with {SECONDS} s of CPU and {MEMORY / 2**30:.0f} GB of address space; a worker's largest "
         f"memory was {peak:.0f} MB, all libraries included{NOTE}",
         "",
         *table(results, "format"),
