@@ -67,7 +67,8 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
 
     Warns:
         RelAPETWarning: what a header says twice and differently (NIfTI: sform, qform and pixdim, datatype and bitpix;
-            NRRD: spacings and space directions), and which is used.
+            NRRD: spacings and space directions; MetaImage: AnatomicalOrientation and TransformMatrix), and which is
+            used.
     """
     path = Path(path)
     try:
@@ -82,7 +83,7 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
             return read_mgh(stream)
         if kind == "nrrd":
             return read_nrrd(stream, header, name)
-        return read_metaimage(stream, header)
+        return read_metaimage(stream, header, name)
 
 
 def count_frames(path: str | os.PathLike) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 
 from ..errors import InputError
 from .geometry import place, split_affine
@@ -148,6 +147,8 @@ def _scaled(stored: np.ndarray, slope: float, inter: float) -> np.ndarray:
 
 
 def _check_memory(voxels: int, slab: int, label: str) -> None:
+    import psutil
+
     free = psutil.virtual_memory().available
     if voxels + slab > free:
         raise InputError(

@@ -80,7 +80,6 @@ def work(first: int, last: int, seed: int, into: Path) -> None:
     """What a worker process does: read files, a line about each as it is done."""
     import resource
 
-    os.nice(10)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     with tempfile.TemporaryDirectory() as folder, into.open("a") as log:
         bases = {name: make(Path(folder) / "whole") for name, make in BASES.items()}
