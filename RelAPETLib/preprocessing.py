@@ -41,6 +41,7 @@ class Preprocessed:
         method: how the T1w was deformed: ``demons``, ``torch``, ``affine`` (not at all), ``none`` (came on the grid).
         skull_stripped: the T1w came without scalp.
         pets: further PET by name, as `pet`.
+        pet_quality: figures of each PET (`registration.uptake`) by name, ``PET`` for `pet`.
     """
 
     t1w: sitk.Image
@@ -55,6 +56,7 @@ class Preprocessed:
     method: str = "none"
     skull_stripped: bool = False
     pets: dict[str, sitk.Image] = field(default_factory=dict)
+    pet_quality: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def preprocess(
@@ -146,6 +148,7 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
     import SimpleITK as sitk
 
     from .registration import quality
+    from .registration.uptake import uptake_figures
     from .registration.warp import resample_to_grid
 
     mask = image_to_array(template.mask) > 0
@@ -160,8 +163,12 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
     figures |= {f"fov_coverage_{name}": float(np.mean(view[mask])) for name, view in seen.items()}
     figures |= quality.template_figures(arrays["t1w"], mask & seen["t1w"], template)
     figures |= quality.pair_figures(arrays["t1w"], arrays["t2f"], both, template)
-    uptakes = {name: image_to_array(resample_to_grid(pet, chains[name])) for name, pet in uptakes.items()}
-    uptakes = {name: array_to_image(np.where(mask, pet, 0).astype(np.float32)) for name, pet in uptakes.items()}
+    pet_quality = {}
+    for name, pet in uptakes.items():
+        array = image_to_array(resample_to_grid(pet, chains[name]))
+        view = quality.field_of_view(pet, chains[name])
+        pet_quality[name.removeprefix("PET ")] = uptake_figures(array, view, template)
+        uptakes = uptakes | {name: array_to_image(np.where(mask, array, 0).astype(np.float32))}
     return Preprocessed(
         t1w=array_to_image(_scaled(arrays["t1w"], mask)),
         t2f=array_to_image(_scaled(arrays["t2f"], mask)),
@@ -173,6 +180,7 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
         quality=figures,
         warnings=list(warp.warnings),
         method=warp.method,
+        pet_quality=pet_quality,
     )
 
 
@@ -204,6 +212,7 @@ def from_grid(
 
     from .registration import quality
     from .registration.template import load_template
+    from .registration.uptake import uptake_figures
 
     template = load_template()
     mask = image_to_array(template.mask) > 0
@@ -211,6 +220,8 @@ def from_grid(
     arrays = {name: _checked_on_grid(image, name) for name, image in {"T1w": t1w, "T2F": t2f, **uptakes}.items()}
     figures = quality.template_figures(arrays["T1w"], mask, template)
     figures |= quality.pair_figures(arrays["T1w"], arrays["T2F"], mask, template)
+    everywhere = np.ones_like(mask)
+    pet_quality = {name.removeprefix("PET "): uptake_figures(arrays[name], everywhere, template) for name in uptakes}
     uptakes = {name: array_to_image(np.where(mask, arrays[name], 0).astype(np.float32)) for name in uptakes}
     return Preprocessed(
         t1w=array_to_image(_scaled_unless_already(arrays["T1w"], mask)),
@@ -221,6 +232,7 @@ def from_grid(
         t1w_to_grid=sitk.Transform(),
         t1w_to_t2f=sitk.Transform(),
         quality=figures,
+        pet_quality=pet_quality,
     )
 
 

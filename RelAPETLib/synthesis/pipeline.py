@@ -182,10 +182,10 @@ def _prepare(inputs: Inputs, preprocessed: bool, device: str, progress) -> Prepr
 
 
 def _settle_doubts(ready: Preprocessed, kind: str, force: bool) -> None:
-    """Refuse inputs that are probably not a brain's T1w and T2-FLAIR, or warn when forced."""
+    """Refuse inputs that are probably not a brain's T1w and T2-FLAIR, or a PET of another one; warn when forced."""
     from ..preprocessing import doubts
 
-    found = doubts(ready.quality, kind)
+    found = [line for figures in (ready.quality, *ready.pet_quality.values()) for line in doubts(figures, kind)]
     if found and not force:
         raise DoubtfulInputError(f"{'; '.join(found)}; check the files, or use --force to go on all the same")
     for words in found:

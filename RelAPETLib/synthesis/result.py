@@ -216,7 +216,7 @@ def describe(
             "method": ready.method,
             "skull_stripped": bool(ready.skull_stripped),
             "preprocessed": preprocessed,
-            "quality": ready.quality,
+            "quality": ready.quality | ready.pet_quality.get("PET", {}),
         },
         outputs={},
         reference=reference,
