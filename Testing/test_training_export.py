@@ -242,16 +242,38 @@ def test_sampling_and_evaluating_a_bundle(trained, tiny_latent, tmp_path, capsys
 
 
 def test_figures_of_the_published_implementation():
-    """By hand: [-1, 1] of the window, the measured volume's own range, slices of x as channels of a 2-D SSIM."""
+    """Numbers of torchmetrics 1.2.0, which the release uses, of the same volumes without a data range."""
     from training.evaluate import release_figures
 
-    rng = np.random.default_rng(0)
-    measured = np.clip(np.cumsum(rng.normal(0, 0.2, (4, 20, 18)), 1) + 1, 0, 2).astype(np.float32)
-    made = np.clip(measured + 0.3, 0, 3).astype(np.float32)
-    figures = release_figures(made, measured, (0.0, 3.0))
-    reach = 2 * (measured.max() - measured.min()) / 3
-    assert figures["mae"] == pytest.approx(0.2, abs=1e-5)
-    assert figures["psnr"] == pytest.approx(20 * np.log10(reach / 0.2), abs=1e-3)
-    assert 0 < figures["ssim"] < 1
-    same = release_figures(measured, measured, None)
+    x, y, z = np.ogrid[-1:1:6j, -1:1:20j, -1:1:18j]
+    measured = np.sin(2 * x + 3 * y) * np.cos(2 * z + x)
+    measured = (measured - measured.min()) / np.ptp(measured) * 2 - 1
+    made = 0.6 * measured + 0.2 * np.cos(3 * z - y + x)
+    figures = release_figures(made, measured)
+    assert (figures["psnr"], figures["ssim"]) == pytest.approx((18.401535, 0.524136), abs=2e-5)
+    figures = release_figures(made, 0.3 * measured)  # the measured volume's range is the smaller one
+    assert (figures["psnr"], figures["ssim"]) == pytest.approx((9.406416, 0.417162), abs=2e-5)
+    same = release_figures(measured, measured)
     assert same["psnr"] is None and same["ssim"] == pytest.approx(1) and same["mae"] == 0
+
+
+@pytest.mark.parametrize("window", [None, (0.0, 4.0)])
+def test_release_metrics_leave_the_synthetic_volume_as_it_is(window):
+    """A relative model whose volume reaches from .2 to .6 is not stretched; the measured one is, as in training."""
+    from training.evaluate import REGIONS, _rows
+
+    suvr = np.linspace(0, 3, 12 * 14 * 12, dtype=np.float32).reshape(12, 14, 12)
+    cache = type("Cache", (), {"array": lambda self, case, name: suvr})()
+
+    def figures(method: str, made: np.ndarray) -> tuple[float, float]:
+        (row,) = _rows(method, "s", "s", "TAU", made, window, cache, REGIONS["release"], 1.0)
+        return row.psnr, row.mae
+
+    share = suvr / 3 if window is None else suvr / 4
+    off = share * 0.4 + 0.2
+    made = off if window is None else off * 4
+    error = 2 * np.abs(off - share)
+    reach = 2.0 if window is None else 1.5
+    assert figures("ours", made)[1] == pytest.approx(error.mean(), abs=1e-5)
+    assert figures("ours", made)[0] == pytest.approx(20 * np.log10(reach) - 10 * np.log10((error**2).mean()), abs=1e-4)
+    assert figures("population mean", suvr * (1 if window else 0.5))[1] == pytest.approx(0, abs=1e-6)
