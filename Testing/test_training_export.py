@@ -50,7 +50,7 @@ def saved_run(folder, config, split_sha256):
     generator, _ = build_networks(config)
     state = {
         "step": 7, "best_psnr": 20.5, "history": [], "config": flatten(config), "split_sha256": split_sha256,
-        "generator": generator.state_dict(), "average": {},
+        "generator": generator.state_dict(), "average": {}, "frozen": {},
     }  # fmt: skip
     checkpoints.save(folder / "c.pt", state)
     return folder / "c.pt", generator.eval()
@@ -277,3 +277,55 @@ def test_release_metrics_leave_the_synthetic_volume_as_it_is(window):
     assert figures("ours", made)[1] == pytest.approx(error.mean(), abs=1e-5)
     assert figures("ours", made)[0] == pytest.approx(20 * np.log10(reach) - 10 * np.log10((error**2).mean()), abs=1e-4)
     assert figures("population mean", suvr * (1 if window else 0.5))[1] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("own", [("ddpm", 1000), ("dpmpp", 20), ("ddim", 7), ("dpmpp", 1000)])
+@pytest.mark.parametrize("sampler", [None, "dpmpp", "ddim", "ddpm"])
+@pytest.mark.parametrize("steps", [None, 1, 33])
+def test_synthesize_and_sample_take_the_same_steps(monkeypatch, tmp_path, own, sampler, steps):
+    """What is asked of the network, by both ways, for each combination of given and not given."""
+    from types import SimpleNamespace
+
+    from RelAPETLib.synthesis import options, sampling
+    from training import sample
+    from training.data.cache import Item
+
+    facts = {"label": 2, "output": "suvr", "window": [0, 3], "reference_region": "cerebellar_grey"}
+    metadata = {
+        "kind": "voxel", "tracers": {"TAU": facts}, "source": {},
+        "sampler": {"name": own[0], "steps": own[1], "samples": 1, "clip": [-1, 1]},
+    }  # fmt: skip
+    model = SimpleNamespace(
+        name="m", version="1", weights_sha256="0", device="cpu", metadata=metadata,
+        schedule=SimpleNamespace(betas=range(1000)),
+    )  # fmt: skip
+    plan = options.make_plan(model, "TAU", sampler, steps, None, 0, "t1w")
+    asked = []
+
+    def drawn(*_, sampler, steps, **__):
+        asked.append((sampler, steps))
+        return SimpleNamespace(mean=np.zeros((1, 1, 1), np.float32))
+
+    monkeypatch.setattr(sampling, "draw_samples", drawn)
+    cache = SimpleNamespace(array=lambda case, name: np.zeros((1, 1, 1)), sha256="0")
+    drawing = sample.Drawing(steps=steps, sampler=sampler)
+    sample.draw_volume(model, cache, Item("a", "a", "TAU"), drawing, np.ones((1, 1, 1), bool))
+    assert asked == [(plan.sampler, plan.steps)]
+    assert plan.sampler == (sampler or own[0])
+    assert plan.steps == (steps or (own[1] if sampler in (None, own[0]) else 20))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--steps", "0"], "steps 0 is out of range"),
+        (["--steps", "1001"], "use 1 to 1000"),
+        (["--sampler", "euler"], "unknown sampler 'euler'"),
+        (["--samples", "0"], "samples 0 is out of range"),
+        (["--limit", "0"], "limit 0 is out of range"),
+    ],
+)
+def test_what_sample_refuses(trained, tiny_latent, tmp_path, capsys, words, says):
+    assert main(["sample", "--bundle", str(tiny_latent), "--cache", str(trained), "--out", str(tmp_path), *words]) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from RelAPETLib.errors import InputError
@@ -110,11 +109,7 @@ def _split(options: argparse.Namespace, cache, fractions: tuple[float, ...]) -> 
         print(f"split kept: {_sizes(kept)}")
         return
     if options.split_lists:
-        try:
-            lists = json.loads(options.split_lists.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{options.split_lists}: not readable JSON ({error})") from error
-        made = split.explicit_split(cache.subjects, lists)
+        made = split.explicit_split(cache.subjects, split.read_lists(options.split_lists))
     else:
         complete = {record["subject"] for record in cache.index["cases"] if set(record["pets"]) == set(TRACERS)}
         made = split.make_split(
@@ -141,7 +136,7 @@ def sample_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, help="folder for the synthetic PET; volumes already there are kept")
     add("--device", default="auto")
     add("--samples", type=int, default=1, help="samples a volume; their mean is written")
-    add("--steps", type=int, help="sampler steps; default: the bundle's")
+    add("--steps", type=int, help="sampler steps; default: the bundle's, 20 with another --sampler")
     add("--sampler", help="dpmpp, ddim or ddpm; default: the bundle's")
     add("--seed", type=int, default=0)
     add("--tracers", nargs="+", help="default: all of the bundle")

@@ -51,8 +51,8 @@ def expanded(words: Sequence[str]) -> list[str]:
             continue
         try:
             lines = Path(word[1:]).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{word[1:]}: cannot be read ({error})") from error
+        except (OSError, ValueError) as error:  # UnicodeDecodeError, and a path with NUL
+            raise InputError(f"{word[1:]!r}: cannot be read ({error})") from error
         found += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     return found
 

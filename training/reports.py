@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 
 import torch
+
+from RelAPETLib.jsonfiles import loads
 
 from .data.cache import write_whole
 
@@ -31,8 +34,8 @@ class Report:
         self._console = Console(quiet=quiet, highlight=False, soft_wrap=True)
         out.mkdir(parents=True, exist_ok=True)
         self._log = out / LOG
-        lines = self._log.read_text().splitlines() if self._log.exists() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines() if self._log.exists() else []
+        kept = [line for line in lines if _step_of(line) <= step]
         write_whole(self._log, "".join(f"{line}\n" for line in kept).encode())
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
 
@@ -64,6 +67,14 @@ class Report:
     def close(self) -> None:
         """Write out what is buffered."""
         self._board.close()
+
+
+def _step_of(line: str) -> float:
+    """Step of a line of the log; infinity for what a killed run or a full disk left of one."""
+    try:
+        return float(loads(line, numbers="null")["step"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return math.inf
 
 
 def montage(volumes: list[torch.Tensor]) -> torch.Tensor:

@@ -314,13 +314,14 @@ class Trainer:
                 f"{self.out} holds a run on another split: {saved['split_sha256'][:12]} -> "
                 f"{self.data.split_sha256[:12]}; use another out, or the split it was trained on"
             )
-        self.sampler.load_state_dict(saved["sampler"])
-        self.load_networks(saved)
-        self.fabric.strategy.precision.load_state_dict(saved["scaler"])
-        if len(saved["rng"]) == self.fabric.world_size:
-            checkpoints.set_rng_state(saved["rng"][self.fabric.global_rank])
+        with checkpoints.restoring(path):
+            self.sampler.load_state_dict(saved["sampler"])
+            self.load_networks(saved)
+            self.fabric.strategy.precision.load_state_dict(saved["scaler"])
+            if len(saved["rng"]) == self.fabric.world_size:
+                checkpoints.set_rng_state(saved["rng"][self.fabric.global_rank])
         history = [*saved["history"], *(f"step {saved['step']}: {line}" for line in allowed)]
-        self.state = State(saved["step"], saved["best_psnr"], path, history)
+        self.state = State(saved["step"], saved.get("best_psnr"), path, history)
 
     def load_networks(self, saved: dict[str, Any]) -> None:
         """Weights, moving average and optimisers of a checkpoint."""
