@@ -12,6 +12,7 @@ import torch
 from RelAPETLib.jsonfiles import loads
 
 from .data.cache import write_whole
+from .words import say
 
 LOG = "log.jsonl"
 
@@ -27,11 +28,10 @@ class Report:
     """
 
     def __init__(self, out: Path, step: int, steps: int, quiet: bool = False):
-        from rich.console import Console
         from torch.utils.tensorboard import SummaryWriter
 
         self.steps, self.started, self.first = steps, time.monotonic(), step
-        self._console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self._quiet = quiet
         out.mkdir(parents=True, exist_ok=True)
         self._log = out / LOG
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines() if self._log.exists() else []
@@ -41,7 +41,8 @@ class Report:
 
     def say(self, message: str) -> None:
         """A line on the console."""
-        self._console.print(message, markup=False)
+        if not self._quiet:
+            say(message)
 
     def scalars(self, step: int, epoch: float, values: dict[str, float], images: int) -> None:
         """Losses after a step; `images` were used by all ranks since the run (re)started."""
