@@ -13,7 +13,12 @@ def add_model_options(parser, whole_number) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--model", default="demo", metavar="NAME|DIR", help="catalogue name or bundle folder (demo)")
     group.add_argument("--sampler", metavar="NAME", help="dpmpp, ddim or ddpm (default: the model's)")
-    group.add_argument("--steps", type=whole_number, metavar="N", help="sampling steps (default: the model's)")
+    group.add_argument(
+        "--steps",
+        type=whole_number,
+        metavar="N",
+        help="sampling steps (default: the model's; 20 with another --sampler)",
+    )
     group.add_argument(
         "--samples", type=whole_number, metavar="K", help="samples; with more than 1 the PET is their mean"
     )
