@@ -11,7 +11,6 @@ Between volumes that are min-max scaled (relative models) the unit does not matt
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import DoubtfulInputError, InputError
+from ..json_text import parse_json
 from ..notices import warn
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def sidecar_units(path: Path) -> str | None:
     if sidecar is None or not sidecar.is_file():
         return None
     try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
+        content = parse_json(sidecar.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{sidecar}: not a readable JSON sidecar; mend it, move it away, or {_HINT}") from error
     if not isinstance(content, dict):
