@@ -95,6 +95,7 @@ def reserve(
     overwrite: bool = False,
     folders: Iterable[str] = (),
     entry: str | None = None,
+    check: Callable[[], object] | None = None,
 ) -> Iterator[Reserved]:
     """Keep other runs from writing to a folder, from before the work until its outputs are in place.
 
@@ -105,6 +106,7 @@ def reserve(
         folder: where outputs will be written.
         names, overwrite, folders: as for `check_destination`, which is asked.
         entry: reserve only this one entry of the folder; others of the same folder can be reserved beside it.
+        check: called when all is mended; raises `OutputError` when what is there may not be replaced.
 
     Raises:
         OutputError: another run writes there, or as `check_destination` says.
@@ -125,6 +127,8 @@ def reserve(
             warn(note)
         try:
             check_destination(folder, names, overwrite, folders=folders)
+            if check is not None:
+                check()
         except OutputError as error:
             raise OutputError(f"{error} ({note})" if note else str(error)) from error.__cause__
         yield Reserved(folder, staging)

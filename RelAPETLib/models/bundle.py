@@ -213,9 +213,9 @@ def reserve_bundle(target: Path, overwrite: bool) -> Iterator[Reserved]:
         OutputError: the folder exists and may not be replaced, cannot be written, or another run writes it.
     """
     target = target.absolute()
-    _check_target(target, overwrite)
-    with reserve(target.parent, entry=target.name) as place:
-        _check_target(target, overwrite)  # with what a killed run had moved aside back in place
+    if target.name in ("", ".."):
+        raise OutputError(f"{target} exists and is not a model folder; choose another one")
+    with reserve(target.parent, entry=target.name, check=lambda: _check_target(target, overwrite)) as place:
         yield place
 
 

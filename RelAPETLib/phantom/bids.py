@@ -16,7 +16,7 @@ from pathlib import Path
 from .. import __version__
 from ..errors import InputError, OutputError
 from ..json_text import parse_json
-from ..outputs import Reserved, check_destination, reserve, write_set
+from ..outputs import STAGING, check_destination, reserve, write_set
 from ..tracers import TRACERS
 from .head import Head, make_head
 from .law import FACTORS, REGIONS, predictable_share
@@ -84,8 +84,8 @@ def write_cohort(
         **{label: functools.partial(simulate, index=index) for index, label in enumerate(labels)},
         "participants.tsv": lambda path: _text_writer(_table(rows))(path),
     }
-    with reserve(out) as place:
-        earlier = _earlier(place, overwrite)
+    with reserve(out, check=lambda: _earlier(out, overwrite)) as place:
+        earlier = _earlier(out, overwrite)
         subject_folders = [*labels, *(name for name in earlier if name.startswith("sub-"))]
         write_set(place, writers, owned=earlier, overwrite=overwrite, folders=subject_folders)
     if progress:
@@ -152,10 +152,9 @@ def _check_numbers(subjects: int, seed: int) -> None:
         raise InputError(f"the seed must be a whole number of 0 or more, not {seed}")
 
 
-def _earlier(place: Reserved, overwrite: bool) -> list[str]:
+def _earlier(out: Path, overwrite: bool) -> list[str]:
     """Names of a simulated data set that is there and may be replaced. Raises `OutputError` for anything else."""
-    out = place.folder
-    found = [path.name for path in out.iterdir() if path != place.staging]
+    found = [path.name for path in out.iterdir() if path.name != STAGING]
     if not found:
         return []
     if not overwrite:
