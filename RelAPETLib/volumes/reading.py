@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..notices import warn
-from .dicom import read_dicom_folder
+from .dicom import read_dicom_file, read_dicom_folder
 from .geometry import corner_distance, image_from_array, with_orthogonal_axes
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
     suffix = _suffix(path)
     try:
         if path.is_dir():
-            return read_dicom_folder(path)
+            return read_dicom_folder(path, name)
         if not path.exists():
             raise InputError(f"{path}: no such file")
         if not path.is_file():
@@ -77,7 +77,7 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
     if suffix in _ITK:
         return _read_with_itk(path, _ITK[suffix])
     if suffix in (".dcm", ".ima"):
-        raise InputError(f"{path}: a single DICOM file; give the folder that holds its series")
+        return read_dicom_file(path, name)
     raise InputError(f"{path}: not a volume by its name; give {FORMATS}")
 
 
