@@ -357,7 +357,7 @@ def test_units_come_from_the_sidecar_the_user_or_a_region(tmp_path, grid_case):
 
     stored = array_to_image(cache.array("x", "pet_TAU").astype(np.float32))
     assert regional_means(stored, ["cerebellar_grey"])["cerebellar_grey"] == pytest.approx(1, abs=1e-3)
-    assert cache.cases["x"]["pets"]["TAU"]["units_from"] == "divided by its mean in cerebellar_grey"
+    assert cache.cases["x"]["pets"]["TAU"]["units_from"] == "scaled by its mean in cerebellar_grey"
     with pytest.raises(InputError, match="unknown reference region 'nose'"):
         cases.prepared(table, tmp_path / "d", reference_region="nose")
 

@@ -45,7 +45,9 @@ def add_parser(commands, common, tracers, whole_number) -> None:
     group.add_argument("--tracer", required=True, metavar="|".join(tracers), help="PET tracer to imitate")
     group.add_argument("--reference", metavar="PET", help="measured PET to compare with, in SUVR")
     group.add_argument(
-        "--reference-region", metavar="REGION", help="make the reference SUVR by its mean here, e.g. cerebellar_grey"
+        "--reference-region",
+        metavar="REGION",
+        help="scale the reference by its mean here, e.g. cerebellar_grey",
     )
     group.add_argument("--preprocessed", action="store_true", help="the volumes lie on the model grid already")
     group.add_argument("--force", action="store_true", help="accept doubtful inputs, with a warning")

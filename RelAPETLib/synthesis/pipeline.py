@@ -56,7 +56,7 @@ def synthesize(
         tracer: TAU, PIB or PBR, or a BIDS ``trc-`` spelling of one.
         model: name in the catalogue, or folder of a bundle.
         reference: a measured PET of the same person to compare with; its unit: `synthesis.reference`.
-        reference_region: region whose mean makes the reference SUVR.
+        reference_region: region whose mean sets the reference's scale: it is made the synthetic PET's mean there.
         sampler, steps, samples: the model's own defaults when None, else 20 steps of ``dpmpp``, and 4 samples for a
             latent model or 1 for a voxel one. 1 to T steps, 1 to 64 samples.
         seed: 0 to 2^63 - 1. Sample k depends on (seed, k) only, not on batch or device (up to rounding).
@@ -207,7 +207,7 @@ def _maps(
     A SUVR model's [-1, 1] is its window, SUVR = lo + (x + 1) / 2 (hi - lo); a relative model's becomes [0, 1].
     """
     from ..comparison import compare, minmax
-    from .reference import to_suvr
+    from .reference import level_of, to_suvr
 
     progress(0.0, "turning samples into maps")
     inside = image_to_array(ready.mask) > 0
@@ -221,7 +221,8 @@ def _maps(
     progress(0.1, "comparing with the reference")
     reference = ready.pet
     if plan.window is not None:
-        reference = to_suvr(reference, ready.mask, units, inputs.names["reference"], force)
+        level = level_of(maps["synthetic_pet"], ready.mask, units.region) if units.region else 1.0
+        reference = to_suvr(reference, ready.mask, units, inputs.names["reference"], force, level)
     maps["difference"], metrics = compare(maps["synthetic_pet"], reference, ready.mask, window=plan.window)
     if plan.window is None:
         reference = _masked(minmax(image_to_array(reference)), inside)

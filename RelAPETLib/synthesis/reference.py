@@ -2,7 +2,8 @@
 
 A reference is compared with a SUVR model only when its unit is known to be SUVR, or made so. In this order:
 
-1. a named reference region: the PET is divided by its mean there, whatever its unit was;
+1. a named reference region: the PET is scaled so that its mean there is the synthetic PET's, whatever its unit was,
+   so that both are on one scale (an error of the synthetic's overall level in that region cannot show then);
 2. the BIDS sidecar beside the file (same name, ``.json``), key ``Units``: SUVR spellings are accepted, others refused;
 3. neither: values that only SUVR would give (`PLAUSIBLE_SUVR`) are accepted with a warning, others refused.
 
@@ -86,9 +87,10 @@ def reference_units(path: Path | None, region: str | None, *, relative: bool) ->
         names = [known.name for known in load_regions()[1]]
         if region not in names:
             raise InputError(f"unknown reference region '{region}'; use one of {', '.join(names)}")
-        return ReferenceUnits(f"divided by its mean in {region}", region)
     if relative:
         return ReferenceUnits("not needed: both volumes are min-max scaled")
+    if region is not None:
+        return ReferenceUnits(f"scaled by its mean in {region}", region)
     units = sidecar_units(path) if path is not None else None
     if units is None:
         return ReferenceUnits("no sidecar says so; its values are those of SUVR", plausibility_only=True)
@@ -97,13 +99,36 @@ def reference_units(path: Path | None, region: str | None, *, relative: bool) ->
     return ReferenceUnits(f"its sidecar: Units '{units}'")
 
 
-def to_suvr(pet: sitk.Image, mask: sitk.Image, units: ReferenceUnits, name: str, force: bool) -> sitk.Image:
-    """The reference on the model grid as SUVR (unchanged, or divided by its regional mean).
+def level_of(synthetic: sitk.Image, mask: sitk.Image, region: str) -> float:
+    """Mean of a synthetic PET in a reference region, SUVR: the scale on which a reference is compared with it.
+
+    A region that is 1 in a model's SUVR by definition of the true uptake reads less in a blurred PET. Were only the
+    reference divided by its own mean, the two would differ by that factor everywhere.
+
+    Args:
+        synthetic, mask: on the model grid; 0 outside the brain.
+
+    Raises:
+        InputError: the mean is not positive.
+    """
+    from ..regions import regional_means
+
+    level = regional_means(synthetic, [region], mask=mask)[region]
+    if not (math.isfinite(level) and level > 0):
+        raise InputError(f"the synthetic PET's mean in {region} is {level:.4g}; choose another --reference-region")
+    return level
+
+
+def to_suvr(
+    pet: sitk.Image, mask: sitk.Image, units: ReferenceUnits, name: str, force: bool, level: float = 1.0
+) -> sitk.Image:
+    """The reference on the model grid as SUVR (unchanged, or scaled by its regional mean).
 
     Args:
         pet, mask: on the model grid; 0 outside the brain.
         name: what messages call it.
         force: accept values that SUVR hardly has when the sidecar says SUVR.
+        level: mean that the named reference region gets, SUVR; see `level_of`.
 
     Raises:
         InputError: the region's mean is not positive, or the unit is unknown and the values are not SUVR's.
@@ -116,7 +141,7 @@ def to_suvr(pet: sitk.Image, mask: sitk.Image, units: ReferenceUnits, name: str,
         mean = regional_means(pet, [units.region], mask=mask)[units.region]
         if not (math.isfinite(mean) and mean > 0):
             raise InputError(f"{name}: its mean in {units.region} is {mean:.4g}; choose another --reference-region")
-        return pet / mean
+        return pet * (level / mean)
     inside = image_to_array(pet)[image_to_array(mask) > 0]
     mean = float(np.mean(inside)) if inside.size else 0.0
     low, high = PLAUSIBLE_SUVR

@@ -187,7 +187,7 @@ def describe(
     reference = None
     if units is not None:
         reference = {
-            "units_from": units.known_from,
+            "units_from": units.known_from + (" to the synthetic PET's there" if units.region else ""),
             "reference_region": units.region,
             "difference": record.DIFFERENCE_MEANING,
             "difference_units": record.SUVR_UNITS if plan.output == "suvr" else record.RELATIVE_UNITS,
