@@ -16,15 +16,25 @@ import numpy as np
 from ...errors import InputError
 from ...notices import warn
 from ..geometry import image_from_array
-from .frames import Origin, read_frames
+from .frames import read_frames
 from .header import shown
+from .origin import Origin, same_person, same_study
 from .pixels import read_stored
 from .series import Series, dicom_candidates, find_series, make_series
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-__all__ = ["Origin", "Series", "find_series", "origin_of", "read_dicom_file", "read_dicom_folder"]
+__all__ = [
+    "Origin",
+    "Series",
+    "find_series",
+    "origin_of",
+    "read_dicom_file",
+    "read_dicom_folder",
+    "same_person",
+    "same_study",
+]
 
 
 def read_dicom_folder(folder: Path, name: str = "DICOM series") -> sitk.Image:

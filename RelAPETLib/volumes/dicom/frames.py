@@ -7,7 +7,6 @@ enhanced image from its functional groups (C.7.6.16), never from a default.
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from ...errors import InputError
 from .header import BIG_ENDIAN, DEFLATED, Header, quiet_pydicom, read_header, shown
+from .origin import Origin, read_origin
 
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG_ENDIAN, DEFLATED)
 
@@ -48,26 +48,9 @@ _SCANS = tuple(
 )
 #: Objects that go with a scan: registrations, segmentations, raw data and the like; some have Rows.
 _BESIDE_SCANS = ("1.2.840.10008.5.1.4.1.1.66", "1.2.840.10008.5.1.4.1.1.11.")
-_NO_AGENT = ("", "NO", "NONE", "N", "0", "-", "NULL", "NA", "N/A", "UNKNOWN", "NO CONTRAST", "WITHOUT")
 
 #: Direction cosines may be written with few digits: lengths and right angles are wrong only beyond this.
 _UNIT_TOLERANCE = 0.01
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Whose scan and of which study, as hashes that can be compared and say nothing; empty where a header is silent.
-
-    Attributes:
-        patient, birth, study, date: of PatientID, PatientBirthDate, StudyInstanceUID, StudyDate.
-        contrast: whether the header says that a contrast agent was given.
-    """
-
-    patient: str = ""
-    birth: str = ""
-    study: str = ""
-    date: str = ""
-    contrast: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,10 +133,10 @@ def read_frames(path: Path) -> list[Frame] | None:
     if not per_frame:
         where = functools.partial(_of_file, header)
         kinds = {keyword: header.raw(keyword) for keyword in _KINDS}
-        return [Frame(index=0, origin=_origin(header, []), **about, **_placed(where), kinds=kinds)]
+        return [Frame(index=0, origin=read_origin(header, []), **about, **_placed(where), kinds=kinds)]
     shared = header.items("SharedFunctionalGroupsSequence")[:1]
     dimensions = [_pointer(item) for item in header.items("DimensionIndexSequence")]
-    origin = _origin(header, [*shared, per_frame[0]])
+    origin = read_origin(header, [*shared, per_frame[0]])
     return [
         Frame(
             index=index,
@@ -275,30 +258,3 @@ def _series_number(header: Header) -> int | None:
         return header.integer("SeriesNumber", default=-1) if header.raw("SeriesNumber") else None
     except InputError:  # only a help for the eye
         return None
-
-
-def _origin(header: Header, groups: list[Header]) -> Origin:
-    def hashed(keyword: str) -> str:
-        text = header.text(keyword)
-        return hashlib.sha256(f"{keyword}:{text}".encode()).hexdigest() if text else ""
-
-    return Origin(
-        patient=hashed("PatientID"),
-        birth=hashed("PatientBirthDate"),
-        study=hashed("StudyInstanceUID"),
-        date=hashed("StudyDate"),
-        contrast=_has_contrast(header, groups),
-    )
-
-
-def _has_contrast(header: Header, groups: list[Header]) -> bool:
-    """Whether the header says that a contrast agent was given; a mere word like NONE says that it was not."""
-    usages = [item for group in groups for item in group.items("ContrastBolusUsageSequence")]
-    if usages:
-        return any(
-            item.text(keyword) == "YES"
-            for item in usages
-            for keyword in ("ContrastBolusAgentAdministered", "ContrastBolusAgentDetected")
-        )
-    given = header.text("ContrastBolusAgent").upper().strip(" .") not in _NO_AGENT
-    return given or bool(header.items("ContrastBolusAgentSequence"))

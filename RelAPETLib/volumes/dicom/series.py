@@ -11,8 +11,9 @@ import numpy as np
 
 from ...errors import InputError
 from ...notices import warn
-from .frames import NATIVE, Frame, Origin, read_frames
+from .frames import NATIVE, Frame, read_frames
 from .header import shown
+from .origin import Origin
 
 #: Slices closer than this lie at the same place.
 _SAME_PLACE_MM = 1e-3
