@@ -76,13 +76,18 @@ class Header:
         """The bytes of an element; None if it is missing, empty bytes if it has no value."""
         from pydicom.datadict import tag_for_keyword
 
-        element = self._dataset.get_item(tag_for_keyword(keyword)) if keyword else None
+        try:
+            element = self._dataset.get_item(tag_for_keyword(keyword))
+        except Exception as error:  # pydicom raises whatever its parsing stumbles over
+            raise damaged(self.path) from error
         if element is None:
             return None
         value = element.value
+        if isinstance(value, int):  # pydicom has turned PixelRepresentation into a number on its way to a sequence
+            value = (value & 0xFFFF).to_bytes(2, "big" if self.syntax == BIG_ENDIAN else "little")
         if value is None or isinstance(value, bytes):
             return value or b""
-        raise self.error(keyword, "is a sequence where a value is wanted")
+        raise self.error(keyword, "is not a single value")
 
     def text(self, keyword: str) -> str:
         """Text without padding, empty if the element is missing or empty."""

@@ -6,8 +6,12 @@ a damaged header makes it guess, print or crash.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import struct
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +26,7 @@ _COMPRESSED = tuple(
 )
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def read_stored(path: Path, layout: PixelFormat) -> np.ndarray:
@@ -73,7 +78,10 @@ def _decompressed(value: bytes, layout: PixelFormat, path: Path) -> np.ndarray:
             reader = sitk.ImageFileReader()
             reader.SetImageIO("GDCMImageIO")
             reader.SetFileName(str(file))
-            found = sitk.GetArrayFromImage(reader.Execute())
+            with _stderr_to(Path(folder) / "stderr") as told:
+                found = sitk.GetArrayFromImage(reader.Execute())
+            if b"JPEG" in told.read_bytes():  # "Corrupt JPEG data", "Premature end of JPEG file": the rest is made up
+                raise damaged(path)
     except OSError as error:
         raise InputError(
             f"{shown(path)}: cannot be decompressed, the temporary folder cannot be written: {error.strerror}"
@@ -83,6 +91,28 @@ def _decompressed(value: bytes, layout: PixelFormat, path: Path) -> np.ndarray:
     if found.size != layout.frames * layout.rows * layout.columns:
         raise damaged(path)
     return found.reshape(layout.frames, layout.rows, layout.columns)
+
+
+@contextlib.contextmanager
+def _stderr_to(file: Path) -> Iterator[Path]:
+    """Send to a file what C libraries write to the process's standard error, which is how libjpeg tells of damage.
+
+    What other threads write there meanwhile is lost: it lasts milliseconds, and only for compressed files.
+    """
+    with _ONE_AT_A_TIME, file.open("wb") as stream:
+        try:
+            before = os.dup(2)
+        except OSError:  # the process has none
+            before = None
+        os.dup2(stream.fileno(), 2)
+        try:
+            yield file
+        finally:
+            if before is None:
+                os.close(2)
+            else:
+                os.dup2(before, 2)
+                os.close(before)
 
 
 def _fragments(value: bytes) -> int:
