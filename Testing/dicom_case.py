@@ -147,7 +147,7 @@ def write_enhanced(
     lps = _TO_LPS @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     count = stored.shape[2]
-    order = list(range(count)) if order is None else list(order)
+    order = list(range(count)) if order is None else [int(index) for index in order]
     slopes, intercepts = np.broadcast_to(slope, count), np.broadcast_to(intercept, count)
     groups = []
     for number, index in enumerate(order):

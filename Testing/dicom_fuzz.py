@@ -2,8 +2,8 @@
 
     python Testing/dicom_fuzz.py FOLDER_OF_FOLDERS FIRST_SEED COUNT
 
-Prints JSON: how many were read, refused, and what went otherwise, and the most memory taken. A crash or a hang (5 s) ends it with another code;
-the seed that it was at stands in FOLDER_OF_FOLDERS/seed.
+Prints JSON: how many were read, refused, and what went otherwise, and the most memory taken. A crash or a hang (5 s)
+ends it with another code; the seed that it was at stands in FOLDER_OF_FOLDERS/seed.
 """
 
 import collections

@@ -107,7 +107,7 @@ BAD = {
     "unknown ending": ("a.txt", _bytes(b"hello"), "not a volume by its name"),
     "no ending": ("scan", _bytes(b"hello"), "not a volume by its name"),
     "picture": ("a.png", _bytes(b"\x89PNG\r\n"), "not a volume by its name"),
-    "single DICOM file": ("a.dcm", _bytes(b"\0" * 128 + b"DICM"), "give the folder"),
+    "single DICOM file": ("a.dcm", _bytes(b"\0" * 128 + b"DICM"), "damaged DICOM file"),
     "truncated gzip": ("a.nii.gz", _truncated(_saved(nifti(noise))), "truncated"),
     "gzip truncated in its header": (
         "a.nii.gz",

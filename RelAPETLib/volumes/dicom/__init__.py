@@ -91,8 +91,8 @@ def _read(series: Series, source: Path, name: str) -> sitk.Image:
         frames = list(frames)
         stored = read_stored(path, frames[0].format)
         for one in frames:
-            rescaled = stored[one.index] * one.slope + one.intercept
-            volume[place[path, one.index]] = rescaled
+            with np.errstate(over="ignore", invalid="ignore"):
+                volume[place[path, one.index]] = stored[one.index] * one.slope + one.intercept
     if not np.isfinite(volume).all():
         raise InputError(f"{shown(source)}: its DICOM values are too large after RescaleSlope; export the series again")
     return image_from_array(volume.transpose(2, 1, 0), series.affine, str(source))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
-from .header import BIG_ENDIAN, DEFLATED, Header, quiet_pydicom, read_header, shown
+from .header import BIG_ENDIAN, DEFLATED, Header, damaged, quiet_pydicom, read_header, shown
 from .origin import Origin, read_origin
 
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG_ENDIAN, DEFLATED)
@@ -112,6 +112,10 @@ def read_frames(path: Path) -> list[Frame] | None:
     if header is None:
         return None
     kind = header.text("SOPClassUID")
+    if not kind and not header.raw("Rows"):
+        if header.preamble:
+            raise damaged(path)
+        return None
     if kind.startswith(_BESIDE_SCANS) or (kind not in _SCANS and not header.raw("Rows")):
         return []
     per_frame = header.items("PerFrameFunctionalGroupsSequence")
@@ -208,7 +212,9 @@ def _frame_kinds(groups: tuple[Header, ...], dimensions: list[str]) -> dict[str,
         if items and sequence == "FrameContentSequence":
             values = items[0].raw("DimensionIndexValues") or b""
             each = [values[start : start + 4] for start in range(0, len(values), 4)]
-            kinds |= {name: value for name, value in itertools.zip_longest(dimensions, each) if name}
+            for name, value in itertools.zip_longest(dimensions, each):
+                if name:
+                    kinds[name] = (kinds.get(name), value)
     return kinds
 
 

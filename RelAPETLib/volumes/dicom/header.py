@@ -64,10 +64,11 @@ class Header:
     Attributes:
         path: the file, for messages.
         syntax: UID of its transfer syntax.
+        preamble: whether the file says that it is DICOM; without it that is a guess.
     """
 
-    def __init__(self, path: Path, dataset: Dataset, syntax: str):
-        self.path, self.syntax, self._dataset = path, syntax, dataset
+    def __init__(self, path: Path, dataset: Dataset, syntax: str, preamble: bool = True):
+        self.path, self.syntax, self.preamble, self._dataset = path, syntax, preamble, dataset
 
     def error(self, keyword: str, words: str) -> InputError:
         return InputError(f"{shown(self.path)}: its DICOM header's {keyword} {words}; export the series again")
@@ -148,7 +149,9 @@ class Header:
 
     def without_elements(self) -> Header:
         """A header of the same file in which every element is missing."""
-        return Header(self.path, type(self._dataset)(), self.syntax)
+        from pydicom import Dataset
+
+        return Header(self.path, Dataset(), self.syntax)
 
 
 def damaged(path: Path) -> InputError:
@@ -175,7 +178,8 @@ def read_header(path: Path, keywords: list[str], pixels: bool = False) -> Header
 
     with _Clamped(path) as stream:
         beginning = stream.read(132)
-        if beginning[128:] != b"DICM" and not beginning.startswith(_FIRST_GROUPS):
+        preamble = beginning[128:] == b"DICM"
+        if not preamble and not beginning.startswith(_FIRST_GROUPS):
             return None
         try:
             _check_deflated(stream)
@@ -186,10 +190,10 @@ def read_header(path: Path, keywords: list[str], pixels: bool = False) -> Header
                 )
                 syntax = _syntax(dataset)
         except Exception as error:  # pydicom raises whatever its parsing stumbles over
-            if beginning[128:] != b"DICM":
+            if not preamble:
                 return None
             raise damaged(path) from error
-    return Header(path, dataset, syntax)
+    return Header(path, dataset, syntax, preamble)
 
 
 def _syntax(dataset: Dataset) -> str:
