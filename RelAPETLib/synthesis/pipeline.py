@@ -87,7 +87,7 @@ def synthesize(
     part, clock, messages = _parts(progress), _Clock(), []
     with collected(messages):
         device = resolve_device(device)
-        inputs = read_inputs({"t1w": t1w, "t2f": t2f, "reference": reference}, part("read"))
+        inputs = read_inputs({"t1w": t1w, "t2f": t2f, "reference": reference}, part("read"), force)
         clock.lap("reading")
         loaded = _load(model, device)
         plan = make_plan(loaded, tracer, sampler, steps, samples, seed, space)

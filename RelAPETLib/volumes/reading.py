@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .dicom import read_dicom_folder
+from .dicom import read_dicom_file, read_dicom_folder
 from .metaimage import is_metaimage, read_metaimage
 from .mgh import is_mgh, read_mgh
 from .nifti import header_file, is_nifti, read_nifti
@@ -69,7 +69,7 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
     path, label = Path(path), printable(path)
     try:
         if path.is_dir():
-            return read_dicom_folder(path)
+            return read_dicom_folder(path, name)
     except OSError as error:
         raise InputError(f"{label}: cannot be read: {error.strerror or error}") from error
     suffix = _suffix(path)
@@ -77,7 +77,7 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
     if kind is None:
         open_file(path, label).close()  # a file that is not there says so first
         if suffix in (".dcm", ".ima"):
-            raise InputError(f"{label}: a single DICOM file; give the folder that holds its series")
+            return read_dicom_file(path, name)
         raise InputError(f"{label}: not a volume by its name; give {FORMATS}")
     if kind == "nifti" and not suffix.startswith(".nii"):
         open_file(path, label).close()
