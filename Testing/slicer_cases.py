@@ -74,8 +74,18 @@ def matrix_of(volume):
     return np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
 
 
-def corner_texts(slicer):
+def marks(slicer):
+    """What every view says of synthetic volumes, by the view's name (3-D views: their number); "" where nothing."""
+    from slicer_harness.views import texts_of
+
     manager = slicer.app.layoutManager()
+    views = {name: manager.sliceWidget(name).sliceView() for name in manager.sliceViewNames()}
+    views |= {index: manager.threeDWidget(index).threeDView() for index in range(manager.threeDViewCount)}
     return {
-        manager.sliceWidget(name).sliceView().cornerAnnotation().GetText(7) or "" for name in manager.sliceViewNames()
+        name: "".join(text for text in texts_of(view) if text.startswith("SYNTHETIC")) for name, view in views.items()
     }
+
+
+def slice_marks(slicer):
+    """The texts of all slice views, each once."""
+    return {text for name, text in marks(slicer).items() if isinstance(name, str)}

@@ -7,11 +7,11 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from . import display
 from .displaypanel import DisplayPanel
 from .guessing import guessInputs
 from .installpanel import InstallPanel
 from .logic import Listener, RelAPETLogic, Request, SynthesisError
+from .marks import viewMarks
 from .modelpanel import ModelPanel
 from .parameters import Shown
 from .samplepanel import SamplePanel
@@ -30,7 +30,6 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         VTKObservationMixin.__init__(self)
         self.logic = self.ui = self._parameterNode = self._guiTag = None
         self._asked = None  # the request that a question is about
-        self._watcher = display.ViewWatcher()
 
     # Setting up and going away
 
@@ -67,7 +66,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def enter(self):
         self.initializeParameterNode()
-        self._watcher.start()
+        viewMarks.start()
         self.install.update()
         self.models.update()
 
@@ -78,7 +77,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         """The module goes or is read again: nothing of it may go on."""
         slicer.app.disconnect("aboutToQuit()", self.stopAll)
         self.stopAll()
-        self._watcher.stop()
+        viewMarks.stop()
         self.setParameterNode(None)
         self.removeObservers()
 
@@ -123,7 +122,6 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.ui.statusLabel.text = ""
         if self.parent.isEntered:
             self.initializeParameterNode()
-            self._watcher.start()
 
     def onSceneEndImport(self, caller, event):
         if self.parent.isEntered:
