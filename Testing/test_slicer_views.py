@@ -27,6 +27,15 @@ def synthetic(slicer):
     return make
 
 
+@pytest.fixture
+def marking(harness):
+    """The marks at work without the panel, as in a Slicer that has just started."""
+    view_marks = load_part("marks").viewMarks
+    view_marks.start()
+    yield
+    view_marks.stop()
+
+
 def test_entering_the_module_changes_nothing_that_others_share(harness, slicer, monkeypatch, tmp_path):
     monkeypatch.setenv("RELAPET_HOME", str(tmp_path))
     monkeypatch.setattr(load_part("modelpanel").ModelPanel, "lookForDevices", lambda self: None)
@@ -49,7 +58,7 @@ def test_marks_change_nothing_that_others_share(widget, harness, slicer, synthet
 
 
 @pytest.mark.parametrize("layer", ["background", "foreground", "label", "additional"])
-def test_every_layer_counts(widget, slicer, synthetic, layer):
+def test_every_layer_counts(marking, slicer, synthetic, layer):
     how = {"nodeClassName": "vtkMRMLLabelMapVolumeNode"} if layer == "label" else {}
     node = synthetic(**how)
     if layer == "additional":
@@ -62,13 +71,13 @@ def test_every_layer_counts(widget, slicer, synthetic, layer):
     assert slice_marks(slicer) == {""}, "the volume is gone"
 
 
-def test_two_maps_of_one_view_are_both_named(widget, slicer, synthetic):
+def test_two_maps_of_one_view_are_both_named(marking, slicer, synthetic):
     slicer.util.setSliceViewerLayers(background=synthetic(), foreground=synthetic("difference"))
     (text,) = slice_marks(slicer)
     assert "minus reference" in text and "TAU PET" in text and text.count("research only") == 1
 
 
-def test_views_that_a_layout_adds_later(widget, harness, slicer, synthetic):
+def test_views_that_a_layout_adds_later(marking, harness, slicer, synthetic):
     node = synthetic()
     slicer.util.setSliceViewerLayers(background=node)
     slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutThreeOverThreeView)
@@ -82,7 +91,7 @@ def test_views_that_a_layout_adds_later(widget, harness, slicer, synthetic):
     assert marks(slicer)["Red+"] == PET, "a hidden view comes back with its mark"
 
 
-def test_views_that_a_script_adds(widget, harness, slicer, synthetic):
+def test_views_that_a_script_adds(marking, harness, slicer, synthetic):
     own = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSliceNode")
     own.UnRegister(None)
     for give in (own.SetName, own.SetLayoutName, own.SetSingletonTag):
@@ -97,7 +106,7 @@ def test_views_that_a_script_adds(widget, harness, slicer, synthetic):
     assert "Own" not in marks(slicer)
 
 
-def test_slices_in_3d_views(widget, harness, slicer, synthetic):
+def test_slices_in_3d_views(marking, harness, slicer, synthetic):
     slicer.util.setSliceViewerLayers(background=synthetic())
     assert marks(slicer)[0] == ""
     red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
@@ -113,7 +122,7 @@ def test_slices_in_3d_views(widget, harness, slicer, synthetic):
 
 
 @pytest.mark.parametrize("renderer", ["CPU", "GPU"])
-def test_volume_rendering(widget, harness, slicer, synthetic, renderer):
+def test_volume_rendering(marking, harness, slicer, synthetic, renderer):
     node = synthetic()
     harness.process_events()
     display = slicer.mrmlScene.AddNewNodeByClass(f"vtkMRML{renderer}RayCastVolumeRenderingDisplayNode")
@@ -126,7 +135,7 @@ def test_volume_rendering(widget, harness, slicer, synthetic, renderer):
     assert marks(slicer)[0] == ""
 
 
-def test_closing_the_scene_takes_all_marks(widget, harness, slicer, synthetic):
+def test_closing_the_scene_takes_all_marks(marking, harness, slicer, synthetic):
     slicer.util.setSliceViewerLayers(background=synthetic())
     slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().SetSliceVisible(True)
     assert all(marks(slicer).values())
@@ -136,16 +145,16 @@ def test_closing_the_scene_takes_all_marks(widget, harness, slicer, synthetic):
     assert slice_marks(slicer) == {PET}, "and goes on in the next scene"
 
 
-def test_marks_stand_before_the_panel_was_opened(harness, slicer, synthetic):
+def test_marks_stand_before_the_panel_was_opened(harness, slicer, synthetic, request):
     """A saved scene with a synthetic PET, in a Slicer whose user never enters the module."""
+    request.addfinalizer(load_part("marks").viewMarks.stop)
     harness.load_module(str(MODULE / "RelAPET.py"), panel=False)
     harness.startup_completed()
     slicer.util.setSliceViewerLayers(background=synthetic())
     assert slice_marks(slicer) == {PET}
-    load_part("marks").viewMarks.stop()
 
 
-def test_the_mark_is_drawn(widget, slicer, synthetic):
+def test_the_mark_is_drawn(marking, slicer, synthetic):
     from slicer_harness.rendering import can_render, render_view
 
     if not can_render():

@@ -99,13 +99,17 @@ class ChildProcess:
         self._children = []
         self._process = qt.QProcess()
         self._process.setProcessEnvironment(childEnvironment())
-        self._process.connect("readyReadStandardOutput()", self._readOutput)
-        self._process.connect("readyReadStandardError()", self._readErrors)
-        self._process.connect("finished(int,QProcess::ExitStatus)", self._finished)
-        self._process.connect("errorOccurred(QProcess::ProcessError)", self._errorOccurred)
         self._killer = qt.QTimer()
         self._killer.setSingleShot(True)
-        self._killer.connect("timeout()", self.kill)
+        self._connections = [
+            (self._process, "readyReadStandardOutput()", self._readOutput),
+            (self._process, "readyReadStandardError()", self._readErrors),
+            (self._process, "finished(int,QProcess::ExitStatus)", self._finished),
+            (self._process, "errorOccurred(QProcess::ProcessError)", self._errorOccurred),
+            (self._killer, "timeout()", self.kill),
+        ]
+        for sender, signal, slot in self._connections:
+            sender.connect(signal, slot)
 
     @property
     def running(self):
@@ -210,7 +214,18 @@ class ChildProcess:
         self._ended = ending
         self._killer.stop()
         self._log(f"{ending.kind}: {ending.message}")
-        self._onEnd(ending)
+        onEnd, self._onEnd, self._onProgress, self._onLog = self._onEnd, None, None, None
+        qt.QTimer.singleShot(0, self._release)  # not now: a signal of the process may be under way
+        onEnd(ending)
+
+    def _release(self):
+        """PythonQt holds what is connected, where Python's garbage collection does not look, until it is disconnected.
+
+        Until then the process would hold this object, and this object the process, for ever.
+        """
+        for sender, signal, slot in self._connections:
+            sender.disconnect(signal, slot)
+        self._connections = []
 
 
 def _bytes(array):

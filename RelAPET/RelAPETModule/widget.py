@@ -62,6 +62,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         ):
             self.addObserver(slicer.mrmlScene, event, slot)
         slicer.app.connect("aboutToQuit()", self.stopAll)
+        viewMarks.start()
         self.initializeParameterNode()
 
     def enter(self):
@@ -99,11 +100,14 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def setParameterNode(self, node):
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            self.removeObserver(
+                self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged
+            )
         self._parameterNode = node
         if node is not None:
             self._guiTag = node.connectGui(self.ui)
-            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            # The node, not its wrapper, which is made anew each time: VTKObservationMixin keeps whatever it observed.
+            self.addObserver(node.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
             self.models.update()
             self.updatePanel()
 
@@ -119,6 +123,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def onSceneEndClose(self, caller, event):
         self._ask(None)
+        self._asked = None
         self.ui.statusLabel.text = ""
         if self.parent.isEntered:
             self.initializeParameterNode()
@@ -229,6 +234,8 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def onEnd(self, ending, results):
         """Listener: results into the views, a question into the panel, or one clear message."""
         self.ui.progressBar.visible = False
+        if not ending.acceptedBy:
+            self._asked = None  # it holds the volumes
         if ending.ok:
             self._finish(results)
         elif ending.acceptedBy:
@@ -272,6 +279,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def onDecline(self, checked=False):
         self._ask(None)
+        self._asked = None
         self.ui.statusLabel.text = _("Not done.")
 
     # Log

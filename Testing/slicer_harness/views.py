@@ -115,6 +115,7 @@ class SliceWidget:
     def _remove(self):
         slicer.app.applicationLogic().GetSliceLogics().RemoveItem(self._logic)
         composite = self._logic.GetSliceCompositeNode()
+        self._logic.DeleteSliceModel()
         self._logic.SetMRMLScene(None)
         if composite is not None:
             slicer.mrmlScene.RemoveNode(composite)
