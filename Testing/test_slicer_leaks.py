@@ -1,7 +1,7 @@
 """Ten runs leave no more behind than one: nodes, Python's objects, connected slots, and the volumes that they hold.
 
-Over stand-in widgets that keep connected callables as PythonQt does (``slicer_harness.pythonqt``), Qt's real QProcess and
-the real scene of slicer-core.
+Over stand-in widgets that keep connected callables as PythonQt does (``slicer_harness.pythonqt``), Qt's real QProcess
+and the real scene of slicer-core.
 """
 
 import collections

@@ -188,20 +188,6 @@ def test_the_pet_is_seen_over_the_mri(widget, harness, slicer, pair, saved):
     assert both[~coloured].max() > 0 or mri[~coloured].max() == 0
 
 
-def test_tables_and_plot(widget, slicer, harness, pair, saved):
-    found = run(widget, saved)
-    widget.ui.regionsButton.click()
-    assert found.regions.GetNumberOfRows() == 12 and found.regions.GetColumnName(0) == "Region"
-    assert [found.regions.GetColumnName(i) for i in (1, 2)] == ["Synthetic (SUVR)", "Reference (SUVR)"]
-    chart = found.regions.GetNodeReference("RelAPET.Chart")
-    assert chart.GetNumberOfPlotSeriesNodes() == 2 and "SYNTHETIC" in chart.GetTitle()
-    assert chart.GetNthPlotSeriesNode(0).GetPlotType() == slicer.vtkMRMLPlotSeriesNode.PlotTypeBar
-    widget.ui.regionsButton.click()
-    assert chart.GetNumberOfPlotSeriesNodes() == 2, "a second click adds no bars"
-    widget.ui.metricsButton.click()
-    assert found.metrics.GetCellText(0, 0) == "PSNR (dB)" and float(found.metrics.GetCellText(0, 1)) > 0
-
-
 def test_means_in_a_segmentation(widget, slicer, pair, saved):
     found = run(widget, saved)
     segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")

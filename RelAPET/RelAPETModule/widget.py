@@ -116,9 +116,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.updatePanel()
 
     def onSceneStartClose(self, caller, event):
-        if self.logic.running:
-            self.log(_("the scene is closed: the synthesis is cancelled"))
-            self.logic.stopNow()
+        self.logic.stopNow()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event):
