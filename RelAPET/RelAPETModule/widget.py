@@ -7,11 +7,11 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from . import display
 from .displaypanel import DisplayPanel
 from .guessing import guessInputs
 from .installpanel import InstallPanel
 from .logic import Listener, RelAPETLogic, Request, SynthesisError
+from .marks import viewMarks
 from .modelpanel import ModelPanel
 from .parameters import Shown
 from .samplepanel import SamplePanel
@@ -30,7 +30,6 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         VTKObservationMixin.__init__(self)
         self.logic = self.ui = self._parameterNode = self._guiTag = None
         self._asked = None  # the request that a question is about
-        self._watcher = display.ViewWatcher()
 
     # Setting up and going away
 
@@ -63,11 +62,12 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         ):
             self.addObserver(slicer.mrmlScene, event, slot)
         slicer.app.connect("aboutToQuit()", self.stopAll)
+        viewMarks.start()
         self.initializeParameterNode()
 
     def enter(self):
         self.initializeParameterNode()
-        self._watcher.start()
+        viewMarks.start()
         self.install.update()
         self.models.update()
 
@@ -78,7 +78,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         """The module goes or is read again: nothing of it may go on."""
         slicer.app.disconnect("aboutToQuit()", self.stopAll)
         self.stopAll()
-        self._watcher.stop()
+        viewMarks.stop()
         self.setParameterNode(None)
         self.removeObservers()
 
@@ -100,11 +100,14 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def setParameterNode(self, node):
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            self.removeObserver(
+                self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged
+            )
         self._parameterNode = node
         if node is not None:
             self._guiTag = node.connectGui(self.ui)
-            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            # The node, not its wrapper, which is made anew each time: VTKObservationMixin keeps whatever it observed.
+            self.addObserver(node.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
             self.models.update()
             self.updatePanel()
 
@@ -113,17 +116,15 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.updatePanel()
 
     def onSceneStartClose(self, caller, event):
-        if self.logic.running:
-            self.log(_("the scene is closed: the synthesis is cancelled"))
-            self.logic.stopNow()
+        self.logic.stopNow()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event):
         self._ask(None)
+        self._asked = None
         self.ui.statusLabel.text = ""
         if self.parent.isEntered:
             self.initializeParameterNode()
-            self._watcher.start()
 
     def onSceneEndImport(self, caller, event):
         if self.parent.isEntered:
@@ -231,6 +232,8 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def onEnd(self, ending, results):
         """Listener: results into the views, a question into the panel, or one clear message."""
         self.ui.progressBar.visible = False
+        if not ending.acceptedBy:
+            self._asked = None  # it holds the volumes
         if ending.ok:
             self._finish(results)
         elif ending.acceptedBy:
@@ -274,6 +277,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def onDecline(self, checked=False):
         self._ask(None)
+        self._asked = None
         self.ui.statusLabel.text = _("Not done.")
 
     # Log
