@@ -31,7 +31,7 @@ def fillRegions(table, rows, units):
     columns = [("Region", [row["title"] for row in rows])]
     for key, title in _COLUMNS.items():
         if rows and key in rows[0]:
-            columns.append((f"{title} ({units})", [float(row[key]) for row in rows]))
+            columns.append((f"{title} ({units})", [float(str(row[key]).replace("n/a", "nan")) for row in rows]))
     _fill(table, columns)
     table.SetAttribute("RelAPET.Synthetic", "1")
 
