@@ -110,7 +110,7 @@ BAD = {
     "unknown ending": ("a.txt", _bytes(b"hello"), "not a volume by its name"),
     "no ending": ("scan", _bytes(b"hello"), "not a volume by its name"),
     "picture": ("a.png", _bytes(b"\x89PNG\r\n"), "not a volume by its name"),
-    "single DICOM file": ("a.dcm", _bytes(b"\0" * 128 + b"DICM"), "give the folder"),
+    "single DICOM file": ("a.dcm", _bytes(b"\0" * 128 + b"DICM"), "damaged DICOM file"),
     "truncated gzip": ("a.nii.gz", _truncated(_saved(nifti(noise))), "truncated"),
     "gzip truncated in its header": (
         "a.nii.gz",
@@ -296,9 +296,9 @@ BAD_FOLDERS = {
     "other plane": (_series_and("sagittal", ImageOrientationPatient=[0, 1, 0, 0, 0, -1]), "different planes"),
     "other size": (_series_and("large", pixels=np.zeros((30, 30), np.uint16)), "differ in size"),
     "other pixel spacing": (_series_and("fine", PixelSpacing=[1.0, 1.25]), "differ in size or pixel spacing"),
-    "no position": (_series(ImagePositionPatient=None), "without position or orientation"),
-    "no orientation": (_series(ImageOrientationPatient=None), "without position or orientation"),
-    "zero orientation": (_series(ImageOrientationPatient=[0] * 6), "without position or orientation"),
+    "no position": (_series(ImagePositionPatient=None), "ImagePositionPatient is missing"),
+    "no orientation": (_series(ImageOrientationPatient=None), "ImageOrientationPatient is missing"),
+    "zero orientation": (_series(ImageOrientationPatient=[0] * 6), "not made of two unit vectors"),
     "multi-frame": (_series(NumberOfFrames=2, Rows=10), "multi-frame"),
     "mosaic": (_series(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), "mosaic"),
     "colour": (
@@ -306,7 +306,7 @@ BAD_FOLDERS = {
         "not a plain grey",
     ),
     "inverted grey": (_series(PhotometricInterpretation="MONOCHROME1"), "not a plain grey"),
-    "damaged header": (_cut("IM003", 400), "damaged DICOM file"),
+    "damaged header": (_cut("IM003", 400), "is missing"),
     "truncated pixels": (_cut("IM003", -200), "damaged"),
     "slices that slide sideways": (_tilted, "sheared"),
 }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .dicom import read_dicom_folder
+from .dicom import read_dicom_file, read_dicom_folder
 from .metaimage import is_metaimage, read_metaimage
 from .mgh import is_mgh, read_mgh
 from .nifti import count_frames as count_nifti_frames
@@ -73,9 +73,14 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
     path = Path(path)
     try:
         if path.is_dir():
-            return read_dicom_folder(path)
+            return read_dicom_folder(path, name)
     except OSError as error:
         raise InputError(f"{printable(path)}: cannot be read: {error.strerror or error}") from error
+    suffix = _suffix(path)
+    if suffix not in _KINDS:
+        open_file(path, printable(path)).close()  # a file that is not there says so first
+        if suffix in (".dcm", ".ima"):
+            return read_dicom_file(path, name)
     with _opened(path) as (kind, stream, header):
         if kind == "nifti":
             return read_nifti(stream, header, name)
@@ -87,13 +92,13 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
 
 
 def count_frames(path: str | os.PathLike) -> int:
-    """Frames of a 4-D NIfTI by its header; 1 for every other volume.
+    """Frames of a 4-D NIfTI by its header; 1 for whatever else, which `read_volume` judges.
 
     Raises:
         InputError: as `read_volume` does for a file that is not there or whose header is damaged.
     """
     path = Path(path)
-    if path.is_dir():
+    if _suffix(path) not in _KINDS or os.path.isdir(path):
         return 1
     with _opened(path) as (kind, stream, _):
         return count_nifti_frames(stream) if kind == "nifti" else 1
@@ -119,9 +124,6 @@ def _opened(path: Path) -> Iterator[tuple[str, ByteStream, Path]]:
     label, suffix = printable(path), _suffix(path)
     kind = _KINDS.get(suffix)
     if kind is None:
-        open_file(path, label).close()  # a file that is not there says so first
-        if suffix in (".dcm", ".ima"):
-            raise InputError(f"{label}: a single DICOM file; give the folder that holds its series")
         raise InputError(f"{label}: not a volume by its name; give {FORMATS}")
     if kind == "nifti" and not suffix.startswith(".nii"):
         open_file(path, label).close()

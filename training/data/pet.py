@@ -149,13 +149,14 @@ def pet_units(scan: PetScan, region: str | None, declared: str | None) -> Refere
     Raises:
         InputError: unknown region, no ``Units`` anywhere, or units that are not SUVR.
     """
-    from RelAPETLib.synthesis.reference import SUVR_SPELLINGS, ReferenceUnits, reference_units
+    from RelAPETLib.synthesis.reference import ReferenceUnits, reference_units
+    from RelAPETLib.volumes.sidecar import is_suvr, units_of
 
     if region is not None:
         name = TRACERS[scan.tracer].reference_region if region == "tracer" else region
         return reference_units(None, name, relative=False)
-    units = declared if scan.sidecar.get("Units") is None and declared else needed(scan, "Units")
-    if str(units).strip().lower() not in SUVR_SPELLINGS:
+    units = units_of(scan.sidecar) or declared or needed(scan, "Units")
+    if not is_suvr(units):
         raise InputError(
             f"{scan.sidecar_name}: 'Units' is '{units}', not SUVR; name a --reference-region to make it SUVR"
         )
