@@ -7,7 +7,7 @@ description out of the files.
 
 from __future__ import annotations
 
-import itertools
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from ..geometry import image_from_array
 from .frames import read_frames
 from .header import shown
 from .origin import Origin, same_person, same_study
-from .pixels import read_stored
+from .pixels import stored_numbers
 from .series import Series, dicom_candidates, find_series, make_series
 
 if TYPE_CHECKING:
@@ -86,13 +86,13 @@ def _read(series: Series, source: Path, name: str) -> sitk.Image:
         warn(f"{name}: taken with a contrast agent, as its DICOM header says; the model was trained on scans without")
     columns, rows, slices = series.shape
     volume = np.empty((slices, rows, columns), np.float32)
-    place = {(one.path, one.index): number for number, one in enumerate(series.frames)}
-    for path, frames in itertools.groupby(sorted(series.frames, key=lambda one: str(one.path)), lambda one: one.path):
-        frames = list(frames)
-        stored = read_stored(path, frames[0].format)
-        for one in frames:
+    wanted = defaultdict(list)
+    for number, one in enumerate(series.frames):
+        wanted[one.path].append((number, one))
+    for path, stored in stored_numbers({one.path: one.format for one in series.frames}):
+        for number, one in wanted[path]:
             with np.errstate(over="ignore", invalid="ignore"):
-                volume[place[path, one.index]] = stored[one.index] * one.slope + one.intercept
+                volume[number] = stored[one.index] * one.slope + one.intercept
     if not np.isfinite(volume).all():
         raise InputError(f"{shown(source)}: its DICOM values are too large after RescaleSlope; export the series again")
     return image_from_array(volume.transpose(2, 1, 0), series.affine, str(source))
