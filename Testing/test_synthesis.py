@@ -85,6 +85,23 @@ def test_a_reference_in_other_units_is_compared_on_the_same_scale(made, tiny_lat
     assert "synthetic PET's" in other.provenance["reference"]["units_from"]
 
 
+def test_a_reference_of_another_brain_is_refused_unless_forced(tiny_latent, grid_case, tmp_path):
+    from RelAPETLib.volumes import write_volume
+
+    pet = read_volume(grid_case["pet"])
+    moved = sitk.GetImageFromArray(np.roll(sitk.GetArrayFromImage(pet), 15, axis=1))
+    moved.CopyInformation(pet)
+    write_volume(moved, tmp_path / "pet.nii.gz")
+    (tmp_path / "pet.json").write_text(json.dumps({"Units": "unitless"}))
+    given = (grid_case["t1w"], grid_case["t2f"], "TAU")
+    told = {"model": tiny_latent, "reference": tmp_path / "pet.nii.gz", "samples": 1, "space": "mni", **FAST}
+    with pytest.raises(DoubtfulInputError, match="measured PET does not fit the MRI's brain"):
+        synthesize(*given, **told)
+    with pytest.warns(RelAPETWarning, match="accepted by force: the measured PET"):
+        result = synthesize(*given, force=True, **told)
+    assert result.provenance["preprocessing"]["quality"]["pet_outline"] < 0.93
+
+
 def test_two_people_in_two_threads_keep_their_own_warnings(tiny_latent, grid_case, tmp_path):
     import threading
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from . import display, scene
+from . import display, people, scene
 from .library import library
 from .parameters import RelAPETParameterNode
 from .process import ChildProcess, Ending
@@ -27,7 +27,8 @@ class SynthesisError(RuntimeError):
 class Request:
     """What is asked for. Volumes are nodes; None means the library's own default.
 
-    accepted: options that accept what was refused before, "--force" for doubtful inputs and "--yes" for a long run.
+    accepted: what accepts a refusal: the options "--force" for doubtful inputs and "--yes" for a long run, and
+        `people.TWO_PEOPLE` for inputs whose headers name two people.
     """
 
     t1w: object
@@ -87,7 +88,7 @@ class Request:
         }
         if self.reference is not None and self.scaleReference:
             given["--reference-region"] = library("tracers").TRACERS[self.tracer].reference_region
-        words = ["synthesize", "--no-report", *sorted(self.accepted)]
+        words = ["synthesize", "--no-report", *sorted(self.accepted - {people.TWO_PEOPLE})]
         for name, value in given.items():
             if value is not None:
                 words += [name, str(value)]
@@ -112,7 +113,7 @@ class Run:
 
     def __init__(self, request, listener, onDone, makeProcess=ChildProcess):
         self.request, self._listener, self._onDone, self._makeProcess = request, listener, onDone, makeProcess
-        self._folder, self._process, self._geometry, self._t1wID = None, None, None, None
+        self._folder = self._process = self._geometry = self._closing = None
         self.ended = False
 
     def start(self):
@@ -120,23 +121,28 @@ class Run:
         self._listener.onProgress(0.0, "handing the MRI over", None)
         self._folder = tempfile.mkdtemp(prefix="RelAPET-", dir=_existing(slicer.app.temporaryPath))
         try:
-            files = {}
+            files, names = {}, {}
             for role in ("t1w", "t2f", "reference"):
                 volume = getattr(self.request, role)
                 if volume is not None:
                     files[role] = os.path.join(self._folder, f"{role}.nrrd")
+                    names[files[role]] = volume.GetName()
                     scene.writeVolume(volume, files[role])
                     if role == "reference":
-                        scene.writeSidecar(volume, files[role])
+                        names[scene.writeSidecar(volume, files[role])] = volume.GetName()
             self._geometry = scene.worldMatrix(self.request.t1w)
-            self._t1wID = self.request.t1w.GetID()
         except BaseException:
             self._clean()
             raise
         arguments = self.request.arguments(files, os.path.join(self._folder, "out"))
         self._process = self._makeProcess(
-            arguments, onEnd=self._processEnded, onProgress=self._listener.onProgress, onLog=self._listener.onLog
+            arguments,
+            onEnd=self._processEnded,
+            onProgress=self._listener.onProgress,
+            onLog=self._listener.onLog,
+            names=names,
         )
+        self._closing = slicer.mrmlScene.AddObserver(slicer.mrmlScene.StartCloseEvent, self._sceneCloses)
         self._process.start()
 
     def cancel(self):
@@ -147,12 +153,21 @@ class Run:
         self._process.cancel()
         self._process.waitForEnd(2.0)
 
+    def _sceneCloses(self, *_):
+        """Its results would come into another scene, maybe another patient's."""
+        self._listener.onLog("the scene is closed: the synthesis is cancelled")
+        self.stopNow()
+
     def _processEnded(self, ending):
         results = None
+        slicer.mrmlScene.RemoveObserver(self._closing)
         try:
             if ending.ok:
                 self._listener.onProgress(1.0, "taking the results over", 0)
                 ending, results = self._load(ending)
+        except BaseException:
+            ending = Ending("failed", "the results could not be taken over; please report this with the log")
+            raise
         finally:
             self._clean()
             self.ended = True
@@ -160,16 +175,19 @@ class Run:
             self._listener.onEnd(ending, results)
 
     def _load(self, ending):
-        t1w = slicer.mrmlScene.GetNodeByID(self._t1wID)
-        if self.request.output is not None and not slicer.mrmlScene.IsNodePresent(self.request.output):
+        """What was deleted during the run is done without; by the nodes, since an ID may be another node's by now."""
+        present = slicer.mrmlScene.IsNodePresent
+        t1w = self.request.t1w if present(self.request.t1w) else None
+        if self.request.output is not None and not present(self.request.output):
             self.request = replace(self.request, output=None)
         try:
             result = ending.result
             found = scene.loadResults(result["folder"], result["files"], self.request, t1w, self._geometry)
-        except (scene.SceneError, OSError, KeyError, ValueError) as error:
+            for results in found:
+                people.remember(results.pet, self.request, t1w)
+                display.prepare(results)
+        except (scene.SceneError, OSError, KeyError, ValueError, TypeError) as error:
             return Ending("failed", f"the results could not be taken over: {error}"), None
-        for results in found:
-            display.prepare(results)
         return ending, found[0]
 
     def _clean(self):
@@ -205,6 +223,9 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
         problems = ["another synthesis is running"] if self.running else request.problems()
         if problems:
             raise SynthesisError(Ending("refused", "; ".join(problems)))
+        mixed, _notes = people.compare(request)
+        if mixed and people.TWO_PEOPLE not in request.accepted:
+            raise SynthesisError(Ending("refused", mixed, acceptedBy=people.TWO_PEOPLE))
         self._run = Run(request, listener, self._forget, self.makeProcess)
         try:
             self._run.start()
@@ -237,7 +258,8 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
             tracer: "TAU", "PIB" or "PBR".
             show: lay the PET over the T1w in the slice views.
             onProgress: called as onProgress(fraction, message, remaining seconds or None).
-            options: further fields of `Request`, e.g. model, reference, seed, accepted=frozenset(["--force"]).
+            options: further fields of `Request`, e.g. model, reference, seed, accepted=frozenset(["--force"]); inputs
+                of two people by their headers are refused unless `people.TWO_PEOPLE` ("two people") is accepted.
 
         Returns:
             scene.Results: the nodes (pet, uncertainty, difference, metrics, regions), in the scene.

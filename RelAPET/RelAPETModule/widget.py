@@ -7,11 +7,12 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from . import display
+from . import people
 from .displaypanel import DisplayPanel
-from .guessing import guessInputs
+from .inputspanel import InputsPanel
 from .installpanel import InstallPanel
 from .logic import Listener, RelAPETLogic, Request, SynthesisError
+from .marks import viewMarks
 from .modelpanel import ModelPanel
 from .parameters import Shown
 from .samplepanel import SamplePanel
@@ -30,7 +31,6 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         VTKObservationMixin.__init__(self)
         self.logic = self.ui = self._parameterNode = self._guiTag = None
         self._asked = None  # the request that a question is about
-        self._watcher = display.ViewWatcher()
 
     # Setting up and going away
 
@@ -42,6 +42,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = RelAPETLogic()
         self.tasks = Tasks(self)
+        self.inputs = InputsPanel(self)
         self.install = InstallPanel(self)
         self.models = ModelPanel(self)
         self.samples = SamplePanel(self)
@@ -63,11 +64,12 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         ):
             self.addObserver(slicer.mrmlScene, event, slot)
         slicer.app.connect("aboutToQuit()", self.stopAll)
+        viewMarks.start()
         self.initializeParameterNode()
 
     def enter(self):
         self.initializeParameterNode()
-        self._watcher.start()
+        viewMarks.start()
         self.install.update()
         self.models.update()
 
@@ -78,7 +80,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         """The module goes or is read again: nothing of it may go on."""
         slicer.app.disconnect("aboutToQuit()", self.stopAll)
         self.stopAll()
-        self._watcher.stop()
+        viewMarks.stop()
         self.setParameterNode(None)
         self.removeObservers()
 
@@ -95,16 +97,20 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def initializeParameterNode(self):
         self.setParameterNode(self.logic.getParameterNode())
-        self._guess()
+        self.inputs.observeHierarchy()
+        self.inputs.guess()
 
     def setParameterNode(self, node):
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            self.removeObserver(
+                self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged
+            )
         self._parameterNode = node
         if node is not None:
             self._guiTag = node.connectGui(self.ui)
-            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            # The node, not its wrapper, which is made anew each time: VTKObservationMixin keeps whatever it observed.
+            self.addObserver(node.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
             self.models.update()
             self.updatePanel()
 
@@ -113,17 +119,16 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.updatePanel()
 
     def onSceneStartClose(self, caller, event):
-        if self.logic.running:
-            self.log(_("the scene is closed: the synthesis is cancelled"))
-            self.logic.stopNow()
+        self.logic.stopNow()
         self.setParameterNode(None)
+        self.inputs.forget()
 
     def onSceneEndClose(self, caller, event):
         self._ask(None)
+        self._asked = None
         self.ui.statusLabel.text = ""
         if self.parent.isEntered:
             self.initializeParameterNode()
-            self._watcher.start()
 
     def onSceneEndImport(self, caller, event):
         if self.parent.isEntered:
@@ -134,18 +139,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def onNodeAdded(self, caller, event, node):
         """A volume that was just loaded gets its name a moment later; look at it then."""
         if node is not None and node.IsA("vtkMRMLScalarVolumeNode") and self._parameterNode is not None:
-            qt.QTimer.singleShot(0, self._guess)
-
-    def _guess(self):
-        """Choose volumes whose names or DICOM tags say T1 or FLAIR, where nothing is chosen yet."""
-        node = self._parameterNode
-        if node is None or self.logic.running or (node.t1w is not None and node.t2f is not None):
-            return
-        t1w, t2f = guessInputs(slicer.mrmlScene, node.t1w, node.t2f)
-        if node.t1w is None and t1w is not None:
-            node.t1w = t1w
-        if node.t2f is None and t2f is not None:
-            node.t2f = t2f
+            self.inputs.schedule()
 
     # State
 
@@ -159,7 +153,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             model=p.model,
             reference=p.reference,
             scaleReference=p.scaleReference,
-            output=p.output,
+            output=people.ownOutput(p.output, p.t1w),
             device=p.device,
             sampler=p.sampler.value,
             steps=p.steps or None,
@@ -190,6 +184,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             button.toolTip = _("Missing: {what}").format(what="; ".join(problems)) if problems else words
         for section in (self.ui.inputsSection, self.ui.outputSection, self.ui.advancedSection):
             section.enabled = not running
+        self.inputs.update(self.request())
         self.ui.scaleReferenceCheckBox.enabled = self._parameterNode.reference is not None
         self.results.update()
 
@@ -231,6 +226,8 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def onEnd(self, ending, results):
         """Listener: results into the views, a question into the panel, or one clear message."""
         self.ui.progressBar.visible = False
+        if not ending.acceptedBy:
+            self._asked = None  # it holds the volumes
         if ending.ok:
             self._finish(results)
         elif ending.acceptedBy:
@@ -274,6 +271,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def onDecline(self, checked=False):
         self._ask(None)
+        self._asked = None
         self.ui.statusLabel.text = _("Not done.")
 
     # Log

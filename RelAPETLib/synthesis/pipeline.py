@@ -97,7 +97,7 @@ def synthesize(
         check_duration(loaded, plan.label, plan.steps, plan.samples, yes, part("model"))
         clock.lap("model")
         ready = _prepare(inputs, preprocessed, device, part("preprocess"))
-        _settle_doubts(ready, "grid" if preprocessed else "raw", force)
+        _settle_doubts(ready, "grid" if preprocessed else "raw", plan.reference_region, force)
         clock.lap("preprocessing")
         draw = draw_samples(
             loaded, _condition(ready), plan.label, sampler=plan.sampler, steps=plan.steps, samples=plan.samples,
@@ -105,7 +105,7 @@ def synthesize(
         )  # fmt: skip
         clock.lap("sampling")
         maps, metrics = _maps(draw, ready, plan, units, inputs, force, part("compare"))
-        regions = regional_rows({name: maps[name] for name in maps if name != "uncertainty"}, ready.mask)
+        regions = regional_rows({name: maps[name] for name in maps if name != "uncertainty"}, ready.mask, ready.in_view)
         clock.lap("comparison")
         volumes, pictures = _bring_back(maps, ready, inputs, plan.space, part("return"))
         clock.lap("return")
@@ -181,11 +181,13 @@ def _prepare(inputs: Inputs, preprocessed: bool, device: str, progress) -> Prepr
     return ready
 
 
-def _settle_doubts(ready: Preprocessed, kind: str, force: bool) -> None:
-    """Refuse inputs that are probably not a brain's T1w and T2-FLAIR, or warn when forced."""
-    from ..preprocessing import doubts
+def _settle_doubts(ready: Preprocessed, kind: str, reference_region: str | None, force: bool) -> None:
+    """Refuse inputs that are probably not a brain's T1w and T2-FLAIR, or a PET of another one; warn when forced."""
+    from ..preprocessing import doubts, reference_doubts
 
-    found = doubts(ready.quality, kind)
+    found = [line for figures in (ready.quality, *ready.pet_quality.values()) for line in doubts(figures, kind)]
+    if reference_region is not None:
+        found += reference_doubts(ready, reference_region)
     if found and not force:
         raise DoubtfulInputError(f"{'; '.join(found)}; check the files, or use --force to go on all the same")
     for words in found:

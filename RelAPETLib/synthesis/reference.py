@@ -4,7 +4,7 @@ A reference is compared with a SUVR model only when its unit is known to be SUVR
 
 1. a named reference region: the PET is scaled so that its mean there is the synthetic PET's, whatever its unit was,
    so that both are on one scale (an error of the synthetic's overall level in that region cannot show then);
-2. the BIDS sidecar beside the file (same name, ``.json``), key ``Units``: SUVR spellings are accepted, others refused;
+2. ``Units`` of its BIDS sidecar, its own or inherited (`volumes.sidecar`): SUVR spellings are accepted, others refused;
 3. neither: values that only SUVR would give (`PLAUSIBLE_SUVR`) are accepted with a warning, others refused.
 
 Between volumes that are min-max scaled (relative models) the unit does not matter.
@@ -12,7 +12,6 @@ Between volumes that are min-max scaled (relative models) the unit does not matt
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +21,14 @@ import numpy as np
 
 from ..errors import DoubtfulInputError, InputError
 from ..notices import warn
+from ..volumes.sidecar import is_suvr, read_sidecar
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-#: Spellings of SUVR in sidecars. BIDS gives ratios as "unitless"; "1" is UCUM's unity.
-SUVR_SPELLINGS = frozenset({"suvr", "{suvr}", "unitless", "1", "{ratio}", "ratio", "dimensionless"})
 #: Mean over the brain of any of the three tracers' SUVR, with room on both sides. SUV and kBq/mL can fall inside too,
 #: hence the warning; Bq/mL cannot.
 PLAUSIBLE_SUVR = (0.3, 4.0)
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
 _HINT = "give a SUVR volume, or --reference-region to make it SUVR by a region's mean"
 
 
@@ -51,23 +48,12 @@ class ReferenceUnits:
 
 
 def sidecar_units(path: Path) -> str | None:
-    """``Units`` of the JSON sidecar beside an image, or None without sidecar or key.
+    """``Units`` of an image's JSON sidecar, its own or inherited; None where nothing is said.
 
     Raises:
-        InputError: the sidecar cannot be read, or is not a JSON object.
+        InputError: a sidecar cannot be read, or is not a JSON object.
     """
-    name = next((path.name[: -len(s)] for s in _SUFFIXES if path.name.lower().endswith(s)), None)
-    sidecar = path.with_name(f"{name}.json") if name else None
-    if sidecar is None or not sidecar.is_file():
-        return None
-    try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{sidecar}: not a readable JSON sidecar; mend it, move it away, or {_HINT}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{sidecar}: a sidecar must be a JSON object; mend it, move it away, or {_HINT}")
-    units = content.get("Units")
-    return None if units is None else str(units).strip()
+    return read_sidecar(path, advice=f"mend it, move it away, or {_HINT}").units
 
 
 def reference_units(path: Path | None, region: str | None, *, relative: bool) -> ReferenceUnits:
@@ -94,8 +80,8 @@ def reference_units(path: Path | None, region: str | None, *, relative: bool) ->
     units = sidecar_units(path) if path is not None else None
     if units is None:
         return ReferenceUnits("no sidecar says so; its values are those of SUVR", plausibility_only=True)
-    if units.lower() not in SUVR_SPELLINGS:
-        raise InputError(f"{path}: its sidecar gives the unit '{units}', not SUVR; {_HINT}")
+    if not is_suvr(units):
+        raise InputError(f"{path}: its sidecar (its own or inherited) gives the unit '{units}', not SUVR; {_HINT}")
     return ReferenceUnits(f"its sidecar: Units '{units}'")
 
 
