@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .dicom import read_dicom_file, read_dicom_folder
+from .dicom import is_dicom, read_dicom_file, read_dicom_folder
 from .metaimage import is_metaimage, read_metaimage
 from .mgh import is_mgh, read_mgh
 from .nifti import header_file, is_nifti, read_nifti
@@ -51,7 +51,8 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
     held is one float32 copy of the volume.
 
     Args:
-        path: a NIfTI, NRRD, MetaImage or MGH file, or a folder with the files of one DICOM series.
+        path: a NIfTI, NRRD, MetaImage or MGH file, a folder with the files of one DICOM series, or one
+            enhanced multi-frame DICOM file.
         name: what a warning calls the volume; warnings go into provenance, where a path has no place.
 
     Returns:
@@ -76,7 +77,7 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
     kind = _KINDS.get(suffix)
     if kind is None:
         open_file(path, label).close()  # a file that is not there says so first
-        if suffix in (".dcm", ".ima"):
+        if suffix in (".dcm", ".ima") or is_dicom(path):
             return read_dicom_file(path, name)
         raise InputError(f"{label}: not a volume by its name; give {FORMATS}")
     if kind == "nifti" and not suffix.startswith(".nii"):

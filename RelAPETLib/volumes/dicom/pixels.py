@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError, RelAPETError
+from ..streams import printable
 from .frames import NATIVE, PixelFormat
-from .header import BIG_ENDIAN, damaged, quiet_pydicom, read_header, shown
+from .header import BIG_ENDIAN, damaged, quiet_pydicom, read_header
 
 #: RLE, JPEG (baseline, extended, lossless), JPEG-LS and JPEG 2000.
 _COMPRESSED = tuple(
@@ -39,7 +40,7 @@ def stored_numbers(layouts: dict[Path, PixelFormat]) -> Iterator[tuple[Path, np.
     packed = {path: layout for path, layout in layouts.items() if layout.syntax not in NATIVE}
     for path, layout in packed.items():
         if layout.syntax not in _COMPRESSED:
-            raise InputError(f"{shown(path)}: its DICOM pixels' compression is not known; decompress the series")
+            raise InputError(f"{printable(path)}: its DICOM pixels' compression is not known; decompress the series")
     for path, layout in layouts.items():
         if path not in packed:
             yield path, _plain(_pixel_data(path), layout, path)
@@ -49,7 +50,7 @@ def stored_numbers(layouts: dict[Path, PixelFormat]) -> Iterator[tuple[Path, np.
                 yield from _decompressed(packed, Path(folder))
         except OSError as error:
             raise InputError(
-                f"{shown(next(iter(packed)))}: cannot be decompressed by way of the temporary folder: "
+                f"{printable(next(iter(packed)))}: cannot be decompressed by way of the temporary folder: "
                 f"{error.strerror or error}"
             ) from error
 
@@ -59,18 +60,20 @@ def _pixel_data(path: Path) -> bytes:
         header = read_header(path, ["PixelData"], pixels=True)
         value = header.raw("PixelData") if header else None
     if not value:
-        raise InputError(f"{shown(path)}: a DICOM image without PixelData; copy the series again")
+        raise InputError(f"{printable(path)}: a DICOM image without PixelData; copy the series again")
     return value
 
 
 def _plain(value: bytes, layout: PixelFormat, path: Path) -> np.ndarray:
     if len(value) < layout.size:
-        raise InputError(f"{shown(path)}: its DICOM pixels are damaged (the file ends early); copy it again")
+        raise InputError(f"{printable(path)}: its DICOM pixels are damaged (the file ends early); copy it again")
     if len(value) > layout.size + 1:  # one byte may make the length even
         raise InputError(
-            f"{shown(path)}: its PixelData has {len(value)} bytes where Rows, Columns and NumberOfFrames want "
+            f"{printable(path)}: its PixelData has {len(value)} bytes where Rows, Columns and NumberOfFrames want "
             f"{layout.size}; its DICOM header is damaged, export the series again"
         )
+    if layout.syntax == BIG_ENDIAN and layout.allocated == 8:
+        raise InputError(f"{printable(path)}: big-endian pixels of 8 bits; convert the series to little-endian")
     order = ">" if layout.syntax == BIG_ENDIAN else "<"
     kind = "i" if layout.signed else "u"
     numbers = np.frombuffer(value[: layout.size], f"{order}{kind}{layout.allocated // 8}")
@@ -101,12 +104,12 @@ def _decompressed(layouts: dict[Path, PixelFormat], folder: Path) -> Iterator[tu
     except subprocess.TimeoutExpired:
         pass  # then some of the files are not there
     if not (folder / "000000.txt").exists():
-        raise RelAPETError(f"{shown(sys.executable)}: this Python cannot be started to decompress DICOM")
+        raise RelAPETError(f"{printable(sys.executable)}: this Python cannot be started to decompress DICOM")
     for number, (path, layout) in enumerate(layouts.items()):
         made, told = folder / f"{number:06d}.npy", folder / f"{number:06d}.txt"
         # "Corrupt JPEG data", "Premature end of JPEG file": the rest of the picture is made up.
         if not made.exists() or b"JPEG" in told.read_bytes():
-            raise InputError(f"{shown(path)}: its compressed DICOM pixels are damaged; copy it again")
+            raise InputError(f"{printable(path)}: its compressed DICOM pixels are damaged; copy it again")
         found = np.load(made)
         made.unlink()
         if found.size != layout.frames * layout.rows * layout.columns:
