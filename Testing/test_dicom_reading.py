@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from dicom_case import GEOMETRIES, write_compressed_series, write_enhanced, write_t1w_series
 from volume_files import affine_of, marked_array, write_dicom_series, write_dicom_slice
 
+from RelAPETLib.cli import main
 from RelAPETLib.errors import DoubtfulInputError, InputError, RelAPETWarning
 from RelAPETLib.synthesis.inputs import read_inputs
 from RelAPETLib.volumes import find_series, image_affine, origin_of, read_volume, same_person
@@ -440,6 +441,7 @@ def test_objects_without_a_picture_are_left_out(tmp_path, make):
     for path in (tmp_path / "s").glob("IM*"):
         path.unlink()
     _refused(tmp_path / "s", "only objects without a picture")
+    _refused(tmp_path / "s" / "A", "a DICOM object without a picture")
 
 
 def test_a_series_uid_a_slice(tmp_path):
@@ -562,6 +564,20 @@ def test_two_visits_are_told(tmp_path, small_is_fine):
     pair = _pair(tmp_path, StudyInstanceUID="1.2.826.8", StudyDate="20260101")
     with pytest.warns(RelAPETWarning, match="taken on two days"):
         read_inputs(pair, lambda fraction, message: None)
+
+
+def test_two_people_end_the_command(tmp_path, capfd):
+    pixels = np.random.default_rng(0).integers(0, 900, (2, 30, 32, 32), dtype=np.uint16)
+    for who, name in enumerate(("t1w", "t2f")):
+        (tmp_path / name).mkdir()
+        about = {"PixelSpacing": [6, 6], "PatientID": f"SECRET-{who}", "SeriesInstanceUID": f"1.2.826.{who}"}
+        for index in range(30):
+            write_dicom_slice(tmp_path / name / str(index), pixels[who, index], (0, 0, 6 * index), **about)
+    options = [f"--t1w={tmp_path / 't1w'}", f"--t2f={tmp_path / 't2f'}", f"--out={tmp_path / 'out'}", "--tracer=TAU"]
+    assert main(["synthesize", *options, "--device=cpu", "--progress=none"]) == 2
+    out, error = capfd.readouterr()
+    assert out == "" and error.count("\n") == 1 and "two people" in error and "--force" in error
+    assert "SECRET" not in error and not (tmp_path / "out").exists()
 
 
 # Damage

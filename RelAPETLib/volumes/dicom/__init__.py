@@ -65,10 +65,10 @@ def read_dicom_file(path: Path, name: str = "DICOM image") -> sitk.Image:
     frames = read_frames(path)
     if frames is None:
         raise InputError(f"{printable(path)}: not a DICOM file, or a damaged one")
-    if len(frames) < 2:
-        raise InputError(
-            f"{printable(path)}: a single DICOM file with one picture or none; give the folder that holds its series"
-        )
+    if not frames:
+        raise InputError(f"{printable(path)}: a DICOM object without a picture (report, raw data or the like)")
+    if len(frames) == 1:
+        raise InputError(f"{printable(path)}: a single DICOM picture; give the folder that holds its series")
     return _read(make_series(frames, path, name), path, name)
 
 
