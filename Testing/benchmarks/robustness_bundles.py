@@ -310,7 +310,8 @@ def main() -> int:
         counts, wrong = fuzz(bundle, Path(name), arguments.cases, arguments.seed, arguments.minutes)
     print("# Mutated models\n\n" + " ".join((__doc__ or "").split("\n\n", 2)[2].split()))
     print(
-        f"\n{sum(counts.values())} cases, seed {arguments.seed}.\n\n| kind | refused | taken | wrong |\n|---|---|---|---|"
+        f"\n{sum(counts.values())} cases, seed {arguments.seed}.\n\n| kind | refused | taken | wrong |\n"
+        "|---|---|---|---|"
     )
     for kind in sorted({kind for kind, _ in counts}):
         print(f"| {kind} | {counts[kind, 'refused']} | {counts[kind, 'taken']} | {counts[kind, 'WRONG']} |")
