@@ -203,7 +203,7 @@ def test_two_prepares_do_not_work_on_one_cache(tmp_path):
 
     cache = tmp_path / "cache"
     cache.mkdir()
-    with FileLock(cache / ".lock"), pytest.raises(InputError, match="another prepare is working on it"):
+    with FileLock(cache / ".lock"), pytest.raises(InputError, match="another process is working there"):
         prepare(rendered_people(1, 3), cache, Options(factor=10))
     assert not (cache / "cases").exists()
 

@@ -19,7 +19,7 @@ import numpy as np
 from RelAPETLib.errors import InputError
 from RelAPETLib.jsonfiles import read_json_object
 
-from .data.cache import Cache, Item, pretty_json, write_whole
+from .data.cache import Cache, Item, alone_in, pretty_json, sweep, write_whole
 from .data.split import Split
 
 RECORD = "samples.json"
@@ -94,19 +94,21 @@ def sample_cache(
     items = cache.items(split.part(part), tracers or list(known))[:limit]
     if not items:
         raise InputError(f"no PET of {', '.join(tracers or known)} in the {part} part of the split")
-    record = _record(Path(out), model, cache, split, part, drawing)
-    done = {(volume["case"], volume["tracer"]) for volume in record["volumes"]}
-    inside = cache.mask()
-    for number, item in enumerate(items, start=1):
-        if (item.case, item.tracer) in done:
-            continue
-        pet, seconds = draw_volume(model, cache, item, drawing, inside)
-        name = f"{item.case}_trc-{item.tracer}_pet.nii.gz"
-        _write_volume(pet, Path(out) / name)
-        record["volumes"].append({**asdict(item), "file": name, "seconds": round(seconds, 4)})
-        write_whole(Path(out) / RECORD, pretty_json(record))
-        progress(f"{number} of {len(items)}: {item.case} {item.tracer} {seconds:.2f} s")
-    return record
+    with alone_in(Path(out)):
+        sweep(Path(out), progress)
+        record = _record(Path(out), model, cache, split, part, drawing)
+        done = {(volume["case"], volume["tracer"]) for volume in record["volumes"]}
+        inside = cache.mask()
+        for number, item in enumerate(items, start=1):
+            if (item.case, item.tracer) in done:
+                continue
+            pet, seconds = draw_volume(model, cache, item, drawing, inside)
+            name = f"{item.case}_trc-{item.tracer}_pet.nii.gz"
+            _write_volume(pet, Path(out) / name)
+            record["volumes"].append({**asdict(item), "file": name, "seconds": round(seconds, 4)})
+            write_whole(Path(out) / RECORD, pretty_json(record))
+            progress(f"{number} of {len(items)}: {item.case} {item.tracer} {seconds:.2f} s")
+        return record
 
 
 def draw_volume(model, cache: Cache, item: Item, drawing: Drawing, inside: np.ndarray) -> tuple[np.ndarray, float]:
