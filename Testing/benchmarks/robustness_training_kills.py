@@ -3,9 +3,9 @@
 ``python Testing/benchmarks/robustness_training_kills.py [--count N] [--seed S] [--results FILE]``
 
 The processes are forked after the imports, so that kills fall into the work. ``prepare`` brings five simulated people,
-rendered once, into a cache that already holds them as another type, so that every case is replaced; ``train`` makes four
-steps with a checkpoint each. A moment is drawn uniformly over the time of a whole run. After the second call the cache
-and the checkpoint must equal those of a run that nobody killed, and no unfinished file may be left.
+rendered once, into a cache that already holds them as another type, so that every case is replaced; ``train`` makes
+four steps with a checkpoint each. A moment is drawn uniformly over the time of a whole run. After the second call the
+cache and the checkpoint must equal those of a run that nobody killed, and no unfinished file may be left.
 """
 
 from __future__ import annotations
@@ -170,12 +170,11 @@ def main() -> int:
             results.append(kills(kind, options.count, Path(folder), options.seed))
         print(json.dumps(results[-1]), flush=True)
     if options.results:
-        options.results.write_text(
-            f"# Kills of prepare and train\n\nBy `Testing/benchmarks/robustness_training_kills.py --count {options.count}`. "
-            f"SIGKILL at a random moment, then\nthe same call again. What must be the same stands at the script's head.\n\n"
-            f"{table(results)}\n",
-            encoding="utf-8",
+        call = f"`Testing/benchmarks/robustness_training_kills.py --count {options.count}`"
+        head = (
+            f"By {call}, whose head says what must be the same.\nSIGKILL at a random moment, then the same call again."
         )
+        options.results.write_text(f"# Kills of prepare and train\n\n{head}\n\n{table(results)}\n", encoding="utf-8")
     return int(any(result["wrong"] for result in results))
 
 
