@@ -675,3 +675,34 @@ def benchmark(name, count):
     command = [sys.executable, str(script), "--count", str(count), "--seed", "1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"volumes": [3]},
+        {"volumes": [{"case": "a"}]},
+        {"windows": {}},
+        {"windows": {"TAU": [0]}},
+        {"output": {}},
+        {"model": {}},
+        {"steps": "many"},
+        {"file": "../../etc/passwd"},
+    ],
+    ids=str,
+)
+def test_a_record_of_samples_that_is_none(tmp_path, change):
+    from training.sample import RECORD, read_record
+
+    volume = {"case": "a", "subject": "a", "tracer": "TAU", "file": "a.nii.gz", "seconds": 1}
+    record = {
+        "volumes": [volume], "model": {"name": "m", "version": "1"}, "output": {"TAU": "suvr"}, "sampler": "dpmpp",
+        "windows": {"TAU": [0, 3.0]}, "steps": 2, "samples": 1, "metrics": "both", "cache_sha256": "0", "part": "test",
+        "split_sha256": "0", "device_name": "cpu",
+    }  # fmt: skip
+    (tmp_path / RECORD).write_text(json.dumps(record))
+    assert read_record(tmp_path) == record
+    volume.update(file=change.pop("file", volume["file"]))
+    (tmp_path / RECORD).write_text(json.dumps(record | change))
+    with pytest.raises(InputError, match="not what 'python -m training sample' writes"):
+        read_record(tmp_path)

@@ -192,17 +192,25 @@ def read_record(folder: Path) -> dict:
     if not path.exists():
         raise InputError(f"{folder}: no {RECORD}; make the volumes with 'python -m training sample'")
     record = read_json_object(path, advice=advice)
-    whole = all(isinstance(record.get(key), kind) for key, kind in _RECORD.items()) and all(
-        isinstance(volume, dict) and isinstance(volume.get(key), kind)
-        for volume in record["volumes"]
-        for key, kind in _VOLUME.items()
-    )
-    if not whole:
+    if not _is_whole(record):
         raise InputError(f"{path}: not what 'python -m training sample' writes; {advice}")
-    for volume in record["volumes"]:
-        if Path(volume["file"]).name != volume["file"] or volume["tracer"] not in record["output"]:
-            raise InputError(f"{path}: names a file or tracer that is not its own; {advice}")
     return record
+
+
+def _is_whole(record: dict) -> bool:
+    """Whether a record has what `evaluate` reads, and names no file elsewhere."""
+    if not all(isinstance(record.get(key), kind) for key, kind in _RECORD.items()):
+        return False
+    if not all(isinstance(record["model"].get(key), str) for key in ("name", "version")):
+        return False
+    for volume in record["volumes"]:
+        if not isinstance(volume, dict) or not all(isinstance(volume.get(key), kind) for key, kind in _VOLUME.items()):
+            return False
+        window = record["windows"].get(volume["tracer"])
+        numbers = isinstance(window, list) and [type(n) in (int, float) for n in window] == [True, True]
+        if not numbers or volume["tracer"] not in record["output"] or Path(volume["file"]).name != volume["file"]:
+            return False
+    return True
 
 
 def _write_volume(pet: np.ndarray, path: Path) -> None:
