@@ -154,7 +154,7 @@ def test_regions_outside_the_view_have_no_value(atlas):
     for name, region in regions.items():
         assert rows[name]["share_in_view"] == shares[name] == pytest.approx(seen[labels == region.label].mean())
     assert np.isnan(rows["cerebellar_grey"]["map"]) and shares["cerebellar_grey"] < 0.5
-    assert rows["parietal"]["map"] == pytest.approx(regional_means(ramp, ["parietal"], mask)["parietal"])
+    assert rows["thalamus"]["map"] == pytest.approx(regional_means(ramp, ["thalamus"], mask)["thalamus"])
     partly = rows["lateral_temporal"]
     assert 0.5 < partly["share_in_view"] < 1
     assert partly["map"] == pytest.approx(regional_means(ramp, ["lateral_temporal"], in_view)["lateral_temporal"])
