@@ -22,6 +22,14 @@ DISPLAYED = "vtkMRMLDisplayableNode"
 ENDLESS = "import time\ntime.sleep(60)"
 
 
+@pytest.fixture(autouse=True)
+def only_what_is_new():
+    """The garbage collection of a whole test session is slow, and none of this test's business."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
 def results(tmp_path):
     return write_results(tmp_path / "results")
