@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from slicer_cases import add_scan, nodes_of, real_child, run, write_results
 from slicer_module import FakeProcess, load_part
@@ -57,6 +58,21 @@ def test_tables_of_odd_values(table):
     assert [row[1] for row in rows][2:] == ["nan"] * 3
     assert [row[2] for row in filled(table, "0", "-1")] == ["", ""]
     assert filled(table) == []
+
+
+def test_one_table_for_each_segmentation(widget, slicer, found):
+    for name in ("left", "right"):
+        segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        segmentation.SetReferenceImageGeometryParameterFromVolumeNode(found.pet)
+        labels = np.zeros((8, 7, 6), np.uint8)
+        labels[2:4, 2:4, 2:4] = 1
+        label = slicer.util.addVolumeFromArray(labels, nodeClassName="vtkMRMLLabelMapVolumeNode")
+        slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(label, segmentation)
+        widget.parameters.segmentation = segmentation
+        for _ in range(3):
+            widget.ui.regionsButton.click()
+    names = {node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLTableNode")}
+    assert {name for name in names if "means in" in name} == {"SYNTHETIC means in left", "SYNTHETIC means in right"}
 
 
 # Display

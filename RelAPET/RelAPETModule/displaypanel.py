@@ -91,8 +91,7 @@ class DisplayPanel:
             if not rows:
                 self._panel.say(_("no segment of '{s}' overlaps the PET").format(s=segmentation.GetName()))
                 return
-            name = f"SYNTHETIC means in {segmentation.GetName()}"
-            table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(name))
+            table = tables.segmentTable(found.pet, segmentation)
             tables.fillRegions(table, rows, found.pet.GetAttribute(UNITS))
             placeInHierarchy([table], found.mri)
         _present(table)
