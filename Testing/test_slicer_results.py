@@ -147,6 +147,15 @@ def shown(label):
     return document.toPlainText()
 
 
+def test_the_status_shows_names_as_they_are(widget, tmp_path):
+    widget.parameters.t1w, widget.parameters.t2f = add_scan("A & B <b>bold</b>"), add_scan("FLAIR")
+    widget.ui.synthesizeButton.click()
+    FakeProcess.made[-1].onProgress(0.5, "reading 'A & B <b>bold</b>'", None)
+    assert shown(widget.ui.statusLabel) == "50 %: reading 'A & B <b>bold</b>'"
+    end(tmp_path)
+    assert shown(widget.ui.statusLabel).startswith("Done: SYNTHETIC TAU PET (A & B <b>bold</b>). ")
+
+
 @pytest.mark.parametrize("text", ["A & B", "<b>no tag</b>", "a &amp; b", "two\nlines", "1 < 2 > 0"])
 def test_text_of_any_origin_is_shown_as_it_is(harness, text):
     import qt

@@ -7,6 +7,7 @@ from slicer.i18n import tr as _
 from . import display, export, tables
 from .parameters import Shown
 from .scene import UNITS, placeInHierarchy
+from .words import escaped
 
 
 class DisplayPanel:
@@ -119,9 +120,11 @@ class DisplayPanel:
         def ended(ending):
             exporting.clean()
             if ending.ok:
-                self._panel.ui.statusLabel.text = _("DICOM written to {folder}").format(folder=exporting.target)
+                words = _("DICOM written to {folder}").format(folder=exporting.target)
+                self._panel.ui.statusLabel.text = escaped(words)
 
-        self._panel.tasks.start(_("DICOM export"), arguments, ended, names=exporting.names)
+        if not self._panel.tasks.start(_("DICOM export"), arguments, ended, names=exporting.names):
+            exporting.clean()  # another task is running
 
 
 def _present(table):
