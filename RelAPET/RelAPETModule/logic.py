@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from . import display, scene
+from . import display, people, scene
 from .library import library
 from .parameters import RelAPETParameterNode
 from .process import ChildProcess, Ending
@@ -27,7 +27,8 @@ class SynthesisError(RuntimeError):
 class Request:
     """What is asked for. Volumes are nodes; None means the library's own default.
 
-    accepted: options that accept what was refused before, "--force" for doubtful inputs and "--yes" for a long run.
+    accepted: what accepts a refusal: the options "--force" for doubtful inputs and "--yes" for a long run, and
+        `people.TWO_PEOPLE` for inputs whose headers name two people.
     """
 
     t1w: object
@@ -87,7 +88,7 @@ class Request:
         }
         if self.reference is not None and self.scaleReference:
             given["--reference-region"] = library("tracers").TRACERS[self.tracer].reference_region
-        words = ["synthesize", "--no-report", *sorted(self.accepted)]
+        words = ["synthesize", "--no-report", *sorted(self.accepted - {people.TWO_PEOPLE})]
         for name, value in given.items():
             if value is not None:
                 words += [name, str(value)]
@@ -183,6 +184,7 @@ class Run:
             result = ending.result
             found = scene.loadResults(result["folder"], result["files"], self.request, t1w, self._geometry)
             for results in found:
+                people.remember(results.pet, self.request, t1w)
                 display.prepare(results)
         except (scene.SceneError, OSError, KeyError, ValueError, TypeError) as error:
             return Ending("failed", f"the results could not be taken over: {error}"), None
@@ -221,6 +223,9 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
         problems = ["another synthesis is running"] if self.running else request.problems()
         if problems:
             raise SynthesisError(Ending("refused", "; ".join(problems)))
+        mixed, _notes = people.compare(request)
+        if mixed and people.TWO_PEOPLE not in request.accepted:
+            raise SynthesisError(Ending("refused", mixed, acceptedBy=people.TWO_PEOPLE))
         self._run = Run(request, listener, self._forget, self.makeProcess)
         try:
             self._run.start()
@@ -253,7 +258,8 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
             tracer: "TAU", "PIB" or "PBR".
             show: lay the PET over the T1w in the slice views.
             onProgress: called as onProgress(fraction, message, remaining seconds or None).
-            options: further fields of `Request`, e.g. model, reference, seed, accepted=frozenset(["--force"]).
+            options: further fields of `Request`, e.g. model, reference, seed, accepted=frozenset(["--force"]); inputs
+                of two people by their headers are refused unless `people.TWO_PEOPLE` ("two people") is accepted.
 
         Returns:
             scene.Results: the nodes (pet, uncertainty, difference, metrics, regions), in the scene.

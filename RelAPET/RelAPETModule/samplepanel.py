@@ -49,5 +49,6 @@ class SamplePanel:
 
     def _choose(self, t1w, t2f, pet=None):
         node = self._panel.parameters
-        node.t1w, node.t2f, node.reference, node.output = t1w, t2f, pet, None
+        self._panel.inputs.put(t1w, t2f)
+        node.reference, node.output = pet, None
         slicer.util.setSliceViewerLayers(background=t1w, foreground=None, label=None, fit=True)

@@ -7,8 +7,9 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
+from . import people
 from .displaypanel import DisplayPanel
-from .guessing import guessInputs
+from .inputspanel import InputsPanel
 from .installpanel import InstallPanel
 from .logic import Listener, RelAPETLogic, Request, SynthesisError
 from .marks import viewMarks
@@ -41,6 +42,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = RelAPETLogic()
         self.tasks = Tasks(self)
+        self.inputs = InputsPanel(self)
         self.install = InstallPanel(self)
         self.models = ModelPanel(self)
         self.samples = SamplePanel(self)
@@ -95,7 +97,8 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def initializeParameterNode(self):
         self.setParameterNode(self.logic.getParameterNode())
-        self._guess()
+        self.inputs.observeHierarchy()
+        self.inputs.guess()
 
     def setParameterNode(self, node):
         if self._parameterNode is not None:
@@ -118,6 +121,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def onSceneStartClose(self, caller, event):
         self.logic.stopNow()
         self.setParameterNode(None)
+        self.inputs.forget()
 
     def onSceneEndClose(self, caller, event):
         self._ask(None)
@@ -135,18 +139,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def onNodeAdded(self, caller, event, node):
         """A volume that was just loaded gets its name a moment later; look at it then."""
         if node is not None and node.IsA("vtkMRMLScalarVolumeNode") and self._parameterNode is not None:
-            qt.QTimer.singleShot(0, self._guess)
-
-    def _guess(self):
-        """Choose volumes whose names or DICOM tags say T1 or FLAIR, where nothing is chosen yet."""
-        node = self._parameterNode
-        if node is None or self.logic.running or (node.t1w is not None and node.t2f is not None):
-            return
-        t1w, t2f = guessInputs(slicer.mrmlScene, node.t1w, node.t2f)
-        if node.t1w is None and t1w is not None:
-            node.t1w = t1w
-        if node.t2f is None and t2f is not None:
-            node.t2f = t2f
+            self.inputs.schedule()
 
     # State
 
@@ -160,7 +153,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             model=p.model,
             reference=p.reference,
             scaleReference=p.scaleReference,
-            output=p.output,
+            output=people.ownOutput(p.output, p.t1w),
             device=p.device,
             sampler=p.sampler.value,
             steps=p.steps or None,
@@ -191,6 +184,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             button.toolTip = _("Missing: {what}").format(what="; ".join(problems)) if problems else words
         for section in (self.ui.inputsSection, self.ui.outputSection, self.ui.advancedSection):
             section.enabled = not running
+        self.inputs.update(self.request())
         self.ui.scaleReferenceCheckBox.enabled = self._parameterNode.reference is not None
         self.results.update()
 

@@ -1,0 +1,166 @@
+"""The panel's inputs: guesses, which follow a newly loaded person, choices, which stay, and whose volumes they are."""
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from . import people
+from .guessing import T1W, T2F, candidates, describeContrast, guessInputs
+from .words import escaped
+
+#: Parameters and selectors alike.
+ROLES = (T1W, T2F)
+
+
+class InputsPanel:
+    """Fills the selectors of the MRIs, and says beside each whose volume it is and of what day."""
+
+    def __init__(self, panel):
+        self._panel, self._waiting, self._hierarchy = panel, False, None
+        self.forget()
+        for role in ROLES:
+            selector = getattr(panel.ui, f"{role}Selector")
+            selector.connect("nodeActivated(vtkMRMLNode*)", lambda node, role=role: self._onActivated(role, node))
+
+    def forget(self):
+        """Nothing is known of how the selectors came to what they show, e.g. in another scene."""
+        self._guessed, self._emptied, self._seen, self._pair = {}, set(), set(), None
+        people.databaseTags.cache_clear()
+
+    def put(self, t1w, t2f):
+        """Choose what a button of this panel loaded: like a guess, it makes way for the next person."""
+        for role, volume in ((T1W, t1w), (T2F, t2f)):
+            self._put(self._panel.parameters, role, volume)
+
+    def _onActivated(self, role, node):
+        """The user's own choice, be it of what had been guessed, or of none."""
+        self._guessed.pop(role, None)
+        (self._emptied.add if node is None else self._emptied.discard)(role)
+        self._seen = _identifiers(candidates(slicer.mrmlScene))
+        self.schedule()
+
+    # Looking again
+
+    def observeHierarchy(self):
+        """Patients, studies and names come after the volume itself; look again then."""
+        node = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+        if node is self._hierarchy:
+            return
+        for event in ("ItemModified", "ItemReparented", "ItemUIDAdded"):
+            number = getattr(slicer.vtkMRMLSubjectHierarchyNode, f"SubjectHierarchy{event}Event")
+            if self._hierarchy is not None:
+                self._panel.removeObserver(self._hierarchy, number, self.schedule)
+            if node is not None:
+                self._panel.addObserver(node, number, self.schedule)
+        self._hierarchy = node
+
+    def schedule(self, caller=None, event=None):
+        """Look at the volumes once what goes on now is over: a volume gets its name and patient after it is loaded."""
+        if not self._waiting:
+            self._waiting = True
+            qt.QTimer.singleShot(0, self._look)
+
+    def _look(self):
+        self._waiting = False
+        if self._panel.parameters is not None:
+            self.guess()
+            self._panel.updatePanel()
+
+    # Guessing
+
+    def guess(self):
+        """Fill what is empty, and let what was guessed before follow a person who has come since."""
+        node = self._panel.parameters
+        if node is None or self._panel.logic.running:
+            return
+        current = {role: getattr(node, role) for role in ROLES}
+        for role, volume in current.items():
+            if volume is not None and self._guessed.get(role) != volume.GetID():
+                self._guessed.pop(role, None)
+        every = candidates(slicer.mrmlScene)
+        kept = {role: volume for role, volume in current.items() if volume is not None and role not in self._guessed}
+        held = [volume for role, volume in current.items() if volume is not None and role in self._guessed]
+        after = self._leaves(held, every) if not kept else None
+        if after is not None:
+            found = guessInputs(slicer.mrmlScene, after=after)
+            node.reference = None  # it was of the person before
+        elif kept and held and people.difference(*map(people.originOf, [*kept.values(), *held])):
+            found = guessInputs(slicer.mrmlScene, kept.get(T1W), kept.get(T2F))
+        else:
+            found = guessInputs(slicer.mrmlScene, *current.values())
+        unseen = {candidate.kind.role for candidate in every if candidate.volume.GetID() not in self._seen}
+        for role, volume in zip(ROLES, found, strict=True):
+            if role in kept or volume is current[role]:
+                continue
+            if current[role] is not None or role not in self._emptied or role in unseen:
+                self._put(node, role, volume)
+
+    def _put(self, node, role, volume):
+        self._emptied.discard(role)
+        self._guessed.pop(role, None)
+        if volume is not None:
+            self._guessed[role] = volume.GetID()
+        setattr(node, role, volume)
+
+    @staticmethod
+    def _leaves(held, every):
+        """Number of the candidate after which those of a new person come, or None when what is held stays.
+
+        A person is new by the headers, or, where these tell nothing, when both MRIs have come since.
+        """
+        numbers = [candidate.number for candidate in every if candidate.volume in held]
+        newer = [candidate for candidate in every if candidate.number > max(numbers, default=-1)]
+        if not held or not newer:
+            return None
+        origins = [people.originOf(volume) for volume in held]
+        if any(people.difference(newer[-1].origin, origin) for origin in origins):
+            return max(numbers, default=-1)
+        both = {candidate.kind.role for candidate in newer} == set(ROLES)
+        return max(numbers, default=-1) if both and not people.sameStudy(newer[-1].origin, origins[0]) else None
+
+    # Saying whose they are
+
+    def update(self, request):
+        """The lines beside the selectors and the notes below them."""
+        ui = self._panel.ui
+        for role in (*ROLES, "reference"):
+            volume, label = getattr(request, role), getattr(ui, f"{role}OriginLabel")
+            label.text = people.originOf(volume).words if volume is not None else ""
+            label.visible = bool(label.text)
+        pair = tuple(volume.GetID() if volume is not None else "" for volume in (request.t1w, request.t2f))
+        every = candidates(slicer.mrmlScene)
+        if pair != self._pair:
+            self._pair, self._seen = pair, _identifiers(every)
+        notes = self.notes(request, every)
+        ui.inputsNoteLabel.text = "<br>".join(escaped(note) for note in notes)
+        ui.inputsNoteLabel.visible = bool(notes)
+
+    def notes(self, request, every):
+        """Lines about the chosen inputs that the user must see before the run."""
+        refusal, apart = people.compare(request)
+        found = ([_("{what}.").format(what=refusal)] if refusal else []) + [f"{note}." for note in apart]
+        how = describeContrast(request.t1w)
+        if how is not None:
+            where = {"name": _("its name"), "header": _("its DICOM header")}[how]
+            found.append(
+                _("T1w '{name}' is with contrast agent, says {where}; the models know T1w without it.").format(
+                    name=request.t1w.GetName(), where=where
+                )
+            )
+        chosen = {T1W: request.t1w, T2F: request.t2f}
+        for candidate in every:
+            volume = chosen[candidate.kind.role]
+            new = candidate.volume.GetID() not in self._seen
+            if new and not (volume and people.sameStudy(candidate.origin, people.originOf(volume))):
+                whose = f" ({candidate.origin.words})" if candidate.origin.words else ""
+                found.append(
+                    _("'{name}'{whose} was loaded later and is not chosen.").format(
+                        name=candidate.volume.GetName(), whose=whose
+                    )
+                )
+        return found
+
+
+def _identifiers(every):
+    """What has been seen by whoever chose now."""
+    return {candidate.volume.GetID() for candidate in every}
