@@ -279,9 +279,10 @@ def test_incomplete_results_leave_nothing_behind(scripted, harness, slicer, tmp_
     assert nodes_of(slicer) == before
 
 
-def test_a_fault_of_our_own_ends_the_run_too(scripted, harness, monkeypatch, tmp_path):
-    """The listener hears of a failure, never of a success without results."""
+def test_a_fault_of_our_own_ends_the_run_too(scripted, harness, slicer, monkeypatch, tmp_path):
+    """The listener hears of a failure, never of a success without results, and the scene is as it was."""
     logic, listener, *_pair = scripted
+    before = nodes_of(slicer)
 
     def broken(results):
         raise ZeroDivisionError("bug")
@@ -290,6 +291,7 @@ def test_a_fault_of_our_own_ends_the_run_too(scripted, harness, monkeypatch, tmp
     with pytest.raises(ZeroDivisionError):
         end(tmp_path)
     assert listener.ending.kind == "failed" and listener.results is None and not logic.running
+    assert nodes_of(slicer) == before
 
 
 def test_export_names_the_volume_in_messages(widget, harness, tmp_path):
