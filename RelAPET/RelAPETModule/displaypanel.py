@@ -7,6 +7,7 @@ from slicer.i18n import tr as _
 from . import display, export, tables
 from .parameters import Shown
 from .scene import UNITS, placeInHierarchy
+from .words import escaped
 
 
 class DisplayPanel:
@@ -91,8 +92,7 @@ class DisplayPanel:
             if not rows:
                 self._panel.say(_("no segment of '{s}' overlaps the PET").format(s=segmentation.GetName()))
                 return
-            name = f"SYNTHETIC means in {segmentation.GetName()}"
-            table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(name))
+            table = tables.segmentTable(found.pet, segmentation)
             tables.fillRegions(table, rows, found.pet.GetAttribute(UNITS))
             placeInHierarchy([table], found.mri)
         _present(table)
@@ -120,9 +120,11 @@ class DisplayPanel:
         def ended(ending):
             exporting.clean()
             if ending.ok:
-                self._panel.ui.statusLabel.text = _("DICOM written to {folder}").format(folder=exporting.target)
+                words = _("DICOM written to {folder}").format(folder=exporting.target)
+                self._panel.ui.statusLabel.text = escaped(words)
 
-        self._panel.tasks.start(_("DICOM export"), arguments, ended, names=exporting.names)
+        if not self._panel.tasks.start(_("DICOM export"), arguments, ended, names=exporting.names):
+            exporting.clean()  # another task is running
 
 
 def _present(table):

@@ -216,7 +216,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         words = f"{100 * fraction:.0f} %: {message}"
         if remaining:
             words += _(", about {time} to go").format(time=_duration(remaining))
-        self.ui.statusLabel.text = words
+        self.ui.statusLabel.text = escaped(words)
         if remaining == 0:
             slicer.app.processEvents()  # announced before the results are read, which blocks a moment
 
@@ -242,9 +242,8 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self._parameterNode.output = results.pet
         self._parameterNode.shown = Shown.PET
         self.results.show("pet", fit=True)
-        self.ui.statusLabel.text = _("Done: {name}. It is synthetic: a model's guess.").format(
-            name=results.pet.GetName()
-        )
+        words = _("Done: {name}. It is synthetic: a model's guess.").format(name=results.pet.GetName())
+        self.ui.statusLabel.text = escaped(words)
 
     def say(self, message):
         """One line that something went wrong, which stays until the next run."""
