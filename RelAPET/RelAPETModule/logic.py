@@ -1,6 +1,7 @@
 """The module without its panel: one synthesis from nodes to nodes, started, watched, cancelled, or waited for."""
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -114,6 +115,7 @@ class Run:
     def __init__(self, request, listener, onDone, makeProcess=ChildProcess):
         self.request, self._listener, self._onDone, self._makeProcess = request, listener, onDone, makeProcess
         self._folder, self._process, self._geometry, self._t1wID = None, None, None, None
+        self._names = {}  # of the volumes, by their temporary files
         self.ended = False
 
     def start(self):
@@ -126,6 +128,7 @@ class Run:
                 volume = getattr(self.request, role)
                 if volume is not None:
                     files[role] = os.path.join(self._folder, f"{role}.nrrd")
+                    self._names[files[role]] = volume.GetName()
                     scene.writeVolume(volume, files[role])
                     if role == "reference":
                         scene.writeSidecar(volume, files[role])
@@ -136,9 +139,20 @@ class Run:
             raise
         arguments = self.request.arguments(files, os.path.join(self._folder, "out"))
         self._process = self._makeProcess(
-            arguments, onEnd=self._processEnded, onProgress=self._listener.onProgress, onLog=self._listener.onLog
+            arguments,
+            onEnd=self._processEnded,
+            onProgress=lambda fraction, text, left: self._listener.onProgress(fraction, self._readable(text), left),
+            onLog=lambda line: self._listener.onLog(self._readable(line)),
         )
         self._process.start()
+
+    def _readable(self, text):
+        """Words of the library with the volumes' names where it names their temporary files."""
+        for file, name in self._names.items():
+            for path in (os.path.realpath(file), file, os.path.basename(file)):
+                pattern = rf"(?<![\w/\\])(['\"]?){re.escape(path)}\1(?!\w)"
+                text = re.sub(pattern, lambda found, name=name: f"'{name}'", text)
+        return text
 
     def cancel(self):
         self._process.cancel()
@@ -150,6 +164,7 @@ class Run:
 
     def _processEnded(self, ending):
         results = None
+        ending = replace(ending, message=self._readable(ending.message))
         try:
             if ending.ok:
                 self._listener.onProgress(1.0, "taking the results over", 0)
