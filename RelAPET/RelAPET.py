@@ -33,9 +33,11 @@ class RelAPET(ScriptedLoadableModule):
         parent.helpText = HELP if SUPPORTED else TOO_OLD
         parent.acknowledgementText = ACKNOWLEDGEMENT
         if SUPPORTED:
+            from RelAPETModule.marks import viewMarks
             from RelAPETModule.sampledata import registerSampleData
 
             slicer.app.connect("startupCompleted()", registerSampleData)
+            slicer.app.connect("startupCompleted()", viewMarks.start)  # a loaded scene may show a synthetic volume
 
 
 HELP = (

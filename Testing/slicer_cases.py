@@ -3,7 +3,9 @@
 The files it "writes" are real results of a small model.
 """
 
+import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +77,70 @@ def matrix_of(volume):
     return np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
 
 
-def corner_texts(slicer):
+def marks(slicer):
+    """What every view says of synthetic volumes, by the view's name (3-D views: their number); "" where nothing."""
+    from slicer_harness.views import texts_of
+
     manager = slicer.app.layoutManager()
+    views = {name: manager.sliceWidget(name).sliceView() for name in manager.sliceViewNames()}
+    views |= {index: manager.threeDWidget(index).threeDView() for index in range(manager.threeDViewCount)}
     return {
-        manager.sliceWidget(name).sliceView().cornerAnnotation().GetText(7) or "" for name in manager.sliceViewNames()
+        name: "".join(text for text in texts_of(view) if text.startswith("SYNTHETIC")) for name, view in views.items()
     }
+
+
+def slice_marks(slicer):
+    """The texts of all slice views, each once."""
+    return {text for name, text in marks(slicer).items() if isinstance(name, str)}
+
+
+def write_results(folder, shape=(6, 7, 8)):
+    """What the library writes of a synthesis, very small; every map lies in a volume of `add_scan`'s geometry."""
+    import nibabel
+
+    folder.mkdir(exist_ok=True)
+    values = np.random.default_rng(0).uniform(0.5, 2.0, shape).astype(np.float32)
+    for name in ("synthetic_pet", "uncertainty", "difference"):
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / f"{name}.nii.gz")
+    record = {
+        "pet": {"units": "SUVR"},
+        "tracer": {"name": "TAU", "window": [0.0, 3.0]},
+        "model": {"name": "toy", "version": "1"},
+        "statement": "a model's guess",
+        "uncertainty": "spread of samples, not the error",
+        "reference": {"metrics": {"brain": {"psnr": 30.0, "ssim": 0.9, "mae": 0.1}}},
+    }
+    (folder / "synthetic_pet.json").write_text(json.dumps(record), encoding="utf-8")
+    rows = "region\ttitle\tsynthetic_pet\treference\nb\tPons\t0.5\t0.75\na\tA & B\t1.5\t1.25\n"
+    (folder / "regions.tsv").write_text(rows, encoding="utf-8")
+    return folder
+
+
+def add_scan(name, shape=(6, 7, 8)):
+    """A volume node for which `write_results` writes results."""
+    import slicer
+
+    values = np.random.default_rng(1).uniform(0, 100, shape[::-1]).astype(np.float32)
+    return slicer.util.addVolumeFromArray(values, name=name)
+
+
+#: A child process that "writes" the results of a folder: python -c CHILD results synthesize ... --out folder ...
+CHILD = """
+import json, os, shutil, sys
+results, out = sys.argv[1], sys.argv[sys.argv.index("--out") + 1]
+shutil.copytree(results, out)
+print(json.dumps({"type": "progress", "fraction": 0.5, "message": "working"}))
+print(json.dumps({"type": "result", "folder": out, "files": {name: name for name in os.listdir(out)}}))
+"""
+
+
+def real_child(results, script=CHILD):
+    """Makes real child processes that are quick: Qt's QProcess, Python, and no library."""
+    ChildProcess = load_part("process").ChildProcess
+
+    def make(arguments, **how):
+        return ChildProcess(
+            arguments, command=[sys.executable, "-S", "-c", script, str(results), *map(str, arguments)], **how
+        )
+
+    return make

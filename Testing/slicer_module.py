@@ -28,8 +28,9 @@ class FakeProcess:
 
     made = []
 
-    def __init__(self, arguments, onEnd, onProgress=None, onLog=None, command=None):
+    def __init__(self, arguments, onEnd, onProgress=None, onLog=None, command=None, names=None):
         self.arguments, self.onEnd, self.onProgress, self.onLog = arguments, onEnd, onProgress, onLog
+        self.names = names or {}
         self.started = self.cancelled = self.waited = False
         FakeProcess.made.append(self)
 

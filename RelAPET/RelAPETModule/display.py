@@ -1,12 +1,14 @@
-"""How results look: colours, windows, legends, layers of the slice views, and the word SYNTHETIC wherever they show."""
+"""How results look: colours, windows, legends, and layers of the slice views."""
 
 import json
+import logging
 
 import slicer
-import vtk
+from slicer.i18n import tr as _
 
 from .library import library
-from .scene import KIND, SYNTHETIC, TRACER, UNITS, WINDOW, Results
+from .marks import viewMarks
+from .scene import KIND, TRACER, UNITS, WINDOW, Results
 
 #: Shows differences around SUVR 1 to 2 best of the PET tables, in which most of a brain lies.
 PET_COLORS = "vtkMRMLPETProceduralColorNodePET-Rainbow2"
@@ -17,13 +19,6 @@ SPREAD = "RelAPET spread"
 UNCOLOURED = 0.1
 #: Half width of the difference's window as a share of the model's: 0.5 SUVR of 0 to 3, alike for every person.
 DIFFERENCE_SHARE = 1 / 6
-#: Corner of the slice views that Slicer's own annotations leave free: the upper edge (vtkCornerAnnotation::UpperEdge).
-EDGE = 7
-WARNING = {
-    "pet": "SYNTHETIC {tracer} PET\nresearch only",
-    "difference": "SYNTHETIC {tracer} minus reference\nresearch only",
-    "uncertainty": "SYNTHETIC {tracer}: spread of samples\nnot the error; research only",
-}
 
 
 def prepare(results, onlyNew=False):
@@ -41,9 +36,11 @@ def prepare(results, onlyNew=False):
         if kind == "difference":
             display.ApplyThresholdOff()  # small differences are transparent by their colour
         else:
-            display.SetThreshold(1e-6, 1e9)  # 0 is outside the brain: there the MRI shows
+            # 0 is outside the brain: there the MRI shows. Slicer's slider spans whatever the upper threshold is.
+            display.SetThreshold(1e-6, max(high, node.GetImageData().GetScalarRange()[1]))
             display.ApplyThresholdOn()
         _legend(node, kind)
+    viewMarks.start()  # a view may show a volume that has become synthetic just now
 
 
 def window(kind, node):
@@ -105,11 +102,9 @@ def _purple(share):
 
 def _legend(node, kind):
     """Colour legend with its unit; Slicers that lack it show none."""
-    logic = getattr(slicer, "vtkSlicerColorLogic", None)
-    if logic is None or not hasattr(logic, "AddDefaultColorLegendDisplayNode"):
-        return
-    legend = logic.GetColorLegendDisplayNode(node) or logic.AddDefaultColorLegendDisplayNode(node)
-    if legend is None:
+    logic = _legendLogic()
+    legend = logic and (logic.GetColorLegendDisplayNode(node) or logic.AddDefaultColorLegendDisplayNode(node))
+    if not legend:
         return
     low, high = window(kind, node)
     words = {"pet": "", "difference": "\ndifference", "uncertainty": "\nspread"}[kind]
@@ -124,17 +119,30 @@ def _legend(node, kind):
     legend.SetVisibility(False)
 
 
+def _legendLogic():
+    logic = getattr(slicer, "vtkSlicerColorLogic", None)
+    return logic if hasattr(logic, "AddDefaultColorLegendDisplayNode") else None
+
+
+def sliceComposites():
+    """Composite nodes of the slice views; none without a main window."""
+    manager = slicer.app.layoutManager()
+    if manager is None:
+        return []
+    return [manager.sliceWidget(name).mrmlSliceCompositeNode() for name in manager.sliceViewNames()]
+
+
 def show(results, kind, opacity, fit=False):
     """Lay one map, or none ("mri"), over its MRI in all slice views, which are linked.
 
-    Returns the node that is shown, or None.
+    Returns the node that is shown, or None, as in a Slicer without main window, where a warning says so.
     """
     node = results.volumes.get(kind)
-    views = [
-        (name, slicer.app.layoutManager().sliceWidget(name)) for name in slicer.app.layoutManager().sliceViewNames()
-    ]
-    for _name, view in views:
-        view.mrmlSliceCompositeNode().SetLinkedControl(True)
+    if slicer.app.layoutManager() is None:
+        logging.warning(_("Slicer runs without a main window: the results are in the scene and are not shown"))
+        return None
+    for composite in sliceComposites():
+        composite.SetLinkedControl(True)
     slicer.util.setSliceViewerLayers(
         background=results.mri if results.mri is not None else node,
         foreground=node if results.mri is not None else None,
@@ -142,58 +150,18 @@ def show(results, kind, opacity, fit=False):
         foregroundOpacity=opacity,
         fit=fit,
     )
-    for each in results.volumes.values():
-        legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(each)
+    logic = _legendLogic()
+    for each in results.volumes.values() if logic else ():
+        legend = logic.GetColorLegendDisplayNode(each)
         if legend is not None:
             legend.SetVisibility(each is node)
-    annotate()
+    viewMarks.start()
     return node
 
 
 def setOpacity(opacity):
-    for name in slicer.app.layoutManager().sliceViewNames():
-        slicer.app.layoutManager().sliceWidget(name).mrmlSliceCompositeNode().SetForegroundOpacity(opacity)
-
-
-def annotate():
-    """Write SYNTHETIC into every slice view that shows a synthetic volume, however it got there, and into no other."""
-    manager = slicer.app.layoutManager()
-    if manager is None:
-        return
-    for name in manager.sliceViewNames():
-        widget = manager.sliceWidget(name)
-        composite = widget.mrmlSliceCompositeNode()
-        shown = [composite.GetForegroundVolumeID(), composite.GetBackgroundVolumeID()]
-        nodes = [slicer.mrmlScene.GetNodeByID(identifier) for identifier in shown if identifier]
-        synthetic = [node for node in nodes if node is not None and node.GetAttribute(SYNTHETIC)]
-        text = ""
-        if synthetic:
-            words = WARNING.get(synthetic[0].GetAttribute(KIND), WARNING["pet"])
-            text = words.format(tracer=synthetic[0].GetAttribute(TRACER) or "")
-        annotation = widget.sliceView().cornerAnnotation()
-        if annotation.GetText(EDGE) != text:
-            annotation.SetText(EDGE, text)
-            annotation.GetTextProperty().SetColor(1.0, 0.8, 0.2)
-            widget.sliceView().scheduleRender()
-
-
-class ViewWatcher:
-    """Keeps the annotation true while views change their volumes."""
-
-    def __init__(self):
-        self._observed = []
-
-    def start(self):
-        self.stop()
-        for name in slicer.app.layoutManager().sliceViewNames():
-            node = slicer.app.layoutManager().sliceWidget(name).mrmlSliceCompositeNode()
-            self._observed.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: annotate())))
-        annotate()
-
-    def stop(self):
-        for node, tag in self._observed:
-            node.RemoveObserver(tag)
-        self._observed = []
+    for composite in sliceComposites():
+        composite.SetForegroundOpacity(opacity)
 
 
 def ofNode(volume):

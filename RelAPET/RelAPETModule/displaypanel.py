@@ -81,10 +81,10 @@ class DisplayPanel:
     # Regions and metrics
 
     def onRegions(self, checked=False):
-        """Table and bar plot of the shipped regions, or of the chosen segmentation."""
+        """Table of the means in the shipped regions, or in the chosen segmentation."""
         found, segmentation = self.found, self._panel.parameters.segmentation
         if segmentation is None:
-            table, title = found.regions, _("Mean in approximate regions")
+            table = found.regions
         else:
             rows = tables.segmentRows(segmentation, found.pet)
             if not rows:
@@ -94,9 +94,7 @@ class DisplayPanel:
             table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(name))
             tables.fillRegions(table, rows, found.pet.GetAttribute(UNITS))
             placeInHierarchy([table], found.mri)
-            title = _("Mean in segments of {s}").format(s=segmentation.GetName())
-        chart = tables.plotRegions(table, f"SYNTHETIC: {title}")
-        _present(table, chart)
+        _present(table)
 
     def onMetrics(self, checked=False):
         _present(self.found.metrics)
@@ -123,18 +121,14 @@ class DisplayPanel:
             if ending.ok:
                 self._panel.tell(_("DICOM written to {folder}").format(folder=exporting.target))
 
-        self._panel.tasks.start(_("DICOM export"), arguments, ended)
+        self._panel.tasks.start(_("DICOM export"), arguments, ended, names=exporting.names)
 
 
-def _present(table, chart=None):
-    """Show a table, and a chart if there is one, in a layout that has room for them."""
-    selection = slicer.app.applicationLogic().GetSelectionNode()
-    selection.SetActiveTableID(table.GetID())
-    layouts = slicer.vtkMRMLLayoutNode
-    if chart is not None:
-        selection.SetActivePlotChartID(chart.GetID())
-        slicer.app.layoutManager().setLayout(layouts.SlicerLayoutFourUpPlotTableView)
-        slicer.app.applicationLogic().PropagatePlotChartSelection()
-    else:
-        slicer.app.layoutManager().setLayout(layouts.SlicerLayoutFourUpTableView)
+def _present(table):
+    """Show a table in a layout that has room for it."""
+    manager = slicer.app.layoutManager()
+    if manager is None:  # no main window: the table is in the scene all the same
+        return
+    slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(table.GetID())
+    manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
     slicer.app.applicationLogic().PropagateTableSelection()

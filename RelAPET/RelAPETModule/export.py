@@ -17,6 +17,7 @@ class Export:
 
     def __init__(self, results, folder):
         self._results, self._folder, self._scratch = results, Path(folder), None
+        self.names = {}  # of the volumes, by the temporary files that the library reads
         tracer = results.pet.GetAttribute(scene.TRACER) if results else "PET"
         self.target = self._folder / f"SYNTHETIC_{tracer}_{time.strftime('%Y%m%d-%H%M%S')}"
 
@@ -34,7 +35,9 @@ class Export:
         for kind in ("pet", "uncertainty"):
             node = self._results.volumes.get(kind)
             if node is not None:
-                self._writeNifti(node, self._scratch / f"{scene.FILES[kind]}{space}.nii.gz")
+                path = self._scratch / f"{scene.FILES[kind]}{space}.nii.gz"
+                self._writeNifti(node, path)
+                self.names[path] = node.GetName()
         arguments = ["dicom", "--pet", str(self._scratch / f"synthetic_pet{space}.nii.gz"), "--out", str(self.target)]
         files = [] if space else sourceFiles(self._results.mri)
         if files:
@@ -43,6 +46,7 @@ class Export:
             for number, file in enumerate(files):
                 shutil.copyfile(file, source / f"{number:05d}.dcm")
             arguments += ["--source", str(source)]
+            self.names[source] = f"DICOM series of {self._results.mri.GetName()}"
         return arguments
 
     @staticmethod
@@ -52,7 +56,7 @@ class Export:
         storage = storage or slicer.vtkMRMLVolumeArchetypeStorageNode()
         storage.SetFileName(str(path))
         if not storage.WriteData(node) or not os.path.isfile(path):
-            raise scene.SceneError(f"'{node.GetName()}' could not be written to {path}")
+            raise scene.SceneError(f"'{node.GetName()}' could not be written to {path.parent}; is the disk full?")
 
     def clean(self):
         if self._scratch is not None:

@@ -1,7 +1,6 @@
 """The module without its panel: one synthesis from nodes to nodes, started, watched, cancelled, or waited for."""
 
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -114,8 +113,7 @@ class Run:
 
     def __init__(self, request, listener, onDone, makeProcess=ChildProcess):
         self.request, self._listener, self._onDone, self._makeProcess = request, listener, onDone, makeProcess
-        self._folder, self._process, self._geometry, self._t1wID = None, None, None, None
-        self._names = {}  # of the volumes, by their temporary files
+        self._folder = self._process = self._geometry = self._closing = None
         self.ended = False
 
     def start(self):
@@ -123,17 +121,16 @@ class Run:
         self._listener.onProgress(0.0, "handing the MRI over", None)
         self._folder = tempfile.mkdtemp(prefix="RelAPET-", dir=_existing(slicer.app.temporaryPath))
         try:
-            files = {}
+            files, names = {}, {}
             for role in ("t1w", "t2f", "reference"):
                 volume = getattr(self.request, role)
                 if volume is not None:
                     files[role] = os.path.join(self._folder, f"{role}.nrrd")
-                    self._names[files[role]] = volume.GetName()
+                    names[files[role]] = volume.GetName()
                     scene.writeVolume(volume, files[role])
                     if role == "reference":
-                        scene.writeSidecar(volume, files[role])
+                        names[scene.writeSidecar(volume, files[role])] = volume.GetName()
             self._geometry = scene.worldMatrix(self.request.t1w)
-            self._t1wID = self.request.t1w.GetID()
         except BaseException:
             self._clean()
             raise
@@ -141,18 +138,12 @@ class Run:
         self._process = self._makeProcess(
             arguments,
             onEnd=self._processEnded,
-            onProgress=lambda fraction, text, left: self._listener.onProgress(fraction, self._readable(text), left),
-            onLog=lambda line: self._listener.onLog(self._readable(line)),
+            onProgress=self._listener.onProgress,
+            onLog=self._listener.onLog,
+            names=names,
         )
+        self._closing = slicer.mrmlScene.AddObserver(slicer.mrmlScene.StartCloseEvent, self._sceneCloses)
         self._process.start()
-
-    def _readable(self, text):
-        """Words of the library with the volumes' names where it names their temporary files."""
-        for file, name in self._names.items():
-            for path in (os.path.realpath(file), file, os.path.basename(file)):
-                pattern = rf"(?<![\w/\\])(['\"]?){re.escape(path)}\1(?!\w)"
-                text = re.sub(pattern, lambda found, name=name: f"'{name}'", text)
-        return text
 
     def cancel(self):
         self._process.cancel()
@@ -162,13 +153,21 @@ class Run:
         self._process.cancel()
         self._process.waitForEnd(2.0)
 
+    def _sceneCloses(self, *_):
+        """Its results would come into another scene, maybe another patient's."""
+        self._listener.onLog("the scene is closed: the synthesis is cancelled")
+        self.stopNow()
+
     def _processEnded(self, ending):
         results = None
-        ending = replace(ending, message=self._readable(ending.message))
+        slicer.mrmlScene.RemoveObserver(self._closing)
         try:
             if ending.ok:
                 self._listener.onProgress(1.0, "taking the results over", 0)
                 ending, results = self._load(ending)
+        except BaseException:
+            ending = Ending("failed", "the results could not be taken over; please report this with the log")
+            raise
         finally:
             self._clean()
             self.ended = True
@@ -176,17 +175,19 @@ class Run:
             self._listener.onEnd(ending, results)
 
     def _load(self, ending):
-        t1w = slicer.mrmlScene.GetNodeByID(self._t1wID)
-        if self.request.output is not None and not slicer.mrmlScene.IsNodePresent(self.request.output):
+        """What was deleted during the run is done without; by the nodes, since an ID may be another node's by now."""
+        present = slicer.mrmlScene.IsNodePresent
+        t1w = self.request.t1w if present(self.request.t1w) else None
+        if self.request.output is not None and not present(self.request.output):
             self.request = replace(self.request, output=None)
         try:
             result = ending.result
             found = scene.loadResults(result["folder"], result["files"], self.request, t1w, self._geometry)
-        except (scene.SceneError, OSError, KeyError, ValueError) as error:
+            for results in found:
+                people.remember(results.pet, self.request, t1w)
+                display.prepare(results)
+        except (scene.SceneError, OSError, KeyError, ValueError, TypeError) as error:
             return Ending("failed", f"the results could not be taken over: {error}"), None
-        for results in found:
-            people.remember(results.pet, self.request, t1w)
-            display.prepare(results)
         return ending, found[0]
 
     def _clean(self):

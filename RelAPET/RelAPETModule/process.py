@@ -6,9 +6,10 @@ The panel stays live while the model works, a crash takes nothing with it, and c
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import qt
@@ -68,6 +69,27 @@ class Ending:
         return self.kind == "done"
 
 
+class Names:
+    """Puts the names of volumes where a text names the temporary files that were written of them.
+
+    files: {path: name of the volume}.
+    """
+
+    def __init__(self, files):
+        self._words = []
+        for path, name in files.items():
+            ways = {str(path), os.path.realpath(path)}
+            for way in (*sorted(ways, key=len, reverse=True), os.path.basename(path)):
+                # Not in the middle of a longer path or word; quotes around it are not doubled.
+                pattern = rf"""(?P<quote>['"]?)(?<![\w./\\-]){re.escape(way)}(?!\.?[\w/\\-])(?P=quote)"""
+                self._words.append((re.compile(pattern), f"'{' '.join(str(name).split())}'"))
+
+    def __call__(self, text):
+        for pattern, words in self._words:
+            text = pattern.sub(lambda found, words=words: words, text)
+        return text
+
+
 def pythonExecutable():
     """Slicer's own Python."""
     return shutil.which("PythonSlicer") or sys.executable
@@ -92,24 +114,29 @@ class ChildProcess:
     onProgress(fraction, message, remaining): remaining seconds or None.
     onLog(line): warnings, other output and what is worth keeping.
     onEnd(ending): called once, also when the process cannot be started.
+    names: {path: volume's name} of the temporary files that the command reads; all that it says has the names.
     """
 
-    def __init__(self, arguments, onEnd, onProgress=None, onLog=None, command=None):
+    def __init__(self, arguments, onEnd, onProgress=None, onLog=None, command=None, names=None):
         self._command = command or [pythonExecutable(), "-m", "RelAPETLib", *arguments, "--progress", "json"]
         self._onEnd, self._onProgress, self._onLog = onEnd, onProgress, onLog
-        self._lines, self._errors, self._tail = JsonLines(), JsonLines(), []
+        self._lines, self._errors, self._tail, self._named = JsonLines(), JsonLines(), [], Names(names or {})
         self._result = self._error = self._ended = self._startError = None
         self._cancelled = False
         self._children = []
         self._process = qt.QProcess()
         self._process.setProcessEnvironment(childEnvironment(exportFolder() if "dicom" in arguments[:1] else None))
-        self._process.connect("readyReadStandardOutput()", self._readOutput)
-        self._process.connect("readyReadStandardError()", self._readErrors)
-        self._process.connect("finished(int,QProcess::ExitStatus)", self._finished)
-        self._process.connect("errorOccurred(QProcess::ProcessError)", self._errorOccurred)
         self._killer = qt.QTimer()
         self._killer.setSingleShot(True)
-        self._killer.connect("timeout()", self.kill)
+        self._connections = [
+            (self._process, "readyReadStandardOutput()", self._readOutput),
+            (self._process, "readyReadStandardError()", self._readErrors),
+            (self._process, "finished(int,QProcess::ExitStatus)", self._finished),
+            (self._process, "errorOccurred(QProcess::ProcessError)", self._errorOccurred),
+            (self._killer, "timeout()", self.kill),
+        ]
+        for sender, signal, slot in self._connections:
+            sender.connect(signal, slot)
 
     @property
     def running(self):
@@ -158,7 +185,7 @@ class ChildProcess:
         if kind == "progress" and isinstance(item.get("fraction"), (int, float)):
             if self._onProgress and not self._cancelled:
                 fraction = min(max(float(item["fraction"]), 0.0), 1.0)
-                self._onProgress(fraction, str(item.get("message", "")), item.get("remaining"))
+                self._onProgress(fraction, self._named(str(item.get("message", ""))), item.get("remaining"))
         elif kind == "warning":
             self._log("warning: " + str(item.get("message", "")))
         elif kind == "error":
@@ -174,7 +201,7 @@ class ChildProcess:
 
     def _log(self, text):
         if self._onLog:
-            self._onLog(text)
+            self._onLog(self._named(text))
 
     def _errorOccurred(self, error):
         if error == qt.QProcess.FailedToStart:  # the one error after which finished() does not come
@@ -211,10 +238,21 @@ class ChildProcess:
     def _end(self, ending):
         if self._ended is not None:
             return
-        self._ended = ending
+        self._ended = ending = replace(ending, message=self._named(ending.message))
         self._killer.stop()
         self._log(f"{ending.kind}: {ending.message}")
-        self._onEnd(ending)
+        onEnd, self._onEnd, self._onProgress, self._onLog = self._onEnd, None, None, None
+        qt.QTimer.singleShot(0, self._release)  # not now: a signal of the process may be under way
+        onEnd(ending)
+
+    def _release(self):
+        """PythonQt holds what is connected, where Python's garbage collection does not look, until it is disconnected.
+
+        Until then the process would hold this object, and this object the process, for ever.
+        """
+        for sender, signal, slot in self._connections:
+            sender.disconnect(signal, slot)
+        self._connections = []
 
 
 def _bytes(array):

@@ -82,17 +82,22 @@ def writeVolume(volume, path):
     storage.SetFileName(str(path))
     storage.SetUseCompression(0)  # read once by the next process on this machine, so speed counts
     if not storage.WriteData(copy) or not os.path.isfile(path):
-        raise SceneError(f"'{volume.GetName()}' could not be written to {path}; is the disk full?")
+        raise SceneError(f"'{volume.GetName()}' could not be written to {Path(path).parent}; is the disk full?")
 
 
 def writeSidecar(volume, path):
-    """Write a PET's unit, where it is known, as the BIDS sidecar of its file; the library refuses all but SUVR."""
+    """Write a PET's unit, where it is known, as the BIDS sidecar of its file, and return the sidecar's path.
+
+    The library refuses all units but SUVR.
+    """
     sidecar = json.loads(volume.GetAttribute(SIDECAR) or "{}")
     units = volume.GetVoxelValueUnits()
     if "Units" not in sidecar and units is not None and units.GetCodeValue():
         sidecar = {"Units": units.GetCodeValue()}
+    written = Path(path).with_suffix(".json")
     if sidecar:
-        Path(path).with_suffix(".json").write_text(json.dumps(sidecar), encoding="utf-8")
+        written.write_text(json.dumps(sidecar), encoding="utf-8")
+    return written
 
 
 def readVolume(path, volume, geometryOf=None):
@@ -160,13 +165,16 @@ def loadResults(folder, files, request, t1w, geometry):
         rows = list(csv.DictReader(stream, delimiter="\t"))
     endings = {"t1w": [""], "mni": [MNI], "both": ["", MNI]}[request.space]
     read = {ending: _read(folder, files, ending, geometry) for ending in endings}
+    facts = {kind: _facts(kind, record) for kind in FILES}
+    before = _nodes()
     slicer.mrmlScene.StartState(slicer.vtkMRMLScene.BatchProcessState)
     try:
         found = []
         for ending, maps in read.items():
             name = (t1w.GetName() if t1w else "MRI") + (", MNI space" if ending else "")
             output = request.output if ending == endings[0] else None
-            pet = _placeMaps(maps, record, output, request.tracer, name)
+            pet = _placeMaps(maps, facts, output, request.tracer, name)
+            pet.SetAttribute(PROVENANCE, json.dumps(record, ensure_ascii=False))
             pet.SetAttribute(SPACE, "MNI" if ending else "T1w")
             background = _template() if ending else t1w
             pet.SetNodeReferenceID(MRI_ROLE, background.GetID() if background else None)
@@ -174,23 +182,33 @@ def loadResults(folder, files, request, t1w, geometry):
                 _placeTables(pet, rows, record, name)
             placeInHierarchy([*Results(pet).volumes.values(), *_tablesOf(pet)], t1w)
             found.append(Results(pet))
+    except BaseException:
+        for node in set(_nodes()) - set(before):
+            slicer.mrmlScene.RemoveNode(node)
+        raise
     finally:
         slicer.mrmlScene.EndState(slicer.vtkMRMLScene.BatchProcessState)
     return found
 
 
+def _nodes():
+    return [slicer.mrmlScene.GetNthNode(number) for number in range(slicer.mrmlScene.GetNumberOfNodes())]
+
+
 def _read(folder, files, ending, geometry):
-    """Volumes outside the scene by kind, of one space."""
+    """Volumes outside the scene by kind, of one space. Raises SceneError when there is no PET among them."""
     maps = {}
     for kind, stem in FILES.items():
         path = folder / f"{stem}{ending}.nii.gz"
         if path.name in files:
             maps[kind] = slicer.vtkMRMLScalarVolumeNode()
             readVolume(path, maps[kind], None if ending else geometry)
+    if "pet" not in maps:
+        raise SceneError("the program wrote no PET")
     return maps
 
 
-def _placeMaps(maps, record, output, tracer, name):
+def _placeMaps(maps, facts, output, tracer, name):
     """Nodes of the scene with what was read; returns the PET's, which knows the others."""
     pet = _output(output, f"SYNTHETIC {tracer} PET ({name})")
     for kind, loaded in maps.items():
@@ -198,10 +216,9 @@ def _placeMaps(maps, record, output, tracer, name):
         node.SetAndObserveTransformNodeID(None)
         node.CopyOrientation(loaded)
         node.SetAndObserveImageData(loaded.GetImageData())
-        _describe(node, kind, record)
+        _describe(node, facts[kind])
     for kind in set(FILES) - set(maps):
         _forget(pet, kind)
-    pet.SetAttribute(PROVENANCE, json.dumps(record, ensure_ascii=False))
     return pet
 
 
@@ -230,26 +247,30 @@ def _forget(pet, kind):
         slicer.mrmlScene.RemoveNode(node)
 
 
-def _describe(node, kind, record):
-    """Attributes, units and quantity of a result."""
-    units = record["pet"]["units"]
-    window = record["tracer"].get("window")
+def _facts(kind, record):
+    """Attributes of a result's node."""
     facts = {
         SYNTHETIC: "1",
         KIND: kind,
         TRACER: record["tracer"]["name"],
         MODEL: f"{record['model']['name']} {record['model']['version']}",
-        UNITS: units,
-        WINDOW: json.dumps(window),
+        UNITS: record["pet"]["units"],
+        WINDOW: json.dumps(record["tracer"].get("window")),
         "RelAPET.Statement": record["statement"],
     }
     if kind == "uncertainty":
         facts["RelAPET.Meaning"] = record["uncertainty"]
+    return facts
+
+
+def _describe(node, facts):
+    """Attributes, units and quantity of a result."""
     for name, value in facts.items():
         node.SetAttribute(name, value)
+    suvr = facts[UNITS] == "SUVR"
     quantity, unit = slicer.vtkCodedEntry(), slicer.vtkCodedEntry()
-    meaning = "Standardized uptake value ratio" if units == "SUVR" else "Relative uptake, 0 to 1"
-    quantity.SetValueSchemeMeaning("SUVR" if units == "SUVR" else "RELATIVE", "99RELAPET", f"{meaning}, synthetic")
+    meaning = "Standardized uptake value ratio" if suvr else "Relative uptake, 0 to 1"
+    quantity.SetValueSchemeMeaning("SUVR" if suvr else "RELATIVE", "99RELAPET", f"{meaning}, synthetic")
     unit.SetValueSchemeMeaning("1", "UCUM", "no units")
     node.SetVoxelValueQuantity(quantity)
     node.SetVoxelValueUnits(unit)

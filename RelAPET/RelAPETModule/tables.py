@@ -1,4 +1,6 @@
-"""Table nodes and the bar plot: metrics against a reference, and means by region or segment."""
+"""Table nodes: metrics against a reference, and means by region or segment, with bars in a column of their own."""
+
+import math
 
 import slicer
 import vtk
@@ -9,6 +11,8 @@ _COLUMNS = {
     "difference": "Difference",
     "sd_in_region": "SD of voxels",
 }
+#: A bar of full blocks and one of the eighths between, from none to seven; Slicer's own bar plots draw no names.
+BLOCK, EIGHTHS, BAR_LENGTH = "\u2588", ("", *map(chr, range(0x258F, 0x2588, -1))), 12
 
 
 def _fill(table, columns):
@@ -27,13 +31,34 @@ def _fill(table, columns):
 
 
 def fillRegions(table, rows, units):
-    """Rows of ``regions.tsv`` (title and a column for each map)."""
-    columns = [("Region", [row["title"] for row in rows])]
+    """Rows of ``regions.tsv`` (title and a column for each map), the highest synthetic mean first, and its bar."""
+    means = [_number(row.get("synthetic_pet")) for row in rows]
+    order = sorted(range(len(rows)), key=lambda index: -means[index] if means[index] == means[index] else math.inf)
+    columns = [("Region", [rows[index]["title"] for index in order])]
     for key, title in _COLUMNS.items():
         if rows and key in rows[0]:
-            columns.append((f"{title} ({units})", [float(row[key]) for row in rows]))
+            columns.append((f"{title} ({units})", [_number(rows[index][key]) for index in order]))
+        if key == "synthetic_pet":
+            top = max((mean for mean in means if mean == mean), default=0.0)
+            columns.append(("Bar of synthetic", [bar(means[index], top) for index in order]))
     _fill(table, columns)
     table.SetAttribute("RelAPET.Synthetic", "1")
+
+
+def _number(text):
+    """A number of a table, or NaN where it has none."""
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def bar(value, top):
+    """A bar of text, `BAR_LENGTH` blocks for `top`; none for what is not above 0."""
+    if not (value > 0 and top > 0):
+        return ""
+    eighths = round(8 * BAR_LENGTH * min(value / top, 1.0))
+    return BLOCK * (eighths // 8) + EIGHTHS[eighths % 8]
 
 
 def fillMetrics(table, metrics):
@@ -60,31 +85,3 @@ def segmentRows(segmentation, volume):
             chosen = values[inside]
             rows.append({"title": name, "synthetic_pet": float(chosen.mean()), "sd_in_region": float(chosen.std())})
     return rows
-
-
-def plotRegions(table, title):
-    """Chart node of a bar plot of a regions table, made anew or brought up to date."""
-    chart = table.GetNodeReference("RelAPET.Chart")
-    if chart is None:
-        chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", f"{table.GetName()} chart")
-        table.SetNodeReferenceID("RelAPET.Chart", chart.GetID())
-    for number in range(chart.GetNumberOfPlotSeriesNodes() - 1, -1, -1):
-        slicer.mrmlScene.RemoveNode(chart.GetNthPlotSeriesNode(number))
-    chart.RemoveAllPlotSeriesNodeIDs()
-    colors = {"Synthetic": (0.85, 0.33, 0.1), "Reference": (0.2, 0.4, 0.7)}
-    for index in range(1, table.GetNumberOfColumns()):
-        name = table.GetColumnName(index)
-        kind = name.split(" (")[0]
-        if kind not in colors:
-            continue
-        series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
-        series.SetAndObserveTableNodeID(table.GetID())
-        series.SetLabelColumnName(table.GetColumnName(0))
-        series.SetYColumnName(name)
-        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeBar)
-        series.SetColor(*colors[kind])
-        chart.AddAndObservePlotSeriesNodeID(series.GetID())
-    chart.SetTitle(title)
-    chart.SetYAxisTitle(table.GetColumnName(1) if table.GetNumberOfColumns() > 1 else "")
-    chart.SetLegendVisibility(True)
-    return chart

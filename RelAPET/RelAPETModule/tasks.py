@@ -14,10 +14,11 @@ class Tasks:
     def running(self):
         return self._process is not None
 
-    def start(self, title, arguments, onEnd, quiet=False):
+    def start(self, title, arguments, onEnd, quiet=False, names=None):
         """Begin a command; returns False when another one is running.
 
-        onEnd(ending) hears of a success as of a failure; quiet ones show nothing in the panel.
+        onEnd(ending) hears of a success as of a failure; quiet ones show nothing in the panel; names as `ChildProcess`
+        has them.
         """
         if self.running:
             return False
@@ -38,7 +39,7 @@ class Tasks:
             if not quiet:
                 panel.onProgress(fraction, f"{title}: {message}", remaining or None)
 
-        self._process = self.makeProcess(arguments, onEnd=ended, onProgress=progress, onLog=panel.log)
+        self._process = self.makeProcess(arguments, onEnd=ended, onProgress=progress, onLog=panel.log, names=names)
         if not quiet:
             panel.ui.progressBar.visible = True
         self._process.start()

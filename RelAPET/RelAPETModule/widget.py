@@ -9,16 +9,17 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from . import display, people
+from . import people
 from .displaypanel import DisplayPanel
 from .inputspanel import InputsPanel
 from .installpanel import InstallPanel
 from .logic import Listener, RelAPETLogic, Request, SynthesisError
+from .marks import viewMarks
 from .modelpanel import ModelPanel
 from .parameters import Shown
 from .samplepanel import SamplePanel
 from .tasks import Tasks
-from .words import escaped, toolTip
+from .words import escaped
 
 #: Lines that the log keeps.
 LOG_LINES = 2000
@@ -35,7 +36,6 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.logic = self.ui = self._parameterNode = self._guiTag = None
         self._asked = None  # the request that a question is about
         self._starting, self._changed = False, -DOUBLE_CLICK  # when Synthesize became Cancel, or became it again
-        self._watcher = display.ViewWatcher()
 
     # Setting up and going away
 
@@ -69,11 +69,12 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         ):
             self.addObserver(slicer.mrmlScene, event, slot)
         slicer.app.connect("aboutToQuit()", self.stopAll)
+        viewMarks.start()
         self.initializeParameterNode()
 
     def enter(self):
         self.initializeParameterNode()
-        self._watcher.start()
+        viewMarks.start()
         self.install.update()
         self.models.update()
 
@@ -84,7 +85,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         """The module goes or is read again: nothing of it may go on."""
         slicer.app.disconnect("aboutToQuit()", self.stopAll)
         self.stopAll()
-        self._watcher.stop()
+        viewMarks.stop()
         self.setParameterNode(None)
         self.removeObservers()
 
@@ -107,11 +108,14 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def setParameterNode(self, node):
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            self.removeObserver(
+                self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged
+            )
         self._parameterNode = node
         if node is not None:
             self._guiTag = node.connectGui(self.ui)
-            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            # The node, not its wrapper, which is made anew each time: VTKObservationMixin keeps whatever it observed.
+            self.addObserver(node.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
             self.models.update()
             self.updatePanel()
 
@@ -120,18 +124,16 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.updatePanel()
 
     def onSceneStartClose(self, caller, event):
-        if self.logic.running:
-            self.log(_("the scene is closed: the synthesis is cancelled"))
-            self.logic.stopNow()
+        self.logic.stopNow()
         self.setParameterNode(None)
         self.inputs.forget()
 
     def onSceneEndClose(self, caller, event):
         self._ask(None)
+        self._asked = None
         self.ui.statusLabel.text = ""
         if self.parent.isEntered:
             self.initializeParameterNode()
-            self._watcher.start()
 
     def onSceneEndImport(self, caller, event):
         if self.parent.isEntered:
@@ -185,7 +187,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             button.text, button.enabled = _("Synthesize"), not problems
             words = _("Make the synthetic PET.")
             missing = _("Missing: {what}").format(what="; ".join(problems))
-            button.toolTip = toolTip(missing) if problems else words
+            button.toolTip = escaped(missing) if problems else words
         for section in (self.ui.inputsSection, self.ui.outputSection, self.ui.advancedSection):
             section.enabled = not running
         self.inputs.update(self.request())
@@ -236,6 +238,8 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         """Listener: results into the views, a question into the panel, or one clear message."""
         self.ui.progressBar.visible = False
         self._changed = time.monotonic()
+        if not ending.acceptedBy:
+            self._asked = None  # it holds the volumes
         if ending.ok:
             self._finish(results)
         elif ending.acceptedBy:
@@ -281,6 +285,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def onDecline(self, checked=False):
         self._ask(None)
+        self._asked = None
         self.tell(_("Not done."))
 
     # Log

@@ -4,11 +4,6 @@
 def escaped(text):
     """Text of any origin as rich text that shows it as it is, line by line.
 
-    For labels whose format is rich text: where Qt itself decides, ``A &amp; B`` without a tag is taken for plain text.
+    The tag around it tells a label or tool tip that this is rich text: without any, it would show `&amp;` as it stands.
     """
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", "<br>")
-
-
-def toolTip(text):
-    """A tool tip that shows text of any origin as it is; Qt takes a tool tip for rich text when it begins like one."""
-    return f"<p>{escaped(text)}</p>"
+    return "<span>" + text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", "<br>") + "</span>"

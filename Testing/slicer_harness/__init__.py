@@ -30,10 +30,12 @@ __all__ = [
     "clear_scene",
     "errors",
     "load_module",
+    "no_main_window",
     "popups",
     "process_events",
     "raise_errors",
     "recorder",
+    "shared_state",
     "startup_completed",
     "unload_all",
     "unload_module",
@@ -113,11 +115,28 @@ def startup_completed():
     process_events()
 
 
-def load_module(path):
-    """Import the module file, make its classes as Slicer does, and return its widget, set up, entered and shown."""
+def no_main_window():
+    """Context in which Slicer was started with --no-main-window: no layout manager, no views."""
+    from .views import no_main_window
+
+    return no_main_window()
+
+
+def shared_state():
+    """What all who annotate the views share (``views.shared_state``): to be the same after a module as before."""
+    from .views import shared_state
+
+    return shared_state()
+
+
+def load_module(path, panel=True):
+    """Import the module file, make its classes as Slicer does, and return its widget, set up, entered and shown.
+
+    Without ``panel`` as after Slicer's start: the module is there and was never entered.
+    """
     from .modules import load
 
-    return load(path)
+    return load(path, panel)
 
 
 def unload_all():
@@ -136,8 +155,6 @@ def unload_module(widget):
 
 
 def clear_scene():
-    """Close the scene as Slicer does (singletons stay, with their defaults) and make the slice views again."""
-    scene = _booted.mrmlScene
-    scene.Clear(0)
-    _booted.app.layoutManager().addSliceViews()
+    """Close the scene as Slicer does: singletons stay, and with them the views."""
+    _booted.mrmlScene.Clear(0)
     process_events()

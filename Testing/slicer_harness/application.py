@@ -10,11 +10,9 @@ from pathlib import Path
 import slicer
 import vtk
 
-from .interaction import recorder
 from .iomanager import IOManager
+from .views import layout_manager_class
 
-SLICE_VIEWS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
-VIEW_SIZE = (256, 256)
 MODULE_LOGICS = {
     "Colors": "vtkSlicerColorLogic",
     "Volumes": "vtkSlicerVolumesLogic",
@@ -23,106 +21,8 @@ MODULE_LOGICS = {
     "Segmentations": "vtkSlicerSegmentationsModuleLogic",
     "Tables": "vtkSlicerTablesLogic",
     "CropVolume": "vtkSlicerCropVolumeLogic",
+    "VolumeRendering": "vtkSlicerVolumeRenderingLogic",
 }
-
-
-class SliceView:
-    """``sliceWidget(name).sliceView()``: a corner annotation that can be read, rendering requests that do nothing."""
-
-    def __init__(self):
-        self._annotation = vtk.vtkCornerAnnotation()
-
-    def cornerAnnotation(self):
-        return self._annotation
-
-    def scheduleRender(self):
-        pass
-
-    def forceRender(self):
-        pass
-
-
-class SliceController:
-    """The buttons above a slice view that modules press."""
-
-    def __init__(self, widget):
-        self._widget = widget
-
-    def fitSliceToBackground(self):
-        self._widget.sliceLogic().FitSliceToBackground()
-
-    def setSliceLink(self, linked):
-        """Links all views, as the button does."""
-        for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-            node.SetLinkedControl(linked)
-
-    def setSliceVisible(self, visible):
-        self._widget.mrmlSliceNode().SetSliceVisible(visible)
-
-
-class SliceWidget:
-    def __init__(self, name):
-        self._name, self._view, self._controller = name, SliceView(), SliceController(self)
-
-    def sliceLogic(self):
-        return slicer.app.applicationLogic().GetSliceLogicByLayoutName(self._name)
-
-    def mrmlSliceNode(self):
-        return self.sliceLogic().GetSliceNode()
-
-    def mrmlSliceCompositeNode(self):
-        return self.sliceLogic().GetSliceCompositeNode()
-
-    def sliceView(self):
-        return self._view
-
-    def sliceController(self):
-        return self._controller
-
-
-class LayoutManager:
-    """Three slice views with their real logics; no 3D, table or plot view."""
-
-    threeDViewCount = tableViewCount = plotViewCount = 0
-
-    def __init__(self):
-        self.layout = None
-        self._widgets = {name: SliceWidget(name) for name in SLICE_VIEWS}
-
-    def addSliceViews(self):
-        """Make the views' nodes and logics where the scene lacks them."""
-        application, scene = slicer.app.applicationLogic(), slicer.mrmlScene
-        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
-        for name, orientation in SLICE_VIEWS.items():
-            logic = application.GetSliceLogicByLayoutName(name)
-            if logic is None:
-                logic = slicer.vtkMRMLSliceLogic()
-                logic.SetMRMLApplicationLogic(application)
-                application.GetSliceLogics().AddItem(logic)
-                logic.SetMRMLScene(scene)
-                logic.AddSliceNode(name)
-            logic.GetSliceNode().SetOrientation(orientation)
-            logic.ResizeSliceNode(*VIEW_SIZE)
-
-    def sliceViewNames(self):
-        return tuple(SLICE_VIEWS)
-
-    def sliceWidget(self, name):
-        return self._widgets.get(name)
-
-    def mrmlSliceLogics(self):
-        return slicer.app.applicationLogic().GetSliceLogics()
-
-    def resetSliceViews(self):
-        for name in SLICE_VIEWS:
-            self.sliceWidget(name).sliceLogic().FitSliceToBackground()
-
-    def resetThreeDViews(self):
-        pass
-
-    def setLayout(self, layout):
-        self.layout = layout
-        recorder.layouts.append(layout)
 
 
 def _data_io_manager(scene, folder):
@@ -164,7 +64,7 @@ def application_class(qt):
 
         def _start(self, scene, folder):
             self._scene, self._modules = scene, module_manager_class(qt)()
-            self._io, self._layout, self._folder = IOManager(), LayoutManager(), Path(folder)
+            self._io, self._layout, self._folder = IOManager(), None, Path(folder)
             self._logic = slicer.vtkSlicerApplicationLogic()
             self._logic.SetMRMLScene(scene)
             self._logic.SetSliceLogics(vtk.vtkCollection())
@@ -177,7 +77,7 @@ def application_class(qt):
                 self._add_module_logic(name, getattr(slicer, cls)())
             self._module_logics["Colors"].AddDefaultColorNodes()
             vtk.vtkObject.GlobalWarningDisplayOn()
-            self._layout.addSliceViews()
+            self._layout = layout_manager_class(qt)()
 
         def _add_module_logic(self, name, logic):
             logic.SetMRMLApplicationLogic(self._logic)

@@ -46,6 +46,7 @@ def _reset(slicer_harness):
     slicer_harness.popups.clear()
     slicer_harness.recorder.clear()
     slicer_harness.clear_scene()
+    slicer_harness.boot().app.layoutManager()._reset()
 
 
 @pytest.fixture

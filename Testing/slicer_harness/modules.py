@@ -15,8 +15,11 @@ loaded = []  # widgets of the modules in use
 _gone = []
 
 
-def load(path):
-    """As qSlicerScriptedLoadableModule: the file's folder on sys.path, then Module, Widget, setup() and enter()."""
+def load(path, panel=True):
+    """As qSlicerScriptedLoadableModule: the file's folder on sys.path, then Module, Widget, setup() and enter().
+
+    Slicer makes the widget when the module is first entered; without ``panel`` it never is, and None is returned.
+    """
     import qt
 
     path = Path(path).resolve()
@@ -33,6 +36,8 @@ def load(path):
     setattr(slicer.modules, name.lower(), parent)
     setattr(slicer.modules, name + "Instance", instance)
     setattr(slicer.moduleNames, name, name)
+    if not panel:
+        return None
 
     panel = standins.qSlicerScriptedLoadableModuleWidget()
     panel.setObjectName(name + "Panel")

@@ -21,6 +21,7 @@ import sys
 import types
 from pathlib import Path
 
+import shiboken6
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import QMetaObject, QObject, Signal
 
@@ -85,6 +86,12 @@ def signal_of(sender, signature):
     return getattr(sender, name), name, len(arguments)
 
 
+# What PythonQt keeps of the connections, by the address of the sender's C++ object: [(signature, callable, call), ...].
+# As there, callables are held strongly where Python's garbage collector does not look, until they are disconnected or
+# the sender is deleted; so a sender that is reached from its own slot is never freed.
+_receivers = {}
+
+
 def _connect(self, signature, receiver=None, slot=None, *more):
     if not isinstance(signature, str) or signature[:1] == "2":  # PySide6 itself calls; QTimer.singleShot does
         rest = [] if slot is None else [slot]
@@ -99,23 +106,35 @@ def _connect(self, signature, receiver=None, slot=None, *more):
     def call(*arguments):
         return function(*(convert(argument) if convert else argument for argument in arguments[:limit]))
 
-    self.__dict__.setdefault("_connections", []).append((signal, name, receiver, call))
+    address = _address(self)
+    if address not in _receivers:
+        _receivers[address] = []
+        self.destroyed.connect(lambda *_, address=address: _receivers.pop(address, None))
+    _receivers[address].append((name, receiver, call))
     return bool(signal.connect(call))
 
 
 def _disconnect(self, signature=None, receiver=None, *more):
+    """Without a callable all of the signal's; otherwise the first that is equal to it, as PythonQt compares."""
     if not isinstance(signature, str) or signature[:1] == "2":
         given = [argument for argument in (signature, receiver, *more) if argument is not None]
         return _qt_lookup(self, "disconnect")(*given)
-    name = signal_of(self, signature)[1]
-    before, kept = self.__dict__.get("_connections", []), []
-    for connection in before:
-        if connection[1] == name and (receiver is None or connection[2] == receiver):
-            connection[0].disconnect(connection[3])
-        else:
-            kept.append(connection)
-    self.__dict__["_connections"] = kept
-    return len(kept) < len(before)
+    signal, name, _count = signal_of(self, signature)
+    connections = _receivers.get(_address(self), [])
+    found = [entry for entry in connections if entry[0] == name and (receiver is None or entry[1] == receiver)]
+    for entry in found if receiver is None else found[:1]:
+        connections.remove(entry)
+        signal.disconnect(entry[2])
+    return bool(found)
+
+
+def _address(instance):
+    return shiboken6.getCppPointer(instance)[0]
+
+
+def connections():
+    """How many callables the living senders hold."""
+    return sum(map(len, _receivers.values()))
 
 
 def _lookup(self, name):

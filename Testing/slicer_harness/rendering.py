@@ -64,7 +64,8 @@ def render_view(view="Red", size=(400, 400), fit=True):
     import slicer
 
     widget = slicer.app.layoutManager().sliceWidget(view)
-    logic, annotation = widget.sliceLogic(), widget.sliceView().cornerAnnotation()
+    logic = widget.sliceLogic()
+    props = list(widget.sliceView().renderWindow().GetRenderers().GetFirstRenderer().GetViewProps())
     renderer, window, interactor = _offscreen_window(size)
     group = _displayable_managers(renderer)
     group.SetMRMLDisplayableNode(logic.GetSliceNode())
@@ -77,10 +78,12 @@ def render_view(view="Red", size=(400, 400), fit=True):
     logic.UpdatePipeline()
     if logic.GetImageDataConnection() is not None:
         renderer.AddViewProp(_slice_actor(logic))
-    renderer.AddViewProp(annotation)
+    for prop in props:  # annotations of the view, and what modules put beside them
+        renderer.AddViewProp(prop)
     window.Render()
     pixels = _grab(window)
-    renderer.RemoveViewProp(annotation)
+    for prop in props:
+        renderer.RemoveViewProp(prop)
     group.SetMRMLDisplayableNode(None)
     interactor.SetRenderWindow(None)
     return pixels
