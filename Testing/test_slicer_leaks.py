@@ -109,7 +109,8 @@ def test_runs_of_the_panel(widget, harness, slicer, results):
         harness.process_events(lambda: not widget.logic.running, 60)
         assert "Done" in widget.ui.statusLabel.text, widget.ui.statusLabel.text
         widget.parameters.t1w = widget.parameters.t2f = None
-        remove(slicer, *pair)
+        found = widget.results.found  # of another T1w next time, so it would stay beside that one's
+        remove(slicer, *pair, *found.volumes.values(), found.metrics, found.regions)
 
     flat(harness, slicer, once)
     assert gone.count >= 22, "inputs of earlier runs live on"  # a view may still draw from one of the last
