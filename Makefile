@@ -2,7 +2,8 @@
 # `make test PYTHON=python3.12` picks another one than python3.
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.relapet-installed
+DEMO_STAMP := $(VENV)/.relapet-demo-installed
+TEST_STAMP := $(VENV)/.relapet-tests-installed
 PYTHON ?= python3
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUT ?= relapet_demo
@@ -13,17 +14,21 @@ OUT ?= relapet_demo
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
-setup: $(STAMP)  ## .venv with everything the demo and the tests need
-
 # torch first and exactly: a later resolution must not bring another one in.
-$(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make setup needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one, e.g. PYTHON=python3.12")'
+$(DEMO_STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one, e.g. PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet "$$(grep '^torch==' constraints.txt)" -c constraints.txt
+	$(PIP) install --quiet -c constraints.txt -e '.[report]'
+	touch $@
+
+$(TEST_STAMP): $(DEMO_STAMP)
 	$(PIP) install --quiet -c constraints.txt -e '.[test]'
 	touch $@
 
-demo: setup  ## make a simulated subject, synthesize its PET, write maps and report.png to $(OUT)
+setup: $(TEST_STAMP)  ## .venv with everything the demo, the training and the tests need
+
+demo: $(DEMO_STAMP)  ## make a simulated subject, synthesize its PET, write maps and report.png to $(OUT)
 	$(BIN)/relapet demo --out $(OUT) --overwrite
 
 lint: setup  ## ruff's checks and format, changing nothing

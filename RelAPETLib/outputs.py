@@ -1,16 +1,47 @@
-"""Writing a set of files whole or not at all."""
+"""Writing outputs whole or not at all, by one run at a time, and mending what a killed run left.
+
+A run reserves the folder it writes to. Its staging folder there (``.relapet``) holds a lock, the new outputs until
+they are all written, and, while they change places, the old ones with a journal. A killed run leaves the staging
+folder without its lock being held: the next run into the same place removes it, and where the journal says that the
+old outputs had begun to move, puts them back first.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import OutputError
+from .errors import OutputError, RelAPETError
+from .notices import warn
 
-_SCRATCH_PREFIX = ".relapet-"
+STAGING = ".relapet"
+_LOCK, _JOURNAL, _NEW, _OLD = "lock", "journal.json", "new", "old"
+#: How often to begin anew when another run removes its folders while this one reserves them.
+_ATTEMPTS = 20
+#: Seconds to wait for a lock: only as long as a run needs that is just removing it.
+_PATIENCE = 0.2
+
+
+@dataclass(frozen=True)
+class Reserved(os.PathLike):
+    """A folder that nobody else writes to through this module while `reserve` lasts; a path like any other.
+
+    Attributes:
+        folder: absolute path.
+        staging: folder for temporary files on the same disk; removed in the end with all that is in it.
+    """
+
+    folder: Path
+    staging: Path
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
 
 
 def _nearest_existing(folder: Path) -> Path:
@@ -20,107 +51,308 @@ def _nearest_existing(folder: Path) -> Path:
     return Path(folder.anchor or ".")
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def check_destination(folder: Path | str, names: Iterable[str], overwrite: bool) -> None:
-    """Find out before the work whether files could be written to a folder; leaves nothing behind.
+def check_destination(
+    folder: Path | str | os.PathLike, names: Iterable[str], overwrite: bool, *, folders: Iterable[str] = ()
+) -> None:
+    """Find out before the work whether outputs could be written to a folder; leaves nothing behind.
 
     Args:
         folder: may be missing, with missing parents.
-        names: file names that would be written or replaced.
+        names: of outputs that would be written or replaced.
         overwrite: whether existing ones may be replaced.
+        folders: those of the names that are folders; the others are files.
 
     Raises:
-        OutputError: the folder is a file or cannot be written to, or one of the files exists and may not be replaced.
+        OutputError: the folder is a file or cannot be written to, or one of the outputs exists and may not be replaced.
     """
-    folder = Path(folder).absolute()
+    folder, folders = Path(folder).absolute(), set(folders)
     try:
         if folder.is_dir():
             for name in names:
                 target = folder / name
-                if target.is_dir():
+                if target.is_dir() and name not in folders:
                     raise OutputError(f"{target} is a folder; move it away or choose another --out")
                 if os.path.lexists(target) and not overwrite:
                     raise OutputError(f"{target} exists already; use --overwrite to replace it, or another --out")
         existing = _nearest_existing(folder)
         if not existing.is_dir():
             raise OutputError(f"cannot write to {folder}: {existing} is not a folder; choose another --out")
-        with tempfile.TemporaryFile(dir=existing, prefix=_SCRATCH_PREFIX):
+        with tempfile.TemporaryFile(dir=existing, prefix=f"{STAGING}-"):
             pass
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise OutputError(f"cannot write to {folder}: {_reason(error)}; choose another --out") from error
 
 
+@contextlib.contextmanager
+def reserve(
+    folder: Path | str | os.PathLike,
+    names: Iterable[str] = (),
+    *,
+    overwrite: bool = False,
+    folders: Iterable[str] = (),
+    entry: str | None = None,
+    check: Callable[[], object] | None = None,
+) -> Iterator[Reserved]:
+    """Keep other runs from writing to a folder, from before the work until its outputs are in place.
+
+    Missing folders are made, and removed again if nothing comes into them. What a killed run left is mended, with a
+    warning.
+
+    Args:
+        folder: where outputs will be written.
+        names, overwrite, folders: as for `check_destination`, which is asked.
+        entry: reserve only this one entry of the folder; others of the same folder can be reserved beside it.
+        check: called when all is mended; raises `OutputError` when what is there may not be replaced.
+
+    Raises:
+        OutputError: another run writes there, or as `check_destination` says.
+    """
+    folder = Path(folder).absolute()
+    staging = folder / (STAGING if entry is None else f".{entry}{STAGING}")
+    what = folder if entry is None else folder / entry
+    check_destination(folder, (), overwrite)
+    made = [parent for parent in (folder, *folder.parents) if not os.path.lexists(parent)]
+    lock = None
+    try:
+        try:
+            lock = _lock(staging, what)
+            note = _mend(folder, staging, what)
+        except (OSError, ValueError) as error:
+            raise OutputError(f"cannot write to {folder}: {_reason(error)}; choose another --out") from error
+        if note:
+            warn(note)
+        try:
+            check_destination(folder, names, overwrite, folders=folders)
+            if check is not None:
+                check()
+        except OutputError as error:
+            raise OutputError(f"{error} ({note})" if note else str(error)) from error.__cause__
+        yield Reserved(folder, staging)
+    finally:
+        if lock is not None:
+            _release(lock, staging)
+        _remove_empty(made)
+
+
+def _lock(staging: Path, what: Path):
+    """Make the staging folder and hold its lock; the system frees a lock whose process has ended, however it did."""
+    from filelock import FileLock, Timeout
+
+    for attempt in range(_ATTEMPTS):
+        try:
+            staging.mkdir(parents=True, exist_ok=True)
+            if staging.is_symlink():
+                raise OutputError(f"{staging} is a link; remove it, or choose another --out")
+            lock = FileLock(staging / _LOCK)
+            lock.acquire(timeout=_PATIENCE, poll_interval=_PATIENCE / 4)
+            return lock
+        except FileNotFoundError:  # another run has just removed it
+            if attempt == _ATTEMPTS - 1:
+                raise
+        except Timeout:
+            raise OutputError(f"another run is writing to {what}; wait for it, or choose another --out") from None
+    raise AssertionError("unreachable")
+
+
+def _mend(folder: Path, staging: Path, what: Path) -> str | None:
+    """Undo what a killed run left half done; returns what to tell the user."""
+    left = [path for path in staging.iterdir() if path.name != _LOCK]
+    note = f"removed what an interrupted run left at {what}" if left else None
+    if (staging / _JOURNAL).exists():
+        _roll_back(folder, staging, _read_journal(staging))
+        note = f"put back the outputs at {what} that an interrupted run was replacing"
+    _clear(staging)
+    return note
+
+
+def _read_journal(staging: Path) -> list[str]:
+    """Names that the killed run was putting into place; nothing but plain names is believed."""
+    try:
+        names = json.loads((staging / _JOURNAL).read_text(encoding="ascii"))
+        plain = isinstance(names, list) and all(
+            isinstance(n, str) and n not in ("", ".", "..") and os.path.basename(n) == n for n in names
+        )
+    except (ValueError, TypeError, RecursionError):
+        plain = False
+    if not plain:
+        raise OutputError(f"{staging} holds outputs of an interrupted run and a damaged journal; move it away by hand")
+    return names
+
+
+def _clear(staging: Path) -> None:
+    for path in staging.iterdir():
+        if path.name == _LOCK:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _release(lock, staging: Path) -> None:
+    """Remove the staging folder, its lock last: whoever waits for the lock then begins with a new folder."""
+    with contextlib.suppress(OSError):
+        if not (staging / _JOURNAL).exists():  # else old outputs could not be put back; the next run tries again
+            _clear(staging)
+        if os.name == "nt":  # there an open file cannot be removed
+            lock.release()
+        (staging / _LOCK).unlink(missing_ok=True)
+        staging.rmdir()
+    lock.release()
+
+
 def write_set(
-    folder: Path | str,
-    writers: dict[str, Callable[[Path], None]],
+    folder: Path | str | os.PathLike,
+    writers: Mapping[str, Callable[[Path], None]],
     *,
     owned: Iterable[str] = (),
     overwrite: bool = False,
+    folders: Iterable[str] = (),
 ) -> list[Path]:
-    """Write a set of files into a folder, all of them or none.
+    """Write a set of outputs into a folder, all of them or none.
 
-    Everything is first written into a temporary folder inside the destination (the same file system), then renamed
-    into place. When anything fails, or the user interrupts, files already there are put back, and folders made here
-    are removed again. Files of other names are never touched.
+    Everything is first written into the staging folder inside the destination (the same file system), then renamed
+    into place. When anything fails, or the user interrupts, what was there before is put back, and folders made here
+    are removed again; after a kill the next run does so. Outputs of other names are never touched.
 
     Args:
-        folder: destination, made when missing.
-        writers: by file name, a function that writes the file to the path it is given.
+        folder: destination, made when missing; or what `reserve` gave.
+        writers: by name, a function that writes the output to the path it is given.
         owned: further names that earlier runs may have written; with `overwrite` those not written now are removed,
             so that the set is never a mixture of two runs.
-        overwrite: whether files of these names may be replaced.
+        overwrite: whether outputs of these names may be replaced.
+        folders: those of the names that are folders; the others are files.
 
     Returns:
-        Paths of the files, in the order of `writers`.
+        Paths of the outputs, in the order of `writers`.
 
     Raises:
-        OutputError: a file exists and `overwrite` is False, or the disk refuses.
+        OutputError: an output exists and `overwrite` is False, another run writes there, or the disk refuses.
     """
-    folder = Path(folder).absolute()
     names = list(dict.fromkeys([*writers, *owned]))
-    check_destination(folder, names, overwrite)
-    made = [parent for parent in (folder, *folder.parents) if not os.path.lexists(parent)]
-    scratch, done = None, False
+    if not isinstance(folder, Reserved):
+        with reserve(folder, names, overwrite=overwrite, folders=folders) as place:
+            return write_set(place, writers, owned=owned, overwrite=overwrite, folders=folders)
+    place, new = folder, folder.staging / _NEW
+    check_destination(place, names, overwrite, folders=folders)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH_PREFIX, dir=folder))
-        for name, write in writers.items():
-            write(scratch / name)
-        _into_place(scratch, folder, list(writers), names)
-        done = True
+        with shown_as({new: place.folder}):
+            new.mkdir()
+            for name, write in writers.items():
+                write(new / name)
+            _sync_tree(new)
+            _into_place(place, list(writers), names, overwrite)
     except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {_reason(error)}; nothing was changed there") from error
+        raise OutputError(f"cannot write to {place.folder}: {_reason(error)}; nothing was changed there") from error
     finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
-        if not done:
-            _remove_empty(made)
-    return [folder / name for name in writers]
+        if not (folder.staging / _JOURNAL).exists():  # else a roll back was stopped, and the next run needs all of it
+            shutil.rmtree(new, ignore_errors=True)
+    return [place.folder / name for name in writers]
 
 
-def _into_place(scratch: Path, folder: Path, written: list[str], names: list[str]) -> None:
-    """Rename the written files into the folder; on any failure put the old ones back."""
-    aside = scratch / "replaced"
-    aside.mkdir()
-    moved, placed = [], []
+@contextlib.contextmanager
+def shown_as(names: Mapping[Path, object]) -> Iterator[None]:
+    """Let messages of errors that pass speak of what a user knows in place of temporary paths."""
     try:
+        yield
+    except RelAPETError as error:
+        text = str(error)
+        for hidden, shown in names.items():
+            text = text.replace(str(hidden), str(shown))
+        if text == str(error):
+            raise
+        raise type(error)(text) from error.__cause__
+
+
+def _into_place(place: Reserved, written: list[str], names: list[str], overwrite: bool) -> None:
+    """Rename the new outputs into the folder; on any failure put the old ones back."""
+    folder, staging = place.folder, place.staging
+    (staging / _OLD).mkdir(exist_ok=True)
+    try:
+        _write_journal(staging, written)
         for name in names:
-            if os.path.lexists(folder / name):
-                moved.append(name)
-                os.replace(folder / name, aside / name)
+            if overwrite and os.path.lexists(folder / name):
+                os.replace(folder / name, staging / _OLD / name)
         for name in written:
-            placed.append(name)
-            os.replace(scratch / name, folder / name)
+            _rename_new(staging / _NEW / name, folder / name)
+        _sync(folder)
     except BaseException:
-        for name in placed:
-            (folder / name).unlink(missing_ok=True)
-        for name in moved:
-            if os.path.lexists(aside / name):
-                os.replace(aside / name, folder / name)
+        _roll_back(folder, staging, written)
         raise
+    (staging / _JOURNAL).unlink()  # from here on the new outputs count
+    shutil.rmtree(staging / _OLD, ignore_errors=True)
+
+
+def _write_journal(staging: Path, written: list[str]) -> None:
+    part = staging / f"{_JOURNAL}.part"
+    part.write_text(json.dumps(written), encoding="ascii")
+    _sync(part)
+    os.replace(part, staging / _JOURNAL)
+    _sync(staging)
+
+
+def _rename_new(source: Path, target: Path) -> None:
+    """Rename to a name that must be free; a link fails where a rename would replace."""
+    try:
+        if not source.is_dir():
+            os.link(source, target)
+            source.unlink()
+            return
+    except FileExistsError:
+        raise OutputError(f"{target} exists already; use --overwrite to replace it, or another --out") from None
+    except OSError:  # a file system without links
+        if not source.exists():
+            raise
+    if os.path.lexists(target):
+        raise OutputError(f"{target} exists already; use --overwrite to replace it, or another --out")
+    os.rename(source, target)
+
+
+def _roll_back(folder: Path, staging: Path, written: list[str]) -> None:
+    """Undo `_into_place` from wherever it stopped; if this is stopped too, it can be done once more."""
+    new, old = staging / _NEW, staging / _OLD
+    for name in written:
+        if not os.path.lexists(folder / name):
+            continue
+        if not os.path.lexists(new / name):
+            os.replace(folder / name, new / name)
+        elif os.path.samefile(folder / name, new / name):  # linked, not yet unlinked
+            (folder / name).unlink()
+    for path in old.iterdir():
+        if os.path.lexists(folder / path.name):
+            raise OutputError(
+                f"{folder / path.name} is in the way of the one that an interrupted run moved to {path}; move one away"
+            )
+        os.replace(path, folder / path.name)
+    (staging / _JOURNAL).unlink(missing_ok=True)
+
+
+def _sync_tree(folder: Path) -> None:
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            _sync(Path(parent) / name)
+        _sync(Path(parent))
+
+
+def _sync(path: Path) -> None:
+    """Have the system put a file, or a folder's entries, on the disk."""
+    if path.is_dir():
+        with contextlib.suppress(OSError):  # some file systems sync no folders, and Windows opens none
+            _fsync(path, os.O_RDONLY)
+    else:
+        _fsync(path, os.O_RDWR)
+
+
+def _fsync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _remove_empty(folders: list[Path]) -> None:
@@ -128,5 +360,5 @@ def _remove_empty(folders: list[Path]) -> None:
     for folder in folders:
         try:
             folder.rmdir()
-        except OSError:  # missing, or another program has put something into it
+        except OSError:  # missing, or something has come into it
             return

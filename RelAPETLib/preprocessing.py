@@ -3,14 +3,16 @@
 N4 bias correction of both, T1w to the template (affine, then deformable), T2F rigid to the T1w, one resampling from
 each raw scan to the grid through the composed transform, the template's brain mask, then each volume's minimum and
 maximum to [-1, 1]: masked before scaling, so that the background is exactly -1, as the published model was trained.
-(The paper corrects the T2F's bias only; here both are.)
+(The paper corrects the T2F's bias only; here both are.) Before the deformation, which would stretch what is left, the
+extracted brain and the affine say how much of the brain each scan shows.
 
-ITK adds up its metrics in several threads in no fixed order, so two runs may differ in the last digits of a transform.
+Two runs on the CPU of one machine give the same bytes: ITK's mutual information runs in one thread, since several add
+it up in no fixed order. Another number of threads, another processor or a GPU may change a transform's last digits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,15 @@ from .grid import array_to_image, image_to_array
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-METHODS = ("auto", "demons", "torch", "affine")
+    from .registration.brain_extraction import Brain
+
+METHODS = ("auto", "torch", "demons", "affine")
+#: A warning says that part of the brain is outside the field of view from this share on.
+MISSING_WARNED = 0.02
+#: Bytes that preprocessing takes at most, whatever the volumes, and for each voxel of the volumes given to it.
+#: Measured: Testing/benchmarks/results/brain_extraction.md.
+FIXED_BYTES = 1_800_000_000
+BYTES_PER_VOXEL = 12
 
 
 @dataclass
@@ -41,6 +51,8 @@ class Preprocessed:
         method: how the T1w was deformed: ``demons``, ``torch``, ``affine`` (not at all), ``none`` (came on the grid).
         skull_stripped: the T1w came without scalp.
         pets: further PET by name, as `pet`.
+        pet_quality: figures of each PET (`registration.uptake`) by name, ``PET`` for `pet`.
+        in_view: uint8 on `MNI_GRID`, 1 where the brain is in the field of view of both MRI; None: everywhere.
     """
 
     t1w: sitk.Image
@@ -55,6 +67,8 @@ class Preprocessed:
     method: str = "none"
     skull_stripped: bool = False
     pets: dict[str, sitk.Image] = field(default_factory=dict)
+    pet_quality: dict[str, dict[str, float]] = field(default_factory=dict)
+    in_view: sitk.Image | None = None
 
 
 def preprocess(
@@ -73,43 +87,99 @@ def preprocess(
         t1w, t2f: 3-D scalar images (`volumes.read_volume`), with scalp or skull-stripped.
         pet: a PET of the same person, e.g. in SUVR; goes rigidly to the T1w and through the same warp.
         pets: further PET by name, each on its own grid.
-        device: ``cpu``, ``cuda``, ``cuda:i`` or ``mps``, for the torch method.
-        method: ``demons`` (CPU), ``torch`` (local correlation), ``affine``, or ``auto``: torch on a GPU, else demons.
+        device: ``cpu``, ``cuda``, ``cuda:i`` or ``mps``, for the torch method and the brain extraction.
+        method: ``torch`` (local correlation), ``demons`` (CPU), ``affine``, or ``auto``: torch.
         progress: called as progress(fraction 0..1, message).
 
     Nothing is refused here for looking odd: read `quality` with `doubts`.
 
     Raises:
-        InputError: no head in a volume, scans that cannot be made to overlap, or an unknown method.
+        InputError: no head in a volume, scans that cannot be made to overlap, volumes too large for the free memory, or
+            an unknown method.
 
     Example:
         >>> ready = preprocess(read_volume("t1w.nii.gz"), read_volume("flair.nii.gz"))  # doctest: +SKIP
         >>> ready.quality["template_ncc"]  # doctest: +SKIP
     """
     from .registration.affine import register_affine
-    from .registration.scans import is_skull_stripped, prepare
+    from .registration.coverage import measure_coverage
+    from .registration.scans import is_skull_stripped, prepare, upright
     from .registration.template import load_template
     from .registration.warp import fit_warp
 
     if method not in METHODS:
         raise InputError(f"unknown registration method '{method}'; use one of {', '.join(METHODS)}")
+    uptakes = _named(pet, pets)
+    check_memory([t1w, t2f, *uptakes.values()])
     report = progress or (lambda fraction, message: None)
     template = load_template()
     report(0.0, "correcting the T1w's bias field")
-    scans = {"t1w": prepare(t1w, "T1w")}
+    raw = upright(t1w)
+    scans = {"t1w": prepare(raw, "T1w")}
     report(0.12, "correcting the T2F's bias field")
     scans["t2f"] = prepare(t2f, "T2F")
-    report(0.22, "laying the T1w over the template")
+    report(0.22, "looking for the brain in the T1w")
+    brain, lines = _extract(raw, device)
+    report(0.28, "laying the T1w over the template")
     affine = register_affine(scans["t1w"], template)
-    uptakes = _named(pet, pets)
+    skull_stripped = is_skull_stripped(raw, affine, template)
+    del raw
     rigid = _rigid_to_t1w(scans, uptakes, affine, template, report)
+    coverage = measure_coverage(brain, scans["t1w"].image, scans["t2f"].image, affine, rigid["t2f"], template)
     report(0.5, "fitting the T1w to the template")
     warp = fit_warp(scans["t1w"].image, affine, template, method, device)
     report(0.85, "resampling onto the model grid")
     result = _on_grid(scans, uptakes, rigid, warp, template)
-    result.skull_stripped = is_skull_stripped(t1w, affine, template)
+    result.skull_stripped = skull_stripped
+    result.in_view = array_to_image(coverage.in_view.astype(np.uint8))
+    result.quality["intracranial_ml"] = brain.volume_ml
+    result.quality |= {f"brain_missing_{name}": share for name, share in coverage.missing.items()}
+    result.warnings += lines + _missing(coverage.missing)
     report(1.0, "preprocessing done")
     return result
+
+
+def bytes_needed(images: Iterable[sitk.Image]) -> int:
+    """Memory that `preprocess` takes at most beside the images themselves, in bytes, estimated from their sizes."""
+    return FIXED_BYTES + BYTES_PER_VOXEL * max(int(np.prod(image.GetSize(), dtype=np.int64)) for image in images)
+
+
+def check_memory(images: Iterable[sitk.Image]) -> None:
+    """Raise `InputError` when `preprocess` needs more memory than is free."""
+    import psutil
+
+    images = list(images)
+    needed, free = bytes_needed(images), psutil.virtual_memory().available
+    if needed > free:
+        sizes = ", ".join("x".join(map(str, image.GetSize())) for image in images)
+        raise InputError(
+            f"volumes of {sizes} voxels need about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; "
+            "close other programs, or resample the volumes to 1 mm voxels"
+        )
+
+
+def _extract(t1w: sitk.Image, device: str) -> tuple[Brain, list[str]]:
+    """The brain of a T1w, on the CPU when the device cannot do it, and what to say then."""
+    from .registration.brain_extraction import extract_brain
+
+    try:
+        return extract_brain(t1w, device), []
+    except RuntimeError as error:  # torch: out of memory, or an operation that mps lacks
+        if device == "cpu":
+            raise
+        cause = " ".join(str(error).split())[:120]
+        return extract_brain(t1w), [f"brain extraction could not run on {device} ({cause}); it ran on the CPU instead"]
+
+
+def _missing(missing: dict[str, float]) -> list[str]:
+    """A line for each scan that lacks part of the brain."""
+    names = {"t1w": "T1w", "t2f": "T2-FLAIR"}
+    return [
+        f"about {100 * share:.0f} % of the brain is outside the field of view of the {names[name]}; the PET is not "
+        "founded there, and regions.tsv says which regions it concerns"
+        for name, share in missing.items()
+        if share >= MISSING_WARNED
+    ]
 
 
 def _named(pet: sitk.Image | None, pets: Mapping[str, sitk.Image] | None) -> dict[str, sitk.Image]:
@@ -146,6 +216,7 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
     import SimpleITK as sitk
 
     from .registration import quality
+    from .registration.uptake import uptake_figures
     from .registration.warp import resample_to_grid
 
     mask = image_to_array(template.mask) > 0
@@ -157,11 +228,14 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
     if not both.any():
         raise InputError("T1w and T2F show no common part of the brain; check that both are of the same head")
     figures = dict(warp.quality)
-    figures |= {f"fov_coverage_{name}": float(np.mean(view[mask])) for name, view in seen.items()}
     figures |= quality.template_figures(arrays["t1w"], mask & seen["t1w"], template)
     figures |= quality.pair_figures(arrays["t1w"], arrays["t2f"], both, template)
-    uptakes = {name: image_to_array(resample_to_grid(pet, chains[name])) for name, pet in uptakes.items()}
-    uptakes = {name: array_to_image(np.where(mask, pet, 0).astype(np.float32)) for name, pet in uptakes.items()}
+    pet_quality = {}
+    for name, pet in uptakes.items():
+        array = image_to_array(resample_to_grid(pet, chains[name]))
+        view = quality.field_of_view(pet, chains[name])
+        pet_quality[name.removeprefix("PET ")] = uptake_figures(array, view, template)
+        uptakes = uptakes | {name: array_to_image(np.where(mask, array, 0).astype(np.float32))}
     return Preprocessed(
         t1w=array_to_image(_scaled(arrays["t1w"], mask)),
         t2f=array_to_image(_scaled(arrays["t2f"], mask)),
@@ -173,6 +247,7 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
         quality=figures,
         warnings=list(warp.warnings),
         method=warp.method,
+        pet_quality=pet_quality,
     )
 
 
@@ -204,6 +279,7 @@ def from_grid(
 
     from .registration import quality
     from .registration.template import load_template
+    from .registration.uptake import uptake_figures
 
     template = load_template()
     mask = image_to_array(template.mask) > 0
@@ -211,6 +287,8 @@ def from_grid(
     arrays = {name: _checked_on_grid(image, name) for name, image in {"T1w": t1w, "T2F": t2f, **uptakes}.items()}
     figures = quality.template_figures(arrays["T1w"], mask, template)
     figures |= quality.pair_figures(arrays["T1w"], arrays["T2F"], mask, template)
+    everywhere = np.ones_like(mask)
+    pet_quality = {name.removeprefix("PET "): uptake_figures(arrays[name], everywhere, template) for name in uptakes}
     uptakes = {name: array_to_image(np.where(mask, arrays[name], 0).astype(np.float32)) for name in uptakes}
     return Preprocessed(
         t1w=array_to_image(_scaled_unless_already(arrays["T1w"], mask)),
@@ -221,6 +299,7 @@ def from_grid(
         t1w_to_grid=sitk.Transform(),
         t1w_to_t2f=sitk.Transform(),
         quality=figures,
+        pet_quality=pet_quality,
     )
 
 
@@ -260,3 +339,23 @@ def doubts(quality: dict[str, float], kind: str = "raw") -> list[str]:
     from .registration.quality import doubts
 
     return doubts(quality, kind)
+
+
+def reference_doubts(preprocessed: Preprocessed, region: str) -> list[str]:
+    """A line when the region whose mean is the SUVR's unit is not in the field of view of both MRI; else none.
+
+    Args:
+        preprocessed: from `preprocess` or `from_grid`.
+        region: name in ``regions.tsv``, e.g. a tracer's `reference_region`.
+    """
+    from .regions import LEAST_IN_VIEW, shares_in_view
+
+    if preprocessed.in_view is None:
+        return []
+    share = shares_in_view(preprocessed.in_view)[region]
+    if share >= LEAST_IN_VIEW:
+        return []
+    return [
+        f"{100 * (1 - share):.0f} % of the reference region ({region.replace('_', ' ')}) is outside the field of view "
+        "of the MRI, so that nothing shows what the SUVR are relative to"
+    ]

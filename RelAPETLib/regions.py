@@ -21,6 +21,9 @@ from .resources import resource
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+#: A region of which less than this share is in the field of view has no value.
+LEAST_IN_VIEW = 0.5
+
 
 @dataclass(frozen=True)
 class Region:
@@ -97,22 +100,43 @@ def regional_means(
     return {name: float(means[by_name[name]]) for name in wanted}
 
 
-def regional_rows(maps: dict[str, sitk.Image], mask: sitk.Image) -> list[dict]:
+def shares_in_view(in_view: sitk.Image) -> dict[str, float]:
+    """Share of each region, 0 to 1, where an image on `MNI_GRID` is above 0. Raises `InputError` off the grid."""
+    labels, regions = _labels()
+    number = max(region.label for region in regions) + 1
+    seen = np.bincount(labels.ravel(), weights=(image_to_array(in_view) > 0).ravel(), minlength=number)
+    whole = np.bincount(labels.ravel(), minlength=number)
+    return {region.name: float(seen[region.label] / whole[region.label]) for region in regions}
+
+
+def regional_rows(maps: dict[str, sitk.Image], mask: sitk.Image, in_view: sitk.Image | None = None) -> list[dict]:
     """Regional means of several maps side by side, one row a region in order of label.
 
     Args:
         maps: scalar maps on `MNI_GRID` by column name.
         mask: image on `MNI_GRID`; only voxels where it is above 0 count.
+        in_view: image on `MNI_GRID`, above 0 where the brain is in the field of view of the MRI; None: everywhere. The
+            means are over what is in view; a region of which less than `LEAST_IN_VIEW` is has none (NaN).
 
     Returns:
-        Rows with ``label``, ``region``, ``title``, ``tissue`` and a mean for each map.
+        Rows with ``label``, ``region``, ``title``, ``tissue``, a mean for each map and ``share_in_view``, the share of
+        the region in the field of view, 0 to 1.
 
     Raises:
         InputError: as `regional_means`.
     """
+    regions = _labels()[1]
+    shares = {region.name: 1.0 for region in regions}
+    if in_view is not None:
+        shares, mask = shares_in_view(in_view), mask * (in_view > 0)
     columns = {name: regional_means(image, mask=mask) for name, image in maps.items()}
+
+    def value(name: str, region: str) -> float:
+        return columns[name][region] if shares[region] >= LEAST_IN_VIEW else float("nan")
+
     return [
         {"label": region.label, "region": region.name, "title": region.title, "tissue": region.tissue}
-        | {name: means[region.name] for name, means in columns.items()}
-        for region in _labels()[1]
+        | {name: value(name, region.name) for name in columns}
+        | {"share_in_view": shares[region.name]}
+        for region in regions
     ]

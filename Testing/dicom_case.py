@@ -5,6 +5,9 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from volume_files import affine_of, marked_array, nifti, rotation, write_dicom_slice
 
@@ -116,3 +119,121 @@ def write_t1w_series(folder: Path, affine, shape=(7, 6, 5), **attributes) -> lis
         position = [float(f"{v:.9f}") for v in lps[:3, 3] + index * lps[:3, 2]]
         write_dicom_slice(folder / f"IM{(index * 3 + 1) % shape[2]:03d}", voxels[:, :, index].T, position, **about)
     return uids
+
+
+# Enhanced multi-frame images
+
+
+def write_enhanced(
+    path: Path,
+    stored,
+    affine,
+    slope=1.0,
+    intercept=0.0,
+    order=None,
+    shared=("measures", "plane"),
+    frame=None,
+    **attributes,
+) -> None:
+    """An enhanced MR file of stored numbers [X, Y, Z] on a 4x4 affine to RAS mm, by hand.
+
+    Args:
+        slope, intercept: one number, or one a slice.
+        order: the slices in the order of the frames (default: as they lie; repeated ones make frames at one place).
+        shared: functional groups that all frames share; the rest stands in each frame.
+        frame: called as frame(number, item) for each frame's functional groups, to add to them.
+        attributes: elements of the file that replace the usual ones; None leaves one out.
+    """
+    lps = _TO_LPS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    count = stored.shape[2]
+    order = list(range(count)) if order is None else [int(index) for index in order]
+    slopes, intercepts = np.broadcast_to(slope, count), np.broadcast_to(intercept, count)
+    groups = []
+    for number, index in enumerate(order):
+        measures = _item(
+            PixelSpacing=_decimals(spacing[[1, 0]]), SliceThickness=_decimals(spacing[2:])[0],
+            SpacingBetweenSlices=_decimals(spacing[2:])[0],
+        )  # fmt: skip
+        plane = _item(ImageOrientationPatient=_decimals([*lps[:3, 0] / spacing[0], *lps[:3, 1] / spacing[1]]))
+        item = _item(
+            PlanePositionSequence=[_item(ImagePositionPatient=_decimals(lps[:3, 3] + index * lps[:3, 2]))],
+            FrameContentSequence=[
+                _item(StackID="1", InStackPositionNumber=index + 1, DimensionIndexValues=[1, index + 1])
+            ],
+            PixelValueTransformationSequence=[
+                _item(
+                    RescaleSlope=_decimals([slopes[index]])[0],
+                    RescaleIntercept=_decimals([intercepts[index]])[0],
+                    RescaleType="US",
+                )  # fmt: skip
+            ],
+            PixelMeasuresSequence=[measures],
+            PlaneOrientationSequence=[plane],
+        )
+        if frame is not None:
+            frame(number, item)
+        groups.append(item)
+    names = {"measures": "PixelMeasuresSequence", "plane": "PlaneOrientationSequence"}
+    common = _item(**{names[name]: groups[0][names[name]].value for name in shared})
+    for name in shared:
+        for item in groups:
+            del item[names[name]]
+    about = {
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.4.1",
+        "NumberOfFrames": len(order),
+        "SharedFunctionalGroupsSequence": [common],
+        "PerFrameFunctionalGroupsSequence": groups,
+        "DimensionIndexSequence": [
+            _item(DimensionIndexPointer=tag_for_keyword(keyword)) for keyword in ("StackID", "InStackPositionNumber")
+        ],
+        "Rows": stored.shape[1],
+        "Columns": stored.shape[0],
+        "PixelSpacing": None,
+        "SliceThickness": None,
+        "ImagePositionPatient": None,
+        "ImageOrientationPatient": None,
+    }
+    pixels = np.concatenate([stored[:, :, index].T for index in order])
+    write_dicom_slice(path, pixels.astype(np.uint16), (0, 0, 0), **about | attributes)
+
+
+def _item(**elements) -> Dataset:
+    item = Dataset()
+    for keyword, value in elements.items():
+        setattr(item, keyword, value)
+    return item
+
+
+def _decimals(values) -> list[str]:
+    """DICOM's decimal strings, of at most sixteen characters."""
+    return [f"{value:.9f}"[:16] for value in values]
+
+
+def write_compressed_series(folder: Path, compressor: str, count=4) -> np.ndarray:
+    """An MR series compressed by GDCM (``JPEG``: lossless, ``JPEG2000``, ``RLE``); its voxels [X, Y, Z]."""
+    import SimpleITK as sitk
+
+    folder.mkdir(parents=True, exist_ok=True)
+    columns, rows = np.meshgrid(np.arange(32), np.arange(24), indexing="ij")
+    voxels = np.stack([(columns * 7 + rows * 13 + 50 * index) % 900 for index in range(count)], -1).astype(np.uint16)
+    for index in range(count):
+        picture = sitk.GetImageFromArray(voxels[None, :, :, index].transpose(0, 2, 1))
+        writer = sitk.ImageFileWriter()
+        writer.SetImageIO("GDCMImageIO")
+        writer.SetUseCompression(True)
+        writer.SetCompressor(compressor)
+        writer.SetFileName(str(folder / "one.dcm"))
+        writer.Execute(picture)
+        made = pydicom.dcmread(folder / "one.dcm")
+        path = folder / f"IM{index:03d}"
+        write_dicom_slice(path, voxels[:, :, index].T, (-10.0, -20.0, 5.0 + 2.0 * index))
+        data = pydicom.dcmread(path)
+        data.PixelData = made.PixelData
+        data["PixelData"].is_undefined_length = True
+        data["PixelData"].VR = "OB"
+        data.file_meta.TransferSyntaxUID = made.file_meta.TransferSyntaxUID
+        data.BitsStored, data.HighBit = made.BitsStored, made.HighBit
+        pydicom.dcmwrite(path, data)
+        (folder / "one.dcm").unlink()
+    return voxels

@@ -16,7 +16,7 @@ import pytest
 
 from RelAPETLib import __version__, cli, provenance
 from RelAPETLib.cli import main
-from RelAPETLib.cli.progress import JsonReporter, TextReporter
+from RelAPETLib.cli.progress import make_reporter
 from RelAPETLib.notices import warn
 from RelAPETLib.resources import resource
 
@@ -171,7 +171,7 @@ def test_what_libraries_say_goes_to_the_log(capsys, tmp_path, monkeypatch):
         warn("the user should know")
         logging.getLogger("monai").warning("words of monai")
         print("to stderr", file=sys.stderr)
-        reporter.result("phantom", {}, "done")
+        reporter.result("phantom", {}, ["done"])
         return 0
 
     monkeypatch.setattr("RelAPETLib.cli.phantom.run", noisy)
@@ -274,13 +274,13 @@ def test_doctor_reports_and_finds_a_broken_place(capsys, line_schema, monkeypatc
 
 
 def test_reporters_keep_messages_on_one_line(capsys, line_schema):
-    reporter = JsonReporter()
+    reporter = make_reporter("json")
     reporter.progress(2.0, "beyond the end")
     reporter.warning("two\nlines")
-    reporter.result("doctor", {"number": float("nan")}, "")
+    reporter.result("doctor", {"number": float("nan")}, [])
     lines = _lines(capsys.readouterr().out, line_schema)
     assert lines[0]["fraction"] == 1.0 and lines[1]["message"] == "two lines" and lines[2]["number"] is None
-    reporter = TextReporter(bar=True)
+    reporter = make_reporter("human")
     reporter.warning("later")
     assert capsys.readouterr().err == "", "warnings wait until the command has ended well"
     reporter.close()

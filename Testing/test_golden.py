@@ -1,11 +1,8 @@
 """Network, schedule and sampler against numbers made by running the published implementation on a CPU in float32."""
 
-import json
-
-import numpy as np
 import pytest
 import torch
-from golden import ruled_weights
+from golden import published_layout, published_numbers, ruled_weights
 
 from RelAPETLib.diffusion import NoiseSchedule, sample
 from RelAPETLib.networks.discriminator import build_discriminator
@@ -13,17 +10,13 @@ from RelAPETLib.networks.generator import build_generator, load_release_state_di
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    folder = shared / "golden"
-    with np.load(folder / "rela_reference.npz") as arrays:
-        numbers = {name: torch.from_numpy(arrays[name]) for name in arrays.files if arrays[name].ndim}
-    numbers["layout"] = json.loads((folder / "state_dict_layout.json").read_text())
-    return numbers
+def golden():
+    return published_numbers()
 
 
 @pytest.fixture(scope="module")
-def weights(shared):
-    return ruled_weights(shared / "golden")
+def weights():
+    return ruled_weights()
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +31,11 @@ def largest_difference(ours, theirs):
     return float((ours - theirs).abs().max())
 
 
-def test_generator_has_the_published_tensors(golden):
+def test_generator_has_the_published_tensors():
     network = build_generator()
     assert sum(p.numel() for p in network.parameters()) == 3_038_017
     ours = {release_name(name): list(tensor.shape) for name, tensor in network.state_dict().items()}
-    assert ours == dict(golden["layout"]["generator"])
+    assert ours == dict(published_layout()["generator"])
 
 
 @pytest.mark.parametrize("t", [0, 37, 500, 999])

@@ -146,7 +146,7 @@ DAMAGES = {
     ),
     "metadata huge": (
         lambda f: (f / "configs/metadata.json").write_bytes(b" " * 1_000_001),
-        "larger than 1000000 bytes",
+        "more than 1000000; refused",
     ),
     "metadata deep": (lambda f: (f / "configs/metadata.json").write_bytes(b"[" * 100_000), "is not valid JSON"),
     "metadata NaN": (lambda f: (f / "configs/metadata.json").write_bytes(b'{"a": NaN}'), "NaN is not a JSON number"),

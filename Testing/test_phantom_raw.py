@@ -296,8 +296,8 @@ def test_bids_validator_accepts_it(cohort):
 
 
 @pytest.mark.slow
-def test_interrupted_cohort_is_whole_per_subject(quick, tmp_path, monkeypatch):
-    """Ctrl-C in the second subject leaves a data set of one; overwriting it starts anew."""
+def test_interrupted_cohort_leaves_nothing_or_the_old_one(quick, tmp_path, monkeypatch):
+    """Ctrl-C in the second subject leaves what was there before; a smaller cohort replaces a larger one whole."""
 
     def interrupt(head, tracer):
         if head.person.index == 1:
@@ -307,13 +307,15 @@ def test_interrupted_cohort_is_whole_per_subject(quick, tmp_path, monkeypatch):
     monkeypatch.setattr(bids, "scan_pet", interrupt)
     with pytest.raises(KeyboardInterrupt):
         bids.write_cohort(tmp_path / "c", 3, SEED)
-    assert {path.name for path in (tmp_path / "c").iterdir()} == {
-        "README", "dataset_description.json", "participants.json", "participants.tsv", "sub-0000"
-    }  # fmt: skip
-    assert len(rows_of(tmp_path / "c")) == 1
+    assert not (tmp_path / "c").exists()
+    bids.write_cohort(tmp_path / "c", 1, SEED)
+    before = {path: path.read_bytes() for path in (tmp_path / "c").rglob("*") if path.is_file()}
+    (tmp_path / "c" / "sub-0009").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        bids.write_cohort(tmp_path / "c", 3, SEED + 1, overwrite=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "c").rglob("*") if path.is_file()} == before
     with pytest.raises(OutputError, match="--overwrite"):
         bids.write_cohort(tmp_path / "c", 1, SEED)
-    (tmp_path / "c" / "sub-0009").mkdir()
     bids.write_cohort(tmp_path / "c", 1, SEED, overwrite=True)
     assert not (tmp_path / "c" / "sub-0009").exists()
 

@@ -88,3 +88,44 @@ def test_a_sidecar_that_the_values_contradict(mask):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         to_suvr(_pet(mask, 1.0), mask, said, "PET", force=False)
+
+
+@pytest.fixture(scope="module")
+def brain_pet(mask):
+    """A blurred PET of the template's own brain, [X, Y, Z]."""
+    import SimpleITK as sitk
+
+    from RelAPETLib.registration.template import load_template
+
+    template = load_template()
+    sharp = template.grey * 1.0 + template.white * 0.7
+    return image_to_array(sitk.SmoothingRecursiveGaussian(sharp, 2.5))
+
+
+def test_a_pet_of_this_brain_fits_its_outline(brain_pet):
+    from RelAPETLib.registration.template import load_template
+    from RelAPETLib.registration.uptake import uptake_figures
+
+    template, seen = load_template(), np.ones(MNI_GRID.shape, bool)
+    own = uptake_figures(brain_pet, seen, template)
+    assert own["pet_coverage"] == 1.0 and own["pet_outline"] > 0.97
+    scaled = uptake_figures(21_345 * brain_pet, seen, template)
+    assert scaled["pet_outline"] == pytest.approx(own["pet_outline"], abs=1e-3), "whatever the unit"
+    lower = np.indices(MNI_GRID.shape)[2] >= 70
+    half = uptake_figures(np.where(lower, brain_pet, 0), lower, template)
+    assert half["pet_coverage"] < 0.8
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [lambda pet: pet[:, :, ::-1], lambda pet: np.roll(pet, 12, axis=1), lambda pet: np.ones_like(pet), np.zeros_like],
+    ids=["upside down", "12 mm off", "no brain", "empty"],
+)
+def test_a_pet_that_is_not_of_this_brain_is_doubted(brain_pet, wrong):
+    from RelAPETLib.preprocessing import doubts
+    from RelAPETLib.registration.template import load_template
+    from RelAPETLib.registration.uptake import uptake_figures
+
+    figures = uptake_figures(wrong(brain_pet), np.ones(MNI_GRID.shape, bool), load_template())
+    assert any("measured PET" in line for line in doubts(figures, "raw"))
+    assert any("measured PET" in line for line in doubts(figures, "grid"))

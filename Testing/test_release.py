@@ -2,10 +2,9 @@
 
 import warnings
 
-import numpy as np
 import pytest
 import torch
-from golden import ruled_weights
+from golden import published_numbers, ruled_weights
 
 from RelAPETLib.errors import ModelError, RelAPETWarning
 from RelAPETLib.models import import_release_checkpoint, load_model
@@ -26,8 +25,8 @@ def random_release_weights():
     return {release_name(name): torch.randn(t.shape) for name, t in build_generator().state_dict().items()}
 
 
-def test_an_imported_checkpoint_gives_the_published_networks_outputs(shared, tmp_path):
-    weights = ruled_weights(shared / "golden")["generator"]
+def test_an_imported_checkpoint_gives_the_published_networks_outputs(tmp_path):
+    weights = ruled_weights()["generator"]
     file = checkpoint_like(tmp_path / "epoch99.pt", weights)
     with pytest.warns(RelAPETWarning, match="is not the published checkpoint"):
         metadata = import_release_checkpoint(file, tmp_path / "bundle")
@@ -35,14 +34,14 @@ def test_an_imported_checkpoint_gives_the_published_networks_outputs(shared, tmp
 
     model = load_model(tmp_path / "bundle")
     assert {name: facts["label"] for name, facts in model.metadata["tracers"].items()} == {"PBR": 0, "PIB": 1, "TAU": 2}
-    with np.load(shared / "golden" / "rela_reference.npz") as numbers:
-        given = torch.from_numpy(numbers["unet_input"])
-        condition = model.encode_condition(given[:, 1:])
-        for label in (0, 1, 2):
-            for t in (0, 37, 500, 999):
-                ours = model.predict_noise(given[:, :1], condition, t, label)
-                expected = torch.from_numpy(numbers[f"unet_output_label{label}_t{t}"])
-                assert float((ours - expected).abs().max()) < 1e-5
+    numbers = published_numbers()
+    given = numbers["unet_input"]
+    condition = model.encode_condition(given[:, 1:])
+    for label in (0, 1, 2):
+        for t in (0, 37, 500, 999):
+            ours = model.predict_noise(given[:, :1], condition, t, label)
+            expected = numbers[f"unet_output_label{label}_t{t}"]
+            assert float((ours - expected).abs().max()) < 1e-5
 
 
 def test_the_known_blob_gives_no_warning_and_full_provenance(random_release_weights, tmp_path):

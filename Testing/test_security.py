@@ -213,7 +213,7 @@ def test_an_archive_whose_folder_is_elsewhere_is_refused(tmp_path, top):
 
 
 def test_a_zip_bomb_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("RelAPETLib.models.download.MAX_WEIGHTS_BYTES", 2**20)
+    monkeypatch.setattr("RelAPETLib.models.bundle.MAX_WEIGHTS_BYTES", 2**20)
     file = pack(tmp_path / "bomb.zip", [("model.safetensors", bytes(2**21))])
     assert file.stat().st_size < 10_000
     with pytest.raises(ModelError, match="unpacks to more than"):

@@ -28,7 +28,7 @@ def test_the_requirements_are_those_of_the_library():
     named = {re.split(r"[>=<]", line)[0]: line for line in load_part("install").requirements()}
     block = re.search(r"^dependencies = \[(.*?)^\]", text, re.DOTALL | re.MULTILINE)[1]
     needed = {re.split(r"[>=<]", line)[0]: line for line in re.findall(r'"(.+?)"', block)}
-    bundled = {"torch", "SimpleITK", "numpy"}
+    bundled = {"torch", "SimpleITK", "numpy", "pydicom"}
     assert {name: needed[name] for name in needed if name not in bundled} == named
     assert load_part("install").TORCH == needed["torch"]
     export = re.search(r"^dicom = \[(.*?)\]$", text, re.MULTILINE)[1]

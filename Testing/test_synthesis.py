@@ -55,6 +55,79 @@ def condition(grid_case):
     return _condition(from_grid(read_volume(grid_case["t1w"]), read_volume(grid_case["t2f"])))
 
 
+def test_a_reference_in_other_units_is_compared_on_the_same_scale(made, tiny_latent, grid_case, tmp_path):
+    """The measured PET in SUVR, and the same in Bq/mL by way of `reference_region`: the same picture."""
+    from RelAPETLib.volumes import write_volume
+
+    synthetic, measured = made.volumes["synthetic_pet_space-MNI"], read_volume(grid_case["pet"])
+    for name, image in (("synthetic", synthetic), ("measured", measured)):
+        write_volume(sitk.Cast(image * 21_345.0, sitk.sitkFloat32), tmp_path / f"{name}.nii.gz")
+        (tmp_path / f"{name}.json").write_text(json.dumps({"Units": "Bq/mL"}))
+
+    def compared(name):
+        return synthesize(
+            grid_case["t1w"], grid_case["t2f"], "TAU", model=tiny_latent, reference=tmp_path / f"{name}.nii.gz",
+            reference_region="cerebellar_grey", samples=2, space="mni", **FAST,
+        )  # fmt: skip
+
+    itself = compared("synthetic")
+    assert float(np.abs(image_to_array(itself.difference)).max()) < 1e-4
+    assert itself.metrics["brain"]["mae"] < 1e-5
+    other = compared("measured")
+    by_region = regional_means(other.difference)
+    assert by_region["cerebellar_grey"] == pytest.approx(0.0, abs=1e-3), "both have the same level there"
+    mask = read_volume(resource("template", "brain_mask.nii.gz"))
+    level = regional_means(synthetic, ["cerebellar_grey"], mask)["cerebellar_grey"]
+    own = regional_means(measured, ["cerebellar_grey"], mask)["cerebellar_grey"]
+    brain = image_to_array(mask) > 0
+    expected = np.where(brain, image_to_array(synthetic) - image_to_array(measured) * level / own, 0)
+    np.testing.assert_allclose(image_to_array(other.difference), expected, atol=1e-3)
+    assert "synthetic PET's" in other.provenance["reference"]["units_from"]
+
+
+def test_a_reference_of_another_brain_is_refused_unless_forced(tiny_latent, grid_case, tmp_path):
+    from RelAPETLib.volumes import write_volume
+
+    pet = read_volume(grid_case["pet"])
+    moved = sitk.GetImageFromArray(np.roll(sitk.GetArrayFromImage(pet), 15, axis=1))
+    moved.CopyInformation(pet)
+    write_volume(moved, tmp_path / "pet.nii.gz")
+    (tmp_path / "pet.json").write_text(json.dumps({"Units": "unitless"}))
+    given = (grid_case["t1w"], grid_case["t2f"], "TAU")
+    told = {"model": tiny_latent, "reference": tmp_path / "pet.nii.gz", "samples": 1, "space": "mni", **FAST}
+    with pytest.raises(DoubtfulInputError, match="measured PET does not fit the MRI's brain"):
+        synthesize(*given, **told)
+    with pytest.warns(RelAPETWarning, match="accepted by force: the measured PET"):
+        result = synthesize(*given, force=True, **told)
+    assert result.provenance["preprocessing"]["quality"]["pet_outline"] < 0.93
+
+
+def test_two_people_in_two_threads_keep_their_own_warnings(tiny_latent, grid_case, tmp_path):
+    import threading
+
+    from RelAPETLib.volumes import write_volume
+
+    heard = {}
+
+    def person(name, factor):
+        path = tmp_path / f"{name}.nii.gz"
+        write_volume(sitk.Cast(read_volume(grid_case["pet"]) * factor, sitk.sitkFloat32), path)
+        heard[name] = synthesize(
+            grid_case["t1w"], grid_case["t2f"], "TAU", model=tiny_latent, reference=path, samples=1, space="mni", **FAST
+        ).warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RelAPETWarning)
+        threads = [threading.Thread(target=person, args=case) for case in (("a", 1.0), ("b", 1.3))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    means = [float(line.rsplit(" ", 1)[1]) for name in "ab" for line in heard[name] if "taken to be SUVR" in line]
+    assert len(means) == 2 and means[1] == pytest.approx(1.3 * means[0], abs=0.02)
+    assert [len(heard[name]) for name in "ab"] == [1, 1]
+
+
 def test_the_pet_is_suvr_inside_the_window_and_zero_outside_the_brain(made):
     brain = image_to_array(sitk.ReadImage(str(resource("template", "brain_mask.nii.gz")))) > 0
     pet = image_to_array(made.pet)

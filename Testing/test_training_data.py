@@ -17,7 +17,7 @@ from RelAPETLib.errors import InputError
 from RelAPETLib.grid import MNI_GRID, array_to_image, image_to_array
 from RelAPETLib.volumes import read_volume, write_volume
 from training.__main__ import main
-from training.data.bids import parse_name, read_bids, read_sidecar
+from training.data.bids import read_bids
 from training.data.cache import block_mask, block_means, open_cache
 from training.data.cases import PetScan
 from training.data.pet import Frames, choose_frames, parse_frames, read_pet
@@ -357,7 +357,7 @@ def test_units_come_from_the_sidecar_the_user_or_a_region(tmp_path, grid_case):
 
     stored = array_to_image(cache.array("x", "pet_TAU").astype(np.float32))
     assert regional_means(stored, ["cerebellar_grey"])["cerebellar_grey"] == pytest.approx(1, abs=1e-3)
-    assert cache.cases["x"]["pets"]["TAU"]["units_from"] == "divided by its mean in cerebellar_grey"
+    assert cache.cases["x"]["pets"]["TAU"]["units_from"] == "scaled by its mean in cerebellar_grey"
     with pytest.raises(InputError, match="unknown reference region 'nose'"):
         cases.prepared(table, tmp_path / "d", reference_region="nose")
 
@@ -369,10 +369,25 @@ def test_units_come_from_the_sidecar_the_user_or_a_region(tmp_path, grid_case):
         ("subject,t1w,t2f,pet,tracer\n", "an empty data set"),
         ("subject,t1w,t2f,pet,tracer\n../x,a,b,c,TAU\n", "letters, digits"),
         ("subject,t1w,t2f,pet,tracer\nx,a,b,c,TAU\nx,z,b,c,PIB\n", "several t1w"),
+        ("", "it must name the columns subject, t1w"),
+        ("\n\n", "it must name the columns subject, t1w"),
+        ("subject,t1w,t2f,pet,tracer\n\n ,,,,\n", "an empty data set"),
+        ("subject;t1w;t2f;pet;tracer\nx;a;b;c;TAU\n", "separate columns with commas"),
+        ("subject,t1w,t2f,pet,tracer,t1w\nx,a,b,c,TAU,d\n", "column 't1w' stands there twice"),
+        ("subject,t1w,t2f,pet,tracer\nx,a,b,c,TAU,d\n", "line 2: 6 fields, but 5 columns"),
+        ("subject,t1w,t2f,pet,tracer\nx,a\0b,b,c,TAU\n", ""),  # Python 3.10 says it otherwise
+        ("subject,t1w,t2f,pet,tracer\nx,a\x1b[2J,b,c,TAU\n", "line 2: column 't1w' holds a control character"),
+        ("subject,t1w,t2f,pet,tracer\nx," + "a" * 5000 + ",b,c,TAU\n", "holds more than 4096 characters"),
+        ("subject,t1w,t2f,pet,tracer\nx," + "a" * 200_000 + ",b,c,TAU\n", "field larger than field limit"),
+        ("subject,t1w,t2f,pet,tracer\n" + "x" * 101 + ",a,b,c,TAU\n", "up to 100 letters"),
+        ('subject,t1w,t2f,pet,tracer\nx,a,"b,c,TAU\n', "unexpected end of data"),
+        (b"subject,t1w,t2f,pet,tracer\nx,a\xff,b,c,TAU\n", "not UTF-8"),
+        ("subject,t1w,t2f,pet,tracer\n".encode("utf-16"), "not UTF-8"),
+        (bytes(512), ""),
     ],
 )
 def test_a_bad_table_is_one_line(tmp_path, capsys, text, message):
-    (tmp_path / "t.csv").write_text(text)
+    (tmp_path / "t.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     assert main(["prepare", "--source", str(tmp_path / "t.csv"), "--out", str(tmp_path / "c")]) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
@@ -503,16 +518,6 @@ def test_bids_sessions_runs_and_what_is_missing(tmp_path):
     assert lost.keys() == {("sub-1", "FDG"), ("sub-3", "PBR111"), ("sub-4", ""), ("sub-5", "")}
     assert lost["sub-4", ""] == "no FLAIR" and "no PET" in lost["sub-5", ""]
     assert "could belong to ses-a, ses-b" in lost["sub-3", "PBR111"]
-
-
-def test_sidecars_are_inherited_and_the_nearest_wins(tmp_path):
-    touch(tmp_path, "sub-1/pet/sub-1_trc-PIB_pet.nii.gz", "trc-TAU_pet.json")
-    (tmp_path / "pet.json").write_text('{"Units": "Bq/mL", "InjectionStart": 0}')
-    (tmp_path / "trc-PIB_pet.json").write_text('{"Units": "unitless"}')
-    (tmp_path / "sub-1" / "pet" / "sub-1_trc-PIB_pet.json").write_text('{"FrameDuration": [1]}')
-    merged, used = read_sidecar(tmp_path, parse_name(tmp_path / "sub-1" / "pet" / "sub-1_trc-PIB_pet.nii.gz"))
-    assert merged == {"Units": "unitless", "InjectionStart": 0, "FrameDuration": [1]}
-    assert [path.name for path in used] == ["pet.json", "trc-PIB_pet.json", "sub-1_trc-PIB_pet.json"]
 
 
 def test_an_empty_data_set_is_one_line(tmp_path, capsys):

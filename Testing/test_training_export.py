@@ -50,7 +50,7 @@ def saved_run(folder, config, split_sha256):
     generator, _ = build_networks(config)
     state = {
         "step": 7, "best_psnr": 20.5, "history": [], "config": flatten(config), "split_sha256": split_sha256,
-        "generator": generator.state_dict(), "average": {},
+        "generator": generator.state_dict(), "average": {}, "frozen": {},
     }  # fmt: skip
     checkpoints.save(folder / "c.pt", state)
     return folder / "c.pt", generator.eval()
@@ -242,16 +242,90 @@ def test_sampling_and_evaluating_a_bundle(trained, tiny_latent, tmp_path, capsys
 
 
 def test_figures_of_the_published_implementation():
-    """By hand: [-1, 1] of the window, the measured volume's own range, slices of x as channels of a 2-D SSIM."""
+    """Numbers of torchmetrics 1.2.0, which the release uses, of the same volumes without a data range."""
     from training.evaluate import release_figures
 
-    rng = np.random.default_rng(0)
-    measured = np.clip(np.cumsum(rng.normal(0, 0.2, (4, 20, 18)), 1) + 1, 0, 2).astype(np.float32)
-    made = np.clip(measured + 0.3, 0, 3).astype(np.float32)
-    figures = release_figures(made, measured, (0.0, 3.0))
-    reach = 2 * (measured.max() - measured.min()) / 3
-    assert figures["mae"] == pytest.approx(0.2, abs=1e-5)
-    assert figures["psnr"] == pytest.approx(20 * np.log10(reach / 0.2), abs=1e-3)
-    assert 0 < figures["ssim"] < 1
-    same = release_figures(measured, measured, None)
+    x, y, z = np.ogrid[-1:1:6j, -1:1:20j, -1:1:18j]
+    measured = np.sin(2 * x + 3 * y) * np.cos(2 * z + x)
+    measured = (measured - measured.min()) / np.ptp(measured) * 2 - 1
+    made = 0.6 * measured + 0.2 * np.cos(3 * z - y + x)
+    figures = release_figures(made, measured)
+    assert (figures["psnr"], figures["ssim"]) == pytest.approx((18.401535, 0.524136), abs=2e-5)
+    figures = release_figures(made, 0.3 * measured)  # the measured volume's range is the smaller one
+    assert (figures["psnr"], figures["ssim"]) == pytest.approx((9.406416, 0.417162), abs=2e-5)
+    same = release_figures(measured, measured)
     assert same["psnr"] is None and same["ssim"] == pytest.approx(1) and same["mae"] == 0
+
+
+@pytest.mark.parametrize("window", [None, (0.0, 4.0)])
+def test_release_metrics_leave_the_synthetic_volume_as_it_is(window):
+    """A relative model whose volume reaches from .2 to .6 is not stretched; the measured one is, as in training."""
+    from training.evaluate import REGIONS, _rows
+
+    suvr = np.linspace(0, 3, 12 * 14 * 12, dtype=np.float32).reshape(12, 14, 12)
+    cache = type("Cache", (), {"array": lambda self, case, name: suvr})()
+
+    def figures(method: str, made: np.ndarray) -> tuple[float, float]:
+        (row,) = _rows(method, "s", "s", "TAU", made, window, cache, REGIONS["release"], 1.0)
+        return row.psnr, row.mae
+
+    share = suvr / 3 if window is None else suvr / 4
+    off = share * 0.4 + 0.2
+    made = off if window is None else off * 4
+    error = 2 * np.abs(off - share)
+    reach = 2.0 if window is None else 1.5
+    assert figures("ours", made)[1] == pytest.approx(error.mean(), abs=1e-5)
+    assert figures("ours", made)[0] == pytest.approx(20 * np.log10(reach) - 10 * np.log10((error**2).mean()), abs=1e-4)
+    assert figures("population mean", suvr * (1 if window else 0.5))[1] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("own", [("ddpm", 1000), ("dpmpp", 20), ("ddim", 7), ("dpmpp", 1000)])
+@pytest.mark.parametrize("sampler", [None, "dpmpp", "ddim", "ddpm"])
+@pytest.mark.parametrize("steps", [None, 1, 33])
+def test_synthesize_and_sample_take_the_same_steps(monkeypatch, tmp_path, own, sampler, steps):
+    """What is asked of the network, by both ways, for each combination of given and not given."""
+    from types import SimpleNamespace
+
+    from RelAPETLib.synthesis import options, sampling
+    from training import sample
+    from training.data.cache import Item
+
+    facts = {"label": 2, "output": "suvr", "window": [0, 3], "reference_region": "cerebellar_grey"}
+    metadata = {
+        "kind": "voxel", "tracers": {"TAU": facts}, "source": {},
+        "sampler": {"name": own[0], "steps": own[1], "samples": 1, "clip": [-1, 1]},
+    }  # fmt: skip
+    model = SimpleNamespace(
+        name="m", version="1", weights_sha256="0", device="cpu", metadata=metadata,
+        schedule=SimpleNamespace(betas=range(1000)),
+    )  # fmt: skip
+    plan = options.make_plan(model, "TAU", sampler, steps, None, 0, "t1w")
+    asked = []
+
+    def drawn(*_, sampler, steps, **__):
+        asked.append((sampler, steps))
+        return SimpleNamespace(mean=np.zeros((1, 1, 1), np.float32))
+
+    monkeypatch.setattr(sampling, "draw_samples", drawn)
+    cache = SimpleNamespace(array=lambda case, name: np.zeros((1, 1, 1)), sha256="0")
+    drawing = sample.Drawing(steps=steps, sampler=sampler)
+    sample.draw_volume(model, cache, Item("a", "a", "TAU"), drawing, np.ones((1, 1, 1), bool))
+    assert asked == [(plan.sampler, plan.steps)]
+    assert plan.sampler == (sampler or own[0])
+    assert plan.steps == (steps or (own[1] if sampler in (None, own[0]) else 20))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--steps", "0"], "steps 0 is out of range"),
+        (["--steps", "1001"], "use 1 to 1000"),
+        (["--sampler", "euler"], "unknown sampler 'euler'"),
+        (["--samples", "0"], "samples 0 is out of range"),
+        (["--limit", "0"], "limit 0 is out of range"),
+    ],
+)
+def test_what_sample_refuses(trained, tiny_latent, tmp_path, capsys, words, says):
+    assert main(["sample", "--bundle", str(tiny_latent), "--cache", str(trained), "--out", str(tmp_path), *words]) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1

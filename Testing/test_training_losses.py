@@ -1,9 +1,8 @@
 """Losses of Algorithm 1 against the published implementation's numbers, and each ablation's objective."""
 
-import numpy as np
 import pytest
 import torch
-from golden import ruled_weights
+from golden import published_numbers, ruled_weights
 
 from RelAPETLib.diffusion import NoiseSchedule
 from RelAPETLib.networks.discriminator import build_discriminator
@@ -25,15 +24,14 @@ SMALL_OVERRIDES = [f"network.{key}={value}".replace(" ", "") for key, value in S
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    with np.load(shared / "golden" / "rela_reference.npz") as arrays:
-        return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
+def golden():
+    return published_numbers()
 
 
 @pytest.fixture(scope="module")
-def published_D(shared):
+def published_D():
     network = build_discriminator(norm="batch").eval()
-    network.load_state_dict(ruled_weights(shared / "golden")["discriminator"])
+    network.load_state_dict(ruled_weights()["discriminator"])
     return network
 
 

@@ -10,9 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from RelAPETLib.errors import InputError, RelAPETError
+from RelAPETLib.errors import InputError
 
 from .commands import COMMANDS
+from .errors import as_told
+from .words import one_line
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,12 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = build_parser().parse_args(argv)
         arguments.run(arguments)
         return 0
-    except RelAPETError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_code
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        told = as_told(error)
+        if told is None:
+            raise
+        print(f"error: {one_line(str(told))}", file=sys.stderr)
+        return told.exit_code
 
 
 if __name__ == "__main__":

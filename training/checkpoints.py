@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import random
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,38 @@ from .errors import ResumeError
 FORMAT = 1
 FOLDER, BEST = "checkpoints", "best.pt"
 _NAME = re.compile(r"step-(\d{8,})\.pt")
+
+#: What the files of a run hold, with types.
+RUN = {
+    "step": int,
+    "history": list,
+    "config": dict,
+    "split_sha256": str,
+    "sampler": dict,
+    "generator": dict,
+    "average": dict,
+    "optimizer_G": dict,
+    "discriminator": dict,
+    "optimizer_D": dict,
+    "scaler": dict,
+    "rng": list,
+    "frozen": dict,
+}
+#: What `training.export` takes of it.
+EXPORTED = {key: RUN[key] for key in ("step", "history", "config", "split_sha256", "generator", "average", "frozen")}
+#: Those of an autoencoder's checkpoint, and those of the coded data set.
+AUTOENCODER = {
+    "step": int,
+    "shaping": dict,
+    "split_sha256": str,
+    "sampler": dict,
+    "autoencoder": dict,
+    "optimizer": dict,
+    "discriminator": dict,
+    "optimizer_D": dict,
+    "scaler": dict,
+}
+CODED = {"key": str, "frozen": dict, "train": dict, "validation": (dict, type(None))}
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -47,19 +81,56 @@ def save(path: Path, state: dict[str, Any]) -> None:
         raise OutputError(f"cannot write checkpoint {path}: {' '.join(str(error).split())[:200]}") from error
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, wanted: Mapping[str, type | tuple[type, ...]] | None = None) -> dict[str, Any]:
     """What `save` wrote, on the CPU. Nothing in the file is executed.
 
+    Args:
+        wanted: keys that must be there, with their types: `RUN`, `AUTOENCODER` or `CODED`; None for any file of ours.
+
     Raises:
-        ResumeError: missing, damaged, or not such a file.
+        ResumeError: missing, damaged, not such a file, a key missing, or a tensor that claims more than the file holds.
     """
     try:
+        if not Path(path).is_file():
+            raise ResumeError(f"cannot read checkpoint {path}: no such file")
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except ResumeError:
+        raise
     except Exception as error:  # torch raises whatever the damaged byte leads to
         raise ResumeError(f"cannot read checkpoint {path}: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ResumeError(f"{path} is no checkpoint of this training package (format {FORMAT})")
+    for key, kind in (wanted or {}).items():
+        if not isinstance(state.get(key), kind):
+            there = "no" if key not in state else "an unusable"
+            raise ResumeError(f"{path}: {there} '{key}' in it; the file is damaged or of another kind, take another")
+    _check_tensors(path, state)
     return state
+
+
+def _check_tensors(path: Path, state: dict[str, Any]) -> None:
+    """Raise `ResumeError` for tensors that are views of fewer values than they show: a few bytes can claim 4 TB."""
+    waiting, seen = [state], set()
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, torch.Tensor):
+            if item.layout != torch.strided or item.nbytes > item.untyped_storage().nbytes():
+                raise ResumeError(f"{path}: a tensor of {tuple(item.shape)} that the file does not hold; refused")
+        elif isinstance(item, (dict, list, tuple, set)) and id(item) not in seen:
+            seen.add(id(item))  # a file can hold a list that holds itself
+            waiting += [*item.keys(), *item.values()] if isinstance(item, dict) else item
+
+
+@contextmanager
+def restoring(path: Path) -> Iterator[None]:
+    """Inside, parts of a checkpoint are put to use; one that does not fit is a `ResumeError` that names the file."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        words = " ".join(str(error).split())[:200]
+        raise ResumeError(
+            f"{path}: does not fit the run's configuration, or is damaged ({type(error).__name__}: {words})"
+        ) from error
 
 
 def saved(out: Path) -> list[Path]:
@@ -73,8 +144,8 @@ def path_of(out: Path, step: int) -> Path:
     return out / FOLDER / f"step-{step:08d}.pt"
 
 
-def latest(out: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint that can be read, with its contents; None when the run has none.
+def latest(out: Path, wanted: Mapping[str, type | tuple[type, ...]] = RUN) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that can be read, with its contents as of `load`; None when the run has none.
 
     Raises:
         ResumeError: there are some and none can be read.
@@ -82,7 +153,7 @@ def latest(out: Path) -> tuple[Path, dict[str, Any]] | None:
     problem = None
     for path in reversed(saved(out)):
         try:
-            return path, load(path)
+            return path, load(path, wanted)
         except ResumeError as error:
             problem = problem or error
     if problem:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from RelAPETLib.errors import InputError
+
+from .words import say
 
 CACHE_HELP = "folder that 'prepare' wrote"
 
@@ -56,9 +57,9 @@ def run_prepare(options: argparse.Namespace) -> None:
     fractions = _fractions(options.fractions)
     source = _source(options)
     workers = options.workers or prepare.default_workers()
-    summary = prepare.prepare(source, options.out, how, workers=workers, progress=lambda m: print(m, flush=True))
+    summary = prepare.prepare(source, options.out, how, workers=workers, progress=say)
     cache = open_cache(options.out)
-    print(
+    say(
         f"{len(cache.index['cases'])} cases, {len(cache.items())} PET in {options.out}: {summary.prepared} prepared "
         f"now, {summary.kept} kept; {len(summary.failures)} failures"
         + (f", see {options.out / prepare.FAILURES}" if summary.failures else "")
@@ -107,14 +108,10 @@ def _split(options: argparse.Namespace, cache, fractions: tuple[float, ...]) -> 
     path = options.out / split.FILE
     if path.exists() and not options.new_split:
         kept = split.load_split(path, cache)
-        print(f"split kept: {_sizes(kept)}")
+        say(f"split kept: {_sizes(kept)}")
         return
     if options.split_lists:
-        try:
-            lists = json.loads(options.split_lists.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{options.split_lists}: not readable JSON ({error})") from error
-        made = split.explicit_split(cache.subjects, lists)
+        made = split.explicit_split(cache.subjects, split.read_lists(options.split_lists))
     else:
         complete = {record["subject"] for record in cache.index["cases"] if set(record["pets"]) == set(TRACERS)}
         made = split.make_split(
@@ -124,7 +121,7 @@ def _split(options: argparse.Namespace, cache, fractions: tuple[float, ...]) -> 
             test_from=complete if options.complete_test else None,
         )
     made.save(path)
-    print(f"split: {_sizes(made)}, in {path}")
+    say(f"split: {_sizes(made)}, in {path}")
 
 
 def _sizes(split) -> str:
@@ -141,7 +138,7 @@ def sample_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, help="folder for the synthetic PET; volumes already there are kept")
     add("--device", default="auto")
     add("--samples", type=int, default=1, help="samples a volume; their mean is written")
-    add("--steps", type=int, help="sampler steps; default: the bundle's")
+    add("--steps", type=int, help="sampler steps; default: the bundle's, 20 with another --sampler")
     add("--sampler", help="dpmpp, ddim or ddpm; default: the bundle's")
     add("--seed", type=int, default=0)
     add("--tracers", nargs="+", help="default: all of the bundle")
@@ -159,9 +156,9 @@ def run_sample(options: argparse.Namespace) -> None:
     drawing = Drawing(options.device, options.samples, options.steps, options.sampler, options.seed)
     record = sample_cache(
         options.bundle, cache, split, options.split, options.out, drawing,
-        tracers=options.tracers, limit=options.limit, progress=lambda m: print(m, flush=True),
+        tracers=options.tracers, limit=options.limit, progress=say,
     )  # fmt: skip
-    print(f"{len(record['volumes'])} volumes of {record['model']['name']} in {options.out}")
+    say(f"{len(record['volumes'])} volumes of {record['model']['name']} in {options.out}")
 
 
 def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -186,10 +183,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
     for word in options.samples:
         name, _, folder = word.rpartition("=")
         folders[name or Path(folder).name] = Path(folder)
-    text = evaluate_folders(
-        folders, cache, split, options.out, metrics=options.metrics, progress=lambda m: print(m, flush=True)
-    )
-    print(text)
+    text = evaluate_folders(folders, cache, split, options.out, metrics=options.metrics, progress=say)
+    say(text)
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -218,7 +213,7 @@ def run_export(options: argparse.Namespace) -> None:
         licence=options.licence, title=options.title, text=options.description, samples=options.samples,
         metrics_file=options.metrics, half=options.half, overwrite=options.overwrite,
     )  # fmt: skip
-    print(f"{metadata['name']} {metadata['version']} in {options.out}; run it with relapet synthesize --model")
+    say(f"{metadata['name']} {metadata['version']} in {options.out}; run it with relapet synthesize --model")
 
 
 COMMANDS = {

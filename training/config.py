@@ -7,6 +7,9 @@ table in which paper, published implementation and our default differ.
 
 from __future__ import annotations
 
+import difflib
+import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -278,6 +281,7 @@ CHOICES = {
     "preset.missing_sequence": ("drop", "blank"),
     "latent.prediction": ("noise", "v"),
     "run.learning_rate": ("constant", "cosine"),
+    "hardware.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "hardware.strategy": ("auto", "ddp", "fsdp"),
     "hardware.precision": ("fp32", "bf16", "fp16"),
 }
@@ -290,8 +294,24 @@ _NOT_NEGATIVE = (
     "preset.adversarial_weight preset.adversarial_start_epoch preset.penalty_gamma preset.ema_decay "
     "method.noise_weight method.image_weight hardware.accumulation data.workers run.steps run.clip_gradients "
     "run.validation_volumes run.warmup_steps run.weight_decay autoencoder.l2_weight autoencoder.kl_weight "
-    "autoencoder.perceptual_weight autoencoder.adversarial_weight"
+    "autoencoder.perceptual_weight autoencoder.adversarial_weight seed"
 ).split()
+_POSITIVE = (
+    "preset.generator_learning_rate preset.discriminator_learning_rate autoencoder.learning_rate run.largest_loss"
+).split()
+#: The schedule has 1000 timesteps; the rest is what a machine or a cluster can have.
+_AT_MOST = {
+    "preset.sampler_steps": 1000,
+    "run.validation_steps": 1000,
+    "preset.global_batch": 65536,
+    "hardware.micro_batch": 65536,
+    "hardware.accumulation": 65536,
+    "autoencoder.batch": 65536,
+    "hardware.devices": 1024,
+    "hardware.nodes": 65536,
+    "data.workers": 1024,
+    "seed": 2**63 - 1,
+}
 
 
 def load_config(overrides: Sequence[str]) -> TrainConfig:
@@ -322,23 +342,45 @@ def load_config(overrides: Sequence[str]) -> TrainConfig:
             composed = compose("train", overrides=list(overrides))
         config = OmegaConf.to_object(OmegaConf.merge(root, composed))
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error)) from error
+        raise ConfigError(_one_line(error) + _meant(overrides)) from error
+    except (ValueError, TypeError, RecursionError) as error:  # what Hydra's parser lets through
+        raise ConfigError(f"the overrides cannot be read: {_one_line(error)}") from error
     check(config)
     return config
+
+
+#: Lines of Hydra that lead nowhere; keys cannot be appended here.
+_NOISE = ("full_key", "object_type", "reference_type", "To append to your config")
 
 
 def _one_line(error: Exception) -> str:
     """What Hydra says, with the reason it keeps in the cause, on one line."""
     lines = [*str(error).splitlines(), *str(error.__cause__ or "").splitlines()]
-    useful = [
-        line.strip() for line in lines if line.strip() and not line.strip().startswith(("full_key", "object_type"))
-    ]
+    useful = [line.strip() for line in lines if line.strip() and not line.strip().startswith(_NOISE)]
     return "; ".join(dict.fromkeys(useful))[:400]
+
+
+def _meant(overrides: Sequence[str]) -> str:
+    """Words for the error: the nearest key to the first one that is none."""
+    flat = flatten(TrainConfig())
+    known = [*flat, "method", "preset", "ablation", "latent"]
+    for word in overrides:
+        key = word.partition("=")[0]
+        if key not in known and (near := difflib.get_close_matches(key, known, 1)):
+            return f"; did you mean {near[0]}?"
+    return ""
 
 
 def check(config: TrainConfig) -> None:
     """Raise `ConfigError` for a value out of range or a combination without sense."""
+    from .sizes import check_sizes
+
     flat = flatten(config)
+    for key, value in flat.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{key}={value} is no number that can be used")
+        if isinstance(value, str) and any(unicodedata.category(c) in ("Cc", "Cs") for c in value):
+            raise ConfigError(f"{key}={ascii(value)[:60]} holds a control character, or a byte that is no UTF-8")
     for key, allowed in CHOICES.items():
         if flat[key] not in allowed:
             raise ConfigError(f"{key}={flat[key]} is not one of {', '.join(map(str, allowed))}")
@@ -346,6 +388,12 @@ def check(config: TrainConfig) -> None:
         for key in keys:
             if not flat[key] >= lowest:
                 raise ConfigError(f"{key}={flat[key]} must be at least {lowest}")
+    for key in _POSITIVE:
+        if not flat[key] > 0:
+            raise ConfigError(f"{key}={flat[key]} must be above 0")
+    for key, highest in _AT_MOST.items():
+        if flat[key] > highest:
+            raise ConfigError(f"{key}={flat[key]} must be at most {highest}")
     if not config.preset.ema_decay < 1:
         raise ConfigError(f"preset.ema_decay={config.preset.ema_decay} must be below 1")
     if config.preset.relativistic_loss != "softplus":
@@ -372,8 +420,7 @@ def check(config: TrainConfig) -> None:
         raise ConfigError("ablation: without T1w and T2F there is nothing to synthesize from")
     if method.noise_weight == 0 and method.image_weight == 0:
         raise ConfigError("method: with noise_weight=0 and image_weight=0 nothing teaches the generator")
-    if len(config.network.channels) != len(config.network.attention_levels):
-        raise ConfigError("network.channels and network.attention_levels must be lists of the same length")
+    check_sizes(config)
 
 
 def _check_latent(config: TrainConfig) -> None:
@@ -386,10 +433,6 @@ def _check_latent(config: TrainConfig) -> None:
     if coder.perceptual_weight and not coder.perceptual_network:
         raise ConfigError(
             "autoencoder.perceptual_weight needs autoencoder.perceptual_network, a state dict of a 3-D ResNet-10"
-        )
-    if any(n % coder.norm_num_groups for n in coder.channels):
-        raise ConfigError(
-            f"autoencoder.channels={coder.channels} are no multiples of norm_num_groups={coder.norm_num_groups}"
         )
     if latent.name == "regression":
         if network.factor != 2 or coder.blocks * 2 ** (len(coder.channels) - 1) != 8:
@@ -434,20 +477,6 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> tuple[list[str],
     return [v for k, v in lines.items() if not k.startswith(_FREE)], [
         v for k, v in lines.items() if k.startswith(_FREE)
     ]
-
-
-def check_shape(config: TrainConfig, diffused: tuple[int, ...], image: tuple[int, ...]) -> None:
-    """Raise `ConfigError` unless the generator can work on what is diffused and the discriminator on images.
-
-    Args:
-        diffused, image: shapes [X, Y, Z]; the same in voxel space.
-    """
-    multiple = 2 ** (len(config.network.channels) - 1)
-    if any(n % multiple for n in diffused):
-        what, other = ("latents", "network.factor") if config.method.latent else ("volumes", "network.crop")
-        raise ConfigError(f"{what} of {diffused} are no multiples of {multiple}; use another {other} or fewer levels")
-    if config.method.adversarial and min(image) < 12:
-        raise ConfigError(f"volumes of {image} are too small for the discriminator, which needs 12 voxels a side")
 
 
 def layout(config: TrainConfig, ranks: int) -> int:

@@ -1,6 +1,8 @@
 """What can end a training run, each with the exit code that a job script acts on."""
 
-from RelAPETLib.errors import InputError, RelAPETError
+import errno
+
+from RelAPETLib.errors import DeviceError, InputError, OutputError, RelAPETError
 
 #: Exit code of a run that was asked to stop (SIGTERM), saved its state and can be started again as it is.
 EXIT_REQUEUE = 75
@@ -24,3 +26,28 @@ class PeerError(RelAPETError):
     """Another rank failed, so this one cannot go on."""
 
     exit_code = 4
+
+
+#: What a disk or its owner refuses; other errors of the system are bugs or a failing machine and keep their traceback.
+_OF_THE_DISK = {
+    getattr(errno, name)
+    for name in "EACCES EDQUOT EFBIG EIO EISDIR ENAMETOOLONG ENOSPC ENOTDIR EPERM EROFS ESTALE".split()
+    if hasattr(errno, name)
+}
+
+
+def as_told(error: BaseException) -> RelAPETError | None:
+    """The error in one line for the user: of our own kind, of the disk, or full memory; None for a bug."""
+    from RelAPETLib.devices import is_out_of_memory
+
+    if isinstance(error, RelAPETError):
+        return error
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        where = f"{error.filename}: " if error.filename else ""
+        return OutputError(f"{where}{error.strerror}; free space, or see what this user may read and write there")
+    if is_out_of_memory(error):
+        return DeviceError(
+            "out of memory: use a smaller hardware.micro_batch or network, hardware.activation_checkpointing=true, or "
+            "fewer workers"
+        )
+    return None

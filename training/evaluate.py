@@ -149,7 +149,10 @@ def _rows(method, subject, case, tracer, made: np.ndarray, window, cache: Cache,
     """Figures of one volume [160, 180, 160] in all regions."""
     measured = cache.array(case, f"pet_{tracer}").astype(np.float32)
     if regions == REGIONS["release"]:
-        figures = {"release": release_figures(made, measured, window)}
+        # What a relative model made is in [0, 1] already; the baseline is in SUVR whatever the models give.
+        relative = window is None and not method.startswith(BASELINE)
+        ours = made * 2 - 1 if relative else training_range(made, window)
+        figures = {"release": release_figures(ours, training_range(measured, window))}
     else:
         from RelAPETLib.comparison import compare
         from RelAPETLib.grid import array_to_image
@@ -166,31 +169,32 @@ def _rows(method, subject, case, tracer, made: np.ndarray, window, cache: Cache,
     ]  # fmt: skip
 
 
-def release_figures(
-    made: np.ndarray, measured: np.ndarray, window: tuple[float, float] | None
-) -> dict[str, float | None]:
-    """PSNR, SSIM and MAE as the published implementation has them: volumes in [-1, 1] on the cropped grid, SSIM in two
-    dimensions with the slices of x as channels, the data range that of the measured volume.
+def release_figures(made: np.ndarray, measured: np.ndarray) -> dict[str, float | None]:
+    """PSNR, SSIM and MAE as the published implementation has them (torchmetrics 1.2.0 without a data range).
+
+    SSIM is two-dimensional with the slices of x as channels. PSNR's data range is that of the measured volume, SSIM's
+    the larger of both volumes' ranges. Neither volume is scaled or clipped.
 
     Args:
-        made, measured: [160, 180, 160].
-        window: what -1 and 1 stand for; None: each volume's own minimum and maximum.
+        made, measured: [X, Y, Z] in [-1, 1].
     """
     import torch
     from monai.metrics.regression import compute_ssim_and_cs
 
-    def scaled(volume: np.ndarray) -> torch.Tensor:
-        low, high = window or (float(volume.min()), float(volume.max()))
-        return torch.from_numpy(np.clip((volume - low) * (2 / max(high - low, 1e-6)) - 1, -1, 1).astype(np.float32))
-
-    x, y = scaled(made), scaled(measured)
-    data_range = float(y.max() - y.min())
+    x, y = (torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32)) for volume in (made, measured))
+    reach, widest = float(np.ptp(measured)), max(float(np.ptp(made)), float(np.ptp(measured)))
     error = float((x.double() - y.double()).square().mean())
     ssim, _ = compute_ssim_and_cs(
-        x[None], y[None], spatial_dims=2, kernel_size=[11, 11], kernel_sigma=[1.5, 1.5], data_range=data_range
+        x[None], y[None], spatial_dims=2, kernel_size=[11, 11], kernel_sigma=[1.5, 1.5], data_range=widest
     )
-    psnr = 20 * np.log10(data_range) - 10 * np.log10(error) if error else None
+    psnr = 20 * np.log10(reach) - 10 * np.log10(error) if error else None
     return {"psnr": psnr, "ssim": float(ssim.mean()), "mae": float((x - y).abs().mean())}
+
+
+def training_range(volume: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
+    """SUVR in [-1, 1] as the network learned from it: by a window and clipped; None: by its minimum and maximum."""
+    low, high = window or (float(volume.min()), float(volume.max()))
+    return np.clip((volume - low) * (2 / max(high - low, 1e-6)) - 1, -1, 1)
 
 
 def summarize(rows: list[Row], methods: list[str]) -> list[dict]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 
 from RelAPETLib.errors import InputError
 from RelAPETLib.grid import MNI_GRID
+from RelAPETLib.jsonfiles import read_json_object
 from RelAPETLib.networks.voxel import SEQUENCES, VoxelDiffusion
 from RelAPETLib.tracers import TRACERS
 
@@ -74,13 +74,14 @@ def export_checkpoint(
     from .data.cache import open_cache
     from .data.split import FILE, load_split
 
-    state = checkpoints.load(Path(checkpoint))
-    config = nested(state["config"])
-    data = config.get("data", {})
+    state = checkpoints.load(Path(checkpoint), checkpoints.EXPORTED)
+    with checkpoints.restoring(Path(checkpoint)):
+        config = nested(state["config"])
+        data = config["data"]
+        weights = published_weights(state, config)
     cache = open_cache(cache_folder or data["cache"])
     split = load_split(data.get("split") or cache.folder / FILE, cache)
-    recorded = state.get("split_sha256")
-    if recorded is not None and recorded != split.sha256:
+    if state["split_sha256"] != split.sha256:
         raise InputError(f"{checkpoint}: trained with another split than {cache.folder} has now; restore that split")
     facts = {
         "name": name,
@@ -94,15 +95,13 @@ def export_checkpoint(
         "tracers": tracer_entries(cache, split, config),
         "source": {
             "command": "python -m training train",
-            "step": int(state.get("step", 0)),
-            "changed_on_resuming": list(state.get("history", ())),
+            "step": state["step"],
+            "changed_on_resuming": state["history"],
             "config": config,
         },
         "metrics": _metrics(metrics_file, state),
     }
-    return export_generator(
-        published_weights(state, config), facts, out, frozen=state.get("frozen"), half=half, overwrite=overwrite
-    )
+    return export_generator(weights, facts, out, frozen=state["frozen"], half=half, overwrite=overwrite)
 
 
 def export_generator(
@@ -182,7 +181,7 @@ def published_weights(state: dict, config: dict) -> dict[str, torch.Tensor]:
     from .config import Ablation, Autoencoder, Latent, Method, Network, Preset, TrainConfig
     from .networks import published_state_dict
 
-    weights = state["generator_ema"] if "generator_ema" in state else checkpoints.exported_weights(state)
+    weights = checkpoints.exported_weights(state)
     groups = {"method": Method, "preset": Preset, "ablation": Ablation, "network": Network, "latent": Latent}
     groups |= {"autoencoder": Autoencoder}
     typed = TrainConfig(**{group: make(**config[group]) for group, make in groups.items() if group in config})
@@ -358,10 +357,7 @@ def _metrics(path: Path | None, state: dict) -> dict:
     """Figures for the metadata: of the test part, where they were measured, and of the validation in the run."""
     found: dict = {}
     if path is not None:
-        try:
-            found["held_out"] = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not readable JSON ({error})") from error
+        found["held_out"] = read_json_object(path)
     if state.get("best_psnr") is not None:
         found["validation_in_training"] = {"best_psnr_whole_image": float(state["best_psnr"])}
     return found

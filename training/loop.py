@@ -17,12 +17,14 @@ from pathlib import Path
 
 import torch
 
-from RelAPETLib.errors import InputError, RelAPETError
+from RelAPETLib.errors import InputError
 
 from .config import TrainConfig, load_config
-from .errors import EXIT_REQUEUE, PeerError
+from .errors import EXIT_REQUEUE, PeerError, as_told
 from .faults import FailureBoard, StopRequest
+from .machine import check_machine
 from .trainer import RunData, Trainer
+from .words import one_line
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -31,10 +33,10 @@ def main(argv: Sequence[str]) -> int:
     """Run with Hydra overrides; returns the exit code. A failing rank ends the process and tells the others."""
     try:
         config = load_config(expanded(argv))
+        check_machine(config)
         data = load_data(config)
-    except RelAPETError as error:
-        sys.stderr.write(f"training: {error}\n")
-        return error.exit_code
+    except Exception as error:
+        return end_with(error, None)
     return run(config, data)
 
 
@@ -51,8 +53,8 @@ def expanded(words: Sequence[str]) -> list[str]:
             continue
         try:
             lines = Path(word[1:]).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{word[1:]}: cannot be read ({error})") from error
+        except (OSError, ValueError) as error:  # UnicodeDecodeError, and a path with NUL
+            raise InputError(f"{word[1:]!r}: cannot be read ({error})") from error
         found += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     return found
 
@@ -79,6 +81,7 @@ def run(config: TrainConfig, data: RunData, quiet: bool = False) -> int:
     """Train until the end, a signal or a failure; returns the exit code."""
     board = None
     try:
+        check_machine(config)
         fabric = start_fabric(config)
         token = fabric.broadcast(str(time.time_ns()))
         board = FailureBoard(Path(config.out), token, fabric.global_rank)
@@ -103,10 +106,10 @@ def run(config: TrainConfig, data: RunData, quiet: bool = False) -> int:
 
 def end_with(error: Exception, board: FailureBoard | None) -> int:
     """Say why on stderr, tell the other ranks, and give the exit code; with other ranks there, end at once."""
-    expected = isinstance(error, RelAPETError)
-    message = str(error) if expected else f"{type(error).__name__}: {error}"
+    told = as_told(error)
+    message = one_line(str(told)) if told else f"{type(error).__name__}: {error}"
     alone = board is None or not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1
-    if not expected:
+    if not told:
         if not alone and (other := board.explain()):
             # The collective operation failed because its partner is gone: that one's word is the cause.
             sys.stderr.write(f"rank {board.rank} stops: {other}\n")
@@ -115,7 +118,7 @@ def end_with(error: Exception, board: FailureBoard | None) -> int:
         traceback.print_exc()
     sys.stderr.write(f"training: {message}\n")
     sys.stderr.flush()
-    code = error.exit_code if expected else 1
+    code = told.exit_code if told else 1
     if not alone:
         board.report(message)
         os._exit(code)  # without waiting for the others in the process group's clean-up

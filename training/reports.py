@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 
 import torch
 
+from RelAPETLib.jsonfiles import loads
+
 from .data.cache import write_whole
+from .words import say
 
 LOG = "log.jsonl"
 
@@ -24,21 +28,21 @@ class Report:
     """
 
     def __init__(self, out: Path, step: int, steps: int, quiet: bool = False):
-        from rich.console import Console
         from torch.utils.tensorboard import SummaryWriter
 
         self.steps, self.started, self.first = steps, time.monotonic(), step
-        self._console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self._quiet = quiet
         out.mkdir(parents=True, exist_ok=True)
         self._log = out / LOG
-        lines = self._log.read_text().splitlines() if self._log.exists() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines() if self._log.exists() else []
+        kept = [line for line in lines if _step_of(line) <= step]
         write_whole(self._log, "".join(f"{line}\n" for line in kept).encode())
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
 
     def say(self, message: str) -> None:
         """A line on the console."""
-        self._console.print(message, markup=False)
+        if not self._quiet:
+            say(message)
 
     def scalars(self, step: int, epoch: float, values: dict[str, float], images: int) -> None:
         """Losses after a step; `images` were used by all ranks since the run (re)started."""
@@ -64,6 +68,14 @@ class Report:
     def close(self) -> None:
         """Write out what is buffered."""
         self._board.close()
+
+
+def _step_of(line: str) -> float:
+    """Step of a line of the log; infinity for what a killed run or a full disk left of one."""
+    try:
+        return float(loads(line, numbers="null")["step"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return math.inf
 
 
 def montage(volumes: list[torch.Tensor]) -> torch.Tensor:

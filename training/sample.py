@@ -9,15 +9,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from RelAPETLib.errors import InputError
+from RelAPETLib.jsonfiles import read_json_object
 
 from .data.cache import Cache, Item, pretty_json, write_whole
 from .data.split import Split
@@ -77,9 +77,16 @@ def sample_cache(
         ModelError, DeviceError: as `load_model`.
     """
     from RelAPETLib.models import load_model
+    from RelAPETLib.synthesis.options import MAX_SAMPLES, choose_steps
 
     cache.check_whole()
+    if not 1 <= drawing.samples <= MAX_SAMPLES:
+        raise InputError(f"samples {drawing.samples} is out of range; use 1 to {MAX_SAMPLES}")
+    if limit is not None and limit < 1:
+        raise InputError(f"limit {limit} is out of range; use at least 1")
     model = load_model(Path(bundle) if Path(bundle).is_dir() else str(bundle), drawing.device)
+    sampler, steps = choose_steps(model, drawing.sampler, drawing.steps)
+    drawing = replace(drawing, sampler=sampler, steps=steps)
     known = model.metadata["tracers"]
     unknown = [tracer for tracer in tracers or () if tracer not in known]
     if unknown:
@@ -106,20 +113,22 @@ def draw_volume(model, cache: Cache, item: Item, drawing: Drawing, inside: np.nd
     """One volume [160, 180, 160] in the model's units, and the seconds from MRI in memory to PET in memory."""
     import torch
 
+    from RelAPETLib.synthesis.options import choose_steps
     from RelAPETLib.synthesis.sampling import draw_samples
 
-    facts, sampler = model.metadata["tracers"][item.tracer], model.metadata["sampler"]
+    sampler, steps = choose_steps(model, drawing.sampler, drawing.steps)
+    facts, clip = model.metadata["tracers"][item.tracer], model.metadata["sampler"]["clip"]
     mri = np.stack([cache.array(item.case, name).astype(np.float32) for name in ("t1w", "t2f")])
     begin = time.perf_counter()
     draw = draw_samples(
         model,
         torch.from_numpy(mri)[None],
         facts["label"],
-        sampler=drawing.sampler or sampler["name"],
-        steps=drawing.steps or sampler["steps"],
+        sampler=sampler,
+        steps=steps,
         samples=drawing.samples,
         seed=volume_seed(drawing.seed, item),
-        clip=tuple(sampler["clip"]) if sampler["clip"] else None,
+        clip=tuple(clip) if clip else None,
         yes=True,
     )
     seconds = time.perf_counter() - begin
@@ -129,7 +138,6 @@ def draw_volume(model, cache: Cache, item: Item, drawing: Drawing, inside: np.nd
 
 def _record(out: Path, model, cache: Cache, split: Split, part: str, drawing: Drawing) -> dict:
     """The record to go on with: that of an earlier call with the same settings, or a new one."""
-    sampler = model.metadata["sampler"]
     settings = {
         "model": {"name": model.name, "version": model.version, "weights_sha256": model.weights_sha256},
         "output": {name: facts["output"] for name, facts in model.metadata["tracers"].items()},
@@ -138,8 +146,8 @@ def _record(out: Path, model, cache: Cache, split: Split, part: str, drawing: Dr
         "cache_sha256": cache.sha256,
         "split_sha256": split.sha256,
         "part": part,
-        "sampler": drawing.sampler or sampler["name"],
-        "steps": drawing.steps or sampler["steps"],
+        "sampler": drawing.sampler,
+        "steps": drawing.steps,
         "samples": drawing.samples,
         "seed": drawing.seed,
         "device": str(model.device),
@@ -162,14 +170,37 @@ def _device_name(device: str) -> str:
     return next((known["name"] for known in describe_devices() if known["device"] == device), device)
 
 
+#: What ``samples.json`` holds, with types.
+_RECORD = {
+    "volumes": list,
+    "model": dict,
+    "output": dict,
+    "windows": dict,
+    "sampler": str,
+    "steps": int,
+    "samples": int,
+}
+_RECORD |= dict.fromkeys(("metrics", "cache_sha256", "split_sha256", "part", "device_name"), str)
+_VOLUME = {"case": str, "subject": str, "tracer": str, "file": str, "seconds": (int, float)}
+
+
 def read_record(folder: Path) -> dict:
     """Contents of ``samples.json``. Raises `InputError` when there is none or it is damaged."""
-    try:
-        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{folder}: no {RECORD}; make the volumes with 'python -m training sample'") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / RECORD}: cannot be read ({error}); sample again into another folder") from error
+    path, advice = folder / RECORD, "sample again into another folder"
+    if not path.exists():
+        raise InputError(f"{folder}: no {RECORD}; make the volumes with 'python -m training sample'")
+    record = read_json_object(path, advice=advice)
+    whole = all(isinstance(record.get(key), kind) for key, kind in _RECORD.items()) and all(
+        isinstance(volume, dict) and isinstance(volume.get(key), kind)
+        for volume in record["volumes"]
+        for key, kind in _VOLUME.items()
+    )
+    if not whole:
+        raise InputError(f"{path}: not what 'python -m training sample' writes; {advice}")
+    for volume in record["volumes"]:
+        if Path(volume["file"]).name != volume["file"] or volume["tracer"] not in record["output"]:
+            raise InputError(f"{path}: names a file or tracer that is not its own; {advice}")
+    return record
 
 
 def _write_volume(pet: np.ndarray, path: Path) -> None:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from RelAPETLib.diffusion import NoiseSchedule
 
 from . import checkpoints
-from .config import TrainConfig, check_shape, differences, flatten, layout
+from .config import TrainConfig, differences, flatten, layout
 from .data.dataset import StreamSampler, build_loader
 from .errors import EXIT_REQUEUE, DivergedError, ResumeError
 from .faults import StopRequest
@@ -21,6 +21,7 @@ from .networks import MovingAverage, build_networks
 from .reports import Report
 from .schedules import learning_rate_share
 from .sharding import load_model_state, load_optimizer_state, model_state, number, optimizer_state
+from .sizes import check_shape
 from .spaces import Space, VoxelSpace
 from .steps import algorithm_1, objective
 from .stream import draw, places
@@ -117,13 +118,14 @@ class Trainer:
             pin_memory=self.fabric.device.type == "cuda",
         )
         batches, used = iter(loader), 0
+        judged = self.data.validation is not None and run.validation_volumes > 0
         while state.step < self.steps:
             terms, asked = self.step(batches, stop)
             used += self.config.preset.global_batch
             last = state.step == self.steps
             if self.report and (state.step % run.log_every == 0 or last):
                 self.report.scalars(state.step, self.position / self.sampler.size, terms, used)
-            if self.data.validation is not None and (state.step % run.validate_every == 0 or last):
+            if judged and (state.step % run.validate_every == 0 or last):
                 self.validate()
             if asked or last or state.step % run.checkpoint_every == 0:
                 self.save()
@@ -314,13 +316,14 @@ class Trainer:
                 f"{self.out} holds a run on another split: {saved['split_sha256'][:12]} -> "
                 f"{self.data.split_sha256[:12]}; use another out, or the split it was trained on"
             )
-        self.sampler.load_state_dict(saved["sampler"])
-        self.load_networks(saved)
-        self.fabric.strategy.precision.load_state_dict(saved["scaler"])
-        if len(saved["rng"]) == self.fabric.world_size:
-            checkpoints.set_rng_state(saved["rng"][self.fabric.global_rank])
+        with checkpoints.restoring(path):
+            self.sampler.load_state_dict(saved["sampler"])
+            self.load_networks(saved)
+            self.fabric.strategy.precision.load_state_dict(saved["scaler"])
+            if len(saved["rng"]) == self.fabric.world_size:
+                checkpoints.set_rng_state(saved["rng"][self.fabric.global_rank])
         history = [*saved["history"], *(f"step {saved['step']}: {line}" for line in allowed)]
-        self.state = State(saved["step"], saved["best_psnr"], path, history)
+        self.state = State(saved["step"], saved.get("best_psnr"), path, history)
 
     def load_networks(self, saved: dict[str, Any]) -> None:
         """Weights, moving average and optimisers of a checkpoint."""

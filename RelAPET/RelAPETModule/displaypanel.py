@@ -90,8 +90,7 @@ class DisplayPanel:
             if not rows:
                 self._panel.say(_("no segment of '{s}' overlaps the PET").format(s=segmentation.GetName()))
                 return
-            name = f"SYNTHETIC means in {segmentation.GetName()}"
-            table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(name))
+            table = tables.segmentTable(found.pet, segmentation)
             tables.fillRegions(table, rows, found.pet.GetAttribute(UNITS))
             placeInHierarchy([table], found.mri)
         _present(table)
@@ -121,7 +120,8 @@ class DisplayPanel:
             if ending.ok:
                 self._panel.tell(_("DICOM written to {folder}").format(folder=exporting.target))
 
-        self._panel.tasks.start(_("DICOM export"), arguments, ended, names=exporting.names)
+        if not self._panel.tasks.start(_("DICOM export"), arguments, ended, names=exporting.names):
+            exporting.clean()  # another task is running
 
 
 def _present(table):

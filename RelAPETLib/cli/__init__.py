@@ -8,19 +8,22 @@ written; 1 a bug, with its traceback in the log file. Everything heavy is import
 from __future__ import annotations
 
 import contextlib
-import os
+import errno
+import io
 import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
-from ..errors import InputError, RelAPETError
+from ..errors import InputError, OutputError, RelAPETError
 from ..notices import listening
 from . import logs
 from .parser import build_parser
-from .progress import make_reporter
+from .progress import ListenerGone, make_reporter, write_all
+from .terminal import own_streams, quiet_descriptors
 
 INTERRUPTED, TERMINATED, BUG = 130, 143, 1
+_FULL = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS")} - {None}
 
 
 class _Terminated(BaseException):
@@ -30,23 +33,49 @@ class _Terminated(BaseException):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; never raises."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    with own_streams() as (stdout, stderr):
+        try:
+            return _main(argv, stdout, stderr)
+        except (KeyboardInterrupt, _Terminated):
+            return INTERRUPTED
+
+
+def _main(argv: list[str], stdout, stderr) -> int:
+    shown = io.StringIO()
     try:
-        arguments = build_parser().parse_args(argv)
+        with contextlib.redirect_stdout(shown):
+            arguments = build_parser().parse_args(argv)
+        _refuse_nul(arguments)
     except SystemExit as done:  # --help and --version have printed what was asked
-        return int(done.code or 0)
+        return _show(shown.getvalue(), stdout, stderr) or int(done.code or 0)
     except InputError as error:
         mode = "json" if "--progress=json" in argv or "json" in _after(argv, "--progress") else "human"
-        make_reporter(mode).error(str(error), error.exit_code)
+        make_reporter(mode, stdout, stderr).error(str(error), error.exit_code)
         return error.exit_code
-    reporter = make_reporter(arguments.progress)
+    reporter = make_reporter(arguments.progress, stdout, stderr)
     try:
         with _terminable(), logs.log_file(arguments.log_file, arguments.command) as log, _quiet(reporter, log):
             return _run(arguments, reporter, log)
     except RelAPETError as error:  # the log file itself
         reporter.error(str(error), error.exit_code)
         return error.exit_code
-    except (KeyboardInterrupt, _Terminated):
-        return INTERRUPTED
+
+
+def _show(text: str, stdout, stderr) -> int:
+    try:
+        write_all(stdout, text)
+        return 0
+    except ListenerGone:
+        return BUG
+    except OutputError as error:
+        make_reporter("human", stdout, stderr).error(str(error), error.exit_code)
+        return error.exit_code
+
+
+def _refuse_nul(arguments) -> None:
+    for name, value in vars(arguments).items():
+        if isinstance(value, str) and "\0" in value:
+            raise InputError(f"the value of {name.replace('_', '-')} holds a NUL character, which no name can")
 
 
 def _run(arguments, reporter, log: logs.Log) -> int:
@@ -67,14 +96,31 @@ def _run(arguments, reporter, log: logs.Log) -> int:
         log.logger.info("terminated")
         reporter.error("terminated; nothing half done was left", TERMINATED)
         return TERMINATED
-    except BrokenPipeError:  # e.g. `relapet models list | head`: nobody listens any more
-        sys.stdout = open(os.devnull, "w")
+    except ListenerGone:
         return BUG
-    except Exception as error:  # a bug: the traceback goes to the log, one line to the user
+    except Exception as error:
+        if refusal := _refusal_of_the_system(error):
+            log.logger.exception("refused by the system")
+            reporter.error(refusal, InputError.exit_code)
+            return InputError.exit_code
+        # A bug: the traceback goes to the log, one line to the user.
         log.logger.exception("bug")
         where = f"; the traceback is in {log.path}" if log.path else ""
         reporter.error(f"internal error ({type(error).__name__}: {_one_line(error)}){where}", BUG)
         return BUG
+
+
+def _refusal_of_the_system(error: Exception) -> str | None:
+    """What to tell the user when a library met a full disk or memory, or no place for temporary files; else None."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; close other programs, or use a machine with more"
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in _FULL:
+        return f"the disk or folder for {error.filename or 'temporary files'} refuses more: {error.strerror}; make room"
+    if "temporary directory" in str(error):
+        return "there is no folder for temporary files that can be written; set TMPDIR to one"
+    return None
 
 
 def _one_line(error: BaseException) -> str:
@@ -114,7 +160,7 @@ def _quiet(reporter, log: logs.Log) -> Iterator[None]:
     def show(message, category, filename, lineno, file=None, line=None):
         log.logger.info("%s:%s: %s: %s", filename, lineno, category.__name__, message)
 
-    with warnings.catch_warnings(), listening(tell):
+    with warnings.catch_warnings(), listening(tell), quiet_descriptors(log.path):
         warnings.showwarning = show
         with contextlib.redirect_stdout(log.stream), contextlib.redirect_stderr(log.stream):
             yield

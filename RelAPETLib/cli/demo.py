@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
-import tempfile
 from pathlib import Path
 
 from .synthesize import add_model_options, add_output_options, as_text, drawing, silence_itk, summary
@@ -38,7 +38,7 @@ def add_parser(commands, common, tracers, whole_number) -> None:
 
 
 def run(arguments, reporter) -> int:
-    from ..outputs import check_destination, write_set
+    from ..outputs import check_destination, reserve, shown_as, write_set
     from ..phantom.bids import write_case
     from ..synthesis import OUTPUT_NAMES
     from ..tracers import TRACERS, get_tracer
@@ -46,28 +46,34 @@ def run(arguments, reporter) -> int:
     chosen = list(TRACERS) if arguments.tracer.lower() == "all" else [get_tracer(arguments.tracer).name]
     out = Path(arguments.out)
     silence_itk()
-    for tracer in chosen:
-        check_destination(out / tracer, OUTPUT_NAMES, arguments.overwrite)
     share, contents = (1 - _SIMULATING) / len(chosen), []
     # The scans move to `out` with the first PET, so that a run cut short leaves nothing that blocks the next one.
-    with tempfile.TemporaryDirectory(prefix="relapet-demo-") as scratch:
-        case = write_case(
-            scratch, arguments.person, progress=lambda f, words: reporter.progress(_SIMULATING * f, words)
-        )
-        scans = {path.name: path for path in sorted(Path(scratch).iterdir())}
-        check_destination(out / "input", scans, arguments.overwrite)
+    with contextlib.ExitStack() as stack:
+        places = {
+            tracer: stack.enter_context(reserve(out / tracer, OUTPUT_NAMES, overwrite=arguments.overwrite))
+            for tracer in chosen
+        }
+        place = stack.enter_context(reserve(out / "input"))
+        scratch = place.staging / "case"
+        with shown_as({scratch: place.folder}):
+            case = write_case(
+                scratch, arguments.person, progress=lambda f, words: reporter.progress(_SIMULATING * f, words)
+            )
+        scans = {path.name: path for path in sorted(scratch.iterdir())}
+        check_destination(place, scans, arguments.overwrite)
         for number, tracer in enumerate(chosen):
             start = _SIMULATING + number * share
             result = _synthesize(arguments, reporter, case, tracer, lambda part, start=start: start + share * part)
             if number == 0:
                 copies = {name: functools.partial(shutil.copyfile, path) for name, path in scans.items()}
-                write_set(out / "input", copies, overwrite=arguments.overwrite)
-            files = result.save(out / tracer, overwrite=arguments.overwrite, report=not arguments.no_report)
+                write_set(place, copies, overwrite=arguments.overwrite)
+            files = result.save(places[tracer], overwrite=arguments.overwrite, report=not arguments.no_report)
             contents.append(summary(result, out / tracer, files))
     reporter.progress(1.0, "done")
-    text = "\n".join(["A simulated person, no patient:", f"  {out / 'input'}", *map(as_text, contents)])
+    lines = ["A simulated person, no patient:", f"  {out / 'input'}"]
+    lines += [line for content in contents for line in as_text(content)]
     scans = {name: str((out / "input" / name).absolute()) for name in scans}
-    reporter.result("demo", {"folder": str(out.absolute()), "input": scans, "syntheses": contents}, text)
+    reporter.result("demo", {"folder": str(out.absolute()), "input": scans, "syntheses": contents}, lines)
     return 0
 
 

@@ -51,5 +51,5 @@ def run(arguments, reporter) -> int:
     content = {"folder": str(folder), "maps": maps, "pictures": pictures}
     lines = ["Synthetic PET as DICOM, research only:", *(f"  {path}" for path in maps.values())]
     lines.append(f"  {len(pictures)} pictures: {Path(pictures[0]).name} to {Path(pictures[-1]).name} in {folder}")
-    reporter.result("dicom", content, "\n".join(lines))
+    reporter.result("dicom", content, lines)
     return 0

@@ -61,16 +61,22 @@ def _models() -> list[dict]:
 
 
 def _folders() -> list[dict]:
+    from ..errors import ModelError
     from ..models import home
     from ..resources import resources_dir
     from .logs import default_log_file
 
     rows = [{"what": "data files", "path": str(resources_dir()), "writable": None, "free_gib": None}]
-    for what, path in (
-        ("models and logs (RELAPET_HOME)", home()),
-        ("log folder", default_log_file().parent),
-        ("temporary files", Path(tempfile.gettempdir())),
+    for what, find in (
+        ("models and logs (RELAPET_HOME)", home),
+        ("log folder", lambda: default_log_file().parent),
+        ("temporary files", lambda: Path(tempfile.gettempdir())),
     ):
+        try:
+            path = find()
+        except (ModelError, OSError):  # no home is known, or no folder can be written
+            rows.append({"what": what, "path": "none", "writable": False, "free_gib": None})
+            continue
         existing = next(p for p in (path, *path.parents) if p.exists())
         free = shutil.disk_usage(existing).free / 1024**3
         rows.append({"what": what, "path": str(path), "writable": os.access(existing, os.W_OK), "free_gib": free})
@@ -88,7 +94,7 @@ def _problems(content: dict) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
-def _as_text(content: dict) -> str:
+def _as_text(content: dict) -> list[str]:
     lines = ["Versions"]
     lines += [f"  {name:<12} {version}" for name, version in content["versions"].items()]
     lines.append("Devices")
@@ -107,4 +113,4 @@ def _as_text(content: dict) -> str:
         state = "" if row["writable"] is None else "; writable" if row["writable"] else "; NOT writable"
         space = "" if row["free_gib"] is None else f"; {row['free_gib']:.0f} GiB free"
         lines.append(f"  {row['what']}: {row['path']}{state}{space}")
-    return "\n".join([*lines, "No problems found." if not content["problems"] else "Problems found."])
+    return [*lines, "No problems found." if not content["problems"] else "Problems found."]

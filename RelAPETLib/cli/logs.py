@@ -1,7 +1,8 @@
 """The log file: what a run did, what libraries said, tracebacks of bugs. Nothing of it leaves the machine.
 
 ``logs/relapet.log`` in the RelAPET folder (``RELAPET_HOME``), kept to three files of 1 MB, or ``--log-file``. Error
-messages name files, so a log can hold patient names that stand in paths: look before sending one to somebody.
+messages name files, so a log can hold patient names that stand in paths: it is readable by its owner alone; look
+before sending one to somebody. Logging never changes how a run ends: what cannot be logged is lost.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import __version__
-from ..errors import OutputError
+from ..errors import OutputError, RelAPETError
+from .terminal import printable
 
 _MAX_BYTES, _BACKUPS = 1_000_000, 2
 
@@ -68,8 +71,7 @@ def log_file(path: str | None, command: str) -> Iterator[Log]:
     Raises:
         OutputError: `path` was given and cannot be written.
     """
-    target = Path(path) if path else default_log_file()
-    handler = _open(target, required=path is not None)
+    target, handler = _choose(path)
     root, logger = logging.getLogger(), logging.getLogger("relapet")
     before = logger.level
     logger.setLevel(logging.INFO)
@@ -78,24 +80,69 @@ def log_file(path: str | None, command: str) -> Iterator[Log]:
         logger.info(
             "relapet %s %s, Python %s, %s", __version__, command, platform.python_version(), platform.platform()
         )
-        yield Log(logger, _LogStream(logger), None if isinstance(handler, logging.NullHandler) else target)
+        yield Log(logger, _LogStream(logger), target)
     finally:
         root.removeHandler(handler)
         logger.setLevel(before)
-        handler.close()
+        with contextlib.suppress(OSError):  # a full disk, told of only now
+            handler.close()
 
 
-def _open(path: Path, required: bool) -> logging.Handler:
+def _choose(path: str | None) -> tuple[Path | None, logging.Handler]:
+    """The log file and what writes it; without a file nothing does."""
+    if path is not None:
+        return Path(path), _open(Path(path))
+    try:
+        target = default_log_file()
+        return target, _open(target)
+    except RelAPETError:  # no home, or one that cannot be written
+        return None, logging.NullHandler()
+
+
+def _open(path: Path) -> logging.Handler:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path == _default():
+            path.parent.chmod(0o700)  # one made by an earlier version
+        handler = _make_handler(path)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write the log file {path}: {reason}; choose another --log-file") from error
+    handler.setFormatter(_Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
+    return handler
+
+
+def _default() -> Path | None:
+    try:
+        return default_log_file()
+    except RelAPETError:
+        return None
+
+
+class _Formatter(logging.Formatter):
+    """Nothing in a log changes the terminal that shows it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+def _make_handler(path: Path) -> logging.Handler:
     from logging.handlers import RotatingFileHandler
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handler = RotatingFileHandler(path, maxBytes=_MAX_BYTES, backupCount=_BACKUPS, encoding="utf-8")
-    except OSError as error:
-        if required:
-            raise OutputError(
-                f"cannot write the log file {path}: {error.strerror}; choose another --log-file"
-            ) from error
-        return logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
-    return handler
+    def open_private(name: str, flags: int) -> int:
+        # A pipe that nobody reads would block for ever without O_NONBLOCK.
+        descriptor = os.open(name, flags | getattr(os, "O_NONBLOCK", 0), 0o600)
+        with contextlib.suppress(OSError, AttributeError):
+            os.fchmod(descriptor, 0o600)  # one made by an earlier version
+        return descriptor
+
+    class Handler(RotatingFileHandler):
+        """A rotating file that says nothing of its own failures: to log them would fail again, without end."""
+
+        def _open(self):
+            return open(self.baseFilename, self.mode, encoding="utf-8", errors="backslashreplace", opener=open_private)
+
+        def handleError(self, record: logging.LogRecord) -> None:
+            """Let the record go."""
+
+    return Handler(path, maxBytes=_MAX_BYTES, backupCount=_BACKUPS)

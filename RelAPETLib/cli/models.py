@@ -40,7 +40,7 @@ def _list(arguments, reporter) -> int:
         state = "installed" if entry["installed"] else "not installed"
         facts = (", ".join(entry["tracers"]), f"{entry['output']} output", entry["licence"])
         lines.append(f"{entry['name']:<16} {state:<14} {entry['title']} ({'; '.join(facts)})")
-    reporter.result("models", {"action": "list", "models": entries}, "\n".join(lines))
+    reporter.result("models", {"action": "list", "models": entries}, lines)
     return 0
 
 
@@ -49,7 +49,7 @@ def _show(arguments, reporter) -> int:
 
     entry = show(arguments.name)
     lines = [f"{key.replace('_', ' '):<16} {_plain(value)}" for key, value in entry.items()]
-    reporter.result("models", {"action": "show", "model": entry}, "\n".join(lines))
+    reporter.result("models", {"action": "show", "model": entry}, lines)
     return 0
 
 
@@ -60,7 +60,7 @@ def _plain(value) -> str:
         return ", ".join(map(_plain, value))
     if value is None or isinstance(value, bool):
         return {True: "yes", False: "no", None: "none"}[value]
-    return str(value)
+    return " ".join(str(value).split())
 
 
 def _verify(arguments, reporter) -> int:
@@ -68,7 +68,7 @@ def _verify(arguments, reporter) -> int:
 
     facts = verify(arguments.name)
     text = f"{facts['name']} {facts['version']} is whole: {facts['path']} (weights SHA-256 {facts['weights_sha256']})"
-    reporter.result("models", {"action": "verify", "model": facts}, text)
+    reporter.result("models", {"action": "verify", "model": facts}, [text])
     return 0
 
 
@@ -76,7 +76,7 @@ def _fetch(arguments, reporter) -> int:
     from ..models import fetch
 
     folder = fetch(arguments.name, arguments.from_file, progress=reporter.progress)
-    reporter.result("models", {"action": "fetch", "path": str(folder)}, f"{arguments.name} is at {folder}")
+    reporter.result("models", {"action": "fetch", "path": str(folder)}, [f"{arguments.name} is at {folder}"])
     return 0
 
 
@@ -84,7 +84,7 @@ def _path(arguments, reporter) -> int:
     from ..models import model_path
 
     folder = model_path(arguments.name)
-    reporter.result("models", {"action": "path", "path": str(folder)}, str(folder))
+    reporter.result("models", {"action": "path", "path": str(folder)}, [str(folder)])
     return 0
 
 
@@ -92,7 +92,7 @@ def _remove(arguments, reporter) -> int:
     from ..models import remove
 
     folder = remove(arguments.name)
-    reporter.result("models", {"action": "remove", "path": str(folder)}, f"removed {folder}")
+    reporter.result("models", {"action": "remove", "path": str(folder)}, [f"removed {folder}"])
     return 0
 
 
@@ -105,5 +105,6 @@ def _import(arguments, reporter) -> int:
     # A folder among the user's models is known by its name, any other by its path.
     model = arguments.out or folder.name
     text = f"{metadata['name']} {metadata['version']} is at {folder}; use it with --model {model}"
-    reporter.result("models", {"action": "import", "path": str(folder), "name": metadata["name"], "model": model}, text)
+    content = {"action": "import", "path": str(folder), "name": metadata["name"], "model": model}
+    reporter.result("models", content, [text])
     return 0

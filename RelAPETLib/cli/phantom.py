@@ -25,5 +25,5 @@ def run(arguments, reporter) -> int:
         arguments.out, arguments.subjects, arguments.seed, reporter.progress, overwrite=arguments.overwrite
     )
     content = {"folder": str(folder), "subjects": arguments.subjects, "seed": arguments.seed}
-    reporter.result("phantom", content, f"{arguments.subjects} simulated people: {folder}")
+    reporter.result("phantom", content, [f"{arguments.subjects} simulated people: {folder}"])
     return 0

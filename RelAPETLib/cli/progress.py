@@ -3,61 +3,107 @@
 ``--progress json`` writes one object a line to stdout and nothing else there (`Resources/progress.schema.json`):
 ``progress`` (fraction 0 to 1, message, seconds elapsed and remaining), ``warning``, ``error`` (with the exit code the
 process will end with) and, at the end of a successful command, one ``result``.
+
+Texts pass through `printable` here, and only here. A line that cannot be written, say to a full disk, stops no work;
+a result that cannot is an error.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
 import time
+from collections.abc import Sequence
+
+from ..errors import OutputError
+from .terminal import printable
 
 MODES = ("human", "json", "none")
 
 
-def make_reporter(mode: str):
-    """Reporter of a mode; its streams are those of this moment."""
+class ListenerGone(Exception):
+    """Whoever read our output has closed it, as in ``relapet models list | head``."""
+
+
+def make_reporter(mode: str, stdout=None, stderr=None):
+    """Reporter of a mode; its streams are those given, else those of this moment."""
+    stdout, stderr = stdout or sys.stdout, stderr or sys.stderr
     if mode == "json":
-        return JsonReporter()
-    return TextReporter(bar=mode == "human")
+        return JsonReporter(stdout, stderr)
+    return TextReporter(mode == "human", stdout, stderr)
 
 
 def _remaining(fraction: float, elapsed: float) -> float | None:
     return elapsed * (1 - fraction) / fraction if fraction > 0.02 else None
 
 
+def _one_line(message: str) -> str:
+    return printable(" ".join(message.split()))
+
+
+def write_all(stream, text: str) -> None:
+    """Write what the user asked for.
+
+    Raises:
+        OutputError: it cannot be written.
+        ListenerGone: nobody listens any more.
+    """
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError as error:
+        raise ListenerGone from error
+    except OSError as error:
+        raise OutputError(
+            f"the result could not be printed ({error.strerror or error}); what the command made is kept"
+        ) from error
+
+
+def _tell(stream, text: str) -> None:
+    """Write a line that may be lost."""
+    with contextlib.suppress(OSError):
+        stream.write(text)
+        stream.flush()
+
+
 class JsonReporter:
     """One JSON object a line on stdout; errors also as one line on stderr."""
 
-    def __init__(self):
-        self._stdout, self._stderr, self._start = sys.stdout, sys.stderr, time.monotonic()
+    def __init__(self, stdout, stderr):
+        self._stdout, self._stderr, self._start = stdout, stderr, time.monotonic()
 
     def _write(self, line: dict) -> None:
         # ASCII: whoever reads the pipe need not know its encoding.
-        self._stdout.write(json.dumps(_finite(line), allow_nan=False) + "\n")
-        self._stdout.flush()
+        write_all(self._stdout, json.dumps(_finite(line), allow_nan=False) + "\n")
+
+    def _write_unless_full(self, line: dict) -> None:
+        with contextlib.suppress(OutputError):
+            self._write(line)
 
     def progress(self, fraction: float, message: str) -> None:
         elapsed = time.monotonic() - self._start
         remaining = _remaining(fraction, elapsed)
-        self._write({
+        self._write_unless_full({
             "type": "progress",
             "fraction": round(min(max(float(fraction), 0.0), 1.0), 4),
-            "message": message,
+            "message": _one_line(message),
             "elapsed": round(elapsed, 2),
             "remaining": None if remaining is None else round(remaining, 2),
         })  # fmt: skip
 
     def warning(self, message: str) -> None:
-        self._write({"type": "warning", "message": " ".join(message.split())})
+        self._write_unless_full({"type": "warning", "message": _one_line(message)})
 
     def error(self, message: str, exit_code: int, accepted_by: str | None = None) -> None:
-        message = " ".join(message.split())
+        message = _one_line(message)
         line = {"type": "error", "message": message, "exit_code": exit_code}
-        self._write(line if accepted_by is None else line | {"accepted_by": accepted_by})
-        print(f"relapet: error: {message}", file=self._stderr, flush=True)
+        with contextlib.suppress(ListenerGone):
+            self._write_unless_full(line if accepted_by is None else line | {"accepted_by": accepted_by})
+        _tell(self._stderr, f"relapet: error: {message}\n")
 
-    def result(self, command: str, content: dict, text: str) -> None:
+    def result(self, command: str, content: dict, lines: Sequence[str]) -> None:
         self._write({"type": "result", "command": command, **content})
 
     def close(self) -> None:
@@ -71,13 +117,17 @@ class TextReporter:
     its one line.
     """
 
-    def __init__(self, bar: bool):
-        self._stdout, self._stderr, self._with_bar = sys.stdout, sys.stderr, bar
+    def __init__(self, bar: bool, stdout, stderr):
+        self._stdout, self._stderr, self._with_bar = stdout, stderr, bar
         self._bar, self._warnings = None, []
 
     def progress(self, fraction: float, message: str) -> None:
         if not self._with_bar:
             return
+        with contextlib.suppress(OSError):
+            self._show(fraction, _one_line(message))
+
+    def _show(self, fraction: float, message: str) -> None:
         if self._bar is None:
             from tqdm import tqdm
 
@@ -88,26 +138,28 @@ class TextReporter:
         self._bar.refresh()
 
     def warning(self, message: str) -> None:
-        self._warnings.append(" ".join(message.split()))
+        self._warnings.append(_one_line(message))
 
     def error(self, message: str, exit_code: int, accepted_by: str | None = None) -> None:
         self._close_bar()
-        print(f"relapet: error: {' '.join(message.split())}", file=self._stderr, flush=True)
+        _tell(self._stderr, f"relapet: error: {_one_line(message)}\n")
 
-    def result(self, command: str, content: dict, text: str) -> None:
+    def result(self, command: str, content: dict, lines: Sequence[str]) -> None:
+        """Show the result to people; `content` is for programs."""
         self._close_bar()
-        if text:
-            print(text, file=self._stdout, flush=True)
+        if lines:
+            write_all(self._stdout, "".join(f"{printable(line)}\n" for line in lines))
 
     def close(self) -> None:
         """End of a successful command: the bar goes, the warnings come."""
         self._close_bar()
         for message in dict.fromkeys(self._warnings):
-            print(f"relapet: warning: {message}", file=self._stderr, flush=True)
+            _tell(self._stderr, f"relapet: warning: {message}\n")
 
     def _close_bar(self) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with contextlib.suppress(OSError):
+                self._bar.close()
             self._bar = None
 
 

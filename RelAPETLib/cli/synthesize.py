@@ -13,7 +13,12 @@ def add_model_options(parser, whole_number) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--model", default="demo", metavar="NAME|DIR", help="catalogue name or bundle folder (demo)")
     group.add_argument("--sampler", metavar="NAME", help="dpmpp, ddim or ddpm (default: the model's)")
-    group.add_argument("--steps", type=whole_number, metavar="N", help="sampling steps (default: the model's)")
+    group.add_argument(
+        "--steps",
+        type=whole_number,
+        metavar="N",
+        help="sampling steps (default: the model's; 20 with another --sampler)",
+    )
     group.add_argument(
         "--samples", type=whole_number, metavar="K", help="samples; with more than 1 the PET is their mean"
     )
@@ -45,7 +50,9 @@ def add_parser(commands, common, tracers, whole_number) -> None:
     group.add_argument("--tracer", required=True, metavar="|".join(tracers), help="PET tracer to imitate")
     group.add_argument("--reference", metavar="PET", help="measured PET to compare with, in SUVR")
     group.add_argument(
-        "--reference-region", metavar="REGION", help="make the reference SUVR by its mean here, e.g. cerebellar_grey"
+        "--reference-region",
+        metavar="REGION",
+        help="scale the reference by its mean here, e.g. cerebellar_grey",
     )
     group.add_argument("--preprocessed", action="store_true", help="the volumes lie on the model grid already")
     group.add_argument("--force", action="store_true", help="accept doubtful inputs, with a warning")
@@ -58,28 +65,28 @@ def add_parser(commands, common, tracers, whole_number) -> None:
 
 def run(arguments, reporter) -> int:
     from ..errors import InputError
-    from ..outputs import check_destination
+    from ..outputs import reserve
     from ..synthesis import OUTPUT_NAMES, synthesize
 
     if arguments.reference_region and not arguments.reference:
         raise InputError("--reference-region needs --reference; give the measured PET too")
     silence_itk()
-    check_destination(arguments.out, OUTPUT_NAMES, arguments.overwrite)
     _keep_inputs(arguments, OUTPUT_NAMES)
-    result = synthesize(
-        arguments.t1w,
-        arguments.t2f,
-        arguments.tracer,
-        reference=arguments.reference,
-        reference_region=arguments.reference_region,
-        space=arguments.space,
-        preprocessed=arguments.preprocessed,
-        force=arguments.force,
-        progress=lambda fraction, message: reporter.progress(fraction * (1 - _SAVING), message),
-        **drawing(arguments),
-    )
-    reporter.progress(1 - _SAVING, "writing the results")
-    files = result.save(arguments.out, overwrite=arguments.overwrite, report=not arguments.no_report)
+    with reserve(arguments.out, OUTPUT_NAMES, overwrite=arguments.overwrite) as place:
+        result = synthesize(
+            arguments.t1w,
+            arguments.t2f,
+            arguments.tracer,
+            reference=arguments.reference,
+            reference_region=arguments.reference_region,
+            space=arguments.space,
+            preprocessed=arguments.preprocessed,
+            force=arguments.force,
+            progress=lambda fraction, message: reporter.progress(fraction * (1 - _SAVING), message),
+            **drawing(arguments),
+        )
+        reporter.progress(1 - _SAVING, "writing the results")
+        files = result.save(place, overwrite=arguments.overwrite, report=not arguments.no_report)
     reporter.progress(1.0, "done")
     content = summary(result, arguments.out, files)
     reporter.result("synthesize", content, as_text(content))
@@ -124,12 +131,12 @@ def summary(result, folder, files: dict[str, Path]) -> dict:
     }
 
 
-def as_text(content: dict) -> str:
-    """The same for people."""
+def as_text(content: dict) -> list[str]:
+    """The same in lines for people."""
     lines = [f"Synthetic {content['tracer']} PET ({content['units']}, model {content['model']}), research only:"]
     lines += [f"  {path}" for path in content["files"].values()]
     if content["metrics"]:
         brain = content["metrics"]["brain"]
         level = "identical" if brain["psnr"] is None else f"PSNR {brain['psnr']:.2f} dB"
         lines.append(f"Against the reference, in the brain: {level}, SSIM {brain['ssim']:.3f}, MAE {brain['mae']:.4f}")
-    return "\n".join(lines)
+    return lines

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import InputError, OutputError, RelAPETError
 from ..notices import warn
-from ..outputs import write_set
+from ..outputs import reserve, write_set
 from .inputs import SyntheticPet, read_synthetic_pet
 from .planes import Planes, axial_planes, own_planes, planes_on
 from .source import INVENTED_NAME, Source, invented_source, read_source
@@ -69,13 +69,15 @@ def export_dicom(
     pet, out = Path(pet), Path(out)
     progress = progress or (lambda fraction, message: None)
     notes: list[str] = []
-    progress(0.0, "reading the synthetic PET")
-    volumes = read_synthetic_pet(pet, Path(provenance) if provenance else None)
-    with _nothing_personal_in_logs():
+    if source and Path(source).resolve() == out.resolve():
+        raise OutputError(f"{out} is the source series' folder; choose another --out")
+    with reserve(out, [MAP_NAME, UNCERTAINTY_NAME], overwrite=overwrite) as place, _nothing_personal_in_logs():
+        progress(0.0, "reading the synthetic PET")
+        volumes = read_synthetic_pet(pet, Path(provenance) if provenance else None)
         progress(0.1, "reading the source series")
-        reference, stack = _match(volumes, pet, Path(source) if source else None, out, notes)
+        reference, stack = _match(volumes, pet, Path(source) if source else None, notes)
         writers = _writers(volumes, reference, stack, lambda part, words: progress(0.2 + 0.8 * part, words))
-        paths = write_set(out, writers, owned=_earlier(out), overwrite=overwrite)
+        paths = write_set(place, writers, owned=_earlier(out), overwrite=overwrite)
     for note in notes:
         warn(note)
     progress(1.0, "done")
@@ -108,7 +110,7 @@ def _nothing_personal_in_logs() -> Iterator[None]:
 
 
 def _match(
-    volumes: SyntheticPet, pet: Path, folder: Path | None, out: Path, notes: list[str]
+    volumes: SyntheticPet, pet: Path, folder: Path | None, notes: list[str]
 ) -> tuple[Source, Callable[..., Planes]]:
     """The source and how volumes become planes of it; what the user should know is added to `notes`."""
     if folder is None:
@@ -120,8 +122,6 @@ def _match(
         raise InputError(
             f"{pet}: lies in {volumes.space} space, not in the scanner's; export the one on the T1w's grid"
         )
-    if folder.resolve() == out.resolve():
-        raise OutputError(f"{out} is the source series' folder; choose another --out")
     source = read_source(folder)
     if source.left_out:
         notes.append(f"left empty, not valid DICOM in the source: {', '.join(source.left_out)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError, RelAPETError
+from ..json_text import parse_json
 from ..provenance import UNCERTAINTY_MEANING, check_provenance
 from ..volumes import corner_distance, file_sha256, image_affine, read_volume
 
@@ -58,8 +58,10 @@ def read_synthetic_pet(pet: Path, record_path: Path | None) -> SyntheticPet:
 
 
 def _read_record(path: Path, pet: Path) -> dict:
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: not a plain file; give the synthetic_pet.json of {pet.name}")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(
             f"{path}: no such file; only a synthetic PET with its record can be exported, give the record of "

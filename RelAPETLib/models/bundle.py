@@ -10,18 +10,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Sequence
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError, OutputError
-from .metadata import SCHEMA_VERSION, check_metadata, fingerprint, load_json
+from ..outputs import Reserved, reserve, write_set
+from .metadata import MAX_JSON_BYTES, SCHEMA_VERSION, check_metadata, fingerprint, load_json
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +32,7 @@ METADATA_FILE = "configs/metadata.json"
 #: All that a bundle may hold.
 BUNDLE_FILES = (METADATA_FILE, "configs/inference.json", WEIGHTS_FILE, "LICENSE")
 MAX_WEIGHTS_BYTES = 2 * 1024**3
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _FINGERPRINT_KEY = "metadata_sha256"
 
 
@@ -70,6 +72,7 @@ def verify_bundle(folder: Path | str) -> VerifiedBundle:
     folder = Path(folder)
     if not folder.is_dir():
         raise ModelError(f"no model folder at {folder}")
+    check_files(folder)
     path = folder / METADATA_FILE
     if not path.is_file():
         raise ModelError(f"{folder} is not a model: it has no {METADATA_FILE}")
@@ -78,8 +81,7 @@ def verify_bundle(folder: Path | str) -> VerifiedBundle:
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
         raise ModelError(f"model weights missing: {weights}; get the model again")
-    if weights.stat().st_size > MAX_WEIGHTS_BYTES:
-        raise ModelError(f"model weights {weights} are larger than {MAX_WEIGHTS_BYTES // 1024**3} GiB; refused")
+    refuse_lfs_pointer(weights, weights)
     found = file_sha256(weights)
     if found != metadata["weights"]["sha256"]:
         raise ModelError(
@@ -103,6 +105,41 @@ def verify_bundle(folder: Path | str) -> VerifiedBundle:
     return VerifiedBundle(folder, metadata, found, file_sha256(path), tensors)
 
 
+def max_bytes(name: str) -> int:
+    """How large one of the `BUNDLE_FILES` may be."""
+    return MAX_WEIGHTS_BYTES if name == WEIGHTS_FILE else MAX_JSON_BYTES
+
+
+def check_files(folder: Path) -> None:
+    """Raise `ModelError` when one of the `BUNDLE_FILES` is a link, no plain file, or too large.
+
+    A link would bring another file of the machine into a copy of the model, and a pipe or device would never end.
+    """
+    try:
+        for name in ("configs", *BUNDLE_FILES):
+            path = folder / name
+            if not os.path.lexists(path):
+                continue
+            facts = path.lstat()
+            if not (stat.S_ISDIR if name == "configs" else stat.S_ISREG)(facts.st_mode):
+                raise ModelError(f"{path} is a link or another special file; a model holds plain files only; refused")
+            if name != "configs" and facts.st_size > max_bytes(name):
+                raise ModelError(f"{path} has {facts.st_size} bytes, more than {max_bytes(name)}; refused")
+    except OSError as error:
+        raise ModelError(f"cannot read model {folder}: {error.strerror or error}") from error
+
+
+def refuse_lfs_pointer(file: Path, shown: object, error_class: type[ModelError] = ModelError) -> None:
+    """Raise `ModelError` (or a child of it) when Git has left a pointer in place of a large file."""
+    try:
+        with open(file, "rb") as stream:
+            start = stream.read(len(_LFS_POINTER))
+    except OSError as error:
+        raise ModelError(f"cannot read {shown}: {error.strerror or error}") from error
+    if start == _LFS_POINTER:
+        raise error_class(f"{shown} is a Git LFS pointer, not the file itself; get the file with 'git lfs pull'")
+
+
 def write_bundle(
     out_dir: Path | str,
     network: torch.nn.Module,
@@ -112,7 +149,7 @@ def write_bundle(
     half: Sequence[str] = (),
     licence_text: str | None = None,
 ) -> dict:
-    """Write a network and its metadata as a bundle, built beside `out_dir` and renamed into place.
+    """Write a network and its metadata as a bundle, all of it or nothing.
 
     Args:
         out_dir: the bundle's folder; missing parents are made.
@@ -168,41 +205,36 @@ def check_network(network: torch.nn.Module, metadata: dict, what: str) -> None:
             raise ModelError(f"{what}: schedule.{differing[0]} is not the one the network was made with")
 
 
-def write_folder(target: Path, files: dict[str, bytes], overwrite: bool) -> None:
-    """Write a bundle's files, by relative path, into a new folder beside `target` and rename it into place."""
+@contextlib.contextmanager
+def reserve_bundle(target: Path, overwrite: bool) -> Iterator[Reserved]:
+    """Keep a bundle's folder for this run until it is in place (`place_bundle`); other bundles beside it stay free.
+
+    Raises:
+        OutputError: the folder exists and may not be replaced, cannot be written, or another run writes it.
+    """
     target = target.absolute()
-    _check_target(target, overwrite)
-    scratch = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".part", dir=target.parent))
-        built = scratch / "new"
+    if target.name in ("", ".."):
+        raise OutputError(f"{target} exists and is not a model folder; choose another one")
+    with reserve(target.parent, entry=target.name, check=lambda: _check_target(target, overwrite)) as place:
+        yield place
+
+
+def place_bundle(place: Reserved, target: Path, fill: Callable[[Path], None]) -> None:
+    """Put what `fill` writes into a new folder in place of `target`."""
+    write_set(place, {target.name: fill}, overwrite=True, folders=[target.name])
+
+
+def write_folder(target: Path, files: dict[str, bytes], overwrite: bool) -> None:
+    """Write a bundle's files, by relative path, all of them or none."""
+
+    def fill(built: Path) -> None:
         for name, content in files.items():
             path = built / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        move_into_place(built, target, scratch)
-    except OSError as error:
-        raise OutputError(f"cannot write the model folder {target}: {error.strerror or error}") from error
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+            path.write_bytes(content)
 
-
-def move_into_place(built: Path, target: Path, scratch: Path) -> None:
-    """Rename a finished folder to `target`; what was there waits in `scratch` and comes back if that fails."""
-    aside = scratch / "replaced"
-    if target.exists():
-        os.rename(target, aside)
-    try:
-        os.rename(built, target)
-    except BaseException:
-        if aside.exists():
-            os.rename(aside, target)
-        raise
+    with reserve_bundle(target, overwrite) as place:
+        place_bundle(place, target.absolute(), fill)
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import ModelError
 from ..notices import warn
+from ..outputs import reserve
 from ..resources import resource, resources_dir
 from .bundle import METADATA_FILE, VerifiedBundle
 from .metadata import check_metadata, check_schema, load_json
@@ -23,7 +23,17 @@ def home() -> Path:
 
     ``$RELAPET_HOME``, else the platform's place for an application's data: ``%LOCALAPPDATA%\\\\relapet``,
     ``~/Library/Application Support/relapet``, or ``$XDG_DATA_HOME/relapet`` (``~/.local/share/relapet``).
+
+    Raises:
+        ModelError: the system knows no home of this user, and ``$RELAPET_HOME`` names none.
     """
+    try:
+        return _home()
+    except RuntimeError as error:
+        raise ModelError("no home folder is known for this user; set RELAPET_HOME to a folder of yours") from error
+
+
+def _home() -> Path:
     named = os.environ.get("RELAPET_HOME")
     if named:
         return Path(named).expanduser().absolute()
@@ -78,8 +88,7 @@ def own_models(catalogued: Iterable[str] = ()) -> dict[str, dict]:
     Only their metadata are read here; a folder whose metadata cannot be used is told of by a `RelAPETWarning`.
     """
     found = {}
-    folder = home() / "models"
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+    for path in _own_folders():
         if path.name in catalogued or path.name.startswith(".") or not (path / METADATA_FILE).is_file():
             continue
         try:
@@ -90,6 +99,17 @@ def own_models(catalogued: Iterable[str] = ()) -> dict[str, dict]:
             continue
         found[path.name] = _own_entry(path, metadata)
     return found
+
+
+def _own_folders() -> list[Path]:
+    try:
+        folder = home() / "models"
+        return sorted(folder.iterdir()) if folder.is_dir() else []
+    except ModelError:  # without a home there are none
+        return []
+    except OSError as error:
+        warn(f"cannot look for models in {folder}: {error.strerror or error}")
+        return []
 
 
 def _own_entry(path: Path, metadata: dict) -> dict:
@@ -128,7 +148,10 @@ def _own_model(name: str, catalogue: Path | None) -> dict | None:
 
 
 def _with_place(entry: dict) -> dict:
-    folder = installed_folder(entry)
+    try:
+        folder = installed_folder(entry)
+    except ModelError:  # without a home there is no place for it
+        return {**entry, "path": None, "installed": False, "catalogued": True}
     return {**entry, "path": str(folder), "installed": folder.is_dir(), "catalogued": True}
 
 
@@ -181,8 +204,9 @@ def remove(name: str, catalogue: Path | None = None) -> Path:
     folder = model_path(name, catalogue)
     if folder.is_symlink() or folder.resolve().parent != (home() / "models").resolve():
         raise ModelError(f"{folder} is a link to another place; nothing was removed, remove it by hand")
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise ModelError(f"cannot remove {folder}: {error.strerror or error}") from error
+    with reserve(folder.parent, entry=folder.name) as place:
+        try:  # renamed first: a removal that is cut short must not leave half a model
+            os.rename(folder, place.staging / "removed")
+        except OSError as error:
+            raise ModelError(f"cannot remove {folder}: {error.strerror or error}") from error
     return folder

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import re
 import shutil
 import stat
-import tempfile
+import struct
 import urllib.request
 import zipfile
 import zlib
@@ -16,13 +17,28 @@ from urllib.parse import urlsplit
 
 from .. import __version__
 from ..errors import DownloadError, ModelError, OutputError
-from .bundle import BUNDLE_FILES, MAX_WEIGHTS_BYTES, METADATA_FILE, move_into_place, verify_bundle
+from ..json_text import parse_json
+from ..outputs import shown_as
+from .bundle import (
+    BUNDLE_FILES,
+    METADATA_FILE,
+    max_bytes,
+    place_bundle,
+    refuse_lfs_pointer,
+    reserve_bundle,
+    verify_bundle,
+)
 from .catalogue import check_entry, get_entry, installed_folder
 from .release import git_blob_id, import_release_checkpoint
 
 _BLOCK = 1 << 18
 _TIMEOUT_SECONDS = 60
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+#: What `zipfile` raises for archives that are damaged, encrypted, or ask for what it does not know.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError,
+    OverflowError, KeyError, IndexError,
+)  # fmt: skip
 
 
 def fetch(
@@ -36,8 +52,8 @@ def fetch(
     """Put a model of the catalogue on this machine.
 
     The file is downloaded into a temporary folder beside its place, checked against the catalogue's git blob id,
-    turned into a bundle and renamed into place. What an interrupted run leaves behind ends in ``.part`` and is never
-    used again. A model that is there and in order is left as it is; a damaged one is replaced.
+    turned into a bundle and renamed into place. What an interrupted run leaves behind is never used again. A model
+    that is there and in order is left as it is; a damaged one is replaced.
 
     Args:
         name: name in the catalogue.
@@ -64,23 +80,24 @@ def fetch(
         raise ModelError(
             f"model '{name}' should come with relapet but {target} is missing or damaged; reinstall relapet"
         )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", suffix=".part", dir=target.parent))
-    except OSError as error:
-        raise OutputError(f"cannot write to {target.parent}: {error.strerror or error}") from error
-    try:
-        file = Path(from_file) if from_file is not None else scratch / "download"
-        if from_file is None:
-            download(entry["source"]["url"], file, entry["source"]["max_bytes"], opener or _open_https, progress)
-        built = scratch / "bundle"
-        _make_bundle(file, entry, built)
-        check_entry(verify_bundle(built), entry)
-        move_into_place(built, target, scratch)
-    except OSError as error:
-        raise OutputError(f"cannot write the model to {target}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with reserve_bundle(target, overwrite=True) as place:
+        if _is_in_order(target, entry):  # a killed run had moved it aside, or another one has just brought it
+            return target
+        try:
+            file, shown = (Path(from_file), from_file) if from_file is not None else (place.staging / "download", "")
+            if from_file is None:
+                shown = entry["source"]["url"]
+                download(shown, file, entry["source"]["max_bytes"], opener or _open_https, progress)
+
+            def fill(built: Path) -> None:
+                with shown_as({built: shown}):
+                    _make_bundle(file, entry, built)
+                    check_entry(verify_bundle(built), entry)
+
+            with shown_as({file: shown}):
+                place_bundle(place, target, fill)
+        except OSError as error:
+            raise OutputError(f"cannot write the model to {target}: {error.strerror or error}") from error
     return target
 
 
@@ -95,8 +112,7 @@ def _is_in_order(folder: Path, entry: dict) -> bool:
 
 
 def _make_bundle(file: Path, entry: dict, built: Path) -> None:
-    if not file.is_file():
-        raise ModelError(f"no such file: {file}")
+    check_file(file)
     if is_zipped_bundle(file):
         extract_bundle(file, built)
         return
@@ -105,6 +121,7 @@ def _make_bundle(file: Path, entry: dict, built: Path) -> None:
         raise DownloadError(f"{file} is larger than {source['max_bytes'] // 2**20} MiB; it is not the file wanted")
     found = git_blob_id(file.read_bytes())
     if found != source["git_blob_id"]:
+        refuse_lfs_pointer(file, f"nothing was installed: {file}", DownloadError)
         raise DownloadError(
             f"what came is not {source['path']} of {source['repository']}: git blob {found}, "
             f"not {source['git_blob_id']}; nothing was installed"
@@ -155,12 +172,20 @@ def _require_https(url: str) -> None:
         raise DownloadError(f"{url} is not an https address; refused")
 
 
+def check_file(file: Path) -> None:
+    """Raise `ModelError` unless a path is a plain file; reading a pipe or a device might never end."""
+    if not file.exists():
+        raise ModelError(f"no such file: {file}")
+    if not file.is_file():
+        raise ModelError(f"{file} is not a plain file; give a checkpoint, a zipped model, or a model's folder")
+
+
 def is_zipped_bundle(file: Path) -> bool:
     """Whether a file is a zip archive with bundle metadata in it (a PyTorch checkpoint is a zip archive as well)."""
     try:
         with zipfile.ZipFile(file) as archive:
             return any(name == METADATA_FILE or name.endswith("/" + METADATA_FILE) for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except _ZIP_ERRORS:
         return False
 
 
@@ -171,17 +196,36 @@ def extract_bundle(file: Path | str, folder: Path) -> None:
 
     Raises:
         ModelError: any other member (absolute, with ``..``, a link, twice, unknown), too big, encrypted or damaged.
+        OutputError: the folder cannot be written.
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            members = _bundle_members(archive, file)
-            for name, member in members.items():
+            for name, member in _bundle_members(archive, file).items():
                 target = folder / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(member) as packed, open(target, "xb") as out:
+                try:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    out = open(target, "xb")
+                except OSError as error:
+                    raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+                with archive.open(member) as packed, out:
                     shutil.copyfileobj(packed, out)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise ModelError(f"{file} is a damaged or encrypted zip archive ({error}); get it again") from error
+    except _ZIP_ERRORS as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OutputError(f"cannot write {folder}: {error.strerror}") from error
+        raise ModelError(f"{file} is a damaged or encrypted zip archive ({_one_line(error)}); get it again") from error
+
+
+def zipped_metadata(file: Path):
+    """Contents of a zipped bundle's metadata; still to be checked. Raises `ModelError` as `extract_bundle` does."""
+    try:
+        with zipfile.ZipFile(file) as archive, archive.open(_bundle_members(archive, file)[METADATA_FILE]) as stream:
+            return parse_json(stream.read(max_bytes(METADATA_FILE)))
+    except _ZIP_ERRORS as error:  # a ValueError too, of the JSON
+        raise ModelError(f"{file} is no sound zipped model ({_one_line(error)}); get it again") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _bundle_members(archive: zipfile.ZipFile, file: Path | str) -> dict[str, zipfile.ZipInfo]:
@@ -199,6 +243,7 @@ def _bundle_members(archive: zipfile.ZipFile, file: Path | str) -> dict[str, zip
         if name not in BUNDLE_FILES or name in members or not plain:
             raise ModelError(f"{file} is not a zipped model: it holds '{member.filename[:80]}'; refused")
         members[name] = member
-    if sum(member.file_size for member in members.values()) > MAX_WEIGHTS_BYTES:
-        raise ModelError(f"{file} unpacks to more than {MAX_WEIGHTS_BYTES // 2**30} GiB; refused")
+    for name, member in members.items():
+        if member.file_size > max_bytes(name):
+            raise ModelError(f"{file}: '{name}' unpacks to more than {max_bytes(name)} bytes; refused")
     return members

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
-import tempfile
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import ModelError
-from .bundle import BUNDLE_FILES, verify_bundle, write_folder
+from ..outputs import shown_as
+from .bundle import BUNDLE_FILES, place_bundle, refuse_lfs_pointer, reserve_bundle, verify_bundle
 from .catalogue import RELEASE_NAME, get_entry, home, load_catalogue
-from .download import extract_bundle, fetch, is_zipped_bundle
+from .download import check_file, extract_bundle, fetch, is_zipped_bundle, zipped_metadata
+from .metadata import check_metadata
 from .release import git_blob_id, import_release_checkpoint
 
 
@@ -32,14 +36,15 @@ def import_model(file: Path | str, out: Path | str | None = None, overwrite: boo
         OutputError: the folder exists and may not be replaced, or cannot be written.
     """
     file = Path(file)
-    if not file.exists():
-        raise ModelError(f"no such file: {file}")
     if file.is_dir():
-        return _copy_bundle(file, out, overwrite)
+        bundle = verify_bundle(file)
+        return _bring(bundle.metadata["name"], functools.partial(_copy_files, file), file, out, overwrite)
+    check_file(file)
     if is_zipped_bundle(file):
-        with tempfile.TemporaryDirectory(prefix="relapet-model-") as scratch:
-            extract_bundle(file, Path(scratch) / "bundle")
-            return _copy_bundle(Path(scratch) / "bundle", out, overwrite)
+        metadata = zipped_metadata(file)
+        check_metadata(metadata, f"model metadata in {file}")
+        return _bring(metadata["name"], functools.partial(extract_bundle, file), file, out, overwrite)
+    refuse_lfs_pointer(file, file)
     if out is None and _is_release(file):
         return fetch(RELEASE_NAME, file)
     out = Path(out) if out is not None else _own_folder(file.stem)
@@ -49,20 +54,33 @@ def import_model(file: Path | str, out: Path | str | None = None, overwrite: boo
 
 def _is_release(file: Path) -> bool:
     source = get_entry(RELEASE_NAME)["source"]
-    return file.stat().st_size <= source["max_bytes"] and git_blob_id(file.read_bytes()) == source["git_blob_id"]
+    try:
+        return file.stat().st_size <= source["max_bytes"] and git_blob_id(file.read_bytes()) == source["git_blob_id"]
+    except OSError as error:
+        raise ModelError(f"cannot read {file}: {error.strerror or error}") from error
 
 
-def _copy_bundle(folder: Path, out: Path | str | None, overwrite: bool) -> Path:
-    bundle = verify_bundle(folder)
-    target = Path(out) if out is not None else _own_folder(bundle.metadata["name"])
-    files = {name: (folder / name).read_bytes() for name in BUNDLE_FILES if (folder / name).is_file()}
-    with tempfile.TemporaryDirectory(prefix="relapet-model-") as scratch:
-        # Checked once more as copied: between the first check and the reading somebody may have changed the folder.
-        copy = Path(scratch) / "bundle"
-        write_folder(copy, files, overwrite=False)
-        verify_bundle(copy)
-    write_folder(target, files, overwrite)
+def _bring(name: str, bring: Callable[[Path], None], file: Path, out: Path | str | None, overwrite: bool) -> Path:
+    """Put the bundle that `bring` writes into its folder if it is in order as written there."""
+    target = (Path(out) if out is not None else _own_folder(name)).absolute()
+
+    def fill(built: Path) -> None:
+        with shown_as({built: file}):
+            bring(built)
+            # Checked as it came: between a check before and the reading somebody may have changed the source.
+            if verify_bundle(built).metadata["name"] != name:
+                raise ModelError(f"{file} was changed while it was read; try again")
+
+    with reserve_bundle(target, overwrite) as place:
+        place_bundle(place, target, fill)
     return target
+
+
+def _copy_files(folder: Path, built: Path) -> None:
+    for name in BUNDLE_FILES:
+        if (folder / name).is_file():
+            (built / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, built / name, follow_symlinks=False)
 
 
 def _own_folder(name: str) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import ModelError
 from ..grid import MNI_GRID
+from ..json_text import parse_json
 from ..resources import resource
 from ..tracers import TRACERS
 
@@ -30,17 +31,15 @@ def load_json(path: Path, what: str):
         ModelError: unreadable, larger than `MAX_JSON_BYTES`, or not JSON.
     """
     try:
+        if not path.is_file():
+            raise ModelError(f"cannot read {what} {path}: no such file")
         if path.stat().st_size > MAX_JSON_BYTES:
             raise ModelError(f"{what} {path} is larger than {MAX_JSON_BYTES} bytes; refused")
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        return parse_json(path.read_bytes())
     except OSError as error:
         raise ModelError(f"cannot read {what} {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ModelError(f"{what} {path} is not valid JSON ({str(error).splitlines()[0]}); get it again") from error
-
-
-def _refuse_constant(name: str):
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def check_schema(content, schema_name: str, what: str) -> None:

@@ -149,11 +149,13 @@ def _generator_arguments() -> dict:
 
 def _read(file: Path, max_bytes: int) -> bytes:
     try:
+        if file.exists() and not file.is_file():
+            raise ModelError(f"checkpoint {file} is not a plain file; refused")
         if file.stat().st_size > max_bytes:
             raise ModelError(f"{file} is larger than {max_bytes // 2**20} MiB; it is not the published checkpoint")
         return file.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read checkpoint {file}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise ModelError(f"cannot read checkpoint {file}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _unpickle(content: bytes, file: Path, max_bytes: int) -> tuple[dict[str, torch.Tensor], int]:
@@ -183,10 +185,27 @@ def _unpickle(content: bytes, file: Path, max_bytes: int) -> tuple[dict[str, tor
     weights, epoch = checkpoint["model_state_dict"], checkpoint["epoch"]
     if not isinstance(weights, dict) or type(epoch) is not int:
         raise ModelError(f"{file}: model_state_dict is not a dict, or epoch is not an integer")
+    _check_weights(weights, file, max_bytes)
+    return {name: tensor.detach() for name, tensor in weights.items()}, epoch
+
+
+def _check_weights(weights: dict, file: Path, max_bytes: int) -> None:
+    """Raise `ModelError` unless these are plain finite tensors under plain names, no larger than the file may be."""
+    import torch
+
+    size = 0
     for name, tensor in weights.items():
         plain = isinstance(name, str) and type(tensor) in (torch.Tensor, torch.nn.Parameter)
         if not plain or tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized:
             raise ModelError(f"{file}: '{str(name)[:60]}' is not a plain tensor")
+        # One stored number can be seen as a tensor of 2^40, and one storage by thousands of tensors.
+        size += tensor.numel() * tensor.element_size()
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes() or size > max_bytes:
+            raise ModelError(f"{file}: '{name[:60]}' claims more values than the file holds; refused")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ModelError(f"{file}: '{name[:60]}' holds values that are not finite")
-    return {name: tensor.detach() for name, tensor in weights.items()}, epoch
+    if weights and all(name.startswith("module.") for name in weights):
+        raise ModelError(
+            f"{file}: the tensors' names begin with 'module.', as PyTorch's DataParallel saves them; save the state "
+            f"dict of the network's .module instead"
+        )

@@ -1,23 +1,22 @@
 """A simulated cohort as a BIDS data set, and one simulated case for the demo.
 
 BIDS: Gorgolewski et al., Sci Data 2016;3:160044; PET: Norgaard et al., Sci Data 2022;9:65. Subject i of a seed is the
-same whatever the number of subjects; each subject's folder appears whole or not at all, and `participants.tsv` names
-the subjects that are there at any time.
+same whatever the number of subjects; the data set appears whole or not at all.
 """
 
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from .. import __version__
 from ..errors import InputError, OutputError
-from ..outputs import check_destination, write_set
+from ..json_text import parse_json
+from ..outputs import STAGING, check_destination, reserve, write_set
 from ..tracers import TRACERS
 from .head import Head, make_head
 from .law import FACTORS, REGIONS, predictable_share
@@ -68,22 +67,27 @@ def write_cohort(
     """
     _check_numbers(subjects, seed)
     out = Path(out_dir).absolute()
-    _clear(out, overwrite)
-    writers = {
-        "dataset_description.json": _json_writer(_description()),
-        "README": _text_writer(README),
-        "participants.json": _json_writer(_columns()),
-    }
     rows: list[dict] = []
-    for index in range(subjects):
+
+    def simulate(folder: Path, index: int) -> None:
         if progress:
             progress(index / subjects, f"simulating {subject_label(index)} ({index + 1} of {subjects})")
         person = make_person(seed, index)
         rows.append(_row(person))
-        if index == 0:
-            write_set(out, writers)
-        _write_subject(out, person)
-        write_set(out, {"participants.tsv": _text_writer(_table(rows))}, overwrite=True)
+        _write_subject(folder, person)
+
+    labels = [subject_label(index) for index in range(subjects)]
+    writers = {
+        "dataset_description.json": _json_writer(_description()),
+        "README": _text_writer(README),
+        "participants.json": _json_writer(_columns()),
+        **{label: functools.partial(simulate, index=index) for index, label in enumerate(labels)},
+        "participants.tsv": lambda path: _text_writer(_table(rows))(path),
+    }
+    with reserve(out, check=lambda: _earlier(out, overwrite)) as place:
+        earlier = _earlier(out, overwrite)
+        subject_folders = [*labels, *(name for name in earlier if name.startswith("sub-"))]
+        write_set(place, writers, owned=earlier, overwrite=overwrite, folders=subject_folders)
     if progress:
         progress(1.0, f"wrote {subjects} simulated subject{'s' * (subjects > 1)} to {out}")
     return out
@@ -137,7 +141,7 @@ def write_case(
     writers["truth.json"] = _json_writer({"Description": SIMULATED, **_row(person)})
     write_set(out_dir, writers, owned=[*oracles.values(), *sidecars], overwrite=overwrite)
     if progress:
-        progress(1.0, f"wrote a simulated case to {out_dir}")
+        progress(1.0, "wrote a simulated case")
     return {key: Path(out_dir) / name for key, name in files.items()}
 
 
@@ -148,48 +152,36 @@ def _check_numbers(subjects: int, seed: int) -> None:
         raise InputError(f"the seed must be a whole number of 0 or more, not {seed}")
 
 
-def _clear(out: Path, overwrite: bool) -> None:
-    """See that the folder is free for a data set; with `overwrite`, remove a simulated one that is there."""
-    check_destination(out, (), overwrite)
-    if not out.is_dir() or not any(out.iterdir()):
-        return
+def _earlier(out: Path, overwrite: bool) -> list[str]:
+    """Names of a simulated data set that is there and may be replaced. Raises `OutputError` for anything else."""
+    found = [path.name for path in out.iterdir() if path.name != STAGING]
+    if not found:
+        return []
     if not overwrite:
         raise OutputError(f"{out} is not empty; use --overwrite to replace a simulated data set, or another --out")
     try:
-        made_by = json.loads((out / "dataset_description.json").read_text("utf-8"))["GeneratedBy"][0]["Name"]
+        made_by = parse_json((out / "dataset_description.json").read_bytes())["GeneratedBy"][0]["Name"]
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         made_by = None
     if made_by != GENERATOR:
         raise OutputError(
             f"{out} holds something other than a simulated data set and stays as it is; use another --out"
         )
-    try:
-        for folder in (*out.glob("sub-*"), *out.glob(".sub-*.part")):
-            shutil.rmtree(folder)
-        for name in ("participants.tsv", "participants.json", "README", "dataset_description.json"):
-            (out / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot replace {out}: {error.strerror}; remove it or use another --out") from error
+    files = ("participants.tsv", "participants.json", "README", "dataset_description.json")
+    return [name for name in found if name in files or name.startswith("sub-")]
 
 
-def _write_subject(out: Path, person: Person) -> None:
-    """One subject's folder, made under a hidden name beside its place, then renamed."""
+def _write_subject(folder: Path, person: Person) -> None:
+    """One subject's folder."""
     subject = subject_label(person.index)
-    part = out / f".{subject}.part"
-    try:
-        head = make_head(person)
-        for scan in ("T1w", "FLAIR", *person.scanned):
-            raw = _scan(head, scan)
-            kind = f"trc-{TRACERS[scan].bids[0]}_pet" if scan in TRACERS else scan
-            folder = part / ("pet" if scan in TRACERS else "anat")
-            folder.mkdir(parents=True, exist_ok=True)
-            _volume_writer(raw.image)(folder / f"{subject}_{kind}.nii.gz")
-            _json_writer(_sidecar(scan, raw))(folder / f"{subject}_{kind}.json")
-        os.replace(part, out / subject)
-    except OSError as error:
-        raise OutputError(f"cannot write {out / subject}: {error.strerror}; choose another --out") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    head = make_head(person)
+    for scan in ("T1w", "FLAIR", *person.scanned):
+        raw = _scan(head, scan)
+        kind = f"trc-{TRACERS[scan].bids[0]}_pet" if scan in TRACERS else scan
+        part = folder / ("pet" if scan in TRACERS else "anat")
+        part.mkdir(parents=True, exist_ok=True)
+        _volume_writer(raw.image)(part / f"{subject}_{kind}.nii.gz")
+        _json_writer(_sidecar(scan, raw))(part / f"{subject}_{kind}.json")
 
 
 def _scan(head: Head, scan: str) -> RawScan:

@@ -16,9 +16,12 @@ FINE_MM = 2.0
 def mutual_information(mask: sitk.Image, *, sampling: float | None = None) -> sitk.ImageRegistrationMethod:
     """ITK's registration with Mattes' metric over a fixed mask (uint8, > 0 inside), no optimiser set yet.
 
-    `sampling` is the share of the fixed voxels used, on a regular lattice, so two runs use the same ones.
+    `sampling` is the share of the fixed voxels used, on a regular lattice, so two runs use the same ones. One thread:
+    several add up the metric and its gradient in the order in which they happen to end, and two runs would differ.
     """
     method = sitk.ImageRegistrationMethod()
+    method.SetNumberOfThreads(1)
+    method.SetNumberOfWorkUnits(1)
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetMetricFixedMask(mask)
     method.SetInterpolator(sitk.sitkLinear)

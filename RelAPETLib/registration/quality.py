@@ -134,7 +134,8 @@ def doubts(quality: dict[str, float], kind: str = "raw") -> list[str]:
     """One line for each figure outside what real and simulated brains give; an empty list when nothing is suspicious.
 
     Args:
-        quality: figures by name, as `preprocess` or `from_grid` return them; figures without a threshold are ignored.
+        quality: figures by name, as `preprocess` or `from_grid` return them (`quality`, or one PET's of
+            `pet_quality`); figures without a threshold are ignored.
         kind: ``raw`` (registered here) or ``grid`` (came preprocessed).
 
     Raises:

@@ -13,9 +13,6 @@ from .template import Template
 
 #: More folded brain voxels than this (percent) and a deformation is given up.
 MAX_FOLDS_PERCENT = 0.1
-#: Real T1w scans reach 0.69 to 0.75 with demons. Well below, the contrast may be one that demons cannot match, and
-#: the torch method, which does not ask for equal intensities, is tried as well, on a CPU too.
-POOR_NCC = 0.6
 
 
 @dataclass(frozen=True)
@@ -115,19 +112,17 @@ def fit_warp(
     Args:
         t1w: bias-corrected T1w.
         affine: template points to T1w points.
-        method: ``demons``, ``torch``, ``affine``, or ``auto``: torch on a GPU, else demons and, if poor, torch too.
-        device: where the torch method runs.
+        method: ``torch``, ``demons``, ``affine``, or ``auto``: torch, and demons where torch had to be given up.
+        device: where the torch method runs; the CPU when that fails.
     """
     ncc, information = agreement(t1w, affine, template)
     start, quality = _Start(t1w, affine, template, information), {"affine_ncc": ncc}
     fits, warnings = [], []
-    if method == "torch" or (method == "auto" and device != "cpu"):
+    if method in ("torch", "auto"):
         fit, warnings = _on_device(start, device)
-        fits = [fit] if fit else []
-    if method == "demons" or (method != "affine" and not fits):
-        fits = [_deform("demons", start, device)]
-        if method == "auto" and (fits[0].problem or fits[0].ncc < POOR_NCC):
-            fits.append(_deform("torch", start, "cpu"))
+        fits = [fit or _deform("torch", start, "cpu")]
+    if method == "demons" or (method == "auto" and fits[0].problem):
+        fits.append(_deform("demons", start, device))
     good = [fit for fit in fits if not fit.problem]
     if not good:
         warnings += [f"the {fit.method} registration {fit.problem} and was given up" for fit in fits]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import DoubtfulInputError, InputError
+from ..notices import warn
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -37,15 +38,17 @@ class Inputs:
     paths: dict[str, Path]
 
 
-def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], None]) -> Inputs:
+def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], None], force: bool = False) -> Inputs:
     """Read and check the inputs.
 
     Args:
         volumes: by role a path or a `SimpleITK.Image`; None entries are left out.
         progress: called as progress(fraction, message).
+        force: take scans of two people, as their DICOM headers say, with a warning.
 
     Raises:
         InputError: a volume cannot be read or used, or two of them are the same.
+        DoubtfulInputError: two of them are of two people, and `force` is False.
     """
     from ..volumes import check_volume, file_sha256, read_volume
 
@@ -64,6 +67,7 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
             hashes[role] = _image_sha256(images[role])
         check_volume(images[role], names[role])
     _refuse_twins(images, hashes, names)
+    _doubt_two_people(paths, names, force)
     return Inputs(images, hashes, names, paths)
 
 
@@ -101,6 +105,21 @@ def _refuse_twins(images: dict[str, sitk.Image], hashes: dict[str, str], names: 
                 raise InputError(
                     f"{names[second]} is the same volume as {names[first]}; two different scans are wanted"
                 )
+
+
+def _doubt_two_people(paths: dict[str, Path], names: dict[str, str], force: bool) -> None:
+    """Scans whose DICOM headers name two people, or an MRI pair of two studies."""
+    from ..volumes import origin_of, same_person, same_study
+
+    origins = {role: origin for role, path in paths.items() if (origin := origin_of(path))}
+    for role in [role for role in origins if role != "t1w" and "t1w" in origins]:
+        if not same_person(origins["t1w"], origins[role]):
+            words = f"{names['t1w']} and {names[role]}: two people, as PatientID or PatientBirthDate in them differ"
+            if not force:
+                raise DoubtfulInputError(f"{words}; check the files, or use --force to go on all the same")
+            warn(f"accepted by force: {words}")
+        elif role == "t2f" and not same_study(origins["t1w"], origins[role]):
+            warn("T1w and T2-FLAIR were taken on two days, as their DICOM headers say; one visit's pair is wanted")
 
 
 def without_paths(messages: list[str], paths: dict[str, Path]) -> list[str]:

@@ -60,6 +60,10 @@ def check_options(
     _check_number("steps", steps, 1, None)
     _check_number("samples", samples, 1, MAX_SAMPLES)
     _check_number("seed", seed, 0, MAX_SEED)
+    _check_sampler(sampler)
+
+
+def _check_sampler(sampler: str | None) -> None:
     if sampler is not None:
         from ..diffusion import SAMPLERS
 
@@ -75,6 +79,30 @@ def _check_number(name: str, value: int | None, lowest: int, highest: int | None
     if value < lowest or (highest is not None and value > highest):
         limits = f"at least {lowest}" if highest is None else f"{lowest} to {highest}"
         raise InputError(f"{name} {value} is out of range; use {limits}")
+
+
+def choose_steps(model: Model, sampler: str | None, steps: int | None) -> tuple[str, int]:
+    """Sampler and network calls of a synthesis, here for `synthesize` and for training's `sample`.
+
+    What is not given comes from the model. Steps of another sampler than the model's own are `DEFAULT_STEPS`: what one
+    sampler needs says nothing of another.
+
+    Raises:
+        InputError: an unknown sampler, or steps that the model's timesteps do not allow.
+    """
+    _check_sampler(sampler)
+    _check_number("steps", steps, 1, None)
+    defaults, longest = model.metadata["sampler"], len(model.schedule.betas)
+    own = defaults.get("name", DEFAULT_SAMPLER)
+    sampler = sampler or own
+    if steps is None:
+        steps = defaults.get("steps") if sampler == own else None
+    steps = steps or min(DEFAULT_STEPS, longest)
+    if steps > longest:
+        raise InputError(
+            f"steps {steps} is out of range; model {model.name} has {longest} timesteps, use 1 to {longest}"
+        )
+    return sampler, steps
 
 
 def make_plan(
@@ -99,15 +127,7 @@ def make_plan(
             f"model {model.name} has no tracer {wanted.name}; it has {has}: choose one, or another --model"
         )
     defaults = model.metadata["sampler"]
-    if sampler is None:
-        sampler = defaults.get("name", DEFAULT_SAMPLER)
-        steps = steps or defaults.get("steps", DEFAULT_STEPS)
-    steps = steps or DEFAULT_STEPS
-    longest = len(model.schedule.betas)
-    if steps > longest:
-        raise InputError(
-            f"steps {steps} is out of range; model {model.name} has {longest} timesteps, use 1 to {longest}"
-        )
+    sampler, steps = choose_steps(model, sampler, steps)
     clip = defaults.get("clip")
     window = entry["window"] if entry["output"] == "suvr" else None
     return Plan(

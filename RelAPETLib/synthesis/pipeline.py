@@ -56,7 +56,7 @@ def synthesize(
         tracer: TAU, PIB or PBR, or a BIDS ``trc-`` spelling of one.
         model: name in the catalogue, or folder of a bundle.
         reference: a measured PET of the same person to compare with; its unit: `synthesis.reference`.
-        reference_region: region whose mean makes the reference SUVR.
+        reference_region: region whose mean sets the reference's scale: it is made the synthetic PET's mean there.
         sampler, steps, samples: the model's own defaults when None, else 20 steps of ``dpmpp``, and 4 samples for a
             latent model or 1 for a voxel one. 1 to T steps, 1 to 64 samples.
         seed: 0 to 2^63 - 1. Sample k depends on (seed, k) only, not on batch or device (up to rounding).
@@ -87,7 +87,7 @@ def synthesize(
     part, clock, messages = _parts(progress), _Clock(), []
     with collected(messages):
         device = resolve_device(device)
-        inputs = read_inputs({"t1w": t1w, "t2f": t2f, "reference": reference}, part("read"))
+        inputs = read_inputs({"t1w": t1w, "t2f": t2f, "reference": reference}, part("read"), force)
         clock.lap("reading")
         loaded = _load(model, device)
         plan = make_plan(loaded, tracer, sampler, steps, samples, seed, space)
@@ -97,7 +97,7 @@ def synthesize(
         check_duration(loaded, plan.label, plan.steps, plan.samples, yes, part("model"))
         clock.lap("model")
         ready = _prepare(inputs, preprocessed, device, part("preprocess"))
-        _settle_doubts(ready, "grid" if preprocessed else "raw", force)
+        _settle_doubts(ready, "grid" if preprocessed else "raw", plan.reference_region, force)
         clock.lap("preprocessing")
         draw = draw_samples(
             loaded, _condition(ready), plan.label, sampler=plan.sampler, steps=plan.steps, samples=plan.samples,
@@ -105,7 +105,7 @@ def synthesize(
         )  # fmt: skip
         clock.lap("sampling")
         maps, metrics = _maps(draw, ready, plan, units, inputs, force, part("compare"))
-        regions = regional_rows({name: maps[name] for name in maps if name != "uncertainty"}, ready.mask)
+        regions = regional_rows({name: maps[name] for name in maps if name != "uncertainty"}, ready.mask, ready.in_view)
         clock.lap("comparison")
         volumes, pictures = _bring_back(maps, ready, inputs, plan.space, part("return"))
         clock.lap("return")
@@ -181,11 +181,13 @@ def _prepare(inputs: Inputs, preprocessed: bool, device: str, progress) -> Prepr
     return ready
 
 
-def _settle_doubts(ready: Preprocessed, kind: str, force: bool) -> None:
-    """Refuse inputs that are probably not a brain's T1w and T2-FLAIR, or warn when forced."""
-    from ..preprocessing import doubts
+def _settle_doubts(ready: Preprocessed, kind: str, reference_region: str | None, force: bool) -> None:
+    """Refuse inputs that are probably not a brain's T1w and T2-FLAIR, or a PET of another one; warn when forced."""
+    from ..preprocessing import doubts, reference_doubts
 
-    found = doubts(ready.quality, kind)
+    found = [line for figures in (ready.quality, *ready.pet_quality.values()) for line in doubts(figures, kind)]
+    if reference_region is not None:
+        found += reference_doubts(ready, reference_region)
     if found and not force:
         raise DoubtfulInputError(f"{'; '.join(found)}; check the files, or use --force to go on all the same")
     for words in found:
@@ -207,7 +209,7 @@ def _maps(
     A SUVR model's [-1, 1] is its window, SUVR = lo + (x + 1) / 2 (hi - lo); a relative model's becomes [0, 1].
     """
     from ..comparison import compare, minmax
-    from .reference import to_suvr
+    from .reference import level_of, to_suvr
 
     progress(0.0, "turning samples into maps")
     inside = image_to_array(ready.mask) > 0
@@ -221,7 +223,8 @@ def _maps(
     progress(0.1, "comparing with the reference")
     reference = ready.pet
     if plan.window is not None:
-        reference = to_suvr(reference, ready.mask, units, inputs.names["reference"], force)
+        level = level_of(maps["synthetic_pet"], ready.mask, units.region) if units.region else 1.0
+        reference = to_suvr(reference, ready.mask, units, inputs.names["reference"], force, level)
     maps["difference"], metrics = compare(maps["synthetic_pet"], reference, ready.mask, window=plan.window)
     if plan.window is None:
         reference = _masked(minmax(image_to_array(reference)), inside)

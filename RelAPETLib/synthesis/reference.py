@@ -2,8 +2,9 @@
 
 A reference is compared with a SUVR model only when its unit is known to be SUVR, or made so. In this order:
 
-1. a named reference region: the PET is divided by its mean there, whatever its unit was;
-2. the BIDS sidecar beside the file (same name, ``.json``), key ``Units``: SUVR spellings are accepted, others refused;
+1. a named reference region: the PET is scaled so that its mean there is the synthetic PET's, whatever its unit was,
+   so that both are on one scale (an error of the synthetic's overall level in that region cannot show then);
+2. ``Units`` of its BIDS sidecar, its own or inherited (`volumes.sidecar`): SUVR spellings are accepted, others refused;
 3. neither: values that only SUVR would give (`PLAUSIBLE_SUVR`) are accepted with a warning, others refused.
 
 Between volumes that are min-max scaled (relative models) the unit does not matter.
@@ -11,7 +12,6 @@ Between volumes that are min-max scaled (relative models) the unit does not matt
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +21,14 @@ import numpy as np
 
 from ..errors import DoubtfulInputError, InputError
 from ..notices import warn
+from ..volumes.sidecar import is_suvr, read_sidecar
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-#: Spellings of SUVR in sidecars. BIDS gives ratios as "unitless"; "1" is UCUM's unity.
-SUVR_SPELLINGS = frozenset({"suvr", "{suvr}", "unitless", "1", "{ratio}", "ratio", "dimensionless"})
 #: Mean over the brain of any of the three tracers' SUVR, with room on both sides. SUV and kBq/mL can fall inside too,
 #: hence the warning; Bq/mL cannot.
 PLAUSIBLE_SUVR = (0.3, 4.0)
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
 _HINT = "give a SUVR volume, or --reference-region to make it SUVR by a region's mean"
 
 
@@ -50,23 +48,12 @@ class ReferenceUnits:
 
 
 def sidecar_units(path: Path) -> str | None:
-    """``Units`` of the JSON sidecar beside an image, or None without sidecar or key.
+    """``Units`` of an image's JSON sidecar, its own or inherited; None where nothing is said.
 
     Raises:
-        InputError: the sidecar cannot be read, or is not a JSON object.
+        InputError: a sidecar cannot be read, or is not a JSON object.
     """
-    name = next((path.name[: -len(s)] for s in _SUFFIXES if path.name.lower().endswith(s)), None)
-    sidecar = path.with_name(f"{name}.json") if name else None
-    if sidecar is None or not sidecar.is_file():
-        return None
-    try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{sidecar}: not a readable JSON sidecar; mend it, move it away, or {_HINT}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{sidecar}: a sidecar must be a JSON object; mend it, move it away, or {_HINT}")
-    units = content.get("Units")
-    return None if units is None else str(units).strip()
+    return read_sidecar(path, advice=f"mend it, move it away, or {_HINT}").units
 
 
 def reference_units(path: Path | None, region: str | None, *, relative: bool) -> ReferenceUnits:
@@ -86,24 +73,48 @@ def reference_units(path: Path | None, region: str | None, *, relative: bool) ->
         names = [known.name for known in load_regions()[1]]
         if region not in names:
             raise InputError(f"unknown reference region '{region}'; use one of {', '.join(names)}")
-        return ReferenceUnits(f"divided by its mean in {region}", region)
     if relative:
         return ReferenceUnits("not needed: both volumes are min-max scaled")
+    if region is not None:
+        return ReferenceUnits(f"scaled by its mean in {region}", region)
     units = sidecar_units(path) if path is not None else None
     if units is None:
         return ReferenceUnits("no sidecar says so; its values are those of SUVR", plausibility_only=True)
-    if units.lower() not in SUVR_SPELLINGS:
-        raise InputError(f"{path}: its sidecar gives the unit '{units}', not SUVR; {_HINT}")
+    if not is_suvr(units):
+        raise InputError(f"{path}: its sidecar (its own or inherited) gives the unit '{units}', not SUVR; {_HINT}")
     return ReferenceUnits(f"its sidecar: Units '{units}'")
 
 
-def to_suvr(pet: sitk.Image, mask: sitk.Image, units: ReferenceUnits, name: str, force: bool) -> sitk.Image:
-    """The reference on the model grid as SUVR (unchanged, or divided by its regional mean).
+def level_of(synthetic: sitk.Image, mask: sitk.Image, region: str) -> float:
+    """Mean of a synthetic PET in a reference region, SUVR: the scale on which a reference is compared with it.
+
+    A region that is 1 in a model's SUVR by definition of the true uptake reads less in a blurred PET. Were only the
+    reference divided by its own mean, the two would differ by that factor everywhere.
+
+    Args:
+        synthetic, mask: on the model grid; 0 outside the brain.
+
+    Raises:
+        InputError: the mean is not positive.
+    """
+    from ..regions import regional_means
+
+    level = regional_means(synthetic, [region], mask=mask)[region]
+    if not (math.isfinite(level) and level > 0):
+        raise InputError(f"the synthetic PET's mean in {region} is {level:.4g}; choose another --reference-region")
+    return level
+
+
+def to_suvr(
+    pet: sitk.Image, mask: sitk.Image, units: ReferenceUnits, name: str, force: bool, level: float = 1.0
+) -> sitk.Image:
+    """The reference on the model grid as SUVR (unchanged, or scaled by its regional mean).
 
     Args:
         pet, mask: on the model grid; 0 outside the brain.
         name: what messages call it.
         force: accept values that SUVR hardly has when the sidecar says SUVR.
+        level: mean that the named reference region gets, SUVR; see `level_of`.
 
     Raises:
         InputError: the region's mean is not positive, or the unit is unknown and the values are not SUVR's.
@@ -116,7 +127,7 @@ def to_suvr(pet: sitk.Image, mask: sitk.Image, units: ReferenceUnits, name: str,
         mean = regional_means(pet, [units.region], mask=mask)[units.region]
         if not (math.isfinite(mean) and mean > 0):
             raise InputError(f"{name}: its mean in {units.region} is {mean:.4g}; choose another --reference-region")
-        return pet / mean
+        return pet * (level / mean)
     inside = image_to_array(pet)[image_to_array(mask) > 0]
     mean = float(np.mean(inside)) if inside.size else 0.0
     low, high = PLAUSIBLE_SUVR

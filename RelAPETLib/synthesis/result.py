@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -119,7 +120,7 @@ class Synthesis:
             writer = csv.DictWriter(stream, list(self.regions[0]), delimiter="\t", lineterminator="\n")
             writer.writeheader()
             for row in self.regions:
-                writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+                writer.writerow({k: _cell(v) for k, v in row.items()})
 
     def _write_report(self, path: Path) -> None:
         from ..report import write_report
@@ -136,6 +137,13 @@ class Synthesis:
             notes=_notes(self.provenance),
             warnings=self.warnings,
         )
+
+
+def _cell(value: object) -> object:
+    """A value as a table shows it; NaN as BIDS writes what is not there."""
+    if not isinstance(value, float):
+        return value
+    return "n/a" if math.isnan(value) else f"{value:.6g}"
 
 
 def _write_record(document: dict, path: Path) -> None:
@@ -187,7 +195,7 @@ def describe(
     reference = None
     if units is not None:
         reference = {
-            "units_from": units.known_from,
+            "units_from": units.known_from + (" to the synthetic PET's there" if units.region else ""),
             "reference_region": units.region,
             "difference": record.DIFFERENCE_MEANING,
             "difference_units": record.SUVR_UNITS if plan.output == "suvr" else record.RELATIVE_UNITS,
@@ -216,7 +224,7 @@ def describe(
             "method": ready.method,
             "skull_stripped": bool(ready.skull_stripped),
             "preprocessed": preprocessed,
-            "quality": ready.quality,
+            "quality": ready.quality | ready.pet_quality.get("PET", {}),
         },
         outputs={},
         reference=reference,

@@ -5,12 +5,13 @@ in is geometry out: reading takes the file's own orientation, and nothing here r
 """
 
 from .checking import check_volume
-from .dicom import Series, find_series
+from .dicom import Origin, Series, find_series, origin_of, same_person, same_study
 from .geometry import canonical, corner_distance, image_affine, image_from_array
 from .reading import read_volume
 from .writing import file_sha256, write_volume
 
 __all__ = [
+    "Origin",
     "Series",
     "canonical",
     "check_volume",
@@ -19,6 +20,9 @@ __all__ = [
     "find_series",
     "image_affine",
     "image_from_array",
+    "origin_of",
     "read_volume",
+    "same_person",
+    "same_study",
     "write_volume",
 ]

@@ -16,6 +16,8 @@ _FLIP_XY = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS to LPS and back
 
 #: A corner of the volume may move this far when the axes are made exactly orthogonal: headers hold rounded numbers.
 SHEAR_TOLERANCE_MM = 0.5
+#: Ten kilometres are a damaged header.
+_ABSURD_MM = 1e7
 
 
 def image_affine(image: sitk.Image) -> np.ndarray:
@@ -39,20 +41,17 @@ def image_from_array(array: np.ndarray, affine: np.ndarray, name: str = "volume"
 
     if np.ndim(array) != 3:
         raise InputError(f"{name}: {np.ndim(array)}-D array; a volume has three dimensions")
-    origin, spacing, direction = _split_affine(_FLIP_XY @ np.asarray(affine, dtype=np.float64), np.shape(array), name)
+    geometry = split_affine(affine, np.shape(array), name)
     image = sitk.GetImageFromArray(np.ascontiguousarray(np.transpose(array, (2, 1, 0))))
+    place(image, *geometry)
+    return image
+
+
+def place(image: sitk.Image, origin: np.ndarray, spacing: np.ndarray, direction: np.ndarray) -> None:
+    """Give an image the geometry that `split_affine` found."""
     image.SetOrigin(origin.tolist())
     image.SetSpacing(spacing.tolist())
     image.SetDirection(direction.ravel().tolist())
-    return image
-
-
-def with_orthogonal_axes(image: sitk.Image, name: str) -> sitk.Image:
-    """The image with exactly orthogonal axes. Raises `InputError` as `image_from_array` does."""
-    _, spacing, direction = _split_affine(_FLIP_XY @ image_affine(image), image.GetSize(), name)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection(direction.ravel().tolist())
-    return image
 
 
 def canonical(image: sitk.Image) -> sitk.Image:
@@ -73,12 +72,19 @@ def corner_distance(affine_a: np.ndarray, affine_b: np.ndarray, shape: tuple[int
     return float(np.linalg.norm(((affine_a - affine_b) @ corners)[:3], axis=0).max())
 
 
-def _split_affine(affine: np.ndarray, shape: tuple[int, ...], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Origin, spacing and orthogonal direction of a 4x4 affine, for a volume of that shape [X, Y, Z]."""
+def split_affine(affine: np.ndarray, shape: tuple[int, ...], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """LPS origin, spacing and orthogonal direction [3, 3] of a 4x4 affine to RAS mm, for a volume of a shape [X, Y, Z].
+
+    Raises `InputError` as `image_from_array` does.
+    """
+    affine = np.asarray(affine, dtype=np.float64)
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         raise InputError(f"{name}: its affine has NaN or infinite entries; export the volume again")
+    if np.abs(affine).max() > _ABSURD_MM:
+        raise InputError(f"{name}: its affine has an entry of {np.abs(affine).max():.3g} mm; its header is damaged")
+    affine = _FLIP_XY @ affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if (spacing == 0).any():
+    if (spacing < 1 / _ABSURD_MM).any():
         raise InputError(f"{name}: zero voxel spacing along an axis; export the volume again")
     axes = affine[:3, :3] / spacing
     if abs(np.linalg.det(axes)) < 1e-3:

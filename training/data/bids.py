@@ -1,43 +1,22 @@
 """Cases of a BIDS data set: ``sub-*[/ses-*]/{anat/*_T1w,anat/*_FLAIR,pet/*_trc-*_pet}``, any runs.
 
-BIDS: Gorgolewski et al., Sci Data 2016;3:160044; PET: Norgaard et al., Sci Data 2022;9:65. Sidecars are merged by the
-inheritance principle: a JSON of the same suffix in a folder above applies when the file has all its entities.
+BIDS: Gorgolewski et al., Sci Data 2016;3:160044; PET: Norgaard et al., Sci Data 2022;9:65. Sidecars are read by the
+inheritance principle, see `RelAPETLib.volumes.sidecar`.
 """
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 
 from RelAPETLib.errors import InputError
+from RelAPETLib.jsonfiles import read_json_object
 from RelAPETLib.tracers import get_tracer
+from RelAPETLib.volumes.sidecar import BidsFile, parse_name, read_sidecar
 
 from .cases import Case, Failure, PetScan, Source
 
 _IMAGES = (".nii.gz", ".nii")
-
-
-@dataclass(frozen=True)
-class BidsFile:
-    """A file name taken apart: ``sub-01_ses-2_trc-PIB_run-1_pet.nii.gz``.
-
-    Attributes:
-        path: the file.
-        entities: ``{"sub": "01", "ses": "2", ...}``.
-        suffix: ``pet``, ``T1w``, ...
-    """
-
-    path: Path
-    entities: dict[str, str]
-    suffix: str
-
-
-def parse_name(path: Path) -> BidsFile:
-    """Entities and suffix of a file by its name."""
-    *pairs, suffix = path.name.split(".")[0].split("_")
-    return BidsFile(path, dict(pair.split("-", 1) for pair in pairs if "-" in pair), suffix)
 
 
 def is_bids(folder: Path) -> bool:
@@ -71,11 +50,7 @@ def read_bids(folder: Path | str) -> Source:
 
 def _description(folder: Path) -> dict:
     path = folder / "dataset_description.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable JSON; mend it") from error
-    return content if isinstance(content, dict) else {}
+    return read_json_object(path) if path.exists() else {}
 
 
 def _is_simulated(description: dict) -> bool:
@@ -152,36 +127,8 @@ def _tracers(root: Path, files: list[BidsFile], subject: str, case: str):
     for tracer, found in by_tracer.items():
         file = _first(found, f"PET of {tracer}", notes)
         try:
-            scans[tracer] = PetScan(tracer, file.path, *read_sidecar(root, file))
+            sidecar = read_sidecar(file.path, root)
+            scans[tracer] = PetScan(tracer, file.path, sidecar.content, sidecar.paths)
         except InputError as error:
             failures.append(Failure(subject, case, tracer, str(error)))
     return scans, notes, failures
-
-
-def read_sidecar(root: Path, file: BidsFile) -> tuple[dict, tuple[Path, ...]]:
-    """Metadata of an image, nearer files overriding farther ones, and the files they came from.
-
-    Raises:
-        InputError: a sidecar is not a JSON object.
-    """
-    folders = [folder for folder in (file.path.parent, *file.path.parents) if folder == root or root in folder.parents]
-    merged: dict = {}
-    used = []
-    for folder in dict.fromkeys(reversed(folders)):
-        candidates = [parse_name(path) for path in sorted(folder.glob(f"*{file.suffix}.json"))]
-        fitting = [c for c in candidates if c.suffix == file.suffix and c.entities.items() <= file.entities.items()]
-        for candidate in sorted(fitting, key=lambda c: len(c.entities)):
-            merged |= read_json(candidate.path)
-            used.append(candidate.path)
-    return merged, tuple(used)
-
-
-def read_json(path: Path) -> dict:
-    """A sidecar's content. Raises `InputError` when it is not a JSON object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable JSON sidecar; mend it") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: a sidecar must be a JSON object")
-    return content

@@ -31,9 +31,12 @@ import numpy as np
 
 from RelAPETLib.errors import InputError
 from RelAPETLib.grid import MNI_GRID, ModelGrid
+from RelAPETLib.jsonfiles import read_json_object
 from RelAPETLib.tracers import TRACERS
 
 VERSION = 1
+#: Bytes; a hundred thousand cases make about half of it.
+LARGEST_INDEX = 512 * 1024 * 1024
 INDEX, MASK, CASE = "index.json", "mask.npy", "case.json"
 
 
@@ -88,9 +91,11 @@ def write_case(cache: Path, record: dict, arrays: dict[str, np.ndarray]) -> None
 def read_case(cache: Path, case: str) -> dict | None:
     """Entry of a case that is in the cache, or None; damaged entries count as missing."""
     try:
-        return json.loads((cache / "cases" / case / CASE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_json_object(cache / "cases" / case / CASE)
+    except InputError:
         return None
+    kinds = {"case": str, "subject": str, "digest": str, "pets": dict, "failures": dict}
+    return record if all(isinstance(record.get(key), kind) for key, kind in kinds.items()) else None
 
 
 def sweep(cache: Path) -> None:
@@ -250,15 +255,22 @@ class Cache:
         path = self.folder / "cases" / case / f"{name}.npy"
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{path}: missing or damaged; run prepare again") from error
         if array.shape != self.shape or array.dtype != np.dtype(self.index["dtype"]):
             raise InputError(f"{path}: {array.dtype} {array.shape} is not what the index says; run prepare again")
         return array
 
     def mask(self) -> np.ndarray:
-        """The brain, bool [X, Y, Z]."""
-        return np.load(self.folder / MASK, allow_pickle=False) > 0
+        """The brain, bool [X, Y, Z]. Raises `InputError` when the file is missing or damaged."""
+        path = self.folder / MASK
+        try:
+            mask = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{path}: missing or damaged; run prepare again") from error
+        if mask.shape != self.shape:
+            raise InputError(f"{path}: of shape {mask.shape}, not {self.shape}; run prepare again")
+        return mask > 0
 
 
 def open_cache(folder: Path | str) -> Cache:
@@ -268,13 +280,10 @@ def open_cache(folder: Path | str) -> Cache:
         InputError: no cache there, one of another version, a changed index, a missing file, or no PET in it.
     """
     folder = Path(folder)
-    try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{folder}: no cache (no {INDEX}); make one with 'python -m training prepare'") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / INDEX}: cannot be read ({error}); run prepare again") from error
-    if not isinstance(index, dict) or index.get("version") != VERSION:
+    if not (folder / INDEX).exists():
+        raise InputError(f"{folder}: no cache (no {INDEX}); make one with 'python -m training prepare'")
+    index = read_json_object(folder / INDEX, advice="run prepare again", limit=LARGEST_INDEX)
+    if index.get("version") != VERSION:
         raise InputError(f"{folder}: a cache of another version; run prepare again into another folder")
     rest = {key: value for key, value in index.items() if key != "sha256"}
     if hashlib.sha256(canonical_json(rest)).hexdigest() != index.get("sha256"):

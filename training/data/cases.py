@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from RelAPETLib.volumes.sidecar import sidecar_path
+
 
 @dataclass(frozen=True)
 class PetScan:
@@ -26,10 +28,7 @@ class PetScan:
     @property
     def sidecar_name(self) -> str:
         """What messages call the sidecar: the nearest file, or where it would stand."""
-        if self.sidecar_paths:
-            return str(self.sidecar_paths[-1])
-        name = self.path.name.removesuffix(".gz").removesuffix(".nii")
-        return str(self.path.with_name(f"{name}.json"))
+        return str(self.sidecar_paths[-1] if self.sidecar_paths else sidecar_path(self.path) or self.path)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from RelAPETLib.errors import InputError
+from RelAPETLib.errors import InputError, OutputError
 from RelAPETLib.tracers import TRACERS, get_tracer
 
 from .cases import PetScan
@@ -170,10 +170,16 @@ def _averaged(scan: PetScan, chosen: list[int], weights: np.ndarray) -> sitk.Ima
     header = image.header.copy()
     header.set_data_dtype(np.float32)
     header.set_slope_inter(1, 0)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "mean.nii"
-        nib.save(type(image)(mean.astype(np.float32), None, header), path)
-        return read_volume(path, name=f"PET {scan.tracer}")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "mean.nii"
+            nib.save(type(image)(mean.astype(np.float32), None, header), path)
+            return read_volume(path, name=f"PET {scan.tracer}")
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the mean of {scan.path.name} to the temporary folder ({error.strerror or error}); "
+            "free space there, or set TMPDIR to another folder"
+        ) from error
 
 
 def pet_units(scan: PetScan, region: str | None, declared: str | None) -> ReferenceUnits:
@@ -186,13 +192,14 @@ def pet_units(scan: PetScan, region: str | None, declared: str | None) -> Refere
     Raises:
         InputError: unknown region, no ``Units`` anywhere, or units that are not SUVR.
     """
-    from RelAPETLib.synthesis.reference import SUVR_SPELLINGS, ReferenceUnits, reference_units
+    from RelAPETLib.synthesis.reference import ReferenceUnits, reference_units
+    from RelAPETLib.volumes.sidecar import is_suvr, units_of
 
     if region is not None:
         name = TRACERS[scan.tracer].reference_region if region == "tracer" else region
         return reference_units(None, name, relative=False)
-    units = declared if scan.sidecar.get("Units") is None and declared else needed(scan, "Units")
-    if str(units).strip().lower() not in SUVR_SPELLINGS:
+    units = units_of(scan.sidecar) or declared or needed(scan, "Units")
+    if not is_suvr(units):
         raise InputError(
             f"{scan.sidecar_name}: 'Units' is '{units}', not SUVR; name a --reference-region to make it SUVR"
         )

@@ -188,7 +188,7 @@ def _failure_table(failures: list[Failure]) -> bytes:
     writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
     writer.writerow(["subject", "case", "tracer", "reason"])
     writer.writerows([f.subject, f.case, f.tracer, " ".join(f.reason.split())] for f in failures)
-    return stream.getvalue().encode()
+    return stream.getvalue().encode(errors="backslashreplace")
 
 
 def digest(case: Case | RenderedCase, options: Options) -> str:

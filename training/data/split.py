@@ -7,12 +7,12 @@ counts afterwards is the file.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from RelAPETLib.errors import InputError
+from RelAPETLib.jsonfiles import read_json_object
 
 from .cache import Cache, canonical_json, pretty_json, write_whole
 
@@ -132,6 +132,15 @@ def explicit_split(subjects: Iterable[str], lists: Mapping[str, Sequence[str]]) 
     return Split(**parts, unused=tuple(sorted(names - listed)))
 
 
+def read_lists(path: Path | str) -> dict[str, list[str]]:
+    """Lists of subjects by part from a JSON file. Raises `InputError` when it holds anything else."""
+    lists = read_json_object(path)
+    for part, names in lists.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"{path}: '{part[:40]}' must be a list of subjects' names")
+    return lists
+
+
 def load_split(path: Path | str, cache: Cache | None = None) -> Split:
     """Read a split and see that it is unchanged and, with a cache, that it names exactly the cache's subjects.
 
@@ -139,15 +148,16 @@ def load_split(path: Path | str, cache: Cache | None = None) -> Split:
         InputError: missing, damaged, changed, or of other subjects.
     """
     path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no split; make one with 'python -m training prepare'")
+    content = read_json_object(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         found = content.pop("sha256")
         split = Split(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
-    except FileNotFoundError:
-        raise InputError(f"{path}: no split; make one with 'python -m training prepare'") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a split ({' '.join(str(error).split())})") from error
-    if split.sha256 != found:
+        unchanged = split.sha256 == found
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a split ({' '.join(str(error).split())[:200]})") from error
+    if not unchanged:
         raise InputError(f"{path} was changed after it was written; restore it, or make a new one with --new-split")
     if cache is not None:
         _check_subjects(split, cache, path)

@@ -1,6 +1,6 @@
 """Cases of a plain table: a CSV with columns subject, t1w, t2f, pet, tracer, and perhaps session; one row a PET.
 
-Paths are relative to the table's folder. A JSON of the PET's name beside it is its sidecar.
+Paths are relative to the table's folder. Sidecars of PET are read as `RelAPETLib.volumes.sidecar` says.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from pathlib import Path
 
 from RelAPETLib.errors import InputError
 from RelAPETLib.tracers import get_tracer
+from RelAPETLib.volumes.sidecar import read_sidecar
 
-from .bids import read_json
 from .cases import Case, Failure, PetScan, Source
 
 COLUMNS = ("subject", "t1w", "t2f", "pet", "tracer")
+#: No path is longer on Linux, macOS or Windows.
+LONGEST_FIELD = 4096
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def read_table(path: Path | str, *, simulated: bool = False) -> Source:
@@ -32,11 +35,13 @@ def read_table(path: Path | str, *, simulated: bool = False) -> Source:
     """
     path = Path(path)
     groups: dict[str, list[dict]] = defaultdict(list)
-    for number, row in enumerate(_rows(path), start=2):
+    for number, row in _rows(path):
         subject, session = row["subject"], row.get("session", "")
         name = f"{subject}_{session}" if session else subject
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
-            raise InputError(f"{path}: line {number}: subject '{name}' may have letters, digits and . _ + - only")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name):
+            raise InputError(
+                f"{path}: line {number}: subject '{_short(name)}' may have up to 100 letters, digits and . _ + - only"
+            )
         groups[name].append(row)
     cases, failures = [], []
     for name, rows in sorted(groups.items()):
@@ -46,19 +51,58 @@ def read_table(path: Path | str, *, simulated: bool = False) -> Source:
     return Source(path.stem, simulated, cases, failures)
 
 
-def _rows(path: Path) -> list[dict]:
+def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Numbers of lines, and their fields by column. Raises `InputError` for whatever is no plain table."""
     try:
+        if not path.is_file():
+            raise InputError(f"{path}: {'not a plain file' if path.exists() else 'no such file'}")
         with open(path, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-            if missing:
-                raise InputError(f"{path}: no column '{missing[0]}'; wanted are {', '.join(COLUMNS)}")
-            rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as a CSV table ({error})") from error
+            reader = csv.reader(stream, strict=True)
+            columns = [name.strip() for name in next(reader, [])]
+            _check_columns(path, columns)
+            rows = [
+                (reader.line_num, _row(f"{path}: line {reader.line_num}", columns, fields))
+                for fields in reader
+                if any(map(str.strip, fields))
+            ]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text; save it as CSV in UTF-8") from error
+    except (OSError, ValueError, csv.Error) as error:
+        reason = error.strerror or error if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be read as a CSV table ({reason})") from error
     if not rows:
         raise InputError(f"{path}: an empty data set, without any row")
     return rows
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    wanted = ", ".join(COLUMNS)
+    if not any(columns):
+        raise InputError(f"{path}: empty, or its first line is; it must name the columns {wanted}")
+    twice = [name for name in columns if name and columns.count(name) > 1]
+    if twice:
+        raise InputError(f"{path}: column '{_short(twice[0])}' stands there twice; rename or remove one")
+    missing = [column for column in COLUMNS if column not in columns]
+    if missing:
+        separated = [sign for sign in (";", "\t") if any(sign in name for name in columns)]
+        hint = "; separate columns with commas" if separated else ""
+        raise InputError(f"{path}: no column '{missing[0]}'; wanted are {wanted}{hint}")
+
+
+def _row(where: str, columns: list[str], fields: list[str]) -> dict[str, str]:
+    if len(fields) > len(columns):
+        raise InputError(f"{where}: {len(fields)} fields, but {len(columns)} columns; quote what holds a comma")
+    row = dict.fromkeys(columns, "") | {name: text.strip() for name, text in zip(columns, fields, strict=False)}
+    for name, text in row.items():
+        if _CONTROL.search(text):
+            raise InputError(f"{where}: column '{_short(name)}' holds a control character")
+        if len(text) > LONGEST_FIELD:
+            raise InputError(f"{where}: column '{_short(name)}' holds more than {LONGEST_FIELD} characters")
+    return row
+
+
+def _short(text: str) -> str:
+    return ascii(text[:40])[1:-1]
 
 
 def _case(path: Path, name: str, rows: list[dict]) -> tuple[Case | None, list[Failure]]:
@@ -87,6 +131,5 @@ def _case(path: Path, name: str, rows: list[dict]) -> tuple[Case | None, list[Fa
 
 
 def _scan(path: Path, tracer: str) -> PetScan:
-    bare = PetScan(get_tracer(tracer).name, path)
-    sidecar = Path(bare.sidecar_name)
-    return PetScan(bare.tracer, path, read_json(sidecar), (sidecar,)) if sidecar.is_file() else bare
+    sidecar = read_sidecar(path)
+    return PetScan(get_tracer(tracer).name, path, sidecar.content, sidecar.paths)

@@ -273,7 +273,7 @@ class AutoencoderTrainer:
 
     def resume(self) -> None:
         """Go on from the folder's newest checkpoint."""
-        found = checkpoints.latest(self.folder)
+        found = checkpoints.latest(self.folder, checkpoints.AUTOENCODER)
         if found is None:
             return
         path, saved = found
@@ -284,14 +284,15 @@ class AutoencoderTrainer:
         if other or saved["split_sha256"] != self.images.split_sha256:
             what = "; ".join(other[:5]) or "another split"
             raise ResumeError(f"{path} is of another autoencoder: {what}; use another out")
+        with checkpoints.restoring(path):
+            self.sampler.load_state_dict(saved["sampler"])
+            self.coder.load_state_dict(saved["autoencoder"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            if self.D is not None:
+                self.D.load_state_dict(saved["discriminator"])
+                self.optimizer_D.load_state_dict(saved["optimizer_D"])
+            self.fabric.strategy.precision.load_state_dict(saved["scaler"])
         self.step = saved["step"]
-        self.sampler.load_state_dict(saved["sampler"])
-        self.coder.load_state_dict(saved["autoencoder"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        if self.D is not None:
-            self.D.load_state_dict(saved["discriminator"])
-            self.optimizer_D.load_state_dict(saved["optimizer_D"])
-        self.fabric.strategy.precision.load_state_dict(saved["scaler"])
 
 
 def perceptual_features(path: str, device: torch.device) -> Callable[[torch.Tensor], list[torch.Tensor]]:

@@ -51,16 +51,17 @@ def prepare_latents(
         if fabric.is_global_zero:
             _code(fabric, config, kind, coders, path, key)
         fabric.barrier()
-    saved = checkpoints.load(path)
+    saved = checkpoints.load(path, checkpoints.CODED)
     if saved["key"] != key:
         raise ResumeError(
             f"{path} was coded from another configuration or data set; use another out, or remove that folder"
         )
-    kind.network.load_state_dict(saved["frozen"]["state"], strict=False)
-    space = LatentSpace(fabric, kind.network, kind.arguments, kind.decoder)
     volumes = config.method.adversarial
-    train = LatentDataset(Latents(**saved["train"]), data.train, volumes)
-    validation = saved["validation"] and LatentDataset(Latents(**saved["validation"]), data.validation, True)
+    with checkpoints.restoring(path):
+        kind.network.load_state_dict(saved["frozen"]["state"], strict=False)
+        train = LatentDataset(Latents(**saved["train"]), data.train, volumes)
+        validation = saved["validation"] and LatentDataset(Latents(**saved["validation"]), data.validation, True)
+    space = LatentSpace(fabric, kind.network, kind.arguments, kind.decoder)
     return space, RunData(train, validation or None, data.split_sha256)
 
 
@@ -84,18 +85,20 @@ def _autoencoder(fabric, config: TrainConfig, images, stop: StopRequest, quiet: 
         folder = Path(config.out) / "autoencoder" / images.name
         fabric.print(f"{images.name} autoencoder: {config.autoencoder.steps} steps in {folder}")
         return AutoencoderTrainer(fabric, config, images, folder, quiet).train(stop)
-    found = checkpoints.latest(Path(source) / "autoencoder" / images.name)
+    found = checkpoints.latest(Path(source) / "autoencoder" / images.name, checkpoints.AUTOENCODER)
     if found is None:
         raise ConfigError(f"autoencoder.source={source}: no {images.name} autoencoder there")
     path, saved = found
-    if saved["step"] < saved["shaping"]["autoencoder.steps"]:
+    with checkpoints.restoring(path):
+        unfinished = saved["step"] < saved["shaping"]["autoencoder.steps"]
+    if unfinished:
         raise ConfigError(f"{path}: that autoencoder is not trained to its end yet")
     if saved["split_sha256"] != images.split_sha256:
         raise ConfigError(f"{path}: trained on another split; its test subjects may be among this one's training")
     coder = build_autoencoder(config)
     try:
         coder.load_state_dict(saved["autoencoder"])
-    except RuntimeError as error:
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: not the autoencoder that the configuration describes") from error
     return coder.to(fabric.device).eval().requires_grad_(False)
 

@@ -1,0 +1,113 @@
+"""Reading JSON that others wrote: any damage is one line that names the file, never a crash, a hang or full memory."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from .errors import InputError, RelAPETError
+
+MAX_DEPTH = 64
+MAX_BYTES = 64 * 1024 * 1024
+#: Digits of the largest integer that stays one; longer ones become floating-point numbers.
+_INTEGER_DIGITS = 18
+
+
+def read_json(
+    path: Path | str,
+    what: str = "",
+    *,
+    error: type[RelAPETError] = InputError,
+    advice: str = "mend it",
+    numbers: str = "finite",
+    limit: int = MAX_BYTES,
+):
+    """Contents of a JSON file (UTF-8, with or without byte order mark).
+
+    Args:
+        path: a plain file.
+        what: what it is, for the message: "sidecar".
+        error: class of what is raised.
+        advice: the message's last words.
+        numbers: ``finite`` refuses NaN, Infinity and numbers too large for a float; ``null`` reads them as null.
+        limit: bytes that it may have.
+
+    Raises:
+        `error`: missing, unreadable, too large, not JSON, nested deeper than `MAX_DEPTH`, or a number as above.
+    """
+    name = f"{what} {_shown(path)}".strip()
+    try:
+        path = Path(path)
+        if not path.is_file():
+            raise error(f"{name}: {'no such file' if not path.exists() else 'not a plain file'}")
+        if path.stat().st_size > limit:
+            raise error(f"{name}: larger than {limit} bytes; refused")
+        content = loads(path.read_text(encoding="utf-8-sig"), numbers=numbers)
+    except OSError as problem:
+        raise error(f"{name}: cannot be read ({problem.strerror or type(problem).__name__})") from problem
+    except (ValueError, RecursionError) as problem:
+        raise error(f"{name}: not readable JSON ({_reason(problem)}); {advice}") from problem
+    return content
+
+
+def read_json_object(path: Path | str, what: str = "", **how) -> dict:
+    """As `read_json`; what is no object is refused too."""
+    content = read_json(path, what, **how)
+    if not isinstance(content, dict):
+        raise how.get("error", InputError)(
+            f"{what} {_shown(path)}".strip() + f": must be a JSON object; {how.get('advice', 'mend it')}"
+        )
+    return content
+
+
+def loads(text: str, *, numbers: str = "finite"):
+    """Contents of a JSON text; see `read_json`.
+
+    Raises:
+        ValueError, RecursionError: not JSON, nested too deep, or a number that is not finite.
+    """
+
+    def constant(word: str):
+        if numbers == "null":
+            return None
+        raise ValueError(f"{word[:20]} is no number that can be used")
+
+    def floating(word: str):
+        value = float(word)
+        return value if math.isfinite(value) else constant(word)
+
+    def integer(word: str):
+        return int(word) if len(word) <= _INTEGER_DIGITS else floating(word)
+
+    content = json.loads(text, parse_constant=constant, parse_float=floating, parse_int=integer)
+    _check_depth(content)
+    return content
+
+
+def _check_depth(content) -> None:
+    """Raise `ValueError` for nesting that other code, which recurses, could not walk through."""
+    level = [content]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            item
+            for parent in level
+            if isinstance(parent, (dict, list))
+            for item in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+        if not level:
+            return
+    raise ValueError(f"nested deeper than {MAX_DEPTH}")
+
+
+def _reason(problem: Exception) -> str:
+    if isinstance(problem, RecursionError):
+        return f"nested deeper than {MAX_DEPTH}"
+    if isinstance(problem, UnicodeDecodeError):
+        return f"not UTF-8 at byte {problem.start}"
+    return " ".join(str(problem).split())[:120]
+
+
+def _shown(path: Path | str) -> str:
+    """A path for a message; what cannot be printed is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(path))

@@ -1,0 +1,98 @@
+"""How much of a brain lies outside the field of view of its T1w and T2F, and which regions.
+
+Measured before any deformation, which would stretch what is left over what is missing. What a scan shows of the brain
+is the extracted mask; what it lacks is the template's brain, placed by the affine, where the mask runs into the border
+of the volume. Where it does not, nothing is missing, wherever the affine puts the template.
+"""
+
+from __future__ import annotations
+
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..grid import MNI_GRID
+from .brain_extraction import Brain
+from .mutual_information import linear_parts, mask_points
+from .template import Template
+
+#: The brain runs into a border where its mask touches it with more than this area. Its ends are round: one that just
+#: reaches the last slice touches it with less.
+TOUCH_MM2 = 100.0
+#: One in so many voxels is looked at.
+STRIDE = 17
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What two scans show of a brain.
+
+    Attributes:
+        missing: share of the brain outside the field of view, 0 to 1, by ``t1w`` and ``t2f``.
+        in_view: boolean [X, Y, Z] on `MNI_GRID`: brain that both scans show.
+    """
+
+    missing: dict[str, float]
+    in_view: np.ndarray
+
+
+def measure_coverage(
+    brain: Brain, t1w: sitk.Image, t2f: sitk.Image, affine: sitk.Transform, rigid: sitk.Transform, template: Template
+) -> Coverage:
+    """Compare where the brain is with what the scans show.
+
+    Args:
+        brain: of the T1w.
+        t1w, t2f: the scans, for their geometry.
+        affine: template points to T1w points, linear.
+        rigid: T1w points to T2F points, linear.
+        template: from `load_template`.
+    """
+    points = mask_points(template.mask)
+    placed = _moved(points, affine)
+    seen_t1w = _inside(placed, t1w, touched_faces(brain.mask))
+    seen_t2f = _inside(_moved(placed, rigid), t2f)
+    index = np.round((points * (-1, -1, 1) - MNI_GRID.origin) / MNI_GRID.spacing).astype(int)
+    in_view = np.zeros(MNI_GRID.shape, bool)
+    in_view[tuple(index.T)] = seen_t1w & seen_t2f
+
+    size = abs(np.linalg.det(linear_parts(affine)[0])) * float(np.prod(template.mask.GetSpacing()))
+    shown = mask_points(brain.mask)[::STRIDE]
+    lacking = placed[~seen_t1w][::STRIDE] if len(shown) else placed[::STRIDE]
+    weight = np.r_[np.full(len(shown), float(np.prod(brain.mask.GetSpacing()))), np.full(len(lacking), size)]
+    whole = np.concatenate([shown, lacking])
+    missing = {
+        "t1w": 1 - np.average(_inside(whole, t1w), weights=weight),
+        "t2f": 1 - np.average(_inside(_moved(whole, rigid), t2f), weights=weight),
+    }
+    return Coverage({name: float(share) for name, share in missing.items()}, in_view)
+
+
+def touched_faces(mask: sitk.Image) -> np.ndarray:
+    """Whether a brain mask runs into the lower and the upper end of each axis, boolean [3, 2]; all when it is empty."""
+    array = sitk.GetArrayViewFromImage(mask) > 0
+    if not array.any():
+        return np.ones((3, 2), bool)
+    spacing = mask.GetSpacing()
+    faces = np.zeros((3, 2), bool)
+    for axis in range(3):
+        area = np.prod(spacing) / spacing[axis]
+        for end, position in enumerate((0, -1)):
+            faces[axis, end] = area * np.take(array, position, axis=2 - axis).sum() > TOUCH_MM2
+    return faces
+
+
+def _moved(points: np.ndarray, transform: sitk.Transform) -> np.ndarray:
+    matrix, offset = linear_parts(transform)
+    return points @ matrix.T + offset
+
+
+def _inside(points: np.ndarray, image: sitk.Image, faces: np.ndarray | None = None) -> np.ndarray:
+    """Which points [N, 3] lie in an image's field of view; beyond a face that is not in `faces`, all do."""
+    faces = np.ones((3, 2), bool) if faces is None else faces
+    direction = np.reshape(image.GetDirection(), (3, 3))
+    index = (points - image.GetOrigin()) @ direction / np.asarray(image.GetSpacing())
+    beyond = np.stack([index < -0.5, index > np.asarray(image.GetSize()) - 0.5], axis=-1)
+    return ~(beyond & faces).any(axis=(1, 2))

@@ -1,0 +1,173 @@
+"""What JSON says of a PET: inherited as BIDS has it, the same for `synthesize` and `prepare`; damage is one line."""
+
+import json
+
+import pytest
+
+from RelAPETLib.errors import InputError, ModelError
+from RelAPETLib.jsonfiles import read_json, read_json_object
+from RelAPETLib.synthesis.reference import sidecar_units
+from RelAPETLib.volumes.sidecar import read_sidecar, sidecar_path
+from training.data.bids import read_bids
+from training.data.pet import pet_units
+from training.data.table import read_table
+
+IMAGE = "sub-1/ses-a/pet/sub-1_ses-a_trc-PIB_run-2_pet.nii.gz"
+
+
+def data_set(folder, sidecars: dict[str, object], *, described: bool = True):
+    """A BIDS folder with one person's T1w, FLAIR and PET (empty files) and these sidecars; the PET's path."""
+    for name in (IMAGE, "sub-1/ses-a/anat/sub-1_ses-a_T1w.nii", "sub-1/ses-a/anat/sub-1_ses-a_FLAIR.nii"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    if described:
+        (folder / "dataset_description.json").write_text('{"Name": "some"}')
+    for name, content in sidecars.items():
+        (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder / IMAGE
+
+
+def both(folder, image) -> str | None:
+    """``Units`` as `synthesize` reads them; the three ways of `prepare` see the same."""
+    units = sidecar_units(image)
+    (case,) = read_bids(folder).cases
+    (folder / "t.csv").write_text(f"subject,t1w,t2f,pet,tracer\nx,a,b,{IMAGE},PIB\n")
+    (row,) = read_table(folder / "t.csv").cases
+    assert case.pets["PIB"].sidecar.get("Units") == row.pets["PIB"].sidecar.get("Units") == units
+    return units
+
+
+@pytest.mark.parametrize(
+    ("sidecars", "units"),
+    [
+        ({}, None),
+        ({"pet.json": {"Units": "SUVR"}}, "SUVR"),
+        ({"trc-PIB_pet.json": {"Units": "SUVR"}}, "SUVR"),
+        ({"sub-1/sub-1_pet.json": {"Units": "SUVR"}}, "SUVR"),
+        ({"sub-1/ses-a/sub-1_ses-a_trc-PIB_pet.json": {"Units": "SUVR"}}, "SUVR"),
+        ({"sub-1/ses-a/pet/sub-1_ses-a_pet.json": {"Units": "SUVR"}}, "SUVR"),
+        ({IMAGE.replace(".nii.gz", ".json"): {"Units": "SUVR"}}, "SUVR"),
+        # the nearer wins, key by key; of one folder the one with more entities
+        ({"pet.json": {"Units": "Bq/mL"}, "sub-1/ses-a/sub-1_ses-a_pet.json": {"Units": "SUVR"}}, "SUVR"),
+        ({"pet.json": {"Units": "SUVR"}, "sub-1/ses-a/sub-1_ses-a_pet.json": {"Units": "Bq/mL"}}, "Bq/mL"),
+        ({"pet.json": {"Units": "SUVR"}, IMAGE.replace(".nii.gz", ".json"): {"TracerName": "PiB"}}, "SUVR"),
+        ({"pet.json": {"Units": "Bq/mL"}, "trc-PIB_pet.json": {"Units": "SUVR"}}, "SUVR"),
+        # what does not apply: another suffix, entities that the image lacks or has otherwise, another place
+        ({"T1w.json": {"Units": "SUVR"}}, None),
+        ({"trc-TAU_pet.json": {"Units": "SUVR"}}, None),
+        ({"rec-x_pet.json": {"Units": "SUVR"}}, None),
+        ({"sub-1/ses-a/sub-1_ses-b_pet.json": {"Units": "SUVR"}}, None),
+        ({"sub-1/ses-a/anat/sub-1_ses-a_pet.json": {"Units": "SUVR"}}, None),
+        ({"sub-1/mypet.json": {"Units": "SUVR"}}, None),
+        # damage in what does not apply is nobody's business
+        ({"trc-TAU_pet.json": "{", "pet.json": {"Units": "SUVR"}}, "SUVR"),
+    ],
+)
+def test_units_are_inherited_alike_by_both(tmp_path, sidecars, units):
+    assert both(tmp_path, data_set(tmp_path, sidecars)) == units
+
+
+def test_inheritance_ends_at_the_data_set(tmp_path):
+    outer, inner = tmp_path, tmp_path / "derivatives" / "suvr"
+    inner.mkdir(parents=True)
+    (outer / "dataset_description.json").write_text("{}")
+    (outer / "pet.json").write_text('{"Units": "Bq/mL"}')
+    assert both(inner, data_set(inner, {})) is None
+    (inner / "dataset_description.json").unlink()  # then the nearest description above counts
+    assert sidecar_units(inner / IMAGE) == "Bq/mL"
+    (outer / "dataset_description.json").unlink()  # then the folder that holds sub-1
+    assert sidecar_units(inner / IMAGE) is None
+    (inner / "pet.json").write_text('{"Units": "SUVR"}')
+    assert sidecar_units(inner / IMAGE) == "SUVR"
+
+
+def test_names_that_are_not_bids_have_their_own_sidecar_only(tmp_path, monkeypatch):
+    (tmp_path / "pet.json").write_text('{"Units": "Bq/mL"}')
+    assert sidecar_units(tmp_path / "my_pet.nii.gz") is None
+    (tmp_path / "my_pet.json").write_text('{"Units": " suvr "}')
+    assert sidecar_units(tmp_path / "my_pet.nii.gz") == "suvr"
+    monkeypatch.chdir(tmp_path)
+    assert read_sidecar(sidecar_path(tmp_path / "a.nii").with_name("my_pet.NII.GZ")).units == "suvr"
+    assert read_sidecar(tmp_path / "folder_of_dicom").paths == () and sidecar_path(tmp_path / ".nii") is None
+    (tmp_path / "sub-1_pet.json").write_text('{"Units": "1"}')
+    from pathlib import Path
+
+    assert read_sidecar(Path("sub-1_pet.nii")).units == "1"  # relative, and "pet.json" beside it inherited
+    (tmp_path / "sub-1_pet.json").write_text("{}")
+    assert read_sidecar(Path("sub-1_pet.nii")).units == "Bq/mL"
+
+
+def test_the_unit_is_judged_alike(tmp_path):
+    image = data_set(tmp_path, {"pet.json": {"Units": ["Bq", "mL"]}})
+    (case,) = read_bids(tmp_path).cases
+    with pytest.raises(InputError, match=r"pet.json: 'Units' is '\['Bq', 'mL'\]', not SUVR"):
+        pet_units(case.pets["PIB"], None, None)
+    assert sidecar_units(image) == "['Bq', 'mL']"
+    with pytest.raises(InputError, match="not SUVR"):  # who vouches for PET without a word does not overrule one
+        pet_units(case.pets["PIB"], None, "suvr")
+
+
+DAMAGED = {
+    "cut": "{",
+    "a list": "[1]",
+    "a text": '"x"',
+    "empty": "",
+    "deep": "[" * 100_000,
+    "deep and whole": "[" * 100_000 + "]" * 100_000,
+    "deep in an object": '{"a":' * 90 + "1" + "}" * 90,
+    "latin-1": b'{"a": "\xe9"}',
+    "NUL": bytes(300),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_sidecars_are_one_line(tmp_path, content):
+    path = tmp_path / "x.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    for read in (lambda: sidecar_units(tmp_path / "x.nii"), lambda: read_json_object(path)):
+        with pytest.raises(InputError) as refusal:
+            read()
+        assert "x.json" in str(refusal.value) and "\n" not in str(refusal.value) and len(str(refusal.value)) < 400
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "1" + "0" * 5000])
+def test_numbers_that_nobody_can_use_are_null_in_sidecars(tmp_path, number):
+    path = tmp_path / "x.json"
+    path.write_text(f'{{"Units": "SUVR", "InjectedMass": {number}, "many": [1, {number}]}}')
+    said = read_sidecar(tmp_path / "x.nii")
+    assert said.units == "SUVR" and said.content["InjectedMass"] is None and said.content["many"] == [1, None]
+    with pytest.raises(ModelError, match="is no number"):
+        read_json(path, error=ModelError)
+
+
+def test_numbers_stay_what_they_are(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text("\ufeff[1, -123456789012345, 1.5, 1e300, " + "9" * 40 + "]", encoding="utf-8")
+    assert read_json(path) == [1, -123456789012345, 1.5, 1e300, 1e40]
+
+
+def test_what_is_no_plain_file(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "pipe.json")
+    for path, says in (
+        (tmp_path / "pipe.json", "not a plain file"),
+        (tmp_path, "not a plain file"),
+        (tmp_path / "none.json", "no such file"),
+        ("a\0b.json", "a\\x00b.json"),
+        (tmp_path / ("x" * 300), "File name too long"),
+    ):
+        with pytest.raises(InputError) as refusal:
+            read_json(path)
+        assert says in str(refusal.value)
+    (tmp_path / "big.json").write_bytes(b" " * 101)
+    with pytest.raises(InputError, match="larger than 100 bytes"):
+        read_json(tmp_path / "big.json", limit=100)
+
+
+def test_a_file_that_may_not_be_read(as_nobody):
+    path = as_nobody / "x.json"
+    path.write_text("{}")
+    path.chmod(0)
+    with pytest.raises(InputError, match="Permission denied"):
+        read_json(path)

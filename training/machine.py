@@ -1,0 +1,61 @@
+"""Whether this machine can do what the configuration asks of it; known before any process is started."""
+
+from __future__ import annotations
+
+import os
+
+from .config import TrainConfig, layout
+from .errors import ConfigError
+
+#: CPU ranks a core; more would only wait for one another.
+RANKS_A_CORE = 4
+
+
+def check_machine(config: TrainConfig) -> None:
+    """Raise `ConfigError` naming the key for a layout, device or precision that cannot be."""
+    hardware = config.hardware
+    ranks = hardware.devices * hardware.nodes
+    _check_devices(config)
+    layout(config, ranks)
+    preset = config.preset
+    if config.method.adversarial and preset.adversarial_weight:
+        _check_batch_norm(preset, "hardware.micro_batch", hardware.micro_batch, preset.global_batch)
+    if config.method.latent and not config.autoencoder.source:
+        batch = config.autoencoder.batch
+        if batch % ranks:
+            raise ConfigError(f"autoencoder.batch={batch} is no multiple of {ranks} ranks")
+        if config.autoencoder.adversarial_weight:
+            _check_batch_norm(preset, f"autoencoder.batch / {ranks} ranks", batch // ranks, batch)
+
+
+def _check_batch_norm(preset, key: str, images: int, batch: int) -> None:
+    """One image at a time is right where the batch is one, as the release has it, and nowhere else."""
+    if preset.discriminator_norm == "batch" and images == 1 < batch:
+        raise ConfigError(
+            f"preset.discriminator_norm=batch: with {key}=1 the discriminator would normalise over one image of the "
+            f"batch of {batch}; use {key}={batch} (or at least 2), or preset.discriminator_norm=group"
+        )
+
+
+def _check_devices(config: TrainConfig) -> None:
+    import torch
+
+    hardware = config.hardware
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = int(torch.backends.mps.is_available())
+    there = {"cuda": gpus, "mps": mps, "cpu": RANKS_A_CORE * (os.cpu_count() or 1)}
+    kind = hardware.accelerator
+    if kind in ("auto", "gpu"):
+        kind = "mps" if mps else "cuda" if gpus or kind == "gpu" else "cpu"
+    if not there[kind]:
+        raise ConfigError(
+            f"hardware.accelerator={hardware.accelerator}: this machine has none that torch can use; use "
+            "hardware.accelerator=cpu or auto, or see what 'relapet doctor' says"
+        )
+    if hardware.devices > there[kind]:
+        words = f"{os.cpu_count()} cores" if kind == "cpu" else f"{there[kind]} of {kind}"
+        raise ConfigError(f"hardware.devices={hardware.devices}: this machine has {words}; use at most {there[kind]}")
+    if kind == "cpu" and hardware.precision == "fp16":
+        raise ConfigError("hardware.precision=fp16 needs a GPU; use bf16 or fp32")
+    if kind == "cuda" and hardware.precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ConfigError("hardware.precision=bf16: this GPU has no bfloat16; use fp16 or fp32")
