@@ -16,7 +16,7 @@ from forgery import forge, read_metadata, write_metadata
 
 from RelAPETLib.dicom_export.inputs import read_synthetic_pet
 from RelAPETLib.errors import ModelError, RelAPETError
-from RelAPETLib.json_text import parse_json
+from RelAPETLib.jsonfiles import parse_json
 from RelAPETLib.models import fetch, import_model, import_release_checkpoint, load_model
 from RelAPETLib.models.catalogue import load_catalogue
 from RelAPETLib.models.download import extract_bundle

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from .. import __version__
 from ..errors import DownloadError, ModelError, OutputError
-from ..json_text import parse_json
+from ..jsonfiles import parse_json
 from ..outputs import shown_as
 from .bundle import (
     BUNDLE_FILES,
