@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from .errors import InputError, RelAPETError
+from .notices import printable
 
 MAX_DEPTH = 64
 MAX_BYTES = 64 * 1024 * 1024
@@ -37,7 +38,7 @@ def read_json(
     Raises:
         `error`: missing, unreadable, too large, not JSON, nested deeper than `MAX_DEPTH`, or a number as above.
     """
-    name = f"{what} {_shown(path)}".strip()
+    name = f"{what} {printable(path)}".strip()
     try:
         path = Path(path)
         if not path.is_file():
@@ -57,7 +58,7 @@ def read_json_object(path: Path | str, what: str = "", **how) -> dict:
     content = read_json(path, what, **how)
     if not isinstance(content, dict):
         raise how.get("error", InputError)(
-            f"{what} {_shown(path)}".strip() + f": must be a JSON object; {how.get('advice', 'mend it')}"
+            f"{what} {printable(path)}".strip() + f": must be a JSON object; {how.get('advice', 'mend it')}"
         )
     return content
 
@@ -109,8 +110,3 @@ def _reason(problem: Exception) -> str:
     if isinstance(problem, UnicodeDecodeError):
         return f"not UTF-8 at byte {problem.start}"
     return " ".join(str(problem).split())[:120]
-
-
-def _shown(path: Path | str) -> str:
-    """A path for a message; what cannot be printed is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(path))

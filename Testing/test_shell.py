@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from RelAPETLib.cli import main
-from RelAPETLib.cli.terminal import printable
+from RelAPETLib.notices import printable
 
 ROOT = Path(__file__).resolve().parents[1]
 ODD = b"d\xff\x1b[31m\xe2\x80\xae"

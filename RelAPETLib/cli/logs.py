@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import OutputError, RelAPETError
-from .terminal import printable
+from ..notices import printable
 
 _MAX_BYTES, _BACKUPS = 1_000_000, 2
 

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from ..notices import printable
 from .dicom import is_dicom, read_dicom_file, read_dicom_folder
 from .metaimage import is_metaimage, read_metaimage
 from .mgh import is_mgh, read_mgh
 from .nifti import count_frames as count_nifti_frames
 from .nifti import header_file, is_nifti, read_nifti
 from .nrrd import is_nrrd, read_nrrd
-from .streams import ByteStream, open_file, open_stream, printable
+from .streams import ByteStream, open_file, open_stream
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
