@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .streams import printable
+from ..notices import printable
 
 if TYPE_CHECKING:
     import SimpleITK as sitk

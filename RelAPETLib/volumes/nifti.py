@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..notices import warn
+from ..notices import printable, warn
 from .geometry import corner_distance
-from .streams import ByteStream, open_file, open_stream, printable
+from .streams import ByteStream, open_file, open_stream
 from .voxels import read_voxels, read_weighted_frames, three_axes
 
 if TYPE_CHECKING:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .dicom import read_dicom_file, read_dicom_folder
+from ..notices import printable
+from .dicom import is_dicom, read_dicom_file, read_dicom_folder
 from .metaimage import is_metaimage, read_metaimage
 from .mgh import is_mgh, read_mgh
 from .nifti import count_frames as count_nifti_frames
 from .nifti import header_file, is_nifti, read_nifti
 from .nrrd import is_nrrd, read_nrrd
-from .streams import ByteStream, open_file, open_stream, printable
+from .streams import ByteStream, open_file, open_stream
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -54,7 +55,8 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
     held is one float32 copy of the volume.
 
     Args:
-        path: a NIfTI, NRRD, MetaImage or MGH file, or a folder with the files of one DICOM series.
+        path: a NIfTI, NRRD, MetaImage or MGH file, a folder with the files of one DICOM series, or one
+            enhanced multi-frame DICOM file.
         name: what a warning calls the volume; warnings go into provenance, where a path has no place.
 
     Returns:
@@ -79,7 +81,7 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
     suffix = _suffix(path)
     if suffix not in _KINDS:
         open_file(path, printable(path)).close()  # a file that is not there says so first
-        if suffix in (".dcm", ".ima"):
+        if suffix in (".dcm", ".ima") or is_dicom(path):
             return read_dicom_file(path, name)
     with _opened(path) as (kind, stream, header):
         if kind == "nifti":
