@@ -94,7 +94,7 @@ def _decompressed(layouts: dict[Path, PixelFormat], folder: Path) -> Iterator[tu
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, sys.path)])
     }
-    command = [sys.executable, "-m", "RelAPETLib.volumes.dicom.decompress", str(folder)]
+    command = [sys.executable or "python3", "-m", "RelAPETLib.volumes.dicom.decompress", str(folder)]
     seconds = _START_SECONDS + _SECONDS_PER_BYTE * sum(layout.size for layout in layouts.values())
     try:
         subprocess.run(
@@ -104,7 +104,7 @@ def _decompressed(layouts: dict[Path, PixelFormat], folder: Path) -> Iterator[tu
     except subprocess.TimeoutExpired:
         pass  # then some of the files are not there
     if not (folder / "000000.txt").exists():
-        raise RelAPETError(f"{printable(sys.executable)}: this Python cannot be started to decompress DICOM")
+        raise RelAPETError(f"{printable(command[0])}: this Python cannot be started to decompress DICOM")
     for number, (path, layout) in enumerate(layouts.items()):
         made, told = folder / f"{number:06d}.npy", folder / f"{number:06d}.txt"
         # "Corrupt JPEG data", "Premature end of JPEG file": the rest of the picture is made up.
