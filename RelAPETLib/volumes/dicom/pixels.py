@@ -91,6 +91,7 @@ def _decompressed(layouts: dict[Path, PixelFormat], folder: Path) -> Iterator[tu
         if _fragments(value) < layout.frames:
             raise damaged(path)
         (folder / f"{number:06d}.dcm").write_bytes(_bare_file(value, layout))
+    # The working folder comes first among the places that modules are taken from: it is ours, not the user's.
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, sys.path)])
     }
@@ -99,7 +100,7 @@ def _decompressed(layouts: dict[Path, PixelFormat], folder: Path) -> Iterator[tu
     try:
         subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            timeout=seconds,
+            cwd=folder, timeout=seconds,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         pass  # then some of the files are not there
