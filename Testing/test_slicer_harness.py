@@ -3,8 +3,10 @@
 The same tests pass over Slicer's own base classes: ``SLICER_PYTHON_DIR=.../Base/Python/slicer pytest ...``.
 """
 
+import gc
 import os
 import sys
+import weakref
 
 import pytest
 from slicer_sample import add_volume
@@ -296,3 +298,65 @@ def test_collapsible_button_hides_and_shows(sample):
     assert not ui.applyButton.visible and not ui.section.checked
     ui.section.collapsed = False
     assert ui.applyButton.visible and not ui.noteEdit.visible
+
+
+# -- what PythonQt keeps ---------------------------------------------------------------------------------------------
+
+
+class Holder:
+    """Owns a timer that is connected to it, as a module's objects own their processes."""
+
+    def __init__(self):
+        import qt
+
+        self.timer = qt.QTimer()
+        self.timer.connect("timeout()", self.tick)
+
+    def tick(self):
+        pass
+
+
+def test_connected_callables_live_until_they_are_disconnected(harness):
+    from slicer_harness import pythonqt
+
+    before, kept, freed = pythonqt.connections(), Holder(), Holder()
+    assert pythonqt.connections() == before + 2
+    assert freed.timer.disconnect("timeout()", freed.tick), "an equal bound method is the same callable"
+    kept, freed = weakref.ref(kept), weakref.ref(freed)
+    gc.collect()
+    assert kept() is not None and freed() is None and pythonqt.connections() == before + 1
+    kept().timer.disconnect("timeout()")
+    gc.collect()
+    assert kept() is None and pythonqt.connections() == before
+
+
+def test_callables_go_with_their_sender(harness):
+    import qt
+    from slicer_harness import pythonqt
+
+    before, panel = pythonqt.connections(), qt.QWidget()
+    button = qt.QPushButton(panel)
+    button.connect("clicked()", lambda: None)
+    del button  # the panel's child lives on
+    gc.collect()
+    assert pythonqt.connections() == before + 1
+    panel.deleteLater()
+    harness.process_events()
+    assert pythonqt.connections() == before
+
+
+def test_disconnecting_takes_the_same_callable_and_one_connection(harness):
+    import qt
+
+    button, clicks = qt.QPushButton(), []
+
+    def click():
+        clicks.append(1)
+
+    button.connect("clicked()", click)
+    button.connect("clicked()", click)
+    assert not button.disconnect("clicked()", lambda: click())
+    assert button.disconnect("clicked()", click)
+    button.click()
+    assert clicks == [1]
+    assert button.disconnect("clicked()", click) and not button.disconnect("clicked()", click)

@@ -205,3 +205,44 @@ def test_whole_view_is_drawn_with_its_annotation(slicer):
     annotation.ClearAllTexts()
     assert abs(int(plain[200, 200, 0]) - 127) <= 2
     assert (plain != marked).any() and (plain[200:] == marked[200:]).all()  # text in the upper left, nothing below
+
+
+# -- views -----------------------------------------------------------------------------------------------------------
+
+
+def test_all_corners_of_a_view_share_one_text_property(harness, slicer):
+    annotation = slicer.app.layoutManager().sliceWidget("Red").sliceView().cornerAnnotation()
+    before = harness.shared_state()
+    annotation.GetTextProperty().SetColor(1, 0, 0)
+    changed = harness.shared_state()
+    assert changed["Red"]["color"] == (1, 0, 0) != before["Red"]["color"] and changed["Green"] == before["Green"]
+    annotation.GetTextProperty().SetColor(1, 1, 1)
+    slicer.util.setSliceViewerLayers(background=add_volume(slicer, "probed"))
+    assert annotation.GetText(0) == "B: probed", "Slicer's DataProbe writes there too"
+    assert harness.shared_state() == before
+
+
+def test_layouts_add_views_later_and_keep_them(harness, slicer):
+    manager, layouts, seen = slicer.app.layoutManager(), slicer.vtkMRMLLayoutNode, []
+    assert set(manager.sliceViewNames()) == {"Red", "Yellow", "Green"} and manager.threeDViewCount == 1
+    manager.connect("layoutChanged(int)", seen.append)
+    manager.setLayout(layouts.SlicerLayoutDual3DView)
+    manager.setLayout(layouts.SlicerLayoutThreeOverThreeView)
+    assert set(manager.sliceViewNames()) == {"Red", "Yellow", "Green", "Red+", "Green+", "Yellow+"}
+    assert manager.threeDViewCount == 2 and seen == [layouts.SlicerLayoutDual3DView, manager.layout]
+    added = manager.sliceWidget("Yellow+")
+    assert added.mrmlSliceCompositeNode().GetLayoutName() == "Yellow+"
+    assert added.mrmlSliceNode().GetOrientation() == "Sagittal"
+    slicer.util.setSliceViewerLayers(background=add_volume(slicer))
+    assert added.mrmlSliceCompositeNode().GetBackgroundVolumeID()
+    manager.disconnect("layoutChanged(int)")
+
+
+def test_a_slicer_without_main_window_has_no_views(harness, slicer):
+    with harness.no_main_window():
+        assert slicer.app.layoutManager() is None
+        assert not slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        slicer.util.setSliceViewerLayers(background=add_volume(slicer), fit=True)
+    assert set(slicer.app.layoutManager().sliceViewNames()) == {"Red", "Yellow", "Green"}
+    slicer.util.setSliceViewerLayers(background=add_volume(slicer), fit=True)
+    assert len(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")) == 3

@@ -22,6 +22,14 @@ DISPLAYED = "vtkMRMLDisplayableNode"
 ENDLESS = "import time\ntime.sleep(60)"
 
 
+@pytest.fixture(autouse=True)
+def only_what_is_new():
+    """The garbage collection of a whole test session is slow, and none of this test's business."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
 def results(tmp_path):
     return write_results(tmp_path / "results")
@@ -75,6 +83,10 @@ def remove(slicer, *nodes):
             slicer.mrmlScene.RemoveNode(display)
 
 
+def all_of(results):
+    return [*results.volumes.values(), results.metrics, results.regions]
+
+
 class Gone:
     """Counts volumes that were really deleted, which a forgotten reference of any kind prevents."""
 
@@ -100,8 +112,9 @@ def test_runs_of_the_panel(widget, harness, slicer, results):
         widget.ui.synthesizeButton.click()
         harness.process_events(lambda: not widget.logic.running, 60)
         assert "Done" in widget.ui.statusLabel.text, widget.ui.statusLabel.text
-        widget.parameters.t1w = widget.parameters.t2f = None
-        remove(slicer, *pair)
+        made = all_of(widget.results.found)
+        widget.parameters.t1w = widget.parameters.t2f = widget.parameters.output = None
+        remove(slicer, *pair, *made)
 
     flat(harness, slicer, once)
     assert gone.count >= 22, "inputs of earlier runs live on"  # a view may still draw from one of the last
@@ -121,9 +134,7 @@ def test_runs_of_a_script(harness, slicer, results, script):
         if script is ENDLESS:
             logic.stopNow()
         harness.process_events(lambda: listener.ending, 60)
-        found = listener.results
-        made = (*found.volumes.values(), found.metrics, found.regions) if found else ()
-        remove(slicer, *pair, *made)
+        remove(slicer, *pair, *(all_of(listener.results) if listener.results else ()))
 
     flat(harness, slicer, once, times=10 if script is CHILD else 3)
     assert gone.count == (24 if script is CHILD else 10)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from slicer_cases import add_scan, nodes_of, real_child, run, write_results
 from slicer_module import FakeProcess, load_part
@@ -57,6 +58,21 @@ def test_tables_of_odd_values(table):
     assert [row[1] for row in rows][2:] == ["nan"] * 3
     assert [row[2] for row in filled(table, "0", "-1")] == ["", ""]
     assert filled(table) == []
+
+
+def test_one_table_for_each_segmentation(widget, slicer, found):
+    for name in ("left", "right"):
+        segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        segmentation.SetReferenceImageGeometryParameterFromVolumeNode(found.pet)
+        labels = np.zeros((8, 7, 6), np.uint8)
+        labels[2:4, 2:4, 2:4] = 1
+        label = slicer.util.addVolumeFromArray(labels, nodeClassName="vtkMRMLLabelMapVolumeNode")
+        slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(label, segmentation)
+        widget.parameters.segmentation = segmentation
+        for _ in range(3):
+            widget.ui.regionsButton.click()
+    names = {node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLTableNode")}
+    assert {name for name in names if "means in" in name} == {"SYNTHETIC means in left", "SYNTHETIC means in right"}
 
 
 # Display
@@ -129,6 +145,15 @@ def shown(label):
     document = QTextDocument()
     document.setHtml(label.text)
     return document.toPlainText()
+
+
+def test_the_status_shows_names_as_they_are(widget, tmp_path):
+    widget.parameters.t1w, widget.parameters.t2f = add_scan("A & B <b>bold</b>"), add_scan("FLAIR")
+    widget.ui.synthesizeButton.click()
+    FakeProcess.made[-1].onProgress(0.5, "reading 'A & B <b>bold</b>'", None)
+    assert shown(widget.ui.statusLabel) == "50 %: reading 'A & B <b>bold</b>'"
+    end(tmp_path)
+    assert shown(widget.ui.statusLabel).startswith("Done: SYNTHETIC TAU PET (A & B <b>bold</b>). ")
 
 
 @pytest.mark.parametrize("text", ["A & B", "<b>no tag</b>", "a &amp; b", "two\nlines", "1 < 2 > 0"])
@@ -254,9 +279,10 @@ def test_incomplete_results_leave_nothing_behind(scripted, harness, slicer, tmp_
     assert nodes_of(slicer) == before
 
 
-def test_a_fault_of_our_own_ends_the_run_too(scripted, harness, monkeypatch, tmp_path):
-    """The listener hears of a failure, never of a success without results."""
+def test_a_fault_of_our_own_ends_the_run_too(scripted, harness, slicer, monkeypatch, tmp_path):
+    """The listener hears of a failure, never of a success without results, and the scene is as it was."""
     logic, listener, *_pair = scripted
+    before = nodes_of(slicer)
 
     def broken(results):
         raise ZeroDivisionError("bug")
@@ -265,6 +291,7 @@ def test_a_fault_of_our_own_ends_the_run_too(scripted, harness, monkeypatch, tmp
     with pytest.raises(ZeroDivisionError):
         end(tmp_path)
     assert listener.ending.kind == "failed" and listener.results is None and not logic.running
+    assert nodes_of(slicer) == before
 
 
 def test_export_names_the_volume_in_messages(widget, harness, tmp_path):

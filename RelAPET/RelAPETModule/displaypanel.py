@@ -60,9 +60,8 @@ class DisplayPanel:
         ui.shownLabel.text = self._words(found, shown) if found else _("No synthetic PET is chosen as output yet.")
         segmented = self._panel.parameters.segmentation is not None
         ui.regionsButton.enabled = found is not None and (segmented or found.regions is not None)
-        ui.dicomButton.enabled = found is not None
         ui.metricsButton.enabled = found is not None and found.metrics is not None
-        ui.dicomButton.enabled = ui.dicomButton.enabled and not self._panel.tasks.running
+        ui.dicomButton.enabled = found is not None and self._panel.install.canExport and not self._panel.tasks.running
 
     @staticmethod
     def _words(found, shown):
@@ -91,8 +90,7 @@ class DisplayPanel:
             if not rows:
                 self._panel.say(_("no segment of '{s}' overlaps the PET").format(s=segmentation.GetName()))
                 return
-            name = f"SYNTHETIC means in {segmentation.GetName()}"
-            table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(name))
+            table = tables.segmentTable(found.pet, segmentation)
             tables.fillRegions(table, rows, found.pet.GetAttribute(UNITS))
             placeInHierarchy([table], found.mri)
         _present(table)
@@ -120,9 +118,10 @@ class DisplayPanel:
         def ended(ending):
             exporting.clean()
             if ending.ok:
-                self._panel.ui.statusLabel.text = _("DICOM written to {folder}").format(folder=exporting.target)
+                self._panel.tell(_("DICOM written to {folder}").format(folder=exporting.target))
 
-        self._panel.tasks.start(_("DICOM export"), arguments, ended, names=exporting.names)
+        if not self._panel.tasks.start(_("DICOM export"), arguments, ended, names=exporting.names):
+            exporting.clean()  # another task is running
 
 
 def _present(table):

@@ -182,10 +182,11 @@ class Run:
             self.request = replace(self.request, output=None)
         try:
             result = ending.result
-            found = scene.loadResults(result["folder"], result["files"], self.request, t1w, self._geometry)
-            for results in found:
-                people.remember(results.pet, self.request, t1w)
-                display.prepare(results)
+            with scene.allOrNone():
+                found = scene.loadResults(result["folder"], result["files"], self.request, t1w, self._geometry)
+                for results in found:
+                    people.remember(results.pet, self.request, t1w)
+                    display.prepare(results)
         except (scene.SceneError, OSError, KeyError, ValueError, TypeError) as error:
             return Ending("failed", f"the results could not be taken over: {error}"), None
         return ending, found[0]

@@ -1,5 +1,6 @@
 """The scene's volumes to files for the library, and its results back to nodes; no numerics but geometry's checks."""
 
+import contextlib
 import csv
 import json
 import os
@@ -147,7 +148,7 @@ class Results:
 
 
 def loadResults(folder, files, request, t1w, geometry):
-    """Nodes for the files that the library wrote, all or none; a PET with its maps for each space that was asked for.
+    """Nodes for the files that the library wrote; a PET with its maps for each space that was asked for.
 
     Args:
         folder, files: from the library's ``result`` line.
@@ -166,7 +167,6 @@ def loadResults(folder, files, request, t1w, geometry):
     endings = {"t1w": [""], "mni": [MNI], "both": ["", MNI]}[request.space]
     read = {ending: _read(folder, files, ending, geometry) for ending in endings}
     facts = {kind: _facts(kind, record) for kind in FILES}
-    before = _nodes()
     slicer.mrmlScene.StartState(slicer.vtkMRMLScene.BatchProcessState)
     try:
         found = []
@@ -182,13 +182,21 @@ def loadResults(folder, files, request, t1w, geometry):
                 _placeTables(pet, rows, record, name)
             placeInHierarchy([*Results(pet).volumes.values(), *_tablesOf(pet)], t1w)
             found.append(Results(pet))
+    finally:
+        slicer.mrmlScene.EndState(slicer.vtkMRMLScene.BatchProcessState)
+    return found
+
+
+@contextlib.contextmanager
+def allOrNone():
+    """Context whose new nodes go again when it fails."""
+    before = _nodes()
+    try:
+        yield
     except BaseException:
         for node in set(_nodes()) - set(before):
             slicer.mrmlScene.RemoveNode(node)
         raise
-    finally:
-        slicer.mrmlScene.EndState(slicer.vtkMRMLScene.BatchProcessState)
-    return found
 
 
 def _nodes():

@@ -11,6 +11,8 @@ _COLUMNS = {
     "difference": "Difference",
     "sd_in_region": "SD of voxels",
 }
+#: Role by which a PET knows its tables of segments, and such a table its segmentation.
+_SEGMENTS = "RelAPET.Segments"
 #: A bar of full blocks and one of the eighths between, from none to seven; Slicer's own bar plots draw no names.
 BLOCK, EIGHTHS, BAR_LENGTH = "\u2588", ("", *map(chr, range(0x258F, 0x2588, -1))), 12
 
@@ -72,6 +74,19 @@ def fillMetrics(table, metrics):
         columns.append((where[place], [float("inf") if value is None else float(value) for value in values]))
     _fill(table, columns)
     table.SetAttribute("RelAPET.Synthetic", "1")
+
+
+def segmentTable(pet, segmentation):
+    """The table node of a segmentation's means in a PET: that of an earlier time, or a new one."""
+    for number in range(pet.GetNumberOfNodeReferences(_SEGMENTS)):
+        table = pet.GetNthNodeReference(_SEGMENTS, number)
+        if table is not None and table.GetNodeReference(_SEGMENTS) is segmentation:
+            return table
+    name = slicer.mrmlScene.GenerateUniqueName(f"SYNTHETIC means in {segmentation.GetName()}")
+    table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+    table.SetNodeReferenceID(_SEGMENTS, segmentation.GetID())
+    pet.AddNodeReferenceID(_SEGMENTS, table.GetID())
+    return table
 
 
 def segmentRows(segmentation, volume):

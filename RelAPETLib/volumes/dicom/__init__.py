@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import InputError
-from ...notices import warn
+from ...notices import printable, warn
 from ..geometry import image_from_array
-from ..streams import printable
 from .frames import read_frames
 from .origin import Origin, same_person, same_study
 from .pixels import stored_numbers

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
-from ..streams import printable
+from ...notices import printable
 from .header import BIG_ENDIAN, DEFLATED, Header, damaged, quiet_pydicom, read_header
 from .origin import Origin, read_origin
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InputError, RelAPETError
-from ..streams import printable
+from ...notices import printable
 
 if TYPE_CHECKING:
     from pydicom import Dataset

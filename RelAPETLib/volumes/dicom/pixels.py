@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError, RelAPETError
-from ..streams import printable
+from ...notices import printable
 from .frames import NATIVE, PixelFormat
 from .header import BIG_ENDIAN, damaged, quiet_pydicom, read_header
 

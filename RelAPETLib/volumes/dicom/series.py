@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
-from ...notices import warn
-from ..streams import printable
+from ...notices import printable, warn
 from .frames import NATIVE, Frame, read_frames
 from .origin import Origin
 
