@@ -11,8 +11,8 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from dicom_case import marked_pet, write_synthetic_pet, write_t1w_series
-from volume_files import affine_of, nifti
+from dicom_case import marked_pet, write_enhanced, write_synthetic_pet, write_t1w_series
+from volume_files import affine_of, marked_array, nifti
 
 from RelAPETLib.cli import main
 from RelAPETLib.dicom_export import MAP_NAME, export_dicom
@@ -79,6 +79,12 @@ def _no_mr(pet, source):
     write_t1w_series(source, affine_of(), SOPClassUID="1.2.840.10008.5.1.4.1.1.2")
 
 
+def _multi_frame(pet, source):
+    shutil.rmtree(source)
+    source.mkdir()
+    write_enhanced(source / "IM", marked_array(), affine_of())
+
+
 def _empty(pet, source):
     shutil.rmtree(source)
     source.mkdir()
@@ -91,6 +97,7 @@ def _empty(pet, source):
         (_in_mni, "MNI space"), (_negative, "negative"), (_another_pet, "another SHA-256"),
         (_elsewhere, "lies inside the series"), (_two_series, "2 DICOM series"), (_two_people, "differ in PatientID"),
         (_no_frame, "FrameOfReferenceUID"), (_no_mr, "not an MR image"), (_empty, "no DICOM images"),
+        (_multi_frame, "enhanced multi-frame"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )  # fmt: skip

@@ -301,6 +301,15 @@ def test_compressed(tmp_path, compressor):
     assert np.array_equal(voxels(read_volume(tmp_path / "s")), array)
 
 
+def test_no_code_is_taken_from_the_working_folder(tmp_path, monkeypatch):
+    array = write_dicom_series(tmp_path / "s", compress=RLE)
+    for name in ("numpy.py", "SimpleITK.py", "struct.py", "RelAPETLib.py"):
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'taken')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    assert np.array_equal(voxels(read_volume("s")), array)
+    assert not (tmp_path / "taken").exists()
+
+
 @pytest.mark.parametrize("compressor", ["JPEG", "JPEG2000"])
 def test_damaged_compression(tmp_path, compressor):
     """Cut, or with an end in the middle of the stream, which libjpeg tells on stderr alone."""

@@ -91,20 +91,21 @@ def _decompressed(layouts: dict[Path, PixelFormat], folder: Path) -> Iterator[tu
         if _fragments(value) < layout.frames:
             raise damaged(path)
         (folder / f"{number:06d}.dcm").write_bytes(_bare_file(value, layout))
+    # The working folder comes first among the places that modules are taken from: it is ours, not the user's.
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, sys.path)])
     }
-    command = [sys.executable, "-m", "RelAPETLib.volumes.dicom.decompress", str(folder)]
+    command = [sys.executable or "python3", "-m", "RelAPETLib.volumes.dicom.decompress", str(folder)]
     seconds = _START_SECONDS + _SECONDS_PER_BYTE * sum(layout.size for layout in layouts.values())
     try:
         subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            timeout=seconds,
+            cwd=folder, timeout=seconds,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         pass  # then some of the files are not there
     if not (folder / "000000.txt").exists():
-        raise RelAPETError(f"{printable(sys.executable)}: this Python cannot be started to decompress DICOM")
+        raise RelAPETError(f"{printable(command[0])}: this Python cannot be started to decompress DICOM")
     for number, (path, layout) in enumerate(layouts.items()):
         made, told = folder / f"{number:06d}.npy", folder / f"{number:06d}.txt"
         # "Corrupt JPEG data", "Premature end of JPEG file": the rest of the picture is made up.
