@@ -231,7 +231,7 @@ def use(path: Path, folder: Path) -> str:
             ends.append("taken")
         except RelAPETError as error:
             ends.append("refused")
-            if "\n" in str(error) or len(str(error)) > 1000 or ".relapet" in str(error):
+            if "\n" in str(error) or len(str(error)) > 1000 or ".relapet/" in str(error):
                 return f"message: {str(error)[:300]!r}"
         except BaseException as error:
             return f"unexpected {type(error).__name__}: {str(error)[:200]!r}"
