@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
     from .registration.brain_extraction import Brain
+    from .registration.coverage import Coverage
 
 METHODS = ("auto", "torch", "demons", "affine")
 #: A warning says that part of the brain is outside the field of view from this share on.
@@ -132,8 +133,7 @@ def preprocess(
     result = _on_grid(scans, uptakes, rigid, warp, template)
     result.skull_stripped = skull_stripped
     result.in_view = array_to_image(coverage.in_view.astype(np.uint8))
-    result.quality["intracranial_ml"] = brain.volume_ml
-    result.quality |= {f"brain_missing_{name}": share for name, share in coverage.missing.items()}
+    result.quality |= _brain_figures(scans, brain, rigid["t2f"], coverage)
     result.warnings += lines + _missing(coverage.missing)
     report(1.0, "preprocessing done")
     return result
@@ -169,6 +169,17 @@ def _extract(t1w: sitk.Image, device: str) -> tuple[Brain, list[str]]:
             raise
         cause = " ".join(str(error).split())[:120]
         return extract_brain(t1w), [f"brain extraction could not run on {device} ({cause}); it ran on the CPU instead"]
+
+
+def _brain_figures(scans: dict, brain: Brain, rigid: sitk.Transform, coverage: Coverage) -> dict[str, float]:
+    """Figures that need the extracted brain and no deformation."""
+    from .registration.quality import pair_sharpness
+
+    figures = {f"brain_missing_{name}": share for name, share in coverage.missing.items()}
+    figures |= {"intracranial_ml": brain.volume_ml}
+    if not brain.volume_ml:  # whatever this is, its other figures tell
+        return figures
+    return figures | pair_sharpness(scans["t1w"].image, scans["t2f"].image, brain.mask, rigid)
 
 
 def _missing(missing: dict[str, float]) -> list[str]:

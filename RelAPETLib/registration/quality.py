@@ -15,8 +15,12 @@ from ..errors import RelAPETError
 from ..grid import MNI_GRID, image_to_array
 from ..resources import resource
 from .fields import jacobian
-from .mutual_information import on_grid
+from .mutual_information import FINE_MM, on_grid
+from .scans import clipped, working_copy
 from .template import Template
+
+#: Distance between the place where a T2F was laid and those beside it that its agreement there is compared with.
+SHIFT_MM = 4.0
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -119,6 +123,38 @@ def pair_figures(t1w: np.ndarray, t2f: np.ndarray, where: np.ndarray, template: 
         "contrast_order": contrasts[0] - contrasts[1],
         "t2f_fluid": float(b[fluid].mean()) / level if level > 0 and fluid.any() else 0.0,
     }
+
+
+def pair_sharpness(
+    t1w: sitk.Image, t2f: sitk.Image, brain: sitk.Image, rigid: sitk.Transform, shift_mm: float = SHIFT_MM
+) -> dict[str, float]:
+    """How much better two scans agree where they were laid than a little beside it.
+
+    The mutual information inside the brain, over its mean with the T2F shifted along each axis, forwards and backwards.
+    Scans of one head agree in every fold, and lose that at once; those of two people agree in the coarse only. Field
+    strength, noise, contrast and slice thickness change both numbers alike.
+
+    Args:
+        t1w, t2f: bias-corrected scans.
+        brain: mask (> 0) in the T1w's space, on any grid.
+        rigid: T1w points to T2F points.
+
+    Returns:
+        ``pair_sharpness``: 1 when the place does not matter; 0 when too little brain is seen to tell.
+    """
+    fixed, moving = (clipped(working_copy(scan, FINE_MM)) for scan in (t1w, t2f))
+    inside = sitk.GetArrayFromImage(on_grid(brain, fixed)) > 0
+    values = sitk.GetArrayFromImage(fixed)
+
+    def information(shift: np.ndarray) -> float:
+        chain = sitk.CompositeTransform([rigid, sitk.TranslationTransform(3, shift.tolist())])
+        shifted = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, chain, sitk.sitkLinear, -1.0, sitk.sitkFloat32))
+        seen = inside & (shifted >= 0)
+        return normalised_mutual_information(values[seen], shifted[seen], 32) if seen.sum() > 1000 else 0.0
+
+    beside = [information(sign * shift_mm * axis) for axis in np.eye(3) for sign in (-1, 1)]
+    level = float(np.mean(beside))
+    return {"pair_sharpness": information(np.zeros(3)) / level if level > 0 else 0.0}
 
 
 def field_figures(field: sitk.Image, mask: sitk.Image) -> dict[str, float]:

@@ -1,19 +1,25 @@
-"""The quality figures of brains and of nonsense, and whether ``Resources/quality_thresholds.json`` parts them.
+"""The quality figures of brains, of two people's scans and of nonsense, and how well the limits part them.
 
-cd Testing/benchmarks; python quality_thresholds.py --cache DIR [--phantoms 40] > results/quality_thresholds.md
+cd Testing/benchmarks; python quality_thresholds.py --real DIR --cache DIR [--part 0/1] > results/quality_thresholds.md
 
-Brains are the real pair (RELAPET_SHARED or ../shared), and simulated people through raw files. Nonsense is made of the
-real pair and of one simulated person. Figures are kept in DIR, one JSON file a case, so the run can be continued; they
-are also written to results/quality_figures.json, against which a test holds the thresholds.
+DIR of the real scans holds PERSON_STUDY_T1W.nii.gz and PERSON_STUDY_FLAIR.nii.gz (muschellij2/open_ms_data, CC-BY:
+longitudinal/raw/patientPP/studyS_* as pPP_sS_*). They are used as they are and degraded (see `DEGRADE`); simulated
+people are made here. Pairs of two people and nonsense are made of both. The figures of each pair are kept in the cache,
+one JSON file each, so the run can be continued and split over processes (--part 0/3, 1/3, 2/3, which print no table).
+
+Half of the people calibrate, the other half tests; the rule stands in `half`. Pairs with one person of each half are
+shown apart. Figures go to results/quality_figures.json, against which a test holds the limits.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import random
 import sys
-from collections.abc import Callable
+import zlib
+from datetime import date
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,26 +28,27 @@ import SimpleITK as sitk
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
+from RelAPETLib import preprocessing  # noqa: E402
 from RelAPETLib.errors import InputError  # noqa: E402
-from RelAPETLib.preprocessing import doubts, preprocess  # noqa: E402
+from RelAPETLib.preprocessing import doubts  # noqa: E402
+from RelAPETLib.registration.affine import register_affine  # noqa: E402
+from RelAPETLib.registration.brain_extraction import extract_brain  # noqa: E402
+from RelAPETLib.registration.coverage import measure_coverage  # noqa: E402
+from RelAPETLib.registration.scans import prepare, upright  # noqa: E402
+from RelAPETLib.registration.template import load_template  # noqa: E402
+from RelAPETLib.registration.warp import fit_warp  # noqa: E402
 from RelAPETLib.volumes import canonical, check_volume, read_volume, write_volume  # noqa: E402
 
 SEED = 2000
-Pair = tuple[sitk.Image, sitk.Image]
+PHANTOMS = 16
+RESULTS = Path(__file__).with_name("results")
+#: A pair's name is "T1 scan=T2 scan". A scan's is "person_study", "person_study+degradation", "...!nonsense", or
+#: "...~T1w" / "...~T2F" for the other role's scan.
+Key = tuple[str, str]
 
 
-def phantom_pair(index: int, cache: Path) -> Pair:
-    """A simulated person's T1w and FLAIR, through raw files."""
-    from RelAPETLib.phantom.head import make_head
-    from RelAPETLib.phantom.people import make_person
-    from RelAPETLib.phantom.scanner import scan_mri
-
-    paths = [cache / f"phantom-{index:02d}-{name}.nii.gz" for name in ("T1w", "FLAIR")]
-    if not all(path.exists() for path in paths):
-        head = make_head(make_person(SEED, index))
-        for path, sequence in zip(paths, ("T1w", "FLAIR"), strict=True):
-            write_volume(scan_mri(head, sequence).image, path, overwrite=True)
-    return read_volume(paths[0]), read_volume(paths[1])
+def _rng(key: str) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(key.encode()))
 
 
 def _like(array: np.ndarray, image: sitk.Image) -> sitk.Image:
@@ -50,152 +57,333 @@ def _like(array: np.ndarray, image: sitk.Image) -> sitk.Image:
     return made
 
 
-def _noise(image: sitk.Image, rng: np.random.Generator) -> sitk.Image:
+# Degradations: image, generator, role -> image.
+
+
+def _half_the_slices(image, rng, role):
+    steps = [slice(None)] * 3
+    steps[int(np.argmax(image.GetSpacing()))] = slice(None, None, 2)
+    return image[tuple(steps)]
+
+
+def _coarse(image: sitk.Image, spacing: tuple[float, float, float]) -> sitk.Image:
+    """A scan on larger voxels, each about the mean of what it covers."""
+    image = canonical(sitk.Cast(image, sitk.sitkFloat32))
+    old = np.asarray(image.GetSpacing())
+    new = np.maximum(spacing, old * 0.999)
+    for axis in range(3):
+        variance = (0.5 * new[axis]) ** 2 - (0.5 * old[axis]) ** 2
+        if variance > 1e-6:
+            image = sitk.RecursiveGaussian(image, float(np.sqrt(variance)), direction=axis)
+    size = [int(max(4, np.floor(n * o / m))) for n, o, m in zip(image.GetSize(), old, new, strict=True)]
+    return sitk.Resample(
+        image, size, sitk.Transform(), sitk.sitkLinear, image.GetOrigin(), new.tolist(), image.GetDirection(), 0.0,
+        sitk.sitkFloat32,
+    )  # fmt: skip
+
+
+def _noisy(image: sitk.Image, rng: np.random.Generator, share: float) -> sitk.Image:
+    """Rician noise whose SD is a share of the 99th percentile."""
+    array = sitk.GetArrayFromImage(image)
+    sd = share * np.percentile(array, 99)
+    return _like(np.hypot(array + rng.normal(0, sd, array.shape), rng.normal(0, sd, array.shape)), image)
+
+
+def _thick(image, rng, role):
+    return _noisy(_coarse(image, (1.6, 1.6, 5.0)), rng, 0.03)
+
+
+def _stripped(image, rng, role):
+    return sitk.Cast(image, sitk.sitkFloat32) * sitk.Cast(extract_brain(image).mask, sitk.sitkFloat32)
+
+
+def _contrast(image, rng, role):
+    array = sitk.GetArrayFromImage(image).astype(float)
+    scaled = np.clip(array, 0, None) / np.percentile(array, 99.8)
+    return _like(1000 * scaled ** (1.6 if role == "T1w" else 0.6), image)
+
+
+def _low_field(image, rng, role):
+    """Larger voxels, blur, less contrast, shading, noise."""
+    image = sitk.SmoothingRecursiveGaussian(_coarse(image, (2.0, 2.0, 5.0)), 0.8)
+    array = sitk.GetArrayFromImage(image).astype(float)
+    array = (np.clip(array, 0, None) / np.percentile(array, 99.5)) ** 0.7
+    shading = np.exp(0.4 * np.linspace(-1, 1, array.shape[1]))[None, :, None]
+    return _noisy(_like(1000 * array * shading, image), rng, 0.06)
+
+
+DEGRADE = {
+    "half": _half_the_slices, "thick": _thick, "stripped": _stripped, "contrast": _contrast, "low": _low_field,
+}  # fmt: skip
+
+# Nonsense: image, generator -> image.
+
+
+def _noise(image, rng):
     return _like(np.abs(rng.normal(100, 30, image.GetSize()[::-1])), image)
 
 
-def _sphere(image: sitk.Image, rng: np.random.Generator) -> sitk.Image:
+def _sphere(image, rng):
     points = [np.linspace(-1, 1, n) * n * s for n, s in zip(image.GetSize(), image.GetSpacing(), strict=True)]
     z, y, x = np.meshgrid(*points[::-1], indexing="ij")
     inside = np.sqrt(x**2 + y**2 + z**2) / 2 < 75
     return _like(inside * 200 + rng.normal(0, 5, inside.shape), image)
 
 
-def _random_field(image: sitk.Image, rng: np.random.Generator) -> sitk.Image:
+def _random_field(image, rng):
     smooth = sitk.SmoothingRecursiveGaussian(_like(rng.normal(size=image.GetSize()[::-1]), image), 8.0)
     array = sitk.GetArrayFromImage(smooth)
     ball = sitk.GetArrayFromImage(_sphere(image, rng)) > 100
     return _like((100 + 60 * array / array.std()).clip(5) * ball + np.abs(rng.normal(0, 3, ball.shape)), image)
 
 
-def _inverted(image: sitk.Image) -> sitk.Image:
+def _inverted(image, rng):
     """Bright where the head was dark, but for the air."""
     array = sitk.GetArrayFromImage(image)
     head = sitk.GetArrayFromImage(sitk.OtsuThreshold(image, 0, 1, 200)) > 0
     return _like(np.where(head, np.percentile(array[head], 99.9) - array, array).clip(0), image)
 
 
-def _upside_down(image: sitk.Image) -> sitk.Image:
+def _upside_down(image, rng):
     """The voxels of a head standing on its vertex, under a header that says it stands upright."""
-    upright = canonical(image)
-    return _like(sitk.GetArrayFromImage(upright)[::-1, ::-1], upright)
+    upright_image = canonical(image)
+    return _like(sitk.GetArrayFromImage(upright_image)[::-1, ::-1], upright_image)
 
 
-def _half(image: sitk.Image) -> sitk.Image:
-    """The upper or lower part of the head only: 85 mm along the body's axis, from the lower end."""
+def _lower_part(image, rng):
+    """85 mm along the body's axis, from the lower end."""
     image = canonical(image)
-    slices = max(10, int(np.ceil(85 / image.GetSpacing()[2])))
-    return image[:, :, :slices]
+    return image[:, :, : max(10, int(np.ceil(85 / image.GetSpacing()[2])))]
 
 
-def _right_half(image: sitk.Image) -> sitk.Image:
+def _right_part(image, rng):
     image = canonical(image)
     return image[: max(10, int(np.ceil(0.42 * image.GetSize()[0]))), :, :]
 
 
-def _scaled(image: sitk.Image) -> sitk.Image:
+def _rescaled(image, rng):
     return sitk.Cast(image, sitk.sitkFloat32) * 0.5 + 3.0
 
 
-def nonsense(pair: Pair, other: Pair, rng: np.random.Generator) -> dict[str, Callable[[], Pair]]:
-    """By name, pairs that must be doubted, made of a good pair and another person's."""
-    t1w, t2f = pair
-    return {
-        "both noise": lambda: (_noise(t1w, rng), _noise(t2f, rng)),
-        "T2F noise": lambda: (t1w, _noise(t2f, rng)),
-        "both a sphere": lambda: (_sphere(t1w, rng), _sphere(t2f, rng)),
-        "smooth random fields": lambda: (_random_field(t1w, rng), _random_field(t2f, rng)),
-        "swapped": lambda: (t2f, t1w),
-        "same scan twice, rescaled": lambda: (t1w, _scaled(t1w)),
-        "two FLAIRs": lambda: (t2f, _scaled(t2f)),
-        "another person's FLAIR": lambda: (t1w, other[1]),
-        "upside down": lambda: (_upside_down(t1w), _upside_down(t2f)),
-        "lower half": lambda: (_half(t1w), _half(t2f)),
-        "right half": lambda: (_right_half(t1w), _right_half(t2f)),
-        "inverted contrast": lambda: (_inverted(t1w), t2f),
-    }
+WRONG = {
+    "noise": _noise, "sphere": _sphere, "field": _random_field, "inv": _inverted, "up": _upside_down,
+    "lower": _lower_part, "right": _right_part, "scaled": _rescaled,
+}  # fmt: skip
 
 
-def examine(name: str, make: Callable[[], Pair], cache: Path) -> dict:
-    """Figures of a pair, or the refusal, kept in the cache."""
-    path = cache / f"{name.replace(' ', '_').replace(',', '').replace(chr(39), '')}.json"
-    if not path.exists():
+class Scans:
+    """Volumes by name; simulated ones are made at the first call and kept in the cache."""
+
+    def __init__(self, real: Path, cache: Path):
+        self.real, self.cache = real, cache
+
+    def __call__(self, name: str, role: str) -> sitk.Image:
+        base, _, wrong = name.partition("!")
+        who, _, other = base.partition("~")
+        study, _, how = who.partition("+")
+        image = self._source(study, other or role)
+        if how:
+            image = DEGRADE[how](image, _rng(name + (other or role)), other or role)
+        return WRONG[wrong](image, _rng(name + role)) if wrong else image
+
+    def _source(self, study: str, role: str) -> sitk.Image:
+        if not study.startswith("ph"):
+            return read_volume(self.real / f"{study}_{'T1W' if role == 'T1w' else 'FLAIR'}.nii.gz")
+        sequence = "T1w" if role == "T1w" else "FLAIR"
+        path = self.cache / f"phantom-{study[2:]}-{sequence}.nii.gz"
+        if not path.exists():
+            from RelAPETLib.phantom.head import make_head
+            from RelAPETLib.phantom.people import make_person
+            from RelAPETLib.phantom.scanner import scan_mri
+
+            write_volume(scan_mri(make_head(make_person(SEED, int(study[2:]))), sequence).image, path, overwrite=True)
+        return read_volume(path)
+
+
+def person(scan: str) -> str:
+    """Who is in a scan: studies and degradations of one person have one name."""
+    return scan.partition("!")[0].partition("~")[0].partition("+")[0].partition("_")[0]
+
+
+def kind(pair: Key) -> str:
+    if any(mark in scan for scan in pair for mark in "!~"):
+        return "nonsense"
+    return "one person" if person(pair[0]) == person(pair[1]) else "two people"
+
+
+def half(pair: Key, people: list[str]) -> str:
+    """Which half a pair belongs to: every second person in sorted order calibrates, real and simulated apart."""
+    real = sorted(p for p in people if not p.startswith("ph"))
+    made = sorted(p for p in people if p.startswith("ph"))
+    calibrate = {*real[::2], *made[::2]}
+    sides = {person(scan) in calibrate for scan in pair}
+    return "mixed" if len(sides) == 2 else "calibration" if sides == {True} else "test"
+
+
+def pairs(studies: list[str]) -> list[Key]:
+    """All pairs, the most telling first, so that a run cut short has some of each."""
+    rng = random.Random(7)
+    first = list({person(study): study for study in reversed(studies)}.values())[::-1]
+    made = [f"ph{i:02d}" for i in range(PHANTOMS)]
+    hows = ["thick", "low", "half", "stripped", "contrast"]
+    two = [(a, b) for a in studies for b in first if person(a) != person(b)]
+    degraded = [(f"{w}+{hows[(i + j) % 5]}",) * 2 for i in range(5) for j, w in enumerate(first)]
+    two_degraded = [(f"{a}+{h}", f"{b}+{h}") for h in hows for a in first for b in first if a != b]
+    two_made = [(made[i], made[(i + k) % PHANTOMS]) for k in (1, 5) for i in range(PHANTOMS)]
+    for group in (two, two_degraded, two_made):
+        rng.shuffle(group)
+    groups = [
+        degraded,
+        [(m, m) for m in made],
+        nonsense(studies[0]) + nonsense(made[0]),
+        two[12:],
+        two_degraded,
+        two_made,
+    ]
+    mixed = [group[i] for i in range(max(map(len, groups))) for group in groups if i < len(group)]
+    return [*((s, s) for s in studies), *two[:12], *mixed]
+
+
+def nonsense(study: str) -> list[Key]:
+    """Pairs that must be doubted, made of one good pair."""
+    both = [(f"{study}!{wrong}",) * 2 for wrong in ("noise", "sphere", "field", "up", "lower", "right")]
+    return [
+        *both,
+        (study, f"{study}!noise"),
+        (f"{study}~T2F", f"{study}~T1w"),
+        (study, f"{study}~T1w!scaled"),
+        (f"{study}~T2F", f"{study}!scaled"),
+        (f"{study}!inv", study),
+    ]
+
+
+class Measure:
+    """Figures of pairs by the product's own steps; what belongs to one T1w is made once."""
+
+    def __init__(self, scans: Scans):
+        self.scans, self.template = scans, load_template()
+        self.t2f = lru_cache(maxsize=12)(self._t2f)
+        self.t1w = lru_cache(maxsize=1)(self._t1w)
+
+    def _t2f(self, name: str):
+        image = self.scans(name, "T2F")
+        check_volume(image, "T2F")
+        return prepare(image, "T2F")
+
+    def _t1w(self, name: str):
+        image = self.scans(name, "T1w")
+        check_volume(image, "T1w")
+        raw = upright(image)
+        scan = prepare(raw, "T1w")
+        affine = register_affine(scan, self.template)
+        return scan, extract_brain(raw), affine, fit_warp(scan.image, affine, self.template)
+
+    def __call__(self, pair: Key) -> dict:
         try:
-            t1w, t2f = make()
-            for image, role in ((t1w, "T1w"), (t2f, "T2F")):
-                check_volume(image, role)
-            ready = preprocess(t1w, t2f)
-            result = {"method": ready.method, "quality": ready.quality}
+            scan, brain, affine, warp = self.t1w(pair[0])
+            scans = {"t1w": scan, "t2f": self.t2f(pair[1])}
+            silent = lambda fraction, message: None  # noqa: E731
+            rigid = preprocessing._rigid_to_t1w(scans, {}, affine, self.template, silent)
+            images = scans["t1w"].image, scans["t2f"].image
+            coverage = measure_coverage(brain, *images, affine, rigid["t2f"], self.template)
+            ready = preprocessing._on_grid(scans, {}, rigid, warp, self.template)
+            figures = ready.quality | preprocessing._brain_figures(scans, brain, rigid["t2f"], coverage)
         except InputError as error:
-            result = {"refused": str(error)}
-        path.write_text(json.dumps(result), encoding="utf-8")
-    return json.loads(path.read_text(encoding="utf-8"))
+            return {"refused": str(error)}
+        return {"method": ready.method, "quality": figures}
 
 
-def collect(cache: Path, phantoms: int, shared: Path) -> tuple[dict[str, dict], dict[str, dict]]:
-    """Figures of brains and of nonsense, by name."""
-    folder = shared / "data" / "open_ms"
-    real = tuple(read_volume(folder / f"patient01_study1_{n}.nii.gz") for n in ("T1W", "FLAIR"))
-    brains = {"real pair": examine("real pair", lambda: real, cache)}
-    for index in range(phantoms):
-        name = f"phantom {index:02d}"
-        brains[name] = examine(name, lambda index=index: phantom_pair(index, cache), cache)
-        print(name, brains[name].get("refused", ""), file=sys.stderr, flush=True)
-    bases = {"real": (real, phantom_pair(1, cache)), "phantom": (phantom_pair(0, cache), phantom_pair(1, cache))}
-    wrong = {}
-    for base, (pair, other) in bases.items():
-        for kind, make in nonsense(pair, other, np.random.default_rng(SEED)).items():
-            name = f"{kind} ({base})"
-            wrong[name] = examine(name, make, cache)
-            print(name, wrong[name].get("refused", ""), file=sys.stderr, flush=True)
-    return brains, wrong
+def interval(hits: int, count: int) -> str:
+    """Share with its Wilson interval of 95 %."""
+    if not count:
+        return "-"
+    z = 1.96
+    share = hits / count
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    width = z * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    low, high = 100 * max(0.0, middle - width), 100 * min(1.0, middle + width)
+    return f"{hits} of {count}, {100 * share:.0f} % ({low:.0f} to {high:.0f})"
 
 
-def report(brains: dict[str, dict], wrong: dict[str, dict]) -> None:
-    figures = sorted({f for case in brains.values() for f in case.get("quality", {})})
-    print("# Quality figures of brains and of nonsense\n")
-    print(f"{len(brains)} brains (the real pair and simulated people), {len(wrong)} pairs of nonsense.\n")
-    print("| figure | real pair | phantoms: least | median | most |\n|---|---|---|---|---|")
-    for figure in figures:
-        values = [
-            c["quality"][figure] for n, c in brains.items() if n != "real pair" and figure in c.get("quality", {})
-        ]
-        own = brains["real pair"]["quality"].get(figure, float("nan"))
-        print(f"| {figure} | {own:.3f} | {min(values):.3f} | {np.median(values):.3f} | {max(values):.3f} |")
-    lost = {name: doubts(case["quality"]) for name, case in brains.items() if "quality" in case}
-    print(f"\nBrains doubted: {[name for name, lines in lost.items() if lines] or 'none'}. ")
-    print(f"Brains refused: {[name for name, case in brains.items() if 'refused' in case] or 'none'}.\n")
-    shown = [f for f in figures if f not in ("grey_dice", "white_dice", "folds_percent", "sd_log_jacobian")]
-    print(f"| nonsense | {' | '.join(shown)} | doubted for |\n|---|{'---|' * len(shown)}---|")
-    for name, case in wrong.items():
-        if "refused" in case:
-            print(f"| {name} |{' |' * len(shown)} refused: {case['refused']} |")
-            continue
-        values = " | ".join(f"{case['quality'].get(f, float('nan')):.3f}" for f in shown)
-        found = "; ".join(line.split("(")[-1].split(" ")[0] for line in doubts(case["quality"])) or "**nothing**"
-        print(f"| {name} | {values} | {found} |")
+def doubted(case: dict) -> bool:
+    return "refused" in case or bool(doubts(case["quality"]))
+
+
+def report(found: dict[Key, dict], people: list[str]) -> None:
+    groups: dict[tuple[str, str], list[Key]] = {}
+    for pair in found:
+        groups.setdefault((kind(pair), half(pair, people)), []).append(pair)
+    print("# Quality figures of brains, of two people's scans and of nonsense\n")
+    print(f"Made by `python quality_thresholds.py` on {date.today()}. Pairs doubted (95 % Wilson interval):\n")
+    print("| pairs | half | doubted |\n|---|---|---|")
+    for (what, side), members in sorted(groups.items()):
+        print(f"| {what} | {side} | {interval(sum(doubted(found[p]) for p in members), len(members))} |")
+    same = [p for p in found if kind(p) == "one person" and "quality" in found[p]]
+    names = sorted({name for p in same for name in found[p]["quality"]})
+    print("\n| figure | real pairs: least | median | most | degraded: least | most | simulated: least | most |")
+    print("|---|---|---|---|---|---|---|---|")
+    sets = (
+        [p for p in same if "+" not in p[0] and not p[0].startswith("ph")],
+        [p for p in same if "+" in p[0]],
+        [p for p in same if p[0].startswith("ph")],
+    )
+    for name in names:
+        cells = []
+        for number, members in enumerate(sets):
+            values = [found[p]["quality"][name] for p in members if name in found[p]["quality"]]
+            marks = [min(values), np.median(values), max(values)] if values else [float("nan")] * 3
+            cells += [f"{m:.3f}" for m in (marks if number == 0 else marks[::2])]
+        print(f"| {name} | {' | '.join(cells)} |")
+    print("\n| pair | pair_sharpness | pair_mutual_information | doubted for |\n|---|---|---|---|")
+    for what in ("one person", "two people", "nonsense"):
+        for pair in sorted(p for p in found if kind(p) == what):
+            case = found[pair]
+            if "refused" in case:
+                print(f"| {'='.join(pair)} | | | refused: {case['refused']} |")
+                continue
+            lines = ", ".join(line.split("(")[-1].split(" ")[0] for line in doubts(case["quality"])) or "-"
+            values = [case["quality"].get(n, float("nan")) for n in ("pair_sharpness", "pair_mutual_information")]
+            print(f"| {'='.join(pair)} | {values[0]:.2f} | {values[1]:.3f} | {lines} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--real", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--phantoms", type=int, default=40)
-    parser.add_argument("--shared", type=Path, default=Path(os.environ.get("RELAPET_SHARED", ROOT.parent / "shared")))
+    parser.add_argument("--part", default="0/1", help="this process's share, e.g. 1/3; prints no table unless 0/1")
+    parser.add_argument("--kept", action="store_true", help="only what the cache has already")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
-    brains, wrong = collect(options.cache, options.phantoms, options.shared)
-    out = Path(__file__).with_name("results") / "quality_figures.json"
+    part, parts = map(int, options.part.split("/"))
+    studies = sorted(p.name.removesuffix("_T1W.nii.gz") for p in options.real.glob("*_T1W.nii.gz"))
+    people = [*{person(s) for s in studies}, *(f"ph{i:02d}" for i in range(PHANTOMS))]
+    measure, found = Measure(Scans(options.real, options.cache)), {}
+    wanted = pairs(studies)
+    if options.kept:
+        wanted = [
+            tuple(p.name.removesuffix(".figures.json").split("=")) for p in sorted(options.cache.glob("*=*.json"))
+        ]
+    for pair in wanted:
+        path = options.cache / f"{'='.join(pair)}.figures.json"
+        if not path.exists():
+            if zlib.crc32(pair[0].encode()) % parts != part:
+                continue
+            path.write_text(json.dumps(measure(pair)), encoding="utf-8")
+            print("=".join(pair), file=sys.stderr, flush=True)
+        found[pair] = json.loads(path.read_text(encoding="utf-8"))
+    if parts > 1:
+        return
     rounded = {
-        kind: {
-            name: {"refused": case["refused"]}
-            if "refused" in case
-            else {figure: round(value, 4) for figure, value in case["quality"].items()}
-            for name, case in cases.items()
-        }
-        for kind, cases in (("brains", brains), ("nonsense", wrong))
+        "=".join(pair): {"kind": kind(pair), "half": half(pair, people)}
+        | (
+            {"refused": c["refused"]}
+            if "refused" in c
+            else {"quality": {n: round(v, 4) for n, v in c["quality"].items()}}
+        )
+        for pair, c in sorted(found.items())
     }
-    out.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
-    report(brains, wrong)
+    (RESULTS / "quality_figures.json").write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
+    report(found, people)
 
 
 if __name__ == "__main__":
