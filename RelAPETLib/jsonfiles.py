@@ -7,11 +7,12 @@ import math
 from pathlib import Path
 
 from .errors import InputError, RelAPETError
+from .notices import printable
 
 MAX_DEPTH = 64
 MAX_BYTES = 64 * 1024 * 1024
-#: Digits of the largest integer that stays one; longer ones become floating-point numbers.
-_INTEGER_DIGITS = 18
+#: Integers of more bits than this are of no use to anybody.
+_INTEGER_BITS = 64
 
 
 def read_json(
@@ -30,23 +31,24 @@ def read_json(
         what: what it is, for the message: "sidecar".
         error: class of what is raised.
         advice: the message's last words.
-        numbers: ``finite`` refuses NaN, Infinity and numbers too large for a float; ``null`` reads them as null.
+        numbers: ``finite`` refuses NaN, Infinity, numbers too large for a float and integers of more than 64 bits;
+            ``null`` reads them as null.
         limit: bytes that it may have.
 
     Raises:
         `error`: missing, unreadable, too large, not JSON, nested deeper than `MAX_DEPTH`, or a number as above.
     """
-    name = f"{what} {_shown(path)}".strip()
+    name = f"{what} {printable(path)}".strip()
     try:
         path = Path(path)
         if not path.is_file():
             raise error(f"{name}: {'no such file' if not path.exists() else 'not a plain file'}")
         if path.stat().st_size > limit:
             raise error(f"{name}: larger than {limit} bytes; refused")
-        content = loads(path.read_text(encoding="utf-8-sig"), numbers=numbers)
+        content = parse_json(path.read_text(encoding="utf-8-sig"), numbers=numbers)
     except OSError as problem:
         raise error(f"{name}: cannot be read ({problem.strerror or type(problem).__name__})") from problem
-    except (ValueError, RecursionError) as problem:
+    except ValueError as problem:
         raise error(f"{name}: not readable JSON ({_reason(problem)}); {advice}") from problem
     return content
 
@@ -56,31 +58,35 @@ def read_json_object(path: Path | str, what: str = "", **how) -> dict:
     content = read_json(path, what, **how)
     if not isinstance(content, dict):
         raise how.get("error", InputError)(
-            f"{what} {_shown(path)}".strip() + f": must be a JSON object; {how.get('advice', 'mend it')}"
+            f"{what} {printable(path)}".strip() + f": must be a JSON object; {how.get('advice', 'mend it')}"
         )
     return content
 
 
-def loads(text: str, *, numbers: str = "finite"):
+def parse_json(text: str | bytes, *, numbers: str = "finite"):
     """Contents of a JSON text; see `read_json`.
 
     Raises:
-        ValueError, RecursionError: not JSON, nested too deep, or a number that is not finite.
+        ValueError: not JSON, not UTF-8, nested too deep, or a number that is not finite or has more than 64 bits.
     """
 
     def constant(word: str):
         if numbers == "null":
             return None
-        raise ValueError(f"{word[:20]} is no number that can be used")
+        raise ValueError(f"the number {word[:20]} is too large" if word[-1:].isdigit() else f"{word} is not a number")
 
     def floating(word: str):
         value = float(word)
         return value if math.isfinite(value) else constant(word)
 
     def integer(word: str):
-        return int(word) if len(word) <= _INTEGER_DIGITS else floating(word)
+        value = int(word) if len(word) <= _INTEGER_BITS else 1 << _INTEGER_BITS
+        return value if value.bit_length() < _INTEGER_BITS else constant(word)
 
-    content = json.loads(text, parse_constant=constant, parse_float=floating, parse_int=integer)
+    try:
+        content = json.loads(text, parse_constant=constant, parse_float=floating, parse_int=integer)
+    except RecursionError:
+        raise ValueError(f"nested deeper than {MAX_DEPTH}") from None
     _check_depth(content)
     return content
 
@@ -101,13 +107,6 @@ def _check_depth(content) -> None:
 
 
 def _reason(problem: Exception) -> str:
-    if isinstance(problem, RecursionError):
-        return f"nested deeper than {MAX_DEPTH}"
     if isinstance(problem, UnicodeDecodeError):
         return f"not UTF-8 at byte {problem.start}"
     return " ".join(str(problem).split())[:120]
-
-
-def _shown(path: Path | str) -> str:
-    """A path for a message; what cannot be printed is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(path))

@@ -24,6 +24,22 @@ def warn(message: str) -> None:
         listener(message)
 
 
+def printable(text: object, limit: int | None = 400) -> str:
+    """A text on one line in which nothing moves a cursor, changes colours, or turns the order of letters around.
+
+    Names of files and headers come from strangers. Bytes that are no UTF-8 and all else unprintable is written as
+    Python would, e.g. ``\\x1b``. What is longer than `limit` letters loses its middle.
+    """
+    shown = "".join(letter if letter.isprintable() else _escaped(letter) for letter in str(text))
+    return shown if limit is None or len(shown) <= limit else f"{shown[: limit // 2]}...{shown[-limit // 2 :]}"
+
+
+def _escaped(letter: str) -> str:
+    if "\udc80" <= letter <= "\udcff":  # a byte that is no UTF-8, as Python keeps it in a file's name
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode("ascii")
+
+
 @contextmanager
 def listening(listener: Callable[[str], None]) -> Iterator[None]:
     """Call `listener(message)` for each `warn` in this context, instead of a Python warning."""

@@ -15,7 +15,8 @@ PACKAGE = Path(RelAPETLib.__file__).parent
 #: A room imports from the rows above its own, never from its own row or below.
 LAYERS = [
     {"errors"},
-    {"resources", "tracers", "grid", "notices", "json_text"},
+    {"resources", "tracers", "grid", "notices"},
+    {"jsonfiles"},
     {"volumes", "diffusion", "devices", "outputs"},
     {"networks", "regions", "comparison", "registration"},
     {"phantom", "preprocessing", "models"},

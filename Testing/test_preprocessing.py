@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from RelAPETLib.errors import InputError
 from RelAPETLib.grid import array_to_image, image_to_array
-from RelAPETLib.preprocessing import doubts, from_grid, preprocess, to_t1w_space
+from RelAPETLib.preprocessing import bytes_needed, doubts, from_grid, preprocess, reference_doubts, to_t1w_space
 from RelAPETLib.registration.mutual_information import mask_points
 from RelAPETLib.registration.quality import correlation
 from RelAPETLib.registration.template import load_template
@@ -100,6 +103,62 @@ def test_an_unknown_method_and_an_empty_volume_are_refused(template, flair):
         preprocess(template.t1 * 0, flair)
 
 
+def test_volumes_that_do_not_fit_the_memory_are_refused_before_the_work(template, flair, monkeypatch):
+    import psutil
+
+    free = psutil.virtual_memory()._replace(available=bytes_needed([template.t1, flair]) - 1)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    with pytest.raises(InputError, match=r"160x180x160, 160x180x160 voxels need about \S+ GB .* resample"):
+        preprocess(template.t1, flair)
+
+
+def test_a_reference_region_outside_the_view_has_words_of_its_own(template, flair):
+    ready = from_grid(template.t1, flair)
+    assert reference_doubts(ready, "cerebellar_grey") == []
+    seen = image_to_array(template.mask).copy()
+    seen[:, :, :50] = 0  # z below -22 mm
+    ready.in_view = array_to_image(seen)
+    (line,) = reference_doubts(ready, "cerebellar_grey")
+    assert "reference region (cerebellar grey) is outside" in line
+    assert reference_doubts(ready, "parietal") == []
+
+
+_HASHES = """
+import hashlib, sys
+import SimpleITK as sitk
+from RelAPETLib.preprocessing import preprocess
+from RelAPETLib.volumes import read_volume
+ready = preprocess(read_volume(sys.argv[1]), read_volume(sys.argv[2]))
+for image in (ready.t1w, ready.t2f, ready.in_view):
+    print(hashlib.sha256(sitk.GetArrayFromImage(image).tobytes()).hexdigest())
+print(sorted(ready.quality.items()))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_bytes(real_pair):
+    command = [sys.executable, "-c", _HASHES, *map(str, real_pair)]
+    first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    assert first == second and len(first.splitlines()) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("below", "above", "words"), [(48, 0, "T1w shows only part"), (0, 34, "T1w shows only part")])
+def test_a_cut_head_is_doubted(template, below, above, words):
+    """Without the lowest part (the cerebellum among it) or the vertex, in mm of the template."""
+    from test_registration import head_around
+
+    t1w, flair = head_around(template), head_around(template, "flair")
+    cut = t1w[:, :, 24 + below : t1w.GetSize()[2] - 24 - above]
+    seen = image_to_array(template.mask)[:, :, below : 160 - above].sum() / image_to_array(template.mask).sum()
+    ready = preprocess(cut, flair)
+    assert ready.quality["brain_missing_t1w"] == pytest.approx(1 - seen, abs=0.03)
+    assert ready.quality["brain_missing_t2f"] < 0.01
+    assert any(words in line for line in doubts(ready.quality))
+    assert any("% of the brain is outside the field of view of the T1w" in line for line in ready.warnings)
+    assert bool(reference_doubts(ready, "cerebellar_grey")) == bool(below)
+
+
 def moved(image: sitk.Image, motion: sitk.Euler3DTransform) -> sitk.Image:
     """The same voxels whose header puts them elsewhere."""
     image = sitk.Image(image)
@@ -130,9 +189,13 @@ def run(pair):
 class TestRealPair:
     def test_is_laid_over_the_template(self, run, template):
         ready, steps = run
-        assert ready.method == "demons" and ready.warnings == [] and not ready.skull_stripped
+        assert ready.method == "torch" and not ready.skull_stripped
         assert ready.quality["template_ncc"] > 0.7 > 0.5 < ready.quality["affine_ncc"]
         assert ready.quality["folds_percent"] < 0.01
+        # both ends of this T1w cut the brain a little
+        assert 0.005 < ready.quality["brain_missing_t1w"] < 0.05 and ready.quality["brain_missing_t2f"] < 0.01
+        assert 1200 < ready.quality["intracranial_ml"] < 1500
+        assert all("outside the field of view of the T1w" in line for line in ready.warnings)
         assert ready.quality["white_dice"] > 0.7 and ready.quality["grey_dice"] > 0.65
         assert doubts(ready.quality) == []
         inside = image_to_array(template.mask) > 0

@@ -8,7 +8,7 @@ import pytest
 
 from RelAPETLib.errors import InputError
 from RelAPETLib.grid import MNI_GRID, array_to_image, image_to_array
-from RelAPETLib.regions import load_regions, regional_means
+from RelAPETLib.regions import load_regions, regional_means, regional_rows, shares_in_view
 from RelAPETLib.tracers import TRACERS
 
 # cm3, both sides. Wide bounds of our own: volumes of the order that adults have, times about 1.3 because the template
@@ -140,3 +140,22 @@ def test_script_makes_the_shipped_map(atlas):
     labels, regions = atlas
     assert np.array_equal(make_labels(), labels)
     assert [row[1] for row in TABLE] == list(regions)
+
+
+def test_regions_outside_the_view_have_no_value(atlas):
+    labels, regions = atlas
+    mask = array_to_image((labels > 0).astype(np.uint8))
+    seen = labels > 0
+    seen[:, :, :50] = False  # z below -22 mm: most of the cerebellum and brainstem, some of the temporal lobes
+    in_view = array_to_image(seen.astype(np.uint8))
+    ramp = array_to_image(np.broadcast_to(np.arange(labels.shape[2], dtype=np.float32), labels.shape).copy())
+    rows = {row["region"]: row for row in regional_rows({"map": ramp}, mask, in_view)}
+    shares = shares_in_view(in_view)
+    for name, region in regions.items():
+        assert rows[name]["share_in_view"] == shares[name] == pytest.approx(seen[labels == region.label].mean())
+    assert np.isnan(rows["cerebellar_grey"]["map"]) and shares["cerebellar_grey"] < 0.5
+    assert rows["thalamus"]["map"] == pytest.approx(regional_means(ramp, ["thalamus"], mask)["thalamus"])
+    partly = rows["lateral_temporal"]
+    assert 0.5 < partly["share_in_view"] < 1
+    assert partly["map"] == pytest.approx(regional_means(ramp, ["lateral_temporal"], in_view)["lateral_temporal"])
+    assert all(row["share_in_view"] == 1 for row in regional_rows({"map": ramp}, mask))

@@ -118,6 +118,16 @@ class TestWorkingCopy:
         assert variation(shaded) > 1.5 * variation(head)
         assert variation(corrected) < 0.5 * (variation(shaded) + variation(head))
 
+    def test_a_large_scan_is_worked_on_at_about_a_millimetre(self, monkeypatch):
+        array = np.zeros((64, 60, 30), np.float32)
+        array[20:40, 10:40, 5:25] = 100
+        image = array_to_image(array, ModelGrid((64, 60, 30), (0.5, 0.5, 2.0), (3.0, -7.0, 11.0)))
+        assert scans.upright(image).GetSpacing() == (0.5, 0.5, 2.0)
+        monkeypatch.setattr(scans, "LARGE_VOXELS", 100_000)
+        reduced = scans.upright(sitk.DICOMOrient(image, "SPL"))
+        assert reduced.GetSpacing() == pytest.approx((1.0, 1.0, 2.0))
+        assert scans.centroid(reduced > 50) == pytest.approx(scans.centroid(image > 50), abs=0.1)
+
 
 class TestLinear:
     def test_parts_and_field_of_view(self):
@@ -279,6 +289,13 @@ def person(template):
     return resample_to_grid(template.t1, fields.as_transform(field))
 
 
+def folding_field(template) -> sitk.Image:
+    """A field that folds more than a hundredth of the grid."""
+    field = smooth_field(scans.working_copy(template.t1, 2.0), 5, 20.0, 16)
+    assert (fields.jacobian(field) <= 0).mean() > 0.01
+    return field
+
+
 class TestDeformable:
     def agreement(self, person, warp, template):
         where = image_to_array(template.mask) > 0
@@ -302,12 +319,7 @@ class TestDeformable:
     def test_a_folding_field_is_given_up_for_the_affine(self, template, person, monkeypatch):
         from RelAPETLib.registration import demons
 
-        def folding(warped, template):
-            field = smooth_field(scans.working_copy(template.t1, 2.0), 5, 20.0, 16)
-            assert (fields.jacobian(field) <= 0).mean() > 0.01
-            return field
-
-        monkeypatch.setattr(demons, "register_demons", folding)
+        monkeypatch.setattr(demons, "register_demons", lambda warped, template: folding_field(template))
         affine = sitk.AffineTransform(3)
         affine.SetTranslation((1.0, 2.0, 3.0))
         warp = fit_warp(person, affine, template, "demons")
@@ -334,10 +346,22 @@ class TestDeformable:
 
         from RelAPETLib.registration import local_ncc
 
+        on_cpu, asked = local_ncc.register_local_ncc, []
+
         def full(warped, template, device):
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            asked.append(device)
+            if device != "cpu":
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return on_cpu(warped, template, device)
 
         monkeypatch.setattr(local_ncc, "register_local_ncc", full)
         warp = fit_warp(person, sitk.AffineTransform(3), template, "auto", "cuda:0")
-        assert warp.method == "demons"
+        assert warp.method == "torch" and asked == ["cuda:0", "cpu"]
         assert "cuda:0" in warp.warnings[0] and "out of memory" in warp.warnings[0]
+
+    def test_demons_take_over_where_torch_folds(self, template, person, monkeypatch):
+        from RelAPETLib.registration import local_ncc
+
+        monkeypatch.setattr(local_ncc, "register_local_ncc", lambda warped, template, device: folding_field(template))
+        warp = fit_warp(person, sitk.AffineTransform(3), template, "auto")
+        assert warp.method == "demons" and warp.quality["folds_percent"] == 0

@@ -4,17 +4,23 @@ import io
 import json
 import os
 import pickle
+import shutil
 import stat
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 from cases import write_tiny_voxel
 from forgery import forge, read_metadata, write_metadata
 
-from RelAPETLib.errors import ModelError
-from RelAPETLib.models import fetch, import_release_checkpoint, load_model
+from RelAPETLib.dicom_export.inputs import read_synthetic_pet
+from RelAPETLib.errors import ModelError, RelAPETError
+from RelAPETLib.jsonfiles import parse_json
+from RelAPETLib.models import fetch, import_model, import_release_checkpoint, load_model
+from RelAPETLib.models.catalogue import load_catalogue
 from RelAPETLib.models.download import extract_bundle
+from RelAPETLib.synthesis.reference import sidecar_units
 from RelAPETLib.volumes import file_sha256
 
 
@@ -237,3 +243,167 @@ def test_a_damaged_archive_is_refused(tmp_path):
     file.write_bytes(content)
     with pytest.raises(ModelError, match="damaged or encrypted zip archive"):
         extract_bundle(file, tmp_path / "out")
+
+
+@pytest.mark.parametrize("version", [63 + 1, 101, 255])
+def test_an_archive_for_a_newer_zip_is_refused(tmp_path, version):
+    file = pack(tmp_path / "newer.zip")
+    content = bytearray(file.read_bytes())
+    content[content.rfind(b"PK\x01\x02") + 6] = version
+    file.write_bytes(content)
+    for work in (import_model, lambda file: import_model(file, tmp_path / "out"), lambda f: fetch("rela-diffusion", f)):
+        with pytest.raises(ModelError) as raised:
+            work(file)
+        assert "\n" not in str(raised.value)
+    with pytest.raises(ModelError, match="damaged or encrypted zip archive"):
+        extract_bundle(file, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["newer.zip"]
+
+
+def test_an_encrypted_archive_is_refused(tmp_path):
+    file = pack(tmp_path / "secret.zip")
+    content = bytearray(file.read_bytes())
+    for mark, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        content[content.rfind(mark) + offset] |= 1
+    file.write_bytes(content)
+    with pytest.raises(ModelError, match="no sound zipped model .*encrypted"):
+        import_model(file, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "configs/inference.json", "configs/metadata.json"])
+def test_a_small_archive_with_a_huge_text_is_refused(tmp_path, name):
+    """2 GB of zeros are 2 MB in an archive; the archive here only says so, which is what is believed first."""
+    file = pack(tmp_path / "huge.zip", [] if name == "configs/metadata.json" else [(name, bytes(1_000_001))])
+    if name == "configs/metadata.json":
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(name, bytes(1_000_001))
+    with pytest.raises(ModelError, match=f"'{name}' unpacks to more than 1000000 bytes; refused"):
+        import_model(file, tmp_path / "out")
+
+
+# Special files in a bundle's folder
+
+
+def _link(path):
+    path.unlink(missing_ok=True)
+    path.symlink_to("/etc/hostname")
+
+
+def _pipe(path):
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def _folder(path):
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def _huge(path):
+    with open(path, "wb") as stream:
+        stream.truncate(2**31 + 1)  # a sparse file
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+@pytest.mark.parametrize("spoil", [_link, _pipe, _folder, _huge])
+@pytest.mark.parametrize("name", ["LICENSE", "model.safetensors", "configs/metadata.json", "configs/inference.json"])
+def test_a_bundle_holds_plain_files_of_some_size_only(tiny_latent, tmp_path, name, spoil):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_latent, bundle)
+    spoil(bundle / name)
+    for work in (load_model, lambda bundle: import_model(bundle, tmp_path / "out")):
+        with pytest.raises(ModelError, match=r"special file; a model holds plain files only|bytes, more than"):
+            work(bundle)
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+def test_a_pipe_is_no_model(tmp_path):
+    os.mkfifo(tmp_path / "model.pt")
+    for work in (import_model, lambda f: fetch("rela-diffusion", f), lambda f: import_release_checkpoint(f, "out")):
+        with pytest.raises(ModelError, match="not a plain file"):
+            work(tmp_path / "model.pt")
+
+
+# Texts and numbers that a reader chokes on
+
+HOSTILE_JSON = {
+    "deep list": "[" * 100_000 + "]" * 100_000,
+    "deep object": '{"a":' * 100_000 + "1" + "}" * 100_000,
+    "deep enough for a schema": "[" * 500 + "]" * 500,
+    "infinite": '{"x": 1e999}',
+    "minus infinite": '{"x": -1e999}',
+    "not a number": '{"x": NaN}',
+    "long integer": '{"x": ' + "1" * 5001 + "}",
+    "integer beyond floats": '{"x": ' + "1" * 400 + "}",
+    "integer beyond 64 bits": '{"x": 9223372036854775808}',
+    "no UTF-8": b'{"x": "\xff"}',
+    "cut": '{"x": ',
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_JSON)
+def test_hostile_json_is_refused_wherever_json_is_read(tiny_latent, tmp_path, kind, monkeypatch):
+    text = HOSTILE_JSON[kind]
+    content = text if isinstance(text, bytes) else text.encode()
+    with pytest.raises(ValueError):
+        parse_json(content)
+    file = tmp_path / "x.json"
+    file.write_bytes(content)
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_latent, bundle)
+    (bundle / "configs" / "metadata.json").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("configs/metadata.json", content)
+    (tmp_path / "pet.json").write_bytes(content)
+    (tmp_path / "pet.nii.gz").touch()
+    works = {
+        "metadata": lambda: load_model(bundle),
+        "import": lambda: import_model(bundle, tmp_path / "out"),
+        "zip": lambda: import_model(tmp_path / "x.zip", tmp_path / "out"),
+        "catalogue": lambda: load_catalogue(file),
+        "provenance": lambda: read_synthetic_pet(tmp_path / "pet.nii.gz", file),
+        "sidecar": lambda: sidecar_units(tmp_path / "pet.nii.gz"),
+    }
+    for where, work in works.items():
+        with pytest.raises(RelAPETError) as raised:
+            work()
+        assert "\n" not in str(raised.value) and len(str(raised.value)) < 500, where
+
+
+def test_a_checkpoint_that_claims_more_than_it_holds_is_refused(tmp_path):
+    """2 kB that would be four terabytes, and one storage seen a thousand times."""
+    whole = torch.zeros(2**18)
+    many = {f"t{i}": whole.view(512, 512) for i in range(100)}
+    for weights in ({"a": torch.zeros(1).expand(2**40)}, many):
+        file = tmp_path / "claims.pt"
+        torch.save({"model_state_dict": weights, "epoch": 1}, file)
+        with pytest.raises(ModelError, match="claims more values than the file holds"):
+            import_release_checkpoint(file, tmp_path / "out")
+
+
+def test_the_true_cause_is_named(tiny_latent, tmp_path):
+    file = tmp_path / "model.pt"
+    torch.save({"model_state_dict": {"module.a": torch.zeros(2), "module.b": torch.zeros(2)}, "epoch": 1}, file)
+    with pytest.raises(ModelError, match=r"begin with 'module\.', as PyTorch's DataParallel"):
+        import_model(file)
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    file.write_bytes(pointer)
+    for work in (import_model, lambda f: fetch("rela-diffusion", f)):
+        with pytest.raises(ModelError, match=r"model\.pt is a Git LFS pointer, .* 'git lfs pull'"):
+            work(file)
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_latent, bundle)
+    (bundle / "model.safetensors").write_bytes(pointer)
+    with pytest.raises(ModelError, match=r"model\.safetensors is a Git LFS pointer"):
+        load_model(bundle)
+
+
+def test_a_mutated_model_is_taken_or_refused(tiny_latent, tmp_path, monkeypatch):
+    """A slice of Testing/benchmarks/robustness_bundles.py."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "benchmarks"))
+    monkeypatch.setenv("RELAPET_HOME", "restored afterwards")
+    robustness_bundles = pytest.importorskip("robustness_bundles", exc_type=ImportError)  # fork and limits: POSIX
+    counts, wrong = robustness_bundles.fuzz(tiny_latent, tmp_path, 12, seed=7)
+    assert wrong == [] and sum(counts.values()) == 12

@@ -136,14 +136,14 @@ def test_numbers_that_nobody_can_use_are_null_in_sidecars(tmp_path, number):
     path.write_text(f'{{"Units": "SUVR", "InjectedMass": {number}, "many": [1, {number}]}}')
     said = read_sidecar(tmp_path / "x.nii")
     assert said.units == "SUVR" and said.content["InjectedMass"] is None and said.content["many"] == [1, None]
-    with pytest.raises(ModelError, match="is no number"):
+    with pytest.raises(ModelError, match="too large|not a number"):
         read_json(path, error=ModelError)
 
 
 def test_numbers_stay_what_they_are(tmp_path):
     path = tmp_path / "x.json"
-    path.write_text("\ufeff[1, -123456789012345, 1.5, 1e300, " + "9" * 40 + "]", encoding="utf-8")
-    assert read_json(path) == [1, -123456789012345, 1.5, 1e300, 1e40]
+    path.write_text("\ufeff[1, -123456789012345, 1.5, 1e300, " + "9" * 18 + "]", encoding="utf-8")
+    assert read_json(path) == [1, -123456789012345, 1.5, 1e300, 10**18 - 1]
 
 
 def test_what_is_no_plain_file(tmp_path):

@@ -3,10 +3,12 @@
 import ast
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
 import types
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -27,10 +29,10 @@ def test_the_requirements_are_those_of_the_library():
     block = re.search(r"^dependencies = \[(.*?)^\]", text, re.DOTALL | re.MULTILINE)[1]
     needed = {re.split(r"[>=<]", line)[0]: line for line in re.findall(r'"(.+?)"', block)}
     bundled = {"torch", "SimpleITK", "numpy", "pydicom"}
-    assert {name: needed[name] for name in needed if name not in bundled} == {
-        name: line for name, line in named.items() if name not in ("pydicom", "highdicom")
-    }
+    assert {name: needed[name] for name in needed if name not in bundled} == named
     assert load_part("install").TORCH == needed["torch"]
+    export = re.search(r"^dicom = \[(.*?)\]$", text, re.MULTILINE)[1]
+    assert re.findall(r'"(.+?)"', export) == load_part("install").requirements("requirements-export.txt")
 
 
 def test_what_is_missing_is_found(harness):
@@ -45,8 +47,12 @@ def test_what_is_missing_is_found(harness):
 def lacking(widget, monkeypatch):
     """A panel in a Slicer that lacks torch and monai; a set of what is "installed" to fill."""
     install, present = load_part("install"), set()
-    monkeypatch.setattr(install, "torchVersion", lambda: None)
-    monkeypatch.setattr(install, "isMissing", lambda r: r.split(">")[0] in {"torch", "monai"} - present)
+    real = install.versionOf
+
+    def version(requirement, folder=None):
+        return None if requirement.split(">")[0] in {"torch", "monai"} - present else real(requirement, folder)
+
+    monkeypatch.setattr(install, "versionOf", version)
     widget.install.update()
     widget.updatePanel()
     return present
@@ -90,7 +96,7 @@ def test_install(widget, lacking, harness, monkeypatch):
 
     monkeypatch.setattr(slicer.packaging, "pip_install", _with_callbacks(pip))
     widget.ui.installButton.click()
-    assert asked == [(False, ">=2.8")] and calls == [["monai>=1.6.1"]]
+    assert asked == [(False, ">=2.8")] and [call[-1:] for call in calls] == [["monai>=1.6.1"]]
     assert not widget.ui.installFrame.visible and "Installed" in widget.ui.statusLabel.text
 
 
@@ -134,7 +140,8 @@ def test_wheels_from_a_folder(widget, lacking, harness, monkeypatch):
     )
     harness.popups.answer("QFileDialog.getExistingDirectory", "/stick/Räder")
     widget.ui.installOfflineButton.click()
-    assert calls == [["--no-index", "--find-links", "/stick/Räder", "torch>=2.8", "monai>=1.6.1"]]
+    (call,) = calls
+    assert call[:3] == ["--no-index", "--find-links", "/stick/Räder"] and call[-2:] == ["torch>=2.8", "monai>=1.6.1"]
     assert not widget.ui.installButton.enabled, "not twice at once"
 
 
@@ -152,6 +159,174 @@ def test_an_older_slicer_without_background_installation(widget, lacking, monkey
     monkeypatch.setattr(slicer.util, "pip_install", failing)
     widget.install.install(wheels="/stick")
     assert "no network" in widget.ui.installLabel.text
+
+
+def test_in_testing_nothing_is_installed_and_the_panel_comes_free(widget, lacking, monkeypatch, slicer, harness):
+    """Slicer's pip_install calls nobody back there."""
+    monkeypatch.setattr(type(slicer.app), "testing", True)
+    widget.install.install(wheels="/stick")
+    assert "--testing" in widget.ui.statusLabel.text and not harness.recorder.pip
+    pytorch_extension(monkeypatch, lambda self: pytest.fail("torch was installed"))
+    widget.ui.installButton.click()
+    assert "--testing" in widget.ui.installLabel.text and widget.ui.installButton.enabled
+
+
+@pytest.mark.parametrize("error", [subprocess.CalledProcessError(1, "pip"), RuntimeError("busy"), KeyError("x")])
+def test_whatever_the_installer_raises_the_panel_comes_free(widget, lacking, monkeypatch, error):
+    import slicer.packaging
+
+    def raising(*_, **__):
+        raise error
+
+    monkeypatch.setattr(slicer.packaging, "pip_install", _with_callbacks(raising))
+    widget.install.install(wheels="/stick")
+    assert "Installation failed" in widget.ui.statusLabel.text and widget.ui.installButton.enabled
+    pytorch_extension(monkeypatch, raising)
+    widget.ui.installButton.click()
+    assert "could not install torch" in widget.ui.statusLabel.text and widget.ui.installButton.enabled
+
+
+# What is installed stays as it is: pip itself is asked, with wheels that the test makes
+
+
+def wheel(folder, name, version, *needs):
+    """A package without content."""
+    folder.mkdir(exist_ok=True)
+    info = f"{name}-{version}.dist-info"
+    metadata = "\n".join(
+        ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {n}" for n in needs)]
+    )
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as file:
+        file.writestr(f"{name}.py", "")
+        file.writestr(f"{info}/METADATA", metadata + "\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", "")
+
+
+def real_pip(*extra):
+    def install(requirements, logCallback, completedCallback):
+        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", *extra, *requirements]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        for line in (done.stdout + done.stderr).splitlines():
+            logCallback(line)
+        completedCallback(done.returncode)
+
+    return _with_callbacks(install)
+
+
+def test_pip_is_told_to_keep_what_is_installed(widget, monkeypatch, tmp_path):
+    """A package that needs another numpy is not installed, and one clear line says why."""
+    import numpy
+    import slicer.packaging
+
+    install = load_part("install")
+    monkeypatch.setattr(install, "requirements", lambda file="": ["relapet-wants>=1"])
+    wheel(tmp_path / "wheels", "relapet_wants", "1.0", "numpy<1")
+    wheel(tmp_path / "wheels", "numpy", "0.9")
+    monkeypatch.setattr(slicer.packaging, "pip_install", real_pip("--dry-run"))
+    widget.install.update()
+    widget.install.install(wheels=str(tmp_path / "wheels"))
+    words = widget.ui.statusLabel.text
+    assert f"numpy=={numpy.__version__}" in words and "nothing was changed" in words, widget.ui.installLabel.text
+    assert widget.ui.installButton.enabled and "ResolutionImpossible" in widget.ui.installLabel.text
+
+
+def test_constraints_name_all_but_what_must_be_newer(harness):
+    lines = load_part("install").constraints(["psutil>=5.9"])
+    names = [line.split("==")[0] for line in lines]
+    assert {"numpy", "simpleitk", "pydicom", "torch"} <= set(names) and "psutil" not in names
+    assert len(names) == len(set(names))
+
+
+def test_what_slicer_uses_is_not_replaced_while_it_runs(widget, lacking, harness, monkeypatch):
+    """An old version that is imported: one line with what to do instead, and no pip."""
+    install = load_part("install")
+    real = install.versionOf
+    monkeypatch.setattr(install, "versionOf", lambda r, folder=None: "1.0" if r[:6] == "psutil" else real(r, folder))
+    lacking.update(("torch", "monai"))
+    import psutil
+
+    assert psutil and install.missing() == ["psutil>=5.9"]
+    widget.install.update()
+    assert "psutil>=5.9 (1.0)" in widget.ui.installLabel.text
+    widget.ui.installButton.click()
+    assert "using an older version of psutil" in widget.ui.statusLabel.text and not harness.recorder.pip
+    assert 'PythonSlicer -m pip install "psutil>=5.9"' in widget.ui.statusLabel.text and widget.ui.installButton.enabled
+    monkeypatch.delitem(sys.modules, "psutil")
+    assert install.inUse(["psutil>=5.9"]) == [], "not imported: it may be replaced"
+
+
+# The DICOM export's packages
+
+
+@pytest.fixture
+def old_pydicom(widget, monkeypatch):
+    """A panel in Slicer 5.10, which has pydicom 2.4.4 and no highdicom."""
+    install = load_part("install")
+    real, there = install.versionOf, {"pydicom": "2.4.4", "highdicom": None}
+
+    def version(requirement, folder=None):
+        name = requirement.split(">")[0]
+        return there[name] if name in there and folder is None else real(requirement, folder)
+
+    monkeypatch.setattr(install, "versionOf", version)
+    widget.install.update()
+    return install
+
+
+def test_the_exports_packages_do_not_replace_slicers_own(widget, old_pydicom, harness, monkeypatch, tmp_path):
+    """The need is said; pip puts them into a folder of their own."""
+    import slicer.packaging
+
+    assert not widget.ui.installFrame.visible and widget.ui.exportFrame.visible and not widget.install.canExport
+    words = widget.ui.exportLabel.text
+    assert "pydicom>=3.0.1" in words and "own pydicom 2.4.4 is too old for it and stays as it is" in words
+    wheels, folder = tmp_path / "wheels", old_pydicom.exportFolder()
+    for package in (("pydicom", "3.0.9"), ("highdicom", "0.30", "pydicom>=3"), ("pillow", "99")):
+        wheel(wheels, *package)
+
+    def half(requirements, logCallback, completedCallback):
+        target = Path(requirements[requirements.index("--target") + 1])
+        (target / "pydicom.py").touch()
+        completedCallback(1)
+
+    monkeypatch.setattr(slicer.packaging, "pip_install", _with_callbacks(half))
+    widget.ui.exportInstallButton.click()
+    assert "Installation failed" in widget.ui.statusLabel.text and not widget.install.canExport
+    assert list(folder.parent.iterdir()) == [], "nothing half installed stays"
+    assert "code 1" in widget.ui.exportLabel.text and widget.ui.exportInstallButton.enabled
+    monkeypatch.setattr(slicer.packaging, "pip_install", real_pip())
+    harness.popups.answer("QFileDialog.getExistingDirectory", str(wheels))
+    widget.ui.exportOfflineButton.click()
+    assert not widget.ui.exportFrame.visible and widget.install.canExport, widget.ui.exportLabel.text
+    assert (folder / "pydicom.py").is_file() and folder.is_relative_to(home())
+
+
+def test_the_exports_process_alone_sees_its_packages(widget, monkeypatch):
+    process, folder = load_part("process"), load_part("install").exportFolder()
+    real, asked = process.childEnvironment, []
+    paths = real(folder).value("PYTHONPATH").split(os.pathsep)
+    assert paths[:2] == [str(ROOT), str(folder)]
+    monkeypatch.setattr(process, "childEnvironment", lambda packages=None: asked.append(packages) or real())
+    for command in (["dicom", "--pet", "x"], ["synthesize"]):
+        process.ChildProcess(command, onEnd=None)
+    assert asked == [folder, None]
+
+
+def test_nothing_is_said_of_the_export_where_it_can_be_done(widget):
+    assert not widget.ui.exportFrame.visible and widget.install.canExport
+
+
+# Self-test
+
+
+def test_the_self_test_is_skipped_where_packages_are_missing(widget, lacking, harness, monkeypatch):
+    harness.popups.answer("delayDisplay", containing="Skipped: Python packages are missing (torch>=2.8, monai>=1.6.1)")
+    case = load_part("selftest").RelAPETTest("test_synthesis")
+    monkeypatch.setattr(case, "messageDelay", 1000, raising=False)
+    case.runTest()
+    result = case.run()
+    assert [reason for _, reason in result.skipped] and result.wasSuccessful()
 
 
 # Models

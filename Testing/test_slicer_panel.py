@@ -5,6 +5,7 @@ one.
 """
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -93,6 +94,95 @@ def test_the_request_becomes_the_command_line(widget, pair, grid_case):
         np.testing.assert_allclose(written.GetOrigin(), original.GetOrigin(), atol=1e-6)
     process.end("cancelled", "x")
     assert not Path(process.option("--t1w")).parent.exists(), "the temporary folder stays behind"
+
+
+@pytest.fixture
+def scans(widget, slicer):
+    """Two small volumes, chosen; and the double click's time as it is for users."""
+    t1w, t2f = (slicer.util.addVolumeFromArray(np.ones((4, 4, 4), np.float32), name=n) for n in ("T1 A&B", "<b>FLAIR"))
+    widget.parameters.t1w, widget.parameters.t2f = t1w, t2f
+    return t1w, t2f
+
+
+@pytest.fixture
+def slow_hand(widget, monkeypatch):
+    """Clicks as close together as in a test are those of a double click; returns how to wait for longer."""
+    module, now = load_part("widget"), [100.0]
+    monkeypatch.setattr(module, "DOUBLE_CLICK", 1.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def wait():
+        now[0] += 1.5
+
+    return wait
+
+
+def test_a_double_click_does_not_cancel(slow_hand, widget, scans):
+    slow_hand()
+    button = widget.ui.synthesizeButton
+    button.click()
+    button.click()
+    (process,) = FakeProcess.made
+    assert not process.cancelled and button.text == "Cancel" and button.enabled
+    slow_hand()
+    button.click()
+    button.click()
+    assert process.cancelled and "Cancelling" in widget.ui.statusLabel.text
+    process.end("cancelled", "cancelled")
+    button.click()
+    assert len(FakeProcess.made) == 1, "the second click of Cancel starts nothing"
+    slow_hand()
+    button.click()
+    assert len(FakeProcess.made) == 2
+    FakeProcess.made[1].end("cancelled", "x")
+
+
+def test_a_click_while_the_run_starts_starts_no_other(widget, scans, slicer, monkeypatch):
+    """The panel lets Qt go on before it writes the volumes, and a second click comes in then."""
+    process_events = slicer.app.processEvents
+    monkeypatch.setattr(
+        type(slicer.app), "processEvents", lambda *_: (widget.ui.synthesizeButton.click(), process_events())
+    )
+    widget.ui.synthesizeButton.click()
+    (process,) = FakeProcess.made
+    assert widget.logic.running and not process.cancelled and not widget.ui.progressBar.isHidden()
+    monkeypatch.undo()
+    process.end("cancelled", "x")
+
+
+def test_a_second_click_simulates_no_second_person(widget):
+    widget.ui.phantomButton.click()
+    widget.ui.phantomButton.click()
+    (process,) = FakeProcess.made
+    process.end("cancelled", "x")
+
+
+def test_messages_show_names_as_they_are(widget, scans):
+    """A name's markup is shown, not obeyed; the log is plain text."""
+    widget.ui.synthesizeButton.click()
+    (process,) = FakeProcess.made
+    process.onProgress(0.1, "reading 'A&B' <b>", None)
+    assert "reading 'A&amp;B' &lt;b>" in widget.ui.statusLabel.text
+    process.onLog("warning: '<b>FLAIR'")
+    assert "warning: '<b>FLAIR'" in widget.ui.logText.toPlainText()
+    process.end("refused", "'A&B' and '<b>FLAIR' lie apart; check the files, or use --force", acceptedBy="--force")
+    assert "'A&amp;B' and '&lt;b>FLAIR' lie apart." in widget.ui.questionLabel.text
+    widget.ui.questionYesButton.click()
+    FakeProcess.made[-1].end("failed", "'A&B': a <b>tag</b>")
+    assert "'A&amp;B': a &lt;b>tag&lt;/b>" in widget.ui.statusLabel.text
+    assert "'A&B': a <b>tag</b>" in widget.ui.logText.toPlainText()
+
+
+def test_labels_that_show_escaped_words_are_rich_text(widget, scans):
+    """Where Qt decides by itself, "A &amp; B" without a tag is shown as it stands here."""
+    import qt
+
+    ui = widget.ui
+    for label in (ui.statusLabel, ui.questionLabel, ui.installLabel, ui.exportLabel, ui.modelLabel, ui.inputsNoteLabel):
+        assert label.textFormat == qt.Qt.RichText, label.objectName
+    widget.parameters.t2f = widget.parameters.t1w
+    widget.parameters.model = "<i>A&B"
+    assert "model '&lt;i>A&amp;B' is not here" in ui.synthesizeButton.toolTip
 
 
 def test_results_in_the_scene(widget, slicer, pair, saved):

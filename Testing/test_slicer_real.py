@@ -92,7 +92,7 @@ def test_the_script_in_the_readme(harness, slicer, tmp_path, monkeypatch):
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["test_packages_are_installed", "test_synthesis", "test_cancel", "test_bad_input"])
+@pytest.mark.parametrize("name", ["test_synthesis", "test_cancel", "test_bad_input"])
 def test_the_self_tests_body(harness, slicer, name, request):
     """What a person runs in Slicer, here over the harness."""
     harness.load_module(str(MODULE / "RelAPET.py"))

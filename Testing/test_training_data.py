@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import training_cases as cases
 
-from RelAPETLib.errors import InputError
+from RelAPETLib.errors import InputError, OutputError
 from RelAPETLib.grid import MNI_GRID, array_to_image, image_to_array
 from RelAPETLib.volumes import read_volume, write_volume
 from training.__main__ import main
@@ -23,6 +23,7 @@ from training.data.cases import PetScan
 from training.data.pet import Frames, choose_frames, parse_frames, read_pet
 from training.data.prepare import Options, prepare
 from training.data.rendered import rendered_people
+from training.data.split import make_split, read_lists
 from training.data.table import read_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -158,6 +159,26 @@ def workers_of(session):
     return found
 
 
+def test_a_case_that_was_ready_when_the_kill_came_is_kept(tmp_path):
+    """`write_case` moves the old one away and the new one in; between these, only its own folder has them."""
+    from training.data.cache import CASE, sweep_cache
+
+    cache, said = tmp_path, []
+    for name, whole in (("a", ("new", "old")), ("b-c", ("old",)), ("d", ())):
+        scratch = cache / "cases" / f".{name}-x1_y2z3w.part"
+        for kind in ("new", "old"):
+            (scratch / kind).mkdir(parents=True)
+            if kind in whole:
+                (scratch / kind / CASE).write_text(f'"{kind} {name}"')
+    for left in (cache / ".index.json.part", cache / ".split.json.part"):
+        left.write_text("{")
+    sweep_cache(cache, said.append)
+    found = {path.parent.name: path.read_text() for path in (cache / "cases").glob(f"*/{CASE}")}
+    assert found == {"a": '"new a"', "b-c": '"old b-c"'}
+    assert [line.count("had it ready") for line in said] == [1, 1, 0] and "5 unfinished" in said[-1]
+    assert sorted(path.name for path in cache.rglob("*")) == ["a", "b-c", CASE, CASE, "cases"]
+
+
 def die(number):
     if number == 2:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -203,7 +224,7 @@ def test_two_prepares_do_not_work_on_one_cache(tmp_path):
 
     cache = tmp_path / "cache"
     cache.mkdir()
-    with FileLock(cache / ".lock"), pytest.raises(InputError, match="another prepare is working on it"):
+    with FileLock(cache / ".lock"), pytest.raises(InputError, match="another process is working there"):
         prepare(rendered_people(1, 3), cache, Options(factor=10))
     assert not (cache / "cases").exists()
 
@@ -562,3 +583,126 @@ def test_the_command_draws_keeps_and_replaces_the_split(cached, table, tmp_path,
     (out / "split.json").write_text("{}")
     assert main(command) == 2
     assert "not a split" in capsys.readouterr().err
+
+
+DAMAGED_JSON = {
+    "cut": "{",
+    "a list": "[1]",
+    "deep": "[" * 100_000,
+    "a number": "1" + "0" * 5000,
+    "other keys": "{}",
+    "not UTF-8": b"\xff\xfe",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED_JSON.values(), ids=DAMAGED_JSON)
+def test_damaged_files_of_a_cache_are_one_line(cached, tmp_path, capsys, content):
+    """Index, split and lists of a cache, and the record of `sample`."""
+    _, out = cached
+    content = content if isinstance(content, bytes) else content.encode()
+    cache = tmp_path / "c"
+    cache.mkdir()
+    for name in ("index.json", "mask.npy"):
+        os.link(out / name, cache / name)
+    os.symlink(out / "cases", cache / "cases")
+    (tmp_path / "samples.json").write_bytes(content)
+    (tmp_path / "lists.json").write_bytes(content if content != b"{}" else b'{"train": [["b"]]}')
+    make_split("abc", seed=1).save(cache / "split.json")
+    evaluate = ["evaluate", "--cache", str(cache), "--samples", str(tmp_path), "--out", str(tmp_path / "e")]
+    assert main(evaluate) == 2
+    assert (said := capsys.readouterr().err).count("\n") == 1 and "samples.json" in said
+    with pytest.raises(InputError, match="lists.json"):
+        read_lists(tmp_path / "lists.json")
+    (cache / "split.json").write_bytes(content)
+    assert main(evaluate) == 2
+    assert (said := capsys.readouterr().err).count("\n") == 1 and "split.json" in said
+    (cache / "index.json").unlink()
+    (cache / "index.json").write_bytes(content)
+    assert main(evaluate) == 2
+    assert (said := capsys.readouterr().err).count("\n") == 1 and str(cache) in said
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"\x93NUMPY\x01\x00\xff\xff", None])
+def test_damaged_masks_are_one_line(cached, tmp_path, content):
+    from training.data.cache import Cache
+
+    _, out = cached
+    cache = Cache(tmp_path, open_cache(out).index)
+    if content is None:
+        np.save(tmp_path / "mask.npy", np.zeros((2, 2, 2), np.uint8))
+    else:
+        (tmp_path / "mask.npy").write_bytes(content)
+    with pytest.raises(InputError, match=r"mask\.npy"):
+        cache.mask()
+
+
+def test_a_full_temporary_folder_is_one_line(tmp_path, monkeypatch):
+    """The mean of a dynamic PET goes through a file there."""
+    import nibabel as nib
+
+    from training.data.cases import PetScan
+    from training.data.pet import read_pet
+
+    nib.save(nib.Nifti1Image(np.ones((4, 4, 4, 2), np.float32), np.eye(4)), tmp_path / "d.nii")
+    facts = {
+        "FrameTimesStart": [0, 60], "FrameDuration": [60, 60], "ImageDecayCorrected": True, "InjectionStart": 0,
+    }  # fmt: skip
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(nib, "save", full)
+    with pytest.raises(OutputError, match=r"d\.nii .*No space left on device.*TMPDIR"):
+        read_pet(PetScan("TAU", tmp_path / "d.nii", facts), parse_frames(["all"]))
+
+
+@pytest.mark.parametrize(("script", "count"), [("tables", 8), pytest.param("tables", 200, marks=pytest.mark.slow)])
+def test_damaged_tables_and_sidecars(script, count):
+    """A slice of Testing/benchmarks/robustness_tables.py, whose own results are kept."""
+    done = benchmark(f"robustness_{script}", count)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_kills_of_prepare_and_train():
+    """A slice of Testing/benchmarks/robustness_training_kills.py."""
+    done = benchmark("robustness_training_kills", 4)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def benchmark(name, count):
+    script = ROOT / "Testing" / "benchmarks" / f"{name}.py"
+    command = [sys.executable, str(script), "--count", str(count), "--seed", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"volumes": [3]},
+        {"volumes": [{"case": "a"}]},
+        {"windows": {}},
+        {"windows": {"TAU": [0]}},
+        {"output": {}},
+        {"model": {}},
+        {"steps": "many"},
+        {"file": "../../etc/passwd"},
+    ],
+    ids=str,
+)
+def test_a_record_of_samples_that_is_none(tmp_path, change):
+    from training.sample import RECORD, read_record
+
+    volume = {"case": "a", "subject": "a", "tracer": "TAU", "file": "a.nii.gz", "seconds": 1}
+    record = {
+        "volumes": [volume], "model": {"name": "m", "version": "1"}, "output": {"TAU": "suvr"}, "sampler": "dpmpp",
+        "windows": {"TAU": [0, 3.0]}, "steps": 2, "samples": 1, "metrics": "both", "cache_sha256": "0", "part": "test",
+        "split_sha256": "0", "device_name": "cpu",
+    }  # fmt: skip
+    (tmp_path / RECORD).write_text(json.dumps(record))
+    assert read_record(tmp_path) == record
+    volume.update(file=change.pop("file", volume["file"]))
+    (tmp_path / RECORD).write_text(json.dumps(record | change))
+    with pytest.raises(InputError, match="not what 'python -m training sample' writes"):
+        read_record(tmp_path)

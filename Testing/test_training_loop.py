@@ -1,6 +1,9 @@
 """The training loop: resumed, killed, stopped, on two ranks, and diverging."""
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,11 +13,12 @@ from training_runs import Phantoms, scenario, tiny_config, tiny_data
 from training import checkpoints
 from training.config import layout
 from training.data.dataset import StreamSampler
-from training.errors import ConfigError
+from training.errors import ConfigError, ResumeError
 from training.loop import run
 from training.reports import LOG
 from training.trainer import RunData
 
+ROOT = Path(__file__).resolve().parents[1]
 TIMING = ("images_per_second",)
 
 
@@ -187,3 +191,180 @@ def test_volumes_of_an_impossible_shape(tmp_path, capsys):
     for shape, why in (((13, 16, 12), "no multiples of 2"), ((8, 16, 12), "too small for the discriminator")):
         assert run(tiny_config(tmp_path), tiny_data(shape=shape), quiet=True) == 2
         assert why in capsys.readouterr().err
+
+
+# -- checkpoints that are not what they should be -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def one_step(tmp_path_factory):
+    """Folder of a run of one step."""
+    out = tmp_path_factory.mktemp("one") / "run"
+    assert run(tiny_config(out, "run.steps=1"), tiny_data(), quiet=True) == 0
+    return out
+
+
+def without(key):
+    return lambda state, path: torch.save({name: value for name, value in state.items() if name != key}, path)
+
+
+def replaced(key, value):
+    return lambda state, path: torch.save({**state, key: value}, path)
+
+
+def huge(state, path):
+    name = next(iter(state["generator"]))
+    torch.save({**state, "generator": {**state["generator"], name: torch.zeros(1).expand(2**40)}}, path)
+
+
+def cyclic(state, path):
+    itself = [torch.zeros(1).expand(2**40)]
+    itself.append(itself)
+    torch.save({**state, "history": itself}, path)
+
+
+DAMAGES = {
+    "without config": without("config"),
+    "without generator": without("generator"),
+    "a number as config": replaced("config", 3.5),
+    "cut": lambda state, path: path.write_bytes(path.read_bytes()[:2000]),
+    "empty": lambda state, path: path.write_bytes(b""),
+    "text": lambda state, path: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
+    "a folder": lambda state, path: (path.unlink(), path.mkdir()),
+    "a tensor": lambda state, path: torch.save(torch.zeros(3), path),
+    "of another format": replaced("format", 2),
+    "weights of another network": replaced("generator", {"weight": torch.zeros(3)}),
+    "weights that are words": lambda s, path: torch.save({**s, "generator": dict.fromkeys(s["generator"], "x")}, path),
+    "no optimiser state": replaced("optimizer_G", {}),
+    "a sampler of nobody": replaced("sampler", {}),
+    "no random state": replaced("rng", [{}]),
+    "4 TB": huge,
+    "4 TB in itself": cyclic,
+}
+
+
+@pytest.mark.parametrize("key", checkpoints.RUN)
+def test_every_key_of_a_checkpoint_is_looked_for(one_step, tmp_path, key):
+    state = torch.load(checkpoints.saved(one_step)[-1], weights_only=True)
+    path = tmp_path / "checkpoints" / "step-00000001.pt"
+    path.parent.mkdir()
+    for damage in (without(key), replaced(key, 3.5)):
+        damage(state, path)
+        with pytest.raises(ResumeError, match=f"'{key}' in it"):
+            checkpoints.latest(tmp_path)
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_checkpoint_that_is_none_is_one_line(one_step, tmp_path, capsys, damage):
+    out = tmp_path / "run"
+    shutil.copytree(one_step, out)
+    path = checkpoints.saved(out)[-1]
+    damage(torch.load(path, weights_only=True), path)
+    assert run(tiny_config(out, "run.steps=2"), tiny_data(), quiet=True) == 2
+    said = capsys.readouterr().err
+    assert path.name in said and said.count("\n") == 1 and "Traceback" not in said
+
+
+@pytest.mark.parametrize("damage", ["without config", "without generator", "cut", "4 TB", "a number as config"])
+def test_export_of_a_checkpoint_that_is_none(one_step, tmp_path, capsys, damage):
+    from training.__main__ import main
+
+    path = tmp_path / "c.pt"
+    shutil.copy(checkpoints.saved(one_step)[-1], path)
+    DAMAGES[damage](torch.load(path, weights_only=True), path)
+    assert main(["export", "--checkpoint", str(path), "--out", str(tmp_path / "b")]) == 2
+    said = capsys.readouterr().err
+    assert "c.pt" in said and said.count("\n") == 1 and not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("config", [{}, {"preset.nobody": 1, "data.cache": "x"}, {"data": 3}, {3: 4}])
+def test_export_with_a_configuration_of_another_program(one_step, tmp_path, capsys, config):
+    from training.__main__ import main
+
+    state = torch.load(checkpoints.saved(one_step)[-1], weights_only=True)
+    torch.save({**state, "config": config}, tmp_path / "c.pt")
+    assert main(["export", "--checkpoint", str(tmp_path / "c.pt"), "--out", str(tmp_path / "b")]) == 2
+    said = capsys.readouterr().err
+    assert "c.pt" in said and said.count("\n") == 1
+
+
+# -- what killed runs leave, disks and consoles ---------------------------------------------------------------------
+
+
+def test_what_a_killed_run_left_is_removed_and_told(one_step, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(one_step, out)
+    for name in (".log.jsonl.part", "checkpoints/.step-00000002.pt.part", "latent/.coded.pt.part"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_bytes(b"half")
+    (out / ".failures-123").mkdir()
+    (out / ".failures-123" / "0.txt").write_text("an old failure")
+    with open(out / "log.jsonl", "ab") as log:
+        log.write(b'{"step": 1, "gro\0\0\0\xff')
+    assert run(tiny_config(out, "run.steps=2"), tiny_data()) == 0
+    assert "3 unfinished file(s) of an interrupted run removed" in capsys.readouterr().out
+    assert not list(out.rglob("*.part")) and not list(out.glob(".failures-*"))
+    assert [line["step"] for line in logged(out) if line["group"] == "train"] == [1, 2]
+
+
+def test_two_runs_do_not_work_in_one_folder(tmp_path, capsys, monkeypatch):
+    from training import loop
+    from training.data.cache import alone_in
+
+    monkeypatch.setattr(loop, "LOCK_SECONDS", 0)
+    with alone_in(tmp_path):
+        assert run(tiny_config(tmp_path, "run.steps=1"), tiny_data(), quiet=True) == 2
+    assert "another process is working there" in capsys.readouterr().err
+    assert not checkpoints.saved(tmp_path)
+    assert run(tiny_config(tmp_path, "run.steps=1"), tiny_data(), quiet=True) == 0
+
+
+def test_a_folder_that_may_not_be_written_is_one_line(as_nobody, capsys):
+    (as_nobody / "shut").mkdir(mode=0o500)
+    assert run(tiny_config(as_nobody / "shut" / "run", "run.steps=1"), tiny_data(), quiet=True) == 2
+    said = capsys.readouterr().err
+    assert "Permission denied" in said and said.count("\n") == 1
+
+
+def test_a_file_where_the_folder_should_be(tmp_path, capsys):
+    (tmp_path / "run").write_text("")
+    assert run(tiny_config(tmp_path / "run", "run.steps=1"), tiny_data(), quiet=True) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_full_memory_and_disk_are_one_line(tmp_path, capsys, monkeypatch):
+    from training import reports
+
+    def no_memory(*_):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+
+    def no_space(*_):
+        raise OSError(28, "No space left on device", "log.jsonl")
+
+    for broken, says in ((no_memory, "out of memory"), (no_space, "log.jsonl: No space left on device")):
+        with monkeypatch.context() as patch:
+            patch.setattr(reports, "write_whole", broken)
+            assert run(tiny_config(tmp_path, "run.steps=1"), tiny_data(), quiet=True) == 2
+        said = capsys.readouterr().err
+        assert says in said and said.count("\n") == 1
+
+
+def test_without_validation_volumes_nothing_is_validated(tmp_path):
+    config = tiny_config(tmp_path, "run.steps=1", "run.validation_volumes=0")
+    assert run(config, tiny_data(), quiet=True) == 0
+    assert {line["group"] for line in logged(tmp_path)} == {"train"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_behind_stdout_changes_nothing(tmp_path):
+    code = "import sys; from training.words import say; [say('line ' * 50) for _ in range(300)]; sys.exit(7)"
+    with open("/dev/full", "w") as full:
+        assert subprocess.run([sys.executable, "-c", code], stdout=full, cwd=ROOT).returncode == 7
+
+
+def test_what_is_said_can_be_printed(capsys):
+    from training.words import one_line, say
+
+    say("a\x1b[2Jb \udcff\n  c")
+    assert capsys.readouterr().out == "a\\x1b[2Jb \\udcff\n  c\n"
+    assert one_line("a\n\tb\0") == "a b\\x00"

@@ -19,7 +19,7 @@ import SimpleITK as sitk
 from volume_files import affine_of, marked_array, nifti, rotation
 
 from RelAPETLib.errors import InputError, RelAPETWarning
-from RelAPETLib.volumes import image_affine, read_volume
+from RelAPETLib.volumes import count_frames, image_affine, image_from_array, read_frames, read_volume
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
@@ -303,6 +303,33 @@ def test_wrong_size_of_header_harms_nobody(tmp_path, order):
     assert np.array_equal(voxels(read_volume(tmp_path / "a.nii")), marked_array())
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".img"])
+def test_frames_of_a_dynamic_scan(tmp_path, suffix):
+    frames = np.stack([marked_array() * k for k in (1, 10, -3, 7)], axis=-1).astype(np.int16)
+    image = nib.Nifti1Image(frames, affine_of()) if suffix != ".img" else nib.Nifti1Pair(frames, affine_of())
+    nib.save(image, tmp_path / f"a{suffix}")
+    assert count_frames(tmp_path / f"a{suffix}") == 4
+    mean = read_frames(tmp_path / f"a{suffix}", {1: 0.25, 2: 0.75})
+    assert np.array_equal(voxels(mean), marked_array() * np.float32(0.25))
+    assert np.allclose(image_affine(mean), affine_of())
+    content = bytearray((tmp_path / f"a{suffix}").read_bytes())
+    (tmp_path / f"a{suffix}").write_bytes(content[:-40])
+    refused(tmp_path / f"a{suffix}", "4-D")
+    with pytest.raises(InputError, match="damaged or truncated"):
+        read_frames(tmp_path / f"a{suffix}", {1: 1.0})
+    if suffix == ".nii.gz":
+        content[len(content) * 3 // 4] ^= 1  # in a frame that is not wanted
+        (tmp_path / f"a{suffix}").write_bytes(content)
+        with pytest.raises(InputError, match="damaged or truncated"):
+            read_frames(tmp_path / f"a{suffix}", {0: 1.0})
+
+
+def test_what_is_not_dynamic_has_one_frame(tmp_path):
+    nib.save(nifti(), tmp_path / "a.nii.gz")
+    assert count_frames(tmp_path / "a.nii.gz") == count_frames(write_nrrd(tmp_path / "a.nrrd")) == 1
+    assert count_frames(tmp_path) == 1
+
+
 BAD_NRRD = {
     "a long type": ({"type": "A" * 2000}, "type in its header is 'AAA"),
     "a block": ({"type": "block"}, "type in its header"),
@@ -361,6 +388,21 @@ def test_spacings_against_directions(tmp_path):
         image = read_volume(write_nrrd(tmp_path / "a.nrrd", spacings="1.5 2 4"))
     assert image.GetSpacing() == (1.5, 2, 3)
     read_volume(write_nrrd(tmp_path / "a.nrrd", spacings="nan nan nan"))
+
+
+@pytest.mark.parametrize("letters", ["LPI", "RAS", "ARI"])
+def test_orientation_letters_against_the_matrix(tmp_path, letters):
+    path = write_meta(tmp_path / "a.mha", AnatomicalOrientation=letters)
+    with pytest.warns(RelAPETWarning, match=f"AnatomicalOrientation is {letters}, which its TransformMatrix"):
+        image = read_volume(path)
+    assert image.GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1)
+
+
+@pytest.mark.parametrize("turned", [rotation(30, -9, 21), rotation(0, 0, 180), rotation(90, 0, 90) * (1, -1, 1)])
+def test_orientation_letters_that_itk_writes_agree(tmp_path, turned):
+    image = image_from_array(marked_array(), affine_of(turned=turned))
+    sitk.WriteImage(image, tmp_path / "a.mha")
+    assert np.allclose(image_affine(read_volume(tmp_path / "a.mha")), image_affine(image), atol=1e-5)
 
 
 BAD_META = {

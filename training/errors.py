@@ -31,7 +31,7 @@ class PeerError(RelAPETError):
 #: What a disk or its owner refuses; other errors of the system are bugs or a failing machine and keep their traceback.
 _OF_THE_DISK = {
     getattr(errno, name)
-    for name in "EACCES EDQUOT EFBIG EIO EISDIR ENAMETOOLONG ENOSPC ENOTDIR EPERM EROFS ESTALE".split()
+    for name in "EACCES EDQUOT EEXIST EFBIG EIO EISDIR ENAMETOOLONG ENOSPC ENOTDIR EPERM EROFS ESTALE".split()
     if hasattr(errno, name)
 }
 

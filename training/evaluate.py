@@ -18,7 +18,7 @@ import numpy as np
 
 from RelAPETLib.errors import InputError
 
-from .data.cache import Cache, write_whole
+from .data.cache import Cache, sweep, write_whole
 from .data.dataset import population_mean
 from .data.split import Split
 from .sample import read_record
@@ -102,6 +102,7 @@ def evaluate_folders(
     text = markdown(rows, summary, methods, notes)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    sweep(out, progress)
     write_whole(out / "volumes.csv", _csv([asdict(row) for row in rows]))
     write_whole(out / "summary.csv", _csv(summary))
     write_whole(out / "summary.json", json.dumps(_by_method(summary), indent=1).encode())

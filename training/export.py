@@ -77,10 +77,10 @@ def export_checkpoint(
     state = checkpoints.load(Path(checkpoint), checkpoints.EXPORTED)
     with checkpoints.restoring(Path(checkpoint)):
         config = nested(state["config"])
-        data = config["data"]
+        trained_on, split_file = Path(config["data"]["cache"]), config["data"]["split"]
         weights = published_weights(state, config)
-    cache = open_cache(cache_folder or data["cache"])
-    split = load_split(data.get("split") or cache.folder / FILE, cache)
+    cache = open_cache(cache_folder or trained_on)
+    split = load_split(split_file or cache.folder / FILE, cache)
     if state["split_sha256"] != split.sha256:
         raise InputError(f"{checkpoint}: trained with another split than {cache.folder} has now; restore that split")
     facts = {

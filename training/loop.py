@@ -9,10 +9,12 @@ configuration, 3 when it diverged, 4 when another rank failed.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -20,12 +22,15 @@ import torch
 from RelAPETLib.errors import InputError
 
 from .config import TrainConfig, load_config
+from .data.cache import alone_in, sweep
 from .errors import EXIT_REQUEUE, PeerError, as_told
 from .faults import FailureBoard, StopRequest
 from .machine import check_machine
 from .trainer import RunData, Trainer
-from .words import one_line
+from .words import one_line, say
 
+#: A killed run's lock goes with it; on a network's file system that may take a moment.
+LOCK_SECONDS = 5.0
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -87,7 +92,11 @@ def run(config: TrainConfig, data: RunData, quiet: bool = False) -> int:
         board = FailureBoard(Path(config.out), token, fabric.global_rank)
         if fabric.world_size > 1:
             board.watch()
-        with StopRequest() as stop:
+        with StopRequest() as stop, ExitStack() as held:
+            if fabric.is_global_zero:
+                held.enter_context(alone_in(Path(config.out), wait=LOCK_SECONDS))
+                clean(Path(config.out), board, quiet)
+            fabric.barrier()
             space = None
             if config.method.latent:
                 from .latent.stages import prepare_latents
@@ -102,6 +111,15 @@ def run(config: TrainConfig, data: RunData, quiet: bool = False) -> int:
     finally:
         if board:
             board.close()
+
+
+def clean(out: Path, board: FailureBoard, quiet: bool) -> None:
+    """Remove what a killed or failed start of the run left, and say so."""
+    below = [path.relative_to(out) for path in out.glob("**/checkpoints") if path.is_dir()]
+    sweep(out, (lambda message: None) if quiet else say, map(str, [*below, "latent"]))
+    for folder in out.glob(".failures-*"):
+        if folder != board.folder:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def end_with(error: Exception, board: FailureBoard | None) -> int:

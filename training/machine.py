@@ -52,7 +52,9 @@ def _check_devices(config: TrainConfig) -> None:
             f"hardware.accelerator={hardware.accelerator}: this machine has none that torch can use; use "
             "hardware.accelerator=cpu or auto, or see what 'relapet doctor' says"
         )
-    if hardware.devices > there[kind]:
+    # torchrun may show each of its processes one GPU alone.
+    one_each = kind == "cuda" and gpus == 1 and "TORCHELASTIC_RUN_ID" in os.environ
+    if hardware.devices > there[kind] and not one_each:
         words = f"{os.cpu_count()} cores" if kind == "cpu" else f"{there[kind]} of {kind}"
         raise ConfigError(f"hardware.devices={hardware.devices}: this machine has {words}; use at most {there[kind]}")
     if kind == "cpu" and hardware.precision == "fp16":

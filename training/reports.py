@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from RelAPETLib.jsonfiles import loads
+from RelAPETLib.jsonfiles import parse_json
 
 from .data.cache import write_whole
 from .words import say
@@ -73,7 +73,7 @@ class Report:
 def _step_of(line: str) -> float:
     """Step of a line of the log; infinity for what a killed run or a full disk left of one."""
     try:
-        return float(loads(line, numbers="null")["step"])
+        return float(parse_json(line, numbers="null")["step"])
     except (KeyError, TypeError, ValueError, RecursionError):
         return math.inf
 

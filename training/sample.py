@@ -19,7 +19,7 @@ import numpy as np
 from RelAPETLib.errors import InputError
 from RelAPETLib.jsonfiles import read_json_object
 
-from .data.cache import Cache, Item, pretty_json, write_whole
+from .data.cache import Cache, Item, alone_in, pretty_json, sweep, write_whole
 from .data.split import Split
 
 RECORD = "samples.json"
@@ -94,19 +94,21 @@ def sample_cache(
     items = cache.items(split.part(part), tracers or list(known))[:limit]
     if not items:
         raise InputError(f"no PET of {', '.join(tracers or known)} in the {part} part of the split")
-    record = _record(Path(out), model, cache, split, part, drawing)
-    done = {(volume["case"], volume["tracer"]) for volume in record["volumes"]}
-    inside = cache.mask()
-    for number, item in enumerate(items, start=1):
-        if (item.case, item.tracer) in done:
-            continue
-        pet, seconds = draw_volume(model, cache, item, drawing, inside)
-        name = f"{item.case}_trc-{item.tracer}_pet.nii.gz"
-        _write_volume(pet, Path(out) / name)
-        record["volumes"].append({**asdict(item), "file": name, "seconds": round(seconds, 4)})
-        write_whole(Path(out) / RECORD, pretty_json(record))
-        progress(f"{number} of {len(items)}: {item.case} {item.tracer} {seconds:.2f} s")
-    return record
+    with alone_in(Path(out)):
+        sweep(Path(out), progress)
+        record = _record(Path(out), model, cache, split, part, drawing)
+        done = {(volume["case"], volume["tracer"]) for volume in record["volumes"]}
+        inside = cache.mask()
+        for number, item in enumerate(items, start=1):
+            if (item.case, item.tracer) in done:
+                continue
+            pet, seconds = draw_volume(model, cache, item, drawing, inside)
+            name = f"{item.case}_trc-{item.tracer}_pet.nii.gz"
+            _write_volume(pet, Path(out) / name)
+            record["volumes"].append({**asdict(item), "file": name, "seconds": round(seconds, 4)})
+            write_whole(Path(out) / RECORD, pretty_json(record))
+            progress(f"{number} of {len(items)}: {item.case} {item.tracer} {seconds:.2f} s")
+        return record
 
 
 def draw_volume(model, cache: Cache, item: Item, drawing: Drawing, inside: np.ndarray) -> tuple[np.ndarray, float]:
@@ -190,17 +192,25 @@ def read_record(folder: Path) -> dict:
     if not path.exists():
         raise InputError(f"{folder}: no {RECORD}; make the volumes with 'python -m training sample'")
     record = read_json_object(path, advice=advice)
-    whole = all(isinstance(record.get(key), kind) for key, kind in _RECORD.items()) and all(
-        isinstance(volume, dict) and isinstance(volume.get(key), kind)
-        for volume in record["volumes"]
-        for key, kind in _VOLUME.items()
-    )
-    if not whole:
+    if not _is_whole(record):
         raise InputError(f"{path}: not what 'python -m training sample' writes; {advice}")
-    for volume in record["volumes"]:
-        if Path(volume["file"]).name != volume["file"] or volume["tracer"] not in record["output"]:
-            raise InputError(f"{path}: names a file or tracer that is not its own; {advice}")
     return record
+
+
+def _is_whole(record: dict) -> bool:
+    """Whether a record has what `evaluate` reads, and names no file elsewhere."""
+    if not all(isinstance(record.get(key), kind) for key, kind in _RECORD.items()):
+        return False
+    if not all(isinstance(record["model"].get(key), str) for key in ("name", "version")):
+        return False
+    for volume in record["volumes"]:
+        if not isinstance(volume, dict) or not all(isinstance(volume.get(key), kind) for key, kind in _VOLUME.items()):
+            return False
+        window = record["windows"].get(volume["tracer"])
+        numbers = isinstance(window, list) and [type(n) in (int, float) for n in window] == [True, True]
+        if not numbers or volume["tracer"] not in record["output"] or Path(volume["file"]).name != volume["file"]:
+            return False
+    return True
 
 
 def _write_volume(pet: np.ndarray, path: Path) -> None:

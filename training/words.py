@@ -6,15 +6,12 @@ import contextlib
 import os
 import sys
 
-
-def printable(text: str) -> str:
-    """Text that every terminal shows: control characters and bytes that are no UTF-8 are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+from RelAPETLib.notices import printable
 
 
 def one_line(text: str) -> str:
-    """The same on one line."""
-    return printable(" ".join(text.split()))
+    """Text on one line that every terminal shows; what cannot be printed is escaped."""
+    return printable(" ".join(text.split()), None)
 
 
 def say(message: str) -> None:

@@ -7,7 +7,6 @@ from slicer.i18n import tr as _
 from . import display, export, tables
 from .parameters import Shown
 from .scene import UNITS, placeInHierarchy
-from .words import escaped
 
 
 class DisplayPanel:
@@ -61,9 +60,8 @@ class DisplayPanel:
         ui.shownLabel.text = self._words(found, shown) if found else _("No synthetic PET is chosen as output yet.")
         segmented = self._panel.parameters.segmentation is not None
         ui.regionsButton.enabled = found is not None and (segmented or found.regions is not None)
-        ui.dicomButton.enabled = found is not None
         ui.metricsButton.enabled = found is not None and found.metrics is not None
-        ui.dicomButton.enabled = ui.dicomButton.enabled and not self._panel.tasks.running
+        ui.dicomButton.enabled = found is not None and self._panel.install.canExport and not self._panel.tasks.running
 
     @staticmethod
     def _words(found, shown):
@@ -120,8 +118,7 @@ class DisplayPanel:
         def ended(ending):
             exporting.clean()
             if ending.ok:
-                words = _("DICOM written to {folder}").format(folder=exporting.target)
-                self._panel.ui.statusLabel.text = escaped(words)
+                self._panel.tell(_("DICOM written to {folder}").format(folder=exporting.target))
 
         if not self._panel.tasks.start(_("DICOM export"), arguments, ended, names=exporting.names):
             exporting.clean()  # another task is running

@@ -1,16 +1,26 @@
-"""Python packages for the library in Slicer's own Python: what is missing, and installing it when asked to."""
+"""Python packages for the library in Slicer's own Python: what is missing, and installing it when asked to.
+
+Nothing that is installed already is changed behind the user's back: pip gets it all as constraints, and what Slicer has
+imported is never replaced while Slicer runs.
+"""
 
 import inspect
-import subprocess
+import re
+import shutil
+import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
 import slicer
 
+from .library import library
+
 TORCH = "torch>=2.8"
 #: What the user should expect to be downloaded.
 TORCH_SIZE = "0.2 GB for a computer without GPU, up to 3 GB with CUDA"
 REST_SIZE = "about 40 MB"
+EXPORT_SIZE = "about 50 MB"
 LAST_LINES = 12
 
 
@@ -18,23 +28,31 @@ class InstallError(RuntimeError):
     """An installation that failed; the message ends with pip's last lines."""
 
 
-def requirements():
-    """Requirement strings of ``Resources/requirements.txt``."""
-    path = Path(__file__).resolve().parent.parent / "Resources" / "requirements.txt"
+# What is there
+
+
+def requirements(file="requirements.txt"):
+    """Requirement strings of a file in ``Resources``."""
+    path = Path(__file__).resolve().parent.parent / "Resources" / file
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def isMissing(requirement):
+def versionOf(requirement, folder=None):
+    """Installed version of what a requirement names, in Slicer's Python or in a folder of packages; None without."""
+    from packaging.requirements import Requirement
+
+    name = Requirement(requirement).name
+    found = metadata.distributions(name=name, **({"path": [str(folder)]} if folder else {}))
+    return next((distribution.version for distribution in found), None)
+
+
+def isMissing(requirement, folder=None):
     """Whether no installed version satisfies a requirement."""
     from packaging.requirements import Requirement
 
-    wanted = Requirement(requirement)
-    try:
-        version = metadata.version(wanted.name)
-    except metadata.PackageNotFoundError:
-        return True
-    return not wanted.specifier.contains(version, prereleases=True)
+    version = versionOf(requirement, folder)
+    return version is None or not Requirement(requirement).specifier.contains(version, prereleases=True)
 
 
 def missing():
@@ -42,12 +60,51 @@ def missing():
     return [requirement for requirement in (TORCH, *requirements()) if isMissing(requirement)]
 
 
+def exportFolder():
+    """Where the DICOM export's own packages are, for this version of Python."""
+    home = library("models.catalogue").home()
+    return home / "slicer-packages" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def missingForExport():
+    """Requirements of the DICOM export that neither its own folder nor Slicer's Python has."""
+    folder = exportFolder()
+    return [each for each in requirements("requirements-export.txt") if isMissing(each, folder) and isMissing(each)]
+
+
 def torchVersion():
     """Installed version of torch, or None."""
-    try:
-        return metadata.version("torch")
-    except metadata.PackageNotFoundError:
-        return None
+    return versionOf(TORCH)
+
+
+def inUse(names):
+    """Requirements whose installed version is too old and imported by Slicer: these cannot be replaced now."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    old = {canonicalize_name(Requirement(name).name): name for name in names if versionOf(name) is not None}
+    loaded = set()
+    for module, distributions in metadata.packages_distributions().items() if old else ():
+        if module in sys.modules:
+            loaded.update(map(canonicalize_name, distributions))
+    return [name for distribution, name in old.items() if distribution in loaded]
+
+
+def constraints(names):
+    """Lines for pip: every installed package stays at its version, save those that `names` asks to be newer."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    free = {canonicalize_name(Requirement(name).name) for name in names}
+    versions = {}
+    for distribution in metadata.distributions():
+        name = distribution.metadata["Name"]
+        if name and distribution.version:
+            versions.setdefault(canonicalize_name(name), distribution.version)
+    return [f"{name}=={version}" for name, version in sorted(versions.items()) if name not in free]
+
+
+# Installing
 
 
 def torchExtension():
@@ -64,56 +121,123 @@ def installTorch(logic):
 
     Its keyword arguments have changed with its versions; only those it has are passed.
     """
+    _refuseInTesting()
     wanted = {"askConfirmation": False, "torchVersionRequirement": TORCH.removeprefix("torch")}
     known = inspect.signature(logic.installTorch).parameters
     try:
         torch = logic.installTorch(**{name: value for name, value in wanted.items() if name in known})
-    except (RuntimeError, subprocess.CalledProcessError, OSError) as error:
+    except Exception as error:  # another extension's code: whatever it raises, the panel must come free again
         raise InstallError(f"the PyTorch extension could not install torch: {error}") from error
     if torch is None:
         raise InstallError("the PyTorch extension did not install torch; its own panel says more")
 
 
-def pipArguments(names, wheels=None):
-    """Arguments of ``pip install``; from a folder of wheels alone when one is given."""
-    offline = ["--no-index", "--find-links", str(wheels)] if wheels else []
-    return [*offline, *names]
+def _refuseInTesting():
+    if slicer.app.testingEnabled():
+        raise InstallError("Slicer runs its tests (--testing), so nothing is installed")
 
 
 def pipInstall(names, wheels, onLine, onEnd):
-    """Install with Slicer's own means, on the main thread; onEnd(None) or onEnd(message) is called when it has ended.
+    """Install into Slicer's Python; onEnd(None) or onEnd(message) is called once, when it has ended.
+
+    wheels: a folder of wheels to install from, without internet; or None.
+    """
+    used = inUse(names)
+    if used:
+        replaced = ", ".join(f"{name} (here: {versionOf(name)})" for name in used)
+        quoted = " ".join(f'"{name}"' for name in used)
+        onEnd(
+            f"Slicer is using an older version of {replaced}, which is not replaced while it runs; close Slicer, run "
+            f"PythonSlicer -m pip install {quoted}, and start Slicer again"
+        )
+        return
+    _pip(names, wheels, constraints(names), onLine, onEnd)
+
+
+def installForExport(wheels, onLine, onEnd):
+    """Install the DICOM export's packages into `exportFolder`, whole or not at all; else as `pipInstall`."""
+    folder = exportFolder()
+    new = folder.with_name(f"{folder.name}.new")
+
+    def ended(problem):
+        try:
+            if problem is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                new.rename(folder)
+        except OSError as error:
+            problem = f"the packages could not be put in their place: {error}"
+        shutil.rmtree(new, ignore_errors=True)
+        onEnd(problem)
+
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+    except OSError as error:
+        onEnd(f"no folder for the packages: {error}")
+        return
+    # The export uses Slicer's own compiled packages too, which need Slicer's version of numpy.
+    pinned = [line for line in constraints([]) if line.startswith("numpy==")]
+    names = requirements("requirements-export.txt")
+    _pip(["--target", str(new), *names], wheels, pinned, onLine, ended)
+
+
+def _pip(arguments, wheels, constrained, onLine, onEnd):
+    """Run pip by Slicer's own means, on the main thread.
 
     Slicer 5.12 and later go on in the background; earlier ones block until pip is done.
     """
-    lines = []
+    lines, folder = [], Path(tempfile.mkdtemp(prefix="RelAPET-pip-"))
 
     def line(text):
         lines.append(str(text).rstrip())
         onLine(lines[-1])
 
     def ended(code):
-        tail = "\n".join([text for text in lines if text][-LAST_LINES:])
-        onEnd(None if code == 0 else f"pip ended with code {code}. Its last lines:\n{tail or 'none'}")
+        if folder.exists():  # else it has been told already
+            shutil.rmtree(folder, ignore_errors=True)
+            onEnd(None if code == 0 else _failure(code, lines))
 
-    arguments = pipArguments(names, wheels)
+    try:
+        _refuseInTesting()
+        file = folder / "installed.txt"
+        file.write_text("\n".join(constrained), encoding="utf-8")
+        offline = ["--no-index", "--find-links", str(wheels)] if wheels else []
+        _startPip([*offline, "-c", str(file), *arguments], line, ended)
+    except InstallError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        onEnd(str(error))
+    except Exception as error:  # Slicer's code: whatever it raises, the panel must come free again
+        if not folder.exists():
+            raise  # of what came after the end
+        said = getattr(error, "output", None) or (
+            "the Python console (Ctrl+3) shows what pip said" if hasattr(error, "returncode") else error
+        )
+        for text in str(said).splitlines():
+            line(text)
+        ended(getattr(error, "returncode", 1))
+
+
+def _startPip(arguments, line, ended):
     try:
         from slicer import packaging
     except ImportError:
         packaging = None
     if packaging is not None and "completedCallback" in inspect.signature(packaging.pip_install).parameters:
-        try:
-            packaging.pip_install(
-                arguments, blocking=False, show_progress=False, logCallback=line, completedCallback=ended
-            )
-        except (RuntimeError, OSError) as error:
-            line(str(error))
-            ended(1)
-        return
-    try:
-        slicer.util.pip_install(arguments)
-    except subprocess.CalledProcessError as error:
-        for text in str(error.output or "the Python console (Ctrl+3) shows what pip said").splitlines():
-            line(text)
-        ended(error.returncode)
+        packaging.pip_install(arguments, blocking=False, show_progress=False, logCallback=line, completedCallback=ended)
     else:
+        slicer.util.pip_install(arguments)
         ended(0)
+
+
+def _failure(code, lines):
+    """What to say of a pip that failed: one line, and pip's last ones."""
+    text = "\n".join(lines)
+    tail = "\n".join([each for each in lines if each][-LAST_LINES:])
+    first = f"pip ended with code {code}"
+    if "ResolutionImpossible" in text or "conflicting dependencies" in text:
+        kept = sorted(set(re.findall(r"requested \(constraint\) (\S+)", text)))
+        first = (
+            f"no versions of the packages fit what is installed in Slicer{': ' if kept else ''}{', '.join(kept)}; "
+            "nothing was changed"
+        )
+    return f"{first}. Pip's last lines:\n{tail or 'none'}"

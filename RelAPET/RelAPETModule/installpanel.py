@@ -1,4 +1,4 @@
-"""The panel's install step: asked for once, saying what and how large; nothing is installed without a click."""
+"""The panel's install steps: asked for once, saying what and how large; nothing is installed without a click."""
 
 import qt
 import slicer
@@ -9,27 +9,42 @@ from .words import escaped
 
 
 class InstallPanel:
-    """A frame that is seen only while packages are missing."""
+    """Two frames, each seen only while packages are missing: of the library, and of the DICOM export."""
 
     def __init__(self, panel):
-        self._panel, self._missing, self._busy = panel, [], False
+        self._panel, self._missing, self._export, self._busy = panel, [], [], False
+        self._problem = self._exportProblem = ""
         ui = panel.ui
         ui.installButton.connect("clicked(bool)", lambda checked=False: self.install())
-        ui.installOfflineButton.connect("clicked(bool)", lambda checked=False: self.onOffline())
+        ui.installOfflineButton.connect("clicked(bool)", lambda checked=False: self._fromFolder(self.install))
+        ui.exportInstallButton.connect("clicked(bool)", lambda checked=False: self.installForExport())
+        ui.exportOfflineButton.connect("clicked(bool)", lambda checked=False: self._fromFolder(self.installForExport))
         self.update()
 
     def update(self):
         """Look again at what is installed."""
         self._missing = install.missing()
+        # The export comes second: where its packages go is known to the library alone.
+        self._export = [] if self._missing else install.missingForExport()
         ui = self._panel.ui
-        ui.installFrame.visible = bool(self._missing)
-        ui.installButton.enabled = ui.installOfflineButton.enabled = not self._busy
-        ui.installLabel.text = self._words() if self._missing else ""
+        ui.installFrame.visible, ui.exportFrame.visible = bool(self._missing), bool(self._export)
+        for button in (ui.installButton, ui.installOfflineButton, ui.exportInstallButton, ui.exportOfflineButton):
+            button.enabled = not self._busy
+        for label, words, problem in (
+            (ui.installLabel, self._words() if self._missing else "", self._problem),
+            (ui.exportLabel, self._exportWords() if self._export else "", self._exportProblem),
+        ):
+            label.text = escaped("\n\n".join(filter(None, (words, problem))) if words else "")
 
     def problems(self):
         if self._busy:
             return [_("packages are being installed")]
         return [_("Python packages are missing; press Install")] if self._missing else []
+
+    @property
+    def canExport(self):
+        """Whether the DICOM export has its packages."""
+        return not self._busy and not self._missing and not self._export
 
     def _words(self):
         rest = [name for name in self._missing if name != install.TORCH]
@@ -53,23 +68,41 @@ class InstallPanel:
                 lines.append(_("torch: {size}, by the PyTorch extension.").format(size=install.TORCH_SIZE))
         if rest:
             lines.append(_("{names}: {size}, by pip.").format(names=", ".join(rest), size=install.REST_SIZE))
-        return escaped("\n".join(lines))
+        old = [f"{name} ({install.versionOf(name)})" for name in rest if install.versionOf(name)]
+        if old:
+            lines.append(
+                _("Older ones are here and would be replaced: {names}. Other packages stay as they are.").format(
+                    names=", ".join(old)
+                )
+            )
+        return "\n".join(lines)
 
-    def onOffline(self):
+    def _exportWords(self):
+        old = [f"{name.split('>')[0]} {install.versionOf(name)}" for name in self._export if install.versionOf(name)]
+        lines = [
+            _("DICOM export needs {names}: {size}, into a folder of RelAPET's own that the export alone uses.").format(
+                names=", ".join(self._export), size=install.EXPORT_SIZE
+            )
+        ]
+        if old:
+            lines.append(
+                _("Slicer's own {names} is too old for it and stays as it is; no restart is needed.").format(
+                    names=", ".join(old)
+                )
+            )
+        return "\n".join(lines)
+
+    def _fromFolder(self, start):
         folder = qt.QFileDialog.getExistingDirectory(self._panel.parent, _("Folder with wheels (*.whl)"))
         if folder:
-            self.install(folder)
+            start(folder)
 
     def install(self, wheels=None):
         """Install what is missing: torch by its extension, the rest by pip, or all of it from a folder of wheels."""
         if self._busy or not self._missing:
             return
         names = list(self._missing)
-        self._busy = True
-        self._panel.updatePanel()
-        self.update()
-        self._say(_("Installing; this can take minutes."))
-        slicer.app.processEvents()
+        self._begin()
         if not wheels and install.TORCH in names:
             logic = install.torchExtension()
             try:
@@ -87,20 +120,41 @@ class InstallPanel:
             return
         install.pipInstall(names, wheels, self._panel.log, self._ended)
 
+    def installForExport(self, wheels=None):
+        """Install the DICOM export's packages into their own folder."""
+        if self._busy or not self._export or self._panel.tasks.running:
+            return
+        self._begin()
+        install.installForExport(wheels, self._panel.log, self._exportEnded)
+
+    def _begin(self):
+        self._busy, self._problem, self._exportProblem = True, "", ""
+        self.update()
+        self._panel.updatePanel()
+        self._panel.tell(_("Installing; this can take minutes."))
+        slicer.app.processEvents()
+
     def _ended(self, problem):
+        self._problem = problem or ""
+        self._over(problem, lambda: self._missing)
+        if not self._missing:
+            self._panel.models.lookForDevices()
+        self._panel.updatePanel()
+
+    def _exportEnded(self, problem):
+        self._exportProblem = problem or ""
+        self._over(problem, lambda: self._export)
+        self._panel.updatePanel()
+
+    def _over(self, problem, missing):
+        """The panel is free again, and says how it went."""
         self._busy = False
         self.update()
         if problem:
             first, *rest = problem.splitlines()
             self._panel.say(_("Installation failed: {why}").format(why=first))
             self._panel.log("\n".join(rest))
-            self._panel.ui.installLabel.text += "<br><br>" + escaped(problem)
-        elif self._missing:
-            self._panel.say(_("Still missing after the installation: {names}").format(names=", ".join(self._missing)))
+        elif missing():
+            self._panel.say(_("Still missing after the installation: {names}").format(names=", ".join(missing())))
         else:
-            self._say(_("Installed."))
-            self._panel.models.lookForDevices()
-        self._panel.updatePanel()
-
-    def _say(self, words):
-        self._panel.ui.statusLabel.text = words
+            self._panel.tell(_("Installed."))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import qt
 
+from .install import exportFolder
 from .library import libraryParent
 
 #: Seconds that a cancelled process has to end by itself, cleaning up, before it is killed.
@@ -94,11 +95,14 @@ def pythonExecutable():
     return shutil.which("PythonSlicer") or sys.executable
 
 
-def childEnvironment():
-    """Slicer's environment, with RelAPETLib on the path, and output neither held back nor in another encoding."""
+def childEnvironment(packages=None):
+    """Slicer's environment, with RelAPETLib on the path, and output neither held back nor in another encoding.
+
+    packages: a folder of packages that come before Slicer's own.
+    """
     environment = qt.QProcessEnvironment.systemEnvironment()
-    parent, present = str(libraryParent()), environment.value("PYTHONPATH", "")
-    environment.insert("PYTHONPATH", os.pathsep.join(filter(None, [parent, present])))
+    paths = (libraryParent(), packages, environment.value("PYTHONPATH", ""))
+    environment.insert("PYTHONPATH", os.pathsep.join(str(path) for path in paths if path))
     for name, value in (("PYTHONUNBUFFERED", "1"), ("PYTHONUTF8", "1"), ("PYTHONDONTWRITEBYTECODE", "1")):
         environment.insert(name, value)
     return environment
@@ -121,7 +125,7 @@ class ChildProcess:
         self._cancelled = False
         self._children = []
         self._process = qt.QProcess()
-        self._process.setProcessEnvironment(childEnvironment())
+        self._process.setProcessEnvironment(childEnvironment(exportFolder() if "dicom" in arguments[:1] else None))
         self._killer = qt.QTimer()
         self._killer.setSingleShot(True)
         self._connections = [

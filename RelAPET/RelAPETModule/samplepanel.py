@@ -20,18 +20,25 @@ class SamplePanel:
         panel.ui.phantomButton.connect("clicked(bool)", self.onPhantom)
 
     def onSample(self, checked=False):
-        self._panel.ui.statusLabel.text = _("Downloading the sample...")
+        button = self._panel.ui.sampleButton
+        button.enabled = False  # a second click would download it again
+        self._panel.tell(_("Downloading the sample..."))
         slicer.app.processEvents()
         try:
             t1w, t2f = sampledata.downloadSample()
         except RuntimeError as error:
             self._panel.say(str(error))
             return
+        finally:
+            slicer.app.processEvents()  # what was clicked meanwhile still meets a disabled button
+            button.enabled = True
         self._choose(t1w, t2f)
-        self._panel.ui.statusLabel.text = _("Loaded. Press Synthesize.")
+        self._panel.tell(_("Loaded. Press Synthesize."))
 
     def onPhantom(self, checked=False):
         """Simulate a person in a process of its own, and load the scans."""
+        if self._panel.tasks.running or self._panel.logic.running:
+            return
         folder = tempfile.mkdtemp(prefix="RelAPET-")
         arguments = ["phantom", "--subjects", "1", "--seed", str(PERSON_SEED), "--out", str(Path(folder) / "bids")]
 
@@ -41,7 +48,7 @@ class SamplePanel:
                     tracer = self._panel.parameters.tracer.value
                     t1w, t2f, pet = sampledata.loadPerson(Path(folder) / "bids", tracer)
                     self._choose(t1w, t2f, pet)
-                    self._panel.ui.statusLabel.text = _("A simulated person, no patient. Press Synthesize.")
+                    self._panel.tell(_("A simulated person, no patient. Press Synthesize."))
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 

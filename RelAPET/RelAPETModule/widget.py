@@ -1,5 +1,7 @@
 """The panel: binds the choices, says what is missing, runs a synthesis, shows its results."""
 
+import time
+
 import qt
 import slicer
 import vtk
@@ -21,6 +23,8 @@ from .words import escaped
 
 #: Lines that the log keeps.
 LOG_LINES = 2000
+#: Seconds in which a click on Synthesize, which becomes Cancel and back, is taken for the second of a double click.
+DOUBLE_CLICK = 1.0
 
 
 class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener):
@@ -31,6 +35,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         VTKObservationMixin.__init__(self)
         self.logic = self.ui = self._parameterNode = self._guiTag = None
         self._asked = None  # the request that a question is about
+        self._starting, self._changed = False, -DOUBLE_CLICK  # when Synthesize became Cancel, or became it again
 
     # Setting up and going away
 
@@ -181,7 +186,8 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             problems = self.problems()
             button.text, button.enabled = _("Synthesize"), not problems
             words = _("Make the synthetic PET.")
-            button.toolTip = _("Missing: {what}").format(what="; ".join(problems)) if problems else words
+            missing = _("Missing: {what}").format(what="; ".join(problems))
+            button.toolTip = escaped(missing) if problems else words
         for section in (self.ui.inputsSection, self.ui.outputSection, self.ui.advancedSection):
             section.enabled = not running
         self.inputs.update(self.request())
@@ -191,8 +197,10 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     # Running
 
     def onSynthesizeButton(self, checked=False):
+        if self._starting or time.monotonic() - self._changed < DOUBLE_CLICK:
+            return  # it was meant for what the button said before
         if self.logic.running:
-            self.ui.statusLabel.text = _("Cancelling...")
+            self.tell(_("Cancelling..."))
             self.ui.synthesizeButton.enabled = False
             self.logic.cancel()
         else:
@@ -203,11 +211,14 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self._asked = request
         self.ui.progressBar.visible = True
         self.onProgress(0.0, _("starting"), None)
-        slicer.app.processEvents()  # the words above are seen before the volumes are written, which blocks a moment
+        self._starting = True
         try:
+            slicer.app.processEvents()  # the words above are seen before the volumes are written, which blocks a moment
             self.logic.start(request, self)
         except SynthesisError as error:
             self.onEnd(error.ending, None)
+        finally:
+            self._starting, self._changed = False, time.monotonic()
         self.updatePanel()
 
     def onProgress(self, fraction, message, remaining):
@@ -216,7 +227,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         words = f"{100 * fraction:.0f} %: {message}"
         if remaining:
             words += _(", about {time} to go").format(time=_duration(remaining))
-        self.ui.statusLabel.text = escaped(words)
+        self.tell(words)
         if remaining == 0:
             slicer.app.processEvents()  # announced before the results are read, which blocks a moment
 
@@ -226,6 +237,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def onEnd(self, ending, results):
         """Listener: results into the views, a question into the panel, or one clear message."""
         self.ui.progressBar.visible = False
+        self._changed = time.monotonic()
         if not ending.acceptedBy:
             self._asked = None  # it holds the volumes
         if ending.ok:
@@ -233,7 +245,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         elif ending.acceptedBy:
             self._ask(ending)
         elif ending.kind == "cancelled":
-            self.ui.statusLabel.text = _("Cancelled; nothing was changed.")
+            self.tell(_("Cancelled; nothing was changed."))
         else:
             self.say(ending.message)
         self.updatePanel()
@@ -242,7 +254,10 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self._parameterNode.output = results.pet
         self._parameterNode.shown = Shown.PET
         self.results.show("pet", fit=True)
-        words = _("Done: {name}. It is synthetic: a model's guess.").format(name=results.pet.GetName())
+        self.tell(_("Done: {name}. It is synthetic: a model's guess.").format(name=results.pet.GetName()))
+
+    def tell(self, words):
+        """One line on what goes on, shown as it is."""
         self.ui.statusLabel.text = escaped(words)
 
     def say(self, message):
@@ -257,10 +272,10 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.ui.questionFrame.visible = ending is not None
         self._question = ending
         if ending is not None:
-            message, doubtful = ending.message, ending.acceptedBy == "--force"
+            message, doubtful = ending.message, ending.acceptedBy in ("--force", people.TWO_PEOPLE)
             advice = _("Check the volumes first; the result may mean nothing.") if doubtful else ""
             self.ui.questionLabel.text = f"{escaped(_plain(message))} {advice}".strip()
-            self.ui.statusLabel.text = _("Stopped with a question.")
+            self.tell(_("Stopped with a question."))
 
     def onAccept(self, checked=False):
         from dataclasses import replace
@@ -271,7 +286,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def onDecline(self, checked=False):
         self._ask(None)
         self._asked = None
-        self.ui.statusLabel.text = _("Not done.")
+        self.tell(_("Not done."))
 
     # Log
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import getpass
 import io
+import os
 import signal
 import sys
 import warnings
@@ -35,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     with own_streams() as (stdout, stderr):
         try:
+            _name_the_user()
             return _main(argv, stdout, stderr)
         except (KeyboardInterrupt, _Terminated):
             return INTERRUPTED
@@ -70,6 +73,14 @@ def _show(text: str, stdout, stderr) -> int:
     except OutputError as error:
         make_reporter("human", stdout, stderr).error(str(error), error.exit_code)
         return error.exit_code
+
+
+def _name_the_user() -> None:
+    """Give a user whom the system does not know, as in many containers, the name that torch's import asks for."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        os.environ["USER"] = f"user{os.getuid()}" if hasattr(os, "getuid") else "user"
 
 
 def _refuse_nul(arguments) -> None:

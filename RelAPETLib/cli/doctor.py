@@ -75,7 +75,7 @@ def _folders() -> list[dict]:
         try:
             path = find()
         except (ModelError, OSError):  # no home is known, or no folder can be written
-            rows.append({"what": what, "path": "none", "writable": False, "free_gib": None})
+            rows.append({"what": what, "path": None, "writable": False, "free_gib": None})
             continue
         existing = next(p for p in (path, *path.parents) if p.exists())
         free = shutil.disk_usage(existing).free / 1024**3
@@ -88,7 +88,11 @@ def _problems(content: dict) -> list[str]:
     problems += [row["problem"] for row in content["models"] if row["problem"]]
     for row in content["folders"]:
         if row["writable"] is False:
-            problems.append(f"cannot write to {row['path']} ({row['what']})")
+            problems.append(
+                f"no folder is known for {row['what']}; set RELAPET_HOME or TMPDIR"
+                if row["path"] is None
+                else f"cannot write to {row['path']} ({row['what']})"
+            )
         elif row["free_gib"] is not None and row["free_gib"] < _LOW_DISK_GIB:
             problems.append(f"only {row['free_gib']:.1f} GiB left at {row['path']} ({row['what']})")
     return list(dict.fromkeys(problems))
@@ -112,5 +116,5 @@ def _as_text(content: dict) -> list[str]:
     for row in content["folders"]:
         state = "" if row["writable"] is None else "; writable" if row["writable"] else "; NOT writable"
         space = "" if row["free_gib"] is None else f"; {row['free_gib']:.0f} GiB free"
-        lines.append(f"  {row['what']}: {row['path']}{state}{space}")
+        lines.append(f"  {row['what']}: {row['path'] or 'none'}{state}{space}")
     return [*lines, "No problems found." if not content["problems"] else "Problems found."]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import OutputError, RelAPETError
-from .terminal import printable
+from ..notices import printable
 
 _MAX_BYTES, _BACKUPS = 1_000_000, 2
 
@@ -123,7 +123,7 @@ class _Formatter(logging.Formatter):
     """Nothing in a log changes the terminal that shows it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(map(printable, super().format(record).split("\n")))
+        return "\n".join(printable(line, None) for line in super().format(record).split("\n"))
 
 
 def _make_handler(path: Path) -> logging.Handler:

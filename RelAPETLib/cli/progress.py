@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 
 from ..errors import OutputError
-from .terminal import printable
+from ..notices import printable
 
 MODES = ("human", "json", "none")
 
@@ -40,7 +40,7 @@ def _remaining(fraction: float, elapsed: float) -> float | None:
 
 
 def _one_line(message: str) -> str:
-    return printable(" ".join(message.split()))
+    return printable(" ".join(message.split()), None)
 
 
 def write_all(stream, text: str) -> None:
@@ -148,7 +148,7 @@ class TextReporter:
         """Show the result to people; `content` is for programs."""
         self._close_bar()
         if lines:
-            write_all(self._stdout, "".join(f"{printable(line)}\n" for line in lines))
+            write_all(self._stdout, "".join(f"{printable(line, None)}\n" for line in lines))
 
     def close(self) -> None:
         """End of a successful command: the bar goes, the warnings come."""

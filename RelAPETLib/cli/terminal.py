@@ -9,21 +9,6 @@ import sys
 from collections.abc import Iterator
 
 
-def printable(text: str) -> str:
-    """A text on one line in which nothing moves a cursor, changes colours, or turns the order of letters around.
-
-    Names of files and headers come from strangers. Bytes that are no UTF-8 and all else unprintable is written as
-    Python would, e.g. ``\\\\x1b``.
-    """
-    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
-
-
-def _escaped(letter: str) -> str:
-    if "\udc80" <= letter <= "\udcff":  # a byte that is no UTF-8, as Python keeps it in a file's name
-        return f"\\x{ord(letter) - 0xDC00:02x}"
-    return letter.encode("unicode_escape").decode("ascii")
-
-
 class Stream(io.TextIOBase):
     """Text to a file descriptor without a buffer: what cannot be written now is not tried again at exit."""
 

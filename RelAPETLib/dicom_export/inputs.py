@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError, RelAPETError
-from ..json_text import parse_json
+from ..jsonfiles import parse_json
 from ..provenance import UNCERTAINTY_MEANING, check_provenance
 from ..volumes import corner_distance, file_sha256, image_affine, read_volume
 

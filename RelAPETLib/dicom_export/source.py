@@ -71,6 +71,8 @@ def read_source(folder: Path) -> Source:
         series = find_series(folder)
     except OSError as error:
         raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from error
+    if len(set(series.files)) < len(series.files):
+        raise InputError(f"{folder}: an enhanced multi-frame image; --source takes a series of single-frame slices")
     left_out: set[str] = set()
     images = [_header(path, left_out) for path in series.files]
     for image in images:  # highdicom wants it, though ours is used; the scanner's may be empty

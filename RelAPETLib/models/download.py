@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from .. import __version__
 from ..errors import DownloadError, ModelError, OutputError
-from ..json_text import parse_json
+from ..jsonfiles import parse_json
 from ..outputs import shown_as
 from .bundle import (
     BUNDLE_FILES,
@@ -233,7 +233,7 @@ def _bundle_members(archive: zipfile.ZipFile, file: Path | str) -> dict[str, zip
     metadata = [name for name in archive.namelist() if name == METADATA_FILE or name.endswith("/" + METADATA_FILE)]
     top = metadata[0].removesuffix(METADATA_FILE) if metadata else ""
     if not re.fullmatch(r"([^/\\:]+/)?", top) or top in ("./", "../"):
-        raise ModelError(f"{file} is not a zipped model: its metadata are at '{metadata[0][:80]}'; refused")
+        raise ModelError(f"{file} is not a zipped model: its metadata are at {metadata[0][:80]!r}; refused")
     members: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         if member.is_dir():
@@ -241,7 +241,8 @@ def _bundle_members(archive: zipfile.ZipFile, file: Path | str) -> dict[str, zip
         name = member.filename.removeprefix(top)
         plain = stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG) and member.compress_type in _COMPRESSIONS
         if name not in BUNDLE_FILES or name in members or not plain:
-            raise ModelError(f"{file} is not a zipped model: it holds '{member.filename[:80]}'; refused")
+            shown = " ".join(member.filename[:80].split())
+            raise ModelError(f"{file} is not a zipped model: it holds '{shown}'; refused")
         members[name] = member
     for name, member in members.items():
         if member.file_size > max_bytes(name):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import ModelError
 from ..grid import MNI_GRID
-from ..json_text import parse_json
+from ..jsonfiles import parse_json
 from ..resources import resource
 from ..tracers import TRACERS
 

@@ -215,7 +215,7 @@ def _check_tensors(network: torch.nn.Module, bundle: VerifiedBundle) -> None:
     wanted = network.state_dict()
     missing, surplus = sorted(wanted.keys() - bundle.tensors.keys()), sorted(bundle.tensors.keys() - wanted.keys())
     if missing or surplus:
-        first = f"'{missing[0]}' is missing" if missing else f"'{surplus[0]}' is unknown"
+        first = f"'{missing[0]}' is missing" if missing else f"{surplus[0][:80]!r} is unknown"
         raise ModelError(f"model weights {bundle.weights_path} do not fit the network: {first}")
     for name, tensor in wanted.items():
         shape, dtype = bundle.tensors[name]

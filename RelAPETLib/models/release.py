@@ -197,13 +197,13 @@ def _check_weights(weights: dict, file: Path, max_bytes: int) -> None:
     for name, tensor in weights.items():
         plain = isinstance(name, str) and type(tensor) in (torch.Tensor, torch.nn.Parameter)
         if not plain or tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized:
-            raise ModelError(f"{file}: '{str(name)[:60]}' is not a plain tensor")
+            raise ModelError(f"{file}: {str(name)[:60]!r} is not a plain tensor")
         # One stored number can be seen as a tensor of 2^40, and one storage by thousands of tensors.
         size += tensor.numel() * tensor.element_size()
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes() or size > max_bytes:
-            raise ModelError(f"{file}: '{name[:60]}' claims more values than the file holds; refused")
+            raise ModelError(f"{file}: {name[:60]!r} claims more values than the file holds; refused")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ModelError(f"{file}: '{name[:60]}' holds values that are not finite")
+            raise ModelError(f"{file}: {name[:60]!r} holds values that are not finite")
     if weights and all(name.startswith("module.") for name in weights):
         raise ModelError(
             f"{file}: the tensors' names begin with 'module.', as PyTorch's DataParallel saves them; save the state "

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import InputError, OutputError
-from ..json_text import parse_json
+from ..jsonfiles import parse_json
 from ..outputs import STAGING, check_destination, reserve, write_set
 from ..tracers import TRACERS
 from .head import Head, make_head

@@ -7,7 +7,6 @@ of the volume. Where it does not, nothing is missing, wherever the affine puts t
 
 from __future__ import annotations
 
-
 from dataclasses import dataclass
 
 import numpy as np

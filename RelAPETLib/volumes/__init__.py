@@ -7,7 +7,7 @@ in is geometry out: reading takes the file's own orientation, and nothing here r
 from .checking import check_volume
 from .dicom import Origin, Series, find_series, origin_of, same_person, same_study
 from .geometry import canonical, corner_distance, image_affine, image_from_array
-from .reading import read_volume
+from .reading import count_frames, read_frames, read_volume
 from .writing import file_sha256, write_volume
 
 __all__ = [
@@ -16,11 +16,13 @@ __all__ = [
     "canonical",
     "check_volume",
     "corner_distance",
+    "count_frames",
     "file_sha256",
     "find_series",
     "image_affine",
     "image_from_array",
     "origin_of",
+    "read_frames",
     "read_volume",
     "same_person",
     "same_study",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from ..notices import printable
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -32,6 +33,7 @@ def check_volume(image: sitk.Image, name: str) -> None:
     """
     import SimpleITK as sitk
 
+    name = printable(name)
     if image.GetDimension() != 3 or 1 in image.GetSize():
         raise InputError(f"{name}: {_describe(image)} is not a 3-D volume")
     if image.GetNumberOfComponentsPerPixel() != 1 or image.GetPixelID() in (

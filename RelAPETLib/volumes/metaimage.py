@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from ..notices import warn
 from .streams import ByteStream
 from .text_headers import data_file, field_error, integer, missing_field, next_line, numbers
 from .voxels import read_text_voxels, read_voxels, three_axes
@@ -42,8 +43,11 @@ _SYNONYMS = {
 _FIELDS = set(_SYNONYMS.values()) | set(
     "ObjectType NDims DimSize ElementType ElementDataFile ElementSpacing DistanceUnits ElementNumberOfChannels".split()
 )
+_FIELDS.add("AnatomicalOrientation")
 _FIELDS |= set("BinaryData CompressedData CompressedDataSize HeaderSize".split())
 _FIELDS |= {"ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset"}
+#: RAS direction of an axis that comes from a side.
+_COMES_FROM = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "I": (0, 0, 1), "S": (0, 0, -1)}
 _BEGINNINGS = (b"ObjectType", b"NDims", b"Comment", b"ObjectSubType")
 
 
@@ -52,7 +56,7 @@ def is_metaimage(beginning: bytes) -> bool:
     return beginning.lstrip().startswith(_BEGINNINGS)
 
 
-def read_metaimage(stream: ByteStream, path: Path) -> sitk.Image:
+def read_metaimage(stream: ByteStream, path: Path, name: str) -> sitk.Image:
     """Read what `read_volume` promises from a stream at the header's first byte."""
     fields = _read_header(stream)
     dimensions = integer(stream, "NDims", fields.get("NDims", ""))
@@ -65,6 +69,7 @@ def read_metaimage(stream: ByteStream, path: Path) -> sitk.Image:
         raise InputError(f"{stream.label}: several values a voxel (colour, vector); one grey value is wanted")
     shape = three_axes([integer(stream, "DimSize", size) for size in sizes], stream.label)
     affine = _affine(fields, dimensions, stream)
+    _compare_orientation(fields, affine, name)
     if fields["ElementType"] not in _DTYPES:
         wanted = "a type of a known number of bytes is read, e.g. MET_SHORT or MET_FLOAT"  # MET_LONG has 4 or 8
         raise field_error(stream, "ElementType", fields["ElementType"], wanted)
@@ -127,6 +132,17 @@ def _affine(fields: dict[str, str], dimensions: int, stream: ByteStream) -> np.n
     if (lengths > 0).all() and np.abs(lengths - 1).max() > 1e-3:
         raise field_error(stream, "TransformMatrix", fields["TransformMatrix"], "its rows must have length 1")
     return np.diag([-1, -1, 1, 1]) @ affine
+
+
+def _compare_orientation(fields: dict[str, str], affine: np.ndarray, name: str) -> None:
+    """Warn where the letters of AnatomicalOrientation, the sides that the axes come from, say something else."""
+    letters = fields.get("AnatomicalOrientation", "???").upper()
+    if len(letters) != 3 or not set(letters) <= set(_COMES_FROM):
+        return  # unknown, as MetaIO writes it
+    stated = np.array([_COMES_FROM[letter] for letter in letters]).T
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    if ((axes * stated).sum(axis=0) < 0.5).any():
+        warn(f"{name}: its AnatomicalOrientation is {letters}, which its TransformMatrix contradicts; that is used")
 
 
 def _check_intensities(fields: dict[str, str], stream: ByteStream) -> None:

@@ -6,18 +6,20 @@ and ITK chooses between sform and qform by rules of its own.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
-from ..notices import warn
+from ..notices import printable, warn
 from .geometry import corner_distance
-from .streams import ByteStream, open_file, open_stream, printable
-from .voxels import read_voxels, three_axes
+from .streams import ByteStream, open_file, open_stream
+from .voxels import read_voxels, read_weighted_frames, three_axes
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -37,27 +39,37 @@ def is_nifti(beginning: bytes) -> bool:
     return _version(beginning) is not None
 
 
-def read_nifti(stream: ByteStream, path: Path, name: str) -> sitk.Image:
-    """Read what `read_volume` promises from a stream at the header's first byte."""
+def count_frames(stream: ByteStream) -> int:
+    """Length of the fourth axis by the header that comes next; 1 where there is none, or more than four axes."""
+    sizes = _sizes(_read_header(stream), stream.label)
+    return sizes[3] if len(sizes) == 4 else 1
+
+
+def read_nifti(stream: ByteStream, path: Path, name: str, weights: Mapping[int, float] | None = None) -> sitk.Image:
+    """Read what `read_volume` promises, or `read_frames` if there are weights, from a stream at the header."""
     label = stream.label
     header = _read_header(stream)
     magic = bytes(header["magic"])
     if magic not in (b"n+1", b"ni1", b"n+2", b"ni2"):
         raise InputError(f"{label}: an Analyze 7.5 image, which holds no orientation; convert it to NIfTI")
-    shape = _shape(header, label)
+    sizes = _sizes(header, label)
+    frames = sizes.pop() if weights is not None and len(sizes) == 4 else 1
+    shape = three_axes(sizes, label)
     dtype = _dtype(header, label, name)
     affine = _affine(header, shape, label, name)
     slope, inter = _scaling(header, label, name)
     offset = _vox_offset(header, stream)
-    if magic.startswith(b"n+"):
-        stream.skip(offset - stream.position)
-        return read_voxels(stream, dtype, shape, affine, slope, inter)
-    stream.finish()
-    data = _beside(path, "img", label)
-    with open_file(data, printable(data)) as file:
-        voxels = open_stream(file, printable(data))
-        voxels.skip(offset)
-        return read_voxels(voxels, dtype, shape, affine, slope, inter)
+    with contextlib.ExitStack() as stack:
+        if magic.startswith(b"n+"):
+            offset -= stream.position
+        else:
+            stream.finish()
+            data = _beside(path, "img", label)
+            stream = open_stream(stack.enter_context(open_file(data, printable(data))), printable(data))
+        stream.skip(offset)
+        if weights is None:
+            return read_voxels(stream, dtype, shape, affine, slope, inter)
+        return read_weighted_frames(stream, dtype, shape, affine, frames, weights, slope, inter)
 
 
 def header_file(path: Path, label: str) -> Path:
@@ -100,12 +112,16 @@ def _read_header(stream: ByteStream) -> np.void:
     return np.frombuffer(stream.read(dtype.itemsize), dtype)[0]
 
 
-def _shape(header: np.void, label: str) -> tuple[int, int, int]:
+def _sizes(header: np.void, label: str) -> list[int]:
+    """Lengths of the axes, trailing ones left out down to three."""
     dim = [int(size) for size in header["dim"]]
     if not 1 <= dim[0] <= 7:
         raise InputError(f"{label}: dim[0] is {dim[0]}, a number of axes that cannot be; its header is damaged")
     # Some writers leave 0 where 1 is meant; ITK reads it so too.
-    return three_axes(dim[1:4][: dim[0]] + [size or 1 for size in dim[4 : dim[0] + 1]], label)
+    sizes = dim[1:4][: dim[0]] + [size or 1 for size in dim[4 : dim[0] + 1]]
+    while len(sizes) > 3 and sizes[-1] == 1:
+        sizes.pop()
+    return sizes
 
 
 def _dtype(header: np.void, label: str, name: str) -> np.dtype:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..notices import warn
-from .streams import ByteStream, printable
+from ..notices import printable, warn
+from .streams import ByteStream
 from .text_headers import data_file, field_error, integer, missing_field, next_line, numbers
 from .voxels import read_text_voxels, read_voxels, three_axes
 

@@ -7,18 +7,22 @@ damaged stream without a word.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
-from .dicom import read_dicom_file, read_dicom_folder
+from ..notices import printable
+from .dicom import is_dicom, read_dicom_file, read_dicom_folder
 from .metaimage import is_metaimage, read_metaimage
 from .mgh import is_mgh, read_mgh
+from .nifti import count_frames as count_nifti_frames
 from .nifti import header_file, is_nifti, read_nifti
 from .nrrd import is_nrrd, read_nrrd
-from .streams import ByteStream, open_file, open_stream, printable
+from .streams import ByteStream, open_file, open_stream
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -51,7 +55,8 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
     held is one float32 copy of the volume.
 
     Args:
-        path: a NIfTI, NRRD, MetaImage or MGH file, or a folder with the files of one DICOM series.
+        path: a NIfTI, NRRD, MetaImage or MGH file, a folder with the files of one DICOM series, or one
+            enhanced multi-frame DICOM file.
         name: what a warning calls the volume; warnings go into provenance, where a path has no place.
 
     Returns:
@@ -64,20 +69,63 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
 
     Warns:
         RelAPETWarning: what a header says twice and differently (NIfTI: sform, qform and pixdim, datatype and bitpix;
-            NRRD: spacings and space directions), and which is used.
+            NRRD: spacings and space directions; MetaImage: AnatomicalOrientation and TransformMatrix), and which is
+            used.
     """
-    path, label = Path(path), printable(path)
+    path = Path(path)
     try:
         if path.is_dir():
             return read_dicom_folder(path, name)
     except OSError as error:
-        raise InputError(f"{label}: cannot be read: {error.strerror or error}") from error
+        raise InputError(f"{printable(path)}: cannot be read: {error.strerror or error}") from error
     suffix = _suffix(path)
+    if suffix not in _KINDS:
+        open_file(path, printable(path)).close()  # a file that is not there says so first
+        if suffix in (".dcm", ".ima") or is_dicom(path):
+            return read_dicom_file(path, name)
+    with _opened(path) as (kind, stream, header):
+        if kind == "nifti":
+            return read_nifti(stream, header, name)
+        if kind == "mgh":
+            return read_mgh(stream)
+        if kind == "nrrd":
+            return read_nrrd(stream, header, name)
+        return read_metaimage(stream, header, name)
+
+
+def count_frames(path: str | os.PathLike) -> int:
+    """Frames of a 4-D NIfTI by its header; 1 for whatever else, which `read_volume` judges.
+
+    Raises:
+        InputError: as `read_volume` does for a file that is not there or whose header is damaged.
+    """
+    path = Path(path)
+    if _suffix(path) not in _KINDS or os.path.isdir(path):
+        return 1
+    with _opened(path) as (kind, stream, _):
+        return count_nifti_frames(stream) if kind == "nifti" else 1
+
+
+def read_frames(path: str | os.PathLike, weights: Mapping[int, float], name: str = "volume") -> sitk.Image:
+    """Sum of frames of a 4-D NIfTI, each times its weight, as a float32 volume.
+
+    Args:
+        path: a NIfTI file.
+        weights: of each frame that is wanted, by its number from 0.
+        name: as for `read_volume`, whose errors and warnings are these too.
+    """
+    with _opened(Path(path)) as (kind, stream, header):
+        if kind != "nifti":
+            raise InputError(f"{stream.label}: no NIfTI, so its frames are not read; convert it to NIfTI")
+        return read_nifti(stream, header, name, weights)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[str, ByteStream, Path]]:
+    """What a file is, a stream at the start of its header, and the path of that."""
+    label, suffix = printable(path), _suffix(path)
     kind = _KINDS.get(suffix)
     if kind is None:
-        open_file(path, label).close()  # a file that is not there says so first
-        if suffix in (".dcm", ".ima"):
-            return read_dicom_file(path, name)
         raise InputError(f"{label}: not a volume by its name; give {FORMATS}")
     if kind == "nifti" and not suffix.startswith(".nii"):
         open_file(path, label).close()
@@ -85,7 +133,7 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
     # What a damaged header makes of the arithmetic is checked, not warned about.
     with open_file(path, label) as file, np.errstate(all="ignore"):
         stream = open_stream(file, label)
-        return _read(_kind(stream) or kind, stream, path, name)
+        yield _kind(stream) or kind, stream, path
 
 
 def _suffix(path: Path) -> str:
@@ -106,13 +154,3 @@ def _kind(stream: ByteStream) -> str | None:
         if fits(beginning):
             return kind
     return None
-
-
-def _read(kind: str, stream: ByteStream, path: Path, name: str) -> sitk.Image:
-    if kind == "nifti":
-        return read_nifti(stream, path, name)
-    if kind == "mgh":
-        return read_mgh(stream)
-    if kind == "nrrd":
-        return read_nrrd(stream, path, name)
-    return read_metaimage(stream, path)

@@ -28,14 +28,6 @@ class _Readable(Protocol):
     def read(self, size: int) -> bytes: ...
 
 
-def printable(text: object, limit: int = 400) -> str:
-    """The text on one line: what no terminal shows as it stands is escaped, what is longer than the limit is cut."""
-    shown = "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in str(text)
-    )
-    return shown if len(shown) <= limit else f"{shown[: limit // 2]}...{shown[-limit // 2 :]}"
-
-
 class ByteStream:
     """Reads forward through a file or through what is left of another stream.
 

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError
-from .streams import ByteStream, open_file, printable
+from ..notices import printable
+from .streams import ByteStream, open_file
 
 #: No header is longer; what people add to one (DICOM elements) is far shorter.
 _MAX_HEADER = 2**20

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 
 from ..errors import InputError
 from .geometry import place, split_affine
@@ -82,6 +82,40 @@ def read_voxels(
     return image
 
 
+def read_weighted_frames(
+    stream: ByteStream,
+    dtype: np.dtype,
+    shape: tuple[int, int, int],
+    affine: np.ndarray,
+    frames: int,
+    weights: Mapping[int, float],
+    slope: float,
+    inter: float,
+) -> sitk.Image:
+    """Float32 image of the sum of the next `frames` volumes, each times its weight; the others are passed over.
+
+    Otherwise as `read_voxels`.
+    """
+    import SimpleITK as sitk
+
+    geometry = split_affine(affine, shape, stream.label)
+    count = shape[0] * shape[1] * shape[2]
+    if stream.left is not None and stream.left < frames * count * dtype.itemsize:
+        raise stream.damaged("it is too short for the voxels that its header promises")
+    _check_memory(16 * count, _SLAB * 4, stream.label)
+    total = np.zeros(count, np.float64)
+    slab = max(1, _SLAB // dtype.itemsize)
+    for frame in range(frames):
+        for first in range(0, count, slab):
+            stored = np.frombuffer(stream.read(min(slab, count - first) * dtype.itemsize), dtype)
+            if frame in weights:
+                total[first : first + slab] += weights[frame] * (stored * np.float64(slope) + np.float64(inter))
+    stream.finish()
+    image = sitk.GetImageFromArray(total.astype(np.float32).reshape(shape[::-1]))
+    place(image, *geometry)
+    return image
+
+
 def read_text_voxels(stream: ByteStream, shape: tuple[int, int, int], affine: np.ndarray) -> sitk.Image:
     """Float32 image of numbers written out, separated by white space, the first axis fastest; raises as `read_voxels`.
 
@@ -113,6 +147,8 @@ def _scaled(stored: np.ndarray, slope: float, inter: float) -> np.ndarray:
 
 
 def _check_memory(voxels: int, slab: int, label: str) -> None:
+    import psutil
+
     free = psutil.virtual_memory().available
     if voxels + slab > free:
         raise InputError(

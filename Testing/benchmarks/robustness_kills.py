@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -210,8 +211,8 @@ def campaign(command: Command, kills: int, minutes: float, folder: Path, seed: i
     assert command.state(kept) == OLD
     whole, writing = measure(command, folder / f"measure {command.name}", log)
     found = {key: Counter() for key in ("killed", "after the kill", "after the next run", "next run", "wrong")}
-    for number in range(kills):
-        if time.monotonic() > end:
+    for number in itertools.count():
+        if found["killed"]["killed"] >= kills or time.monotonic() > end:
             break
         out = folder / f"{command.name} {number}"
         old, aimed = number % 2 == 1, number % 4 >= 2
@@ -219,7 +220,12 @@ def campaign(command: Command, kills: int, minutes: float, folder: Path, seed: i
             shutil.copytree(kept, out)
         delay = draw.uniform(0, writing if aimed else whole)
         after, status = kill_once(command, out, old, aimed, delay, log)
-        found["killed"]["killed" if status == -signal.SIGKILL else f"ended first ({status})"] += 1
+        if status != -signal.SIGKILL:
+            assert status in (0, 2), log.read_text()
+            found["killed"]["ended before it was killed, not counted"] += 1
+            shutil.rmtree(out, ignore_errors=True)
+            continue
+        found["killed"]["killed"] += 1
         left = bool(staging_of(out))
         found["after the kill"][after + (", staging left" if left else "")] += 1
         code = run(command.argv(2, out), log)

@@ -1,8 +1,8 @@
 """Mutated volume files of every format through `read_volume`: what is read, what is refused, what breaks.
 
 ``python Testing/benchmarks/robustness_volumes.py`` makes 10,000 files from whole ones of 9 x 8 x 7 voxels, reads each
-in a worker process with 5 s of CPU and 3 GB, prints a table and writes ``results/robustness_volumes.md``. Every file follows
-from the seed and its number: ``--only 123 --keep folder`` writes that one to look at.
+in a worker process with 5 s of CPU and 3 GB, prints a table and writes ``results/robustness_volumes.md``. Every file
+follows from the seed and its number: ``--only 123 --keep folder`` writes that one to look at.
 """
 
 from __future__ import annotations
@@ -80,7 +80,6 @@ def work(first: int, last: int, seed: int, into: Path) -> None:
     """What a worker process does: read files, a line about each as it is done."""
     import resource
 
-    os.nice(10)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     with tempfile.TemporaryDirectory() as folder, into.open("a") as log:
         bases = {name: make(Path(folder) / "whole") for name, make in BASES.items()}
@@ -173,8 +172,8 @@ def main() -> int:
         "",
         f"- made by `python Testing/benchmarks/robustness_volumes.py --count {options.count} --seed {options.seed}` on "
         f"{date.today()}, one CPU thread, {time.monotonic() - begun:.0f} s",
-        f"- each read in a worker with {SECONDS} s of CPU and {MEMORY / 2**30:.0f} GB of address space; a worker's largest "
-        f"memory was {peak:.0f} MB, all libraries included{NOTE}",
+        f"- each read in a worker with {SECONDS} s of CPU and {MEMORY / 2**30:.0f} GB of address space; a worker's "
+        f"largest memory was {peak:.0f} MB, all libraries included{NOTE}",
         "",
         *table(results, "format"),
         "",

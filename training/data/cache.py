@@ -23,7 +23,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,10 +99,56 @@ def read_case(cache: Path, case: str) -> dict | None:
     return record if all(isinstance(record.get(key), kind) for key, kind in kinds.items()) else None
 
 
-def sweep(cache: Path) -> None:
-    """Remove what a killed `write_case` left."""
+@contextmanager
+def alone_in(folder: Path, wait: float = 0) -> Iterator[None]:
+    """Inside, no other process that asks the same works in the folder; the system lifts it however a process ends.
+
+    Args:
+        folder: made when missing.
+        wait: seconds to wait for another process to end.
+
+    Raises:
+        InputError: another process works there.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, held = FileLock(folder / ".lock", timeout=wait), True
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"{folder}: another process is working there; wait for it, or choose another folder") from None
+    except NotImplementedError:
+        held = False  # a file system without locks: the user has to see to it
+    try:
+        yield
+    finally:
+        if held:
+            lock.release()
+
+
+def sweep(folder: Path, progress: Callable[[str], None], below: Iterable[str] = ()) -> None:
+    """Remove the unfinished files that a killed process left in a folder and in those `below` it, and say so."""
+    parts = [part for place in (".", *below) for part in (folder / place).glob(".*.part*")]
+    for part in parts:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+    if parts:
+        progress(f"{folder}: {len(parts)} unfinished file(s) of an interrupted run removed")
+
+
+def sweep_cache(cache: Path, progress: Callable[[str], None]) -> None:
+    """The same of a cache; a case that was complete and only not yet in its place is put there."""
     for scratch in (cache / "cases").glob(".*.part"):
-        shutil.rmtree(scratch, ignore_errors=True)
+        name = scratch.name.removeprefix(".").rsplit("-", 1)[0]
+        target = cache / "cases" / name
+        for built in (scratch / "new", scratch / "old"):
+            if not target.exists() and (built / CASE).is_file():
+                os.replace(built, target)
+                progress(f"{target}: an interrupted run had it ready; kept")
+    sweep(cache, progress, ["cases"])
 
 
 def check_factor(factor: int) -> None:

@@ -7,15 +7,13 @@ Frame times are BIDS's (PET extension): ``FrameTimesStart`` and ``InjectionStart
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from RelAPETLib.errors import InputError, OutputError
+from RelAPETLib.errors import InputError
 from RelAPETLib.tracers import TRACERS, get_tracer
 
 from .cases import PetScan
@@ -71,10 +69,10 @@ def read_pet(scan: PetScan, frames: dict[str, Frames]) -> tuple[sitk.Image, dict
         InputError: unreadable, no head scan, NaN voxels; dynamic without frames named, a field of the sidecar missing,
             or no frame in the window.
     """
-    from RelAPETLib.volumes import check_volume, read_volume
+    from RelAPETLib.volumes import check_volume, count_frames, read_frames, read_volume
 
-    count = _frame_count(scan.path)
-    if count is None:
+    count = count_frames(scan.path)
+    if count == 1:
         image, facts = read_volume(scan.path, name=f"PET {scan.tracer}"), None
     else:
         if scan.tracer not in frames:
@@ -82,22 +80,9 @@ def read_pet(scan: PetScan, frames: dict[str, Frames]) -> tuple[sitk.Image, dict
                 f"{scan.path}: a dynamic PET of {count} frames; name those to average, --frames {scan.tracer}=80-100"
             )
         chosen, weights, facts = choose_frames(scan, frames[scan.tracer], count)
-        image = _averaged(scan, chosen, weights)
+        image = read_frames(scan.path, dict(zip(chosen, weights, strict=True)), name=f"PET {scan.tracer}")
     check_volume(image, str(scan.path))
     return image, facts
-
-
-def _frame_count(path: Path) -> int | None:
-    """Frames of a 4-D NIfTI; None for anything else, which `read_volume` judges."""
-    import nibabel as nib
-
-    if not path.name.endswith((".nii", ".nii.gz")):
-        return None
-    try:
-        shape = nib.load(path).shape
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, OSError, EOFError, ValueError):
-        return None  # read_volume says what is wrong with it
-    return shape[3] if len(shape) == 4 and shape[3] > 1 else None
 
 
 def needed(scan: PetScan, name: str):
@@ -152,34 +137,6 @@ def choose_frames(scan: PetScan, frames: Frames, count: int) -> tuple[list[int],
         "seconds_after_injection": [float(begin[chosen].min()), float(end[chosen].max())],
     }
     return [int(i) for i in chosen], weights, facts
-
-
-def _averaged(scan: PetScan, chosen: list[int], weights: np.ndarray) -> sitk.Image:
-    """Weighted mean of frames, one in memory at a time, read again as a 3-D file so that geometry has one way in."""
-    import nibabel as nib
-
-    from RelAPETLib.volumes import read_volume
-
-    image = nib.load(scan.path)
-    mean = np.zeros(image.shape[:3], np.float64)
-    try:
-        for frame, weight in zip(chosen, weights, strict=True):
-            mean += weight * np.asarray(image.dataobj[..., frame], dtype=np.float64)
-    except (OSError, EOFError, ValueError) as error:
-        raise InputError(f"{scan.path}: damaged or truncated, its frames cannot be read; copy it again") from error
-    header = image.header.copy()
-    header.set_data_dtype(np.float32)
-    header.set_slope_inter(1, 0)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "mean.nii"
-            nib.save(type(image)(mean.astype(np.float32), None, header), path)
-            return read_volume(path, name=f"PET {scan.tracer}")
-    except OSError as error:
-        raise OutputError(
-            f"cannot write the mean of {scan.path.name} to the temporary folder ({error.strerror or error}); "
-            "free space there, or set TMPDIR to another folder"
-        ) from error
 
 
 def pet_units(scan: PetScan, region: str | None, declared: str | None) -> ReferenceUnits:

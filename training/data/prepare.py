@@ -97,26 +97,21 @@ def prepare(
         progress: called with a line for every case.
 
     Raises:
-        InputError: options that cannot be, nothing of the source could be used, or another prepare works on the cache.
+        InputError: options that cannot be, nothing of the source could be used, or another process works in the cache.
         OutputError: the cache cannot be written.
     """
-    from filelock import FileLock, Timeout
-
     _check_options(options)
     cache = Path(out)
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache / ".lock", timeout=0):  # the system lifts it when the process ends, however it does
+        with storage.alone_in(cache):
             return _prepare(source, cache, options, workers, progress)
-    except Timeout:
-        raise InputError(f"{cache}: another prepare is working on it; wait for it, or choose another --out") from None
     except OSError as error:
         raise OutputError(f"cannot write the cache {cache}: {error.strerror or error}") from error
 
 
 def _prepare(source: Source, cache: Path, options: Options, workers: int, progress) -> Summary:
     """`prepare` of a cache that nobody else writes to."""
-    storage.sweep(cache)
+    storage.sweep_cache(cache, progress)
     failures, made, kept = list(source.failures), 0, 0
     digests, waiting = {}, []
     for case in source.cases:

@@ -7,19 +7,18 @@ description out of the files.
 
 from __future__ import annotations
 
-import itertools
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import InputError
-from ...notices import warn
+from ...notices import printable, warn
 from ..geometry import image_from_array
 from .frames import read_frames
-from .header import shown
 from .origin import Origin, same_person, same_study
-from .pixels import read_stored
+from .pixels import stored_numbers
 from .series import Series, dicom_candidates, find_series, make_series
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ __all__ = [
     "Origin",
     "Series",
     "find_series",
+    "is_dicom",
     "origin_of",
     "read_dicom_file",
     "read_dicom_folder",
@@ -63,12 +63,18 @@ def read_dicom_file(path: Path, name: str = "DICOM image") -> sitk.Image:
     """One enhanced multi-frame file as a float32 volume; raises and warns as `read_dicom_folder` does."""
     frames = read_frames(path)
     if frames is None:
-        raise InputError(f"{shown(path)}: not a DICOM file, or a damaged one")
-    if len(frames) < 2:
-        raise InputError(
-            f"{shown(path)}: a single DICOM file with one picture or none; give the folder that holds its series"
-        )
+        raise InputError(f"{printable(path)}: not a DICOM file, or a damaged one")
+    if not frames:
+        raise InputError(f"{printable(path)}: a DICOM object without a picture (report, raw data or the like)")
+    if len(frames) == 1:
+        raise InputError(f"{printable(path)}: a single DICOM picture; give the folder that holds its series")
     return _read(make_series(frames, path, name), path, name)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file says that it is DICOM: many have no ending to their names."""
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
 
 
 def origin_of(path: Path) -> Origin | None:
@@ -86,13 +92,13 @@ def _read(series: Series, source: Path, name: str) -> sitk.Image:
         warn(f"{name}: taken with a contrast agent, as its DICOM header says; the model was trained on scans without")
     columns, rows, slices = series.shape
     volume = np.empty((slices, rows, columns), np.float32)
-    place = {(one.path, one.index): number for number, one in enumerate(series.frames)}
-    for path, frames in itertools.groupby(sorted(series.frames, key=lambda one: str(one.path)), lambda one: one.path):
-        frames = list(frames)
-        stored = read_stored(path, frames[0].format)
-        for one in frames:
+    wanted = defaultdict(list)
+    for number, one in enumerate(series.frames):
+        wanted[one.path].append((number, one))
+    for path, stored in stored_numbers({one.path: one.format for one in series.frames}):
+        for number, one in wanted[path]:
             with np.errstate(over="ignore", invalid="ignore"):
-                volume[place[path, one.index]] = stored[one.index] * one.slope + one.intercept
+                volume[number] = stored[one.index] * one.slope + one.intercept
     if not np.isfinite(volume).all():
-        raise InputError(f"{shown(source)}: its DICOM values are too large after RescaleSlope; export the series again")
+        raise InputError(f"{printable(source)}: its values are too large after RescaleSlope; export the series again")
     return image_from_array(volume.transpose(2, 1, 0), series.affine, str(source))

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
-from .header import BIG_ENDIAN, DEFLATED, Header, damaged, quiet_pydicom, read_header, shown
+from ...notices import printable
+from .header import BIG_ENDIAN, DEFLATED, Header, damaged, quiet_pydicom, read_header
 from .origin import Origin, read_origin
 
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG_ENDIAN, DEFLATED)
@@ -122,8 +123,8 @@ def read_frames(path: Path) -> list[Frame] | None:
     count = header.integer("NumberOfFrames", default=1)
     if "MOSAIC" in header.text("ImageType").upper() or (count > 1 and not per_frame):
         raise InputError(
-            f"{shown(path)}: a mosaic or a multi-frame DICOM file without a place for each frame; convert the series "
-            "to NIfTI, e.g. with dcm2niix"
+            f"{printable(path)}: a mosaic or a multi-frame DICOM file without a place for each frame; convert the "
+            "series to NIfTI, e.g. with dcm2niix"
         )
     if per_frame and count != len(per_frame):
         raise header.error("NumberOfFrames", f"is {count}, but it describes {len(per_frame)} frames")
@@ -235,7 +236,7 @@ def _pixel_format(header: Header, frames: int) -> PixelFormat:
     samples = header.integer("SamplesPerPixel", default=1)
     if samples != 1 or header.text("PhotometricInterpretation") not in ("MONOCHROME2", ""):
         raise InputError(
-            f"{shown(header.path)}: not a plain grey DICOM image; one grey value a voxel is wanted (MONOCHROME2)"
+            f"{printable(header.path)}: not a plain grey DICOM image; one grey value a voxel is wanted (MONOCHROME2)"
         )
     found = PixelFormat(
         columns=header.integer("Columns"),
@@ -255,7 +256,7 @@ def _pixel_format(header: Header, frames: int) -> PixelFormat:
     if not 1 <= found.stored <= found.allocated or not found.stored - 1 <= found.high_bit < found.allocated:
         raise header.error("BitsStored", "and HighBit do not fit into BitsAllocated")
     if header.syntax in NATIVE and header.syntax != DEFLATED and header.path.stat().st_size < found.size:
-        raise InputError(f"{shown(header.path)}: its DICOM pixels are damaged (the file ends early); copy it again")
+        raise InputError(f"{printable(header.path)}: its DICOM pixels are damaged (the file ends early); copy it again")
     return found
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InputError, RelAPETError
+from ...notices import printable
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -35,11 +36,6 @@ _SMALL = 65536
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,12}", re.ASCII)
 _QUIET = threading.RLock()
-
-
-def shown(path: os.PathLike | str) -> str:
-    """A path for a message: characters that a terminal would obey, or cannot show, as escapes."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in str(path))
 
 
 @contextlib.contextmanager
@@ -71,7 +67,7 @@ class Header:
         self.path, self.syntax, self.preamble, self._dataset = path, syntax, preamble, dataset
 
     def error(self, keyword: str, words: str) -> InputError:
-        return InputError(f"{shown(self.path)}: its DICOM header's {keyword} {words}; export the series again")
+        return InputError(f"{printable(self.path)}: its DICOM header's {keyword} {words}; export the series again")
 
     def raw(self, keyword: str) -> bytes | None:
         """The bytes of an element; None if it is missing, empty bytes if it has no value."""
@@ -155,7 +151,7 @@ class Header:
 
 
 def damaged(path: Path) -> InputError:
-    return InputError(f"{shown(path)}: a damaged DICOM file; copy it again or take it out of the folder")
+    return InputError(f"{printable(path)}: a damaged DICOM file; copy it again or take it out of the folder")
 
 
 def read_header(path: Path, keywords: list[str], pixels: bool = False) -> Header | None:

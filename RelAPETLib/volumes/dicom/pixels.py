@@ -1,24 +1,25 @@
 """Pixels of DICOM files as stored numbers: plain ones by numpy, compressed ones by GDCM as SimpleITK carries it.
 
-GDCM never sees a file of the user's: it gets a small one made here, with the compressed bytes and nothing else, since
-a damaged header makes it guess, print or crash.
+GDCM never sees a file of the user's, since a damaged header makes it guess, print or crash: it gets a small one made
+here, with the compressed bytes and nothing else, and in a process of its own (`decompress`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import struct
+import subprocess
+import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from ...errors import InputError
+from ...errors import InputError, RelAPETError
+from ...notices import printable
 from .frames import NATIVE, PixelFormat
-from .header import BIG_ENDIAN, damaged, quiet_pydicom, read_header, shown
+from .header import BIG_ENDIAN, damaged, quiet_pydicom, read_header
 
 #: RLE, JPEG (baseline, extended, lossless), JPEG-LS and JPEG 2000.
 _COMPRESSED = tuple(
@@ -26,35 +27,53 @@ _COMPRESSED = tuple(
 )
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
-_ONE_AT_A_TIME = threading.Lock()
+#: Seconds that decompressing may take: to start with, and by byte that comes out.
+_START_SECONDS, _SECONDS_PER_BYTE = 120, 1e-6
 
 
-def read_stored(path: Path, layout: PixelFormat) -> np.ndarray:
-    """Stored numbers [frames, rows, columns] of a file, whole numbers as its bits say, not rescaled.
+def stored_numbers(layouts: dict[Path, PixelFormat]) -> Iterator[tuple[Path, np.ndarray]]:
+    """Each file with its stored numbers [frames, rows, columns], whole numbers as its bits say, not rescaled.
 
     Raises:
         InputError: no pixels, fewer or more than the header says, damaged, or compressed in a way that is not known.
     """
+    packed = {path: layout for path, layout in layouts.items() if layout.syntax not in NATIVE}
+    for path, layout in packed.items():
+        if layout.syntax not in _COMPRESSED:
+            raise InputError(f"{printable(path)}: its DICOM pixels' compression is not known; decompress the series")
+    for path, layout in layouts.items():
+        if path not in packed:
+            yield path, _plain(_pixel_data(path), layout, path)
+    if packed:
+        try:
+            with tempfile.TemporaryDirectory(prefix="relapet-") as folder:
+                yield from _decompressed(packed, Path(folder))
+        except OSError as error:
+            raise InputError(
+                f"{printable(next(iter(packed)))}: cannot be decompressed by way of the temporary folder: "
+                f"{error.strerror or error}"
+            ) from error
+
+
+def _pixel_data(path: Path) -> bytes:
     with quiet_pydicom():
         header = read_header(path, ["PixelData"], pixels=True)
         value = header.raw("PixelData") if header else None
     if not value:
-        raise InputError(f"{shown(path)}: a DICOM image without PixelData; copy the series again")
-    if layout.syntax in NATIVE:
-        return _plain(value, layout, path)
-    if layout.syntax not in _COMPRESSED:
-        raise InputError(f"{shown(path)}: its DICOM pixels' compression is not known; decompress the series")
-    return _decompressed(value, layout, path)
+        raise InputError(f"{printable(path)}: a DICOM image without PixelData; copy the series again")
+    return value
 
 
 def _plain(value: bytes, layout: PixelFormat, path: Path) -> np.ndarray:
     if len(value) < layout.size:
-        raise InputError(f"{shown(path)}: its DICOM pixels are damaged (the file ends early); copy it again")
+        raise InputError(f"{printable(path)}: its DICOM pixels are damaged (the file ends early); copy it again")
     if len(value) > layout.size + 1:  # one byte may make the length even
         raise InputError(
-            f"{shown(path)}: its PixelData has {len(value)} bytes where Rows, Columns and NumberOfFrames want "
+            f"{printable(path)}: its PixelData has {len(value)} bytes where Rows, Columns and NumberOfFrames want "
             f"{layout.size}; its DICOM header is damaged, export the series again"
         )
+    if layout.syntax == BIG_ENDIAN and layout.allocated == 8:
+        raise InputError(f"{printable(path)}: big-endian pixels of 8 bits; convert the series to little-endian")
     order = ">" if layout.syntax == BIG_ENDIAN else "<"
     kind = "i" if layout.signed else "u"
     numbers = np.frombuffer(value[: layout.size], f"{order}{kind}{layout.allocated // 8}")
@@ -66,53 +85,36 @@ def _plain(value: bytes, layout: PixelFormat, path: Path) -> np.ndarray:
     return numbers.reshape(layout.frames, layout.rows, layout.columns)
 
 
-def _decompressed(value: bytes, layout: PixelFormat, path: Path) -> np.ndarray:
-    import SimpleITK as sitk
-
-    if _fragments(value) < layout.frames:
-        raise damaged(path)
+def _decompressed(layouts: dict[Path, PixelFormat], folder: Path) -> Iterator[tuple[Path, np.ndarray]]:
+    for number, (path, layout) in enumerate(layouts.items()):
+        value = _pixel_data(path)
+        if _fragments(value) < layout.frames:
+            raise damaged(path)
+        (folder / f"{number:06d}.dcm").write_bytes(_bare_file(value, layout))
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, sys.path)])
+    }
+    command = [sys.executable, "-m", "RelAPETLib.volumes.dicom.decompress", str(folder)]
+    seconds = _START_SECONDS + _SECONDS_PER_BYTE * sum(layout.size for layout in layouts.values())
     try:
-        with tempfile.TemporaryDirectory(prefix="relapet-") as folder:
-            file = Path(folder) / "pixels.dcm"
-            file.write_bytes(_bare_file(value, layout))
-            reader = sitk.ImageFileReader()
-            reader.SetImageIO("GDCMImageIO")
-            reader.SetFileName(str(file))
-            with _stderr_to(Path(folder) / "stderr") as told:
-                found = sitk.GetArrayFromImage(reader.Execute())
-            if b"JPEG" in told.read_bytes():  # "Corrupt JPEG data", "Premature end of JPEG file": the rest is made up
-                raise damaged(path)
-    except OSError as error:
-        raise InputError(
-            f"{shown(path)}: cannot be decompressed, the temporary folder cannot be written: {error.strerror}"
-        ) from error
-    except RuntimeError as error:
-        raise InputError(f"{shown(path)}: its compressed DICOM pixels are damaged; copy it again") from error
-    if found.size != layout.frames * layout.rows * layout.columns:
-        raise damaged(path)
-    return found.reshape(layout.frames, layout.rows, layout.columns)
-
-
-@contextlib.contextmanager
-def _stderr_to(file: Path) -> Iterator[Path]:
-    """Send to a file what C libraries write to the process's standard error, which is how libjpeg tells of damage.
-
-    What other threads write there meanwhile is lost: it lasts milliseconds, and only for compressed files.
-    """
-    with _ONE_AT_A_TIME, file.open("wb") as stream:
-        try:
-            before = os.dup(2)
-        except OSError:  # the process has none
-            before = None
-        os.dup2(stream.fileno(), 2)
-        try:
-            yield file
-        finally:
-            if before is None:
-                os.close(2)
-            else:
-                os.dup2(before, 2)
-                os.close(before)
+        subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            timeout=seconds,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        pass  # then some of the files are not there
+    if not (folder / "000000.txt").exists():
+        raise RelAPETError(f"{printable(sys.executable)}: this Python cannot be started to decompress DICOM")
+    for number, (path, layout) in enumerate(layouts.items()):
+        made, told = folder / f"{number:06d}.npy", folder / f"{number:06d}.txt"
+        # "Corrupt JPEG data", "Premature end of JPEG file": the rest of the picture is made up.
+        if not made.exists() or b"JPEG" in told.read_bytes():
+            raise InputError(f"{printable(path)}: its compressed DICOM pixels are damaged; copy it again")
+        found = np.load(made)
+        made.unlink()
+        if found.size != layout.frames * layout.rows * layout.columns:
+            raise damaged(path)
+        yield path, found.reshape(layout.frames, layout.rows, layout.columns)
 
 
 def _fragments(value: bytes) -> int:

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
-from ...notices import warn
+from ...notices import printable, warn
 from .frames import NATIVE, Frame, read_frames
-from .header import shown
 from .origin import Origin
 
 #: Slices closer than this lie at the same place.
@@ -69,12 +68,12 @@ def find_series(folder: Path, name: str = "DICOM series") -> Series:
         raise InputError(f"{broken[0]}{more}") from broken[0]
     if without_image and not frames:
         raise InputError(
-            f"{shown(folder)}: no DICOM images in this folder, only objects without a picture (reports, raw data or "
-            "the like); give the folder that holds the series' files"
+            f"{printable(folder)}: no DICOM images in this folder, only objects without a picture (reports, raw data "
+            "or the like); give the folder that holds the series' files"
         )
     if not frames:
         raise InputError(
-            f"{shown(folder)}: no DICOM images in this folder; give the folder that holds the series' files"
+            f"{printable(folder)}: no DICOM images in this folder; give the folder that holds the series' files"
         )
     series = make_series(frames, folder, name)
     if without_image:
@@ -133,7 +132,7 @@ def _check_one_series(frames: list[Frame], source: Path, name: str) -> None:
     if len(groups) > _LISTED:
         listed += f"; and {len(groups) - _LISTED} more"
     raise InputError(
-        f"{shown(source)}: {len(series)} DICOM series, {listed}; put the wanted one into a folder of its own"
+        f"{printable(source)}: {len(series)} DICOM series, {listed}; put the wanted one into a folder of its own"
     )
 
 
@@ -156,7 +155,9 @@ def _check_one_person(frames: list[Frame], source: Path) -> None:
         ("PatientBirthDate", {one.origin.birth for one in frames}),
     ):
         if len(values - {""}) > 1:
-            raise InputError(f"{shown(source)}: its DICOM images differ in {keyword}; give one series of one person")
+            raise InputError(
+                f"{printable(source)}: its DICOM images differ in {keyword}; give one series of one person"
+            )
 
 
 def _same_plane(one: Frame, other: Frame) -> bool:
@@ -165,7 +166,7 @@ def _same_plane(one: Frame, other: Frame) -> bool:
 
 def _in_order(frames: list[Frame], source: Path) -> tuple[list[Frame], np.ndarray]:
     """Pictures along their normal and the LPS step from one to the next, in mm."""
-    first, where = frames[0], shown(source)
+    first, where = frames[0], printable(source)
     if len(frames) < 2:
         raise InputError(f"{where}: a single DICOM image; a 3-D volume is wanted")
     for one in frames[1:]:
@@ -213,12 +214,14 @@ def _check_size(frames: list[Frame], shape: tuple[int, int, int], source: Path) 
     stored = sum(layout.size for layout in layouts.values())
     packed = all(layout.syntax not in NATIVE for layout in layouts.values())
     if voxels > _MAX_VOXELS or (packed and stored > _MAX_RATIO * sum(path.stat().st_size for path in layouts)):
-        raise InputError(f"{shown(source)}: a volume of {shown_shape} voxels cannot be; its DICOM headers are damaged")
+        raise InputError(
+            f"{printable(source)}: a volume of {shown_shape} voxels cannot be; its DICOM headers are damaged"
+        )
     # The volume as float32, its copy as an image, and the stored numbers of one file with the bytes they come from.
     needed = 8 * voxels + 3 * max(layout.size for layout in layouts.values())
     free = psutil.virtual_memory().available
     if needed > free:
         raise InputError(
-            f"{shown(source)}: a volume of {shown_shape} voxels needs {needed / 1e9:.1f} GB of memory and "
+            f"{printable(source)}: a volume of {shown_shape} voxels needs {needed / 1e9:.1f} GB of memory and "
             f"{free / 1e9:.1f} GB are free; resample it or use a machine with more"
         )
