@@ -278,7 +278,7 @@ def test_the_exports_packages_do_not_replace_slicers_own(widget, old_pydicom, ha
     """The need is said; pip puts them into a folder of their own."""
     import slicer.packaging
 
-    assert not widget.ui.installFrame.visible and widget.ui.exportFrame.visible and not widget.install.canExport
+    assert not widget.ui.installFrame.visible and widget.ui.exportRow.visible and not widget.install.canExport
     words = widget.ui.exportLabel.text
     assert "pydicom>=3.0.1" in words and "own pydicom 2.4.4 is too old for it and stays as it is" in words
     wheels, folder = tmp_path / "wheels", old_pydicom.exportFolder()
@@ -298,7 +298,7 @@ def test_the_exports_packages_do_not_replace_slicers_own(widget, old_pydicom, ha
     monkeypatch.setattr(slicer.packaging, "pip_install", real_pip())
     harness.popups.answer("QFileDialog.getExistingDirectory", str(wheels))
     widget.ui.exportOfflineButton.click()
-    assert not widget.ui.exportFrame.visible and widget.install.canExport, widget.ui.exportLabel.text
+    assert not widget.ui.exportRow.visible and widget.install.canExport, widget.ui.exportLabel.text
     assert (folder / "pydicom.py").is_file() and folder.is_relative_to(home())
 
 
@@ -314,7 +314,7 @@ def test_the_exports_process_alone_sees_its_packages(widget, monkeypatch):
 
 
 def test_nothing_is_said_of_the_export_where_it_can_be_done(widget):
-    assert not widget.ui.exportFrame.visible and widget.install.canExport
+    assert not widget.ui.exportRow.visible and widget.install.canExport
 
 
 # Self-test

@@ -9,7 +9,7 @@ from .words import escaped
 
 
 class InstallPanel:
-    """Two frames, each seen only while packages are missing: of the library, and of the DICOM export."""
+    """Two steps, each seen only while packages are missing: of the library, and of the DICOM export."""
 
     def __init__(self, panel):
         self._panel, self._missing, self._export, self._busy = panel, [], [], False
@@ -27,7 +27,8 @@ class InstallPanel:
         # The export comes second: where its packages go is known to the library alone.
         self._export = [] if self._missing else install.missingForExport()
         ui = self._panel.ui
-        ui.installFrame.visible, ui.exportFrame.visible = bool(self._missing), bool(self._export)
+        ui.installFrame.visible = bool(self._missing)
+        ui.exportLabel.visible = ui.exportRow.visible = bool(self._export)
         for button in (ui.installButton, ui.installOfflineButton, ui.exportInstallButton, ui.exportOfflineButton):
             button.enabled = not self._busy
         for label, words, problem in (
