@@ -234,3 +234,15 @@ def test_a_second_run_into_one_folder_is_refused_while_the_first_runs(tmp_path):
         assert b"another run is writing to" in second.stderr
     assert first.communicate(timeout=60)[1].startswith(b"relapet: error: interrupted")
     assert not (tmp_path / "out").exists()
+
+
+@posix
+@pytest.mark.slow
+def test_kills_at_random_moments_lose_and_block_nothing(monkeypatch, capsys):
+    """A slice of Testing/benchmarks/robustness_kills.py, which ends 1 when anything was wrong."""
+    monkeypatch.syspath_prepend(str(ROOT / "Testing" / "benchmarks"))
+    monkeypatch.setenv("RELAPET_HOME", "restored afterwards")
+    import robustness_kills
+
+    assert robustness_kills.main(["--commands", "import", "--kills", "4"]) == 0
+    assert "| models import | " in capsys.readouterr().out
