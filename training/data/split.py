@@ -150,7 +150,7 @@ def load_split(path: Path | str, cache: Cache | None = None) -> Split:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no split; make one with 'python -m training prepare'")
-    content = read_json_object(path)
+    content = read_json_object(path, "not a split:")
     try:
         found = content.pop("sha256")
         split = Split(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
