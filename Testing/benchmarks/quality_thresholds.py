@@ -361,7 +361,8 @@ def main() -> None:
     wanted = pairs(studies)
     if options.kept:
         wanted = [
-            tuple(p.name.removesuffix(".figures.json").split("=")) for p in sorted(options.cache.glob("*=*.json"))
+            tuple(p.name.removesuffix(".figures.json").split("="))
+            for p in sorted(options.cache.glob("*=*.figures.json"))
         ]
     for pair in wanted:
         path = options.cache / f"{'='.join(pair)}.figures.json"
