@@ -73,7 +73,9 @@ def parse_json(text: str | bytes, *, numbers: str = "finite"):
     def constant(word: str):
         if numbers == "null":
             return None
-        raise ValueError(f"the number {word[:20]} is too large" if word[-1:].isdigit() else f"{word} is not a number")
+        raise ValueError(
+            f"the number {word[:20]} is too large" if word[-1:].isdigit() else f"{word} is not a JSON number"
+        )
 
     def floating(word: str):
         value = float(word)

@@ -366,6 +366,8 @@ def test_hostile_json_is_refused_wherever_json_is_read(tiny_latent, tmp_path, ki
         "provenance": lambda: read_synthetic_pet(tmp_path / "pet.nii.gz", file),
         "sidecar": lambda: sidecar_units(tmp_path / "pet.nii.gz"),
     }
+    if "infinite" in kind or "number" in kind or "integer" in kind:  # a sidecar's odd numbers are read as null
+        assert works.pop("sidecar")() is None
     for where, work in works.items():
         with pytest.raises(RelAPETError) as raised:
             work()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import training_cases as cases
 
-from RelAPETLib.errors import InputError, OutputError
+from RelAPETLib.errors import InputError
 from RelAPETLib.grid import MNI_GRID, array_to_image, image_to_array
 from RelAPETLib.volumes import read_volume, write_volume
 from training.__main__ import main
@@ -634,26 +634,6 @@ def test_damaged_masks_are_one_line(cached, tmp_path, content):
         (tmp_path / "mask.npy").write_bytes(content)
     with pytest.raises(InputError, match=r"mask\.npy"):
         cache.mask()
-
-
-def test_a_full_temporary_folder_is_one_line(tmp_path, monkeypatch):
-    """The mean of a dynamic PET goes through a file there."""
-    import nibabel as nib
-
-    from training.data.cases import PetScan
-    from training.data.pet import read_pet
-
-    nib.save(nib.Nifti1Image(np.ones((4, 4, 4, 2), np.float32), np.eye(4)), tmp_path / "d.nii")
-    facts = {
-        "FrameTimesStart": [0, 60], "FrameDuration": [60, 60], "ImageDecayCorrected": True, "InjectionStart": 0,
-    }  # fmt: skip
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(nib, "save", full)
-    with pytest.raises(OutputError, match=r"d\.nii .*No space left on device.*TMPDIR"):
-        read_pet(PetScan("TAU", tmp_path / "d.nii", facts), parse_frames(["all"]))
 
 
 @pytest.mark.parametrize(("script", "count"), [("tables", 8), pytest.param("tables", 200, marks=pytest.mark.slow)])

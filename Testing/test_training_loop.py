@@ -366,5 +366,5 @@ def test_what_is_said_can_be_printed(capsys):
     from training.words import one_line, say
 
     say("a\x1b[2Jb \udcff\n  c")
-    assert capsys.readouterr().out == "a\\x1b[2Jb \\udcff\n  c\n"
+    assert capsys.readouterr().out == "a\\x1b[2Jb \\xff\n  c\n"
     assert one_line("a\n\tb\0") == "a b\\x00"
