@@ -363,6 +363,15 @@ def test_swapped_sequences_are_doubted_unless_forced(tmp_path, grid_case):
     assert cases.prepared(swapped, tmp_path / "c", force=True).prepared == 1
 
 
+def test_a_pet_of_another_brain_is_doubted_unless_forced(tmp_path, grid_case):
+    write_volume(array_to_image(image_to_array(read_volume(grid_case["pet"]))[:, :, ::-1].copy()), tmp_path / "up.nii")
+    (tmp_path / "up.json").write_text('{"Units": "SUVR"}')
+    table = one_row(tmp_path, grid_case, pet=tmp_path / "up.nii")
+    with pytest.raises(InputError, match=r"up\.nii: the measured PET does not fit the MRI's brain.*--force"):
+        cases.prepared(table, tmp_path / "c")
+    assert cases.prepared(table, tmp_path / "c", force=True).prepared == 1
+
+
 def test_units_come_from_the_sidecar_the_user_or_a_region(tmp_path, grid_case):
     pet = image_to_array(read_volume(grid_case["pet"]))
     write_volume(array_to_image(pet * 5000), tmp_path / "raw.nii")

@@ -283,7 +283,8 @@ def _volumes(case: Case, options: Options) -> tuple[dict[str, np.ndarray], dict]
 
 
 def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) -> tuple[dict, dict]:
-    """Stored arrays and their entries; a PET whose values make no SUVR joins the failures."""
+    """Stored arrays and their entries; a PET that is doubted or whose values make no SUVR joins the failures."""
+    from RelAPETLib import preprocessing
     from RelAPETLib.grid import image_to_array
     from RelAPETLib.synthesis.reference import to_suvr
 
@@ -296,6 +297,10 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
     for tracer, pet in ready.pets.items():
         scan: PetScan = case.pets[tracer]
         units, frames = known[tracer]
+        doubts = preprocessing.doubts(ready.pet_quality[tracer], "grid" if options.preprocessed else "raw")
+        if doubts and not options.force:
+            failures[tracer] = f"{scan.path}: {'; '.join(doubts)}; --force takes it all the same"
+            continue
         try:
             suvr = image_to_array(to_suvr(pet, ready.mask, units, str(scan.path), options.force))
             suvr = block_means(np.where(brain, suvr, 0), factor)
