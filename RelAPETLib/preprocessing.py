@@ -353,6 +353,13 @@ def doubts(quality: dict[str, float], kind: str = "raw") -> list[str]:
     return doubts(quality, kind)
 
 
+def cautions(quality: dict[str, float], kind: str = "raw") -> list[str]:
+    """What is odd in the quality figures without being a doubt; see `registration.quality.cautions`."""
+    from .registration.quality import cautions
+
+    return cautions(quality, kind)
+
+
 def reference_doubts(preprocessed: Preprocessed, region: str) -> list[str]:
     """A line when the region whose mean is the SUVR's unit is not in the field of view of both MRI; else none.
 

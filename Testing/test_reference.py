@@ -129,3 +129,12 @@ def test_a_pet_that_is_not_of_this_brain_is_doubted(brain_pet, wrong):
     figures = uptake_figures(wrong(brain_pet), np.ones(MNI_GRID.shape, bool), load_template())
     assert any("measured PET" in line for line in doubts(figures, "raw"))
     assert any("measured PET" in line for line in doubts(figures, "grid"))
+
+
+def test_a_pet_that_fits_a_little_less_is_a_caution():
+    from RelAPETLib.preprocessing import cautions, doubts
+
+    figures = {"pet_outline": 0.95, "pet_coverage": 1.0}
+    assert doubts(figures, "raw") == [] and "is it of this person?" in cautions(figures, "raw")[0]
+    assert cautions(figures | {"pet_outline": 0.98}, "raw") == []
+    assert cautions(figures | {"pet_outline": 0.5}, "raw") == [], "a doubt already"

@@ -177,11 +177,20 @@ def doubts(quality: dict[str, float], kind: str = "raw") -> list[str]:
     Raises:
         RelAPETError: an unknown kind, or the thresholds file is missing.
     """
+    return _outside("thresholds", quality, kind)
+
+
+def cautions(quality: dict[str, float], kind: str = "raw") -> list[str]:
+    """As `doubts`, for what is odd without being a reason to refuse; empty where there are doubts."""
+    return [] if doubts(quality, kind) else _outside("cautions", quality, kind)
+
+
+def _outside(rules: str, quality: dict[str, float], kind: str) -> list[str]:
     document = json.loads(resource("quality_thresholds.json").read_text(encoding="utf-8"))
     if kind not in document["kinds"]:
         raise RelAPETError(f"unknown kind of quality figures '{kind}'; use one of {', '.join(document['kinds'])}")
     lines = []
-    for rule in document["thresholds"]:
+    for rule in document[rules]:
         value = quality.get(rule["figure"])
         if value is None or kind not in rule["kinds"]:
             continue

@@ -183,15 +183,18 @@ def _prepare(inputs: Inputs, preprocessed: bool, device: str, progress) -> Prepr
 
 def _settle_doubts(ready: Preprocessed, kind: str, reference_region: str | None, force: bool) -> None:
     """Refuse inputs that are probably not a brain's T1w and T2-FLAIR, or a PET of another one; warn when forced."""
-    from ..preprocessing import doubts, reference_doubts
+    from ..preprocessing import cautions, doubts, reference_doubts
 
-    found = [line for figures in (ready.quality, *ready.pet_quality.values()) for line in doubts(figures, kind)]
+    every = (ready.quality, *ready.pet_quality.values())
+    found = [line for figures in every for line in doubts(figures, kind)]
     if reference_region is not None:
         found += reference_doubts(ready, reference_region)
     if found and not force:
         raise DoubtfulInputError(f"{'; '.join(found)}; check the files, or use --force to go on all the same")
     for words in found:
         warn(f"accepted by force: {words}")
+    for words in (line for figures in every for line in cautions(figures, kind)):
+        warn(words)
 
 
 def _condition(ready: Preprocessed) -> torch.Tensor:

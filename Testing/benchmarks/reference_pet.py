@@ -22,7 +22,7 @@ from RelAPETLib.errors import InputError  # noqa: E402
 from RelAPETLib.phantom.head import make_head  # noqa: E402
 from RelAPETLib.phantom.people import make_person  # noqa: E402
 from RelAPETLib.phantom.scanner import scan_mri, scan_pet  # noqa: E402
-from RelAPETLib.preprocessing import doubts, preprocess  # noqa: E402
+from RelAPETLib.preprocessing import cautions, doubts, preprocess  # noqa: E402
 from RelAPETLib.tracers import TRACERS  # noqa: E402
 from RelAPETLib.volumes import read_volume, write_volume  # noqa: E402
 
@@ -86,18 +86,19 @@ def report(figures: list[dict[str, dict]]) -> None:
     for title, half in (("People who set the limits", figures[::2]), ("People who test them", figures[1::2])):
         print(f"\n## {title} ({len(half)})\n")
         print(
-            "| PET | n | outline: least | median | most | coverage: least | doubted or refused |\n"
-            "|---|---|---|---|---|---|---|"
+            "| PET | n | outline: least | median | most | coverage: least | refused | warned of |\n"
+            "|---|---|---|---|---|---|---|---|"
         )
         for kind in kinds:
             rows = [row for person in half for name, row in person.items() if name.startswith(kind)]
             seen = [row for row in rows if "refused" not in row]
             outline = [row["pet_outline"] for row in seen] or [float("nan")]
             least = min((row["pet_coverage"] for row in seen), default=float("nan"))
-            told = sum("refused" in row or bool(doubts(row)) for row in rows)
+            refused = sum("refused" in row or bool(doubts(row)) for row in rows)
+            warned = sum(bool(cautions(row)) for row in seen)
             print(
                 f"| {kind} | {len(rows)} | {min(outline):.3f} | {np.median(outline):.3f} | {max(outline):.3f} "
-                f"| {least:.3f} | {told} |"
+                f"| {least:.3f} | {refused} | {warned} |"
             )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from RelAPETLib.errors import InputError, OutputError, RelAPETError
-from RelAPETLib.notices import listening
+from RelAPETLib.notices import listening, warn
 
 from . import cache as storage
 from .cache import block_mask, block_means, stored
@@ -297,10 +297,13 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
     for tracer, pet in ready.pets.items():
         scan: PetScan = case.pets[tracer]
         units, frames = known[tracer]
-        doubts = preprocessing.doubts(ready.pet_quality[tracer], "grid" if options.preprocessed else "raw")
+        figures, kind = ready.pet_quality[tracer], "grid" if options.preprocessed else "raw"
+        doubts = preprocessing.doubts(figures, kind)
         if doubts and not options.force:
             failures[tracer] = f"{scan.path}: {'; '.join(doubts)}; --force takes it all the same"
             continue
+        for line in doubts or preprocessing.cautions(figures, kind):
+            warn(f"PET {tracer}: {line}")
         try:
             suvr = image_to_array(to_suvr(pet, ready.mask, units, str(scan.path), options.force))
             suvr = block_means(np.where(brain, suvr, 0), factor)
