@@ -299,6 +299,8 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
         units, frames = known[tracer]
         figures, kind = ready.pet_quality[tracer], "grid" if options.preprocessed else "raw"
         doubts = preprocessing.doubts(figures, kind)
+        if units.region is not None:
+            doubts += preprocessing.reference_doubts(ready, units.region)
         if doubts and not options.force:
             failures[tracer] = f"{scan.path}: {'; '.join(doubts)}; --force takes it all the same"
             continue
