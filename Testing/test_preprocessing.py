@@ -143,7 +143,7 @@ def test_two_processes_give_the_same_bytes(real_pair):
     *volumes, figures = first.splitlines()
     *again, others = second.splitlines()
     assert volumes == again and len(volumes) == 3
-    # ITK's Jacobian, a figure alone, has differed by 6e-6 between two runs.
+    # A figure alone has differed by 6e-6: its mask was read from an image that was freed already.
     assert dict(ast.literal_eval(figures)) == pytest.approx(dict(ast.literal_eval(others)), abs=1e-4)
 
 

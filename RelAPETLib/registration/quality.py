@@ -159,7 +159,7 @@ def pair_sharpness(
 
 def field_figures(field: sitk.Image, mask: sitk.Image) -> dict[str, float]:
     """``folds_percent`` (brain voxels with a Jacobian <= 0) and ``sd_log_jacobian`` of a displacement field."""
-    determinant = jacobian(field)[sitk.GetArrayViewFromImage(on_grid(mask, field)) > 0]
+    determinant = jacobian(field)[sitk.GetArrayFromImage(on_grid(mask, field)) > 0]
     return {
         "folds_percent": 100 * float(np.mean(determinant <= 0)),
         "sd_log_jacobian": float(np.std(np.log(np.maximum(determinant, 1e-3)))),

@@ -90,7 +90,7 @@ def is_skull_stripped(image: sitk.Image, affine: sitk.Transform, template: Templ
     scan points). A head has signal or noise there; a stripped brain the very value of the volume's corners.
     """
     near, far = (sitk.BinaryDilate(template.mask, [mm] * 3) for mm in (5, 12))
-    shell = sitk.GetArrayViewFromImage(far - near) > 0
+    shell = sitk.GetArrayFromImage(far - near) > 0
     values = sitk.GetArrayFromImage(image)
     background = float(np.median(values[:: values.shape[0] - 1, :: values.shape[1] - 1, :: values.shape[2] - 1]))
     outside = float(values.min()) - 1

@@ -41,7 +41,7 @@ def uptake_figures(pet: np.ndarray, seen: np.ndarray, template: Template) -> dic
         return {"pet_coverage": 0.0, "pet_outline": 0.0}
     smooth = sitk.SmoothingRecursiveGaussian(array_to_image(pet.astype(np.float32)), SMOOTHING_MM)
     edge = EDGE_LEVEL * float(np.median(sitk.GetArrayViewFromImage(smooth).transpose(2, 1, 0)[brain]))
-    inside = sitk.GetArrayViewFromImage(sitk.BinaryFillhole(smooth > edge)).transpose(2, 1, 0) > 0
+    inside = sitk.GetArrayFromImage(sitk.BinaryFillhole(smooth > edge)).transpose(2, 1, 0) > 0
     return {
         "pet_coverage": float(brain.sum() / mask.sum()),
         "pet_outline": dice(inside & near, brain) if edge > 0 else 0.0,
