@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from RelAPETLib.errors import DeviceError, ModelError, OutputError
 from RelAPETLib.grid import MNI_GRID
+from RelAPETLib.methods.rela.voxel import VoxelDiffusion
 from RelAPETLib.models import (
     list_models,
     load_model,
@@ -20,7 +21,6 @@ from RelAPETLib.models import (
     write_bundle,
 )
 from RelAPETLib.models.catalogue import home, load_catalogue
-from RelAPETLib.networks.voxel import VoxelDiffusion
 from RelAPETLib.resources import resources_dir
 from RelAPETLib.tracers import TRACERS
 from RelAPETLib.volumes import file_sha256

@@ -249,7 +249,7 @@ def test_error_of_v_is_that_of_noise_and_clean_estimate_together(timestep):
 
 def test_two_level_latents_of_the_published_grid_are_10_12_10():
     """Sizes only: nothing is coded."""
-    from RelAPETLib.networks.autoencoded import AutoencodedDiffusion
+    from RelAPETLib.methods.rela.autoencoded import AutoencodedDiffusion
 
     with torch.device("meta"):
         network = AutoencodedDiffusion(
@@ -267,8 +267,8 @@ def test_what_is_trained_is_named_for_every_class():
 
 
 def network_of_names() -> dict[str, list[str]]:
-    from RelAPETLib.networks.autoencoded import AutoencodedDiffusion
-    from RelAPETLib.networks.latent import LatentDiffusion
+    from RelAPETLib.methods.rela.autoencoded import AutoencodedDiffusion
+    from RelAPETLib.methods.rela.regression import LatentDiffusion
 
     autoencoder = {"channels": [4, 4], "blocks": 1, "norm_num_groups": 4}
     generator = {"channels": [8, 8], "attention_levels": [False, False], "num_head_channels": 8}

@@ -270,11 +270,6 @@ def fuzz(bundle: Path, folder: Path, cases: int, seed: int, minutes: float = 1e6
     end = time.monotonic() + 60 * minutes
     import torch
 
-    import RelAPETLib.models
-    import RelAPETLib.networks.generator
-    import RelAPETLib.networks.latent
-    import RelAPETLib.networks.voxel  # noqa: F401 - before the forks
-
     torch.set_num_threads(1)
     counts, wrong = Counter(), []
     for number in range(cases):
