@@ -14,6 +14,7 @@ from importlib import metadata
 
 from . import __version__
 from .errors import RelAPETError
+from .models.metadata import method_of
 from .resources import resource
 
 SCHEMA_VERSION = 1
@@ -64,7 +65,7 @@ def describe_model(bundle: dict, weights_sha256: str, metadata_sha256: str | Non
     return {
         "name": bundle["name"],
         "version": bundle["version"],
-        "kind": bundle["kind"],
+        "method": method_of(bundle)[0],
         "weights_sha256": weights_sha256,
         "metadata_sha256": metadata_sha256,
         "source": bundle.get("source"),

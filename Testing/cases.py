@@ -46,8 +46,6 @@ def _metadata(kind: str, arguments: dict, space: dict, output: str, tracers: tup
         "version": "0.0.1",
         "title": "Tiny untrained model for tests",
         "description": "Random weights.",
-        "kind": kind,
-        "network": {"class": f"{kind.capitalize()}Diffusion", "arguments": arguments},
         "grid": {
             "shape": list(MNI_GRID.shape),
             "spacing_mm": list(MNI_GRID.spacing),
@@ -58,10 +56,16 @@ def _metadata(kind: str, arguments: dict, space: dict, output: str, tracers: tup
         "inputs": ["t1w", "t2f"],
         "mri_scaling": {"method": "minmax", "range": [-1, 1]},
         "tracers": facts,
-        "diffusion_space": space,
-        "schedule": SCHEDULE,
-        "prediction": "noise",
-        "sampler": {"name": "dpmpp", "steps": 3, "samples": 2 if kind == "latent" else 1, "clip": None},
+        "method": {
+            "name": "rela",
+            "settings": {
+                "network": {"class": f"{kind.capitalize()}Diffusion", "arguments": arguments},
+                "diffusion_space": space,
+                "schedule": SCHEDULE,
+                "prediction": "noise",
+                "sampler": {"name": "dpmpp", "steps": 3, "samples": 2 if kind == "latent" else 1, "clip": None},
+            },
+        },
         "training_data": {"description": "none", "simulated": True},
         "licence": "Apache-2.0",
         "intended_use": "tests",
@@ -75,8 +79,8 @@ def write_tiny_latent(folder: Path, output: str = "suvr", tracers: tuple[str, ..
     """A `LatentDiffusion` with random weights around a flat mean PET; half a second a synthesis."""
     import torch
 
+    from RelAPETLib.methods.rela.regression import LatentDiffusion
     from RelAPETLib.models import write_bundle
-    from RelAPETLib.networks.latent import LatentDiffusion
 
     torch.manual_seed(0)
     mask = _template("brain_mask")[::2, ::2, ::2] > 0
@@ -97,8 +101,8 @@ def write_tiny_voxel(folder: Path, output: str = "suvr", tracers: tuple[str, ...
     """A `VoxelDiffusion` without attention and with random weights: some seconds a step."""
     import torch
 
+    from RelAPETLib.methods.rela.voxel import VoxelDiffusion
     from RelAPETLib.models import write_bundle
-    from RelAPETLib.networks.voxel import VoxelDiffusion
 
     torch.manual_seed(0)
     network = VoxelDiffusion(**VOXEL)

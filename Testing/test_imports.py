@@ -19,6 +19,7 @@ LAYERS = [
     {"jsonfiles"},
     {"volumes", "diffusion", "devices", "outputs"},
     {"networks", "regions", "comparison", "registration"},
+    {"methods"},
     {"phantom", "preprocessing", "models"},
     {"provenance", "report"},
     {"synthesis", "dicom_export"},

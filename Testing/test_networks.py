@@ -5,9 +5,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from RelAPETLib.errors import InputError, ModelError
+from RelAPETLib.methods.rela.voxel import VoxelDiffusion
 from RelAPETLib.networks.discriminator import build_discriminator
 from RelAPETLib.networks.generator import build_generator, load_release_state_dict, release_name
-from RelAPETLib.networks.voxel import VoxelDiffusion
 
 
 class LargestTensor(TorchDispatchMode):

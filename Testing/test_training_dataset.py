@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from RelAPETLib.errors import InputError
-from RelAPETLib.networks.voxel import VoxelDiffusion, central
+from RelAPETLib.methods.rela.voxel import VoxelDiffusion
+from RelAPETLib.networks.shapes import central
 from training.data.cache import open_cache
 from training.data.dataset import (
     MIDLINE,

@@ -79,13 +79,13 @@ def test_an_exported_run_loads_and_predicts_what_its_generator_does(trained, tmp
     rng = torch.Generator().manual_seed(0)
     mri = torch.rand((1, 2, 160, 180, 160), generator=rng) * 2 - 1
     x_t = torch.randn((1, 1, 40, 44, 40), generator=rng)
-    encoded = model.encode_condition(mri)
+    encoded = model.method.encode(mri)
     pooled = torch.nn.functional.avg_pool3d(mri, 4)[:, :, :, :44]
     with torch.no_grad():
         seen = condition(config, pooled[:, :1], pooled[:, 1:])
         t = torch.tensor([5 + config.preset.first_timestep])
         expected = generator(torch.cat([x_t, seen], 1), t, class_labels=torch.tensor([2]))
-    found = model.predict_noise(x_t, encoded, 5, 2)
+    found = model.method.predict_noise(x_t, encoded, 5, 2)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     metadata = model.metadata
     assert metadata["training_data"]["split_sha256"] == split["sha256"] and metadata["training_data"]["simulated"]
@@ -93,7 +93,7 @@ def test_an_exported_run_loads_and_predicts_what_its_generator_does(trained, tmp
     assert metadata["source"]["step"] == 7 and metadata["metrics"]["validation_in_training"]
     assert set(metadata["tracers"]) <= {"TAU", "PIB"} and "TAU" in metadata["tracers"]
     assert metadata["tracers"]["TAU"]["output"] == ("relative" if preset == "paper" else "suvr")
-    assert metadata["sampler"]["clip"] == (None if preset == "paper" else [-1, 1])
+    assert metadata["method"]["settings"]["sampler"]["clip"] == (None if preset == "paper" else [-1, 1])
     assert str(trained.parent) not in json.dumps(metadata)
     assert any("4 mm" in line for line in metadata["differences_from_paper"])
     assert ("ablation" in metadata["title"]) == (ablation != "none")
@@ -286,18 +286,20 @@ def test_synthesize_and_sample_take_the_same_steps(monkeypatch, tmp_path, own, s
     """What is asked of the network, by both ways, for each combination of given and not given."""
     from types import SimpleNamespace
 
+    from RelAPETLib.diffusion import NoiseSchedule
+    from RelAPETLib.methods.rela import RelaDiffusion
     from RelAPETLib.synthesis import options, sampling
     from training import sample
     from training.data.cache import Item
 
     facts = {"label": 2, "output": "suvr", "window": [0, 3], "reference_region": "cerebellar_grey"}
-    metadata = {
-        "kind": "voxel", "tracers": {"TAU": facts}, "source": {},
+    settings = {
+        "network": {"class": "VoxelDiffusion"}, "schedule": {"num_timesteps": 1000},
         "sampler": {"name": own[0], "steps": own[1], "samples": 1, "clip": [-1, 1]},
     }  # fmt: skip
     model = SimpleNamespace(
-        name="m", version="1", weights_sha256="0", device="cpu", metadata=metadata,
-        schedule=SimpleNamespace(betas=range(1000)),
+        name="m", version="1", weights_sha256="0", device="cpu", metadata={"tracers": {"TAU": facts}, "source": {}},
+        method=RelaDiffusion(settings, torch.nn.Identity(), NoiseSchedule()),
     )  # fmt: skip
     plan = options.make_plan(model, "TAU", sampler, steps, None, 0, "t1w")
     asked = []

@@ -165,8 +165,8 @@ def test_the_bundle_predicts_what_the_generator_does(cache, tmp_path, words):
     item = data.train[1]
     volume = torch.cat([item["t1w"], item["t2f"]])[None]
     fine = torch.nn.functional.interpolate(volume, scale_factor=10, mode="nearest")
-    x_t = torch.randn(1, *model.diffusion_shape, generator=torch.Generator().manual_seed(0))
-    found = model.predict_noise(x_t, model.encode_condition(fine), 300, item["label"])
+    x_t = torch.randn(1, *model.method.diffusion_shape, generator=torch.Generator().manual_seed(0))
+    found = model.method.predict_noise(x_t, model.method.encode(fine), 300, item["label"])
 
     from training.networks import build_networks
 
@@ -182,8 +182,8 @@ def test_the_bundle_predicts_what_the_generator_does(cache, tmp_path, words):
         if config.latent.prediction == "v":
             expected = NoiseSchedule().noise_of_velocity(x_t, expected, t)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
-    assert model.metadata["kind"] == "latent" and model.metadata["network"]["class"] == "AutoencodedDiffusion"
-    pet = model.decode(coded["x0"][1:2], item["label"])
+    assert model.method.settings["network"]["class"] == "AutoencodedDiffusion"
+    pet = model.method.decode(coded["x0"][1:2], item["label"])
     assert pet.shape == (1, 1, 160, 180, 160) and float(pet.abs().max()) <= 1
 
 
@@ -249,7 +249,7 @@ def test_error_of_v_is_that_of_noise_and_clean_estimate_together(timestep):
 
 def test_two_level_latents_of_the_published_grid_are_10_12_10():
     """Sizes only: nothing is coded."""
-    from RelAPETLib.networks.autoencoded import AutoencodedDiffusion
+    from RelAPETLib.methods.rela.autoencoded import AutoencodedDiffusion
 
     with torch.device("meta"):
         network = AutoencodedDiffusion(
@@ -267,8 +267,8 @@ def test_what_is_trained_is_named_for_every_class():
 
 
 def network_of_names() -> dict[str, list[str]]:
-    from RelAPETLib.networks.autoencoded import AutoencodedDiffusion
-    from RelAPETLib.networks.latent import LatentDiffusion
+    from RelAPETLib.methods.rela.autoencoded import AutoencodedDiffusion
+    from RelAPETLib.methods.rela.regression import LatentDiffusion
 
     autoencoder = {"channels": [4, 4], "blocks": 1, "norm_num_groups": 4}
     generator = {"channels": [8, 8], "attention_levels": [False, False], "num_head_channels": 8}
@@ -350,7 +350,7 @@ def test_the_demo_recipe_from_people_to_a_synthetic_pet(tmp_path, monkeypatch, g
     command = ["export", "--checkpoint", str(checkpoint), "--out", str(bundle), "--half", "--samples", "2"]
     assert main([*command, "--title", "Demo"]) == 0
     metadata = load_model(bundle).metadata
-    assert metadata["title"] == "Demo" and metadata["sampler"]["samples"] == 2
+    assert metadata["title"] == "Demo" and metadata["method"]["settings"]["sampler"]["samples"] == 2
     assert metadata["training_data"]["simulated"]
     assert any("registration" in line for line in metadata["differences_from_paper"])
     command = ["synthesize", "--t1w", str(grid_case["t1w"]), "--t2f", str(grid_case["t2f"]), "--tracer", "TAU"]

@@ -11,7 +11,8 @@ import torch
 from RelAPETLib.errors import InputError
 from RelAPETLib.grid import MNI_GRID
 from RelAPETLib.jsonfiles import read_json_object
-from RelAPETLib.networks.voxel import SEQUENCES, VoxelDiffusion
+from RelAPETLib.methods.base import SEQUENCES
+from RelAPETLib.methods.rela.voxel import VoxelDiffusion
 from RelAPETLib.tracers import TRACERS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -260,8 +261,6 @@ def describe(facts: dict, network: torch.nn.Module, arguments: dict) -> dict:
         "description": facts["text"]
         or f"{where} diffusion of PET from T1w and T2-FLAIR, trained by RelAPET's training package: "
         f"{', '.join(words)}. {facts['training_data']['description']}.",
-        "kind": "latent" if latent else "voxel",
-        "network": {"class": type(network).__name__, "arguments": arguments},
         "grid": {
             "shape": list(MNI_GRID.shape),
             "spacing_mm": list(MNI_GRID.spacing),
@@ -272,14 +271,23 @@ def describe(facts: dict, network: torch.nn.Module, arguments: dict) -> dict:
         "inputs": ["t1w", "t2f"],
         "mri_scaling": {"method": "minmax", "range": [-1, 1]},
         "tracers": facts["tracers"],
-        "diffusion_space": {"channels": network.diffusion_shape[0], "shape": list(network.diffusion_shape[1:])},
-        "schedule": {"kind": preset["beta_schedule"], **SCHEDULE},
-        "prediction": "noise",
-        "sampler": {
-            "name": preset["sampler"],
-            "steps": preset["sampler_steps"],
-            "samples": facts["samples"],
-            "clip": [-1, 1] if preset["sampler_clip"] and not latent else None,
+        "method": {
+            "name": "rela",
+            "settings": {
+                "network": {"class": type(network).__name__, "arguments": arguments},
+                "diffusion_space": {
+                    "channels": network.diffusion_shape[0],
+                    "shape": list(network.diffusion_shape[1:]),
+                },
+                "schedule": {"kind": preset["beta_schedule"], **SCHEDULE},
+                "prediction": "noise",
+                "sampler": {
+                    "name": preset["sampler"],
+                    "steps": preset["sampler_steps"],
+                    "samples": facts["samples"],
+                    "clip": [-1, 1] if preset["sampler_clip"] and not latent else None,
+                },
+            },
         },
         "training_data": facts["training_data"],
         "licence": facts["licence"],

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from RelAPETLib.diffusion import NoiseSchedule
+from RelAPETLib.methods.base import SEQUENCES
+from RelAPETLib.methods.rela.regression import build_denoiser
 from RelAPETLib.networks.discriminator import build_discriminator
 from RelAPETLib.networks.generator import build_generator
-from RelAPETLib.networks.latent import build_denoiser
-from RelAPETLib.networks.voxel import SEQUENCES
 
 from .config import TrainConfig
 

@@ -119,7 +119,7 @@ def draw_volume(model, cache: Cache, item: Item, drawing: Drawing, inside: np.nd
     from RelAPETLib.synthesis.sampling import draw_samples
 
     sampler, steps = choose_steps(model, drawing.sampler, drawing.steps)
-    facts, clip = model.metadata["tracers"][item.tracer], model.metadata["sampler"]["clip"]
+    facts = model.metadata["tracers"][item.tracer]
     mri = np.stack([cache.array(item.case, name).astype(np.float32) for name in ("t1w", "t2f")])
     begin = time.perf_counter()
     draw = draw_samples(
@@ -130,7 +130,7 @@ def draw_volume(model, cache: Cache, item: Item, drawing: Drawing, inside: np.nd
         steps=steps,
         samples=drawing.samples,
         seed=volume_seed(drawing.seed, item),
-        clip=tuple(clip) if clip else None,
+        clip=model.method.defaults.clip,
         yes=True,
     )
     seconds = time.perf_counter() - begin

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError, OutputError
+from ..methods import method_class
 from ..outputs import Reserved, reserve, write_set
-from .metadata import MAX_JSON_BYTES, SCHEMA_VERSION, check_metadata, fingerprint, load_json
+from .metadata import MAX_JSON_BYTES, SCHEMA_VERSION, check_metadata, fingerprint, load_json, method_of
 
 if TYPE_CHECKING:
     import torch
@@ -153,9 +154,9 @@ def write_bundle(
 
     Args:
         out_dir: the bundle's folder; missing parents are made.
-        network: `VoxelDiffusion`, `LatentDiffusion` or `AutoencodedDiffusion`; its whole state dict is stored.
-        metadata: all keys of `Resources/bundle.schema.json` but `schema_version`, `weights` and `made_with`, which are
-            filled in here.
+        network: the method's module; its whole state dict is stored.
+        metadata: all keys of `Resources/bundle.schema.json` but `weights` and `made_with`, which are filled in here;
+            `schema_version` is the newest where it is left out.
         overwrite: replace a bundle that is there; a folder that is no bundle is never replaced.
         half: beginnings of the names of floating-point tensors to store as float16; ``("",)`` means all.
         licence_text: contents of LICENSE.
@@ -170,12 +171,12 @@ def write_bundle(
     from safetensors.torch import save
 
     metadata = json.loads(json.dumps(metadata, allow_nan=False))
-    metadata |= {"schema_version": SCHEMA_VERSION, "made_with": _versions()}
+    metadata |= {"schema_version": metadata.get("schema_version", SCHEMA_VERSION), "made_with": _versions()}
     tensors = _stored_tensors(network, tuple(half))
     weights = save(tensors, metadata={_FINGERPRINT_KEY: fingerprint(metadata)})
     metadata["weights"] = {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(weights).hexdigest()}
     check_metadata(metadata, f"metadata for {out_dir}")
-    check_network(network, metadata, f"metadata for {out_dir}")
+    _check_fits(network, metadata, f"metadata for {out_dir}")
 
     files = {
         METADATA_FILE: _pretty(metadata),
@@ -188,21 +189,23 @@ def write_bundle(
     return metadata
 
 
-def check_network(network: torch.nn.Module, metadata: dict, what: str) -> None:
-    """Raise `ModelError` when metadata say another class, diffusion space or schedule than the network has."""
-    if type(network).__name__ != metadata["network"]["class"]:
-        raise ModelError(f"{what}: network.class is {metadata['network']['class']}, not {type(network).__name__}")
-    space = metadata["diffusion_space"]
-    if tuple(network.diffusion_shape) != (space["channels"], *space["shape"]):
-        raise ModelError(
-            f"{what}: diffusion_space is {(space['channels'], *space['shape'])}, the network's is "
-            f"{tuple(network.diffusion_shape)}"
-        )
-    schedule = getattr(network, "schedule", None)
-    if schedule is not None:
-        differing = [key for key, value in metadata["schedule"].items() if getattr(schedule, key) != value]
-        if differing:
-            raise ModelError(f"{what}: schedule.{differing[0]} is not the one the network was made with")
+def _check_fits(network: torch.nn.Module, metadata: dict, what: str) -> None:
+    """Raise `ModelError` when the settings of the method make another network than the given one."""
+    import torch
+
+    name, settings = method_of(metadata)
+    try:
+        with torch.device("meta"):
+            made = method_class(name).build(settings).network
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{what}: its settings make no {name} network: {reason}") from error
+    if type(made) is not type(network):
+        raise ModelError(f"{what}: its settings make a {type(made).__name__}, not a {type(network).__name__}")
+    shapes, given = ({key: tensor.shape for key, tensor in n.state_dict().items()} for n in (made, network))
+    differing = [key for key in sorted(shapes.keys() | given.keys()) if shapes.get(key) != given.get(key)]
+    if differing:
+        raise ModelError(f"{what}: its settings make another network than the given one, see '{differing[0]}'")
 
 
 @contextlib.contextmanager
@@ -280,7 +283,7 @@ def _inference_summary(metadata: dict) -> dict:
         "command": f"relapet synthesize --model FOLDER --t1w T1W --t2f T2F --tracer {tracer} --out OUT",
         "inputs": metadata["inputs"],
         "tracers": list(metadata["tracers"]),
-        "sampler": metadata["sampler"],
+        "method": method_of(metadata)[0],
     }
 
 

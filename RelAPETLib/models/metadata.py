@@ -13,10 +13,12 @@ from pathlib import Path
 from ..errors import ModelError
 from ..grid import MNI_GRID
 from ..jsonfiles import parse_json
+from ..methods import METHODS, UNNAMED, method_class
 from ..resources import resource
 from ..tracers import TRACERS
 
-SCHEMA_VERSION = 1
+#: Of bundles that are written; older ones are read too.
+SCHEMA_VERSION = 2
 MAX_JSON_BYTES = 1_000_000
 
 
@@ -42,25 +44,32 @@ def load_json(path: Path, what: str):
         raise ModelError(f"{what} {path} is not valid JSON ({str(error).splitlines()[0]}); get it again") from error
 
 
-def check_schema(content, schema_name: str, what: str) -> None:
-    """Raise `ModelError` unless `content` fits a schema of `Resources`."""
+def check_schema(content, schema_name: str, what: str, newest: int = 1) -> None:
+    """Raise `ModelError` unless `content` fits a schema of `Resources`, whose newest version is `newest`."""
     import jsonschema
 
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if type(version) is int and version > SCHEMA_VERSION:
+    if type(version) is int and version > newest:
         raise ModelError(f"{what} has schema_version {version}, made for a newer RelAPET; update relapet")
     schema = json.loads(resource(schema_name).read_text(encoding="utf-8"))
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(content))
+    _raise_best(jsonschema.Draft202012Validator(schema).iter_errors(content), what, "$")
+
+
+def _raise_best(errors, what: str, place: str) -> None:
+    """Raise `ModelError` for the most telling of a validator's errors, if there is one."""
+    import jsonschema
+
+    error = jsonschema.exceptions.best_match(errors)
     if error is not None:
         message = " ".join(error.message.split())
         short = message if len(message) <= 200 else message[:197] + "..."
-        raise ModelError(f"{what} is not valid at {error.json_path}: {short}")
+        raise ModelError(f"{what} is not valid at {place}{error.json_path[1:]}: {short}")
 
 
 def check_metadata(metadata: dict, what: str) -> None:
     """Raise `ModelError` unless metadata fit the schema and do not contradict themselves or this library."""
     _refuse_expressions(metadata, what)
-    check_schema(metadata, "bundle.schema.json", what)
+    check_schema(metadata, "bundle.schema.json", what, SCHEMA_VERSION)
 
     grid = metadata["grid"]
     if (*grid["shape"], *grid["spacing_mm"], *grid["origin_mm"]) != (
@@ -71,17 +80,32 @@ def check_metadata(metadata: dict, what: str) -> None:
         raise ModelError(
             f"{what} is for another grid than the library's {MNI_GRID.shape} voxels of 1 mm; cannot use it"
         )
-    if metadata["schedule"]["beta_start"] > metadata["schedule"]["beta_end"]:
-        raise ModelError(f"{what} is not valid at $.schedule: beta_start is larger than beta_end")
-    if metadata["sampler"]["steps"] > metadata["schedule"]["num_timesteps"]:
-        raise ModelError(f"{what} is not valid at $.sampler.steps: more than schedule.num_timesteps")
-    clip = metadata["sampler"]["clip"]
-    if clip is not None and clip[0] >= clip[1]:
-        raise ModelError(f"{what} is not valid at $.sampler.clip: {clip} is empty")
-    if (metadata["network"]["class"] == "VoxelDiffusion") != (metadata["kind"] == "voxel"):
-        raise ModelError(f"{what} is not valid at $.kind: {metadata['kind']} with {metadata['network']['class']}")
+    _check_method(metadata, what)
     for name, facts in metadata["tracers"].items():
         _check_tracer(name, facts, f"{what} is not valid at $.tracers.{name}")
+
+
+def method_of(metadata: dict) -> tuple[str, dict]:
+    """Name and settings of the method that valid metadata describe, of either schema version."""
+    if metadata["schema_version"] == 1:
+        return UNNAMED, {key: metadata[key] for key in method_class(UNNAMED).schema["properties"] if key in metadata}
+    return metadata["method"]["name"], metadata["method"]["settings"]
+
+
+def _check_method(metadata: dict, what: str) -> None:
+    """Raise `ModelError` unless the method is known and its settings fit its schema and one another."""
+    import jsonschema
+
+    name, settings = method_of(metadata)
+    if name not in METHODS:
+        raise ModelError(f"{what} is of the method '{name}', which this RelAPET does not know; update relapet")
+    method = method_class(name)
+    place = "$" if metadata["schema_version"] == 1 else "$.method.settings"
+    _raise_best(jsonschema.Draft202012Validator(method.schema).iter_errors(settings), what, place)
+    try:
+        method.check(settings)
+    except ValueError as error:
+        raise ModelError(f"{what} is not valid at {place}.{error}") from error
 
 
 def _check_tracer(name: str, facts: dict, problem: str) -> None:

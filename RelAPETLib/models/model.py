@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..devices import resolve_device
 from ..errors import DeviceError, ModelError
 from ..grid import MNI_GRID, ModelGrid
-from ..networks import diffusion_model
-from .bundle import VerifiedBundle, check_network, verify_bundle
+from ..methods import method_class
+from .bundle import VerifiedBundle, verify_bundle
 from .catalogue import check_entry, load_catalogue, model_path, own_models
+from .metadata import method_of
 
 if TYPE_CHECKING:
     import torch
 
-    from ..diffusion import NoiseSchedule
+    from ..methods.base import Method
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,15 @@ class Model:
     """A loaded model, in evaluation mode, without gradients.
 
     Attributes:
-        network: `VoxelDiffusion`, `LatentDiffusion` or `AutoencodedDiffusion`.
+        method: what draws: `RelAPETLib.methods.base.Method`.
         metadata: contents of the bundle's configs/metadata.json, valid against `Resources/bundle.schema.json`.
-        schedule: noise schedule it was trained with.
         device: torch device it is on, e.g. ``"cpu"`` or ``"cuda:0"``.
         folder: the bundle.
         weights_sha256, metadata_sha256: hashes of the bundle's two files.
     """
 
-    network: torch.nn.Module
+    method: Method
     metadata: dict
-    schedule: NoiseSchedule
     device: str
     folder: Path
     weights_sha256: str
@@ -55,61 +54,10 @@ class Model:
         """Grid of the MRI it takes and the PET it gives."""
         return MNI_GRID
 
-    @property
-    def diffusion_shape(self) -> tuple[int, int, int, int]:
-        """(channels, X, Y, Z) of what is diffused."""
-        return tuple(self.network.diffusion_shape)
-
-    def encode_condition(self, condition: torch.Tensor) -> torch.Tensor:
-        """What `predict_noise` wants to know of the MRI: made once from T1w and T2F, [N, 2, 160, 180, 160] in [-1, 1].
-
-        A voxel model gives the condition back.
-        """
-        import torch
-
-        with torch.no_grad():
-            return self.network.encode_condition(condition.to(self.device))
-
-    def predict_noise(
-        self,
-        x_t: torch.Tensor,
-        condition: torch.Tensor,
-        timesteps: torch.Tensor | int,
-        labels: torch.Tensor | int,
-    ) -> torch.Tensor:
-        """Noise in x_t.
-
-        Args:
-            x_t: [N, *diffusion_shape].
-            condition: from `encode_condition`, for N subjects or for one.
-            timesteps: integers [N] from 0 to T - 1, or one for all.
-            labels: tracers' class labels [N] as in ``metadata["tracers"]``, or one for all.
-        """
-        import torch
-
-        x_t = x_t.to(self.device)
-        count = len(x_t)
-        condition = condition.to(self.device).expand(count, *condition.shape[1:])
-        with torch.no_grad():
-            return self.network.predict_noise(
-                x_t, condition, self._integers(timesteps, count), self._integers(labels, count)
-            )
-
-    def decode(self, x0: torch.Tensor, labels: torch.Tensor | int | None = None) -> torch.Tensor:
-        """PET [N, 1, 160, 180, 160] in [-1, 1] of clean x0 [N, *diffusion_shape]; a voxel model gives x0 back.
-
-        A latent model needs the tracers' `labels`, as `predict_noise` does.
-        """
-        import torch
-
-        x0 = x0.to(self.device)
-        with torch.no_grad():
-            return self.network.decode(x0, None if labels is None else self._integers(labels, len(x0)))
-
-    def _integers(self, values: torch.Tensor | int, count: int) -> torch.Tensor:
-        import torch
-
-        return torch.as_tensor(values, dtype=torch.long, device=self.device).reshape(-1).expand(count)
+    def to(self, device: str) -> Model:
+        """The same model with its weights on another device; they leave the one they were on."""
+        self.method.network.to(device)
+        return replace(self, device=device)
 
 
 def load_model(name_or_dir: str | Path, device: str = "cpu") -> Model:
@@ -129,19 +77,16 @@ def load_model(name_or_dir: str | Path, device: str = "cpu") -> Model:
     """
     device = resolve_device(device)
     bundle = locate(name_or_dir)
-    network = _build(bundle)
-    _load_weights(network, bundle)
+    method = _build(bundle)
+    _load_weights(method.network, bundle)
+    method.network.eval().requires_grad_(False)
     try:
-        network.to(device)
+        method.network.to(device)
     except RuntimeError as error:
         raise DeviceError(f"cannot put the model on {device}: {str(error).splitlines()[0]}") from error
-
-    from ..diffusion import NoiseSchedule
-
     return Model(
-        network=network.eval().requires_grad_(False),
+        method=method,
         metadata=bundle.metadata,
-        schedule=NoiseSchedule(**bundle.metadata["schedule"]),
         device=device,
         folder=bundle.folder,
         weights_sha256=bundle.weights_sha256,
@@ -184,27 +129,25 @@ def verify(name_or_dir: str | Path) -> dict:
         "path": str(model.folder),
         "weights_sha256": model.weights_sha256,
         "metadata_sha256": model.metadata_sha256,
-        "parameters": sum(p.numel() for p in model.network.parameters()),
+        "parameters": sum(p.numel() for p in model.method.network.parameters()),
     }
 
 
-def _build(bundle: VerifiedBundle) -> torch.nn.Module:
-    """The network that the metadata describe, its random weights not yet replaced."""
+def _build(bundle: VerifiedBundle) -> Method:
+    """The method that the metadata describe, its network's random weights not yet replaced."""
     import torch
 
-    wanted = bundle.metadata["network"]
-    make = diffusion_model(wanted["class"])
+    name, settings = method_of(bundle.metadata)
+    make = method_class(name).build
     try:
         # First on the meta device, which takes no memory: absurd sizes end here.
         with torch.device("meta"):
-            shell = make(**wanted["arguments"])
-        _check_tensors(shell, bundle)
-        network = make(**wanted["arguments"])
+            shell = make(settings)
+        _check_tensors(shell.network, bundle)
+        return make(settings)
     except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"model {bundle.folder}: network.arguments make no {wanted['class']}: {reason}") from error
-    check_network(network, bundle.metadata, f"model {bundle.folder}")
-    return network
+        raise ModelError(f"model {bundle.folder}: its settings make no {name} network: {reason}") from error
 
 
 def _check_tensors(network: torch.nn.Module, bundle: VerifiedBundle) -> None:

@@ -58,8 +58,8 @@ def import_release_checkpoint(
     Warns:
         RelAPETWarning: the file is not the published one, by its git blob id.
     """
+    from ..methods.rela.voxel import VoxelDiffusion
     from ..networks.generator import load_release_state_dict
-    from ..networks.voxel import VoxelDiffusion
 
     entry = entry or get_entry(RELEASE_NAME)
     file = Path(file)
@@ -109,16 +109,20 @@ def release_metadata(entry: dict, arguments: dict, diffusion_shape: tuple[int, .
         "version": "1.0",
         "title": entry["title"],
         "description": entry["description"],
-        "kind": entry["kind"],
-        "network": {"class": "VoxelDiffusion", "arguments": arguments},
         "grid": entry["grid"],
         "inputs": ["t1w", "t2f"],
         "mri_scaling": {"method": "minmax", "range": [-1, 1]},
         "tracers": {name: {"label": TRACERS[name].label, **relative} for name in entry["tracers"]},
-        "diffusion_space": {"channels": channels, "shape": shape},
-        "schedule": {"kind": "scaled-linear", "beta_start": 5e-4, "beta_end": 1.95e-2, "num_timesteps": 1000},
-        "prediction": "noise",
-        "sampler": {"name": "dpmpp", "steps": 20, "samples": 1, "clip": [-1, 1]},
+        "method": {
+            "name": "rela",
+            "settings": {
+                "network": {"class": "VoxelDiffusion", "arguments": arguments},
+                "diffusion_space": {"channels": channels, "shape": shape},
+                "schedule": {"kind": "scaled-linear", "beta_start": 5e-4, "beta_end": 1.95e-2, "num_timesteps": 1000},
+                "prediction": "noise",
+                "sampler": {"name": "dpmpp", "steps": 20, "samples": 1, "clip": [-1, 1]},
+            },
+        },
         "training_data": {"description": entry["training_data"], "simulated": False},
         "licence": entry["licence"],
         "intended_use": entry["intended_use"],

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 SPACES = ("t1w", "mni", "both")
 MAX_SAMPLES = 64
 MAX_SEED = 2**63 - 1
-DEFAULT_SAMPLER = "dpmpp"
-DEFAULT_STEPS = 20
-DEFAULT_SAMPLES = {"latent": 4, "voxel": 1}
 
 
 @dataclass(frozen=True)
@@ -84,20 +81,16 @@ def _check_number(name: str, value: int | None, lowest: int, highest: int | None
 def choose_steps(model: Model, sampler: str | None, steps: int | None) -> tuple[str, int]:
     """Sampler and network calls of a synthesis, here for `synthesize` and for training's `sample`.
 
-    What is not given comes from the model. Steps of another sampler than the model's own are `DEFAULT_STEPS`: what one
-    sampler needs says nothing of another.
+    What is not given comes from the model's method.
 
     Raises:
         InputError: an unknown sampler, or steps that the model's timesteps do not allow.
     """
     _check_sampler(sampler)
     _check_number("steps", steps, 1, None)
-    defaults, longest = model.metadata["sampler"], len(model.schedule.betas)
-    own = defaults.get("name", DEFAULT_SAMPLER)
-    sampler = sampler or own
-    if steps is None:
-        steps = defaults.get("steps") if sampler == own else None
-    steps = steps or min(DEFAULT_STEPS, longest)
+    defaults = model.method.defaults
+    longest, sampler = defaults.longest, sampler or defaults.sampler
+    steps = steps or defaults.samplers[sampler]
     if steps > longest:
         raise InputError(
             f"steps {steps} is out of range; model {model.name} has {longest} timesteps, use 1 to {longest}"
@@ -126,9 +119,8 @@ def make_plan(
         raise InputError(
             f"model {model.name} has no tracer {wanted.name}; it has {has}: choose one, or another --model"
         )
-    defaults = model.metadata["sampler"]
+    defaults = model.method.defaults
     sampler, steps = choose_steps(model, sampler, steps)
-    clip = defaults.get("clip")
     window = entry["window"] if entry["output"] == "suvr" else None
     return Plan(
         tracer=wanted,
@@ -138,8 +130,8 @@ def make_plan(
         reference_region=entry.get("reference_region"),
         sampler=sampler,
         steps=steps,
-        samples=samples or defaults.get("samples", DEFAULT_SAMPLES[model.metadata["kind"]]),
+        samples=samples or defaults.samples,
         seed=seed,
-        clip=tuple(clip) if clip else None,
+        clip=defaults.clip,
         space=space,
     )

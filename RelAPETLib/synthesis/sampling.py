@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,9 +16,7 @@ if TYPE_CHECKING:
 
     from ..models import Model
 
-#: Samples of a latent model computed together. A voxel model's single sample fills a machine already.
-LATENT_BATCH = 4
-#: Voxel-space synthesis on a CPU beyond this needs the user's consent.
+#: Synthesis by a method that is slow on a CPU needs the user's consent beyond this.
 CONSENT_MINUTES = 30.0
 
 
@@ -40,26 +37,6 @@ class Draw:
     batch: int
 
 
-def initial_batch(model: Model, samples: int) -> int:
-    """Samples to compute together to begin with."""
-    return min(samples, LATENT_BATCH) if model.metadata["kind"] == "latent" else 1
-
-
-def seconds_per_step(model: Model, label: int) -> float:
-    """Time of one call of the network for one sample, measured on an empty condition after no warming up."""
-    import torch
-
-    with torch.inference_mode():
-        empty = torch.full((1, 2, *model.grid.shape), -1.0, device=model.device)
-        condition = model.encode_condition(empty)
-        x_t = torch.zeros((1, *model.diffusion_shape), device=model.device)
-        timesteps = torch.zeros(1, dtype=torch.long, device=model.device)
-        labels = torch.full((1,), label, dtype=torch.long, device=model.device)
-        begin = time.perf_counter()
-        model.predict_noise(x_t, condition, timesteps, labels)
-        return time.perf_counter() - begin
-
-
 def check_duration(model: Model, label: int, steps: int, samples: int, yes: bool, progress=None) -> float | None:
     """Estimate how long a voxel model takes on a CPU, and ask for consent when that is long.
 
@@ -69,11 +46,11 @@ def check_duration(model: Model, label: int, steps: int, samples: int, yes: bool
     Raises:
         LongRunError: more than half an hour and `yes` is False.
     """
-    if model.metadata["kind"] != "voxel" or str(model.device) != "cpu":
+    if not model.method.defaults.slow_on_cpu or str(model.device) != "cpu":
         return None
     if progress:
         progress(0.0, "timing one step of the voxel-space model on the CPU")
-    step = seconds_per_step(model, label)
+    step = model.method.seconds_per_step(label)
     total = step * steps * samples
     words = f"one step takes {step:.1f} s on this CPU: about {_minutes(total)} for {steps} steps, {samples} sample(s)"
     if total > 60 * CONSENT_MINUTES and not yes:
@@ -120,7 +97,7 @@ def draw_samples(
     """
     if progress:
         progress(0.0, "showing the MRI to the model")
-    batch = initial_batch(model, samples)
+    batch = min(samples, model.method.defaults.batch)
     moments = _Moments()
     while moments.count < samples:
         first = moments.count
@@ -148,25 +125,19 @@ def draw_samples(
 
 
 def _draw_batch(model, condition, label, sampler, steps, seed, clip, first, size, progress) -> list:
-    """Volumes [X, Y, Z] of samples first .. first + size - 1, in [-1, 1]; decoded one at a time to save memory."""
+    """Volumes [X, Y, Z] of samples first .. first + size - 1, in [-1, 1]."""
     import torch
 
-    from ..diffusion import sample, seeded_noise
+    from ..diffusion import seeded_noise
+    from ..methods.base import DrawOptions
 
-    device = model.device
     with torch.inference_mode():
-        encoded = model.encode_condition(condition.to(device))
-        encoded = encoded.expand(size, *encoded.shape[1:])
-        labels = torch.full((size,), label, dtype=torch.long, device=device)
-        x0 = sample(
-            lambda x_t, timesteps: model.predict_noise(x_t, encoded, timesteps, labels),
-            (size, *model.diffusion_shape),
-            model.schedule,
-            sampler=sampler, steps=steps, noise=seeded_noise(seed, first=first, mirrored=True), clip=clip,
-            device=device, progress=progress,
-        )  # fmt: skip
-        decoded = [model.decode(x0[k : k + 1], labels[k : k + 1]) for k in range(size)]
-        return [volume.float().cpu().numpy()[0, 0].clip(-1.0, 1.0) for volume in decoded]
+        encoded = model.method.encode(condition.to(model.device))
+        options = DrawOptions(sampler, steps, clip)
+        drawn = model.method.draw(
+            encoded, label, size, options, seeded_noise(seed, first=first, mirrored=True), progress
+        )
+        return [volume.float().cpu().numpy()[0].clip(-1.0, 1.0) for volume in drawn]
 
 
 def _make_room(model: Model, size: int) -> tuple[Model, int]:
@@ -181,7 +152,7 @@ def _make_room(model: Model, size: int) -> tuple[Model, int]:
         raise DeviceError("this machine has too little free memory for one sample; close other programs and try again")
     words = f"{device} ran out of memory; going on on the CPU, which is slower and gives the same volume up to rounding"
     warn(words)
-    moved = replace(model, network=model.network.to("cpu"), device="cpu")
+    moved = model.to("cpu")
     free_device_memory(device)
     return moved, 1
 

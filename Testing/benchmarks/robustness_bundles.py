@@ -63,7 +63,7 @@ def mutate_metadata(metadata: dict, draw: random.Random) -> str:
     """JSON text of metadata in which one or two values are others, or are gone."""
     changed, raw = copy.deepcopy(metadata), None
     for _ in range(draw.choice((1, 1, 2))):
-        holder = changed["network"]["arguments"] if draw.random() < 0.4 else changed
+        holder = changed["method"]["settings"]["network"]["arguments"] if draw.random() < 0.4 else changed
         while True:
             keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
             if not keys:
@@ -269,11 +269,6 @@ def fuzz(bundle: Path, folder: Path, cases: int, seed: int, minutes: float = 1e6
     """Counts by kind and end, and a line for each case that went wrong; ends early when the time is over."""
     end = time.monotonic() + 60 * minutes
     import torch
-
-    import RelAPETLib.models
-    import RelAPETLib.networks.generator
-    import RelAPETLib.networks.latent
-    import RelAPETLib.networks.voxel  # noqa: F401 - before the forks
 
     torch.set_num_threads(1)
     counts, wrong = Counter(), []

@@ -12,7 +12,7 @@
 
 A case is one T1w and T2F of a subject with the PET that belong to them: a subject, or one session of a subject.
 [X, Y, Z] is the model grid, [160, 180, 160], or its means over blocks of `factor` x `factor` x `factor` voxels; the
-brain's rim is averaged with the background, as `RelAPETLib.networks.voxel.VoxelDiffusion` averages what it is shown.
+brain's rim is averaged with the background, as a bundle of RelA-Diffusion in voxels averages what it is shown.
 """
 
 from __future__ import annotations

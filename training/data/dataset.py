@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from RelAPETLib.errors import InputError
 from RelAPETLib.grid import MNI_GRID
-from RelAPETLib.networks.voxel import central
+from RelAPETLib.networks.shapes import central
 from RelAPETLib.tracers import TRACERS
 
 from .cache import Cache, block_grid, check_factor

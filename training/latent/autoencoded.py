@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from RelAPETLib.networks.autoencoded import BACKGROUND, AutoencodedDiffusion
+from RelAPETLib.methods.rela.autoencoded import BACKGROUND, AutoencodedDiffusion
 
 from ..config import TrainConfig
 from ..data.dataset import PetDataset

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from RelAPETLib.networks.latent import (
+from RelAPETLib.methods.rela.regression import (
     RESIDUAL_SCALE,
     TRACER_COUNT,
     LatentDiffusion,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from RelAPETLib.networks import diffusion_model
+from RelAPETLib.methods.rela import network_class
 
 from .. import checkpoints
 from ..config import TrainConfig
@@ -119,6 +119,6 @@ def _code(fabric, config: TrainConfig, kind, coders: dict, path: Path, key: str)
 
 def network_of(frozen: dict) -> torch.nn.Module:
     """The library's network of a checkpoint's frozen parts; its generator is untrained."""
-    network = diffusion_model(frozen["class"])(**frozen["arguments"])
+    network = network_class(frozen["class"])(**frozen["arguments"])
     network.load_state_dict(frozen["state"], strict=False)
     return network

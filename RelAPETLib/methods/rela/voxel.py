@@ -8,11 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..grid import MNI_GRID
-from .generator import build_generator
-
-#: The condition's channels in the order of the model's inputs.
-SEQUENCES = ("t1w", "t2f")
+from ...grid import MNI_GRID
+from ...networks.generator import build_generator
+from ...networks.shapes import central
+from ..base import SEQUENCES
 
 
 class VoxelDiffusion(nn.Module):
@@ -77,10 +76,3 @@ class VoxelDiffusion(nn.Module):
         whole = functional.pad(x0, padding, value=-1.0)
         # Centres of blocks stay where they are with align_corners=False.
         return functional.interpolate(whole, size=MNI_GRID.shape, mode="trilinear", align_corners=False)
-
-
-def central(volume: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """The central part of `shape` (X, Y, Z) of a tensor [..., X, Y, Z]; of an odd gap, one more falls off the end."""
-    starts = [(n - wanted) // 2 for n, wanted in zip(volume.shape[-3:], shape, strict=True)]
-    x, y, z = (slice(start, start + wanted) for start, wanted in zip(starts, shape, strict=True))
-    return volume[..., x, y, z]

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..diffusion import NoiseSchedule
-from ..grid import MNI_GRID
-from .autoencoder import VolumeAutoencoder
-from .generator import build_generator
-from .voxel import SEQUENCES, central
+from ...diffusion import NoiseSchedule
+from ...grid import MNI_GRID
+from ...networks.autoencoder import VolumeAutoencoder
+from ...networks.generator import build_generator
+from ...networks.shapes import central, padded_shape
+from ..base import SEQUENCES
 
 BACKGROUND = -1.0
 PREDICTIONS = ("noise", "v")
@@ -116,11 +117,6 @@ class AutoencodedDiffusion(nn.Module):
         if self.factor == 1:
             return blocks
         return F.interpolate(blocks, size=MNI_GRID.shape, mode="trilinear", align_corners=False)
-
-
-def padded_shape(blocks: Sequence[int], multiple: int) -> tuple[int, ...]:
-    """The smallest shape with these blocks in it whose sides are multiples of a number."""
-    return tuple(-(-n // multiple) * multiple for n in blocks)
 
 
 def _column(values: torch.Tensor) -> torch.Tensor:

@@ -23,9 +23,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..grid import MNI_GRID
-from .autoencoder import VolumeAutoencoder, space_to_depth
-from .generator import build_generator
+from ...grid import MNI_GRID
+from ...networks.autoencoder import VolumeAutoencoder, space_to_depth
+from ...networks.generator import build_generator
 
 #: 2 mm volume inside the model, its padding to a multiple of 8, and the latent grid.
 INNER_SHAPE = tuple(n // 2 for n in MNI_GRID.shape)
@@ -114,7 +114,7 @@ class LatentDiffusion(nn.Module):
         autoencoder: dict | None = None,
         unet: dict | None = None,
     ):
-        from ..diffusion import NoiseSchedule
+        from ...diffusion import NoiseSchedule
 
         super().__init__()
         self.diffusion_shape = (latent_channels, *LATENT_GRID)

@@ -1,0 +1,21 @@
+"""RelA-Diffusion (arXiv 2602.21345) in its three forms: voxels, the paper's latents, the demo's regression latents."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from .method import RelaDiffusion
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["NETWORKS", "RelaDiffusion", "network_class"]
+
+#: Classes that the settings can name, and the modules they are in.
+NETWORKS = {"VoxelDiffusion": "voxel", "LatentDiffusion": "regression", "AutoencodedDiffusion": "autoencoded"}
+
+
+def network_class(name: str) -> type[torch.nn.Module]:
+    """The class of `NETWORKS` with this name. Raises `KeyError` for any other."""
+    return getattr(importlib.import_module(f".{NETWORKS[name]}", __package__), name)

@@ -1,0 +1,185 @@
+"""RelA-Diffusion as a method: what a bundle says of it, and how its samples are drawn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ..base import SEQUENCES, Defaults, DrawOptions, Method, NoiseSource, Progress
+from ..schema import SAMPLER, SCHEDULE, SHAPE, arguments, closed
+
+if TYPE_CHECKING:
+    import torch
+
+    from ...diffusion import NoiseSchedule
+
+#: Network calls of a sampler that is not the model's own: what one sampler needs says nothing of another.
+DEFAULT_STEPS = 20
+#: Samplers of `RelAPETLib.diffusion`, without loading torch.
+SAMPLERS = ("dpmpp", "ddim", "ddpm")
+#: Latents worth drawing together. A single voxel sample fills a machine already.
+LATENT_BATCH = 4
+VOXEL = "VoxelDiffusion"
+
+
+class RelaDiffusion(Method):
+    """A model of RelA-Diffusion, in voxels or in latents.
+
+    Attributes:
+        settings: ``network`` (class and arguments), ``diffusion_space``, ``schedule``, ``prediction``, ``sampler``.
+        network: `VoxelDiffusion`, `LatentDiffusion` or `AutoencodedDiffusion`.
+        schedule: noise schedule it was trained with.
+    """
+
+    name = "rela"
+    title = "RelA-Diffusion"
+    schema = closed(
+        {
+            "network": closed(
+                {"class": {"enum": [VOXEL, "LatentDiffusion", "AutoencodedDiffusion"]}, "arguments": arguments()}
+            ),
+            "diffusion_space": closed({"channels": {"type": "integer", "minimum": 1, "maximum": 1024}, "shape": SHAPE}),
+            "schedule": SCHEDULE,
+            "prediction": {"const": "noise"},
+            "sampler": SAMPLER,
+        }
+    )
+
+    def __init__(self, settings: Mapping[str, Any], network: torch.nn.Module, schedule: NoiseSchedule):
+        self.settings, self.network, self.schedule = settings, network, schedule
+
+    @classmethod
+    def build(cls, settings: Mapping[str, Any]) -> RelaDiffusion:
+        """See `Method.build`."""
+        from ...diffusion import NoiseSchedule
+        from . import network_class
+
+        network = network_class(settings["network"]["class"])(**settings["network"]["arguments"])
+        space = settings["diffusion_space"]
+        if tuple(network.diffusion_shape) != (space["channels"], *space["shape"]):
+            raise ValueError(
+                f"diffusion_space is {(space['channels'], *space['shape'])}, the network's is "
+                f"{tuple(network.diffusion_shape)}"
+            )
+        own = getattr(network, "schedule", None)
+        differing = [key for key, value in settings["schedule"].items() if own and getattr(own, key) != value]
+        if differing:
+            raise ValueError(f"schedule.{differing[0]} is not the one the network was made with")
+        return cls(settings, network, NoiseSchedule(**settings["schedule"]))
+
+    @classmethod
+    def check(cls, settings: Mapping[str, Any]) -> None:
+        """See `Method.check`."""
+        schedule, sampler = settings["schedule"], settings["sampler"]
+        if schedule["beta_start"] > schedule["beta_end"]:
+            raise ValueError("schedule: beta_start is larger than beta_end")
+        if sampler["steps"] > schedule["num_timesteps"]:
+            raise ValueError("sampler.steps: more than schedule.num_timesteps")
+        if sampler["clip"] is not None and sampler["clip"][0] >= sampler["clip"][1]:
+            raise ValueError(f"sampler.clip: {sampler['clip']} is empty")
+
+    @property
+    def defaults(self) -> Defaults:
+        """From the settings."""
+        own, longest = self.settings["sampler"], self.settings["schedule"]["num_timesteps"]
+        others = {name: min(DEFAULT_STEPS, longest) for name in SAMPLERS if name != own["name"]}
+        voxel = self.settings["network"]["class"] == VOXEL
+        return Defaults(
+            samplers=MappingProxyType({own["name"]: own["steps"], **others}),
+            longest=longest,
+            samples=own["samples"],
+            clip=tuple(own["clip"]) if own["clip"] else None,
+            batch=1 if voxel else LATENT_BATCH,
+            slow_on_cpu=voxel,
+        )
+
+    @property
+    def diffusion_shape(self) -> tuple[int, int, int, int]:
+        """(channels, X, Y, Z) of what is diffused."""
+        return tuple(self.network.diffusion_shape)
+
+    def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> torch.Tensor:
+        """What `predict_noise` wants to know of the MRI; see `Method.encode`. A voxel model gives the MRI back."""
+        import torch
+
+        with torch.no_grad():
+            return self.network.encode_condition(mri.to(self.device))
+
+    def predict_noise(
+        self, x_t: torch.Tensor, encoded: torch.Tensor, timesteps: torch.Tensor | int, labels: torch.Tensor | int
+    ) -> torch.Tensor:
+        """Noise in x_t.
+
+        Args:
+            x_t: [N, *diffusion_shape].
+            encoded: from `encode`, for N subjects or for one.
+            timesteps: integers [N] from 0 to T - 1, or one for all.
+            labels: tracers' class labels [N], or one for all.
+        """
+        import torch
+
+        x_t, count = x_t.to(self.device), len(x_t)
+        encoded = encoded.to(self.device).expand(count, *encoded.shape[1:])
+        with torch.no_grad():
+            return self.network.predict_noise(
+                x_t, encoded, self._integers(timesteps, count), self._integers(labels, count)
+            )
+
+    def decode(self, x0: torch.Tensor, labels: torch.Tensor | int | None = None) -> torch.Tensor:
+        """PET [N, 1, 160, 180, 160] in [-1, 1] of clean x0 [N, *diffusion_shape]; a voxel model gives x0 back.
+
+        A latent model needs the tracers' `labels`, as `predict_noise` does.
+        """
+        import torch
+
+        x0 = x0.to(self.device)
+        with torch.no_grad():
+            return self.network.decode(x0, None if labels is None else self._integers(labels, len(x0)))
+
+    def draw(
+        self,
+        encoded: torch.Tensor,
+        label: int,
+        count: int,
+        options: DrawOptions,
+        noise: NoiseSource,
+        progress: Progress | None = None,
+    ) -> torch.Tensor:
+        """See `Method.draw`. Decodes one sample at a time, to save memory."""
+        import torch
+
+        from ...diffusion import sample
+
+        with torch.inference_mode():
+            x0 = sample(
+                lambda x_t, timesteps: self.predict_noise(x_t, encoded, timesteps, label),
+                (count, *self.diffusion_shape),
+                self.schedule,
+                sampler=options.sampler,
+                steps=options.steps,
+                noise=noise,
+                clip=options.clip,
+                device=self.device,
+                progress=progress,
+            )
+            return torch.cat([self.decode(x0[k : k + 1], label).float().cpu() for k in range(count)])
+
+    def seconds_per_step(self, label: int) -> float:
+        """Time of one call of the network for one sample, on an empty case after no warming up."""
+        import torch
+
+        from ...grid import MNI_GRID
+
+        with torch.inference_mode():
+            encoded = self.encode(torch.full((1, len(SEQUENCES), *MNI_GRID.shape), -1.0))
+            x_t = torch.zeros((1, *self.diffusion_shape), device=self.device)
+            begin = time.perf_counter()
+            self.predict_noise(x_t, encoded, 0, label)
+            return time.perf_counter() - begin
+
+    def _integers(self, values: torch.Tensor | int, count: int) -> torch.Tensor:
+        import torch
+
+        return torch.as_tensor(values, dtype=torch.long, device=self.device).reshape(-1).expand(count)

@@ -1,0 +1,56 @@
+"""Parts of JSON Schemas from which methods build the schema of their settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Schema = dict[str, Any]
+
+
+def closed(properties: Schema, optional: tuple[str, ...] = ()) -> Schema:
+    """An object with exactly these properties, those of `optional` perhaps not there."""
+    return {
+        "type": "object",
+        "required": [name for name in properties if name not in optional],
+        "additionalProperties": False,
+        "properties": properties,
+    }
+
+
+#: Settings of a method that has none.
+NOTHING: Schema = closed({})
+INTERVAL: Schema = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+SHAPE: Schema = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 1, "maximum": 1024},
+    "minItems": 3,
+    "maxItems": 3,
+}
+SCHEDULE: Schema = closed(
+    {
+        "kind": {"enum": ["linear", "scaled-linear"]},
+        "beta_start": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+        "beta_end": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+        "num_timesteps": {"type": "integer", "minimum": 1, "maximum": 100000},
+    }
+)
+SAMPLER: Schema = closed(
+    {
+        "name": {"enum": ["dpmpp", "ddim", "ddpm"]},
+        "steps": {"type": "integer", "minimum": 1},
+        "samples": {"type": "integer", "minimum": 1, "maximum": 64},
+        "clip": {"oneOf": [{"type": "null"}, INTERVAL]},
+    }
+)
+_NAME = "^[a-z][a-z0-9_]*$"
+
+
+def arguments(depth: int = 4) -> Schema:
+    """Keyword arguments of a network: numbers, short plain words, lists of them, and objects of the same."""
+    plain: list[Schema] = [
+        {"type": ["number", "boolean", "null"]},
+        {"type": "string", "pattern": "^[a-z0-9_-]{1,40}$"},
+        {"type": "array", "maxItems": 64, "items": {"type": ["number", "boolean", "string"]}},
+    ]
+    inner = [*plain, arguments(depth - 1)] if depth else plain
+    return {"type": "object", "propertyNames": {"pattern": _NAME}, "additionalProperties": {"anyOf": inner}}

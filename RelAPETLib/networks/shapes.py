@@ -1,0 +1,21 @@
+"""Cropping and padding of volumes to shapes that a network takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def central(volume: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """The central part of `shape` (X, Y, Z) of a tensor [..., X, Y, Z]; of an odd gap, one more falls off the end."""
+    starts = [(n - wanted) // 2 for n, wanted in zip(volume.shape[-3:], shape, strict=True)]
+    x, y, z = (slice(start, start + wanted) for start, wanted in zip(starts, shape, strict=True))
+    return volume[..., x, y, z]
+
+
+def padded_shape(shape: Sequence[int], multiple: int) -> tuple[int, ...]:
+    """The smallest shape with this one in it whose sides are multiples of a number."""
+    return tuple(-(-n // multiple) * multiple for n in shape)
