@@ -60,7 +60,7 @@ class NoiseSchedule:
                 raise InputError("zero_terminal_snr needs num_timesteps >= 2: one without signal and one with it")
             rates = alphas_cumprod.sqrt()
             alphas_cumprod = ((rates - rates[-1]) * rates[0] / (rates[0] - rates[-1])).square()
-            before = torch.cat([torch.ones(1, dtype=torch.float64), alphas_cumprod[:-1]])
+            before = torch.cat([alphas_cumprod.new_ones(1), alphas_cumprod[:-1]])
             betas = 1 - alphas_cumprod / before
         object.__setattr__(self, "betas", betas.float())
         object.__setattr__(self, "alphas_cumprod", alphas_cumprod.float())
