@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from RelAPETLib.diffusion import seeded_noise
 from RelAPETLib.errors import InputError, ModelError
+from RelAPETLib.methods.base import DrawOptions
+from RelAPETLib.methods.rela import RelaDiffusion
 from RelAPETLib.methods.rela.voxel import VoxelDiffusion
 from RelAPETLib.networks.discriminator import build_discriminator
 from RelAPETLib.networks.generator import build_generator, load_release_state_dict, release_name
@@ -114,3 +117,59 @@ def test_other_weights_are_refused_and_nothing_is_loaded(release_weights, spoil,
 def test_impossible_blocks_crops_and_sequences(arguments):
     with pytest.raises(ValueError, match="factor|crop|sequences"):
         VoxelDiffusion(**arguments)
+
+
+SMALL = {"channels": (8, 8), "attention_levels": (False, False), "num_head_channels": 8, "cross_attention_dim": 8}
+SCHEDULE = {"kind": "linear", "beta_start": 5e-4, "beta_end": 1.95e-2, "num_timesteps": 1000, "zero_terminal_snr": True}
+
+
+@pytest.mark.parametrize("prediction", ["v", "x0", "edm"])
+def test_a_model_of_differences_from_the_mean_gives_the_mean_where_it_predicts_none(prediction):
+    """The generator's last layer starts at zero: x0's clean estimate is 0 then, v's and EDM's shrink towards it."""
+    torch.manual_seed(0)
+    settings = {
+        "network": {
+            "class": "VoxelDiffusion",
+            "arguments": SMALL | {
+                "factor": 20, "crop": [8, 8, 8], "in_channels": 4, "prediction": prediction, "sigma_data": 0.5,
+                "schedule": SCHEDULE, "mean_pet": "residual", "residual_scale": 0.2,
+            },
+        },
+        "diffusion_space": {"channels": 1, "shape": [8, 8, 8]},
+        "schedule": SCHEDULE,
+        "prediction": prediction,
+        "sampler": {"name": "dpmpp", "steps": 3, "samples": 1, "clip": None},
+    }  # fmt: skip
+    with torch.device("meta"):
+        assert RelaDiffusion.build(settings).defaults.samplers["ddim"] == 20
+    method = RelaDiffusion.build(settings)
+    network = method.network.eval()
+    network.mean_pet.copy_(torch.linspace(-0.8, 0.8, 4 * 512).reshape(4, 1, 8, 8, 8))
+    last = network.generator.out[-1].conv
+    torch.nn.init.zeros_(last.weight), torch.nn.init.zeros_(last.bias)
+    encoded = method.encode(torch.zeros(1, 2, 160, 180, 160))
+    noise = seeded_noise(0)
+    drawn = method.draw(encoded, 2, 2, DrawOptions("ddim", 1), noise)
+    assert drawn.shape == (2, 1, 160, 180, 160)
+    x_t = torch.ones(1, 1, 8, 8, 8)
+    expected = network.decode(0 * x_t, torch.tensor([2]))
+    # From the timestep without signal, one step of a network that says 0 leaves nothing of the noise.
+    assert torch.equal(drawn[:1], expected) and torch.equal(drawn[1:], expected)
+    clean = method.denoise(x_t, encoded, 500, 2)
+    assert bool((clean.abs() < x_t).all()) and (prediction != "x0" or not clean.any())
+    seen = network.generator.register_forward_pre_hook(lambda module, args: channels.append(args[0][0, -1]))
+    channels = []
+    method.denoise(x_t, encoded, 500, 1)
+    seen.remove()
+    assert torch.equal(channels[0], network.mean_pet[1, 0]), "the generator sees the mean of its tracer"
+
+
+def test_predictions_and_means_that_cannot_be():
+    for arguments, words in (
+        ({"prediction": "v"}, "needs the schedule"),
+        ({"prediction": "score", "schedule": SCHEDULE}, "unknown prediction 'score'"),
+        ({"schedule": SCHEDULE}, "with zero_terminal_snr use v"),
+        ({"mean_pet": "added"}, "mean_pet 'added' is not one of"),
+    ):
+        with pytest.raises((InputError, ValueError), match=words):
+            VoxelDiffusion(**SMALL, **arguments)

@@ -18,13 +18,16 @@ from .schedule import NoiseSchedule, select_timesteps
 
 #: Sampler names, the default first.
 SAMPLERS = ("dpmpp", "ddim", "ddpm")
+#: What the model behind a sampler can give.
+GIVES = ("noise", "clean")
 
 
 def sample(
-    predict_noise: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     shape: Sequence[int],
     schedule: NoiseSchedule,
     *,
+    gives: str = "noise",
     sampler: str = "dpmpp",
     steps: int = 20,
     noise: Callable[[int, Sequence[int]], torch.Tensor] | None = None,
@@ -35,10 +38,12 @@ def sample(
     device: str | torch.device = "cpu",
     progress: Callable[[float, str], None] | None = None,
 ) -> torch.Tensor:
-    """Draw clean images of `shape` [N, C, ...] from the model behind `predict_noise`.
+    """Draw clean images of `shape` [N, C, ...] from the model behind `predict`.
 
     Args:
-        predict_noise: called with x_t (`shape`, on `device`) and integer timesteps [N]; returns the noise in x_t.
+        predict: called with x_t (`shape`, on `device`) and integer timesteps [N]; returns the noise in x_t, or the
+            clean estimate, as `gives` says.
+        gives: ``"noise"`` or ``"clean"``. A schedule with a timestep without signal needs ``"clean"``.
         sampler: ``"ddpm"`` ancestral with fixed-small variance (1000 steps: the published sampler), ``"ddim"``
             deterministic (eta 0), ``"dpmpp"`` DPM-Solver++ 2M.
         steps: network calls, 1 to T.
@@ -60,6 +65,8 @@ def sample(
     """
     if sampler not in SAMPLERS:
         raise InputError(f"unknown sampler '{sampler}'; use one of {', '.join(SAMPLERS)}")
+    if gives not in GIVES or (gives == "noise" and schedule.zero_terminal_snr):
+        raise InputError(f"a sampler on this schedule cannot use a model that gives '{gives}'; use clean")
     if timesteps is None:
         timesteps = select_timesteps(schedule, steps, spacing or "logsnr")
     _check_timesteps(timesteps, schedule)
@@ -72,8 +79,8 @@ def sample(
         for i, t in enumerate(timesteps):
             t_next = timesteps[i + 1] if i + 1 < len(timesteps) else -1
             t_batch = torch.full((shape[0],), t, dtype=torch.long, device=device)
-            eps = predict_noise(x_t, t_batch).to(x_t)
-            x0 = schedule.clean_estimate(x_t, eps, t_batch, clip)
+            output = predict(x_t, t_batch).to(x_t)
+            x0 = schedule.clean_estimate(x_t, output, t_batch, clip) if gives == "noise" else _clamped(output, clip)
             visited = [*visited[-1:], (t, x0)]
             x_t = update(schedule, x_t, visited, t_next)
             if sampler == "ddpm" and t_next >= 0:
@@ -110,6 +117,10 @@ def seeded_noise(seed: int, first: int = 0, *, mirrored: bool = False) -> Callab
     return draw
 
 
+def _clamped(x0: torch.Tensor, clip: tuple[float, float] | None) -> torch.Tensor:
+    return x0 if clip is None else x0.clamp(*clip)
+
+
 def _ddim(schedule, x_t, visited, t_next):
     """Deterministic step, eta 0: Song et al., arXiv 2010.02502, eq. 12."""
     t, x0 = visited[-1]
@@ -122,9 +133,10 @@ def _ddim(schedule, x_t, visited, t_next):
 def _dpm_solver_2m(schedule, x_t, visited, t_next):
     """DPM-Solver++ 2M: Lu et al., arXiv 2211.01095, algorithm 2.
 
-    The first step has no history and the last one no finite log-SNR to go to: both are first order, which is DDIM.
+    The first step has no history, the last one no finite log-SNR to go to, and the one after a timestep without signal
+    none to come from: they are first order, which is DDIM.
     """
-    if len(visited) == 1 or t_next < 0:
+    if len(visited) == 1 or t_next < 0 or schedule.rates(visited[0][0])[0] == 0:
         return _ddim(schedule, x_t, visited, t_next)
     (t_before, x0_before), (t, x0) = visited
     alpha, sigma = schedule.rates(t)

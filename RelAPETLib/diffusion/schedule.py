@@ -25,6 +25,8 @@ class NoiseSchedule:
         kind: ``"linear"`` (the paper) or ``"scaled-linear"`` (the published implementation).
         beta_start, beta_end: first and last beta, 0 < beta_start <= beta_end < 1.
         num_timesteps: T.
+        zero_terminal_snr: shift and scale the signal rates so that the first stays and the last is 0 (Lin et al., arXiv
+            2305.08891, algorithm 1); a network that predicts noise cannot be used then.
         betas, alphas_cumprod: float32 tensors [T]; alphas_cumprod[t] is the product of 1 - beta up to and with t.
 
     Raises:
@@ -35,6 +37,7 @@ class NoiseSchedule:
     beta_start: float = 5e-4
     beta_end: float = 1.95e-2
     num_timesteps: int = 1000
+    zero_terminal_snr: bool = False
     betas: torch.Tensor = field(init=False, repr=False, compare=False)
     alphas_cumprod: torch.Tensor = field(init=False, repr=False, compare=False)
     _alphas_cumprod: torch.Tensor = field(init=False, repr=False, compare=False)
@@ -52,6 +55,13 @@ class NoiseSchedule:
         betas = torch.linspace(*ends, self.num_timesteps, dtype=torch.float64, device="cpu") ** root
         # Samplers divide by 1 - alphas_cumprod, 5e-4 at t = 0: float32 would leave four digits of it.
         alphas_cumprod = torch.cumprod(1 - betas, dim=0)
+        if self.zero_terminal_snr:
+            if self.num_timesteps < 2:
+                raise InputError("zero_terminal_snr needs num_timesteps >= 2: one without signal and one with it")
+            rates = alphas_cumprod.sqrt()
+            alphas_cumprod = ((rates - rates[-1]) * rates[0] / (rates[0] - rates[-1])).square()
+            before = torch.cat([alphas_cumprod.new_ones(1), alphas_cumprod[:-1]])
+            betas = 1 - alphas_cumprod / before
         object.__setattr__(self, "betas", betas.float())
         object.__setattr__(self, "alphas_cumprod", alphas_cumprod.float())
         object.__setattr__(self, "_alphas_cumprod", alphas_cumprod)
@@ -62,13 +72,14 @@ class NoiseSchedule:
         return alpha_bar**0.5, (1 - alpha_bar) ** 0.5
 
     def log_snr(self) -> np.ndarray:
-        """Half log-SNR, log(signal rate / noise rate), at every timestep: float64 [T], falling."""
+        """Half log-SNR, log(signal rate / noise rate), at every timestep: float64 [T], falling; -inf without signal."""
         alpha_bar = self._alphas_cumprod.numpy()
-        return 0.5 * np.log(alpha_bar / (1 - alpha_bar))
+        with np.errstate(divide="ignore"):
+            return 0.5 * np.log(alpha_bar / (1 - alpha_bar))
 
     def add_noise(self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """x_t of eq. 4 from clean images [N, ...], standard normal noise like them and integer timesteps [N]."""
-        alpha, sigma = self._rates_like(x0, timesteps)
+        alpha, sigma = self.rates_like(x0, timesteps)
         return alpha * x0 + sigma * noise
 
     def clean_estimate(
@@ -82,26 +93,26 @@ class NoiseSchedule:
 
         Clamped to `clip` when given; no gradient flows where it is clamped.
         """
-        alpha, sigma = self._rates_like(x_t, timesteps)
+        alpha, sigma = self.rates_like(x_t, timesteps)
         x0 = (x_t - sigma * noise) / alpha
         return x0 if clip is None else x0.clamp(*clip)
 
     def velocity(self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """v = sqrt(alpha_bar) noise - sqrt(1 - alpha_bar) x0 (arXiv 2202.00512); arguments as of `add_noise`."""
-        alpha, sigma = self._rates_like(x0, timesteps)
+        alpha, sigma = self.rates_like(x0, timesteps)
         return alpha * noise - sigma * x0
 
     def noise_of_velocity(self, x_t: torch.Tensor, v: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """The noise in x_t [N, ...] that a velocity like it means."""
-        alpha, sigma = self._rates_like(x_t, timesteps)
+        alpha, sigma = self.rates_like(x_t, timesteps)
         return alpha * v + sigma * x_t
 
     def clean_of_velocity(self, x_t: torch.Tensor, v: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """The clean estimate that it means."""
-        alpha, sigma = self._rates_like(x_t, timesteps)
+        alpha, sigma = self.rates_like(x_t, timesteps)
         return alpha * x_t - sigma * v
 
-    def _rates_like(self, x: torch.Tensor, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def rates_like(self, x: torch.Tensor, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Signal and noise rates of timesteps [N], shaped [N, 1, ...] to multiply x."""
         alpha_bar = self._alphas_cumprod[timesteps.cpu()].reshape(-1, *[1] * (x.ndim - 1))
         return alpha_bar.sqrt().to(x), (1 - alpha_bar).sqrt().to(x)
@@ -129,6 +140,16 @@ def select_timesteps(schedule: NoiseSchedule, steps: int, spacing: str) -> list[
     if steps == 1:
         return [total - 1]
     log_snr = schedule.log_snr()[::-1]
+    if np.isneginf(log_snr[0]):  # a timestep without signal has no place among the others: it comes first
+        return [total - 1, *_equal_strides(log_snr[1:], steps - 1)]
+    return _equal_strides(log_snr, steps)
+
+
+def _equal_strides(log_snr: np.ndarray, steps: int) -> list[int]:
+    """`steps` different timesteps, falling, at equal strides of a rising log-SNR, whose last entry is that of t = 0."""
+    total = len(log_snr)
+    if steps == 1:
+        return [total - 1]
     wanted = np.linspace(log_snr[0], log_snr[-1], steps)
     ideal = np.interp(wanted, log_snr, np.arange(total)[::-1])[::-1]
     ascending: list[int] = []

@@ -32,7 +32,9 @@ SCHEDULE: Schema = closed(
         "beta_start": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
         "beta_end": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
         "num_timesteps": {"type": "integer", "minimum": 1, "maximum": 100000},
-    }
+        "zero_terminal_snr": {"type": "boolean"},
+    },
+    optional=("zero_terminal_snr",),
 )
 SAMPLER: Schema = closed(
     {

@@ -42,7 +42,7 @@ class RelaDiffusion(Method):
             ),
             "diffusion_space": closed({"channels": {"type": "integer", "minimum": 1, "maximum": 1024}, "shape": SHAPE}),
             "schedule": SCHEDULE,
-            "prediction": {"const": "noise"},
+            "prediction": {"enum": ["noise", "v", "x0", "edm"]},
             "sampler": SAMPLER,
         }
     )
@@ -110,7 +110,7 @@ class RelaDiffusion(Method):
     def predict_noise(
         self, x_t: torch.Tensor, encoded: torch.Tensor, timesteps: torch.Tensor | int, labels: torch.Tensor | int
     ) -> torch.Tensor:
-        """Noise in x_t.
+        """Noise in x_t, of a network that predicts noise or turns what it predicts into noise.
 
         Args:
             x_t: [N, *diffusion_shape].
@@ -118,14 +118,21 @@ class RelaDiffusion(Method):
             timesteps: integers [N] from 0 to T - 1, or one for all.
             labels: tracers' class labels [N], or one for all.
         """
+        return self._asked(self.network.predict_noise, x_t, encoded, timesteps, labels)
+
+    def denoise(
+        self, x_t: torch.Tensor, encoded: torch.Tensor, timesteps: torch.Tensor | int, labels: torch.Tensor | int
+    ) -> torch.Tensor:
+        """Clean estimate of what is diffused; arguments as of `predict_noise`. Of networks with other predictions."""
+        return self._asked(self.network.denoise, x_t, encoded, timesteps, labels)
+
+    def _asked(self, answer, x_t, encoded, timesteps, labels) -> torch.Tensor:
         import torch
 
         x_t, count = x_t.to(self.device), len(x_t)
         encoded = encoded.to(self.device).expand(count, *encoded.shape[1:])
         with torch.no_grad():
-            return self.network.predict_noise(
-                x_t, encoded, self._integers(timesteps, count), self._integers(labels, count)
-            )
+            return answer(x_t, encoded, self._integers(timesteps, count), self._integers(labels, count))
 
     def decode(self, x0: torch.Tensor, labels: torch.Tensor | int | None = None) -> torch.Tensor:
         """PET [N, 1, 160, 180, 160] in [-1, 1] of clean x0 [N, *diffusion_shape]; a voxel model gives x0 back.
@@ -152,11 +159,14 @@ class RelaDiffusion(Method):
 
         from ...diffusion import sample
 
+        gives = getattr(self.network, "gives", "noise")
+        predict = self.predict_noise if gives == "noise" else self.denoise
         with torch.inference_mode():
             x0 = sample(
-                lambda x_t, timesteps: self.predict_noise(x_t, encoded, timesteps, label),
+                lambda x_t, timesteps: predict(x_t, encoded, timesteps, label),
                 (count, *self.diffusion_shape),
                 self.schedule,
+                gives=gives,
                 sampler=options.sampler,
                 steps=options.steps,
                 noise=noise,
@@ -176,7 +186,8 @@ class RelaDiffusion(Method):
             encoded = self.encode(torch.full((1, len(SEQUENCES), *MNI_GRID.shape), -1.0))
             x_t = torch.zeros((1, *self.diffusion_shape), device=self.device)
             begin = time.perf_counter()
-            self.predict_noise(x_t, encoded, 0, label)
+            predict = self.predict_noise if getattr(self.network, "gives", "noise") == "noise" else self.denoise
+            predict(x_t, encoded, 0, label)
             return time.perf_counter() - begin
 
     def _integers(self, values: torch.Tensor | int, count: int) -> torch.Tensor:
