@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -42,6 +43,35 @@ class Reserved(os.PathLike):
 
     def __fspath__(self) -> str:
         return str(self.folder)
+
+
+def write_whole(path: Path | str | os.PathLike, content: bytes | Callable[[Path], None], *, suffix: str = "") -> None:
+    """Write one file: whoever looks finds all of it, or what was there before, also after an error or a crash.
+
+    It is written beside its place under a hidden temporary name, synced to the disk, then renamed.
+
+    Args:
+        path: the file; its folder exists. What is there is replaced.
+        content: its bytes, or a function that writes them to the path it is given.
+        suffix: end of the temporary name, for writers that take the format from it.
+
+    Raises:
+        OSError: the disk refuses. What `content` raises passes.
+    """
+    path = Path(path)
+    # Not tempfile: its files are readable by their owner alone, and the result should follow the umask.
+    part = path.with_name(f".{secrets.token_hex(8)}.part{suffix}")
+    part.touch(exist_ok=False)
+    try:
+        if callable(content):
+            content(part)
+        else:
+            part.write_bytes(content)
+        _sync(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    _sync(path.parent)
 
 
 def _nearest_existing(folder: Path) -> Path:
@@ -288,11 +318,7 @@ def _into_place(place: Reserved, written: list[str], names: list[str], overwrite
 
 
 def _write_journal(staging: Path, written: list[str]) -> None:
-    part = staging / f"{_JOURNAL}.part"
-    part.write_text(json.dumps(written), encoding="ascii")
-    _sync(part)
-    os.replace(part, staging / _JOURNAL)
-    _sync(staging)
+    write_whole(staging / _JOURNAL, json.dumps(written).encode("ascii"))
 
 
 def _rename_new(source: Path, target: Path) -> None:

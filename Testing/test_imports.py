@@ -16,8 +16,8 @@ PACKAGE = Path(RelAPETLib.__file__).parent
 LAYERS = [
     {"errors"},
     {"resources", "tracers", "grid", "notices"},
-    {"jsonfiles"},
-    {"volumes", "diffusion", "devices", "outputs"},
+    {"jsonfiles", "outputs"},
+    {"volumes", "diffusion", "devices"},
     {"networks", "regions", "comparison", "registration"},
     {"methods"},
     {"phantom", "preprocessing", "models"},

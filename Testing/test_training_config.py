@@ -2,8 +2,9 @@
 
 import pytest
 
-from training.config import PRESETS, Ablation, Network, differences, flatten, load_config
+from training.config import differences, flatten, load_config
 from training.errors import ConfigError
+from training.methods.rela.config import PRESETS, Ablation, Network
 
 
 def configured(*overrides):
@@ -149,8 +150,8 @@ def verdicts(count: int) -> list[tuple[str, bool, str]]:
 
     import torch
 
-    from training.networks import build_networks
-    from training.sizes import check_sizes
+    from training.methods.rela.networks import build_networks
+    from training.sizes import check_grid
 
     rng, found, config = random.Random(0), [], configured()
     while len(found) < count:
@@ -167,7 +168,8 @@ def verdicts(count: int) -> list[tuple[str, bool, str]]:
         }
         config.network = Network(**sizes)
         try:
-            check_sizes(config)
+            check_grid(config.network)
+            config.check()
             accepted = True
         except ConfigError:
             accepted = False
@@ -262,7 +264,7 @@ def test_what_must_be_given(missing):
 
 def test_what_a_resumed_run_may_change():
     before = flatten(configured())
-    now = flatten(configured("hardware.devices=2", "preset.global_batch=4", "preset.penalty_gamma=1", "seed=3"))
-    forbidden, allowed = differences(before, now)
+    changed = configured("hardware.devices=2", "preset.global_batch=4", "preset.penalty_gamma=1", "seed=3")
+    forbidden, allowed = differences(before, flatten(changed), changed.rules.free)
     assert forbidden == ["preset.penalty_gamma: 6.25e-06 -> 1.0", "seed: 0 -> 3"]
     assert allowed == ["hardware.devices: 1 -> 2", "preset.global_batch: 3 -> 4"]

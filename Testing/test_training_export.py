@@ -12,14 +12,15 @@ import training_cases as cases
 from RelAPETLib.errors import InputError, OutputError
 from RelAPETLib.models import load_model
 from RelAPETLib.networks.generator import build_generator
-from training import checkpoints
+from training import checkpoints, methods
 from training.__main__ import main
-from training.config import ABLATIONS, METHODS, PRESETS, Network, TrainConfig, flatten
+from training.config import flatten
 from training.data.cache import open_cache
 from training.data.split import make_split
 from training.evaluate import Row, summarize
-from training.export import export_generator, nested
-from training.networks import build_networks
+from training.export import export_model
+from training.methods.rela.config import ABLATIONS, METHODS, PRESETS, Network, RelaConfig
+from training.methods.rela.networks import build_networks
 from training.tables import markdown
 
 SMALL = Network(
@@ -40,7 +41,7 @@ def trained(tmp_path_factory, grid_case):
 
 
 def config_of(preset="default", ablation="none", method="rela", cache=""):
-    config = TrainConfig(METHODS[method], PRESETS[preset], ABLATIONS[ablation], SMALL, out="out")
+    config = RelaConfig(METHODS[method], PRESETS[preset], SMALL, out="out", ablation=ABLATIONS[ablation])
     config.data.cache = str(cache)
     return config
 
@@ -50,26 +51,29 @@ def saved_run(folder, config, split_sha256):
     generator, _ = build_networks(config)
     state = {
         "step": 7, "best_psnr": 20.5, "history": [], "config": flatten(config), "split_sha256": split_sha256,
-        "generator": generator.state_dict(), "average": {}, "frozen": {},
+        "players": {"generator": {"weights": generator.state_dict(), "average": {}, "optimizer": {}}},
+        "objective": {},
     }  # fmt: skip
     checkpoints.save(folder / "c.pt", state)
     return folder / "c.pt", generator.eval()
 
 
-def facts_of(config):
-    return {
-        "name": "small", "version": "0.1.0", "licence": "Apache-2.0", "title": None, "text": None, "samples": 1,
-        "config": nested(flatten(config)),
-        "training_data": {"description": "nobody", "simulated": True}, "tracers": {"TAU": TAU}, "source": {},
-        "metrics": {},
-    }  # fmt: skip
+FACTS = {
+    "name": "small", "version": "0.1.0", "licence": "Apache-2.0", "title": None, "text": None, "samples": 1,
+    "training_data": {"description": "nobody", "simulated": True}, "tracers": {"TAU": TAU}, "source": {}, "metrics": {},
+}  # fmt: skip
+
+
+def exported(config, weights, out, **how):
+    """A generator's weights as a bundle."""
+    return export_model(methods.objective(config), {"generator": weights}, FACTS, out, **how)
 
 
 @pytest.mark.parametrize(
     ("preset", "ablation"), [("default", "none"), ("paper", "none"), ("default", "wo_t1w"), ("paper", "wo_t2f")]
 )
 def test_an_exported_run_loads_and_predicts_what_its_generator_does(trained, tmp_path, capsys, preset, ablation):
-    from training.networks import condition
+    from training.methods.rela.networks import condition
 
     config = config_of(preset, ablation, cache=trained)
     split = json.loads((trained / "split.json").read_text())
@@ -128,23 +132,21 @@ def test_what_cannot_be_exported(tmp_path):
     state = build_generator(
         **{k: v for k, v in asdict(SMALL).items() if k not in ("factor", "crop")},
     ).state_dict()
-    facts = facts_of(config)
     state.pop("out.2.conv.bias")
-    with pytest.raises(InputError, match="do not fit the configuration's network"):
-        export_generator(state, facts, tmp_path / "b")
-    with pytest.raises(InputError, match="do not fit the configuration's network"):
-        export_generator(state, facts_of(config_of(method="rela_latent")), tmp_path / "b")
+    for other in (config, config_of(method="rela_latent")):
+        with pytest.raises(InputError, match="do not fit the configuration's network"):
+            exported(other, state, tmp_path / "b")
     assert not (tmp_path / "b").exists()
 
 
 def test_a_bundle_is_not_replaced_unasked_and_half_is_half_the_size(tmp_path):
     config = config_of()
     generator, _ = build_networks(config)
-    export_generator(generator.state_dict(), facts_of(config), tmp_path / "b")
+    exported(config, generator.state_dict(), tmp_path / "b")
     whole = (tmp_path / "b" / "model.safetensors").stat().st_size
     with pytest.raises(OutputError, match="exists already"):
-        export_generator(generator.state_dict(), facts_of(config), tmp_path / "b")
-    export_generator(generator.state_dict(), facts_of(config), tmp_path / "b", half=True, overwrite=True)
+        exported(config, generator.state_dict(), tmp_path / "b")
+    exported(config, generator.state_dict(), tmp_path / "b", half=True, overwrite=True)
     assert (tmp_path / "b" / "model.safetensors").stat().st_size < 0.6 * whole
     assert "Apache License" in (tmp_path / "b" / "LICENSE").read_text()
 

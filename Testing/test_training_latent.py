@@ -17,11 +17,12 @@ from training.data.cache import open_cache
 from training.data.prepare import Options, prepare
 from training.data.rendered import rendered_people
 from training.data.split import make_split
-from training.latent.encoded import TRAINED
-from training.latent.stages import FILE, FOLDER, network_of
-from training.losses import image_loss, noise_loss
+from training.methods.rela.bundle import network_of
+from training.methods.rela.latent.encoded import TRAINED
+from training.methods.rela.latent.stages import FILE, FOLDER
+from training.methods.rela.losses import image_loss, noise_loss
+from training.methods.rela.steps import Weights, algorithm_1
 from training.reports import LOG
-from training.steps import Objective, algorithm_1
 
 
 class StopAfter:
@@ -65,8 +66,8 @@ def trained(cache, tmp_path_factory) -> Path:
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
-    state = checkpoints.latest(out)[1]
-    return {**state["generator"], **{f"D.{name}": tensor for name, tensor in state["discriminator"].items()}}
+    players = checkpoints.latest(out)[1]["players"]
+    return {f"{player}.{name}": t for player, parts in players.items() for name, t in parts["weights"].items()}
 
 
 def test_all_terms_are_there_and_the_frozen_parts_stay_as_they_were(trained):
@@ -74,7 +75,7 @@ def test_all_terms_are_there_and_the_frozen_parts_stay_as_they_were(trained):
     first = next(line for line in lines if line["group"] == "train")
     assert {"L_N", "L_I", "L_R", "L_R_D", "L_G"} <= first.keys()
     before = checkpoints.load(trained / FOLDER / FILE)["frozen"]["state"]
-    after = checkpoints.latest(trained)[1]["frozen"]["state"]
+    after = checkpoints.latest(trained)[1]["objective"]["state"]
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -168,11 +169,11 @@ def test_the_bundle_predicts_what_the_generator_does(cache, tmp_path, words):
     x_t = torch.randn(1, *model.method.diffusion_shape, generator=torch.Generator().manual_seed(0))
     found = model.method.predict_noise(x_t, model.method.encode(fine), 300, item["label"])
 
-    from training.networks import build_networks
+    from training.methods.rela.networks import build_networks
 
     generator, _ = build_networks(config)
     state = checkpoints.latest(out)[1]
-    generator.load_state_dict(state["generator"])
+    generator.load_state_dict(state["players"]["generator"]["weights"])
     coded = checkpoints.load(out / FOLDER / FILE)["train"]
     t = torch.tensor([300])
     with torch.no_grad():
@@ -189,7 +190,7 @@ def test_the_bundle_predicts_what_the_generator_does(cache, tmp_path, words):
 
 def test_decoding_undoes_padding_and_scale(trained):
     """A network whose autoencoder is exact would give the PET back; here its padded reconstruction is cropped alike."""
-    network = network_of(checkpoints.latest(trained)[1]["frozen"]).eval()
+    network = network_of(checkpoints.latest(trained)[1]["objective"]).eval()
     pet = torch.rand(1, 1, 16, 18, 16) * 2 - 1
     with torch.no_grad():
         whole = network.pet_autoencoder.decode(network.pet_autoencoder.encode(network.padded_volume(pet))[0])
@@ -216,7 +217,7 @@ def test_adversarial_gradient_reaches_the_generator_through_the_decoder():
     def generator(x, t, class_labels):
         return scale * 0.3 * x
 
-    weights = Objective(clamp_clean_estimate=False, adversarial_weight=0.1)
+    weights = Weights(clamp_clean_estimate=False, adversarial_weight=0.1)
     losses = algorithm_1(generator, D, z, mri, torch.tensor([0]), t, eps, schedule, weights, decode, image)
     x_t = schedule.add_noise(z, eps, t)
     z_hat = schedule.clean_estimate(x_t, 0.3 * x_t, t)
@@ -238,7 +239,7 @@ def test_error_of_v_is_that_of_noise_and_clean_estimate_together(timestep):
     x_t = schedule.add_noise(x0, eps, t)
     assert torch.allclose(schedule.noise_of_velocity(x_t, schedule.velocity(x0, eps, t), t), eps, atol=1e-5)
     assert torch.allclose(schedule.clean_of_velocity(x_t, schedule.velocity(x0, eps, t), t), x0, atol=1e-5)
-    weights = Objective(prediction="v", adversarial_weight=0.0)
+    weights = Weights(prediction="v", adversarial_weight=0.0)
     losses = algorithm_1(
         lambda x, t, class_labels: v_hat, None, x0, x0[:, :0], torch.tensor([0]), t, eps, schedule, weights
     )
@@ -284,7 +285,7 @@ def network_of_names() -> dict[str, list[str]]:
 
 
 def test_mri_autoencoder_sees_every_case_once(cache):
-    from training.latent.autoencoder import MriImages
+    from training.autoencoding import MriImages
 
     config = latent_config(cache, cache / "out")
     images = MriImages(loop.load_data(config).train)
@@ -342,7 +343,7 @@ def test_the_demo_recipe_from_people_to_a_synthetic_pet(tmp_path, monkeypatch, g
     whole, resumed = weights(tmp_path / "straight"), weights(tmp_path / "resumed")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert train(tmp_path / "unshown", None, f"autoencoder.source={tmp_path / 'straight'}") == 0
-    states = [checkpoints.latest(tmp_path / name)[1]["frozen"]["state"] for name in ("straight", "unshown")]
+    states = [checkpoints.latest(tmp_path / name)[1]["objective"]["state"] for name in ("straight", "unshown")]
     assert torch.equal(states[0]["mri_mean"], states[1]["mri_mean"])
     assert not torch.allclose(states[0]["head_feature_mean"], states[1]["head_feature_mean"], atol=1e-4)
 

@@ -7,11 +7,11 @@ import torch
 from training_runs import SHAPE, Phantoms, tiny_config
 
 from RelAPETLib.networks.discriminator import build_discriminator
-from training.config import Preset
 from training.loop import run
-from training.losses import squared_gradient_norm
+from training.methods.rela.config import Preset
+from training.methods.rela.losses import squared_gradient_norm
+from training.methods.rela.steps import Weights, discriminator_loss
 from training.reports import LOG
-from training.steps import Objective, discriminator_loss
 from training.trainer import RunData
 
 
@@ -26,7 +26,7 @@ def gradient_norm_after(gamma: float, seed: int, steps: int = 600) -> float:
     D = build_discriminator("group")
     optimizer = torch.optim.Adam(D.parameters(), lr=1e-3)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    weights = Objective(adversarial_weight=1.0, penalty_gamma=gamma)
+    weights = Weights(adversarial_weight=1.0, penalty_gamma=gamma)
     norms = []
     for step in range(steps):
         fake = real + 0.3 * torch.randn_like(real)

@@ -212,9 +212,19 @@ def replaced(key, value):
     return lambda state, path: torch.save({**state, key: value}, path)
 
 
-def huge(state, path):
-    name = next(iter(state["generator"]))
-    torch.save({**state, "generator": {**state["generator"], name: torch.zeros(1).expand(2**40)}}, path)
+def player(part, change):
+    """Something else as a part of the generator's."""
+
+    def damage(state, path):
+        kept = state["players"]["generator"]
+        players = {**state["players"], "generator": {**kept, part: change(kept[part])}}
+        torch.save({**state, "players": players}, path)
+
+    return damage
+
+
+def huge(weights):
+    return {**weights, next(iter(weights)): torch.zeros(1).expand(2**40)}
 
 
 def cyclic(state, path):
@@ -225,20 +235,21 @@ def cyclic(state, path):
 
 DAMAGES = {
     "without config": without("config"),
-    "without generator": without("generator"),
+    "without players": without("players"),
+    "without the generator": replaced("players", {}),
     "a number as config": replaced("config", 3.5),
     "cut": lambda state, path: path.write_bytes(path.read_bytes()[:2000]),
     "empty": lambda state, path: path.write_bytes(b""),
     "text": lambda state, path: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
     "a folder": lambda state, path: (path.unlink(), path.mkdir()),
     "a tensor": lambda state, path: torch.save(torch.zeros(3), path),
-    "of another format": replaced("format", 2),
-    "weights of another network": replaced("generator", {"weight": torch.zeros(3)}),
-    "weights that are words": lambda s, path: torch.save({**s, "generator": dict.fromkeys(s["generator"], "x")}, path),
-    "no optimiser state": replaced("optimizer_G", {}),
+    "of another format": replaced("format", 3),
+    "weights of another network": player("weights", lambda kept: {"weight": torch.zeros(3)}),
+    "weights that are words": player("weights", lambda kept: dict.fromkeys(kept, "x")),
+    "no optimiser state": player("optimizer", lambda kept: {}),
     "a sampler of nobody": replaced("sampler", {}),
     "no random state": replaced("rng", [{}]),
-    "4 TB": huge,
+    "4 TB": player("weights", huge),
     "4 TB in itself": cyclic,
 }
 
@@ -265,7 +276,9 @@ def test_a_checkpoint_that_is_none_is_one_line(one_step, tmp_path, capsys, damag
     assert path.name in said and said.count("\n") == 1 and "Traceback" not in said
 
 
-@pytest.mark.parametrize("damage", ["without config", "without generator", "cut", "4 TB", "a number as config"])
+@pytest.mark.parametrize(
+    "damage", ["without config", "without players", "without the generator", "cut", "4 TB", "a number as config"]
+)
 def test_export_of_a_checkpoint_that_is_none(one_step, tmp_path, capsys, damage):
     from training.__main__ import main
 

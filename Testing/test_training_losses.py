@@ -7,10 +7,17 @@ from golden import published_numbers, ruled_weights
 from RelAPETLib.diffusion import NoiseSchedule
 from RelAPETLib.networks.discriminator import build_discriminator
 from RelAPETLib.networks.generator import build_generator
-from training import losses
 from training.config import load_config
-from training.networks import condition, published_state_dict
-from training.steps import Objective, algorithm_1, discriminator_loss, generator_adversarial, objective, predict_noise
+from training.methods.rela import losses
+from training.methods.rela.networks import condition, published_state_dict
+from training.methods.rela.steps import (
+    Weights,
+    algorithm_1,
+    discriminator_loss,
+    generator_adversarial,
+    predict_noise,
+    weights_of,
+)
 
 SMALL = {
     "channels": [4, 8],
@@ -57,13 +64,13 @@ def configured(*overrides):
 
 
 def test_generator_loss_of_the_release(golden, published_D):
-    ours = generator_adversarial(published_D, golden["d_real_input"], golden["d_fake_input"], Objective())
+    ours = generator_adversarial(published_D, golden["d_real_input"], golden["d_fake_input"], Weights())
     assert abs(float(ours.detach()) - float(golden["loss_generator_eval"])) < 1e-5
 
 
 @pytest.mark.parametrize("one_by_one", [False, True])
 def test_discriminator_loss_of_the_release(golden, published_D, one_by_one):
-    weights = Objective(
+    weights = Weights(
         adversarial_weight=1.0, penalty_gamma=1e-3, penalty_reduction="release", penalty_one_by_one=one_by_one
     )
     ours, _ = discriminator_loss(published_D, golden["d_real_input"], golden["d_fake_input"], weights)
@@ -84,7 +91,7 @@ def test_clean_estimate_in_the_step(golden):
     x0, eps, t = golden["x0"], golden["eps"], golden["timesteps"]
     zero = torch.zeros(x0.shape[0], 2, *x0.shape[2:])
     terms = algorithm_1(
-        lambda x, t, class_labels: golden["eps_hat"], None, x0, zero, None, t, eps, NoiseSchedule(), Objective()
+        lambda x, t, class_labels: golden["eps_hat"], None, x0, zero, None, t, eps, NoiseSchedule(), Weights()
     ).terms
     assert torch.allclose(terms["L_N"], (golden["eps_hat"] - eps).square().mean())
     assert abs(float(terms["L_I"] - (golden["x0_hat_clipped"] - x0).abs().mean())) < 1e-5
@@ -95,10 +102,10 @@ def test_generator_gradient_through_the_published_discriminator(golden, publishe
     D = build_discriminator(norm="batch").double().eval()
     D.load_state_dict(published_D.state_dict())
     real, fake = golden["d_real_input"].double(), golden["d_fake_input"].double().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(generator_adversarial(D, real, fake, Objective()), fake)
+    (gradient,) = torch.autograd.grad(generator_adversarial(D, real, fake, Weights()), fake)
     direction = torch.randn(fake.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     with torch.no_grad():
-        ahead, behind = (generator_adversarial(D, real, fake + h * direction, Objective()) for h in (1e-8, -1e-8))
+        ahead, behind = (generator_adversarial(D, real, fake + h * direction, Weights()) for h in (1e-8, -1e-8))
     expected = float((gradient * direction).sum())
     assert abs(float(ahead - behind) / 2e-8 - expected) < 1e-4 * abs(expected)
 
@@ -108,7 +115,7 @@ def test_discriminator_gradient_with_penalty(golden, published_D, reduction):
     """d L_D / d parameters, second derivatives of the penalty included, by differences."""
     D = build_discriminator(norm="batch").double().eval()
     D.load_state_dict(published_D.state_dict())
-    weights = Objective(adversarial_weight=1.0, penalty_gamma=1e-3, penalty_reduction=reduction)
+    weights = Weights(adversarial_weight=1.0, penalty_gamma=1e-3, penalty_reduction=reduction)
     pair = golden["d_real_input"].double(), golden["d_fake_input"].double()
     parameters = list(D.parameters())
     gradients = torch.autograd.grad(discriminator_loss(D, *pair, weights)[0], parameters, allow_unused=True)
@@ -125,7 +132,7 @@ def test_discriminator_gradient_with_penalty(golden, published_D, reduction):
 
 
 def test_each_player_keeps_to_its_own_parameters(step):
-    result = algorithm_1(**step, weights=Objective())
+    result = algorithm_1(**step, weights=Weights())
     result.generator.backward()
     assert all(p.grad is None for p in step["D"].parameters())
     before = [p.grad.clone() for p in step["G"].parameters()]
@@ -135,7 +142,7 @@ def test_each_player_keeps_to_its_own_parameters(step):
 
 
 def test_total_objective_is_the_weighted_sum_of_its_terms(step):
-    weights = Objective(adversarial_weight=0.1)
+    weights = Weights(adversarial_weight=0.1)
     result = algorithm_1(**step, weights=weights)
     terms = result.terms
     assert torch.isclose(result.generator, terms["L_N"] + terms["L_I"] + 0.1 * terms["L_R"])
@@ -152,24 +159,24 @@ def test_total_objective_is_the_weighted_sum_of_its_terms(step):
     ],
 )
 def test_an_ablation_differs_in_the_term_it_names(step, override, changed):
-    full = algorithm_1(**step, weights=objective(configured(), epoch=20)).terms
-    ablated = algorithm_1(**step, weights=objective(configured(override), epoch=20)).terms
+    full = algorithm_1(**step, weights=weights_of(configured(), epoch=20)).terms
+    ablated = algorithm_1(**step, weights=weights_of(configured(override), epoch=20)).terms
     differing = {name for name in full if name not in ablated or not torch.equal(full[name], ablated[name])}
     assert differing == changed and not ablated.keys() - full.keys()
 
 
 def test_ddpm_is_the_noise_loss_alone(step):
-    result = algorithm_1(**step, weights=objective(configured("method=ddpm"), epoch=99))
+    result = algorithm_1(**step, weights=weights_of(configured("method=ddpm"), epoch=99))
     assert torch.equal(result.generator, result.terms["L_N"]) and result.discriminator is None
 
 
 def test_an_ablation_is_one_term_of_the_configuration():
-    full = objective(configured(), 20)
+    full = weights_of(configured(), 20)
     for name, fields in {"wo_gp": {"penalty_gamma": 0.0}, "wo_ra": {"relativistic": False}}.items():
-        ablated = objective(configured(f"ablation={name}"), 20)
-        assert ablated == Objective(**{**vars(full), **fields})
+        ablated = weights_of(configured(f"ablation={name}"), 20)
+        assert ablated == Weights(**{**vars(full), **fields})
     for name in ("wo_t1w", "wo_t2f"):
-        assert objective(configured(f"ablation={name}"), 20) == full
+        assert weights_of(configured(f"ablation={name}"), 20) == full
 
 
 def test_standard_gan_loss_is_binary_cross_entropy():
@@ -181,10 +188,10 @@ def test_standard_gan_loss_is_binary_cross_entropy():
 
 
 def test_adversarial_part_waits_for_its_epoch(step):
-    assert objective(configured(), 19).adversarial_weight == 0
-    assert objective(configured("preset=release"), 20).adversarial_weight == 1
-    assert objective(configured("preset=paper"), 0).adversarial_weight == 0.1
-    assert algorithm_1(**step, weights=objective(configured(), 19)).discriminator is None
+    assert weights_of(configured(), 19).adversarial_weight == 0
+    assert weights_of(configured("preset=release"), 20).adversarial_weight == 1
+    assert weights_of(configured("preset=paper"), 0).adversarial_weight == 0.1
+    assert algorithm_1(**step, weights=weights_of(configured(), 19)).discriminator is None
 
 
 def test_a_missing_sequence_is_dropped_or_blanked():

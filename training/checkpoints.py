@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 from collections.abc import Iterator, Mapping
@@ -17,44 +16,37 @@ import numpy as np
 import torch
 
 from RelAPETLib.errors import OutputError
+from RelAPETLib.outputs import write_whole
 
 from .errors import ResumeError
 
-FORMAT = 1
+FORMAT = 2
 FOLDER, BEST = "checkpoints", "best.pt"
 _NAME = re.compile(r"step-(\d{8,})\.pt")
 
-#: What the files of a run hold, with types.
+#: What the files of a run hold, with types; a stage that trains something in a folder of its own writes the same.
 RUN = {
     "step": int,
     "history": list,
     "config": dict,
     "split_sha256": str,
     "sampler": dict,
-    "generator": dict,
-    "average": dict,
-    "optimizer_G": dict,
-    "discriminator": dict,
-    "optimizer_D": dict,
+    "players": dict,
+    "objective": dict,
     "scaler": dict,
     "rng": list,
-    "frozen": dict,
 }
 #: What `training.export` takes of it.
-EXPORTED = {key: RUN[key] for key in ("step", "history", "config", "split_sha256", "generator", "average", "frozen")}
-#: Those of an autoencoder's checkpoint, and those of the coded data set.
-AUTOENCODER = {
-    "step": int,
-    "shaping": dict,
-    "split_sha256": str,
-    "sampler": dict,
-    "autoencoder": dict,
-    "optimizer": dict,
-    "discriminator": dict,
-    "optimizer_D": dict,
-    "scaler": dict,
+EXPORTED = {key: RUN[key] for key in ("step", "history", "config", "split_sha256", "players", "objective")}
+#: Of each player: whole weights, their moving average (empty where none is kept), and the optimiser's state.
+PLAYER = ("weights", "average", "optimizer")
+
+#: Format 1: the players' names, and the keys under which it kept what `PLAYER` has.
+_OF_FORMAT_1 = {
+    "generator": ("generator", "average", "optimizer_G"),
+    "autoencoder": ("autoencoder", "", "optimizer"),
+    "discriminator": ("discriminator", "", "optimizer_D"),
 }
-CODED = {"key": str, "frozen": dict, "train": dict, "validation": (dict, type(None))}
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -64,20 +56,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
         OutputError: it cannot be written; what was there before is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
     try:
-        with open(part, "wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(path, lambda part: torch.save({"format": FORMAT, **state}, part))
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        part.unlink(missing_ok=True)
         raise OutputError(f"cannot write checkpoint {path}: {' '.join(str(error).split())[:200]}") from error
 
 
@@ -85,7 +66,9 @@ def load(path: Path, wanted: Mapping[str, type | tuple[type, ...]] | None = None
     """What `save` wrote, on the CPU. Nothing in the file is executed.
 
     Args:
-        wanted: keys that must be there, with their types: `RUN`, `AUTOENCODER` or `CODED`; None for any file of ours.
+        wanted: keys that must be there, with their types, e.g. `RUN`; None for any file of ours.
+
+    A run's file of format 1 is given in the present one.
 
     Raises:
         ResumeError: missing, damaged, not such a file, a key missing, or a tensor that claims more than the file holds.
@@ -98,14 +81,31 @@ def load(path: Path, wanted: Mapping[str, type | tuple[type, ...]] | None = None
         raise
     except Exception as error:  # torch raises whatever the damaged byte leads to
         raise ResumeError(f"cannot read checkpoint {path}: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or state.get("format") not in (1, FORMAT):
         raise ResumeError(f"{path} is no checkpoint of this training package (format {FORMAT})")
+    if state["format"] == 1:
+        state = _renewed(state)
     for key, kind in (wanted or {}).items():
         if not isinstance(state.get(key), kind):
             there = "no" if key not in state else "an unusable"
             raise ResumeError(f"{path}: {there} '{key}' in it; the file is damaged or of another kind, take another")
     _check_tensors(path, state)
     return state
+
+
+def _renewed(state: dict[str, Any]) -> dict[str, Any]:
+    """What format 1 kept under other names, under the present ones; a key that is not there stays away."""
+    players = {
+        name: {key: state.get(old, {}) for key, old in zip(PLAYER, keys, strict=True)}
+        for name, keys in _OF_FORMAT_1.items()
+        if isinstance(state.get(keys[0]), dict) and state[keys[0]]
+    }
+    renewed = {key: value for key, value in state.items() if not any(key in keys for keys in _OF_FORMAT_1.values())}
+    if "shaping" in state:  # of an autoencoder, which drew nothing at random that does not follow from the position
+        renewed |= {"config": renewed.pop("shaping"), "history": [], "objective": {}, "rng": []}
+    if "frozen" in state and players:
+        renewed["objective"] = renewed.pop("frozen")
+    return {**renewed, "players": players} if players else renewed
 
 
 def _check_tensors(path: Path, state: dict[str, Any]) -> None:
@@ -167,9 +167,9 @@ def prune(out: Path, keep: int) -> None:
         path.unlink(missing_ok=True)
 
 
-def exported_weights(state: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The generator's weights that are validated and exported: the moving average, where the run keeps one."""
-    return {**state["generator"], **state["average"]}
+def exported_weights(state: dict[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
+    """Every player's weights that are validated and exported: the moving average, where the run keeps one."""
+    return {name: {**player["weights"], **player["average"]} for name, player in state["players"].items()}
 
 
 def rng_state() -> dict[str, Any]:

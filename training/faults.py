@@ -9,6 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+from RelAPETLib.outputs import write_whole
+
 from .errors import PeerError
 
 #: Signals after which a run saves and ends with `training.errors.EXIT_REQUEUE`: of Slurm, of a shell, of a person.
@@ -57,9 +59,7 @@ class FailureBoard:
     def report(self, message: str) -> None:
         """Tell the others why this rank ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f".{self.rank}.part"
-        part.write_text(message, encoding="utf-8")
-        os.replace(part, self.folder / f"{self.rank}.txt")
+        write_whole(self.folder / f"{self.rank}.txt", message.encode("utf-8"))
 
     def first(self) -> str | None:
         """What another rank reported, with its number; None while none did."""

@@ -21,12 +21,14 @@ import torch
 
 from RelAPETLib.errors import InputError
 
+from . import methods
 from .config import TrainConfig, load_config
 from .data.cache import alone_in, sweep
 from .errors import EXIT_REQUEUE, PeerError, as_told
 from .faults import FailureBoard, StopRequest
 from .machine import check_machine
-from .trainer import RunData, Trainer
+from .methods.base import Work
+from .trainer import RunData, Trainer, plan_of
 from .words import one_line, say
 
 #: A killed run's lock goes with it; on a network's file system that may take a moment.
@@ -97,15 +99,12 @@ def run(config: TrainConfig, data: RunData, quiet: bool = False) -> int:
                 held.enter_context(alone_in(Path(config.out), wait=LOCK_SECONDS))
                 clean(Path(config.out), board, quiet)
             fabric.barrier()
-            space = None
-            if config.method.latent:
-                from .latent.stages import prepare_latents
-
-                coded = prepare_latents(fabric, config, data, stop, quiet)
-                if coded is None:
-                    return EXIT_REQUEUE
-                space, data = coded
-            return Trainer(fabric, config, data, space, quiet).train(stop)
+            objective = methods.objective(config)
+            ready = objective.stages(Work(fabric, data, stop, quiet))
+            if ready is None:
+                return EXIT_REQUEUE
+            plan = plan_of(config, len(ready.train), fabric.world_size)
+            return Trainer(fabric, objective, ready, plan, quiet).train(stop)
     except Exception as error:
         return end_with(error, board)
     finally:
@@ -116,7 +115,8 @@ def run(config: TrainConfig, data: RunData, quiet: bool = False) -> int:
 def clean(out: Path, board: FailureBoard, quiet: bool) -> None:
     """Remove what a killed or failed start of the run left, and say so."""
     below = [path.relative_to(out) for path in out.glob("**/checkpoints") if path.is_dir()]
-    sweep(out, (lambda message: None) if quiet else say, map(str, [*below, "latent"]))
+    stages = [path.relative_to(out) for path in out.glob("*") if path.is_dir() and path.name != "checkpoints"]
+    sweep(out, (lambda message: None) if quiet else say, map(str, [*below, *stages]))
     for folder in out.glob(".failures-*"):
         if folder != board.folder:
             shutil.rmtree(folder, ignore_errors=True)

@@ -17,24 +17,7 @@ def check_machine(config: TrainConfig) -> None:
     ranks = hardware.devices * hardware.nodes
     _check_devices(config)
     layout(config, ranks)
-    preset = config.preset
-    if config.method.adversarial and preset.adversarial_weight:
-        _check_batch_norm(preset, "hardware.micro_batch", hardware.micro_batch, preset.global_batch)
-    if config.method.latent and not config.autoencoder.source:
-        batch = config.autoencoder.batch
-        if batch % ranks:
-            raise ConfigError(f"autoencoder.batch={batch} is no multiple of {ranks} ranks")
-        if config.autoencoder.adversarial_weight:
-            _check_batch_norm(preset, f"autoencoder.batch / {ranks} ranks", batch // ranks, batch)
-
-
-def _check_batch_norm(preset, key: str, images: int, batch: int) -> None:
-    """One image at a time is right where the batch is one, as the release has it, and nowhere else."""
-    if preset.discriminator_norm == "batch" and images == 1 < batch:
-        raise ConfigError(
-            f"preset.discriminator_norm=batch: with {key}=1 the discriminator would normalise over one image of the "
-            f"batch of {batch}; use {key}={batch} (or at least 2), or preset.discriminator_norm=group"
-        )
+    config.check_ranks(ranks)
 
 
 def _check_devices(config: TrainConfig) -> None:

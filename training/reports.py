@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from RelAPETLib.jsonfiles import parse_json
+from RelAPETLib.outputs import write_whole
 
-from .data.cache import write_whole
 from .words import say
 
 LOG = "log.jsonl"

@@ -1,4 +1,4 @@
-"""FSDP: the generator's weights, gradients and optimiser state shared out over the ranks, whole in checkpoints.
+"""FSDP: a network's weights, gradients and optimiser state shared out over the ranks, whole in checkpoints.
 
 It pays for networks that do not fit one card; the published generator (3 million weights) does, and trains faster
 under DDP. A checkpoint does not know how its run was laid out: sharded and whole runs go on with each other's.
@@ -21,17 +21,24 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 
 def strategy(ranks: int):
-    """Lightning Fabric's strategy for a generator shared out over all ranks."""
+    """Lightning Fabric's strategy for wrapped players shared out over all ranks."""
     from lightning_fabric.strategies import ModelParallelStrategy
 
     return ModelParallelStrategy(_shard, data_parallel_size=ranks, tensor_parallel_size=1)
 
 
-def _shard(generator: nn.Module, mesh) -> nn.Module:
+def _shard(network: nn.Module, mesh) -> nn.Module:
     """Block by block, so that only one is whole at a time."""
-    for block in [*generator.down_blocks, generator.middle_block, *generator.up_blocks]:
+    for block in blocks_of(network):
         fully_shard(block, mesh=mesh["data_parallel"])
-    return fully_shard(generator, mesh=mesh["data_parallel"])
+    return fully_shard(network, mesh=mesh["data_parallel"])
+
+
+def blocks_of(network: nn.Module) -> list[nn.Module]:
+    """The large parts of a network that work one after the other: what its lists hold, and a U-Net's middle."""
+    lists = [child for child in network.children() if isinstance(child, nn.ModuleList)]
+    middle = getattr(network, "middle_block", None)
+    return [*(block for blocks in lists for block in blocks), *([] if middle is None else [middle])]
 
 
 def model_state(network: nn.Module) -> dict[str, torch.Tensor]:

@@ -1,8 +1,9 @@
-"""One training run: networks, optimisers, the stream of images, and the steps over them."""
+"""One run: the players of an objective, the stream of images, and the steps over them."""
 
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,16 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from RelAPETLib.diffusion import NoiseSchedule
-
 from . import checkpoints
 from .config import TrainConfig, differences, flatten, layout
 from .data.dataset import StreamSampler, build_loader
 from .errors import EXIT_REQUEUE, DivergedError, ResumeError
 from .faults import StopRequest
-from .networks import MovingAverage, build_networks
+from .methods.base import Objective, Place, Terms
+from .players import Seat
 from .reports import Report
 from .schedules import learning_rate_share
-from .sharding import load_model_state, load_optimizer_state, model_state, number, optimizer_state
-from .sizes import check_shape
-from .spaces import Space, VoxelSpace
-from .steps import algorithm_1, objective
-from .stream import draw, places
+from .stream import places
 from .validation import validate
 
 
@@ -32,8 +28,8 @@ from .validation import validate
 class RunData:
     """What a run learns from: data sets of training and validation subjects, and the hash of who is where.
 
-    An item has ``t1w``, ``t2f``, ``pet`` float32 [1, X, Y, Z] in [-1, 1], ``label``, ``subject`` and ``tracer``; in the
-    latent variant what `training.latent.encoded.LatentDataset` says.
+    An item has ``subject`` and perhaps ``tracer`` (words), and what the objective takes: of a `PetDataset` ``t1w``,
+    ``t2f``, ``pet`` float32 [1, X, Y, Z] in [-1, 1] and ``label``.
     """
 
     train: Dataset
@@ -43,9 +39,85 @@ class RunData:
     draws: bool = False
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How long a run is, in which rhythm, and when it is another one.
+
+    Attributes:
+        out: its folder.
+        steps: optimiser steps.
+        batch: images in a step, over all ranks.
+        micro_batch: images in a pass of a rank.
+        seed: of the order of images and all noise.
+        identity: flat configuration; a checkpoint of another one is not gone on with,
+        free: unless it differs only in keys that begin so.
+        name: of a stage, for messages; empty for the training itself.
+        learning_rate: ``constant`` or ``cosine``, after a linear rise over `warmup_steps`.
+        log_every, checkpoint_every, validate_every: steps.
+        keep_last: checkpoints that are kept.
+        validation_volumes: 0 for no validation.
+        workers: processes that load data.
+        largest_loss: a term beyond it stops the run.
+        skips_overflow: fp16, whose overflowing gradients are no sign of anything: such steps are skipped.
+        activation_checkpointing, channels_last: of the wrapped players.
+    """
+
+    out: Path
+    steps: int
+    batch: int
+    micro_batch: int
+    seed: int
+    identity: dict[str, Any]
+    free: tuple[str, ...] = ()
+    name: str = ""
+    learning_rate: str = "constant"
+    warmup_steps: int = 0
+    log_every: int = 10
+    checkpoint_every: int = 500
+    validate_every: int = 1000
+    keep_last: int = 3
+    validation_volumes: int = 0
+    workers: int = 0
+    largest_loss: float = 1e4
+    skips_overflow: bool = False
+    activation_checkpointing: bool = False
+    channels_last: bool = False
+
+
+def plan_of(config: TrainConfig, images: int, ranks: int) -> Plan:
+    """The plan of a configuration's training on so many images.
+
+    Raises:
+        ConfigError: the layout does not make up the global batch.
+    """
+    run, hardware, preset = config.run, config.hardware, config.preset
+    layout(config, ranks)
+    return Plan(
+        out=Path(config.out),
+        steps=run.steps or math.ceil(preset.epochs * images / preset.global_batch),
+        batch=preset.global_batch,
+        micro_batch=hardware.micro_batch,
+        seed=config.seed,
+        identity=flatten(config),
+        free=config.rules.free,
+        learning_rate=run.learning_rate,
+        warmup_steps=run.warmup_steps,
+        log_every=run.log_every,
+        checkpoint_every=run.checkpoint_every,
+        validate_every=run.validate_every,
+        keep_last=run.keep_last,
+        validation_volumes=run.validation_volumes,
+        workers=config.data.workers,
+        largest_loss=run.largest_loss,
+        skips_overflow=hardware.precision == "fp16",
+        activation_checkpointing=hardware.activation_checkpointing,
+        channels_last=hardware.channels_last,
+    )
+
+
 @dataclass
 class State:
-    """What changes from step to step, apart from weights, optimisers and the position in the data."""
+    """What changes from step to step, apart from the players and the position in the data."""
 
     step: int = 0
     best_psnr: float | None = None
@@ -54,51 +126,35 @@ class State:
 
 
 class Trainer:
-    """One run: networks, optimisers, stream of images, and the loop over them.
+    """The loop over an objective's players, for a training and for stages before it.
 
     Args:
         fabric: launched.
-        space: where the diffusion happens; None for the voxels.
+        data: what the objective's batches are made of.
+        plan: a whole number of micro-batches of all ranks make up its batch.
         quiet: no console.
 
+    Attributes:
+        seats: the players at work, by name.
+
     Raises:
-        ConfigError: the layout does not make up the global batch.
         ResumeError: the folder holds a checkpoint of another configuration or split.
     """
 
-    def __init__(self, fabric, config: TrainConfig, data: RunData, space: Space | None = None, quiet: bool = False):
-        self.fabric, self.config, self.data = fabric, config, data
-        self.out = Path(config.out)
-        self.accumulation = layout(config, fabric.world_size)
-        preset = config.preset
-        first = data.train[0]
-        diffused = first["x0"] if "x0" in first else first["pet"]
-        check_shape(config, tuple(diffused.shape[1:]), tuple(first.get("pet", diffused).shape[1:]))
-        self.schedule = NoiseSchedule(kind=preset.beta_schedule)
-        self.space: Space = space or VoxelSpace(config)
-        generator, self.D = build_networks(config)
-        self.G = fabric.setup_module(generator)
-        self.optimizer_G = fabric.setup_optimizers(
-            torch.optim.AdamW(
-                self.G.parameters(),
-                lr=preset.generator_learning_rate,
-                weight_decay=config.run.weight_decay,
-                fused=True,
-            )
-        )
-        self.average = MovingAverage(self.G.parameters(), preset.ema_decay)
-        if self.D is not None:
-            # Not wrapped by Fabric: its penalty needs a backward pass within the forward pass, which neither DDP nor
-            # fp16's loss scaling knows. It works in float32, and `average_gradients` does DDP's part.
-            self.D.to(fabric.device)
-            self.optimizer_D = torch.optim.Adam(self.D.parameters(), lr=preset.discriminator_learning_rate, fused=True)
+    def __init__(self, fabric, objective: Objective, data: RunData, plan: Plan, quiet: bool = False):
+        self.fabric, self.objective, self.data, self.plan = fabric, objective, data, plan
+        self.accumulation = plan.batch // (plan.micro_batch * fabric.world_size)
+        self.seats = {
+            name: Seat(fabric, player, plan.activation_checkpointing, plan.channels_last)
+            for name, player in objective.build().items()
+        }
+        objective.bind(fabric, {name: seat.module for name, seat in self.seats.items()})
         self.sampler = StreamSampler(
-            len(data.train), seed=config.seed, rank=fabric.global_rank, ranks=fabric.world_size, draws=data.draws
+            len(data.train), seed=plan.seed, rank=fabric.global_rank, ranks=fabric.world_size, draws=data.draws
         )
-        self.steps = config.run.steps or math.ceil(preset.epochs * len(data.train) / preset.global_batch)
         self.state = State()
         self.resume()
-        self.report = Report(self.out, self.state.step, self.steps, quiet) if fabric.is_global_zero else None
+        self.report = Report(plan.out, self.state.step, plan.steps, quiet) if fabric.is_global_zero else None
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -109,105 +165,81 @@ class Trainer:
 
     def train(self, stop: StopRequest) -> int:
         """Steps until the end or a request to stop; returns the exit code."""
-        run, state = self.config.run, self.state
-        loader = build_loader(
-            self.data.train,
-            self.sampler,
-            batch_size=self.config.hardware.micro_batch,
-            workers=self.config.data.workers,
-            pin_memory=self.fabric.device.type == "cuda",
-        )
-        batches, used = iter(loader), 0
-        judged = self.data.validation is not None and run.validation_volumes > 0
-        while state.step < self.steps:
+        plan, state, used = self.plan, self.state, 0
+        batches = self.batches() if state.step < plan.steps else None
+        judged = self.data.validation is not None and plan.validation_volumes > 0
+        while state.step < plan.steps:
             terms, asked = self.step(batches, stop)
-            used += self.config.preset.global_batch
-            last = state.step == self.steps
-            if self.report and (state.step % run.log_every == 0 or last):
+            used += plan.batch
+            last = state.step == plan.steps
+            if self.report and (state.step % plan.log_every == 0 or last):
                 self.report.scalars(state.step, self.position / self.sampler.size, terms, used)
-            if judged and (state.step % run.validate_every == 0 or last):
+            if judged and (state.step % plan.validate_every == 0 or last):
                 self.validate()
-            if asked or last or state.step % run.checkpoint_every == 0:
+            if asked or last or state.step % plan.checkpoint_every == 0:
                 self.save()
             if asked and not last:
-                self.say(f"asked to stop: saved after step {state.step}; the same command goes on from there")
+                of = f" of the {plan.name}" if plan.name else ""
+                self.say(f"asked to stop: saved after step {state.step}{of}; the same command goes on from there")
                 return EXIT_REQUEUE
         if self.report:
             self.report.close()
         return 0
 
+    def batches(self):
+        """Endless batches from where the sampler is."""
+        return iter(
+            build_loader(
+                self.data.train,
+                self.sampler,
+                batch_size=self.plan.micro_batch,
+                workers=self.plan.workers,
+                pin_memory=self.fabric.device.type == "cuda",
+            )
+        )
+
     def step(self, batches, stop: StopRequest) -> tuple[dict[str, float], bool]:
-        """One optimiser step of both players; its terms, mean over the global batch, and whether to stop."""
-        weights = objective(self.config, self.position // self.sampler.size)
+        """One optimiser step of all players that learn; its terms, mean over the batch, and whether to stop."""
+        epoch = self.position // self.sampler.size
         # Here and not after the update: between them, the memory of gradients would go back to the system and come
         # again, page by page.
-        self.optimizer_G.zero_grad()
-        if self.D is not None:
-            self.optimizer_D.zero_grad()
+        for seat in self.seats.values():
+            seat.optimizer.zero_grad()
         results = []
         for turn in range(self.accumulation):
-            with self.fabric.no_backward_sync(self.G, enabled=turn + 1 < self.accumulation):
-                results.append(self.micro_step(next(batches), turn, weights))
-        adversarial = "L_G" in results[0][1] or "L_R_D" in results[0][1]
-        norms = self.gradient_norms(adversarial)
+            with ExitStack() as unshared:
+                for seat in self.seats.values():
+                    if seat.player.wrapped and turn + 1 < self.accumulation:
+                        unshared.enter_context(self.fabric.no_backward_sync(seat.module))
+                results.append(self.micro_step(next(batches), turn, epoch))
+        learning = [self.seats[name] for name in results[0][2]]
+        norms = {f"grad_{name}": self.seats[name].gradient_norm() for name in results[0][2]}
         names = list(results[0][1])
-        means = torch.stack([torch.stack([terms[name] for name in names]) for _, terms in results]).double().mean(0)
+        means = torch.stack([torch.stack([terms[name] for name in names]) for _, terms, _ in results]).double().mean(0)
         shared, asked = self.check(results, names, means, norms, stop)
 
-        self.set_learning_rates()
-        self.optimizer_G.step()  # Algorithm 1, line 16
-        if adversarial:
-            self.optimizer_D.step()  # Algorithm 1, line 17
-        self.average.update()
-        self.sampler.advance(self.config.preset.global_batch)
+        share = learning_rate_share(self.state.step, self.plan.steps, self.plan.warmup_steps, self.plan.learning_rate)
+        for seat in self.seats.values():
+            seat.set_learning_rate(share)
+        for seat in learning:
+            seat.step()
+        for seat in self.seats.values():
+            seat.average.update()
+        self.sampler.advance(self.plan.batch)
         self.state.step += 1
         return {**dict(zip(names, shared, strict=True)), **norms}, asked
 
-    def set_learning_rates(self) -> None:
-        """Both players' learning rates of this step."""
-        run, preset = self.config.run, self.config.preset
-        share = learning_rate_share(self.state.step, self.steps, run.warmup_steps, run.learning_rate)
-        for group in self.optimizer_G.param_groups:
-            group["lr"] = share * preset.generator_learning_rate
-        for group in self.optimizer_D.param_groups if self.D is not None else ():
-            group["lr"] = share * preset.discriminator_learning_rate
-
-    def micro_step(self, batch: dict, turn: int, weights) -> tuple[list[str], dict[str, torch.Tensor]]:
-        """Forward and backward passes of one micro-batch; its subjects, and its terms."""
-        count, device = len(batch["subject"]), self.fabric.device
+    def micro_step(self, batch: dict, turn: int, epoch: int) -> tuple[list[str], Terms, list[str]]:
+        """Forward and backward passes of one micro-batch; its subjects, its terms, and who learned."""
+        count = len(batch["subject"])
         start = self.position + turn * count * self.fabric.world_size
         positions = places(start, self.fabric.global_rank, self.fabric.world_size, count)
-        encoded = self.space.encode(batch, device)
-        t, eps = draw(self.config.seed, positions, encoded.x0.shape[1:], self.schedule.num_timesteps, device)
-        losses = algorithm_1(
-            self.G,
-            self.D,
-            encoded.x0,
-            encoded.mri,
-            batch["label"].to(device),
-            t,
-            eps,
-            self.schedule,
-            weights,
-            encoded.decode,
-            encoded.image,
-        )
-        self.fabric.backward(losses.generator / self.accumulation, model=self.G)
-        if losses.discriminator is not None:
-            (losses.discriminator / self.accumulation).backward()
-        names = [f"{who} ({tracer})" for who, tracer in zip(batch["subject"], batch["tracer"], strict=True)]
-        return names, {"L": losses.generator.detach(), **losses.terms}
-
-    def gradient_norms(self, adversarial: bool) -> dict[str, float]:
-        """Norms of both players' gradients, clipped as configured."""
-        largest = self.config.run.clip_gradients or math.inf
-        norms = {"grad_G": self.fabric.clip_gradients(
-            self.G, self.optimizer_G, max_norm=largest, error_if_nonfinite=False
-        )}  # fmt: skip
-        if adversarial:
-            average_gradients(self.fabric, self.D)
-            norms["grad_D"] = torch.nn.utils.clip_grad_norm_(self.D.parameters(), largest)
-        return {name: number(norm) for name, norm in norms.items()}
+        losses, terms = self.objective.losses(batch, Place(self.state.step, epoch, positions))
+        for name, loss in losses.items():
+            self.seats[name].backward(loss / self.accumulation)
+        tracers = batch.get("tracer", [""] * count)
+        names = [f"{who} ({tracer})" if tracer else who for who, tracer in zip(batch["subject"], tracers, strict=True)]
+        return names, terms, list(losses)
 
     def check(self, results, names, means: torch.Tensor, norms: dict[str, float], stop) -> tuple[list[float], bool]:
         """The step's terms averaged over ranks, and whether any rank was asked to stop.
@@ -215,9 +247,8 @@ class Trainer:
         Raises:
             DivergedError: a term or gradient of any rank is no number or too large; nothing was updated then.
         """
-        limit = self.config.run.largest_loss
-        # fp16 skips steps whose gradients overflow; they are no sign of anything.
-        wild = self.config.hardware.precision != "fp16" and not all(map(math.isfinite, norms.values()))
+        limit = self.plan.largest_loss
+        wild = not self.plan.skips_overflow and not all(map(math.isfinite, norms.values()))
         bad = wild or not bool((means.abs() <= limit).all())
         flags = means.new_tensor([bad, stop.asked])
         *sums, bad, asked = self.fabric.all_reduce(torch.cat([means.nan_to_num(), flags]), reduce_op="sum").tolist()
@@ -227,13 +258,13 @@ class Trainer:
 
     def diagnosis(self, results, names: list[str], norms: dict[str, float], limit: float) -> str:
         """What went wrong in this step, for whom, and where the last good checkpoint is."""
-        wild = [[n for n in names if not abs(float(terms[n])) <= limit] for _, terms in results]
+        wild = [[n for n in names if not abs(float(terms[n])) <= limit] for _, terms, _ in results]
         lines = [
             f"{', '.join(f'{n} = {float(terms[n]):.3g}' for n in bad)} for {', '.join(subjects)}"
-            for (subjects, terms), bad in zip(results, wild, strict=True)
+            for (subjects, terms, _), bad in zip(results, wild, strict=True)
             if bad
         ]
-        everybody = ", ".join(who for subjects, _ in results for who in subjects)
+        everybody = ", ".join(who for subjects, _, _ in results for who in subjects)
         gradients = [f"{name} = {norm:.3g} for {everybody}" for name, norm in norms.items() if not math.isfinite(norm)]
         found: list[Any] = [(lines, gradients)] * self.fabric.world_size
         if self.fabric.world_size > 1:
@@ -241,12 +272,17 @@ class Trainer:
         # A gradient is everyone's sum: whose it is, is known only when no loss tells.
         told = [line for theirs, _ in found for line in theirs] or [line for _, theirs in found for line in theirs]
         why, last = "; ".join(dict.fromkeys(told)), self.state.last_checkpoint or "none yet"
-        return f"step {self.state.step + 1} diverged: {why}; last good checkpoint: {last}"
+        of = f" of the {self.plan.name}" if self.plan.name else ""
+        return f"step {self.state.step + 1}{of} diverged: {why}; last good checkpoint: {last}"
 
     def validate(self) -> None:
         """Judge the averaged weights on validation subjects; keep a copy of the best."""
-        with self.average.in_place():
-            result = validate(self.fabric, self.config, self.G, self.space, self.data.validation, self.schedule)
+        with ExitStack() as averaged:
+            for seat in self.seats.values():
+                averaged.enter_context(seat.average.in_place())
+            result = validate(
+                self.fabric, self.objective, self.data.validation, self.plan.validation_volumes, self.plan.seed
+            )
         step = self.state.step
         if self.report:
             self.report.record("validation", step, {"psnr": result.psnr, "mae": result.mae})
@@ -254,7 +290,7 @@ class Trainer:
         self.say(f"validation after step {step}: PSNR {result.psnr:.2f} dB, MAE {result.mae:.4f}")
         if self.state.best_psnr is None or result.psnr > self.state.best_psnr:
             self.state.best_psnr = result.psnr
-            self.write(self.out / checkpoints.FOLDER / checkpoints.BEST)
+            self.write(self.plan.out / checkpoints.FOLDER / checkpoints.BEST)
 
     def say(self, message: str) -> None:
         """A line on rank 0's console."""
@@ -265,11 +301,11 @@ class Trainer:
 
     def save(self) -> None:
         """Checkpoint of this step; the oldest go."""
-        path = checkpoints.path_of(self.out, self.state.step)
+        path = checkpoints.path_of(self.plan.out, self.state.step)
         self.write(path)
         self.state.last_checkpoint = path
         if self.fabric.is_global_zero:
-            checkpoints.prune(self.out, self.config.run.keep_last)
+            checkpoints.prune(self.plan.out, self.plan.keep_last)
 
     def write(self, path: Path) -> None:
         """Everything that the run is, to a file. All ranks call it, rank 0 writes."""
@@ -277,24 +313,17 @@ class Trainer:
         if self.fabric.world_size > 1:
             rng = [None] * self.fabric.world_size
             torch.distributed.all_gather_object(rng, checkpoints.rng_state())
-        with self.average.in_place():
-            average = model_state(self.G) if self.average.decay else {}
-            average = {name: tensor.detach().clone() for name, tensor in average.items()}
         content = {
             "step": self.state.step,
             "best_psnr": self.state.best_psnr,
             "history": self.state.history,
-            "config": flatten(self.config),
+            "config": self.plan.identity,
             "split_sha256": self.data.split_sha256,
             "sampler": self.sampler.state_dict(),
-            "generator": model_state(self.G),
-            "average": average,
-            "optimizer_G": optimizer_state(self.G, self.optimizer_G),
-            "discriminator": self.D.state_dict() if self.D is not None else {},
-            "optimizer_D": self.optimizer_D.state_dict() if self.D is not None else {},
+            "players": {name: seat.state() for name, seat in self.seats.items()},
+            "objective": self.objective.state(),
             "scaler": self.fabric.strategy.precision.state_dict(),
             "rng": rng,
-            "frozen": self.space.frozen(),
         }
         if self.fabric.is_global_zero:
             checkpoints.save(path, content)
@@ -302,46 +331,27 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on from the folder's newest checkpoint, if there is one and it belongs to this run."""
-        found = checkpoints.latest(self.out)
+        found = checkpoints.latest(self.plan.out)
         if found is None:
             return
         path, saved = found
-        changed, allowed = differences(saved["config"], flatten(self.config))
+        changed, allowed = differences(saved["config"], self.plan.identity, self.plan.free)
         if changed:
             raise ResumeError(
-                f"{self.out} holds a run of another configuration: {'; '.join(changed[:5])}; use another out"
+                f"{self.plan.out} holds a run of another configuration: {'; '.join(changed[:5])}; use another out"
             )
         if saved["split_sha256"] != self.data.split_sha256:
             raise ResumeError(
-                f"{self.out} holds a run on another split: {saved['split_sha256'][:12]} -> "
+                f"{self.plan.out} holds a run on another split: {saved['split_sha256'][:12]} -> "
                 f"{self.data.split_sha256[:12]}; use another out, or the split it was trained on"
             )
         with checkpoints.restoring(path):
             self.sampler.load_state_dict(saved["sampler"])
-            self.load_networks(saved)
+            for name, seat in self.seats.items():
+                seat.load_state(saved["players"][name], saved["step"])
+            self.objective.load_state(saved["objective"])
             self.fabric.strategy.precision.load_state_dict(saved["scaler"])
             if len(saved["rng"]) == self.fabric.world_size:
                 checkpoints.set_rng_state(saved["rng"][self.fabric.global_rank])
         history = [*saved["history"], *(f"step {saved['step']}: {line}" for line in allowed)]
         self.state = State(saved["step"], saved.get("best_psnr"), path, history)
-
-    def load_networks(self, saved: dict[str, Any]) -> None:
-        """Weights, moving average and optimisers of a checkpoint."""
-        if self.average.decay:
-            load_model_state(self.G, saved["average"])
-            self.average = MovingAverage(self.G.parameters(), self.average.decay, saved["step"])
-        load_model_state(self.G, saved["generator"])
-        load_optimizer_state(self.G, self.optimizer_G, saved["optimizer_G"])
-        if self.D is not None:
-            self.D.load_state_dict(saved["discriminator"])
-            self.optimizer_D.load_state_dict(saved["optimizer_D"])
-
-
-def average_gradients(fabric, network: torch.nn.Module) -> None:
-    """Mean over ranks of a small network's gradients, in one message."""
-    if fabric.world_size == 1:
-        return
-    gradients = [p.grad for p in network.parameters()]
-    flat = fabric.all_reduce(torch.cat([g.reshape(-1) for g in gradients]), reduce_op="mean")
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import secrets
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from ..errors import InputError, OutputError
 from ..grid import MNI_GRID
+from ..outputs import write_whole
 from .geometry import image_affine
 
 if TYPE_CHECKING:
@@ -44,20 +44,10 @@ def write_volume(image: sitk.Image, path: str | os.PathLike, overwrite: bool = F
             raise OutputError(f"cannot write {path}: it is a folder")
         if path.exists() and not overwrite:
             raise OutputError(f"{path} exists already; --overwrite (overwrite=True) replaces it")
-        # Not tempfile: its files are readable by their owner alone, and the result should follow the umask.
-        temporary = path.with_name(f".{secrets.token_hex(8)}.part{suffix}")
-        temporary.touch(exist_ok=False)
-        try:
-            _WRITERS[suffix](image, temporary)
-            _sync(temporary)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, partial(_WRITERS[suffix], image), suffix=suffix)
     except (OSError, RuntimeError) as error:  # RuntimeError is SimpleITK's
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "the image writer failed"
         raise OutputError(f"cannot write {path}: {reason}") from error
-    with contextlib.suppress(OSError):  # the rename has happened; some file systems sync no folders
-        _sync(path.parent)
 
 
 def file_sha256(path: str | os.PathLike) -> str:
@@ -108,12 +98,3 @@ def _write_nrrd(image: sitk.Image, path: Path) -> None:
 
 
 _WRITERS = {".nii.gz": _write_nifti, ".nii": _write_nifti, ".nrrd": _write_nrrd}
-
-
-def _sync(path: Path) -> None:
-    """Have the system put a file or a folder's entries on the disk."""
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

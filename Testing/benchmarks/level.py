@@ -24,8 +24,8 @@ from RelAPETLib.diffusion import NoiseSchedule, sample
 from training import checkpoints
 from training.data.cache import write_whole
 from training.loop import run
-from training.networks import build_networks, condition
-from training.steps import predict_noise
+from training.methods.rela.networks import build_networks, condition
+from training.methods.rela.steps import predict_noise
 from training.trainer import RunData
 
 GROUPS = (8, 1)
@@ -56,7 +56,7 @@ def errors(groups: int, seed: int, steps: int) -> tuple[float, float]:
         if run(config, RunData(phantom, phantom, "0" * 64), quiet=True):
             raise SystemExit("the training failed")
         generator, _ = build_networks(config)
-        generator.load_state_dict(checkpoints.exported_weights(checkpoints.latest(Path(folder))[1]))
+        generator.load_state_dict(checkpoints.exported_weights(checkpoints.latest(Path(folder))[1])["generator"])
     generator.eval()
     item, schedule = phantom[0], NoiseSchedule()
     x0, labels = item["pet"][None], torch.tensor([item["label"]])

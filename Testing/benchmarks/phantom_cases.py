@@ -95,15 +95,14 @@ def _make(index: int, seed: int, lesions: bool, path: Path) -> None:
         for name, image in (("pet", scan.image), ("oracle", oracle)):
             volumes[f"{name} {tracer}"] = np.where(mask, _on_grid(image, scan.to_scanner, t1w.to_scanner, ready), 0)
     from RelAPETLib.grid import array_to_image
+    from RelAPETLib.outputs import write_whole
 
     brain = array_to_image(head.maps.brain, head.maps.grid)
     volumes["brain"] = np.where(mask, _on_grid(brain, np.eye(4), t1w.to_scanner, ready), 0)
-    part = path.with_suffix(".part")
-    with open(part, "wb") as file:
-        names, figures = zip(*sorted(ready.quality.items()), strict=True)
-        halves = {name: volume.astype(np.float16) for name, volume in volumes.items()}
-        np.savez_compressed(file, **halves, quality_names=np.array(names), quality_figures=np.array(figures))
-    part.replace(path)
+    names, figures = zip(*sorted(ready.quality.items()), strict=True)
+    content = {name: volume.astype(np.float16) for name, volume in volumes.items()}
+    content |= {"quality_names": np.array(names), "quality_figures": np.array(figures)}
+    write_whole(path, lambda part: np.savez_compressed(part, **content), suffix=".npz")
 
 
 def _on_grid(image, to_scanner: np.ndarray, t1w_to_scanner: np.ndarray, ready) -> np.ndarray:

@@ -112,7 +112,8 @@ class Train:
     def found(self, out: Path):
         """What must be the same as without a kill: every tensor of the last checkpoint, and the log's steps."""
         path, state = checkpoints.latest(out, checkpoints.RUN)
-        tensors = [t.flatten() for group in ("generator", "average", "discriminator") for t in state[group].values()]
+        players = state["players"].values()
+        tensors = [t.flatten() for player in players for part in ("weights", "average") for t in player[part].values()]
         log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
         steps = [(line["group"], line["step"]) for line in log]
         return path.name, torch.cat(tensors).double().sum().item(), steps

@@ -80,15 +80,15 @@ def release_step(G, D, optimizers, batch, schedule, device, dtype):
 
 
 def our_step(G, D, optimizers, batch, schedule, device, dtype):
-    """The same step by `training.steps`, as `training.trainer` calls it."""
+    """The same step by `training.methods.rela.steps`, as `training.trainer` calls it."""
     import torch
 
-    from training.steps import Objective, algorithm_1
+    from training.methods.rela.steps import Weights, algorithm_1
     from training.stream import draw
 
     x0, mri, c = (tensor.to(device, non_blocking=True) for tensor in batch)
     t, eps = draw(0, [next(POSITIONS)], x0.shape[1:], 1000, device)
-    weights = Objective(adversarial_weight=1.0, penalty_gamma=1e-3, penalty_reduction="release")
+    weights = Weights(adversarial_weight=1.0, penalty_gamma=1e-3, penalty_reduction="release")
 
     def autocast_G(*args, **kwargs):
         with torch.autocast(device, dtype=dtype or torch.bfloat16, enabled=dtype is not None):

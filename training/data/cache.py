@@ -33,6 +33,7 @@ import numpy as np
 from RelAPETLib.errors import InputError
 from RelAPETLib.grid import MNI_GRID, ModelGrid
 from RelAPETLib.jsonfiles import read_json_object
+from RelAPETLib.outputs import write_whole
 from RelAPETLib.tracers import TRACERS
 
 VERSION = 1
@@ -44,16 +45,6 @@ INDEX, MASK, CASE = "index.json", "mask.npy", "case.json"
 def canonical_json(content) -> bytes:
     """Bytes of a JSON value that do not depend on the order of keys."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there with all its bytes or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def pretty_json(content) -> bytes:

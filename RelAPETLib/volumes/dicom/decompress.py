@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+
+from ...outputs import write_whole
 
 
 def main(folder: Path) -> int:
@@ -28,10 +31,13 @@ def main(folder: Path) -> int:
             image = reader.Execute()
         except RuntimeError:
             return 1
-        with path.with_suffix(".part").open("wb") as stream:
-            np.save(stream, sitk.GetArrayFromImage(image))
-        path.with_suffix(".part").rename(path.with_suffix(".npy"))
+        write_whole(path.with_suffix(".npy"), partial(_save, sitk.GetArrayFromImage(image)))
     return 0
+
+
+def _save(array: np.ndarray, path: Path) -> None:
+    with path.open("wb") as stream:  # np.save would add an ending to a path
+        np.save(stream, array)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 =============  ======================================================================================
 x0             true PET [N, 1, X, Y, Z] in [-1, 1]
-x_T1, x_T2     the MRI, here one tensor `mri` [N, 1 or 2, X, Y, Z], see `training.networks.condition`
+x_T1, x_T2     the MRI, here one tensor `mri` [N, 1 or 2, X, Y, Z], see `training.methods.rela.networks.condition`
 c              tracer label [N]
 t, eps         timestep [N], counted from 0 (the paper's t is ours plus one), and noise like x0
 x_t            noisy PET, eq. 4
@@ -27,12 +27,12 @@ from torch import nn
 from RelAPETLib.diffusion import NoiseSchedule
 
 from . import losses
-from .config import TrainConfig
+from .config import RelaConfig
 
 
 @dataclass(frozen=True)
-class Objective:
-    """Weights and choices of eq. 11; what `training.config` says about them at one point of the run."""
+class Weights:
+    """Weights and choices of eq. 11; what the configuration says about them at one point of the run."""
 
     noise_weight: float = 1.0
     image_weight: float = 1.0
@@ -57,11 +57,11 @@ class StepLosses:
     terms: dict[str, torch.Tensor]
 
 
-def objective(config: TrainConfig, epoch: int) -> Objective:
-    """The objective of an epoch (counted from 0)."""
+def weights_of(config: RelaConfig, epoch: int) -> Weights:
+    """Weights and choices of an epoch (counted from 0)."""
     method, preset, ablation = config.method, config.preset, config.ablation
     adversarial = method.adversarial and epoch >= preset.adversarial_start_epoch
-    return Objective(
+    return Weights(
         noise_weight=method.noise_weight,
         image_weight=method.image_weight,
         adversarial_weight=preset.adversarial_weight if adversarial else 0.0,
@@ -95,7 +95,7 @@ def algorithm_1(
     t: torch.Tensor,
     eps: torch.Tensor,
     schedule: NoiseSchedule,
-    weights: Objective,
+    weights: Weights,
     decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
     image: torch.Tensor | None = None,
 ) -> StepLosses:
@@ -136,7 +136,7 @@ def logits(D: nn.Module, image: torch.Tensor) -> torch.Tensor:
     return D(image)[-1]
 
 
-def generator_adversarial(D: nn.Module, real: torch.Tensor, fake: torch.Tensor, weights: Objective) -> torch.Tensor:
+def generator_adversarial(D: nn.Module, real: torch.Tensor, fake: torch.Tensor, weights: Weights) -> torch.Tensor:
     """Line 13 for G: relativistic, or a standard GAN's loss in the ablations w/oRA and w/oRAGP."""
     loss = losses.relativistic_generator_loss if weights.relativistic else losses.plain_generator_loss
     with torch.no_grad():  # D(x0) has no gradient to G
@@ -145,7 +145,7 @@ def generator_adversarial(D: nn.Module, real: torch.Tensor, fake: torch.Tensor, 
 
 
 def discriminator_loss(
-    D: nn.Module, real: torch.Tensor, fake: torch.Tensor, weights: Objective
+    D: nn.Module, real: torch.Tensor, fake: torch.Tensor, weights: Weights
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Lines 13 to 15 for D: weight (L_R + L_G), and its terms. `fake` is detached."""
     loss = losses.relativistic_discriminator_loss if weights.relativistic else losses.plain_discriminator_loss
@@ -158,7 +158,7 @@ def discriminator_loss(
     return weights.adversarial_weight * L, terms
 
 
-def judge(D: nn.Module, image: torch.Tensor, weights: Objective) -> tuple[torch.Tensor, torch.Tensor | None]:
+def judge(D: nn.Module, image: torch.Tensor, weights: Weights) -> tuple[torch.Tensor, torch.Tensor | None]:
     """D's logits and, where there is a penalty, their squared gradient norm of eq. 10, by one forward pass.
 
     True and estimated images never share a pass: batch norm would mix them.

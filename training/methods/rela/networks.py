@@ -1,12 +1,9 @@
-"""The two networks of a run, the generator's moving average, and its weights in the published shape."""
+"""The two networks of a run, what the generator sees, and its weights in the published shape."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 
 import torch
 from torch import nn
@@ -17,19 +14,19 @@ from RelAPETLib.methods.rela.regression import build_denoiser
 from RelAPETLib.networks.discriminator import build_discriminator
 from RelAPETLib.networks.generator import build_generator
 
-from .config import TrainConfig
+from .config import RelaConfig
 
 #: What background is in an image scaled to [-1, 1]; stands for a sequence that an ablation blanks.
 BACKGROUND = -1.0
 
 
-def sequences(config: TrainConfig) -> list[bool | None]:
+def sequences(config: RelaConfig) -> list[bool | None]:
     """For T1w and T2F: True fed to the generator, None fed as background, False not fed at all."""
     missing = None if config.preset.missing_sequence == "blank" else False
     return [True if there else missing for there in (config.ablation.t1w, config.ablation.t2f)]
 
 
-def condition(config: TrainConfig, t1w: torch.Tensor, t2f: torch.Tensor) -> torch.Tensor:
+def condition(config: RelaConfig, t1w: torch.Tensor, t2f: torch.Tensor) -> torch.Tensor:
     """The MRI channels of the generator, [N, 2, X, Y, Z]; one channel when an ablation drops a sequence.
 
     Args:
@@ -39,23 +36,23 @@ def condition(config: TrainConfig, t1w: torch.Tensor, t2f: torch.Tensor) -> torc
     return torch.cat([mri if use else torch.full_like(mri, BACKGROUND) for use, mri in fed if use is not False], 1)
 
 
-def shown(config: TrainConfig) -> list[str]:
+def shown(config: RelaConfig) -> list[str]:
     """Names of the sequences that the generator learns from."""
     return [name for name, use in zip(SEQUENCES, sequences(config), strict=True) if use]
 
 
-def generator_arguments(config: TrainConfig) -> dict:
+def generator_arguments(config: RelaConfig) -> dict:
     """Arguments of `build_generator` beside the numbers of channels."""
     return {key: value for key, value in asdict(config.network).items() if key not in ("factor", "crop")}
 
 
-def schedule_arguments(config: TrainConfig) -> dict:
+def schedule_arguments(config: RelaConfig) -> dict:
     """Arguments of `RelAPETLib.diffusion.NoiseSchedule`."""
     schedule = NoiseSchedule(kind=config.preset.beta_schedule)
     return {key: getattr(schedule, key) for key in ("kind", "beta_start", "beta_end", "num_timesteps")}
 
 
-def build_networks(config: TrainConfig) -> tuple[nn.Module, nn.Module | None]:
+def build_networks(config: RelaConfig) -> tuple[nn.Module, nn.Module | None]:
     """Generator G and discriminator D (None where the method has none), initialised from the configuration's seed."""
     torch.manual_seed(config.seed)
     generator = (
@@ -63,20 +60,16 @@ def build_networks(config: TrainConfig) -> tuple[nn.Module, nn.Module | None]:
         if config.method.latent
         else build_generator(in_channels=1 + _fed(config), **generator_arguments(config))
     )
-    if config.hardware.activation_checkpointing:
-        checkpoint_activations(generator)
-    if config.hardware.channels_last:
-        generator.to(memory_format=torch.channels_last_3d)
     discriminator = build_discriminator(config.preset.discriminator_norm) if config.method.adversarial else None
     return generator, discriminator
 
 
-def _fed(config: TrainConfig) -> int:
+def _fed(config: RelaConfig) -> int:
     """Number of MRI sequences among the generator's channels."""
     return sum(use is not False for use in sequences(config))
 
 
-def _latent_generator(config: TrainConfig) -> nn.Module:
+def _latent_generator(config: RelaConfig) -> nn.Module:
     """The generator of latents, with the latents of T1w and T2F as further channels, or without any."""
     channels, arguments = config.autoencoder.latent_channels, generator_arguments(config)
     if config.latent.name == "regression":
@@ -85,54 +78,7 @@ def _latent_generator(config: TrainConfig) -> nn.Module:
     return build_generator(in_channels=channels * (1 + _fed(config)), out_channels=channels, **arguments)
 
 
-def checkpoint_activations(generator: nn.Module) -> None:
-    """Keep no activations inside the U-Net's blocks; the backward pass computes them again."""
-    from torch.utils.checkpoint import checkpoint
-
-    for block in [*generator.down_blocks, generator.middle_block, *generator.up_blocks]:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-
-
-class MovingAverage:
-    """Exponential moving average of parameters, held beside them, shard by shard if they are sharded.
-
-    Args:
-        parameters: those of the network.
-        decay: 0 keeps nothing: the average is the parameters themselves. Approached from below over the first updates,
-            so that the untrained weights are soon forgotten.
-        updates: how many there were, of an average that goes on.
-    """
-
-    def __init__(self, parameters: Iterable[nn.Parameter], decay: float, updates: int = 0):
-        self.parameters, self.decay, self.updates = list(parameters), decay, updates
-        self.average = [p.detach().clone() for p in self.parameters] if decay else []
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """average <- decay average + (1 - decay) parameters."""
-        self.updates += 1
-        decay = min(self.decay, self.updates / (self.updates + 9))
-        for average, parameter in zip(self.average, self.parameters, strict=False):
-            average.lerp_(parameter.detach(), 1 - decay)
-
-    @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """The network has the averaged weights inside this context, its own again afterwards."""
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
-    @torch.no_grad()
-    def _swap(self) -> None:
-        for average, parameter in zip(self.average, self.parameters, strict=False):
-            own = parameter.detach().clone()
-            parameter.copy_(average)
-            average.copy_(own)
-
-
-def published_state_dict(config: TrainConfig, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def published_state_dict(config: RelaConfig, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weights of a generator with all sequences' channels and timesteps from 0 that does what the trained one does.
 
     A dropped sequence becomes channels of zero weights. Where training counted timesteps from 1, the first layer

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from RelAPETLib.tracers import TRACERS
 
-from ..data.dataset import PetDataset
+from ....data.dataset import PetDataset
 from ..spaces import Encoded
 
 #: Parameters that are trained after everything else is frozen, by class of the library's network.

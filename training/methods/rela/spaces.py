@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from .config import TrainConfig
+from .config import RelaConfig
 from .networks import condition
 
 
@@ -41,7 +41,7 @@ class Space(Protocol):
 class VoxelSpace:
     """The PET itself is diffused. Batches have ``t1w``, ``t2f`` and ``pet``, [N, 1, X, Y, Z] in [-1, 1]."""
 
-    def __init__(self, config: TrainConfig):
+    def __init__(self, config: RelaConfig):
         self.config = config
 
     def encode(self, batch: dict, device: torch.device) -> Encoded:

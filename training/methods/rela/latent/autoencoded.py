@@ -6,10 +6,10 @@ import torch
 
 from RelAPETLib.methods.rela.autoencoded import BACKGROUND, AutoencodedDiffusion
 
-from ..config import TrainConfig
-from ..data.dataset import PetDataset
+from ....autoencoding import Images, MriImages, PetImages
+from ....data.dataset import PetDataset
+from ..config import RelaConfig
 from ..networks import generator_arguments, schedule_arguments, sequences, shown
-from .autoencoder import Images, MriImages, PetImages
 from .encoded import Latents
 
 AUTOENCODERS = ("pet", "mri")
@@ -20,7 +20,7 @@ class Autoencoded:
 
     names = AUTOENCODERS
 
-    def __init__(self, fabric, config: TrainConfig, train: PetDataset, validation: PetDataset | None):
+    def __init__(self, fabric, config: RelaConfig, train: PetDataset, validation: PetDataset | None):
         self.fabric, self.config, self.train, self.validation = fabric, config, train, validation
         coder = config.autoencoder
         self.arguments = {
@@ -39,10 +39,10 @@ class Autoencoded:
         }
         self.network = AutoencodedDiffusion(**self.arguments).to(fabric.device)
 
-    def images(self, name: str, split_sha256: str) -> Images:
+    def images(self, name: str) -> Images:
         """What the autoencoder `name` learns from."""
         dataset = PetImages(self.train) if name == "pet" else MriImages(self.train)
-        return Images(name, dataset, self.prepared, None, split_sha256)
+        return Images(name, dataset, self.prepared, None)
 
     def prepared(self, batch: dict) -> torch.Tensor:
         """Images with their padding."""

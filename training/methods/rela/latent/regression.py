@@ -16,12 +16,12 @@ from RelAPETLib.methods.rela.regression import (
 )
 from RelAPETLib.tracers import TRACERS
 
-from ..config import TrainConfig
-from ..data.cache import open_cache
-from ..data.dataset import PetDataset
-from ..errors import ConfigError
+from ....autoencoding import Images, PetImages
+from ....data.cache import open_cache
+from ....data.dataset import PetDataset
+from ....errors import ConfigError
+from ..config import RelaConfig
 from ..networks import schedule_arguments
-from .autoencoder import Images, PetImages
 from .encoded import Latents
 from .ridge import fit_head
 
@@ -37,7 +37,7 @@ class Regression:
 
     names = ("pet",)
 
-    def __init__(self, fabric, config: TrainConfig, train: PetDataset, validation: PetDataset | None):
+    def __init__(self, fabric, config: RelaConfig, train: PetDataset, validation: PetDataset | None):
         self.fabric, self.config, self.train, self.validation = fabric, config, train, validation
         coder, network, components = config.autoencoder, config.network, config.latent.components
         self.labels = labels_of(train)
@@ -86,11 +86,11 @@ class Regression:
         counts = np.bincount(self.labels, minlength=TRACER_COUNT)
         return (total / torch.from_numpy(counts)[:, None]).float()
 
-    def images(self, name: str, split_sha256: str) -> Images:
+    def images(self, name: str) -> Images:
         """What the PET's autoencoder learns from; finds every tracer's mean first."""
         self.network.pet_mean.copy_(self._mean_pet())
         region = pad(self.network.mask[None, None].float()).bool()[0, 0]
-        return Images(name, PetImages(self.train), self.prepared, region, split_sha256)
+        return Images(name, PetImages(self.train), self.prepared, region)
 
     def prepared(self, batch: dict) -> torch.Tensor:
         """Differences from the tracer's mean, scaled and padded, [N, 1, 80, 96, 80]; 0 outside the brain."""

@@ -1,1 +1,0 @@
-"""The latent variant: autoencoders trained and frozen first, then Algorithm 1 in their latents."""

@@ -1,0 +1,43 @@
+"""Methods that can be trained, a folder each, and the closed list of them; `RelAPETLib.methods` has the other halves.
+
+A method's folder defines ``CONFIG``, its subclass of `training.config.TrainConfig`, in ``config.py``, and
+``OBJECTIVE``, its subclass of `training.methods.base.Objective`, in ``objective.py``. How another method is added:
+README, "A method of your own".
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..config import TrainConfig
+    from .base import Objective
+
+#: Folder of each method, which is its name in a bundle, and the choices of ``method=`` that it offers.
+METHODS = {
+    "rela": ("rela", "rela_latent", "ficd", "ddpm"),
+}
+#: Choice of ``method=`` when nobody says otherwise.
+DEFAULT = "rela"
+
+
+def folder_of(choice: str) -> str:
+    """The method behind a choice of ``method=``. Raises `ConfigError` where there is none."""
+    for folder, choices in METHODS.items():
+        if choice in choices:
+            return folder
+    known = ", ".join(name for choices in METHODS.values() for name in choices)
+    raise ConfigError(f"method={str(choice)[:60]!s} is not one of {known}")
+
+
+def config_class(choice: str) -> type[TrainConfig]:
+    """The configuration of a choice of ``method=``; loads no torch. Raises `ConfigError` as `folder_of` does."""
+    return importlib.import_module(f".{folder_of(choice)}.config", __package__).CONFIG
+
+
+def objective(config: TrainConfig) -> Objective:
+    """What a configuration's method learns."""
+    return importlib.import_module(f".{folder_of(config.method.name)}.objective", __package__).OBJECTIVE(config)

@@ -1,0 +1,158 @@
+"""A trained generator as the library's network, with the words that the metadata say of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from RelAPETLib.methods.base import SEQUENCES
+from RelAPETLib.methods.rela import network_class
+from RelAPETLib.methods.rela.voxel import VoxelDiffusion
+
+from ..base import Bundle
+from .config import PRESETS, Network, RelaConfig
+from .latent.encoded import TRAINED
+from .networks import published_state_dict, schedule_arguments
+
+#: Tensors to store as float16, by beginning; all where nothing is said. A regression's weights are too small for it.
+HALF = {
+    "LatentDiffusion": (
+        "autoencoder.", "unet.", "mri_", "pet_mean", "head_components", "head_mean", "mode_directions"
+    ),
+}  # fmt: skip
+#: Keys of a preset that say only how figures are made.
+_OF_FIGURES = ("name", "metrics", "held_out")
+#: Beginnings of those that act in adversarial training alone.
+_ADVERSARIAL = ("adversarial_", "relativistic_", "penalty_", "discriminator_")
+
+
+def bundle_of(
+    config: RelaConfig, weights: dict[str, torch.Tensor], frozen: dict[str, Any], trained_on: str, samples: int
+) -> Bundle:
+    """The bundle of a run.
+
+    Args:
+        weights: of its generator.
+        frozen: in a latent form, what was frozen before the generator was trained.
+        trained_on, samples: as `Objective.bundle` has them.
+    """
+    preset, latent = config.preset, config.method.latent
+    published = published_state_dict(config, weights)
+    if latent:
+        network, arguments = _latent_network(published, frozen)
+    else:
+        arguments = network_arguments(config)
+        network = VoxelDiffusion(**arguments)
+        network.generator.load_state_dict(published, strict=True)
+    words = [f"method {config.method.name}", f"preset {preset.name}"]
+    words += [f"ablation {config.ablation.name}"] if config.ablation.name != "none" else []
+    return Bundle(
+        network=network,
+        settings={
+            "network": {"class": type(network).__name__, "arguments": arguments},
+            "diffusion_space": {
+                "channels": network.diffusion_shape[0],
+                "shape": list(network.diffusion_shape[1:]),
+            },
+            "schedule": schedule_arguments(config),
+            "prediction": "noise",
+            "sampler": {
+                "name": preset.sampler,
+                "steps": preset.sampler_steps,
+                "samples": samples,
+                "clip": [-1, 1] if preset.sampler_clip and not latent else None,
+            },
+        },
+        title=f"RelA-Diffusion{'-Latent' * latent} ({', '.join(words)})",
+        description=f"{'Latent-space' if latent else 'Voxel-space'} diffusion of PET from T1w and T2-FLAIR, trained by "
+        f"RelAPET's training package: {', '.join(words)}",
+        differences=differences_from_paper(asdict(config), trained_on),
+        half=HALF.get(type(network).__name__, ("",)),
+    )
+
+
+def network_of(frozen: dict[str, Any]) -> torch.nn.Module:
+    """The library's network of a latent run's frozen parts; its generator is untrained."""
+    network = network_class(frozen["class"])(**frozen["arguments"])
+    network.load_state_dict(frozen["state"], strict=False)
+    return network
+
+
+def _latent_network(weights: dict[str, torch.Tensor], frozen: dict[str, Any]) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """The library's latent network with its frozen parts and the trained generator, and its arguments."""
+    network = network_of(frozen)
+    prefix = TRAINED[frozen["class"]]
+    trained = {prefix + name: tensor for name, tensor in weights.items()}
+    network.load_state_dict(frozen["state"] | trained, strict=True)
+    return network, frozen["arguments"]
+
+
+def network_arguments(config: RelaConfig) -> dict[str, Any]:
+    """Arguments of `VoxelDiffusion` for a configuration."""
+    arguments = {key: value for key, value in asdict(config.network).items() if value is not None}
+    seen = [name for name in SEQUENCES if getattr(config.ablation, name)]
+    if len(seen) < len(SEQUENCES):
+        arguments["sequences"] = seen
+    return arguments
+
+
+def differences_from_paper(config: dict[str, Any], trained_on: str) -> list[str]:
+    """One line for each thing that the paper does otherwise."""
+    ablated = config["ablation"]["name"] != "none"
+    lines = [f"trained on {trained_on} (paper: NFL-LONG, 142 participants)"]
+    idle = _OF_FIGURES
+    idle += () if config["method"]["adversarial"] else _ADVERSARIAL
+    idle += ("clamp_clean_estimate", "sampler_clip") if config["method"]["latent"] else ()
+    for group, paper in (("preset", asdict(PRESETS["paper"])), ("network", asdict(Network()))):
+        lines += [
+            f"{group}.{key}: {value} (paper: {paper[key]})"
+            for key, value in config[group].items()
+            if not key.startswith(idle) and value != paper.get(key) and (ablated or key != "missing_sequence")
+        ]
+    lines.append("bias correction of T1w and T2F (paper: T2F)")
+    method = config["method"]
+    if not method["adversarial"]:
+        lines.append("no relativistic adversarial loss, no gradient penalty")
+    if (method["noise_weight"], method["image_weight"]) != (1, 1):
+        lines.append(
+            f"weights of L_N and L_I: {method['noise_weight']:g} and {method['image_weight']:g} (paper: 1 and 1)"
+        )
+    if config["method"]["latent"]:
+        lines += latent_differences(config)
+    if ablated:
+        lines.append(f"ablation {config['ablation']['name']} of section 5.3")
+    if config["network"].get("factor", 1) > 1:
+        lines.append(
+            f"works on voxels of {config['network']['factor']} mm inside; input and output are on the 1 mm grid"
+        )
+    return lines
+
+
+def latent_differences(config: dict[str, Any]) -> list[str]:
+    """The same of the latent variant, which the paper describes in few words (section 5.2)."""
+    coder, latent = config["autoencoder"], config["latent"]
+    extra = [name for name in ("perceptual", "adversarial") if coder[f"{name}_weight"]]
+    lines = [
+        f"autoencoder: {coder['latent_channels']} latent channels, levels of {coder['channels']} behind blocks of "
+        f"{coder['blocks']} voxels; loss L1 + {coder['l2_weight']:g} L2 + {coder['kl_weight']:g} KL"
+        f"{''.join(f' + {name}' for name in extra)} (paper: not said)",
+    ]
+    if len(config["network"]["channels"]) == 2:
+        lines.append("a generator of two levels: the paper's three do not fit a 10x12x10 latent")
+    if latent["prediction"] == "v":
+        lines.append("the generator predicts v, turned into noise outside; its error stands in for L_N")
+    if latent["name"] == "regression":
+        lines += [
+            "the autoencoder codes the PET's difference from its tracer's mean in training, times 8",
+            "the MRI is not autoencoded: robustly scaled, voxelwise z-scored, averaged over 4 mm blocks; a ridge "
+            "regression on them predicts the latent, the generator diffuses what it leaves and sees the tracer but not "
+            "the MRI",
+        ]
+    if latent["registered"]:
+        lines.append(
+            "MRI features in training carry the differences that raw scanning and registration made for some of the "
+            "training people"
+        )
+    return lines

@@ -1,0 +1,259 @@
+"""The configuration of RelA-Diffusion: its presets, ablations and forms, and what cannot be among them.
+
+Fields of `Preset` are the rows of the table in which paper, published implementation and our default differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ... import config
+from ...autoencoder_config import RULES as AUTOENCODER_RULES
+from ...autoencoder_config import Autoencoder
+from ...errors import ConfigError
+from .sizes import check_sizes
+
+
+@dataclass
+class Preset(config.Preset):
+    """What paper (arXiv 2602.21345) and published implementation do differently, one key a difference."""
+
+    #: linear | scaled-linear (linear in sqrt beta)
+    beta_schedule: str = "scaled-linear"
+    #: Number that the first timestep has in the generator's embedding: 1 (the paper's 1..T) or 0 (0..T-1).
+    first_timestep: int = 0
+    #: Weight of L_R + L_G.
+    adversarial_weight: float = 0.1
+    #: Epochs before the adversarial part begins.
+    adversarial_start_epoch: int = 20
+    #: softplus | printed. Eq. 9 as printed is unbounded below for both players and is refused.
+    relativistic_loss: str = "softplus"
+    #: gamma of gamma / 2 (R1 + R2).
+    penalty_gamma: float = 6.25e-6
+    #: full (squared norm of the whole gradient) | release (averaged over the last axis)
+    penalty_reduction: str = "full"
+    #: Give the discriminator one image at a time for the penalty; matters with batch norm.
+    penalty_one_by_one: bool = False
+    #: group | batch
+    discriminator_norm: str = "group"
+    #: Clamp the clean estimate to [-1, 1] in the losses; no gradient where it is clamped.
+    clamp_clean_estimate: bool = True
+    generator_learning_rate: float = 5e-5
+    discriminator_learning_rate: float = 5e-6
+    sampler: str = "dpmpp"
+    sampler_steps: int = 20
+    #: Clamp the clean estimate to [-1, 1] while sampling: a network that learned from clamped ones needs it.
+    sampler_clip: bool = True
+    #: Ablations w/oT1w and w/oT2F: drop (two input channels) | blank (three, the missing one all background).
+    missing_sequence: str = "drop"
+
+
+_PAPER = Preset(
+    name="paper",
+    beta_schedule="linear",
+    first_timestep=1,
+    adversarial_start_epoch=0,
+    discriminator_norm="batch",
+    clamp_clean_estimate=False,
+    pet_intensity="minmax",
+    ema_decay=0.0,
+    sampler="ddpm",
+    sampler_steps=1000,
+    sampler_clip=False,
+    metrics="full_grid",
+    held_out="test_only",
+    missing_sequence="blank",
+)
+_RELEASE = Preset(
+    name="release",
+    adversarial_weight=1.0,
+    penalty_gamma=1e-3,
+    penalty_reduction="release",
+    penalty_one_by_one=True,
+    discriminator_norm="batch",
+    global_batch=1,
+    pet_intensity="minmax",
+    ema_decay=0.0,
+    sampler="ddpm",
+    sampler_steps=1000,
+    metrics="release",
+    held_out="test_only",
+)
+PRESETS = {"default": Preset(), "paper": _PAPER, "release": _RELEASE}
+
+
+@dataclass
+class Method(config.Method):
+    """Which terms the objective has, and where the diffusion happens."""
+
+    name: str = "rela"
+    noise_weight: float = 1.0
+    image_weight: float = 1.0
+    adversarial: bool = True
+    latent: bool = False
+
+
+METHODS = {
+    "rela": Method(),
+    "rela_latent": Method(name="rela_latent", latent=True),
+    "ficd": Method(name="ficd", adversarial=False),
+    "ddpm": Method(name="ddpm", image_weight=0.0, adversarial=False),
+}
+
+
+@dataclass
+class Ablation:
+    """What is taken out of the full method (section 5.3 of the paper)."""
+
+    name: str = "none"
+    relativistic: bool = True
+    penalty: bool = True
+    t1w: bool = True
+    t2f: bool = True
+
+
+ABLATIONS = {
+    "none": Ablation(),
+    "wo_ra": Ablation("wo_ra", relativistic=False),
+    "wo_gp": Ablation("wo_gp", penalty=False),
+    "wo_ra_gp": Ablation("wo_ra_gp", relativistic=False, penalty=False),
+    "wo_t2f": Ablation("wo_t2f", t2f=False),
+    "wo_t1w": Ablation("wo_t1w", t1w=False),
+}
+
+
+@dataclass
+class Network(config.Network):
+    """Size of the generator; the defaults are the published one."""
+
+    channels: list[int] = field(default_factory=lambda: [16, 32, 64])
+    num_res_blocks: int = 2
+    attention_levels: list[bool] = field(default_factory=lambda: [False, False, True])
+    num_head_channels: int = 64
+    norm_num_groups: int = 8
+    cross_attention_dim: int = 64
+
+
+@dataclass
+class Latent:
+    """How the latent variant makes its latents and shows the MRI to the generator."""
+
+    name: str = "autoencoded"
+    #: What the generator learns to predict: noise (the paper) | v (arXiv 2202.00512), whose error is L_N then.
+    prediction: str = "noise"
+    #: Regression: principal components of the latent that it predicts, and directions that are whitened.
+    components: int = 24
+    #: Regression: cache of some of the training subjects from raw scans, whose features show what registration does.
+    registered: str = ""
+
+
+#: ``autoencoded`` is section 5.2 of the paper: T1w, T2F and PET are coded, the generator sees their latents.
+#: ``regression`` is the demo model: a PET's difference from the tracer's mean is coded, a ridge regression on the MRI
+#: predicts its latent, and what that leaves is diffused; works on 2 mm voxels (network.factor=2).
+LATENTS = {"autoencoded": Latent(), "regression": Latent(name="regression", prediction="v")}
+
+
+RULES = config.Rules(
+    choices={
+        "preset.beta_schedule": ("linear", "scaled-linear"),
+        "preset.first_timestep": (0, 1),
+        "preset.penalty_reduction": ("full", "release"),
+        "preset.discriminator_norm": ("group", "batch"),
+        "preset.sampler": ("dpmpp", "ddim", "ddpm"),
+        "preset.missing_sequence": ("drop", "blank"),
+        "latent.prediction": ("noise", "v"),
+    },
+    at_least_one=("preset.sampler_steps", "latent.components"),
+    not_negative=tuple(
+        "preset.adversarial_weight preset.adversarial_start_epoch preset.penalty_gamma method.noise_weight "
+        "method.image_weight".split()
+    ),
+    positive=("preset.generator_learning_rate", "preset.discriminator_learning_rate"),
+    at_most={"preset.sampler_steps": 1000},
+    free=("latent.registered", "preset.sampler"),
+)
+
+
+@dataclass
+class RelaConfig(config.TrainConfig):
+    """A run of RelA-Diffusion."""
+
+    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "method": METHODS,
+        "preset": PRESETS,
+        "ablation": ABLATIONS,
+        "latent": LATENTS,
+    }
+    rules: ClassVar[config.Rules] = config.TrainConfig.rules | AUTOENCODER_RULES | RULES
+
+    method: Method = field(default_factory=Method)
+    preset: Preset = field(default_factory=Preset)
+    network: Network = field(default_factory=Network)
+    ablation: Ablation = field(default_factory=Ablation)
+    latent: Latent = field(default_factory=Latent)
+    autoencoder: Autoencoder = field(default_factory=Autoencoder)
+
+    def check(self) -> None:
+        """See `TrainConfig.check`."""
+        if self.preset.relativistic_loss != "softplus":
+            raise ConfigError(
+                "preset.relativistic_loss: eq. 9 as printed is unbounded below for both players; only softplus can be "
+                "run"
+            )
+        ablation, method = self.ablation, self.method
+        if not method.adversarial and not (ablation.relativistic and ablation.penalty):
+            raise ConfigError(f"ablation={ablation.name} takes out a part that method={method.name} does not have")
+        if method.latent:
+            _check_latent(self)
+        if method.latent and self.hardware.strategy == "fsdp":
+            raise ConfigError("hardware.strategy=fsdp: the latent variant's networks are small; use ddp")
+        if not (ablation.t1w or ablation.t2f):
+            raise ConfigError("ablation: without T1w and T2F there is nothing to synthesize from")
+        if method.noise_weight == 0 and method.image_weight == 0:
+            raise ConfigError("method: with noise_weight=0 and image_weight=0 nothing teaches the generator")
+        check_sizes(self)
+
+    def check_ranks(self, ranks: int) -> None:
+        """See `TrainConfig.check_ranks`."""
+        preset, coder = self.preset, self.autoencoder
+        if self.method.adversarial and preset.adversarial_weight:
+            self._check_batch_norm("hardware.micro_batch", self.hardware.micro_batch, preset.global_batch)
+        if self.method.latent and not coder.source:
+            if coder.batch % ranks:
+                raise ConfigError(f"autoencoder.batch={coder.batch} is no multiple of {ranks} ranks")
+            if coder.adversarial_weight:
+                self._check_batch_norm(f"autoencoder.batch / {ranks} ranks", coder.batch // ranks, coder.batch)
+
+    def _check_batch_norm(self, key: str, images: int, batch: int) -> None:
+        """One image at a time is right where the batch is one, as the release has it, and nowhere else."""
+        if self.preset.discriminator_norm == "batch" and images == 1 < batch:
+            raise ConfigError(
+                f"preset.discriminator_norm=batch: with {key}=1 the discriminator would normalise over one image of "
+                f"the batch of {batch}; use {key}={batch} (or at least 2), or preset.discriminator_norm=group"
+            )
+
+
+def _check_latent(config: RelaConfig) -> None:
+    """What cannot be in the latent variant."""
+    coder, network, latent = config.autoencoder, config.network, config.latent
+    if network.crop is not None:
+        raise ConfigError("network.crop: the latent variant codes whole volumes; leave it out")
+    if config.data.augment:
+        raise ConfigError("data.augment: in the latent variant volumes are coded once, before training; leave it off")
+    if latent.name == "regression":
+        if network.factor != 2 or coder.blocks * 2 ** (len(coder.channels) - 1) != 8:
+            raise ConfigError(
+                "latent=regression has a latent of 10x12x10 of 2 mm voxels: it needs network.factor=2 and "
+                "autoencoder.blocks x 2^(levels - 1) = 8, e.g. autoencoder.blocks=4 autoencoder.channels=[48,96]"
+            )
+        if latent.prediction != "v":
+            raise ConfigError("latent=regression predicts v; latent.prediction=noise is for latent=autoencoded")
+        if not (config.ablation.t1w and config.ablation.t2f):
+            raise ConfigError(f"ablation={config.ablation.name}: latent=regression needs T1w and T2F")
+    elif latent.registered:
+        raise ConfigError("latent.registered is for latent=regression")
+
+
+CONFIG = RelaConfig

@@ -1,0 +1,103 @@
+"""The stages of a latent run before Algorithm 1: autoencoders, frozen parts, coded data; each once, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from .... import checkpoints
+from ....autoencoding import trained_autoencoder
+from ....config import flatten
+from ....data.cache import canonical_json, open_cache
+from ....errors import ResumeError
+from ....trainer import RunData
+from ...base import Work
+from ..adversary import RelativisticAdversary
+from ..config import RelaConfig
+from .autoencoded import Autoencoded
+from .encoded import LatentDataset, Latents, LatentSpace
+from .regression import Regression
+
+FOLDER, FILE = "latent", "coded.pt"
+CODED = {"key": str, "frozen": dict, "train": dict, "validation": (dict, type(None))}
+#: Keys of the configuration that make an autoencoder another one; with where its images come from.
+SHAPING = ("autoencoder.", "latent.name", "network.factor", "seed", "preset.pet_intensity")
+_NOT_SHAPING = ("autoencoder.source", "autoencoder.perceptual_network")
+_KINDS = {"autoencoded": Autoencoded, "regression": Regression}
+
+
+def shaping(config: RelaConfig) -> dict:
+    """The part of a configuration that an autoencoder depends on, flat."""
+    flat = flatten(config)
+    return {key: value for key, value in flat.items() if key.startswith(SHAPING) and key not in _NOT_SHAPING}
+
+
+def prepare_latents(work: Work, config: RelaConfig) -> tuple[LatentSpace, RunData] | None:
+    """Train the autoencoders and code the data set, or take what an earlier call left in the run's folder.
+
+    Returns:
+        The space, and the coded data; None when asked to stop before.
+
+    Raises:
+        ConfigError, ResumeError, DivergedError: as the stages do.
+    """
+    fabric, data = work.fabric, work.data
+    path = Path(config.out) / FOLDER / FILE
+    key = hashlib.sha256(canonical_json(_key(config, data))).hexdigest()
+    kind = _KINDS[config.latent.name](fabric, config, data.train, data.validation)
+    if not fabric.broadcast(path.exists()):
+        coders = {}
+        for name in kind.names:
+            coder = trained_autoencoder(
+                work,
+                config,
+                config.autoencoder,
+                kind.images(name),
+                shaping(config),
+                RelativisticAdversary(config.preset),
+            )
+            if coder is None:
+                return None
+            coders[name] = coder
+        if fabric.is_global_zero:
+            _code(fabric, config, kind, coders, path, key)
+        fabric.barrier()
+    saved = checkpoints.load(path, CODED)
+    if saved["key"] != key:
+        raise ResumeError(
+            f"{path} was coded from another configuration or data set; use another out, or remove that folder"
+        )
+    volumes = config.method.adversarial
+    with checkpoints.restoring(path):
+        kind.network.load_state_dict(saved["frozen"]["state"], strict=False)
+        train = LatentDataset(Latents(**saved["train"]), data.train, volumes)
+        validation = saved["validation"] and LatentDataset(Latents(**saved["validation"]), data.validation, True)
+    space = LatentSpace(fabric, kind.network, kind.arguments, kind.decoder)
+    return space, RunData(train, validation or None, data.split_sha256)
+
+
+def _key(config: RelaConfig, data: RunData) -> dict:
+    """What the coded data depend on."""
+    registered = config.latent.registered
+    return {
+        **shaping(config),
+        "components": config.latent.components,
+        "registered": open_cache(registered).sha256 if registered else "",
+        "ablation": [config.ablation.t1w, config.ablation.t2f, config.preset.missing_sequence],
+        "split": data.split_sha256,
+        "cache": data.train.cache.sha256,
+    }
+
+
+def _code(fabric, config: RelaConfig, kind, coders: dict, path: Path, key: str) -> None:
+    """Freeze everything, code all volumes, and write it down whole."""
+    fabric.print("coding the data set")
+    train, validation = kind.freeze(coders)
+    space = LatentSpace(fabric, kind.network, kind.arguments, kind.decoder)
+    content = {
+        "key": key,
+        "frozen": space.frozen(),
+        "train": train.state(),
+        "validation": validation.state() if validation else None,
+    }
+    checkpoints.save(path, content)
