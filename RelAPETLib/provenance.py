@@ -82,6 +82,7 @@ def build_provenance(
     model: dict,
     tracer: dict,
     inputs: dict[str, str],
+    second_files: dict[str, str] | None = None,
     sampling: dict,
     preprocessing: dict,
     outputs: dict[str, dict],
@@ -96,6 +97,7 @@ def build_provenance(
         model: from `describe_model`.
         tracer: ``name``, ``radiopharmaceutical``, ``output`` ("suvr" or "relative"), ``window``, ``reference_region``.
         inputs: SHA-256 of each input's content by role (``t1w``, ``t2f``, ``reference``).
+        second_files: SHA-256 by role of the other file of an input in two (a header and its voxels).
         sampling: ``sampler``, ``steps``, ``samples``, ``seed``, ``device``.
         preprocessing: ``method``, ``skull_stripped``, ``preprocessed`` and the ``quality`` figures.
         outputs: file name to ``{"content", "space", "units"}``.
@@ -122,7 +124,10 @@ def build_provenance(
         "uncertainty": UNCERTAINTY_MEANING if samples > 1 else None,
         "tracer": tracer,
         "model": model,
-        "inputs": {role: {"sha256": digest} for role, digest in inputs.items()},
+        "inputs": {
+            role: {"sha256": digest} | ({"second_sha256": second_files[role]} if role in (second_files or {}) else {})
+            for role, digest in inputs.items()
+        },
         "sampling": sampling,
         "preprocessing": preprocessing,
         "reference": reference,

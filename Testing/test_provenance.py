@@ -51,6 +51,12 @@ def test_the_record_follows_its_schema_and_survives_json():
     assert record["tracer"]["window"] == [0.0, 3.0]
 
 
+def test_an_input_in_two_files_has_two_hashes():
+    record = _record(second_files={"t2f": "e" * 64})
+    provenance.check_provenance(record)
+    assert record["inputs"] == {"t1w": {"sha256": "a" * 64}, "t2f": {"sha256": "b" * 64, "second_sha256": "e" * 64}}
+
+
 def test_the_record_says_what_the_volume_is():
     record = _record()
     assert "SYNTHETIC" in record["statement"]

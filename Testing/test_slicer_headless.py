@@ -1,6 +1,7 @@
 """The module in a Slicer without main window (--no-main-window): no layout manager, no views, no panel to look at."""
 
 import logging
+import unittest
 
 import pytest
 from slicer_cases import add_scan, real_child, write_results
@@ -32,6 +33,23 @@ def test_nothing_is_said_when_nothing_was_to_be_shown(windowless, logic, caplog)
     with caplog.at_level(logging.WARNING):
         logic.synthesize(add_scan("T1w"), add_scan("FLAIR"), "TAU")
     assert not caplog.records
+
+
+def test_the_self_test_skips_what_needs_views_and_says_so(windowless, harness, slicer, logic, monkeypatch):
+    selftest = load_part("selftest")
+    case = selftest.RelAPETTest("test_synthesis")
+    pet = logic.synthesize(add_scan("T1w"), add_scan("FLAIR"), "TAU").pet
+    with pytest.raises(unittest.SkipTest, match="no main window.* not checked"):
+        case.checkViews(pet, pet)
+    ran = []
+    monkeypatch.setattr(case, "setUp", lambda: None)
+    monkeypatch.setattr(case, "test_synthesis", lambda: case.checkViews(pet, pet))
+    for name in ("test_cancel", "test_bad_input"):
+        monkeypatch.setattr(case, name, lambda name=name: ran.append(name))
+    monkeypatch.setattr(case, "messageDelay", 1000, raising=False)
+    harness.popups.answer("delayDisplay", containing="Skipped, test_synthesis: there is no main window")
+    case.runTest()
+    assert ran == ["test_bad_input", "test_cancel"]
 
 
 def test_the_panel_without_views(windowless, harness, slicer, monkeypatch, tmp_path):

@@ -368,6 +368,28 @@ def test_the_same_volume_twice_is_refused(grid_case, tmp_path):
             inputs.read_inputs({"t1w": grid_case["t1w"], "t2f": second, "reference": None}, lambda *_: None)
 
 
+def test_a_header_with_its_voxels_apart_is_known_by_both_files(tmp_path):
+    """Two exports may have the same header in two folders: they are two scans, and each has two hashes."""
+    import hashlib
+
+    voxels = np.random.default_rng(0).normal(100, 10, (2, 12, 12, 12)).astype(np.float32)
+    paths = {}
+    for role, array in zip(("t1w", "t2f"), voxels, strict=True):
+        (tmp_path / role).mkdir()
+        paths[role] = tmp_path / role / "scan.mhd"
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing((10.0, 10.0, 10.0))
+        sitk.WriteImage(image, str(paths[role]))
+    read = inputs.read_inputs(paths, lambda *_: None)
+    assert read.sha256["t1w"] == read.sha256["t2f"] == hashlib.sha256(paths["t1w"].read_bytes()).hexdigest()
+    assert read.second_sha256 == {
+        role: hashlib.sha256(path.with_suffix(".raw").read_bytes()).hexdigest() for role, path in paths.items()
+    }
+    paths["t2f"].with_suffix(".raw").write_bytes(paths["t1w"].with_suffix(".raw").read_bytes())
+    with pytest.raises(InputError, match="is the same volume as"):
+        inputs.read_inputs(paths, lambda *_: None)
+
+
 def test_images_in_memory_work_like_files(grid_case):
     image = read_volume(grid_case["t1w"])
     read = inputs.read_inputs({"t1w": image, "t2f": grid_case["t2f"]}, lambda *_: None)

@@ -19,6 +19,7 @@ from RelAPETLib.volumes import (
     image_affine,
     image_from_array,
     read_volume,
+    second_file,
     write_volume,
 )
 
@@ -343,3 +344,34 @@ def test_the_real_pair(real_pair):
         assert np.allclose(image_affine(image), theirs.affine, atol=1e-5)
         assert np.array_equal(voxels(image), theirs.get_fdata(dtype=np.float32))
         assert np.allclose(image_affine(image), image_affine(sitk.ReadImage(path)), atol=1e-3)
+
+
+def write_in_two(folder, suffix: str, array: np.ndarray) -> None:
+    """A volume named scan whose voxels have a file of their own."""
+    image = image_from_array(array, affine_of())
+    if suffix == ".hdr":
+        nib.save(nib.Nifti1Pair(array, affine_of()), folder / "scan.hdr")
+    else:
+        sitk.WriteImage(image, str(folder / f"scan{suffix}"))
+
+
+@pytest.mark.parametrize(("suffix", "other"), [(".hdr", ".img"), (".mhd", ".raw"), (".nhdr", ".raw")])
+def test_the_other_file_of_a_volume_in_two(tmp_path, suffix, other):
+    write_in_two(tmp_path, suffix, marked_array())
+    assert second_file(tmp_path / f"scan{suffix}") == tmp_path / f"scan{other}"
+    if suffix == ".hdr":
+        assert second_file(tmp_path / "scan.img") == tmp_path / "scan.hdr"
+    (tmp_path / f"scan{other}").unlink()
+    with pytest.raises(InputError, match=rf"scan\{other}\b.* is not there"):
+        second_file(tmp_path / f"scan{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha", ".mgz"])
+def test_a_volume_in_one_file_has_no_other(tmp_path, suffix):
+    path = tmp_path / f"scan{suffix}"
+    image = image_from_array(marked_array(), affine_of())
+    if suffix == ".mgz":
+        nib.save(nib.MGHImage(marked_array().astype(np.float32), affine_of()), path)
+    else:
+        sitk.WriteImage(image, str(path))
+    assert second_file(path) is None and second_file(tmp_path) is None

@@ -41,7 +41,10 @@ class RelAPETTest(ScriptedLoadableModuleTest):
         try:
             for name in sorted(name for name in dir(self) if name.startswith("test_")):
                 self.setUp()
-                getattr(self, name)()
+                try:
+                    getattr(self, name)()
+                except unittest.SkipTest as reason:  # of this test alone
+                    self.delayDisplay(f"Skipped, {name}: {reason}")
         finally:
             self.forgetPerson()
 
@@ -101,11 +104,18 @@ class RelAPETTest(ScriptedLoadableModuleTest):
         self.assertEqual(tuple(display.window("pet", results.pet)), (0.0, 3.0))
         view = results.pet.GetDisplayNode()
         self.assertEqual((view.GetWindowLevelMin(), view.GetWindowLevelMax()), (0.0, 3.0))
-        composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
-        self.assertEqual(composite.GetForegroundVolumeID(), results.pet.GetID())
-        self.assertEqual(composite.GetBackgroundVolumeID(), t1w.GetID())
         self.assertEqual(results.regions.GetNumberOfRows(), 12)
         self.assertIsNotNone(results.metrics)
+        self.checkViews(results.pet, t1w)
+
+    def checkViews(self, pet, t1w):
+        """What the Red view shows; the rest of its test is done when this is skipped, without a main window."""
+        manager = slicer.app.layoutManager()
+        if manager is None:
+            self.skipTest("there is no main window, so what the views show was not checked; all the rest was")
+        composite = manager.sliceWidget("Red").mrmlSliceCompositeNode()
+        self.assertEqual(composite.GetForegroundVolumeID(), pet.GetID())
+        self.assertEqual(composite.GetBackgroundVolumeID(), t1w.GetID())
 
     def test_cancel(self):
         t1w, t2f, _pet = self.simulatedPerson()

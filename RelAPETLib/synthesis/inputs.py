@@ -28,12 +28,14 @@ class Inputs:
     Attributes:
         images: by role (``t1w``, ``t2f``, perhaps ``reference``), float32, on their own grids.
         sha256: of each file's bytes (a folder's files together), or of an image's voxels and geometry.
+        second_sha256: of the other file, by role, where a volume lies in two (`volumes.second_file`).
         names: how an error message calls each: role, and the path when there is one.
         paths: by role, those that came as files.
     """
 
     images: dict[str, sitk.Image]
     sha256: dict[str, str]
+    second_sha256: dict[str, str]
     names: dict[str, str]
     paths: dict[str, Path]
 
@@ -50,10 +52,10 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
         InputError: a volume cannot be read or used, or two of them are the same.
         DoubtfulInputError: two of them are of two people, and `force` is False.
     """
-    from ..volumes import check_volume, file_sha256, read_volume
+    from ..volumes import check_volume, file_sha256, read_volume, second_file
 
     volumes = {role: volume for role, volume in volumes.items() if volume is not None}
-    images, hashes, names, paths = {}, {}, {}, {}
+    images, hashes, seconds, names, paths = {}, {}, {}, {}, {}
     for number, (role, volume) in enumerate(volumes.items()):
         progress(number / len(volumes), f"reading the {TITLES[role]}")
         if isinstance(volume, (str, os.PathLike)):
@@ -61,14 +63,16 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
             names[role] = f"{TITLES[role]} {paths[role]}"
             images[role] = read_volume(paths[role], name=TITLES[role])
             hashes[role] = file_sha256(paths[role])
+            if other := second_file(paths[role]):
+                seconds[role] = file_sha256(other)
         else:
             names[role] = TITLES[role]
             images[role] = _as_float(volume, role)
             hashes[role] = _image_sha256(images[role])
         check_volume(images[role], names[role])
-    _refuse_twins(images, hashes, names)
+    _refuse_twins(images, {role: (hashes[role], seconds.get(role)) for role in hashes}, names)
     _doubt_two_people(paths, names, force)
-    return Inputs(images, hashes, names, paths)
+    return Inputs(images, hashes, seconds, names, paths)
 
 
 def _as_float(volume, role: str) -> sitk.Image:
@@ -91,7 +95,7 @@ def _image_sha256(image: sitk.Image) -> str:
     return digest.hexdigest()
 
 
-def _refuse_twins(images: dict[str, sitk.Image], hashes: dict[str, str], names: dict[str, str]) -> None:
+def _refuse_twins(images: dict[str, sitk.Image], hashes: dict[str, tuple], names: dict[str, str]) -> None:
     """The same file, or the same voxels in another file, in two roles."""
     import SimpleITK as sitk
 

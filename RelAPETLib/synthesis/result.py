@@ -211,6 +211,7 @@ def describe(
             "reference_region": plan.reference_region,
         },
         inputs=inputs.sha256,
+        second_files=inputs.second_sha256,
         sampling={
             "sampler": plan.sampler,
             "steps": plan.steps,

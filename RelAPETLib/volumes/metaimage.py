@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import InputError
 from ..notices import warn
 from .streams import ByteStream
-from .text_headers import data_file, field_error, integer, missing_field, next_line, numbers
+from .text_headers import data_file, data_path, field_error, integer, missing_field, next_line, numbers
 from .voxels import read_text_voxels, read_voxels, three_axes
 
 if TYPE_CHECKING:
@@ -83,6 +83,12 @@ def read_metaimage(stream: ByteStream, path: Path, name: str) -> sitk.Image:
     found = contextlib.nullcontext(stream) if local else data_file(stream, path, "ElementDataFile", named)
     with found as data:
         return _read_data(fields, data, local, dtype, shape, affine)
+
+
+def metaimage_voxel_file(stream: ByteStream, path: Path) -> Path | None:
+    """The file of its own that holds the voxels of the header at the stream's first byte, if there is one."""
+    named = _read_header(stream)["ElementDataFile"]
+    return None if named.upper() == "LOCAL" else data_path(stream, path, "ElementDataFile", named)
 
 
 def _read_header(stream: ByteStream) -> dict[str, str]:

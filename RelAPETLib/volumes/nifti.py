@@ -72,6 +72,12 @@ def read_nifti(stream: ByteStream, path: Path, name: str, weights: Mapping[int, 
         return read_weighted_frames(stream, dtype, shape, affine, frames, weights, slope, inter)
 
 
+def nifti_voxel_file(stream: ByteStream, path: Path) -> Path | None:
+    """The .img of the header at the stream's first byte, if it belongs to a pair."""
+    attached = bytes(_read_header(stream)["magic"]).startswith(b"n+")
+    return None if attached else _beside(path, "img", stream.label)
+
+
 def header_file(path: Path, label: str) -> Path:
     """The .hdr of a pair, given either of the two."""
     return path if ".hdr" in [suffix.lower() for suffix in path.suffixes[-2:]] else _beside(path, "hdr", label)

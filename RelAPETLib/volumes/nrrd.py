@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import InputError
 from ..notices import printable, warn
 from .streams import ByteStream
-from .text_headers import data_file, field_error, integer, missing_field, next_line, numbers
+from .text_headers import data_file, data_path, field_error, integer, missing_field, next_line, numbers
 from .voxels import read_text_voxels, read_voxels, three_axes
 
 if TYPE_CHECKING:
@@ -84,6 +84,12 @@ def read_nrrd(stream: ByteStream, path: Path, name: str) -> sitk.Image:
     found = data_file(stream, path, "data file", named) if "data file" in fields else contextlib.nullcontext(stream)
     with found as data:
         return _read_data(fields, data, np.dtype(dtype), shape, affine)
+
+
+def nrrd_voxel_file(stream: ByteStream, path: Path) -> Path | None:
+    """The file of its own that holds the voxels of the header at the stream's first byte, if there is one."""
+    fields = _read_header(stream)
+    return data_path(stream, path, "data file", fields["data file"]) if "data file" in fields else None
 
 
 def _read_header(stream: ByteStream) -> dict[str, str]:

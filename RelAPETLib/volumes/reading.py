@@ -17,11 +17,11 @@ import numpy as np
 from ..errors import InputError
 from ..notices import printable
 from .dicom import is_dicom, read_dicom_file, read_dicom_folder
-from .metaimage import is_metaimage, read_metaimage
+from .metaimage import is_metaimage, metaimage_voxel_file, read_metaimage
 from .mgh import is_mgh, read_mgh
 from .nifti import count_frames as count_nifti_frames
-from .nifti import header_file, is_nifti, read_nifti
-from .nrrd import is_nrrd, read_nrrd
+from .nifti import header_file, is_nifti, nifti_voxel_file, read_nifti
+from .nrrd import is_nrrd, nrrd_voxel_file, read_nrrd
 from .streams import ByteStream, open_file, open_stream
 
 if TYPE_CHECKING:
@@ -118,6 +118,24 @@ def read_frames(path: str | os.PathLike, weights: Mapping[int, float], name: str
         if kind != "nifti":
             raise InputError(f"{stream.label}: no NIfTI, so its frames are not read; convert it to NIfTI")
         return read_nifti(stream, header, name, weights)
+
+
+def second_file(path: str | os.PathLike) -> Path | None:
+    """The other file of a volume in two: the voxels of a header (.hdr, .mhd, .nhdr), or the header of an .img.
+
+    None where one file, or a folder, is all. What it returns exists.
+
+    Raises:
+        InputError: as `read_volume` does for a file that is not there or whose header is damaged.
+    """
+    path = Path(path)
+    if _suffix(path) not in _KINDS or os.path.isdir(path):
+        return None
+    with _opened(path) as (kind, stream, header):
+        if header != path:
+            return header
+        finders = {"nifti": nifti_voxel_file, "nrrd": nrrd_voxel_file, "metaimage": metaimage_voxel_file}
+        return finders[kind](stream, path) if kind in finders else None
 
 
 @contextmanager

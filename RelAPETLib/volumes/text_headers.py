@@ -58,9 +58,8 @@ def integer(stream: ByteStream, field: str, text: str) -> int:
     return int(text)
 
 
-@contextmanager
-def data_file(stream: ByteStream, path: Path, field: str, named: str) -> Iterator[ByteStream]:
-    """The file with the voxels, which lies beside its header: a header must not send us through the disk.
+def data_path(stream: ByteStream, path: Path, field: str, named: str) -> Path:
+    """Where the file with the voxels is: beside its header, which must not send us through the disk.
 
     Raises `InputError` if it is elsewhere, several files, or not there.
     """
@@ -69,6 +68,13 @@ def data_file(stream: ByteStream, path: Path, field: str, named: str) -> Iterato
     place = path.with_name(named)
     if not os.path.exists(place):  # unlike Path.exists it takes a name too long for the disk
         raise InputError(f"{stream.label}: its data file {printable(named)} is not there; it belongs beside the header")
+    return place
+
+
+@contextmanager
+def data_file(stream: ByteStream, path: Path, field: str, named: str) -> Iterator[ByteStream]:
+    """The file with the voxels, opened. Raises `InputError` as `data_path` does."""
+    place = data_path(stream, path, field, named)
     label = printable(place)
     with open_file(place, label) as file:
         yield ByteStream(file, label, place.stat().st_size)
