@@ -14,7 +14,8 @@ import torch
 
 from RelAPETLib.grid import image_to_array
 from RelAPETLib.models import load_model
-from RelAPETLib.phantom.law import CORTEX, LAWS, REGIONS
+from RelAPETLib.phantom.factors import CORTEX, REGIONS
+from RelAPETLib.phantom.law1 import LAWS
 from RelAPETLib.phantom.people import make_person, template_maps
 from RelAPETLib.phantom.render import render
 from RelAPETLib.synthesis import synthesize
@@ -22,7 +23,7 @@ from RelAPETLib.tracers import TRACERS
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
-from phantom_cases import UNSEEN_SEED
+from phantom_cases import LAW, UNSEEN_SEED
 from quality import Regions, spread_figures
 
 pytestmark = pytest.mark.slow
@@ -37,7 +38,7 @@ def model():
 @pytest.fixture(scope="module")
 def people():
     """Unseen people on the grid at 2 mm, with what the law without its noise gives."""
-    return [render(make_person(UNSEEN_SEED, 500 + i), oracle=True) for i in range(PEOPLE)]
+    return [render(make_person(UNSEEN_SEED, 500 + i, LAW), oracle=True) for i in range(PEOPLE)]
 
 
 @torch.no_grad()
@@ -139,7 +140,7 @@ def test_a_flair_without_white_matter_disease_lowers_pbr(model):
     regions, falls = Regions(), []
     white = regions.names.index("white_matter")
     for index in range(600, 640):
-        person = make_person(UNSEEN_SEED, index)
+        person = make_person(UNSEEN_SEED, index, LAW)
         if person.factors[3] < 0.8:
             continue
         ill = render(person)
@@ -163,7 +164,7 @@ def test_real_pair_gives_plausible_pet(real_pair):
         pet = image_to_array(result.volumes["synthetic_pet_space-MNI"])
         low, high = TRACERS[tracer].suvr_window
         assert pet.min() >= low and pet.max() <= high and np.isfinite(pet).all()
-        ratios = [grey_white_ratio(render(make_person(UNSEEN_SEED, 700 + i)).pet[tracer]) for i in range(40)]
+        ratios = [grey_white_ratio(render(make_person(UNSEEN_SEED, 700 + i, LAW)).pet[tracer]) for i in range(40)]
         first, last = np.quantile(ratios, (0.01, 0.99))
         assert first <= grey_white_ratio(pet) <= last, tracer
 
@@ -186,7 +187,7 @@ def test_the_same_pet_in_world_space_however_the_scans_are_stored():
     from RelAPETLib.phantom.head import make_head
     from RelAPETLib.phantom.scanner import scan_mri
 
-    head = make_head(make_person(UNSEEN_SEED, 800))
+    head = make_head(make_person(UNSEEN_SEED, 800, LAW))
     t1w, t2f = scan_mri(head, "T1w").image, scan_mri(head, "FLAIR").image
 
     def pet(one, two):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from RelAPETLib.grid import MNI_GRID
-from RelAPETLib.phantom import law
+from RelAPETLib.phantom import law, law1
 from RelAPETLib.phantom.people import FIELD_GRID, displacement, make_person, model_grid_at, person_maps, template_maps
 from RelAPETLib.phantom.render import render
 
@@ -16,15 +16,15 @@ def with_factors(person, factors):
     return replace(person, factors=np.asarray(factors, float))
 
 
-@pytest.mark.parametrize("tracer", law.LAWS)
-def test_predictable_share_is_between_half_and_four_fifths(tracer):
-    assert 0.5 <= law.predictable_share(tracer) <= 0.8
+@pytest.mark.parametrize("tracer", law1.LAWS)
+def test_predictable_share_of_the_first_law_is_between_half_and_four_fifths(tracer):
+    assert 0.5 <= law.predictable_share(tracer, 1) <= 0.8
 
 
-@pytest.mark.parametrize("tracer", law.LAWS)
-def test_expected_amplitude_is_the_mean_of_draws(tracer):
+@pytest.mark.parametrize("tracer", law1.LAWS)
+def test_expected_amplitude_of_the_first_law_is_the_mean_of_draws(tracer):
     rng, factors = np.random.default_rng(0), np.array([0.8, 0.3, -0.4, 1.1])
-    draws = [law.draw_uptake(tracer, factors, rng) for _ in range(4000)]
+    draws = [law1.draw_uptake(tracer, factors, rng) for _ in range(4000)]
     assert np.mean([u.amplitude for u in draws]) == pytest.approx(draws[0].expected_amplitude, abs=0.03)
     for region in ("parietal", "thalamus"):
         assert np.mean([u.regional[region] for u in draws]) == pytest.approx(draws[0].predictable[region], abs=0.03)
@@ -67,7 +67,7 @@ def test_rendering_is_masked_and_scaled_like_preprocessed_volumes():
         assert mri.shape == model_grid_at(2).shape == tuple(n // 2 for n in MNI_GRID.shape)
         assert mri.min() == -1 and mri.max() == 1 and np.all(mri[outside] == -1)
     for images in (rendering.pet, rendering.oracle):
-        assert set(images) == set(law.LAWS)
+        assert set(images) == set(law.law_tracers())
         assert all(np.all(image[outside] == 0) for image in images.values())
 
 

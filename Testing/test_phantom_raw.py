@@ -14,8 +14,8 @@ import SimpleITK as sitk
 from RelAPETLib.errors import InputError, OutputError
 from RelAPETLib.grid import ModelGrid
 from RelAPETLib.phantom import bids
+from RelAPETLib.phantom.factors import REGIONS
 from RelAPETLib.phantom.head import HEAD_GRID, make_head
-from RelAPETLib.phantom.law import REGIONS
 from RelAPETLib.phantom.people import make_person, template_maps
 from RelAPETLib.phantom.render import PET_NOISE_SUVR
 from RelAPETLib.phantom.scanner import ScanGrid, acquire, pose, rotation, scan_mri, scan_pet, true_pet
@@ -259,7 +259,7 @@ def test_cohort(cohort):
             assert float(row[f"suvr_{tracer}_frontal"]) == pytest.approx(
                 person.uptake[tracer].regional["frontal"], abs=1e-4
             )
-            assert 0.5 <= float(row[f"predictable_share_{tracer}"]) <= 0.8
+            assert 0.1 <= float(row[f"predictable_share_{tracer}"]) <= 0.5
         for sidecar in folder.rglob("*.json"):
             content = json.loads(sidecar.read_text())
             assert "imulated" in content["SimulationDescription"]

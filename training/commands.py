@@ -18,6 +18,7 @@ def prepare_arguments(parser: argparse.ArgumentParser) -> None:
     add("--source", type=Path, help="BIDS folder, or CSV with subject,t1w,t2f,pet,tracer[,session]")
     add("--rendered", type=int, metavar="N", help="instead: N simulated people, rendered straight on the model grid")
     add("--rendered-seed", type=int, metavar="S", help="which people: those of 'relapet phantom --seed S'; default 0")
+    add("--law", type=int, choices=[1, 2], help="law of their uptake: 2 (default), or 1, of demo model 2")
     add("--out", type=Path, required=True, help="folder of the cache (28 MB for a pair with one PET)")
     add("--factor", type=int, default=1, help="store means of blocks of so many voxels a side: 1, 2, 4, 5, 10 or 20")
     add("--workers", type=int, default=0, help="processes, one thread each; 0: as many as cores")
@@ -84,9 +85,10 @@ def _source(options: argparse.Namespace):
         for name, default in _OF_FILES.items():
             if getattr(options, name) != default:
                 raise InputError(f"--{name.replace('_', '-')} goes with --source; --rendered people have no files")
-        return rendered.rendered_people(options.rendered, options.rendered_seed or 0)
-    if options.rendered_seed is not None:
-        raise InputError("--rendered-seed goes with --rendered, not with --source")
+        return rendered.rendered_people(options.rendered, options.rendered_seed or 0, options.law or 2)
+    for name in ("rendered_seed", "law"):
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} goes with --rendered, not with --source")
     if options.source.is_dir():
         return bids.read_bids(options.source)
     return table.read_table(options.source, simulated=options.simulated)

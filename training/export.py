@@ -156,15 +156,19 @@ def describe_data(cache, split, held_out: str = "subjects") -> dict:
         "preprocessing": index["options"],
         "cache_sha256": cache.sha256,
         "split_sha256": split.sha256,
-        **({"predictable_share_of_regional_variance": _predictable(counts)} if index["simulated"] else {}),
+        **(
+            {"predictable_share_of_regional_variance": _predictable(counts, index["options"].get("law", 1))}
+            if index["simulated"]
+            else {}
+        ),
     }
 
 
-def _predictable(tracers: Iterable[str]) -> dict[str, float]:
+def _predictable(tracers: Iterable[str], law: int) -> dict[str, float]:
     """What part of the simulated people's variance an MRI could show."""
     from RelAPETLib.phantom.law import predictable_share
 
-    return {tracer: round(predictable_share(tracer), 3) for tracer in tracers}
+    return {tracer: round(predictable_share(tracer, law), 3) for tracer in tracers}
 
 
 def tracer_entries(cache, split, relative: bool) -> dict:

@@ -11,6 +11,8 @@ from .synthesize import add_model_options, add_output_options, as_text, drawing,
 
 #: Seed of the simulated person; training uses other seeds.
 DEMO_PERSON = 20_000
+#: Law of uptake that the shipped demo model was trained on.
+DEMO_LAW = 1
 #: Shares of the progress bar: simulating the person, and of each tracer's part the writing.
 _SIMULATING, _SAVING = 0.2, 0.08
 
@@ -57,7 +59,10 @@ def run(arguments, reporter) -> int:
         scratch = place.staging / "case"
         with shown_as({scratch: place.folder}):
             case = write_case(
-                scratch, arguments.person, progress=lambda f, words: reporter.progress(_SIMULATING * f, words)
+                scratch,
+                arguments.person,
+                progress=lambda f, words: reporter.progress(_SIMULATING * f, words),
+                law=DEMO_LAW,
             )
         scans = {path.name: path for path in sorted(scratch.iterdir())}
         check_destination(place, scans, arguments.overwrite)

@@ -14,6 +14,9 @@ def add_parser(commands, common, whole_number) -> None:
     parser.add_argument("--subjects", required=True, type=whole_number, metavar="N", help="how many people")
     parser.add_argument("--seed", type=whole_number, default=0, metavar="S", help="random seed (default: 0)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the data set; must be missing or empty")
+    parser.add_argument(
+        "--law", type=int, choices=(1, 2), default=2, help="law of uptake; 1: the old one of demo model 2 (default: 2)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a simulated data set that is there")
     parser.set_defaults(run=run)
 
@@ -22,8 +25,13 @@ def run(arguments, reporter) -> int:
     from ..phantom.bids import write_cohort
 
     folder = write_cohort(
-        arguments.out, arguments.subjects, arguments.seed, reporter.progress, overwrite=arguments.overwrite
+        arguments.out,
+        arguments.subjects,
+        arguments.seed,
+        reporter.progress,
+        overwrite=arguments.overwrite,
+        law=arguments.law,
     )
-    content = {"folder": str(folder), "subjects": arguments.subjects, "seed": arguments.seed}
+    content = {"folder": str(folder), "subjects": arguments.subjects, "seed": arguments.seed, "law": arguments.law}
     reporter.result("phantom", content, [f"{arguments.subjects} simulated people: {folder}"])
     return 0

@@ -6,9 +6,7 @@ same whatever the number of subjects; the data set appears whole or not at all.
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +16,20 @@ from ..errors import InputError, OutputError
 from ..jsonfiles import parse_json
 from ..outputs import STAGING, check_destination, reserve, write_set
 from ..tracers import TRACERS
-from .head import Head, make_head
-from .law import FACTORS, REGIONS, predictable_share
+from .head import COARSE_GRID, Head, make_head
+from .law import LATEST, check_law, law_tracers
 from .people import Person, make_person
 from .scanner import RawScan, scan_mri, scan_pet, true_pet
+from .tables import (
+    SOURCE_FOLDER,
+    TRUTH_FILES,
+    participant,
+    participant_columns,
+    subject_label,
+    table,
+    truth,
+    write_truth,
+)
 
 BIDS_VERSION = "1.10.0"
 GENERATOR = "relapet phantom"
@@ -36,19 +44,26 @@ README = f"""Simulated brain MRI and PET
 Every subject has a T1w, a FLAIR and PET (SUVR) of one to three tracers, each in a scanner space of its own. Brains
 are the ICBM 152 2009a template's tissue maps after random changes; skull, scalp, neck and face are drawn around them.
 Uptake follows from four factors that show in the anatomy (participants.tsv) and from a part that no MRI shows; the law
-and its sources stand in RelAPETLib/phantom/law.py. participants.tsv gives the true regional SUVR before blurring, also
-of tracers that a subject was not scanned with, and what could at best be expected from the MRI. Partial volume lowers
-what a region measures in the images: cerebellar grey matter, 1 by definition, shows about 0.9.
+and its sources stand in RelAPETLib/phantom/law%d.py. participants.tsv gives the true regional SUVR before blurring,
+also of tracers that a subject was not scanned with, and what could at best be expected from the MRI. Partial volume
+lowers what a region measures in the images: cerebellar grey matter, 1 by definition, shows about 0.9.
+"""
+
+README_TRUTH = f"""
+{SOURCE_FOLDER}/truth.tsv gives each subject's amyloid status and level, its probability given the MRI, and regional
+SUVR as the images show them, blurred; {SOURCE_FOLDER}/truth_draws.tsv draws of all that the MRI (and the clinical
+values) leave possible, blurred alike. Age, sex and memory score in participants.tsv are simulated too.
 """
 
 
-def subject_label(index: int) -> str:
-    """``sub-0007`` for index 7."""
-    return f"sub-{index:04d}"
-
-
 def write_cohort(
-    out_dir: Path | str, subjects: int, seed: int, progress: Progress | None = None, *, overwrite: bool = False
+    out_dir: Path | str,
+    subjects: int,
+    seed: int,
+    progress: Progress | None = None,
+    *,
+    overwrite: bool = False,
+    law: int = LATEST,
 ) -> Path:
     """Write a BIDS data set of simulated people: subjects 0 to `subjects` - 1 of the cohort `seed`.
 
@@ -57,37 +72,43 @@ def write_cohort(
         subjects: how many, at least 1.
         seed: integer >= 0.
         progress: called with the fraction done and a message.
+        law: version of the law of uptake, one of `law.VERSIONS`.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: `subjects` or `seed` out of range.
+        InputError: `subjects` or `seed` out of range, or no such law.
         OutputError: the folder holds something else, or cannot be written.
     """
     _check_numbers(subjects, seed)
+    check_law(law)
     out = Path(out_dir).absolute()
     rows: list[dict] = []
+    truths: list = []
 
     def simulate(folder: Path, index: int) -> None:
         if progress:
             progress(index / subjects, f"simulating {subject_label(index)} ({index + 1} of {subjects})")
-        person = make_person(seed, index)
-        rows.append(_row(person))
+        person = make_person(seed, index, law)
+        rows.append(participant(person))
+        if law > 1:
+            truths.append(truth(person, COARSE_GRID))
         _write_subject(folder, person)
 
     labels = [subject_label(index) for index in range(subjects)]
     writers = {
-        "dataset_description.json": _json_writer(_description()),
-        "README": _text_writer(README),
-        "participants.json": _json_writer(_columns()),
+        "dataset_description.json": _json_writer(_description(law)),
+        "README": _text_writer(README % law + (README_TRUTH if law > 1 else "")),
+        "participants.json": _json_writer(participant_columns(law)),
         **{label: functools.partial(simulate, index=index) for index, label in enumerate(labels)},
-        "participants.tsv": lambda path: _text_writer(_table(rows))(path),
+        "participants.tsv": lambda path: _text_writer(table(rows))(path),
+        **({SOURCE_FOLDER: lambda folder: write_truth(folder, truths)} if law > 1 else {}),
     }
     with reserve(out, check=lambda: _earlier(out, overwrite)) as place:
         earlier = _earlier(out, overwrite)
-        subject_folders = [*labels, *(name for name in earlier if name.startswith("sub-"))]
-        write_set(place, writers, owned=earlier, overwrite=overwrite, folders=subject_folders)
+        folders = [*labels, SOURCE_FOLDER, *(name for name in earlier if name.startswith("sub-"))]
+        write_set(place, writers, owned=earlier, overwrite=overwrite, folders=folders)
     if progress:
         progress(1.0, f"wrote {subjects} simulated subject{'s' * (subjects > 1)} to {out}")
     return out
@@ -101,6 +122,7 @@ def write_case(
     oracle: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    law: int = LATEST,
 ) -> dict[str, Path]:
     """Write one simulated person's raw scans into a folder: T1w, FLAIR and the PET of every tracer.
 
@@ -109,22 +131,24 @@ def write_case(
         seed, index: which person; index 0 of a seed is that cohort's first subject.
         oracle: also write, on the T1w's grid, what the law lets one expect from the MRI, without scanner noise.
         overwrite: replace files of these names.
+        law: version of the law of uptake, one of `law.VERSIONS`.
 
     Returns:
         Paths by ``t1w``, ``t2f``, ``pet_TAU``, ... (``oracle_TAU``, ... if asked for) and ``truth``.
 
     Raises:
-        InputError: `seed` or `index` is negative.
+        InputError: `seed` or `index` is negative, or no such law.
         OutputError: a file exists already, or the folder cannot be written.
     """
     _check_numbers(index + 1, seed)
-    files = {"t1w": "T1w.nii.gz", "t2f": "FLAIR.nii.gz"} | {f"pet_{t}": f"pet_{t}.nii.gz" for t in TRACERS}
-    oracles = {f"oracle_{t}": f"oracle_{t}.nii.gz" for t in TRACERS}
+    tracers = law_tracers(law)
+    files = {"t1w": "T1w.nii.gz", "t2f": "FLAIR.nii.gz"} | {f"pet_{t}": f"pet_{t}.nii.gz" for t in tracers}
+    oracles = {f"oracle_{t}": f"oracle_{t}.nii.gz" for t in tracers}
     files = files | (oracles if oracle else {}) | {"truth": "truth.json"}
     sidecars = [name.replace(".nii.gz", ".json") for name in (*files.values(), *oracles.values())]
     check_destination(Path(out_dir), [*files.values(), *sidecars], overwrite)
-    steps = {"t1w": "T1w", "t2f": "FLAIR"} | {f"pet_{tracer}": tracer for tracer in TRACERS}
-    person = make_person(seed, index)
+    steps = {"t1w": "T1w", "t2f": "FLAIR"} | {f"pet_{tracer}": tracer for tracer in tracers}
+    person = make_person(seed, index, law)
     if progress:
         progress(0.0, "simulating a head")
     head = make_head(person)
@@ -134,11 +158,12 @@ def write_case(
             progress(0.5 + 0.4 * done / len(steps), f"simulating the {scan} scan")
         raw = _scan(head, scan)
         writers[files[key]] = _volume_writer(raw.image)
-        writers[files[key].replace(".nii.gz", ".json")] = _json_writer(_sidecar(scan, raw))
+        writers[files[key].replace(".nii.gz", ".json")] = _json_writer(_sidecar(scan, raw, law))
         if scan == "T1w" and oracle:
-            for tracer in TRACERS:
+            for tracer in tracers:
                 writers[oracles[f"oracle_{tracer}"]] = _volume_writer(true_pet(head, tracer, raw.image))
-    writers["truth.json"] = _json_writer({"Description": SIMULATED, **_row(person)})
+    known = truth(person, COARSE_GRID).case() if law > 1 else {}
+    writers["truth.json"] = _json_writer({"Description": SIMULATED, "Law": law, **participant(person), **known})
     write_set(out_dir, writers, owned=[*oracles.values(), *sidecars], overwrite=overwrite)
     if progress:
         progress(1.0, "wrote a simulated case")
@@ -167,7 +192,10 @@ def _earlier(out: Path, overwrite: bool) -> list[str]:
         raise OutputError(
             f"{out} holds something other than a simulated data set and stays as it is; use another --out"
         )
-    files = ("participants.tsv", "participants.json", "README", "dataset_description.json")
+    files = ("participants.tsv", "participants.json", "README", "dataset_description.json", SOURCE_FOLDER)
+    strange = [path.name for path in (out / SOURCE_FOLDER).glob("*") if path.name not in TRUTH_FILES]
+    if strange:
+        raise OutputError(f"{out / SOURCE_FOLDER} holds {strange[0]}, which is not ours; move it, or use another --out")
     return [name for name in found if name in files or name.startswith("sub-")]
 
 
@@ -181,7 +209,7 @@ def _write_subject(folder: Path, person: Person) -> None:
         part = folder / ("pet" if scan in TRACERS else "anat")
         part.mkdir(parents=True, exist_ok=True)
         _volume_writer(raw.image)(part / f"{subject}_{kind}.nii.gz")
-        _json_writer(_sidecar(scan, raw))(part / f"{subject}_{kind}.json")
+        _json_writer(_sidecar(scan, raw, person.law))(part / f"{subject}_{kind}.json")
 
 
 def _scan(head: Head, scan: str) -> RawScan:
@@ -202,21 +230,21 @@ def _json_writer(content: dict) -> Callable[[Path], None]:
     return _text_writer(json.dumps(content, indent=2) + "\n")
 
 
-def _description() -> dict:
+def _description(law: int) -> dict:
     return {
         "Name": "RelAPET simulated cohort (no real people)",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "raw",
         "License": "Apache-2.0",
         "Authors": ["RelAPET", "Simulated data"],
-        "GeneratedBy": [{"Name": GENERATOR, "Version": __version__, "Description": SIMULATED}],
+        "GeneratedBy": [{"Name": GENERATOR, "Version": __version__, "Description": SIMULATED, "Law": law}],
     }
 
 
-def _sidecar(scan: str, raw: RawScan) -> dict:
+def _sidecar(scan: str, raw: RawScan, law: int) -> dict:
     """JSON beside an image. What a scanner would know and a simulation does not is n/a or 0."""
     common = {"Manufacturer": "n/a (simulated)", "ManufacturersModelName": f"{GENERATOR} {__version__}"}
-    simulation = {"SimulationDescription": SIMULATED, "SimulationSettings": raw.settings}
+    simulation = {"SimulationDescription": SIMULATED, "SimulationLaw": law, "SimulationSettings": raw.settings}
     if scan not in TRACERS:
         thickness = {"SliceThickness": raw.settings["slice_thickness_mm"]}
         return {"Modality": "MR", **common, **thickness, **simulation}
@@ -252,50 +280,3 @@ def _sidecar(scan: str, raw: RawScan) -> dict:
         "QuantityDescription": f"SUVR; true uptake of {tracer.reference_region} is 1 before blurring",
         **simulation,
     }
-
-
-def _row(person: Person) -> dict:
-    """The truth about one person, flat: the columns of ``participants.tsv``."""
-    row: dict = {"participant_id": subject_label(person.index)}
-    row |= {f"factor_{name}": round(float(value), 4) for name, value in zip(FACTORS, person.factors, strict=True)}
-    for tracer, uptake in person.uptake.items():
-        row[f"scanned_{tracer}"] = "yes" if tracer in person.scanned else "no"
-        row[f"predictable_share_{tracer}"] = round(predictable_share(tracer), 4)
-        row[f"amplitude_{tracer}"] = round(uptake.amplitude, 4)
-        row |= {f"suvr_{tracer}_{region}": round(uptake.regional[region], 4) for region in REGIONS}
-        row |= {f"expected_suvr_{tracer}_{region}": round(uptake.predictable[region], 4) for region in REGIONS}
-    return row
-
-
-def _columns() -> dict:
-    """``participants.json``: what every column of `_row` means."""
-    columns = {
-        f"factor_{name}": {"Description": f"Standard-normal factor of the simulation: {name.replace('_', ' ')}"}
-        for name in FACTORS
-    }
-    for tracer, facts in TRACERS.items():
-        name = facts.radiopharmaceutical
-        columns[f"scanned_{tracer}"] = {
-            "Description": f"Whether the data set holds a simulated PET with {name}",
-            "Levels": {"yes": "it does", "no": "it does not; the true values are given all the same"},
-        }
-        columns[f"predictable_share_{tracer}"] = {
-            "Description": f"Share of the between-subject variance of cortical SUVR of {name} that shows in the MRI; "
-            "a property of the law, the same for every subject"
-        }
-        columns[f"amplitude_{tracer}"] = {"Description": f"Amplitude of the uptake of {name}; 1 is average"}
-        for region in REGIONS:
-            words = f"{region.replace('_', ' ')} of {name}"
-            columns[f"suvr_{tracer}_{region}"] = {"Description": f"True SUVR, before blurring, in {words}"}
-            columns[f"expected_suvr_{tracer}_{region}"] = {
-                "Description": f"SUVR expected from the MRI (the law without its noise) in {words}"
-            }
-    return columns
-
-
-def _table(rows: list[dict]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]), delimiter="\t", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()

@@ -1,5 +1,7 @@
 """Simulated people: who they are (factors, uptake, scans) and what their anatomy looks like.
 
+A person of one seed and index has the same anatomy under every law; what the tracers show differs.
+
 A person's brain is the template's tissue maps after three changes made in template space (loss of cortical grey
 matter to CSF, white-matter lesions, a periventricular halo) and one smooth diffeomorphic deformation. Everything
 follows from (seed, index), so person 7 of seed 3 is the same whatever else is made.
@@ -14,8 +16,10 @@ import numpy as np
 
 from ..grid import MNI_GRID, ModelGrid, image_to_array
 from ..resources import resource
-from ..tracers import TRACERS
-from .law import LAWS, REGIONS, Uptake, draw_factors, draw_uptake
+from . import law1, law2
+from .factors import REGIONS, Uptake, draw_factors
+from .law import LATEST, check_law, law_tracers
+from .law2 import Clinical, Hidden
 
 #: Lattice on which deformations are made, 4 mm, wider than any head.
 FIELD_GRID = ModelGrid(shape=(60, 68, 60), spacing=(4.0, 4.0, 4.0), origin=(-118.0, -152.0, -112.0))
@@ -41,6 +45,9 @@ class Person:
         factors: standard-normal factors in the order of `law.FACTORS`.
         uptake: true uptake of every tracer, scanned or not.
         scanned: tracers that this person was scanned with, at least one.
+        law: version of the law that the uptake follows.
+        clinical: age, sex and memory score as recorded; None under law 1.
+        hidden: what no scan shows but the PET: amyloid status, tau and TSPO levels; None under law 1.
     """
 
     seed: int
@@ -48,6 +55,9 @@ class Person:
     factors: np.ndarray
     uptake: dict[str, Uptake]
     scanned: tuple[str, ...]
+    law: int = 1
+    clinical: Clinical | None = None
+    hidden: Hidden | None = None
 
     def rng(self, stream: str) -> np.random.Generator:
         """Random numbers for one purpose, independent of those for any other."""
@@ -77,13 +87,28 @@ class Maps:
     expected_activity: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def make_person(seed: int, index: int) -> Person:
-    """Person `index` of the cohort with this seed; about one in five lacks a given tracer."""
+def make_person(seed: int, index: int, law: int = LATEST) -> Person:
+    """Person `index` of the cohort with this seed; about one in five lacks a given tracer.
+
+    Args:
+        law: version of the law of uptake, one of `law.VERSIONS`; the anatomy is the same under each.
+
+    Raises:
+        InputError: no such law.
+    """
+    check_law(law)
     rng = np.random.default_rng([seed, index, 0])
     factors = draw_factors(rng)
-    uptake = {tracer: draw_uptake(tracer, factors, rng) for tracer in LAWS}
-    scanned = tuple(tracer for tracer in TRACERS if rng.random() > 0.2)
-    return Person(seed, index, factors, uptake, scanned or (list(TRACERS)[rng.integers(len(TRACERS))],))
+    clinical = hidden = None
+    if law == 1:
+        uptake = {tracer: law1.draw_uptake(tracer, factors, rng) for tracer in law1.LAWS}
+    else:
+        clinical, hidden, uptake = law2.draw_person(factors, rng)
+        rng = np.random.default_rng([seed, index, 1])  # so that a new tracer changes nobody's other scans
+    tracers = law_tracers(law)
+    scanned = tuple(tracer for tracer in tracers if rng.random() > 0.2)
+    scanned = scanned or (tracers[rng.integers(len(tracers))],)
+    return Person(seed, index, factors, uptake, scanned, law, clinical, hidden)
 
 
 @lru_cache(maxsize=2)
@@ -255,7 +280,14 @@ def _lesions(person: Person, spacing: int) -> np.ndarray:
 
 
 def person_maps(
-    person: Person, grid: ModelGrid, *, kind: str = "full", spacing: int = 1, view: int = 0, tracers=None
+    person: Person,
+    grid: ModelGrid,
+    *,
+    kind: str = "full",
+    spacing: int = 1,
+    view: int = 0,
+    tracers=None,
+    expected: bool = True,
 ) -> Maps:
     """The person's brain sampled on `grid` through the `full` or `residual` deformation.
 
@@ -264,28 +296,21 @@ def person_maps(
         spacing: resolution in mm of the template maps that are sampled, 1 or 2.
         view: which draw of the residual deformation.
         tracers: names of the tracers whose activity is wanted; all by default.
+        expected: also make `Maps.expected_activity`.
     """
     template = template_maps(spacing)
-    lesion = _lesions(person, spacing)
-    grey = template["grey"] * (1 - _grey_loss(person, template["region"], spacing)) * (1 - lesion)
-    white = template["white"] * (1 - lesion) + lesion
+    tissue = tissue_maps(person, spacing)
     channels = {
-        "grey": grey,
-        "white": white,
+        **tissue,
         "brain": template["brain"],
-        "lesion": lesion,
         "halo": template["periventricular"] * template["white"],
     }
-    for tracer in LAWS if tracers is None else tracers:
+    for tracer in person.uptake if tracers is None else tracers:
         uptake = person.uptake[tracer]
-        for key, regional, amplitude in (
-            ("activity", uptake.regional, uptake.amplitude),
-            ("expected", uptake.predictable, uptake.expected_amplitude),
-        ):
-            channels[f"{key} {tracer}"] = _activity(tracer, template, grey, white, lesion, regional, amplitude)
-    points = grid_points(grid)
-    points = points + sample(displacement(person, kind, view), points, FIELD_GRID, edge=True)
-    warped = dict(zip(channels, sample(np.stack(list(channels.values())), points, model_grid_at(spacing)), strict=True))
+        channels[f"activity {tracer}"] = activity(template, tissue, uptake.vector())
+        if expected:
+            channels[f"expected {tracer}"] = activity(template, tissue, uptake.vector(expected=True))
+    warped = warp_to(person, grid, channels, kind=kind, spacing=spacing, view=view)
     return Maps(
         grid=grid,
         activity={k.split()[1]: v for k, v in warped.items() if k.startswith("activity ")},
@@ -294,14 +319,38 @@ def person_maps(
     )
 
 
-def _activity(tracer, template, grey, white, lesion, regional: dict[str, float], amplitude: float) -> np.ndarray:
-    """SUVR before blurring, in template space: each tissue's share times its uptake."""
-    law = LAWS[tracer]
-    by_region = np.array([regional[name] for name in REGIONS], np.float32)[template["region"]]
+def tissue_maps(person: Person, spacing: int) -> dict[str, np.ndarray]:
+    """The person's ``grey``, ``white`` (with lesions) and ``lesion`` fractions in template space, [X, Y, Z] float32."""
+    template = template_maps(spacing)
+    lesion = _lesions(person, spacing)
+    grey = template["grey"] * (1 - _grey_loss(person, template["region"], spacing)) * (1 - lesion)
+    return {"grey": grey, "white": template["white"] * (1 - lesion) + lesion, "lesion": lesion}
+
+
+def warp_to(
+    person: Person, grid: ModelGrid, maps: dict[str, np.ndarray], *, kind: str, spacing: int, view: int = 0
+) -> dict[str, np.ndarray]:
+    """Maps of template space [X, Y, Z] at `spacing` mm, sampled on `grid` through the person's deformation."""
+    points = grid_points(grid)
+    points = points + sample(displacement(person, kind, view), points, FIELD_GRID, edge=True)
+    return dict(zip(maps, sample(np.stack(list(maps.values())), points, model_grid_at(spacing)), strict=True))
+
+
+def activity(template: dict[str, np.ndarray], tissue: dict[str, np.ndarray], uptake: np.ndarray) -> np.ndarray:
+    """SUVR before blurring, in template space: each tissue's share times its uptake.
+
+    Args:
+        template: from `template_maps`.
+        tissue: from `tissue_maps`.
+        uptake: [15] in the order of `factors.COMPONENTS`; the result is linear in it.
+    """
+    *regional, in_lesions, in_csf, in_choroid = uptake.tolist()
+    by_name = dict(zip(REGIONS, regional, strict=True))
+    by_region = np.array(regional, np.float32)[template["region"]]
     cerebellar = template["region"] == REGIONS.index("cerebellar_grey")
     brainstem = template["region"] == REGIONS.index("brainstem")
-    in_white = np.where(cerebellar, regional["cerebellar_white"], regional["white_matter"])
-    in_white = np.where(brainstem, regional["brainstem"], in_white) + law.lesion * amplitude * lesion
-    fluid = np.where(template["ventricles"] > 0.5, law.choroid, law.csf)
-    csf = np.clip(template["brain"] - grey - white, 0, 1)
-    return (grey * by_region + white * in_white + csf * fluid).astype(np.float32)
+    in_white = np.where(cerebellar, by_name["cerebellar_white"], by_name["white_matter"])
+    in_white = np.where(brainstem, by_name["brainstem"], in_white) + in_lesions * tissue["lesion"]
+    fluid = np.where(template["ventricles"] > 0.5, in_choroid, in_csf)
+    csf = np.clip(template["brain"] - tissue["grey"] - tissue["white"], 0, 1)
+    return (tissue["grey"] * by_region + tissue["white"] * in_white + csf * fluid).astype(np.float32)

@@ -90,7 +90,7 @@ class Rendering:
     Attributes:
         t1w, t2f: [-1, 1], the background exactly -1, as `preprocessing.preprocess` returns them.
         pet: SUVR of each tracer, 0 outside the mask; every tracer, scanned or not.
-        oracle: the same of the law without its noise and without scanner noise.
+        oracle: the mean of what the law holds possible given the factors that the MRI shows, without scanner noise.
     """
 
     t1w: np.ndarray
@@ -125,12 +125,12 @@ def render(person: Person, *, view: int = 0, spacing: int = 2, oracle: bool = Fa
     Args:
         view: which simulated scan of the same person; misregistration, contrast and noise differ between views.
         spacing: 1 or 2 mm.
-        oracle: also render the law without its noise.
+        oracle: also render the law's mean given the factors.
         tracers: names of the tracers to render; all by default.
     """
     rng = person.rng(f"view-{view}")
     grid = model_grid_at(spacing)
-    maps = person_maps(person, grid, kind="residual", spacing=spacing, view=view, tracers=tracers)
+    maps = person_maps(person, grid, kind="residual", spacing=spacing, view=view, tracers=tracers, expected=oracle)
     mask = template_maps(spacing)["brain"] > 0.5
     mris = []
     for contrast, mistaken_for_bias in zip(draw_contrasts(person, rng), ((0.0, 0.3), (0.6, 1.0)), strict=True):

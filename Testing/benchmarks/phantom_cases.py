@@ -22,6 +22,8 @@ from RelAPETLib.volumes import read_volume, write_volume  # noqa: E402
 
 #: Seed of the people no model was trained on.
 UNSEEN_SEED = 1000
+#: The law of uptake that the shipped demo model was trained on, by which alone it can be judged.
+LAW = 1
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -57,7 +59,7 @@ def load_case(index: int, cache: Path, seed: int = UNSEEN_SEED, lesions: bool = 
     with np.load(path) as kept:
         names, figures = kept["quality_names"], kept["quality_figures"]
         return Case(
-            person=make_person(seed, index),
+            person=make_person(seed, index, LAW),
             t1w=kept["t1w"].astype(np.float32),
             t2f=kept["t2f"].astype(np.float32),
             pet={t: kept[f"pet {t}"].astype(np.float32) for t in TRACERS},
@@ -73,7 +75,7 @@ def _make(index: int, seed: int, lesions: bool, path: Path) -> None:
     from RelAPETLib.phantom.head import make_head
     from RelAPETLib.phantom.scanner import scan_mri, scan_pet, true_pet
 
-    head = make_head(make_person(seed, index))
+    head = make_head(make_person(seed, index, LAW))
     t1w = scan_mri(head, "T1w")
     shown = head
     if not lesions:

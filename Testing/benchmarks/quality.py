@@ -25,13 +25,14 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[2])]
 
-from phantom_cases import Case, load_case  # noqa: E402
+from phantom_cases import LAW, Case, load_case  # noqa: E402
 
 from RelAPETLib.comparison import mae, psnr, window_to_unit  # noqa: E402
 from RelAPETLib.diffusion import sample, seeded_noise  # noqa: E402
 from RelAPETLib.grid import MNI_GRID, image_to_array  # noqa: E402
 from RelAPETLib.models import load_model  # noqa: E402
-from RelAPETLib.phantom.law import CORTEX, LAWS  # noqa: E402
+from RelAPETLib.phantom.factors import CORTEX  # noqa: E402
+from RelAPETLib.phantom.law1 import LAWS  # noqa: E402
 from RelAPETLib.phantom.people import make_person, template_maps  # noqa: E402
 from RelAPETLib.phantom.render import render  # noqa: E402
 from RelAPETLib.regions import load_regions  # noqa: E402
@@ -77,7 +78,7 @@ class Regression:
 
     def __init__(self, regions: Regions):
         mask = template_maps(2)["brain"] > 0.5
-        people = [render(make_person(REGRESSION_SEED, i)) for i in range(REGRESSION_PEOPLE)]
+        people = [render(make_person(REGRESSION_SEED, i, LAW)) for i in range(REGRESSION_PEOPLE)]
         x = np.stack([mri_predictors(p.t1w, p.t2f, mask, regions) for p in people])
         y = np.stack([np.concatenate([regions.means(p.pet[t]) for t in TRACERS]) for p in people])
         self.regions, self.x_mean, self.y_mean = regions, x.mean(0), y.mean(0)

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from PIL import Image
 
-from RelAPETLib.phantom.law import LAWS, REGIONS
+from RelAPETLib.phantom.law1 import LAWS, REGIONS
 from RelAPETLib.regions import load_regions
 from RelAPETLib.resources import resource
 

@@ -45,7 +45,9 @@ def read_bids(folder: Path | str) -> Source:
         found, lost = _subject_cases(folder, subject)
         cases += found
         failures += lost
-    return Source(str(description.get("Name", folder.name)), _is_simulated(description), cases, failures)
+    simulation = _simulation(description)
+    law = {} if simulation is None else {"law": simulation.get("Law", 1)}
+    return Source(str(description.get("Name", folder.name)), simulation is not None, cases, failures, law)
 
 
 def _description(folder: Path) -> dict:
@@ -53,11 +55,13 @@ def _description(folder: Path) -> dict:
     return read_json_object(path) if path.exists() else {}
 
 
-def _is_simulated(description: dict) -> bool:
+def _simulation(description: dict) -> dict | None:
+    """The entry of ``GeneratedBy`` that our simulation wrote; None for real people. Before law 2 it named no law."""
     from RelAPETLib.phantom.bids import GENERATOR
 
     made_by = description.get("GeneratedBy")
-    return isinstance(made_by, list) and any(isinstance(m, dict) and m.get("Name") == GENERATOR for m in made_by)
+    entries = made_by if isinstance(made_by, list) else []
+    return next((entry for entry in entries if isinstance(entry, dict) and entry.get("Name") == GENERATOR), None)
 
 
 def _subject_cases(root: Path, folder: Path) -> tuple[list[Case], list[Failure]]:

@@ -57,13 +57,14 @@ class RenderedCase:
 
     Attributes:
         name, subject: as `RelAPETLib.phantom.bids` names the same person.
-        seed, index: of `make_person`.
+        seed, index, law: of `make_person`.
     """
 
     name: str
     subject: str
     seed: int
     index: int
+    law: int = 2
 
 
 @dataclass(frozen=True)

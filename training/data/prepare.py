@@ -199,6 +199,8 @@ def digest(case: Case | RenderedCase, options: Options) -> str:
     content: dict = {"recipe": RECIPE}
     if isinstance(case, RenderedCase):
         content |= {"rendered": [case.seed, case.index], "factor": options.factor, "dtype": options.dtype}
+        if case.law != 1:  # caches of the first law are as old as the digest
+            content["law"] = case.law
         return hashlib.sha256(storage.canonical_json(content)).hexdigest()
     content |= {
         "options": options.record(),

@@ -14,17 +14,19 @@ from .cache import block_mask, block_means, stored
 from .cases import RenderedCase, Source
 
 
-def rendered_people(count: int, seed: int) -> Source:
-    """People 0 to `count` - 1 of the cohort `seed`. Raises `InputError` when either is out of range."""
+def rendered_people(count: int, seed: int, law: int = 2) -> Source:
+    """People 0 to `count` - 1 of the cohort `seed` under a law of uptake. Raises `InputError` on a bad number."""
     from RelAPETLib.phantom.bids import subject_label
+    from RelAPETLib.phantom.law import check_law
 
     if count < 1:
         raise InputError(f"--rendered {count}: at least one person")
     if seed < 0:
         raise InputError(f"--rendered-seed {seed}: a whole number of 0 or more")
+    check_law(law)
     names = [subject_label(index) for index in range(count)]
-    cases = [RenderedCase(name, name, seed, index) for index, name in enumerate(names)]
-    return Source("rendered", True, cases, [], {"rendered_seed": seed})
+    cases = [RenderedCase(name, name, seed, index, law) for index, name in enumerate(names)]
+    return Source("rendered", True, cases, [], {"rendered_seed": seed, "law": law})
 
 
 def rendered_volumes(case: RenderedCase, factor: int, dtype: str) -> tuple[dict[str, np.ndarray], dict]:
@@ -35,7 +37,7 @@ def rendered_volumes(case: RenderedCase, factor: int, dtype: str) -> tuple[dict[
     from RelAPETLib.phantom.people import make_person
     from RelAPETLib.phantom.render import render
 
-    person = make_person(case.seed, case.index)
+    person = make_person(case.seed, case.index, case.law)
     spacing = 1 if factor % 2 else 2
     rendering = render(person, spacing=spacing)  # of every tracer: noise must not depend on which are kept
     inside = block_mask(factor)

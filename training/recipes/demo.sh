@@ -7,8 +7,8 @@ python=${2:-.venv/bin/python}
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 # 1040 simulated people on the model grid, 60 of them for validation; the first 24 again as raw scans.
-"$python" -m training prepare --rendered 1040 --rendered-seed 1 --factor 2 --fractions 0.942308,0.057692,0 --out "$out/people"
-[[ -e $out/raw ]] || "$python" -m RelAPETLib phantom --subjects 24 --seed 1 --out "$out/raw"
+"$python" -m training prepare --rendered 1040 --rendered-seed 1 --law 1 --factor 2 --fractions 0.942308,0.057692,0 --out "$out/people"
+[[ -e $out/raw ]] || "$python" -m RelAPETLib phantom --subjects 24 --seed 1 --law 1 --out "$out/raw"
 "$python" -m training prepare --source "$out/raw" --factor 2 --fractions 1,0,0 --out "$out/registered"
 "$python" -m training train @training/recipes/demo.txt \
     data.cache="$out/people" latent.registered="$out/registered" out="$out/run"

@@ -1,0 +1,183 @@
+"""What is true of a simulated person, and what could at best be said of it: the truth table of a cohort.
+
+Rendering is linear in the uptake: `component_maps` are what one SUVR of each of `factors.COMPONENTS` looks like in a
+person's anatomy, blurred like a scan, and `regional_matrix` their means in the twelve regions. A draw of the law's
+posterior becomes regional SUVR by one product, so that hundreds of people need no image. To draw an image, render
+`with_uptake(person, {tracer: vector})`, or sum the maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from ..grid import ModelGrid, image_to_array
+from ..regions import load_regions
+from .factors import COMPONENTS, REGIONS, Uptake
+from .hidden import Clinical, probability_positive
+from .law import LATEST, law_tracers
+from .law import posterior as law_posterior
+from .law2 import posterior as joint_posterior
+from .law2 import posterior_mean as joint_mean
+from .people import Person, activity, make_person, model_grid_at, template_maps, tissue_maps, warp_to
+from .render import blur_pet
+
+#: How many draws of the posterior a truth table holds when nobody says.
+DRAWS = 64
+
+
+@dataclass(frozen=True)
+class Ideal:
+    """What can at best be said of a person's PET from what is known.
+
+    Attributes:
+        probability_positive: of amyloid positivity; NaN under law 1, which has no status.
+        mean: regional SUVR [12] by tracer, as rendered and blurred: the mean of what is possible.
+        draws: [draws, 12] by tracer: the same of draws of the law's posterior; draw i of each tracer is one person's.
+    """
+
+    probability_positive: float
+    mean: dict[str, np.ndarray]
+    draws: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The truth about one person, and the ideal answers.
+
+    Attributes:
+        person: who.
+        positive, centiloid: amyloid status and level; None and NaN under law 1.
+        suvr: regional SUVR [12] by tracer, in the order of `REGIONS`, as rendered and blurred, without scanner noise.
+        from_mri: what can be said from the MRI alone.
+        with_clinical: what can be said from the MRI and the recorded clinical values; None under law 1.
+    """
+
+    person: Person
+    positive: bool | None
+    centiloid: float
+    suvr: dict[str, np.ndarray]
+    from_mri: Ideal
+    with_clinical: Ideal | None
+
+
+@lru_cache(maxsize=2)
+def region_weights(spacing: int) -> np.ndarray:
+    """Weights [12, X, Y, Z] (float32, 0 or 1) of the voxels of each of `REGIONS` on the model grid at 1 or 2 mm.
+
+    At 2 mm every second voxel of the label map counts; voxels outside the template's brain do not.
+    """
+    image, regions = load_regions()
+    labels = image_to_array(image)[::spacing, ::spacing, ::spacing]
+    by_name = {region.name: region.label for region in regions}
+    inside = template_maps(spacing)["brain"] > 0.5
+    return np.stack([(labels == by_name[name]) & inside for name in REGIONS]).astype(np.float32)
+
+
+def component_maps(
+    person: Person, *, grid: ModelGrid | None = None, kind: str = "residual", spacing: int = 2, view: int = 0
+) -> np.ndarray:
+    """What one SUVR of each of `COMPONENTS` looks like in the person's anatomy; float32 [15, X, Y, Z], blurred.
+
+    Args:
+        grid: where to sample; by default the model grid at `spacing` mm.
+        kind, spacing, view: as `people.person_maps` has them; the defaults are those of `render.render`.
+    """
+    template, tissue = template_maps(spacing), tissue_maps(person, spacing)
+    units = np.eye(len(COMPONENTS))
+    maps = {name: activity(template, tissue, unit) for name, unit in zip(COMPONENTS, units, strict=True)}
+    grid = model_grid_at(spacing) if grid is None else grid
+    warped = warp_to(person, grid, maps, kind=kind, spacing=spacing, view=view)
+    return np.stack([blur_pet(array, grid.spacing[0]) for array in warped.values()])
+
+
+def regional_matrix(person: Person, *, spacing: int = 2, view: int = 0) -> np.ndarray:
+    """Matrix [12, 15] that turns uptake (`COMPONENTS`, SUVR) into regional SUVR as `render.render` shows it."""
+    maps = component_maps(person, spacing=spacing, view=view).reshape(len(COMPONENTS), -1)
+    return regional_means(maps, region_weights(spacing))
+
+
+def own_space_matrix(person: Person, grid: ModelGrid) -> np.ndarray:
+    """The same in the person's own space, where raw scans are: the regions go there by the person's deformation.
+
+    Args:
+        grid: in the person's own space, wide enough for the brain, e.g. `head.COARSE_GRID`.
+    """
+    spacing = 2
+    maps = component_maps(person, grid=grid, kind="full", spacing=spacing)
+    regions = dict(zip(REGIONS, region_weights(spacing), strict=True))
+    weights = warp_to(person, grid, regions, kind="full", spacing=spacing)
+    return regional_means(maps, np.stack(list(weights.values())))
+
+
+def regional_means(maps: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted means [regions, maps] of maps [maps, ...] with the weights [regions, ...] of each voxel."""
+    flat = weights.reshape(len(weights), -1)
+    return np.stack([maps.reshape(len(maps), -1)[:, row > 0] @ row[row > 0] / row.sum() for row in flat]).astype(float)
+
+
+def with_uptake(person: Person, vectors: dict[str, np.ndarray]) -> Person:
+    """The same person with other uptake: vectors [15] by tracer, for `render` (its `oracle` has no scanner noise)."""
+    return replace(person, uptake={**person.uptake, **{t: Uptake.from_vectors(v, v) for t, v in vectors.items()}})
+
+
+def posterior_draws(
+    person: Person, n: int, rng: np.random.Generator, tracers: Iterable[str] | None = None, *, clinical: bool = False
+) -> dict[str, np.ndarray]:
+    """Joint draws [n, 15] of a person's uptake by tracer given the MRI's factors, or the `clinical` values too."""
+    tracers = law_tracers(person.law) if tracers is None else tuple(tracers)
+    if person.law == 1:
+        return {tracer: law_posterior(person.factors, tracer, n, rng, law=1) for tracer in tracers}
+    return joint_posterior(person.factors, tracers, n, rng, clinical=person.clinical if clinical else None)
+
+
+def truth_of(person: Person, matrix: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Truth:
+    """The truth about one person.
+
+    Args:
+        matrix: the person's `regional_matrix` (or another linear rendering of `COMPONENTS`, [regions, 15]).
+        draws: how many draws of the posterior, 0 for none.
+        seed: of the draws; the person's seed and index count too.
+    """
+    tracers = law_tracers(person.law)
+    suvr = {tracer: matrix @ person.uptake[tracer].vector() for tracer in tracers}
+    hidden = person.hidden
+    return Truth(
+        person=person,
+        positive=None if hidden is None else bool(hidden.positive),
+        centiloid=float("nan") if hidden is None else float(hidden.centiloid),
+        suvr=suvr,
+        from_mri=_ideal(person, matrix, draws, seed, clinical=False),
+        with_clinical=None if hidden is None else _ideal(person, matrix, draws, seed, clinical=True),
+    )
+
+
+def _ideal(person: Person, matrix: np.ndarray, draws: int, seed: int, *, clinical: bool) -> Ideal:
+    rng = person.rng(f"ideal-{seed}-{clinical}")
+    vectors = posterior_draws(person, draws, rng, clinical=clinical)
+    if person.law == 1:
+        probability = float("nan")
+        means = {tracer: person.uptake[tracer].vector(expected=True) for tracer in vectors}
+    else:
+        factors, values = person.factors[None], None
+        if clinical:
+            values = Clinical(*(np.array([v]) for v in vars(person.clinical).values()))
+        probability = float(probability_positive(factors, values)[0])
+        means = {tracer: mean[0] for tracer, mean in joint_mean(factors, tuple(vectors), values).items()}
+    return Ideal(
+        probability_positive=probability,
+        mean={tracer: matrix @ mean for tracer, mean in means.items()},
+        draws={tracer: array @ matrix.T for tracer, array in vectors.items()},
+    )
+
+
+def truth_table(
+    seed: int, indices: Iterable[int], *, law: int = LATEST, draws: int = DRAWS, spacing: int = 2, view: int = 0
+) -> Iterator[Truth]:
+    """The truth about people of a cohort as `render.render` shows them; about a second each, no image is kept."""
+    for index in indices:
+        person = make_person(seed, index, law)
+        yield truth_of(person, regional_matrix(person, spacing=spacing, view=view), draws)
