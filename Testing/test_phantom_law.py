@@ -351,3 +351,29 @@ def test_missing_values_are_na_in_the_table():
     assert [tables.participant(nobody)[name] for name in ("age", "sex", "memory_score")] == ["n/a"] * 3
     woman = tables.participant(replace(person, clinical=Clinical(71.26, 1.0, -0.333)))
     assert (woman["age"], woman["sex"], woman["memory_score"]) == (71.3, "F", -0.33)
+
+
+# -- in training -----------------------------------------------------------------------------------------------------
+
+
+def test_a_cache_of_rendered_people_names_its_law():
+    from training.data.prepare import Options, digest
+    from training.data.rendered import rendered_people
+
+    new, old = rendered_people(1, 3), rendered_people(1, 3, law=1)
+    assert (new.options["law"], old.options["law"]) == (2, 1)
+    assert digest(new.cases[0], Options()) != digest(old.cases[0], Options())
+    with pytest.raises(InputError, match="unknown law"):
+        rendered_people(1, 3, law=4)
+
+
+def test_a_raw_data_set_of_an_unknown_law_is_refused(tmp_path):
+    from training.data.bids import read_bids
+
+    (tmp_path / "sub-0000").mkdir()
+    entry = {"Name": "relapet phantom", "Law": ["2"]}
+    (tmp_path / "dataset_description.json").write_text(json.dumps({"GeneratedBy": [entry]}))
+    with pytest.raises(InputError, match="unknown law"):
+        read_bids(tmp_path)
+    (tmp_path / "dataset_description.json").write_text(json.dumps({"GeneratedBy": [{**entry, "Law": 2}]}))
+    assert read_bids(tmp_path).options == {"law": 2}
