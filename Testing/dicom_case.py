@@ -53,7 +53,7 @@ def write_synthetic_pet(
         model={
             "name": "tiny",
             "version": "0.0.1",
-            "kind": "latent",
+            "method": "rela",
             "weights_sha256": "ab" * 32,
             "metadata_sha256": None,
             "source": None,

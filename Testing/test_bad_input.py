@@ -246,8 +246,8 @@ def test_tampered_metadata(refused, own_model):
     write_metadata(own_model, metadata | {"title": "$__import__('os').system('touch pwned')"})
     refused("could run code", model=own_model)
     write_metadata(own_model, metadata)
-    forge(own_model, lambda m: m["network"].update({"class": "os.system"}))
-    refused("$.network.class", model=own_model)
+    forge(own_model, lambda m: m["method"]["settings"]["network"].update({"class": "os.system"}))
+    refused("$.method.settings.network.class", model=own_model)
     (own_model / "configs" / "metadata.json").write_text("{")
     refused("not valid JSON", model=own_model)
 

@@ -45,14 +45,14 @@ def draw(model, t1w: np.ndarray, t2f: np.ndarray, tracer: str, samples: int = 4,
     """SUVR samples [K, 80, 90, 80] from MRIs at 2 mm, the model's own resolution."""
     from RelAPETLib.diffusion import sample, seeded_noise
 
-    network = model.network
+    network = model.method.network
     features = network.inner_features(torch.from_numpy(np.stack([t1w, t2f]))[None])
     encoded = network.head(features).flatten(1, 2).expand(samples, -1, -1, -1, -1)
     labels = torch.full((samples,), TRACERS[tracer].label)
     latent = sample(
         lambda x, t: network.predict_noise(x, encoded, t, labels),
-        (samples, *model.diffusion_shape),
-        model.schedule,
+        (samples, *model.method.diffusion_shape),
+        model.method.schedule,
         steps=20,
         noise=seeded_noise(seed, mirrored=True),
     )

@@ -43,38 +43,38 @@ def refusal(folder, error=ModelError):
 def test_a_written_bundle_loads_and_computes_the_same(bundle):
     model = load_model(bundle)
     assert (model.name, model.version, model.device) == ("tiny-voxel", "0.0.1", "cpu")
-    assert model.grid == MNI_GRID and model.diffusion_shape == (1, 160, 180, 160)
-    assert model.schedule.kind == "scaled-linear" and len(model.schedule.betas) == 1000
+    assert model.grid == MNI_GRID and model.method.diffusion_shape == (1, 160, 180, 160)
+    assert model.method.schedule.kind == "scaled-linear" and len(model.method.schedule.betas) == 1000
     assert {"relapet", "torch", "monai", "safetensors"} <= model.metadata["made_with"].keys()
     assert model.weights_sha256 == model.metadata["weights"]["sha256"] == file_sha256(bundle / "model.safetensors")
     assert model.metadata_sha256 == file_sha256(bundle / "configs" / "metadata.json")
 
     torch.manual_seed(0)
-    network = VoxelDiffusion(**model.metadata["network"]["arguments"])  # as write_tiny_voxel draws it
+    network = VoxelDiffusion(**model.method.settings["network"]["arguments"])  # as write_tiny_voxel draws it
     x_t, condition = torch.randn(2, 1, 8, 8, 8), torch.randn(1, 2, 8, 8, 8)
-    encoded = model.encode_condition(condition)
-    ours = model.predict_noise(x_t, encoded, 500, 2)
+    encoded = model.method.encode(condition)
+    ours = model.method.predict_noise(x_t, encoded, 500, 2)
     assert not ours.requires_grad
     expected = network.predict_noise(
         x_t, condition.expand(2, -1, -1, -1, -1), torch.tensor([500, 500]), torch.tensor([2, 2])
     )
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(
-        model.predict_noise(x_t, encoded, torch.tensor([500, 500]), torch.tensor([2, 2])), ours, rtol=0, atol=0
+        model.method.predict_noise(x_t, encoded, torch.tensor([500, 500]), torch.tensor([2, 2])), ours, rtol=0, atol=0
     )
-    assert torch.equal(model.decode(x_t), x_t)
+    assert torch.equal(model.method.decode(x_t), x_t)
 
 
 def test_half_precision_is_for_the_file_only(bundle, tmp_path):
     model = load_model(bundle)
     kept = {key: value for key, value in model.metadata.items() if key != "weights"}
-    written = write_bundle(tmp_path / "half", model.network, kept, half=("generator.",))
+    written = write_bundle(tmp_path / "half", model.method.network, kept, half=("generator.",))
     assert {dtype for _, dtype in verify_bundle(tmp_path / "half").tensors.values()} == {"F16"}
     again = load_model(tmp_path / "half")
     assert again.metadata == written
-    for name, tensor in again.network.state_dict().items():
+    for name, tensor in again.method.network.state_dict().items():
         assert tensor.dtype == torch.float32
-        torch.testing.assert_close(tensor, model.network.state_dict()[name], rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(tensor, model.method.network.state_dict()[name], rtol=1e-3, atol=1e-6)
 
 
 def test_verify_says_what_it_checked(bundle):
@@ -87,15 +87,15 @@ def test_nothing_is_replaced_unasked_and_nothing_but_a_bundle_ever(bundle, tmp_p
     model = load_model(bundle)
     changed = {key: value for key, value in model.metadata.items() if key != "weights"} | {"version": "2"}
     with pytest.raises(OutputError, match="exists already"):
-        write_bundle(bundle, model.network, changed)
+        write_bundle(bundle, model.method.network, changed)
     assert load_model(bundle).version == "0.0.1"
-    write_bundle(bundle, model.network, changed, overwrite=True)
+    write_bundle(bundle, model.method.network, changed, overwrite=True)
     assert load_model(bundle).version == "2"
 
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
     with pytest.raises(OutputError, match="not a model folder"):
-        write_bundle(tmp_path / "photos", model.network, changed, overwrite=True)
+        write_bundle(tmp_path / "photos", model.method.network, changed, overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["photos", bundle.name]
 
 
@@ -109,7 +109,7 @@ def test_a_write_that_fails_leaves_the_old_bundle_and_no_scraps(bundle, tmp_path
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full_disk)
         with pytest.raises(OutputError, match="No space left on device"):
-            write_bundle(bundle, model.network, changed, overwrite=True)
+            write_bundle(bundle, model.method.network, changed, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == [bundle.name]
     assert load_model(bundle).version == "0.0.1"
 
@@ -117,9 +117,9 @@ def test_a_write_that_fails_leaves_the_old_bundle_and_no_scraps(bundle, tmp_path
 def test_weights_that_are_not_finite_are_not_written(bundle, tmp_path):
     model = load_model(bundle)
     kept = {key: value for key, value in model.metadata.items() if key != "weights"}
-    model.network.generator.conv_in.conv.weight.fill_(1e5)
+    model.method.network.generator.conv_in.conv.weight.fill_(1e5)
     with pytest.raises(ModelError, match="not finite as torch.float16"):
-        write_bundle(tmp_path / "x", model.network, kept, half=("",))
+        write_bundle(tmp_path / "x", model.method.network, kept, half=("",))
     assert not (tmp_path / "x").exists()
 
 
@@ -169,35 +169,58 @@ def test_an_edited_window_is_noticed_although_the_weights_are_whole(bundle):
     assert "metadata" in refusal(bundle) and "changed after the weights were written" in refusal(bundle)
 
 
+def settings_of(metadata):
+    return metadata["method"]["settings"]
+
+
+def arguments_of(metadata):
+    return settings_of(metadata)["network"]["arguments"]
+
+
 def widen(metadata, factor):
-    arguments = metadata["network"]["arguments"]
+    arguments = arguments_of(metadata)
     arguments["channels"] = [factor * width for width in arguments["channels"]]
 
 
 CONTRADICTIONS = {
-    "schema_version 2": (
-        lambda m: m.update(schema_version=2),
-        "schema_version 2, made for a newer RelAPET; update relapet",
+    "schema_version 3": (
+        lambda m: m.update(schema_version=3),
+        "schema_version 3, made for a newer RelAPET; update relapet",
     ),
     "schema_version text": (lambda m: m.update(schema_version="1"), "not valid at $.schema_version"),
     "unknown key": (lambda m: m.update(surprise=1), "surprise"),
-    "missing key": (lambda m: m.pop("schedule"), "'schedule' is a required property"),
-    "unknown class": (lambda m: m["network"].update({"class": "Popen"}), "not valid at $.network.class"),
-    "class of other kind": (lambda m: m.update(kind="latent"), "not valid at $.kind"),
+    "missing key": (lambda m: settings_of(m).pop("schedule"), "$.method.settings: 'schedule' is a required property"),
+    "unknown setting": (
+        lambda m: settings_of(m)["sampler"].update(colour="red"),
+        "not valid at $.method.settings.sampler: ",
+    ),
+    "unknown method": (
+        lambda m: m["method"].update(name="voodoo"),
+        "is of the method 'voodoo', which this RelAPET does not know; update relapet",
+    ),
+    "no method": (lambda m: m.pop("method"), "'method' is a required property"),
+    "settings of version 1": (lambda m: m.update(schedule=settings_of(m)["schedule"]), "False schema does not allow"),
+    "unknown class": (
+        lambda m: settings_of(m)["network"].update({"class": "Popen"}),
+        "not valid at $.method.settings.network.class",
+    ),
     "other grid": (lambda m: m["grid"].update(shape=[160, 180, 161]), "another grid"),
     "unknown tracer": (lambda m: m["tracers"].update(FDG=m["tracers"]["TAU"]), "$.tracers.FDG: no such tracer"),
-    "label 4": (lambda m: m["tracers"]["TAU"].update(label=4), "not valid at $.tracers.TAU.label"),
+    "label 64": (lambda m: m["tracers"]["TAU"].update(label=64), "not valid at $.tracers.TAU.label"),
     "empty window": (lambda m: m["tracers"]["TAU"].update(window=[3, 0]), "window [3, 0] is empty"),
     "relative window": (lambda m: m["tracers"]["TAU"].update(output="relative"), "has the window [0, 1]"),
     "no reference": (lambda m: m["tracers"]["TAU"].update(reference_region=None), "needs a reference_region"),
-    "betas": (lambda m: m["schedule"].update(beta_start=0.5), "beta_start is larger"),
-    "steps": (lambda m: m["sampler"].update(steps=1001), "more than schedule.num_timesteps"),
-    "clip": (lambda m: m["sampler"].update(clip=[1, -1]), "$.sampler.clip"),
-    "other space": (lambda m: m["diffusion_space"].update(channels=2), "diffusion_space is (2, 160, 180, 160)"),
+    "betas": (lambda m: settings_of(m)["schedule"].update(beta_start=0.5), "beta_start is larger"),
+    "steps": (lambda m: settings_of(m)["sampler"].update(steps=1001), "more than schedule.num_timesteps"),
+    "clip": (lambda m: settings_of(m)["sampler"].update(clip=[1, -1]), "$.method.settings.sampler.clip"),
+    "other space": (
+        lambda m: settings_of(m)["diffusion_space"].update(channels=2),
+        "diffusion_space is (2, 160, 180, 160)",
+    ),
     "other width": (lambda m: widen(m, 2), "do not fit the network"),
     "absurd width": (lambda m: widen(m, 10**6), "do not fit the network"),
-    "unknown argument": (lambda m: m["network"]["arguments"].update(colour=1), "make no VoxelDiffusion"),
-    "wrong argument": (lambda m: m["network"]["arguments"].update(norm_num_groups=7), "make no VoxelDiffusion"),
+    "unknown argument": (lambda m: arguments_of(m).update(colour=1), "make no rela network"),
+    "wrong argument": (lambda m: arguments_of(m).update(norm_num_groups=7), "make no rela network"),
     "other weights file": (lambda m: m["weights"].update(file="../../x.safetensors"), "not valid at $.weights.file"),
 }
 

@@ -12,7 +12,8 @@ from RelAPETLib.errors import RelAPETError
 BUNDLE = {
     "name": "tiny",
     "version": "0.0.1",
-    "kind": "latent",
+    "schema_version": 2,
+    "method": {"name": "rela", "settings": {}},
     "training_data": {"description": "nothing", "simulated": True},
     "licence": "Apache-2.0",
     "intended_use": "tests",

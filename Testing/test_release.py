@@ -36,10 +36,10 @@ def test_an_imported_checkpoint_gives_the_published_networks_outputs(tmp_path):
     assert {name: facts["label"] for name, facts in model.metadata["tracers"].items()} == {"PBR": 0, "PIB": 1, "TAU": 2}
     numbers = published_numbers()
     given = numbers["unet_input"]
-    condition = model.encode_condition(given[:, 1:])
+    condition = model.method.encode(given[:, 1:])
     for label in (0, 1, 2):
         for t in (0, 37, 500, 999):
-            ours = model.predict_noise(given[:, :1], condition, t, label)
+            ours = model.method.predict_noise(given[:, :1], condition, t, label)
             expected = numbers[f"unet_output_label{label}_t{t}"]
             assert float((ours - expected).abs().max()) < 1e-5
 

@@ -110,15 +110,21 @@ def shell(path):
 HOSTILE_METADATA = {
     "expression in the title": lambda m, p: m.update(title=shell(p)),
     "expression in free text": lambda m, p: m["training_data"].update(more=[{"deep": shell(p)}]),
-    "expression as argument": lambda m, p: m["network"]["arguments"].update(channels=shell(p)),
+    "expression as argument": lambda m, p: m["method"]["settings"]["network"]["arguments"].update(channels=shell(p)),
     "expression as key": lambda m, p: m.update(metrics={shell(p): 1}),
-    "target in arguments": lambda m, p: m["network"]["arguments"].update(
+    "target in arguments": lambda m, p: m["method"]["settings"]["network"]["arguments"].update(
         channels={"_target_": "os.system", "command": f"touch '{p}'"}
     ),
     "target in metrics": lambda m, p: m.update(metrics={"_target_": "os.system", "command": f"touch '{p}'"}),
     "target at the top": lambda m, p: m.update({"_target_": "os.system", "command": f"touch '{p}'"}),
-    "other class": lambda m, p: m.update(network={"class": "os.system", "arguments": {"command": f"touch '{p}'"}}),
-    "class by path": lambda m, p: m["network"].update({"class": "..models.release.VoxelDiffusion"}),
+    "other class": lambda m, p: m["method"]["settings"].update(
+        network={"class": "os.system", "arguments": {"command": f"touch '{p}'"}}
+    ),
+    "class by path": lambda m, p: m["method"]["settings"]["network"].update(
+        {"class": "..models.release.VoxelDiffusion"}
+    ),
+    "method by path": lambda m, p: m["method"].update(name="..models.release"),
+    "method elsewhere": lambda m, p: m["method"].update(name="os"),
     "reference": lambda m, p: m.update(description="@network#arguments"),
     "file elsewhere": lambda m, p: m["weights"].update(file="/etc/passwd"),
 }

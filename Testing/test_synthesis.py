@@ -22,6 +22,7 @@ from RelAPETLib.errors import (
     RelAPETWarning,
 )
 from RelAPETLib.grid import MNI_GRID, image_to_array
+from RelAPETLib.methods.rela import RelaDiffusion
 from RelAPETLib.models import load_model
 from RelAPETLib.regions import regional_means
 from RelAPETLib.resources import resource
@@ -228,7 +229,7 @@ def test_a_sample_depends_on_seed_and_number_not_on_the_batch(model, condition, 
     how = {"sampler": "ddpm", "steps": 2, "samples": 3, "clip": None}
     together = sampling.draw_samples(model, condition, 2, seed=5, **how)
     assert together.batch == 3
-    monkeypatch.setattr(sampling, "LATENT_BATCH", 1)
+    monkeypatch.setattr("RelAPETLib.methods.rela.method.LATENT_BATCH", 1)
     alone = sampling.draw_samples(model, condition, 2, seed=5, **how)
     assert alone.batch == 1
     np.testing.assert_allclose(together.mean, alone.mean, atol=2e-5)
@@ -252,7 +253,7 @@ def test_mean_and_deviation_of_mirrored_samples(samples):
 def test_a_full_gpu_gets_fewer_samples_at_a_time(model, condition, monkeypatch):
     how = {"sampler": "dpmpp", "steps": 1, "samples": 4, "seed": 0, "clip": None}
     expected = sampling.draw_samples(model, condition, 2, **how)
-    network = model.network
+    network = model.method.network
     predict, sizes = network.predict_noise, []
 
     def crowded(x_t, *rest):
@@ -283,10 +284,21 @@ def test_a_gpu_too_small_for_one_sample_hands_over_to_the_cpu(model):
         sampling._make_room(moved, 1)
 
 
-def test_long_voxel_synthesis_on_a_cpu_needs_consent(model, monkeypatch):
-    voxel = dataclasses.replace(model, metadata=model.metadata | {"kind": "voxel"})
+class SlowDiffusion(RelaDiffusion):
+    """The same model with steps of 100 s."""
+
+    @property
+    def defaults(self):
+        return dataclasses.replace(super().defaults, slow_on_cpu=True)
+
+    def seconds_per_step(self, label):
+        return 100.0
+
+
+def test_long_voxel_synthesis_on_a_cpu_needs_consent(model):
+    own = model.method
+    voxel = dataclasses.replace(model, method=SlowDiffusion(own.settings, own.network, own.schedule))
     said = []
-    monkeypatch.setattr(sampling, "seconds_per_step", lambda *_: 100.0)
     assert sampling.check_duration(voxel, 2, 10, 1, False, lambda f, m: said.append(m)) == 1000
     assert "about 17 minute(s) for 10 steps" in said[-1]
     with pytest.raises(LongRunError, match=r"100\.0 s on this CPU: about 33 minute.* use --yes"):
@@ -296,12 +308,12 @@ def test_long_voxel_synthesis_on_a_cpu_needs_consent(model, monkeypatch):
 
 
 def test_a_step_is_really_timed(model):
-    assert 0 < sampling.seconds_per_step(model, 2) < 60
+    assert 0 < model.method.seconds_per_step(2) < 60
 
 
 def test_a_model_that_gives_nan_is_refused(tiny_latent, condition):
     broken = load_model(tiny_latent)
-    broken.network.pet_mean.fill_(float("nan"))
+    broken.method.network.pet_mean.fill_(float("nan"))
     with pytest.raises(ModelError, match="NaN"):
         sampling.draw_samples(broken, condition, 2, sampler="ddim", steps=1, samples=1, seed=0, clip=None)
 
@@ -417,4 +429,4 @@ def test_a_voxel_model_from_timing_to_pet(tmp_path, grid_case):
     assert any(message.startswith("one step takes") and "for 1 steps" in message for message in said)
     pet = image_to_array(result.pet)
     assert result.uncertainty is None and 0 <= pet.min() and pet.max() <= 3 and pet.std() > 0
-    assert result.provenance["model"]["kind"] == "voxel" and result.provenance["sampling"]["samples"] == 1
+    assert result.provenance["model"]["method"] == "rela" and result.provenance["sampling"]["samples"] == 1

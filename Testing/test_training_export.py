@@ -288,18 +288,20 @@ def test_synthesize_and_sample_take_the_same_steps(monkeypatch, tmp_path, own, s
     """What is asked of the network, by both ways, for each combination of given and not given."""
     from types import SimpleNamespace
 
+    from RelAPETLib.diffusion import NoiseSchedule
+    from RelAPETLib.methods.rela import RelaDiffusion
     from RelAPETLib.synthesis import options, sampling
     from training import sample
     from training.data.cache import Item
 
     facts = {"label": 2, "output": "suvr", "window": [0, 3], "reference_region": "cerebellar_grey"}
-    metadata = {
-        "kind": "voxel", "tracers": {"TAU": facts}, "source": {},
+    settings = {
+        "network": {"class": "VoxelDiffusion"}, "schedule": {"num_timesteps": 1000},
         "sampler": {"name": own[0], "steps": own[1], "samples": 1, "clip": [-1, 1]},
     }  # fmt: skip
     model = SimpleNamespace(
-        name="m", version="1", weights_sha256="0", device="cpu", metadata=metadata,
-        schedule=SimpleNamespace(betas=range(1000)),
+        name="m", version="1", weights_sha256="0", device="cpu", metadata={"tracers": {"TAU": facts}, "source": {}},
+        method=RelaDiffusion(settings, torch.nn.Identity(), NoiseSchedule()),
     )  # fmt: skip
     plan = options.make_plan(model, "TAU", sampler, steps, None, 0, "t1w")
     asked = []

@@ -183,7 +183,7 @@ def test_the_bundle_predicts_what_the_generator_does(cache, tmp_path, words):
         if config.latent.prediction == "v":
             expected = NoiseSchedule().noise_of_velocity(x_t, expected, t)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
-    assert model.metadata["method"]["settings"]["network"]["class"] == "AutoencodedDiffusion"
+    assert model.method.settings["network"]["class"] == "AutoencodedDiffusion"
     pet = model.method.decode(coded["x0"][1:2], item["label"])
     assert pet.shape == (1, 1, 160, 180, 160) and float(pet.abs().max()) <= 1
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 METHODS = {
     "rela": "RelaDiffusion",
 }
+#: The method of bundles from before methods had names (schema version 1), whose settings stand beside everything else.
+UNNAMED = "rela"
 
 
 def method_class(name: str) -> type[Method]:

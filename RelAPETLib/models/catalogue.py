@@ -12,7 +12,7 @@ from ..notices import warn
 from ..outputs import reserve
 from ..resources import resource, resources_dir
 from .bundle import METADATA_FILE, VerifiedBundle
-from .metadata import check_metadata, check_schema, load_json
+from .metadata import check_metadata, check_schema, load_json, method_of
 
 #: Catalogue name of the authors' published model.
 RELEASE_NAME = "rela-diffusion"
@@ -114,11 +114,12 @@ def _own_folders() -> list[Path]:
 
 def _own_entry(path: Path, metadata: dict) -> dict:
     """A catalogue entry's facts, from a bundle's own metadata."""
-    same = ("title", "description", "kind", "grid", "licence", "intended_use")
+    same = ("title", "description", "grid", "licence", "intended_use")
     outputs = sorted({facts["output"] for facts in metadata["tracers"].values()})
     return {
         "name": path.name,
         **{key: metadata[key] for key in same},
+        "method": method_of(metadata)[0],
         "shipped": False,
         "source": None,
         "weights_sha256": metadata["weights"]["sha256"],

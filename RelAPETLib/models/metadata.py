@@ -13,14 +13,12 @@ from pathlib import Path
 from ..errors import ModelError
 from ..grid import MNI_GRID
 from ..jsonfiles import parse_json
-from ..methods import METHODS, method_class
+from ..methods import METHODS, UNNAMED, method_class
 from ..resources import resource
 from ..tracers import TRACERS
 
 #: Of bundles that are written; older ones are read too.
 SCHEMA_VERSION = 2
-#: What bundles of schema version 1 say of their method, which is always RelA-Diffusion, beside everything else.
-_VERSION_1 = ("network", "diffusion_space", "schedule", "prediction", "sampler")
 MAX_JSON_BYTES = 1_000_000
 
 
@@ -46,12 +44,12 @@ def load_json(path: Path, what: str):
         raise ModelError(f"{what} {path} is not valid JSON ({str(error).splitlines()[0]}); get it again") from error
 
 
-def check_schema(content, schema_name: str, what: str) -> None:
-    """Raise `ModelError` unless `content` fits a schema of `Resources`."""
+def check_schema(content, schema_name: str, what: str, newest: int = 1) -> None:
+    """Raise `ModelError` unless `content` fits a schema of `Resources`, whose newest version is `newest`."""
     import jsonschema
 
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if type(version) is int and version > SCHEMA_VERSION:
+    if type(version) is int and version > newest:
         raise ModelError(f"{what} has schema_version {version}, made for a newer RelAPET; update relapet")
     schema = json.loads(resource(schema_name).read_text(encoding="utf-8"))
     _raise_best(jsonschema.Draft202012Validator(schema).iter_errors(content), what, "$")
@@ -71,7 +69,7 @@ def _raise_best(errors, what: str, place: str) -> None:
 def check_metadata(metadata: dict, what: str) -> None:
     """Raise `ModelError` unless metadata fit the schema and do not contradict themselves or this library."""
     _refuse_expressions(metadata, what)
-    check_schema(metadata, "bundle.schema.json", what)
+    check_schema(metadata, "bundle.schema.json", what, SCHEMA_VERSION)
 
     grid = metadata["grid"]
     if (*grid["shape"], *grid["spacing_mm"], *grid["origin_mm"]) != (
@@ -90,7 +88,7 @@ def check_metadata(metadata: dict, what: str) -> None:
 def method_of(metadata: dict) -> tuple[str, dict]:
     """Name and settings of the method that valid metadata describe, of either schema version."""
     if metadata["schema_version"] == 1:
-        return "rela", {key: metadata[key] for key in _VERSION_1}
+        return UNNAMED, {key: metadata[key] for key in method_class(UNNAMED).schema["properties"] if key in metadata}
     return metadata["method"]["name"], metadata["method"]["settings"]
 
 
@@ -108,10 +106,6 @@ def _check_method(metadata: dict, what: str) -> None:
         method.check(settings)
     except ValueError as error:
         raise ModelError(f"{what} is not valid at {place}.{error}") from error
-    if metadata["schema_version"] == 1 and (metadata["network"]["class"] == "VoxelDiffusion") != (
-        metadata["kind"] == "voxel"
-    ):
-        raise ModelError(f"{what} is not valid at $.kind: {metadata['kind']} with {metadata['network']['class']}")
 
 
 def _check_tracer(name: str, facts: dict, problem: str) -> None:

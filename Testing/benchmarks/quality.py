@@ -97,21 +97,21 @@ def synthesize(model, t1w: np.ndarray, t2f: np.ndarray, tracer: str, samples: in
     """(samples [K, X, Y, Z], head [X, Y, Z]) in SUVR, 0 outside the brain, from volumes on the grid."""
     mask = template_maps(1)["brain"] > 0
     condition = torch.from_numpy(np.stack([t1w, t2f]))[None]
-    encoded = model.encode_condition(condition)
+    encoded = model.method.encode(condition)
     labels = torch.full((samples,), TRACERS[tracer].label)
     repeated = encoded.expand(samples, *encoded.shape[1:])
     drawn = sample(
-        lambda x, t: model.predict_noise(x, repeated, t, labels),
-        (samples, *model.diffusion_shape),
-        model.schedule,
+        lambda x, t: model.method.predict_noise(x, repeated, t, labels),
+        (samples, *model.method.diffusion_shape),
+        model.method.schedule,
         steps=steps,
         noise=seeded_noise(seed, mirrored=True),
     )
-    latents = torch.cat([drawn, model.network.head_latent(encoded, labels[:1])])
+    latents = torch.cat([drawn, model.method.network.head_latent(encoded, labels[:1])])
     low, high = TRACERS[tracer].suvr_window
     volumes = []
     for latent in latents:
-        decoded = model.decode(latent[None], labels[:1])[0, 0].numpy()
+        decoded = model.method.decode(latent[None], labels[:1])[0, 0].numpy()
         volumes.append(np.where(mask, low + (decoded + 1) / 2 * (high - low), 0).astype(np.float32))
     return np.stack(volumes[:-1]), volumes[-1]
 
@@ -153,8 +153,9 @@ def measure(cases: list[Case], model, samples: int, steps: int) -> dict:
     """Figures by tracer and row, and the spread's figures by tracer."""
     regions, mask = Regions(), template_maps(1)["brain"] > 0
     regression, fair = Regression(regions), fair_means(cases)
-    pet_mean = model.network.volume(model.network.pet_mean)
-    filled = model.network.filled(pet_mean[:, None])  # as the model's own decoder does, or the baseline would lose 1 dB
+    network = model.method.network
+    # Filled outside the brain as the model's own decoder does it, or the baseline would lose 1 dB.
+    filled = network.filled(network.volume(network.pet_mean)[:, None])
     raw = torch.nn.functional.interpolate(filled, scale_factor=2, mode="trilinear")[:, 0].numpy()
     figures: dict = {}
     for tracer in LAWS:

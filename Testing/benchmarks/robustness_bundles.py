@@ -63,7 +63,7 @@ def mutate_metadata(metadata: dict, draw: random.Random) -> str:
     """JSON text of metadata in which one or two values are others, or are gone."""
     changed, raw = copy.deepcopy(metadata), None
     for _ in range(draw.choice((1, 1, 2))):
-        holder = changed["network"]["arguments"] if draw.random() < 0.4 else changed
+        holder = changed["method"]["settings"]["network"]["arguments"] if draw.random() < 0.4 else changed
         while True:
             keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
             if not keys:

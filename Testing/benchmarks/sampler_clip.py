@@ -31,8 +31,9 @@ def measure(bundle: Path, test, items, steps: int) -> dict[str, list[dict[str, f
     """Figures inside the brain of every item, by whether the sampler clips."""
     model, inside, found = load_model(bundle), test.mask(), {}
     for name, clip in CLIPS.items():
-        sampler = {**model.metadata["sampler"], "clip": clip}
-        choice = replace(model, metadata={**model.metadata, "sampler": sampler})
+        own = model.method
+        settings = {**own.settings, "sampler": {**own.settings["sampler"], "clip": clip}}
+        choice = replace(model, method=type(own)(settings, own.network, own.schedule))
         found[name] = []
         for item in items:
             with torch.autocast("cpu", dtype=torch.bfloat16):
