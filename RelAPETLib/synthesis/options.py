@@ -90,7 +90,7 @@ def choose_steps(model: Model, sampler: str | None, steps: int | None) -> tuple[
     _check_number("steps", steps, 1, None)
     defaults = model.method.defaults
     longest, sampler = defaults.longest, sampler or defaults.sampler
-    steps = steps or defaults.samplers[sampler]
+    steps = steps or defaults.samplers.get(sampler, 1)
     if steps > longest:
         raise InputError(
             f"steps {steps} is out of range; model {model.name} has {longest} timesteps, use 1 to {longest}"
