@@ -1,0 +1,6 @@
+"""Names that options, schemas and bundles share, without loading torch."""
+
+#: Samplers, the default first: DPM-Solver++ 2M, deterministic DDIM, ancestral DDPM.
+SAMPLERS = ("dpmpp", "ddim", "ddpm")
+#: Kinds of beta schedule: betas equally spaced, or their square roots equally spaced (the published weights' one).
+SCHEDULES = ("linear", "scaled-linear")
