@@ -98,15 +98,14 @@ def sample_cache(
         raise InputError(f"limit {limit} is out of range; use at least 1")
     model = load_model(Path(bundle) if Path(bundle).is_dir() else str(bundle), drawing.device)
     known = model.metadata["tracers"]
-    plans = {plan.tracer.name: plan for plan in resolve(replace(options, tracers=tuple(tracers or known)), model)}
-    first = next(iter(plans.values()))
-    drawing = replace(drawing, sampler=first.sampler, steps=first.steps)
+    plan = resolve(replace(options, tracers=tuple(tracers or known)), model)[0]
+    resolved = replace(drawing, sampler=plan.sampler, steps=plan.steps)
     items = cache.items(split.part(part), tracers or list(known))[:limit]
     if not items:
         raise InputError(f"no PET of {', '.join(tracers or known)} in the {part} part of the split")
     with alone_in(Path(out)):
         sweep(Path(out), progress)
-        record = _record(Path(out), model, cache, split, part, drawing)
+        record = _record(Path(out), model, cache, split, part, resolved)
         done = {(volume["case"], volume["tracer"]) for volume in record["volumes"]}
         inside = cache.mask()
         for number, item in enumerate(items, start=1):
