@@ -274,7 +274,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         if ending is not None:
             problem, doubtful = ending.problem or ending.message, ending.acceptedBy in ("--force", people.TWO_PEOPLE)
             advice = _("Check the volumes first; the result may mean nothing.") if doubtful else ""
-            self.ui.questionLabel.text = f"{escaped(problem)}. {advice}".strip()
+            self.ui.questionLabel.text = f"{escaped(f'{problem}.')} {advice}".strip()
             self.tell(_("Stopped with a question."))
 
     def onAccept(self, checked=False):

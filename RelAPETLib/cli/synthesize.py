@@ -51,7 +51,6 @@ def add_parser(commands, common, tracers, whole_number) -> None:
     group.add_argument("--case", metavar="DIR", help="a prepared case of --save-case, in place of the scans")
     group.add_argument(
         "--tracer",
-        required=True,
         action="append",
         metavar="|".join((*tracers, "all")),
         help="PET tracer to imitate; several, as in TAU,PIB, go to folders of their names",
@@ -66,7 +65,7 @@ def add_parser(commands, common, tracers, whole_number) -> None:
     group.add_argument("--force", action="store_true", help="accept doubtful inputs, with a warning")
     add_model_options(parser, whole_number)
     add_output_options(parser)
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to, made when missing")
+    parser.add_argument("--out", metavar="DIR", help="folder to write to, made when missing")
     parser.add_argument("--save-case", metavar="DIR", help="keep the registered scans there, for --case")
     parser.add_argument("--space", choices=("t1w", "mni", "both"), default="t1w", help="grid of the results (t1w)")
     parser.set_defaults(run=run)
@@ -110,6 +109,13 @@ def _check_combination(arguments) -> None:
     """Refuse options that exclude one another, or lack what they need."""
     from ..errors import InputError
 
+    scans = () if arguments.case is not None else ("t1w", "t2f")
+    missing = [f"--{name}" for name in (*scans, "tracer", "out") if getattr(arguments, name) is None]
+    if missing:
+        instead = " (or --case in place of the scans)" if missing[0] in ("--t1w", "--t2f") else ""
+        raise InputError(
+            f"the following arguments are required: {', '.join(missing)}{instead}; see 'relapet synthesize --help'"
+        )
     if arguments.reference_region and not arguments.reference:
         raise InputError("--reference-region needs --reference; give the measured PET too")
     if arguments.case is not None:
@@ -118,12 +124,6 @@ def _check_combination(arguments) -> None:
                 name = option.replace("_", "-")
                 raise InputError(f"--case goes on from scans that are prepared already; leave --{name} out, or --case")
         return
-    missing = [f"--{name}" for name in ("t1w", "t2f") if getattr(arguments, name) is None]
-    if missing:
-        raise InputError(
-            f"the following arguments are required: {', '.join(missing)}, or a prepared --case; see "
-            "'relapet synthesize --help'"
-        )
     if arguments.save_case and arguments.reference:
         raise InputError("--save-case keeps the MRI alone; leave --reference out, or --save-case")
     if arguments.save_case and Path(arguments.save_case).resolve() == Path(arguments.out).resolve():
