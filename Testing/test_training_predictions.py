@@ -1,5 +1,7 @@
 """Predictions of v, x0 and EDM's output in training: losses, statistics of the training set, bundles, old names."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,7 @@ def trained(tmp_path_factory, grid_case):
     folder = tmp_path_factory.mktemp("people")
     table = cases.write_table(folder, grid_case, [("a", "TAU"), ("b", "TAU"), ("c", "TAU"), ("a", "PIB"), ("b", "PIB")])
     cases.prepared(table, folder / "cache")
-    make_split("abc", seed=1).save(folder / "cache" / "split.json")
+    make_split("abc", seed=1, fractions=(0.67, 0.33, 0.0)).save(folder / "cache" / "split.json")
     return folder / "cache"
 
 
@@ -162,3 +164,35 @@ def test_configurations_of_earlier_versions(tmp_path):
     config = typed(old)
     assert config.preset.prediction == "v" and config.preset.mean_pet == "none"
     assert differences(upgraded(old, RelaConfig), flatten(config)) == ([], [])
+
+
+@pytest.mark.parametrize("words", [("method=unet_l1",), ("method=unet_l2", "preset.mean_pet=residual"),
+                                   ("method=unet_l1", "preset.mean_pet=input")])  # fmt: skip
+def test_the_unet_control_learns_and_draws_what_it_learned(trained, tmp_path, words):
+    """Its error falls, and its bundle gives the same blocks as the run's network, without noise or sampler."""
+    out = tmp_path / "run"
+    words = (*words, "preset.learning_rate=3e-3", "run.steps=30", "preset.ema_decay=0", "run.validation_volumes=2")
+    common = [word for word in (*COMMON, *SMALL) if not word.startswith(("preset.adversarial", "preset.generator"))]
+    config = load_config([*common, f"data.cache={trained}", f"out={out}", "run.validate_every=30", *words])
+    assert loop.run(config, loop.load_data(config), quiet=True) == 0
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    term = "L1" if config.method.power == 1 else "L2"
+    errors = [line[term] for line in lines if term in line]
+    # Differences from the mean of two people are nothing that their nearly equal MRI tells.
+    assert np.mean(errors[-5:]) < (1.01 if config.preset.mean_pet == "residual" else 0.8) * np.mean(errors[:5])
+    checkpoint = checkpoints.saved(out)[-1]
+    export_checkpoint(checkpoint, tmp_path / "bundle", name="control", version="1", licence="Apache-2.0")
+    model = load_model(tmp_path / "bundle")
+    assert model.metadata["method"]["name"] == "unet" and not model.method.defaults.samplers
+    cache = open_cache(trained)
+    item = PetDataset(cache, "a", factor=10, crop=[16, 18, 16], tracers=["PIB"])[0]
+    batch = {name: value[None] for name, value in item.items() if isinstance(value, torch.Tensor)}
+    batch["label"] = torch.tensor([item["label"]])
+    with torch.no_grad():
+        blocks = trained_objective(checkpoint).draw(batch, None)
+    mri = torch.from_numpy(np.stack([cache.array("a", name).astype(np.float32) for name in ("t1w", "t2f")]))[None]
+    method = model.method
+    drawn = method.draw(method.encode(mri), 1, 2, DrawOptions(None), None)
+    assert drawn.shape == (2, 1, 160, 180, 160) and torch.equal(drawn[0], drawn[1])
+    expected = method.network.blocks.to_grid(blocks).clamp(-1, 1)
+    torch.testing.assert_close(drawn[:1], expected, rtol=0, atol=2e-3)
