@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from RelAPETLib.diffusion import PREDICTIONS, SAMPLERS, SCHEDULES, WEIGHTINGS
+
 from ... import config
 from ...autoencoder_config import RULES as AUTOENCODER_RULES
 from ...autoencoder_config import Autoencoder
@@ -163,15 +165,13 @@ class Latent:
 LATENTS = {"autoencoded": Latent(), "regression": Latent(name="regression")}
 
 
-#: As `RelAPETLib.diffusion` has them, without loading torch.
-PREDICTIONS, WEIGHTINGS = ("noise", "v", "x0", "edm"), ("none", "min_snr")
 RULES = config.Rules(
     choices={
-        "preset.beta_schedule": ("linear", "scaled-linear"),
+        "preset.beta_schedule": SCHEDULES,
         "preset.first_timestep": (0, 1),
         "preset.penalty_reduction": ("full", "release"),
         "preset.discriminator_norm": ("group", "batch"),
-        "preset.sampler": ("dpmpp", "ddim", "ddpm"),
+        "preset.sampler": SAMPLERS,
         "preset.missing_sequence": ("drop", "blank"),
         "preset.prediction": PREDICTIONS,
         "preset.loss_weighting": WEIGHTINGS,
