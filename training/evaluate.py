@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from RelAPETLib.errors import InputError
+from RelAPETLib.tracers import paper_order
 
 from .data.cache import Cache, sweep, write_whole
 from .data.dataset import population_mean
 from .data.split import Split
 from .sample import read_record
-from .tables import METRICS, REGIONS, TABLE_TRACERS, markdown
+from .tables import METRICS, REGIONS, markdown
 
 BASELINE = "population mean"
 
@@ -206,7 +207,7 @@ def summarize(rows: list[Row], methods: list[str]) -> list[dict]:
         regions = list(dict.fromkeys(row.region for row in own))
         seconds = [row.seconds for row in own if row.region == regions[0]]
         seconds = seconds[1:] or seconds
-        for tracer in TABLE_TRACERS:
+        for tracer in paper_order():
             for region in regions:
                 kept = [row for row in own if row.tracer == tracer and row.region == region]
                 if not kept:

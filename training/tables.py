@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from RelAPETLib.tracers import paper_order
+
 METRICS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓"}
 #: By `preset.metrics`: where and how volumes are compared.
 REGIONS = {"both": ("whole_grid", "brain"), "full_grid": ("whole_grid",), "release": ("release",)}
@@ -12,8 +14,6 @@ TITLES = {
     "brain": "inside the brain mask",
     "release": "as the published implementation measures",
 }
-#: The paper's order.
-TABLE_TRACERS = ("TAU", "PBR", "PIB")
 LEVEL = 0.05
 
 
@@ -26,7 +26,7 @@ def markdown(rows: list, summary: list[dict], methods: list[str], notes: list[st
         methods: in the order of the lines; significance is against the last.
         notes: one line each, above the tables.
     """
-    tracers = [tracer for tracer in TABLE_TRACERS if any(line["tracer"] == tracer for line in summary)]
+    tracers = [tracer for tracer in paper_order() if any(line["tracer"] == tracer for line in summary)]
     counts = {t: max(line["volumes"] for line in summary if line["tracer"] == t) for t in tracers}
     parts = ["# Synthetic against measured PET", "", *(f"- {note}" for note in notes)]
     parts.append(f"- volumes: {', '.join(f'{t} {n}' for t, n in counts.items())}; mean ± SD over volumes; best in bold")

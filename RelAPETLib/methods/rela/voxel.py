@@ -12,12 +12,11 @@ from ...diffusion import NoiseSchedule, Parametrization
 from ...grid import MNI_GRID
 from ...networks.generator import build_generator
 from ...networks.shapes import central
+from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
 
 #: Uses of the tracer's mean PET.
 MEAN_PET = ("none", "input", "residual")
-#: Class labels of the published generator.
-PUBLISHED_LABELS = 4
 
 
 class VoxelDiffusion(nn.Module):

@@ -43,7 +43,8 @@ def bundle_of(
     if latent:
         network, arguments = _latent_network(published, frozen)
     else:
-        arguments = network_arguments(config)
+        # As many labels as it was trained with, whatever tracers there are by now.
+        arguments = network_arguments(config) | {"num_class_embeds": len(published["class_embedding.weight"])}
         network = VoxelDiffusion(**arguments)
         network.generator.load_state_dict(published, strict=True)
     words = [f"method {config.method.name}", f"preset {preset.name}"]
