@@ -77,7 +77,9 @@ _OF_FILES = {
 
 def _source(options: argparse.Namespace):
     """The data set that --source or --rendered names."""
-    from .data import bids, rendered, table
+    from RelAPETLib.cohort import bids, table
+
+    from .data import rendered
 
     if (options.source is None) == (options.rendered is None):
         raise InputError("prepare wants one of --source (files) and --rendered (simulated people)")

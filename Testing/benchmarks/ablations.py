@@ -31,11 +31,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from RelAPETLib.comparison import window_to_unit  # noqa: E402
+from RelAPETLib.evaluation.figures import METRICS  # noqa: E402
 from RelAPETLib.tracers import TRACERS, paper_order  # noqa: E402
 from training.data.cache import Cache, open_cache, write_whole  # noqa: E402
 from training.data.split import FILE, Split, load_split  # noqa: E402
 from training.sample import RECORD, read_record  # noqa: E402
-from training.tables import METRICS  # noqa: E402
 
 #: What the runs differ in; ours last.
 RUNS = {

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 
-from RelAPETLib.tracers import paper_order
+from ..tracers import paper_order
+from .figures import METRICS
 
-METRICS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓"}
-#: By `preset.metrics`: where and how volumes are compared.
-REGIONS = {"both": ("whole_grid", "brain"), "full_grid": ("whole_grid",), "release": ("release",)}
 TITLES = {
     "whole_grid": "whole grid, as in the paper",
     "brain": "inside the brain mask",
@@ -21,8 +19,8 @@ def markdown(rows: list, summary: list[dict], methods: list[str], notes: list[st
     """All tables of all regions.
 
     Args:
-        rows: figures of volumes (`evaluate.Row`).
-        summary: of `evaluate.summarize`.
+        rows: figures of volumes (`figures.Row`).
+        summary: of `summary.summarize`.
         methods: in the order of the lines; significance is against the last.
         notes: one line each, above the tables.
     """
@@ -30,7 +28,7 @@ def markdown(rows: list, summary: list[dict], methods: list[str], notes: list[st
     counts = {t: max(line["volumes"] for line in summary if line["tracer"] == t) for t in tracers}
     parts = ["# Synthetic against measured PET", "", *(f"- {note}" for note in notes)]
     parts.append(f"- volumes: {', '.join(f'{t} {n}' for t, n in counts.items())}; mean ± SD over volumes; best in bold")
-    parts.append("- PSNR in dB; the population mean is that of the training part")
+    parts.append("- PSNR in dB")
     regions = list(dict.fromkeys(line["region"] for line in summary))
     if "release" in regions:
         parts.append("- release: volumes in [-1, 1], SSIM in 2-D over slices, data range that of the measured volume")
