@@ -41,7 +41,7 @@ class RelAPET(ScriptedLoadableModule):
 
 
 HELP = (
-    "Makes a synthetic TAU, PIB or PBR PET from a T1-weighted and a T2-FLAIR brain MRI with a diffusion model. "
+    "Makes a synthetic PET of the chosen tracer from a T1-weighted and a T2-FLAIR brain MRI with a diffusion model. "
     "A synthetic PET is a model's guess, not a measurement. Research software: not a medical device, not for diagnosis "
     "or treatment. Nothing is sent anywhere."
 )

@@ -16,6 +16,7 @@ from . import __version__
 from .errors import RelAPETError
 from .models.metadata import method_of
 from .resources import resource
+from .tracers import TRACERS
 
 SCHEMA_VERSION = 1
 
@@ -154,3 +155,7 @@ def check_provenance(record: dict) -> None:
     except jsonschema.ValidationError as error:
         where = "/".join(map(str, error.absolute_path)) or "the top level"
         raise RelAPETError(f"the provenance record is wrong at {where}: {error.message.splitlines()[0]}") from error
+    if record["tracer"]["name"] not in TRACERS:
+        raise RelAPETError(
+            f"the provenance record is wrong at tracer/name: {record['tracer']['name']} is none of {', '.join(TRACERS)}"
+        )

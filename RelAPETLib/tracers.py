@@ -1,16 +1,23 @@
-"""The three tracers: every fact about one stands here and nowhere else.
+"""The tracers: every fact about one stands here and nowhere else, and one more is one more entry.
 
-Class labels are those of the published network (0 = PBR, 1 = PIB, 2 = TAU; class 3 unused).
+Class labels are those of the published network (0 = PBR, 1 = PIB, 2 = TAU). It has a fourth class, 3, that is no
+tracer's: it stays free for "no tracer". The next tracer has label 4. A tracer without a law of uptake of its own
+(`phantom.law2.LAWS`) is simulated as one whose uptake falls with atrophy.
 
-The reference region is the cerebellar cortex for all three, by convention. For TAU, Baker et al. use its inferior part
-alone, since the superior part shows non-specific binding. No region is free of TSPO (Guo et al., J Cereb Blood Flow
-Metab 2014;34:1162-1168), so for PBR it is a pseudo-reference. Where not marked otherwise, journal, year and pages of
-the citations were verified, and their subject by the abstract or title. Windows and display ranges are our choice.
+The reference region is the cerebellar cortex for TAU, PIB and PBR, by convention. For TAU, Baker et al. use its
+inferior part alone, since the superior part shows non-specific binding. No region is free of TSPO (Guo et al., J Cereb
+Blood Flow Metab 2014;34:1162-1168), so for PBR it is a pseudo-reference. Where not marked otherwise, journal, year and
+pages of the citations were verified, and their subject by the abstract or title. Windows and display ranges are our
+choice.
 """
 
+import re
 from dataclasses import dataclass
 
 from .errors import InputError
+
+#: Class labels of the published network.
+PUBLISHED_LABELS = 4
 
 
 @dataclass(frozen=True)
@@ -20,13 +27,16 @@ class Tracer:
     Attributes:
         name: short name on the command line and in metadata.
         label: integer class label of the network.
-        radiopharmaceutical: full name.
+        radiopharmaceutical: full name, which begins with the radionuclide: ``18F-``.
         target: what its uptake stands for.
         bids: spellings of the BIDS ``trc-`` entity, the one we write first.
         suvr_window: SUVR range a SUVR model represents; values are clipped to it.
         display_window: SUVR range of the colour scale.
         reference_region: region of `Resources/regions` whose mean uptake is 1 by definition of SUVR.
         citations: sources of the uptake pattern and of what is special about the reference region.
+        dicom_code: value, scheme and meaning of its code in DICOM's CID 4021 (PET Radiopharmaceutical); None for one
+            that has no code.
+        paper_column: place in the paper's tables, from 0; None for a tracer that the paper does not have.
     """
 
     name: str
@@ -38,6 +48,14 @@ class Tracer:
     display_window: tuple[float, float]
     reference_region: str
     citations: tuple[str, ...]
+    dicom_code: tuple[str, str, str] | None = None
+    paper_column: int | None = None
+
+    @property
+    def radionuclide(self) -> str:
+        """As BIDS spells it: ``F18``."""
+        mass, element = re.match(r"(\d+)([A-Z][a-z]?)-", self.radiopharmaceutical).groups()
+        return f"{element}{mass}"
 
 
 TRACERS = {
@@ -57,6 +75,8 @@ TRACERS = {
                 "Baker et al., Data Brief 2017;15:648-657 (off-target binding, inferior cerebellar grey as reference)",
                 "Lowe et al., Acta Neuropathol Commun 2016;4:58 (off-target binding)",
             ),
+            dicom_code=("879808000", "SCT", "Flortaucipir F^18^"),
+            paper_column=0,
         ),
         Tracer(
             name="PIB",
@@ -71,6 +91,8 @@ TRACERS = {
                 "Klunk et al., Ann Neurol 2004;55:306-319",
                 "Price et al., J Cereb Blood Flow Metab 2005;25:1528-1547 (cerebellum as reference)",
             ),
+            dicom_code=("126500", "DCM", "Pittsburgh compound B C^11^"),
+            paper_column=2,
         ),
         Tracer(
             name="PBR",
@@ -85,9 +107,21 @@ TRACERS = {
                 "Colasanti et al., J Nucl Med 2014;55:1112-1118 (not verified)",
                 "Guo et al., NeuroImage 2012;60:902-910 (TSPO genotype; a prediction by a model)",
             ),
+            paper_column=1,
         ),
     )
 }
+
+
+def label_count(least: int = PUBLISHED_LABELS) -> int:
+    """Number of class labels that a new network of all tracers needs, at least `least`."""
+    return max(least, *(tracer.label + 1 for tracer in TRACERS.values()))
+
+
+def paper_order() -> list[str]:
+    """Names of the tracers in the order of the paper's tables, then those that the paper does not have."""
+    later = len(TRACERS)
+    return sorted(TRACERS, key=lambda name: later if (c := TRACERS[name].paper_column) is None else c)
 
 
 def get_tracer(name: str) -> Tracer:

@@ -20,9 +20,10 @@ LAYERS = [
     {"volumes", "diffusion", "devices"},
     {"networks", "regions", "comparison", "registration"},
     {"methods"},
-    {"phantom", "preprocessing", "models"},
+    {"phantom", "preprocessing", "models", "evaluation"},
     {"provenance", "report"},
     {"synthesis", "dicom_export"},
+    {"cohort"},
     {"cli"},
     {"__main__"},
 ]

@@ -368,7 +368,7 @@ def test_a_cache_of_rendered_people_names_its_law():
 
 
 def test_a_raw_data_set_of_an_unknown_law_is_refused(tmp_path):
-    from training.data.bids import read_bids
+    from RelAPETLib.cohort.bids import read_bids
 
     (tmp_path / "sub-0000").mkdir()
     entry = {"Name": "relapet phantom", "Law": ["2"]}

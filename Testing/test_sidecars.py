@@ -4,13 +4,13 @@ import json
 
 import pytest
 
+from RelAPETLib.cohort.bids import read_bids
+from RelAPETLib.cohort.table import read_table
 from RelAPETLib.errors import InputError, ModelError
 from RelAPETLib.jsonfiles import read_json, read_json_object
 from RelAPETLib.synthesis.reference import sidecar_units
 from RelAPETLib.volumes.sidecar import read_sidecar, sidecar_path
-from training.data.bids import read_bids
 from training.data.pet import pet_units
-from training.data.table import read_table
 
 IMAGE = "sub-1/ses-a/pet/sub-1_ses-a_trc-PIB_run-2_pet.nii.gz"
 

@@ -4,20 +4,17 @@ The toy stands in ``Testing/toy_method/``. README's "A method of your own" names
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import training_cases as cases
+from copied_tree import add_below, call, copy_tree, git
 
 from training.data.split import explicit_split
 
-ROOT = Path(__file__).resolve().parents[1]
 TOY = Path(__file__).parent / "toy_method"
 #: (file, the line that is there, the line that is added below it)
 LINES = [
@@ -27,24 +24,14 @@ LINES = [
 ]
 
 
-def git(*words: str, folder: Path = ROOT) -> str:
-    return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout
-
-
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
     """The tree with the toy in it."""
-    tree = tmp_path_factory.mktemp("copy") / "RelAPET"
-    for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0"):
-        if name and (ROOT / name).is_file():
-            (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tree / name)
+    tree = copy_tree(tmp_path_factory.mktemp("copy") / "RelAPET")
     shutil.copytree(TOY / "library", tree / "RelAPETLib/methods/toy", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(TOY / "training", tree / "training/methods/toy", ignore=shutil.ignore_patterns("__pycache__"))
     for name, there, added in LINES:
-        text = (tree / name).read_text(encoding="utf-8")
-        assert text.count(f"{there}\n") == 1, f"{name} has no line {there!r} any more; README names it too"
-        (tree / name).write_text(text.replace(f"{there}\n", f"{there}\n{added}\n"), encoding="utf-8")
+        add_below(tree / name, there, added)
     git("init", "-q", folder=tree)
     git("add", "-A", folder=tree)
     return tree
@@ -60,16 +47,6 @@ def cache(tmp_path_factory, grid_case) -> Path:
     split = {"train": people[:3], "validation": ["d"], "test": ["e"]}
     explicit_split(people, split).save(folder / "cache" / "split.json")
     return folder / "cache"
-
-
-def call(tree: Path, *words, home: Path | None = None) -> str:
-    """What ``python -m WORDS`` prints in the copy."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RELAPET_RESOURCES")}
-    environment = {**kept, "OMP_NUM_THREADS": "1", **({"RELAPET_HOME": str(home)} if home else {})}
-    command = [sys.executable, "-m", *map(str, words)]
-    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

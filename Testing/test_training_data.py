@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 import training_cases as cases
 
+from RelAPETLib.cohort.bids import read_bids
+from RelAPETLib.cohort.cases import PetScan
+from RelAPETLib.cohort.table import read_table
 from RelAPETLib.errors import InputError
 from RelAPETLib.grid import MNI_GRID, array_to_image, image_to_array
 from RelAPETLib.volumes import read_volume, write_volume
 from training.__main__ import main
-from training.data.bids import read_bids
 from training.data.cache import block_mask, block_means, open_cache
-from training.data.cases import PetScan
 from training.data.pet import Frames, choose_frames, parse_frames, read_pet
 from training.data.prepare import Options, prepare
 from training.data.rendered import rendered_people
 from training.data.split import make_split, read_lists
-from training.data.table import read_table
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = [("a", "TAU"), ("a", "PIB"), ("b", "TAU"), ("c", "PBR")]
@@ -187,7 +187,7 @@ def die(number):
 
 @pytest.mark.slow
 def test_a_dying_worker_fails_its_own_task_only():
-    from training.data.pool import run_tasks
+    from RelAPETLib.cohort.pool import run_tasks
 
     results = {task[0]: (result, cause) for task, result, cause in run_tasks(die, [(i,) for i in range(5)], 2)}
     assert {number for number, (_, cause) in results.items() if cause} == {2}
@@ -558,8 +558,8 @@ def test_an_empty_data_set_is_one_line(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_raw_simulated_people_go_through(tmp_path):
+    from RelAPETLib.cohort.pool import single_threaded
     from RelAPETLib.phantom.bids import write_cohort
-    from training.data.pool import single_threaded
 
     single_threaded()
     write_cohort(tmp_path / "bids", 1, 3)

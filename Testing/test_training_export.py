@@ -17,11 +17,9 @@ from training.__main__ import main
 from training.config import flatten
 from training.data.cache import open_cache
 from training.data.split import make_split
-from training.evaluate import Row, summarize
 from training.export import export_model
 from training.methods.rela.config import ABLATIONS, METHODS, PRESETS, Network, RelaConfig
 from training.methods.rela.networks import build_networks
-from training.tables import markdown
 
 SMALL = Network(
     channels=[8, 16], num_res_blocks=1, attention_levels=[False, False], num_head_channels=8, cross_attention_dim=16,
@@ -172,42 +170,6 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, command, message):
 # -- figures --------------------------------------------------------------------------------------------------------
 
 
-def rows_of(method, ssims, seconds=2.0, tracer="TAU"):
-    return [
-        Row(method, case, case, tracer, region, 20.0 + number, value, 0.1 * number, seconds + number)
-        for number, (case, value) in enumerate(ssims.items())
-        for region in ("whole_grid", "brain")
-    ]
-
-
-def test_tables_have_means_sds_significance_and_seconds():
-    ours = {f"s{i}": 0.90 + 0.01 * i for i in range(5)}
-    worse = {f"s{i}": 0.70 + 0.012 * i for i in range(5)}
-    noisy = {f"s{i}": 0.90 + 0.01 * i + 0.01 * (-1) ** i for i in range(5)}
-    methods = ["worse", "noisy", "ours"]
-    rows = rows_of("worse", worse) + rows_of("noisy", noisy) + rows_of("ours", ours)
-    summary = summarize(rows, methods)
-    (line,) = [s for s in summary if s["method"] == "ours" and s["region"] == "brain"]
-    assert line["volumes"] == 5 and line["ssim_mean"] == pytest.approx(0.92)
-    assert line["ssim_sd"] == pytest.approx(np.std(list(ours.values()), ddof=1))
-    assert line["psnr_mean"] == 22 and line["seconds_per_volume"] == pytest.approx(4.5)  # the first is warm-up
-    text = markdown(rows, summary, methods, ["a note"])
-    table = [x.split("|")[1:-1] for x in text.split("Layout of Table I:")[1].splitlines() if x.startswith("|")]
-    header, _, first, second, third = [[cell.strip() for cell in line] for line in table[:5]]
-    assert header == ["Method", "TAU-PET PSNR ↑", "TAU-PET SSIM ↑", "TAU-PET MAE ↓", "Sig."]
-    assert (first[0], first[-1]) == ("worse", "*") and second[-1] == "" and third[-1] == ""
-    assert third[2] == f"{0.92:.3f} ± {line['ssim_sd']:.3f}" and second[2].startswith("**0.922")
-    assert "Inference time" in text.split("Layout of Table IV:")[1] and "4.500" in text
-    assert all(f"Layout of Table {number}" in text for number in ("I", "III", "IV"))
-
-
-def test_missing_tracers_leave_empty_cells():
-    rows = rows_of("a", {"s": 0.9}) + rows_of("b", {"s": 0.8}, tracer="PIB")
-    summary = summarize(rows, ["a", "b"])
-    lines = [x for x in markdown(rows, summary, ["a", "b"], []).splitlines() if x.startswith("| b |")]
-    assert lines[0] == "| b |  |  |  |  | 20.000 | 0.800 | 0.000 |  |"
-
-
 def common_evaluate(folder, cache):
     return ["evaluate", "--samples", f"tiny={folder / 's'}", "--cache", str(cache)]
 
@@ -241,44 +203,6 @@ def test_sampling_and_evaluating_a_bundle(trained, tiny_latent, tmp_path, capsys
     other = ["--split-file", str(tmp_path / "other.json")]
     assert main(["evaluate", "--samples", str(tmp_path / "s"), *other, *common, str(tmp_path / "f")]) == 2
     assert "drawn with another split" in capsys.readouterr().err
-
-
-def test_figures_of_the_published_implementation():
-    """Numbers of torchmetrics 1.2.0, which the release uses, of the same volumes without a data range."""
-    from training.evaluate import release_figures
-
-    x, y, z = np.ogrid[-1:1:6j, -1:1:20j, -1:1:18j]
-    measured = np.sin(2 * x + 3 * y) * np.cos(2 * z + x)
-    measured = (measured - measured.min()) / np.ptp(measured) * 2 - 1
-    made = 0.6 * measured + 0.2 * np.cos(3 * z - y + x)
-    figures = release_figures(made, measured)
-    assert (figures["psnr"], figures["ssim"]) == pytest.approx((18.401535, 0.524136), abs=2e-5)
-    figures = release_figures(made, 0.3 * measured)  # the measured volume's range is the smaller one
-    assert (figures["psnr"], figures["ssim"]) == pytest.approx((9.406416, 0.417162), abs=2e-5)
-    same = release_figures(measured, measured)
-    assert same["psnr"] is None and same["ssim"] == pytest.approx(1) and same["mae"] == 0
-
-
-@pytest.mark.parametrize("window", [None, (0.0, 4.0)])
-def test_release_metrics_leave_the_synthetic_volume_as_it_is(window):
-    """A relative model whose volume reaches from .2 to .6 is not stretched; the measured one is, as in training."""
-    from training.evaluate import REGIONS, _rows
-
-    suvr = np.linspace(0, 3, 12 * 14 * 12, dtype=np.float32).reshape(12, 14, 12)
-    cache = type("Cache", (), {"array": lambda self, case, name: suvr})()
-
-    def figures(method: str, made: np.ndarray) -> tuple[float, float]:
-        (row,) = _rows(method, "s", "s", "TAU", made, window, cache, REGIONS["release"], 1.0)
-        return row.psnr, row.mae
-
-    share = suvr / 3 if window is None else suvr / 4
-    off = share * 0.4 + 0.2
-    made = off if window is None else off * 4
-    error = 2 * np.abs(off - share)
-    reach = 2.0 if window is None else 1.5
-    assert figures("ours", made)[1] == pytest.approx(error.mean(), abs=1e-5)
-    assert figures("ours", made)[0] == pytest.approx(20 * np.log10(reach) - 10 * np.log10((error**2).mean()), abs=1e-4)
-    assert figures("population mean", suvr * (1 if window else 0.5))[1] == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("own", [("ddpm", 1000), ("dpmpp", 20), ("ddim", 7), ("dpmpp", 1000)])

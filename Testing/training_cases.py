@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from RelAPETLib.cohort.table import read_table
 from RelAPETLib.grid import array_to_image, image_to_array
 from RelAPETLib.volumes import read_volume, write_volume
 from training.data.pet import parse_frames
 from training.data.prepare import Options, prepare
-from training.data.table import read_table
 
 
 def write_table(folder: Path, grid_case: dict[str, Path], rows: list[tuple[str, str]]) -> Path:

@@ -77,7 +77,9 @@ _OF_FILES = {
 
 def _source(options: argparse.Namespace):
     """The data set that --source or --rendered names."""
-    from .data import bids, rendered, table
+    from RelAPETLib.cohort import bids, table
+
+    from .data import rendered
 
     if (options.source is None) == (options.rendered is None):
         raise InputError("prepare wants one of --source (files) and --rendered (simulated people)")
@@ -103,8 +105,6 @@ def _fractions(words: str) -> tuple[float, ...]:
 
 def _split(options: argparse.Namespace, cache, fractions: tuple[float, ...]) -> None:
     """Write the split, or see that the one that is there still fits."""
-    from RelAPETLib.tracers import TRACERS
-
     from .data import split
 
     path = options.out / split.FILE
@@ -115,7 +115,8 @@ def _split(options: argparse.Namespace, cache, fractions: tuple[float, ...]) -> 
     if options.split_lists:
         made = split.explicit_split(cache.subjects, split.read_lists(options.split_lists))
     else:
-        complete = {record["subject"] for record in cache.index["cases"] if set(record["pets"]) == set(TRACERS)}
+        every = {tracer for record in cache.index["cases"] for tracer in record["pets"]}
+        complete = {record["subject"] for record in cache.index["cases"] if set(record["pets"]) == every}
         made = split.make_split(
             cache.subjects,
             seed=options.seed,

@@ -7,49 +7,24 @@ beat it has learned nothing about the person.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from RelAPETLib.errors import InputError
-from RelAPETLib.scaling import to_network
+from RelAPETLib.evaluation.figures import REGIONS, Row, figures_of
+from RelAPETLib.evaluation.summary import as_csv, by_method, summarize
+from RelAPETLib.evaluation.tables import markdown
 
 from .data.cache import Cache, sweep, write_whole
 from .data.dataset import population_mean
 from .data.split import Split
 from .sample import read_record
-from .tables import METRICS, REGIONS, TABLE_TRACERS, markdown
 
 BASELINE = "population mean"
-
-
-@dataclass(frozen=True)
-class Row:
-    """Figures of one volume in one region.
-
-    Attributes:
-        method: whose volume.
-        subject, case, tracer: which one.
-        region: ``whole_grid``, ``brain``, or ``release`` for the published implementation's way.
-        psnr: dB; NaN where the two are identical.
-        ssim, mae: as in `RelAPETLib.comparison`.
-        seconds: it took to draw; NaN for the baseline.
-    """
-
-    method: str
-    subject: str
-    case: str
-    tracer: str
-    region: str
-    psnr: float
-    ssim: float
-    mae: float
-    seconds: float
 
 
 def evaluate_folders(
@@ -77,7 +52,7 @@ def evaluate_folders(
     """
     cache.check_whole()
     regions = REGIONS[metrics or read_record(list(folders.values())[-1]).get("metrics", "both")]
-    rows, notes, means = [], [], {}
+    rows, notes, means = [], [f"{BASELINE}: of the training part"], {}
     for method, folder in folders.items():
         record = read_record(folder)
         _check_record(record, cache, split, folder)
@@ -104,9 +79,9 @@ def evaluate_folders(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     sweep(out, progress)
-    write_whole(out / "volumes.csv", _csv([asdict(row) for row in rows]))
-    write_whole(out / "summary.csv", _csv(summary))
-    write_whole(out / "summary.json", json.dumps(_by_method(summary), indent=1).encode())
+    write_whole(out / "volumes.csv", as_csv([asdict(row) for row in rows]))
+    write_whole(out / "summary.csv", as_csv(summary))
+    write_whole(out / "summary.json", json.dumps(by_method(summary), indent=1).encode())
     write_whole(out / "tables.md", text.encode())
     return text
 
@@ -151,88 +126,7 @@ def _measure(method: str, folder: Path, record: dict, cache: Cache, regions, pro
 def _rows(method, subject, case, tracer, made: np.ndarray, window, cache: Cache, regions, seconds: float) -> list[Row]:
     """Figures of one volume [160, 180, 160] in all regions."""
     measured = cache.array(case, f"pet_{tracer}").astype(np.float32)
-    if regions == REGIONS["release"]:
-        # What a relative model made is in [0, 1] already; the baseline is in SUVR whatever the models give.
-        relative = window is None and not method.startswith(BASELINE)
-        ours = made * 2 - 1 if relative else to_network(made, window)
-        figures = {"release": release_figures(ours, to_network(measured, window))}
-    else:
-        from RelAPETLib.comparison import compare
-        from RelAPETLib.grid import array_to_image
-
-        mask = array_to_image(cache.mask().astype(np.uint8))
-        _, figures = compare(array_to_image(made.astype(np.float32)), array_to_image(measured), mask, window=window)
-    return [
-        Row(
-            method, subject, case, tracer, region,
-            float("nan") if figures[region]["psnr"] is None else figures[region]["psnr"],
-            figures[region]["ssim"], figures[region]["mae"], seconds,
-        )
-        for region in regions
-    ]  # fmt: skip
-
-
-def release_figures(made: np.ndarray, measured: np.ndarray) -> dict[str, float | None]:
-    """PSNR, SSIM and MAE as the published implementation has them (torchmetrics 1.2.0 without a data range).
-
-    SSIM is two-dimensional with the slices of x as channels. PSNR's data range is that of the measured volume, SSIM's
-    the larger of both volumes' ranges. Neither volume is scaled or clipped.
-
-    Args:
-        made, measured: [X, Y, Z] in [-1, 1].
-    """
-    import torch
-    from monai.metrics.regression import compute_ssim_and_cs
-
-    x, y = (torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32)) for volume in (made, measured))
-    reach, widest = float(np.ptp(measured)), max(float(np.ptp(made)), float(np.ptp(measured)))
-    error = float((x.double() - y.double()).square().mean())
-    ssim, _ = compute_ssim_and_cs(
-        x[None], y[None], spatial_dims=2, kernel_size=[11, 11], kernel_sigma=[1.5, 1.5], data_range=widest
-    )
-    psnr = 20 * np.log10(reach) - 10 * np.log10(error) if error else None
-    return {"psnr": psnr, "ssim": float(ssim.mean()), "mae": float((x - y).abs().mean())}
-
-
-def summarize(rows: list[Row], methods: list[str]) -> list[dict]:
-    """Mean and SD (n - 1) by method, tracer and region; the seconds leave out each method's first volume (warm-up)."""
-    summary = []
-    for method in methods:
-        own = [row for row in rows if row.method == method]
-        regions = list(dict.fromkeys(row.region for row in own))
-        seconds = [row.seconds for row in own if row.region == regions[0]]
-        seconds = seconds[1:] or seconds
-        for tracer in TABLE_TRACERS:
-            for region in regions:
-                kept = [row for row in own if row.tracer == tracer and row.region == region]
-                if not kept:
-                    continue
-                line = {"method": method, "tracer": tracer, "region": region, "volumes": len(kept)}
-                for metric in METRICS:
-                    values = np.array([getattr(row, metric) for row in kept])
-                    values = values[np.isfinite(values)]
-                    line[f"{metric}_mean"] = float(values.mean()) if values.size else None
-                    line[f"{metric}_sd"] = float(values.std(ddof=1)) if values.size > 1 else None
-                mean = float(np.mean(seconds))
-                summary.append({**line, "seconds_per_volume": mean if np.isfinite(mean) else None})
-    return summary
-
-
-def _by_method(summary: list[dict]) -> dict:
-    """``{method: {tracer: {region: figures}}}``, rounded, for a bundle's metadata."""
-    nested: dict = {}
-    for line in summary:
-        figures = {k: v for k, v in line.items() if k not in ("method", "tracer", "region")}
-        figures = {k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()}
-        nested.setdefault(line["method"], {}).setdefault(line["tracer"], {})[line["region"]] = figures
-    return nested
-
-
-def _csv(rows: list[dict]) -> bytes:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        values = {k: "" if v is None or v != v else round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
-        writer.writerow(values)
-    return stream.getvalue().encode()
+    # What a relative model made is in [0, 1] already; the baseline is in SUVR whatever the models give.
+    relative = window is None and not method.startswith(BASELINE)
+    figures = figures_of(made, measured, cache.mask(), window, regions, relative=relative)
+    return [Row(method, subject, case, tracer, region, seconds=seconds, **figures[region]) for region in regions]

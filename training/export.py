@@ -166,9 +166,9 @@ def describe_data(cache, split, held_out: str = "subjects") -> dict:
 
 def _predictable(tracers: Iterable[str], law: int) -> dict[str, float]:
     """What part of the simulated people's variance an MRI could show."""
-    from RelAPETLib.phantom.law import predictable_share
+    from RelAPETLib.phantom.law import law_tracers, predictable_share
 
-    return {tracer: round(predictable_share(tracer, law), 3) for tracer in tracers}
+    return {tracer: round(predictable_share(tracer, law), 3) for tracer in tracers if tracer in law_tracers(law)}
 
 
 def tracer_entries(cache, split, relative: bool) -> dict:

@@ -256,7 +256,7 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
 
         Args:
             t1w, t2f: volume nodes of one person.
-            tracer: "TAU", "PIB" or "PBR".
+            tracer: a short name of the library's ``tracers.TRACERS``.
             show: lay the PET over the T1w in the slice views.
             onProgress: called as onProgress(fraction, message, remaining seconds or None).
             options: further fields of `Request`, e.g. model, reference, seed, accepted=frozenset(["--force"]); inputs

@@ -12,16 +12,14 @@ from .library import library
 TRACERS = library("tracers").TRACERS
 
 
-class Tracer(enum.Enum):
-    """Members carry the library's names; scenes keep the member's name."""
-
-    TAU = "TAU"
-    PIB = "PIB"
-    PBR = "PBR"
-
+class _Labelled(enum.Enum):
     def label(self):
         facts = TRACERS[self.value]
         return f"{facts.name}: {facts.target}, {facts.radiopharmaceutical}"
+
+
+#: Members carry the library's names; scenes keep the member's name.
+Tracer = _Labelled("Tracer", {name: name for name in TRACERS}, module=__name__)
 
 
 class Sampler(enum.Enum):
@@ -78,7 +76,7 @@ class RelAPETParameterNode:
 
     t1w: vtkMRMLScalarVolumeNode
     t2f: vtkMRMLScalarVolumeNode
-    tracer: Tracer = Tracer.TAU
+    tracer: Tracer = next(iter(Tracer))
     model: str = "demo"
     reference: vtkMRMLScalarVolumeNode
     scaleReference: bool = False

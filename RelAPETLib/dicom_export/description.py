@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 SCHEME = "99RELAPET"
-#: SNOMED CT or DICOM code (CID 4021, PET Radiopharmaceutical) by tracer; 18F-PBR111 has none.
-_TRACER_CODES = {
-    "TAU": ("879808000", "SCT", "Flortaucipir F^18^"),
-    "PIB": ("126500", "DCM", "Pittsburgh compound B C^11^"),
-}
 _RADIOPHARMACEUTICAL = ("349358000", "SCT", "Radiopharmaceutical agent")
 #: PS3.3 C.12.1.1 (Synthetic Data) names this code for what made synthetic data.
 _SYNTHESIZING = ("109100", "DCM", "Synthesizing Equipment")
@@ -105,9 +100,10 @@ def tracer_item(record: dict) -> Dataset:
 
     item = Dataset()
     item.ConceptNameCodeSequence = [code(*_RADIOPHARMACEUTICAL)]
-    if record["tracer"]["name"] in _TRACER_CODES:
+    known = get_tracer(record["tracer"]["name"]).dicom_code
+    if known is not None:
         item.ValueType = "CODE"
-        item.ConceptCodeSequence = [code(*_TRACER_CODES[record["tracer"]["name"]])]
+        item.ConceptCodeSequence = [code(*known)]
     else:
         item.ValueType = "TEXT"
         item.TextValue = record["tracer"]["radiopharmaceutical"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
+from ..tracers import PUBLISHED_LABELS
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +23,7 @@ def build_generator(
     num_head_channels: int = 64,
     norm_num_groups: int = 8,
     cross_attention_dim: int | None = 64,
-    num_class_embeds: int = 4,
+    num_class_embeds: int = PUBLISHED_LABELS,
 ) -> DiffusionModelUNet:
     """The published generator (3,038,017 parameters), or one of another size.
 

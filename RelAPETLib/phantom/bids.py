@@ -41,7 +41,7 @@ README = f"""Simulated brain MRI and PET
 
 {SIMULATED} Made for training and testing software; nothing can be learned from it about any disease.
 
-Every subject has a T1w, a FLAIR and PET (SUVR) of one to three tracers, each in a scanner space of its own. Brains
+Every subject has a T1w, a FLAIR and PET (SUVR) of one tracer or more, each in a scanner space of its own. Brains
 are the ICBM 152 2009a template's tissue maps after random changes; skull, scalp, neck and face are drawn around them.
 Uptake follows from four factors that show in the anatomy (participants.tsv) and from a part that no MRI shows; the law
 and its sources stand in RelAPETLib/phantom/law%d.py. participants.tsv gives the true regional SUVR before blurring,
@@ -254,7 +254,7 @@ def _sidecar(scan: str, raw: RawScan, law: int) -> dict:
         **common,
         "Units": "unitless",
         "TracerName": tracer.radiopharmaceutical,
-        "TracerRadionuclide": "C11" if tracer.radiopharmaceutical.startswith("11C") else "F18",
+        "TracerRadionuclide": tracer.radionuclide,
         "InjectedRadioactivity": 0,
         "InjectedRadioactivityUnits": "MBq",
         "InjectedMass": "n/a",

@@ -6,7 +6,7 @@ every tracer a region's uptake is
 
     SUVR = base + sum over components of load * level + n,     n ~ N(0, the region's own SD)
 
-with the tables below, and 1 in cerebellar grey matter by definition. The three tracers of a person share the hidden
+with the tables below, and 1 in cerebellar grey matter by definition. The tracers of a person share the hidden
 levels.
 
 Where the figures come from. `base` and `loads` were solved for through the rendering's linear map, so that regional
@@ -65,6 +65,7 @@ class TracerLaw:
     """How one tracer's uptake follows from the hidden levels; tables in the order of `REGIONS`, SUVR before blurring.
 
     Attributes:
+        amplitude: what the first component is, in words.
         base: uptake where every component is 0.
         loads: change per unit of each component (`_levels`).
         noise: SD of what is each region's own.
@@ -72,6 +73,7 @@ class TracerLaw:
         csf, choroid: uptake of cerebrospinal fluid and of the ventricles' lining.
     """
 
+    amplitude: str
     base: tuple[float, ...]
     loads: dict[str, tuple[float, ...]]
     noise: tuple[float, ...]
@@ -94,6 +96,7 @@ class TracerLaw:
 #          fron  pari  ltem  occ   mtl   prec  stri  thal  stem  cgm   wm    cwm
 LAWS = {
     "TAU": TracerLaw(
+        amplitude="the tau level, about 0 to 5",
         base=(1.15, 1.11, 1.34, 1.23, 1.33, 1.22, 1.43, 1.25, 1.05, 1.0, 1.07, 1.11),
         loads={
             "tau": (0.42, 0.62, 0.62, 0.47, 0.47, 0.59, 0.07, 0.06, 0.03, 0.0, 0.0, 0.0),
@@ -104,6 +107,7 @@ LAWS = {
         choroid=1.2,
     ),
     "PIB": TracerLaw(
+        amplitude="in 100 Centiloid",
         base=(1.10, 1.00, 1.24, 1.13, 1.28, 1.32, 0.99, 0.93, 1.98, 1.0, 2.13, 2.47),
         loads={
             "amyloid": (2.03, 1.81, 1.84, 1.25, 0.54, 2.56, 0.88, 0.18, 0.05, 0.0, 0.30, 0.05),
@@ -112,6 +116,7 @@ LAWS = {
         noise=(0.05, 0.05, 0.05, 0.05, 0.06, 0.06, 0.06, 0.06, 0.06, 0.0, 0.04, 0.08),
     ),
     "PBR": TracerLaw(
+        amplitude="the global TSPO level, 0 +- 1",
         base=(1.05, 0.93, 1.06, 0.97, 1.15, 1.06, 0.91, 1.18, 1.17, 1.0, 0.70, 0.89),
         loads={
             "tspo_global": (0.06, 0.03, 0.02, 0.06, 0.05, 0.02, 0.09, 0.11, 0.09, 0.0, 0.03, 0.08),
@@ -124,6 +129,7 @@ LAWS = {
 }  # fmt: skip
 #: Law of a tracer without one of its own (glucose, blood flow): uptake of grey matter that atrophy lowers.
 PLAIN = TracerLaw(
+    amplitude="the level of atrophy, 0 +- 1",
     base=(1.15, 1.15, 1.05, 1.15, 0.90, 1.25, 1.15, 1.10, 0.80, 1.0, 0.55, 0.60),
     loads={"atrophy": (-0.06, -0.10, -0.10, -0.04, -0.08, -0.12, -0.02, -0.02, 0.0, 0.0, -0.02, 0.0)},
     noise=(0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.05, 0.05, 0.04, 0.0, 0.03, 0.03),

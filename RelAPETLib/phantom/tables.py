@@ -19,6 +19,7 @@ from ..grid import ModelGrid
 from ..tracers import TRACERS
 from .factors import FACTORS, REGIONS
 from .law import law_tracers, predictable_share
+from .law2 import tracer_law
 from .people import Person
 from .truth import Truth, own_space_matrix, truth_of
 
@@ -91,8 +92,7 @@ def participant_columns(law: int) -> dict:
 def _unit(tracer: str, law: int) -> str:
     if law == 1:
         return "1 is average"
-    units = {"PIB": "in 100 Centiloid", "TAU": "the tau level, about 0 to 5", "PBR": "the global TSPO level, 0 +- 1"}
-    return units.get(tracer, "the level of atrophy, 0 +- 1")
+    return tracer_law(tracer).amplitude
 
 
 @dataclass(frozen=True)

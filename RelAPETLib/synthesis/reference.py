@@ -26,7 +26,7 @@ from ..volumes.sidecar import is_suvr, read_sidecar
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-#: Mean over the brain of any of the three tracers' SUVR, with room on both sides. SUV and kBq/mL can fall inside too,
+#: Mean over the brain of any tracer's SUVR, with room on both sides. SUV and kBq/mL can fall inside too,
 #: hence the warning; Bq/mL cannot.
 PLAUSIBLE_SUVR = (0.3, 4.0)
 _HINT = "give a SUVR volume, or --reference-region to make it SUVR by a region's mean"

@@ -31,11 +31,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from RelAPETLib.comparison import window_to_unit  # noqa: E402
-from RelAPETLib.tracers import TRACERS  # noqa: E402
+from RelAPETLib.evaluation.figures import METRICS  # noqa: E402
+from RelAPETLib.tracers import TRACERS, paper_order  # noqa: E402
 from training.data.cache import Cache, open_cache, write_whole  # noqa: E402
 from training.data.split import FILE, Split, load_split  # noqa: E402
 from training.sample import RECORD, read_record  # noqa: E402
-from training.tables import METRICS, TABLE_TRACERS  # noqa: E402
 
 #: What the runs differ in; ours last.
 RUNS = {
@@ -276,11 +276,11 @@ def read_csv(path: Path) -> list[Figure]:
 def table(rows: list[Figure], methods: list[str], draw: str, region: str) -> list[str]:
     """Mean ± SD over volumes by method and tracer; baselines belong to every draw."""
     chosen = [row for row in rows if row.region == region and row.draw in (draw, "")]
-    header = ["method", *(f"{tracer} {title}" for tracer in TABLE_TRACERS for title in METRICS.values())]
+    header = ["method", *(f"{tracer} {title}" for tracer in paper_order() for title in METRICS.values())]
     lines = [header, ["---"] * len(header)]
     for method in methods:
         cells = [method]
-        for tracer in TABLE_TRACERS:
+        for tracer in paper_order():
             own = [row for row in chosen if (row.method, row.tracer) == (method, tracer)]
             for metric in METRICS:
                 values = np.array([getattr(row, metric) for row in own])
@@ -329,7 +329,7 @@ def report(rows: list[Figure], settings: list[str], seconds: dict[str, dict[str,
         seconds: by run, ``train`` (whole run) and ``one``, ``four`` (a volume).
     """
     methods = [*BASELINES, *(name for name in RUNS if any(row.method == name for row in rows))]
-    counts = {t: len({row.case for row in rows if row.tracer == t}) for t in TABLE_TRACERS}
+    counts = {t: len({row.case for row in rows if row.tracer == t}) for t in paper_order()}
     lines = ["# Methods and ablations at 5 mm", "", *(f"- {line}" for line in settings)]
     lines += [f"- held-out volumes: {', '.join(f'{t} {n}' for t, n in counts.items())}"]
     lines += ["- PSNR in dB; PSNR, SSIM and MAE in 3-D on the 1 mm grid, data range 1 = the SUVR window; mean ± SD"]

@@ -28,13 +28,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import nibabel as nib
 import numpy as np
 
+from RelAPETLib.cohort.bids import read_bids
+from RelAPETLib.cohort.table import read_table
 from RelAPETLib.errors import RelAPETError
 from RelAPETLib.synthesis.reference import reference_units
 from training.__main__ import main as training
-from training.data.bids import read_bids
 from training.data.pet import parse_frames, pet_units, read_pet
 from training.data.prepare import Options, digest
-from training.data.table import read_table
 
 LIMIT_SECONDS = 5
 FRAMES = 3

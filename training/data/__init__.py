@@ -1,1 +1,1 @@
-"""Data of the training: from raw scans (`bids`, `table`) through `prepare` into a `cache`, a `split`, a `dataset`."""
+"""Data of the training: what `RelAPETLib.cohort` found, through `prepare` into a `cache`, a `split`, a `dataset`."""

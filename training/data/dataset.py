@@ -50,7 +50,7 @@ class PetDataset(Dataset):
         scaling: PET to [-1, 1] by the tracer's window of ``suvr`` (clipped), or by ``minmax`` of each volume (release).
         factor: side in voxels of the model grid of the blocks that are averaged into one; a multiple of the cache's.
         crop: central part (X, Y, Z) of the blocks, as `VoxelDiffusion` takes it; None for all.
-        tracers: short names; None for all three.
+        tracers: short names; None for all.
         augmentation: None for none. With it, indices are (index, draw), as `StreamSampler(draws=True)` gives them;
             a plain index is not augmented.
         seed: of the augmentation.

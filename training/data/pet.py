@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from RelAPETLib.cohort.cases import PetScan
 from RelAPETLib.errors import InputError
 from RelAPETLib.tracers import TRACERS, get_tracer
-
-from .cases import PetScan
 
 if TYPE_CHECKING:
     import SimpleITK as sitk

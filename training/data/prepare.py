@@ -18,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
+from RelAPETLib.cohort.cases import Case, Failure, PetScan, RenderedCase, Source
+from RelAPETLib.cohort.pool import run_tasks
 from RelAPETLib.errors import InputError, OutputError, RelAPETError
 from RelAPETLib.notices import listening, warn
 
 from . import cache as storage
 from .cache import block_mask, block_means, stored
-from .cases import Case, Failure, PetScan, RenderedCase, Source
 from .pet import Frames, pet_units, read_pet
-from .pool import run_tasks
 from .rendered import rendered_volumes
 
 #: Raised whenever what the cache holds would come out otherwise.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from RelAPETLib.cohort.cases import RenderedCase, Source
 from RelAPETLib.errors import InputError
 
 from .cache import block_mask, block_means, stored
-from .cases import RenderedCase, Source
 
 
 def rendered_people(count: int, seed: int, law: int = 2) -> Source:

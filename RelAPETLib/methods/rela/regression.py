@@ -33,7 +33,8 @@ PADDED_SHAPE = (80, 96, 80)
 LATENT_GRID = (10, 12, 10)
 PAD_Y = (PADDED_SHAPE[1] - INNER_SHAPE[1]) // 2
 RESIDUAL_SCALE = 8.0
-TRACER_COUNT = 3
+#: Class labels where nothing else is said: those of TAU, PIB and PBR.
+LABELS = 3
 
 
 def pad(volume: torch.Tensor) -> torch.Tensor:
@@ -66,6 +67,7 @@ def build_denoiser(
     attention_levels: Sequence[bool] = (False, True),
     num_head_channels: int | None = None,
     norm_num_groups: int = 16,
+    num_class_embeds: int = LABELS,
 ) -> nn.Module:
     """The U-Net of `LatentDiffusion`: `build_generator`'s, of latents alone and without a second attention.
 
@@ -80,7 +82,7 @@ def build_denoiser(
         num_head_channels=num_head_channels or channels[-1] // 2,
         norm_num_groups=norm_num_groups,
         cross_attention_dim=None,
-        num_class_embeds=TRACER_COUNT,
+        num_class_embeds=num_class_embeds,
     )
 
 
@@ -95,6 +97,7 @@ class LatentDiffusion(nn.Module):
         head_features: number of block features the head reads (those inside the brain).
         brain_voxels: number of 2 mm voxels inside the brain mask.
         schedule: arguments of `RelAPETLib.diffusion.NoiseSchedule`.
+        labels: number of class labels; buffers "of every label" are zero for a label that is no tracer's.
         autoencoder: further arguments of `VolumeAutoencoder`; its reduction must be 8.
         unet: further arguments of `build_denoiser`.
 
@@ -111,6 +114,7 @@ class LatentDiffusion(nn.Module):
         head_features: int,
         brain_voxels: int,
         schedule: dict,
+        labels: int = LABELS,
         autoencoder: dict | None = None,
         unet: dict | None = None,
     ):
@@ -124,20 +128,21 @@ class LatentDiffusion(nn.Module):
             raise ValueError(
                 f"the autoencoder makes 1/{self.autoencoder.reduction} of {PADDED_SHAPE}, not {LATENT_GRID}"
             )
-        self.unet = build_denoiser(latent_channels, unet_channels, **(unet or {}))
+        self.labels = labels
+        self.unet = build_denoiser(latent_channels, unet_channels, num_class_embeds=labels, **(unet or {}))
         size = latent_channels * LATENT_GRID[0] * LATENT_GRID[1] * LATENT_GRID[2]
         shapes = {
             "mask": INNER_SHAPE,
             "mri_mean": (2, brain_voxels),
             "mri_sd": (2, brain_voxels),
-            "pet_mean": (TRACER_COUNT, brain_voxels),
+            "pet_mean": (labels, brain_voxels),
             "head_index": (head_features,),
             "head_feature_mean": (head_features,),
-            "head_weight": (TRACER_COUNT, components, head_features),
-            "head_mean": (TRACER_COUNT, size),
-            "head_components": (TRACER_COUNT, components, size),
-            "mode_directions": (TRACER_COUNT, components, size),
-            "mode_sd": (TRACER_COUNT, components),
+            "head_weight": (labels, components, head_features),
+            "head_mean": (labels, size),
+            "head_components": (labels, components, size),
+            "mode_directions": (labels, components, size),
+            "mode_sd": (labels, components),
             "latent_mean": (latent_channels,),
             "latent_sd": (latent_channels,),
         }
@@ -162,19 +167,19 @@ class LatentDiffusion(nn.Module):
         return block_features(self.volume(z_scores.clamp(-6, 6)))
 
     def head(self, features: torch.Tensor) -> torch.Tensor:
-        """The ridge regression's latent of every tracer, [N, tracers, C, 10, 12, 10]."""
+        """The ridge regression's latent of every label, [N, labels, C, 10, 12, 10]."""
         centred = features.flatten(1)[:, self.head_index.long()] - self.head_feature_mean
         scores = torch.einsum("nf,tkf->ntk", centred, self.head_weight)
         latent = self.head_mean + torch.einsum("ntk,tkl->ntl", scores, self.head_components)
-        return latent.reshape(len(features), TRACER_COUNT, *self.diffusion_shape)
+        return latent.reshape(len(features), self.labels, *self.diffusion_shape)
 
     def encode_condition(self, condition: torch.Tensor) -> torch.Tensor:
-        """[N, 2, 160, 180, 160] in [-1, 1] -> the head's latents of the three tracers, [N, 3 C, 10, 12, 10]."""
+        """[N, 2, 160, 180, 160] in [-1, 1] -> the head's latents of every label, [N, labels C, 10, 12, 10]."""
         return self.head(self.features(condition)).flatten(1, 2)
 
     def head_latent(self, encoded: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The head's latent [N, C, 10, 12, 10] for the tracers of `labels`, from an encoded condition."""
-        heads = encoded.unflatten(1, (TRACER_COUNT, -1))
+        heads = encoded.unflatten(1, (self.labels, -1))
         return heads[torch.arange(len(encoded), device=encoded.device), labels]
 
     def predict_noise(

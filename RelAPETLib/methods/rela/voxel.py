@@ -10,12 +10,11 @@ from torch import nn
 from ...diffusion import NoiseSchedule, Parametrization
 from ...networks.blocks import BACKGROUND, Blocks
 from ...networks.generator import build_generator
+from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
 
 #: Uses of the tracer's mean PET.
 MEAN_PET = ("none", "input", "residual")
-#: Class labels of the published generator.
-PUBLISHED_LABELS = 4
 
 
 class VoxelDiffusion(nn.Module):

@@ -9,12 +9,11 @@ from torch import nn
 
 from ...networks.blocks import Blocks
 from ...networks.generator import build_generator
+from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
 
 #: Uses of the tracer's mean PET.
 MEAN_PET = ("none", "input", "residual")
-#: Class labels that the U-Net knows when nobody says.
-LABELS = 4
 
 
 class RegressionUNet(nn.Module):
@@ -48,7 +47,7 @@ class RegressionUNet(nn.Module):
         channels = len(SEQUENCES) + (mean_pet != "none")
         self.generator = build_generator(in_channels=channels, **generator_arguments)
         if mean_pet != "none":
-            labels = generator_arguments.get("num_class_embeds", LABELS)
+            labels = generator_arguments.get("num_class_embeds", PUBLISHED_LABELS)
             self.register_buffer("mean_pet", torch.zeros(labels, 1, *self.blocks.shape))
 
     def forward(self, mri: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

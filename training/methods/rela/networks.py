@@ -10,9 +10,10 @@ from torch import nn
 
 from RelAPETLib.diffusion import NoiseSchedule
 from RelAPETLib.methods.base import SEQUENCES
-from RelAPETLib.methods.rela.regression import build_denoiser
+from RelAPETLib.methods.rela.regression import LABELS, build_denoiser
 from RelAPETLib.networks.discriminator import build_discriminator
 from RelAPETLib.networks.generator import build_generator
+from RelAPETLib.tracers import label_count
 
 from .config import RelaConfig
 
@@ -43,7 +44,8 @@ def shown(config: RelaConfig) -> list[str]:
 
 def generator_arguments(config: RelaConfig) -> dict:
     """Arguments of `build_generator` beside the numbers of channels."""
-    return {key: value for key, value in asdict(config.network).items() if key not in ("factor", "crop")}
+    own = {key: value for key, value in asdict(config.network).items() if key not in ("factor", "crop")}
+    return own | {"num_class_embeds": label_count()}
 
 
 def schedule_arguments(config: RelaConfig) -> dict:
@@ -85,8 +87,8 @@ def _latent_generator(config: RelaConfig) -> nn.Module:
     """The generator of latents, with the latents of T1w and T2F as further channels, or without any."""
     channels, arguments = config.autoencoder.latent_channels, generator_arguments(config)
     if config.latent.name == "regression":
-        arguments.pop("cross_attention_dim")
-        return build_denoiser(channels, **arguments)
+        del arguments["cross_attention_dim"]
+        return build_denoiser(channels, **arguments | {"num_class_embeds": label_count(LABELS)})
     return build_generator(in_channels=channels * (1 + _fed(config)), out_channels=channels, **arguments)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from RelAPETLib.diffusion import Parametrization, sample
 from RelAPETLib.methods.base import NoiseSource
-from RelAPETLib.methods.rela.voxel import PUBLISHED_LABELS
+from RelAPETLib.tracers import label_count
 
 from ...statistics import PetStatistics, kept_statistics
 from ...stream import draw
@@ -146,7 +146,7 @@ def measured(work: Work, config: RelaConfig) -> PetStatistics:
     """Statistics of the training set as the configuration shows it."""
     network = config.network
     shown = {"intensity": config.preset.pet_intensity, "factor": network.factor, "crop": network.crop}
-    return kept_statistics(work, Path(config.out), shown, PUBLISHED_LABELS)
+    return kept_statistics(work, Path(config.out), shown, label_count())
 
 
 def sampler_clip(config: RelaConfig) -> tuple[float, float] | None:

@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional
 
 from RelAPETLib.methods.base import NoiseSource
-from RelAPETLib.methods.unet.network import LABELS, RegressionUNet
+from RelAPETLib.methods.unet.network import RegressionUNet
+from RelAPETLib.tracers import label_count
 
 from ...statistics import PetStatistics, kept_statistics
 from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work
@@ -31,7 +32,7 @@ class UNetObjective(Objective):
         torch.manual_seed(self.config.seed)
         return {
             "network": Player(
-                self._network(),
+                self._network(label_count()),
                 partial(torch.optim.AdamW, weight_decay=run.weight_decay, fused=True),
                 preset.learning_rate,
                 clip=run.clip_gradients,
@@ -39,16 +40,16 @@ class UNetObjective(Objective):
             )
         }
 
-    def arguments(self) -> dict[str, Any]:
-        """Arguments of `RegressionUNet`."""
+    def arguments(self, labels: int) -> dict[str, Any]:
+        """Arguments of `RegressionUNet` with so many class labels."""
         arguments = {key: value for key, value in asdict(self.config.network).items() if value is not None}
-        arguments["mean_pet"] = self.config.preset.mean_pet
+        arguments |= {"mean_pet": self.config.preset.mean_pet, "num_class_embeds": labels}
         if self.statistics is not None:
             arguments["residual_scale"] = self.statistics.residual_sd
         return arguments
 
-    def _network(self) -> RegressionUNet:
-        network = RegressionUNet(**self.arguments())
+    def _network(self, labels: int) -> RegressionUNet:
+        network = RegressionUNet(**self.arguments(labels))
         if self.statistics is not None:
             network.mean_pet.copy_(self.statistics.mean)
         return network
@@ -58,7 +59,7 @@ class UNetObjective(Objective):
         if self.config.preset.mean_pet != "none":
             network = self.config.network
             shown = {"intensity": self.config.preset.pet_intensity, "factor": network.factor, "crop": network.crop}
-            self.statistics = kept_statistics(work, Path(self.config.out), shown, LABELS)
+            self.statistics = kept_statistics(work, Path(self.config.out), shown, label_count())
         return work.data
 
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
@@ -86,12 +87,14 @@ class UNetObjective(Objective):
 
     def bundle(self, weights: Mapping[str, dict[str, torch.Tensor]], trained_on: str, samples: int) -> Bundle:
         """See `Objective.bundle`."""
-        network = self._network()
+        # As many labels as it was trained with, whatever tracers there are by now.
+        labels = len(weights["network"]["generator.class_embedding.weight"])
+        network = self._network(labels)
         network.load_state_dict(weights["network"], strict=True)
         error = "absolute" if self.config.method.power == 1 else "squared"
         return Bundle(
             network=network,
-            settings={"arguments": self.arguments()},
+            settings={"arguments": self.arguments(labels)},
             title=f"U-Net regression (mean {error} error)",
             description=f"A U-Net that gives one PET from T1w and T2-FLAIR, trained on the mean {error} error by "
             "RelAPET's training package; a control for methods that draw samples",

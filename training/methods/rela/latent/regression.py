@@ -7,14 +7,14 @@ import torch
 from torch.nn import functional as F
 
 from RelAPETLib.methods.rela.regression import (
+    LABELS,
     RESIDUAL_SCALE,
-    TRACER_COUNT,
     LatentDiffusion,
     pad,
     robust_scale,
     space_to_depth,
 )
-from RelAPETLib.tracers import TRACERS
+from RelAPETLib.tracers import TRACERS, label_count
 
 from ....autoencoding import Images, PetImages
 from ....data.cache import open_cache
@@ -41,8 +41,9 @@ class Regression:
         self.fabric, self.config, self.train, self.validation = fabric, config, train, validation
         coder, network, components = config.autoencoder, config.network, config.latent.components
         self.labels = labels_of(train)
+        asked = {item.tracer for part in (train, validation) if part is not None for item in part.items}
         for tracer in TRACERS.values():
-            if (scans := int((self.labels == tracer.label).sum())) <= components:
+            if tracer.name in asked and (scans := int((self.labels == tracer.label).sum())) <= components:
                 raise ConfigError(
                     f"latent=regression needs more than latent.components={components} training scans of every tracer; "
                     f"{tracer.name} has {scans}"
@@ -59,6 +60,7 @@ class Regression:
             "head_features": len(index),
             "brain_voxels": int(mask.sum()),
             "schedule": schedule_arguments(config),
+            "labels": label_count(LABELS),
             "autoencoder": {
                 "blocks": coder.blocks,
                 "num_res_blocks": coder.num_res_blocks,
@@ -77,13 +79,13 @@ class Regression:
         self.network.to(fabric.device)
 
     def _mean_pet(self) -> torch.Tensor:
-        """Mean PET of every tracer as a share of its window, [3, brain_voxels]."""
+        """Mean PET of every label as a share of its tracer's window, [labels, brain_voxels]."""
         inside = self.network.mask.bool().cpu()
-        total = torch.zeros(TRACER_COUNT, int(inside.sum()), dtype=torch.float64)
+        total = torch.zeros(self.network.labels, int(inside.sum()), dtype=torch.float64)
         for place in range(len(self.train)):
             item = self.train[place]
             total[item["label"]] += (item["pet"][0][inside].double() + 1) / 2
-        counts = np.bincount(self.labels, minlength=TRACER_COUNT)
+        counts = np.bincount(self.labels, minlength=self.network.labels).clip(min=1)
         return (total / torch.from_numpy(counts)[:, None]).float()
 
     def images(self, name: str) -> Images:
@@ -112,7 +114,9 @@ class Regression:
         inside = network.head_index.long().cpu()
         rows = torch.stack([shown[item.case] for item in self.train.items]).flatten(1)[:, inside]
         raw = self._coded(self.train)
-        head = fit_head(rows.numpy(), raw, self.labels, self.config.latent.components, self.fabric.print)
+        head = fit_head(
+            rows.numpy(), raw, self.labels, network.labels, self.config.latent.components, self.fabric.print
+        )
         for name, buffer in head.buffers.items():
             getattr(network, name).copy_(buffer)
         train = self._rest(raw, self._whitened(head.leave_one_out, self.labels), self.labels)

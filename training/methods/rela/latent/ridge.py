@@ -55,20 +55,27 @@ class Head:
 
 
 def fit_head(
-    features: np.ndarray, latents: torch.Tensor, labels: np.ndarray, components: int, say: Callable[[str], None]
+    features: np.ndarray,
+    latents: torch.Tensor,
+    labels: np.ndarray,
+    count: int,
+    components: int,
+    say: Callable[[str], None],
 ) -> Head:
     """Fit the head of every tracer and the latent's scaling, after which what the head leaves has unit SD.
 
     Args:
         features: [n, F], of the MRI of every scan.
         latents: [n, C, 10, 12, 10].
-        labels: tracers [n]; every tracer has more than `components` scans.
+        labels: class labels [n]; one that is there has more than `components` scans. The others get zeros.
+        count: number of class labels.
         say: told how much of the latent the MRI explains.
     """
     latent_mean = latents.mean((0, 2, 3, 4))
     centred = (latents - latent_mean[:, None, None, None]).flatten(1).double().numpy()
     feature_mean = features.mean(0, dtype=np.float64)
-    means, bases, weights = [], [], []
+    means, weights = np.zeros((count, centred.shape[1])), np.zeros((count, components, features.shape[1]))
+    bases = np.zeros((count, components, centred.shape[1]))
     left_out = np.empty_like(centred)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
@@ -81,16 +88,16 @@ def fit_head(
         left_out[rows] = mean + predicted @ basis
         explained = 1 - ((predicted - scores) ** 2).sum(0) / (scores**2).sum(0)
         say(f"head: label {label} r2 of the first components {np.round(explained[:6], 3)} penalties {penalty[:3]}")
-        means.append(mean), bases.append(basis), weights.append(weight)
+        means[label], bases[label], weights[label] = mean, basis, weight
     rest = centred - left_out
     latent_sd = torch.from_numpy(rest.reshape(latents.shape).std((0, 2, 3, 4)))
     scale = latent_sd.repeat_interleave(latents[0, 0].numel()).numpy()
-    directions, sds = modes(rest / scale, labels, components)
+    directions, sds = modes(rest / scale, labels, count, components)
     buffers = {
         "head_feature_mean": torch.from_numpy(feature_mean),
-        "head_weight": torch.from_numpy(np.stack(weights)),
-        "head_mean": whitened(np.stack(means)[:, None] / scale, directions, sds)[:, 0],
-        "head_components": whitened(np.stack(bases) / scale, directions, sds),
+        "head_weight": torch.from_numpy(weights),
+        "head_mean": whitened(means[:, None] / scale, directions, sds)[:, 0],
+        "head_components": whitened(bases / scale, directions, sds),
         "mode_directions": torch.from_numpy(directions),
         "mode_sd": torch.from_numpy(sds),
         "latent_mean": latent_mean,
@@ -100,18 +107,21 @@ def fit_head(
     return Head({name: buffer.float() for name, buffer in buffers.items()}, leave_one_out)
 
 
-def modes(rest: np.ndarray, labels: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray]:
-    """Main directions [tracers, components, L] of what the head leaves [n, L], and the SD along each."""
-    directions, sds = [], []
+def modes(rest: np.ndarray, labels: np.ndarray, count: int, components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Main directions [count, components, L] of what the head leaves [n, L], and the SD along each.
+
+    Labels [n] that nobody has get 0 and 1.
+    """
+    directions, sds = np.zeros((count, components, rest.shape[1])), np.ones((count, components))
     for label in np.unique(labels):
         own = rest[labels == label]
         _, singular, basis = np.linalg.svd(own - own.mean(0), full_matrices=False)
-        directions.append(basis[:components])
-        sds.append(np.maximum(singular[:components] / np.sqrt(len(own) - 1), 1.0))
-    return np.stack(directions), np.stack(sds)
+        directions[label] = basis[:components]
+        sds[label] = np.maximum(singular[:components] / np.sqrt(len(own) - 1), 1.0)
+    return directions, sds
 
 
 def whitened(vectors: np.ndarray, directions: np.ndarray, sds: np.ndarray) -> torch.Tensor:
-    """`LatentDiffusion.whiten` of vectors [tracers, m, L], one set of directions a tracer."""
+    """`LatentDiffusion.whiten` of vectors [labels, m, L], one set of directions a label."""
     along = np.einsum("tml,tkl->tmk", vectors, directions) * (1 / sds - 1)[:, None]
     return torch.from_numpy(vectors + np.einsum("tmk,tkl->tml", along, directions))

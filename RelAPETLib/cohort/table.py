@@ -1,6 +1,6 @@
 """Cases of a plain table: a CSV with columns subject, t1w, t2f, pet, tracer, and perhaps session; one row a PET.
 
-Paths are relative to the table's folder. Sidecars of PET are read as `RelAPETLib.volumes.sidecar` says.
+Paths are relative to the table's folder. Sidecars of PET are read as `volumes.sidecar` says.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from RelAPETLib.errors import InputError
-from RelAPETLib.tracers import get_tracer
-from RelAPETLib.volumes.sidecar import read_sidecar
-
+from ..errors import InputError
+from ..tracers import get_tracer
+from ..volumes.sidecar import read_sidecar
 from .cases import Case, Failure, PetScan, Source
 
 COLUMNS = ("subject", "t1w", "t2f", "pet", "tracer")

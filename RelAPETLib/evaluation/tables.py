@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 
-METRICS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓"}
-#: By `preset.metrics`: where and how volumes are compared.
-REGIONS = {"both": ("whole_grid", "brain"), "full_grid": ("whole_grid",), "release": ("release",)}
+from ..tracers import paper_order
+from .figures import METRICS
+
 TITLES = {
     "whole_grid": "whole grid, as in the paper",
     "brain": "inside the brain mask",
     "release": "as the published implementation measures",
 }
-#: The paper's order.
-TABLE_TRACERS = ("TAU", "PBR", "PIB")
 LEVEL = 0.05
 
 
@@ -21,16 +19,16 @@ def markdown(rows: list, summary: list[dict], methods: list[str], notes: list[st
     """All tables of all regions.
 
     Args:
-        rows: figures of volumes (`evaluate.Row`).
-        summary: of `evaluate.summarize`.
+        rows: figures of volumes (`figures.Row`).
+        summary: of `summary.summarize`.
         methods: in the order of the lines; significance is against the last.
         notes: one line each, above the tables.
     """
-    tracers = [tracer for tracer in TABLE_TRACERS if any(line["tracer"] == tracer for line in summary)]
+    tracers = [tracer for tracer in paper_order() if any(line["tracer"] == tracer for line in summary)]
     counts = {t: max(line["volumes"] for line in summary if line["tracer"] == t) for t in tracers}
     parts = ["# Synthetic against measured PET", "", *(f"- {note}" for note in notes)]
     parts.append(f"- volumes: {', '.join(f'{t} {n}' for t, n in counts.items())}; mean ± SD over volumes; best in bold")
-    parts.append("- PSNR in dB; the population mean is that of the training part")
+    parts.append("- PSNR in dB")
     regions = list(dict.fromkeys(line["region"] for line in summary))
     if "release" in regions:
         parts.append("- release: volumes in [-1, 1], SSIM in 2-D over slices, data range that of the measured volume")

@@ -1,7 +1,7 @@
 """Cases of a BIDS data set: ``sub-*[/ses-*]/{anat/*_T1w,anat/*_FLAIR,pet/*_trc-*_pet}``, any runs.
 
 BIDS: Gorgolewski et al., Sci Data 2016;3:160044; PET: Norgaard et al., Sci Data 2022;9:65. Sidecars are read by the
-inheritance principle, see `RelAPETLib.volumes.sidecar`.
+inheritance principle, see `volumes.sidecar`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from RelAPETLib.errors import InputError
-from RelAPETLib.jsonfiles import read_json_object
-from RelAPETLib.tracers import get_tracer
-from RelAPETLib.volumes.sidecar import BidsFile, parse_name, read_sidecar
-
+from ..errors import InputError
+from ..jsonfiles import read_json_object
+from ..tracers import get_tracer
+from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
 from .cases import Case, Failure, PetScan, Source
 
 _IMAGES = (".nii.gz", ".nii")
@@ -39,7 +38,7 @@ def read_bids(folder: Path | str) -> Source:
     subjects = sorted(path for path in folder.glob("sub-*") if path.is_dir())
     if not subjects:
         raise InputError(f"{folder}: an empty data set, without any folder sub-*")
-    from RelAPETLib.phantom.law import check_law
+    from ..phantom.law import check_law
 
     description = _description(folder)
     cases, failures = [], []
@@ -62,7 +61,7 @@ def _description(folder: Path) -> dict:
 
 def _simulation(description: dict) -> dict | None:
     """The entry of ``GeneratedBy`` that our simulation wrote; None for real people. Before law 2 it named no law."""
-    from RelAPETLib.phantom.bids import GENERATOR
+    from ..phantom.bids import GENERATOR
 
     made_by = description.get("GeneratedBy")
     entries = made_by if isinstance(made_by, list) else []

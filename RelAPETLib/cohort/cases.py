@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from RelAPETLib.volumes.sidecar import sidecar_path
+from ..volumes.sidecar import sidecar_path
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Case:
 
     Attributes:
         name: identifier, a file name: the subject, with the session where there are several.
-        subject: whose it is; the split goes by it.
+        subject: whose it is; people are told apart by it.
         t1w, t2f: files.
         pets: by tracer.
         notes: choices made among several files, one line each.
@@ -56,7 +56,7 @@ class RenderedCase:
     """A simulated person who is rendered straight on the model grid; there are no files.
 
     Attributes:
-        name, subject: as `RelAPETLib.phantom.bids` names the same person.
+        name, subject: as `phantom.bids` names the same person.
         seed, index, law: of `make_person`.
     """
 
@@ -92,7 +92,7 @@ class Source:
         simulated: the people do not exist.
         cases: in order of name.
         failures: what is already known not to be usable.
-        options: JSON that the index keeps beside `prepare`'s options.
+        options: what else is known of how it was made, as JSON: ``law`` of simulated people.
     """
 
     name: str

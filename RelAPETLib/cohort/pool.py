@@ -64,7 +64,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 def _begin() -> None:
     """In a worker: one thread, and an end when the parent ends."""
     single_threaded()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once and without a word; the cache is whole
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once and without a word; files are written whole
     parent = multiprocessing.parent_process()
 
     def follow() -> None:

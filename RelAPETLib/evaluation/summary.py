@@ -1,0 +1,57 @@
+"""Figures of many volumes together: mean and SD, as lines of a table, nested, and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..tracers import paper_order
+from .figures import METRICS, Row
+
+
+def summarize(rows: Sequence[Row], methods: Sequence[str]) -> list[dict]:
+    """Mean and SD (n - 1) by method, tracer and region; the seconds leave out each method's first volume (warm-up)."""
+    summary = []
+    for method in methods:
+        own = [row for row in rows if row.method == method]
+        regions = list(dict.fromkeys(row.region for row in own))
+        seconds = [row.seconds for row in own if row.region == regions[0]]
+        seconds = seconds[1:] or seconds
+        for tracer in paper_order():
+            for region in regions:
+                kept = [row for row in own if row.tracer == tracer and row.region == region]
+                if not kept:
+                    continue
+                line = {"method": method, "tracer": tracer, "region": region, "volumes": len(kept)}
+                for metric in METRICS:
+                    values = np.array([getattr(row, metric) for row in kept])
+                    values = values[np.isfinite(values)]
+                    line[f"{metric}_mean"] = float(values.mean()) if values.size else None
+                    line[f"{metric}_sd"] = float(values.std(ddof=1)) if values.size > 1 else None
+                mean = float(np.mean(seconds))
+                summary.append({**line, "seconds_per_volume": mean if np.isfinite(mean) else None})
+    return summary
+
+
+def by_method(summary: list[dict]) -> dict:
+    """``{method: {tracer: {region: figures}}}``, rounded, for a bundle's metadata."""
+    nested: dict = {}
+    for line in summary:
+        figures = {k: v for k, v in line.items() if k not in ("method", "tracer", "region")}
+        figures = {k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()}
+        nested.setdefault(line["method"], {}).setdefault(line["tracer"], {})[line["region"]] = figures
+    return nested
+
+
+def as_csv(rows: list[dict]) -> bytes:
+    """Rows of equal keys as CSV in UTF-8, numbers to six places; None and NaN are empty."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        values = {k: "" if v is None or v != v else round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
+        writer.writerow(values)
+    return stream.getvalue().encode()
