@@ -23,7 +23,7 @@ from RelAPETLib.errors import InputError
 
 from .config import TrainConfig, load_config
 from .data.cache import alone_in, sweep
-from .errors import EXIT_REQUEUE, PeerError, as_told
+from .errors import EXIT_REQUEUE, as_told
 from .faults import FailureBoard, StopRequest
 from .machine import check_machine
 from .trainer import RunData, Trainer
@@ -130,9 +130,7 @@ def end_with(error: Exception, board: FailureBoard | None) -> int:
     if not told:
         if not alone and (other := board.explain()):
             # The collective operation failed because its partner is gone: that one's word is the cause.
-            sys.stderr.write(f"rank {board.rank} stops: {other}\n")
-            sys.stderr.flush()
-            os._exit(PeerError.exit_code)
+            board.end(other)
         traceback.print_exc()
     sys.stderr.write(f"training: {message}\n")
     sys.stderr.flush()
