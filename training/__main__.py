@@ -14,7 +14,8 @@ from RelAPETLib.errors import InputError
 
 from .commands import COMMANDS
 from .errors import as_told
-from .words import one_line
+from .options import help_text
+from .words import one_line, say
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
+        if argv[:1] == ["train"] and not {"-h", "--help"}.isdisjoint(argv):
+            say(help_text())
+            return 0
         if argv[:1] == ["train"]:
             # Before torch is loaded: large pages for large tensors, which come and go in every step (Linux).
             os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -1,316 +1,68 @@
 """The configuration of a training run: typed Hydra groups, checked once, one line for what is wrong.
 
 ``method=``, ``preset=`` and ``ablation=`` choose groups; every key of a group can be overridden by itself, for instance
-``preset=release preset.adversarial_weight=0.1``. An unknown key is an error. Fields of `Preset` are the rows of the
-table in which paper, published implementation and our default differ.
+``preset=release preset.adversarial_weight=0.1``. An unknown key is an error. `training.groups` has the groups,
+`training.keys` what each key does and which values it takes.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .errors import ConfigError
-
-
-@dataclass
-class Preset:
-    """What paper (arXiv 2602.21345) and published implementation do differently, one key a difference."""
-
-    name: str = "default"
-    #: linear | scaled-linear (linear in sqrt beta)
-    beta_schedule: str = "scaled-linear"
-    #: Number that the first timestep has in the generator's embedding: 1 (the paper's 1..T) or 0 (0..T-1).
-    first_timestep: int = 0
-    #: Weight of L_R + L_G.
-    adversarial_weight: float = 0.1
-    #: Epochs before the adversarial part begins.
-    adversarial_start_epoch: int = 20
-    #: softplus | printed. Eq. 9 as printed is unbounded below for both players and is refused.
-    relativistic_loss: str = "softplus"
-    #: gamma of gamma / 2 (R1 + R2).
-    penalty_gamma: float = 6.25e-6
-    #: full (squared norm of the whole gradient) | release (averaged over the last axis)
-    penalty_reduction: str = "full"
-    #: Give the discriminator one image at a time for the penalty; matters with batch norm.
-    penalty_one_by_one: bool = False
-    #: group | batch
-    discriminator_norm: str = "group"
-    global_batch: int = 3
-    #: Clamp the clean estimate to [-1, 1] in the losses; no gradient where it is clamped.
-    clamp_clean_estimate: bool = True
-    #: suvr (fixed SUVR window a tracer) | minmax (each volume's own minimum and maximum)
-    pet_intensity: str = "suvr"
-    generator_learning_rate: float = 5e-5
-    discriminator_learning_rate: float = 5e-6
-    epochs: int = 100
-    #: Decay of the generator's moving average that is validated and exported; 0: the weights themselves.
-    ema_decay: float = 0.999
-    sampler: str = "dpmpp"
-    sampler_steps: int = 20
-    #: Clamp the clean estimate to [-1, 1] while sampling: a network that learned from clamped ones needs it.
-    sampler_clip: bool = True
-    #: both (3-D, data range 1, whole grid and inside the mask) | full_grid (paper) | release (2-D SSIM, [-1, 1])
-    metrics: str = "both"
-    #: subjects (train / validation / test) | test_only (no validation: those subjects are trained on too)
-    held_out: str = "subjects"
-    #: Ablations w/oT1w and w/oT2F: drop (two input channels) | blank (three, the missing one all background).
-    missing_sequence: str = "drop"
-
-
-_PAPER = Preset(
-    name="paper",
-    beta_schedule="linear",
-    first_timestep=1,
-    adversarial_start_epoch=0,
-    discriminator_norm="batch",
-    clamp_clean_estimate=False,
-    pet_intensity="minmax",
-    ema_decay=0.0,
-    sampler="ddpm",
-    sampler_steps=1000,
-    sampler_clip=False,
-    metrics="full_grid",
-    held_out="test_only",
-    missing_sequence="blank",
+from .groups import (
+    ABLATIONS,
+    LATENTS,
+    METHODS,
+    PRESETS,
+    Ablation,
+    Autoencoder,
+    Data,
+    Hardware,
+    Latent,
+    Method,
+    Network,
+    Preset,
+    Run,
+    TrainConfig,
+    flatten,
 )
-_RELEASE = Preset(
-    name="release",
-    adversarial_weight=1.0,
-    penalty_gamma=1e-3,
-    penalty_reduction="release",
-    penalty_one_by_one=True,
-    discriminator_norm="batch",
-    global_batch=1,
-    pet_intensity="minmax",
-    ema_decay=0.0,
-    sampler="ddpm",
-    sampler_steps=1000,
-    metrics="release",
-    held_out="test_only",
-)
-PRESETS = {"paper": _PAPER, "release": _RELEASE, "default": Preset()}
+from .keys import check_values
 
+__all__ = [
+    "ABLATIONS",
+    "CHOSEN",
+    "LATENTS",
+    "METHODS",
+    "PRESETS",
+    "Ablation",
+    "Autoencoder",
+    "Data",
+    "Hardware",
+    "Latent",
+    "Method",
+    "Network",
+    "Preset",
+    "Run",
+    "TrainConfig",
+    "check",
+    "differences",
+    "flatten",
+    "layout",
+    "load_config",
+]
 
-@dataclass
-class Method:
-    """Which terms the objective has, and where the diffusion happens."""
-
-    name: str = "rela"
-    noise_weight: float = 1.0
-    image_weight: float = 1.0
-    adversarial: bool = True
-    latent: bool = False
-
-
-METHODS = {
-    "rela": Method(),
-    "rela_latent": Method(name="rela_latent", latent=True),
-    "ficd": Method(name="ficd", adversarial=False),
-    "ddpm": Method(name="ddpm", image_weight=0.0, adversarial=False),
-}
-
-
-@dataclass
-class Ablation:
-    """What is taken out of the full method (section 5.3 of the paper)."""
-
-    name: str = "none"
-    relativistic: bool = True
-    penalty: bool = True
-    t1w: bool = True
-    t2f: bool = True
-
-
-ABLATIONS = {
-    "none": Ablation(),
-    "wo_ra": Ablation("wo_ra", relativistic=False),
-    "wo_gp": Ablation("wo_gp", penalty=False),
-    "wo_ra_gp": Ablation("wo_ra_gp", relativistic=False, penalty=False),
-    "wo_t2f": Ablation("wo_t2f", t2f=False),
-    "wo_t1w": Ablation("wo_t1w", t1w=False),
-}
-
-
-@dataclass
-class Network:
-    """Size of the generator; the defaults are the published one."""
-
-    channels: list[int] = field(default_factory=lambda: [16, 32, 64])
-    num_res_blocks: int = 2
-    attention_levels: list[bool] = field(default_factory=lambda: [False, False, True])
-    num_head_channels: int = 64
-    norm_num_groups: int = 8
-    cross_attention_dim: int = 64
-    #: Side in voxels of the blocks that are averaged into one; 1 is the whole 1 mm grid.
-    factor: int = 1
-    #: Central part (X, Y, Z) of the blocks that is trained on; null is all of them.
-    crop: list[int] | None = None
-
-
-@dataclass
-class Latent:
-    """How the latent variant makes its latents and shows the MRI to the generator."""
-
-    name: str = "autoencoded"
-    #: What the generator learns to predict: noise (the paper) | v (arXiv 2202.00512), whose error is L_N then.
-    prediction: str = "noise"
-    #: Regression: principal components of the latent that it predicts, and directions that are whitened.
-    components: int = 24
-    #: Regression: cache of some of the training subjects from raw scans, whose features show what registration does.
-    registered: str = ""
-
-
-#: ``autoencoded`` is section 5.2 of the paper: T1w, T2F and PET are coded, the generator sees their latents.
-#: ``regression`` is the demo model: a PET's difference from the tracer's mean is coded, a ridge regression on the MRI
-#: predicts its latent, and what that leaves is diffused; works on 2 mm voxels (network.factor=2).
-LATENTS = {"autoencoded": Latent(), "regression": Latent(name="regression", prediction="v")}
-
-
-@dataclass
-class Autoencoder:
-    """Autoencoders of the latent variant, trained first and then frozen: AdamW, warm-up, cosine, norm clipped at 1."""
-
-    #: Folder of another run whose autoencoders are taken; empty: train them here.
-    source: str = ""
-    steps: int = 20000
-    #: Images in a step, over all ranks.
-    batch: int = 2
-    learning_rate: float = 1e-4
-    latent_channels: int = 4
-    channels: list[int] = field(default_factory=lambda: [16, 32, 64, 64, 64])
-    #: Side of the blocks of voxels that become channels before the first level; 1 for none.
-    blocks: int = 1
-    num_res_blocks: int = 1
-    norm_num_groups: int = 8
-    #: Mean squared error beside the mean absolute one.
-    l2_weight: float = 0.0
-    kl_weight: float = 1e-6
-    #: Distance of the features of a ResNet-10 (MedicalNet's) whose state dict `perceptual_network` is.
-    perceptual_weight: float = 0.0
-    perceptual_network: str = ""
-    #: Relativistic loss of a discriminator of its own, with the preset's penalty.
-    adversarial_weight: float = 0.0
-    #: Mirror half of the images left to right.
-    mirror: bool = False
-
-
-@dataclass
-class Data:
-    """What is trained on: the cache that ``python -m training prepare`` made, and its split."""
-
-    cache: str = "???"
-    #: Split file; empty: the one in the cache.
-    split: str = ""
-    workers: int = 2
-    augment: bool = False
-
-
-@dataclass
-class Hardware:
-    """How the work is laid out on the machine. Nothing here changes the mathematics but the precision."""
-
-    accelerator: str = "auto"
-    devices: int = 1
-    nodes: int = 1
-    #: auto | ddp | fsdp
-    strategy: str = "auto"
-    #: fp32 | bf16 | fp16
-    precision: str = "fp32"
-    micro_batch: int = 1
-    #: 0: as many as make up the global batch.
-    accumulation: int = 0
-    activation_checkpointing: bool = False
-    channels_last: bool = False
-
-
-@dataclass
-class Run:
-    """Length, rhythm and safety of the run."""
-
-    #: Optimiser steps; 0: as many as the preset's epochs make.
-    steps: int = 0
-    #: Largest gradient norm of generator and discriminator; 0: no clipping.
-    clip_gradients: float = 0.0
-    #: Of both learning rates: constant | cosine (to 0 at the last step), after a linear rise over `warmup_steps`.
-    learning_rate: str = "constant"
-    warmup_steps: int = 0
-    #: Of the generator, decoupled (AdamW).
-    weight_decay: float = 0.0
-    log_every: int = 10
-    checkpoint_every: int = 500
-    keep_last: int = 3
-    validate_every: int = 1000
-    validation_volumes: int = 4
-    validation_steps: int = 10
-    #: A loss above this stops the run, as does one that is not a number.
-    largest_loss: float = 1e4
-
-
-@dataclass
-class TrainConfig:
-    """Everything a run is made of."""
-
-    method: Method = field(default_factory=Method)
-    preset: Preset = field(default_factory=Preset)
-    ablation: Ablation = field(default_factory=Ablation)
-    network: Network = field(default_factory=Network)
-    latent: Latent = field(default_factory=Latent)
-    autoencoder: Autoencoder = field(default_factory=Autoencoder)
-    data: Data = field(default_factory=Data)
-    hardware: Hardware = field(default_factory=Hardware)
-    run: Run = field(default_factory=Run)
-    out: str = "???"
-    seed: int = 0
-
-
-#: Closed lists of values, by the key's place.
-CHOICES = {
-    "preset.beta_schedule": ("linear", "scaled-linear"),
-    "preset.first_timestep": (0, 1),
-    "preset.penalty_reduction": ("full", "release"),
-    "preset.discriminator_norm": ("group", "batch"),
-    "preset.pet_intensity": ("suvr", "minmax"),
-    "preset.sampler": ("dpmpp", "ddim", "ddpm"),
-    "preset.metrics": ("both", "full_grid", "release"),
-    "preset.held_out": ("subjects", "test_only"),
-    "preset.missing_sequence": ("drop", "blank"),
-    "latent.prediction": ("noise", "v"),
-    "run.learning_rate": ("constant", "cosine"),
-    "hardware.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
-    "hardware.strategy": ("auto", "ddp", "fsdp"),
-    "hardware.precision": ("fp32", "bf16", "fp16"),
-}
-_AT_LEAST_ONE = (
-    "preset.global_batch preset.epochs preset.sampler_steps hardware.devices hardware.nodes hardware.micro_batch "
-    "run.log_every run.checkpoint_every run.keep_last run.validate_every run.validation_steps autoencoder.steps "
-    "autoencoder.batch autoencoder.latent_channels autoencoder.blocks latent.components"
-).split()
-_NOT_NEGATIVE = (
-    "preset.adversarial_weight preset.adversarial_start_epoch preset.penalty_gamma preset.ema_decay "
-    "method.noise_weight method.image_weight hardware.accumulation data.workers run.steps run.clip_gradients "
-    "run.validation_volumes run.warmup_steps run.weight_decay autoencoder.l2_weight autoencoder.kl_weight "
-    "autoencoder.perceptual_weight autoencoder.adversarial_weight seed"
-).split()
-_POSITIVE = (
-    "preset.generator_learning_rate preset.discriminator_learning_rate autoencoder.learning_rate run.largest_loss"
-).split()
-#: The schedule has 1000 timesteps; the rest is what a machine or a cluster can have.
-_AT_MOST = {
-    "preset.sampler_steps": 1000,
-    "run.validation_steps": 1000,
-    "preset.global_batch": 65536,
-    "hardware.micro_batch": 65536,
-    "hardware.accumulation": 65536,
-    "autoencoder.batch": 65536,
-    "hardware.devices": 1024,
-    "hardware.nodes": 65536,
-    "data.workers": 1024,
-    "seed": 2**63 - 1,
+#: Groups that a word like ``preset=paper`` chooses from; the first choice is the default.
+CHOSEN = {
+    "method": ("rela", METHODS),
+    "preset": ("default", PRESETS),
+    "ablation": ("none", ABLATIONS),
+    "latent": ("autoencoded", LATENTS),
 }
 
 
@@ -326,15 +78,12 @@ def load_config(overrides: Sequence[str]) -> TrainConfig:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    for word in overrides:
-        if word.startswith(("+", "~")):
-            raise ConfigError(f"{word}: keys can be changed, not added or taken away")
+    _check_words(overrides)
     store = ConfigStore.instance()
-    defaults = ["_self_", {"method": "rela"}, {"preset": "default"}, {"ablation": "none"}, {"latent": "autoencoded"}]
+    defaults = ["_self_", *({group: default} for group, (default, _) in CHOSEN.items())]
     root = OmegaConf.structured(TrainConfig)
     store.store(name="train", node=OmegaConf.merge({"defaults": defaults}, root))
-    groups = (("method", METHODS), ("preset", PRESETS), ("ablation", ABLATIONS), ("latent", LATENTS))
-    for group, choices in groups:
+    for group, (_, choices) in CHOSEN.items():
         for name, node in choices.items():
             store.store(group=group, name=name, node=node)
     try:
@@ -342,7 +91,7 @@ def load_config(overrides: Sequence[str]) -> TrainConfig:
             composed = compose("train", overrides=list(overrides))
         config = OmegaConf.to_object(OmegaConf.merge(root, composed))
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error) + _meant(overrides)) from error
+        raise ConfigError(_one_line(error)) from error
     except (ValueError, TypeError, RecursionError) as error:  # what Hydra's parser lets through
         raise ConfigError(f"the overrides cannot be read: {_one_line(error)}") from error
     check(config)
@@ -360,15 +109,43 @@ def _one_line(error: Exception) -> str:
     return "; ".join(dict.fromkeys(useful))[:400]
 
 
-def _meant(overrides: Sequence[str]) -> str:
-    """Words for the error: the nearest key to the first one that is none."""
-    flat = flatten(TrainConfig())
-    known = [*flat, "method", "preset", "ablation", "latent"]
+#: A word that names a key plainly, and a plain choice of a group; others are left to Hydra's grammar.
+_PLAIN_WORD, _PLAIN_CHOICE = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL), re.compile(r"\w*")
+
+
+def _check_words(overrides: Sequence[str]) -> None:
+    """Raise `ConfigError` for keys and choices that do not exist, with the nearest that do."""
+    known = [*flatten(TrainConfig()), *CHOSEN]
+    groups = {key.partition(".")[0] for key in known}
     for word in overrides:
-        key = word.partition("=")[0]
-        if key not in known and (near := difflib.get_close_matches(key, known, 1)):
-            return f"; did you mean {near[0]}?"
-    return ""
+        if word.startswith(("+", "~")):
+            raise ConfigError(f"{word}: keys can be changed, not added or taken away")
+        if (found := _PLAIN_WORD.fullmatch(word)) is None:
+            continue
+        key, value = found.groups()
+        if key in CHOSEN and _PLAIN_CHOICE.fullmatch(value) and value not in CHOSEN[key][1]:
+            names = CHOSEN[key][1]
+            near = [f"{key}={name}" for name in difflib.get_close_matches(value, names, 1)]
+            said = f"{key}={value}: there is no such {key}, but {', '.join(names)}"
+        elif key not in known and key not in groups:
+            near = _near(key, known)
+            said = f"{word[:80]}: there is no key {key[:60]}; 'python -m training train --help' lists all"
+        else:
+            continue
+        raise ConfigError(said + (f"; did you mean {' or '.join(near[:3])}?" if near else ""))
+
+
+def _near(key: str, known: Sequence[str]) -> list[str]:
+    """The known key nearest to one that is none, also where its group was left out or is another's."""
+    last = key.rpartition(".")[2]
+    ends = {name.rpartition(".")[2]: name for name in reversed(known)}
+    same = [name for name in known if name.rpartition(".")[2] == last]
+    return (
+        difflib.get_close_matches(key, known, 1, 0.75)
+        or same
+        or [ends[end] for end in difflib.get_close_matches(last, ends, 1)]
+        or difflib.get_close_matches(key, known, 1)
+    )
 
 
 def check(config: TrainConfig) -> None:
@@ -381,19 +158,7 @@ def check(config: TrainConfig) -> None:
             raise ConfigError(f"{key}={value} is no number that can be used")
         if isinstance(value, str) and any(unicodedata.category(c) in ("Cc", "Cs") for c in value):
             raise ConfigError(f"{key}={ascii(value)[:60]} holds a control character, or a byte that is no UTF-8")
-    for key, allowed in CHOICES.items():
-        if flat[key] not in allowed:
-            raise ConfigError(f"{key}={flat[key]} is not one of {', '.join(map(str, allowed))}")
-    for keys, lowest in ((_AT_LEAST_ONE, 1), (_NOT_NEGATIVE, 0)):
-        for key in keys:
-            if not flat[key] >= lowest:
-                raise ConfigError(f"{key}={flat[key]} must be at least {lowest}")
-    for key in _POSITIVE:
-        if not flat[key] > 0:
-            raise ConfigError(f"{key}={flat[key]} must be above 0")
-    for key, highest in _AT_MOST.items():
-        if flat[key] > highest:
-            raise ConfigError(f"{key}={flat[key]} must be at most {highest}")
+    check_values(flat)
     if not config.preset.ema_decay < 1:
         raise ConfigError(f"preset.ema_decay={config.preset.ema_decay} must be below 1")
     if config.preset.relativistic_loss != "softplus":
@@ -446,17 +211,6 @@ def _check_latent(config: TrainConfig) -> None:
             raise ConfigError(f"ablation={config.ablation.name}: latent=regression needs T1w and T2F")
     elif latent.registered:
         raise ConfigError("latent.registered is for latent=regression")
-
-
-def flatten(config: Any) -> dict[str, Any]:
-    """A configuration as ``{"preset.epochs": 100, ...}``."""
-    flat = {}
-    for key, value in (config if isinstance(config, dict) else asdict(config)).items():
-        if isinstance(value, dict):
-            flat.update({f"{key}.{inner}": item for inner, item in flatten(value).items()})
-        else:
-            flat[key] = value
-    return flat
 
 
 #: What a resumed run may change: it does not touch what is learned, or is written into the metadata.

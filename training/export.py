@@ -70,7 +70,7 @@ def export_checkpoint(
     Raises:
         RelAPETError: a checkpoint, cache or file that cannot be used, or a bundle that may not be replaced.
     """
-    from . import checkpoints
+    from . import checkpoints, origins
     from .data.cache import open_cache
     from .data.split import FILE, load_split
 
@@ -94,7 +94,7 @@ def export_checkpoint(
         "training_data": describe_data(cache, split, config["preset"]["held_out"]),
         "tracers": tracer_entries(cache, split, config),
         "source": {
-            "command": "python -m training train",
+            **origins.published(state.get("origin")),
             "step": state["step"],
             "changed_on_resuming": state["history"],
             "config": config,

@@ -13,55 +13,69 @@ import shutil
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from RelAPETLib.errors import InputError
-
+from . import origins
 from .config import TrainConfig, load_config
 from .data.cache import alone_in, sweep
 from .errors import EXIT_REQUEUE, as_told
 from .faults import FailureBoard, StopRequest
-from .machine import check_machine
+from .header import header
+from .machine import check_machine, device_kind
+from .options import help_text, read_words
+from .precision import chosen, use
 from .trainer import RunData, Trainer
 from .words import one_line, say
+from .words_of_config import as_words
 
 #: A killed run's lock goes with it; on a network's file system that may take a moment.
 LOCK_SECONDS = 5.0
-PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run with Hydra overrides; returns the exit code. A failing rank ends the process and tells the others."""
+    """Do what the words behind ``train`` say; returns the exit code. A failing rank ends all, each with its cause."""
     try:
-        config = load_config(expanded(argv))
+        asked = read_words(argv)
+        if asked.action == "help":
+            say(help_text())
+            return 0
+        if asked.action == "cfg":
+            say("\n".join(shown_config(asked.overrides)))
+            return 0
+        config = load_config(asked.overrides)
         check_machine(config)
         data = load_data(config)
+        if asked.action == "dry-run":
+            return dry_run(config, data)
     except Exception as error:
         return end_with(error, None)
-    return run(config, data)
+    return run(config, data, words=argv)
 
 
-def expanded(words: Sequence[str]) -> list[str]:
-    """The words, each ``@FILE`` replaced by the file's lines; empty lines and those that begin with # are left out.
+def shown_config(overrides: Sequence[str]) -> list[str]:
+    """The configuration that overrides make, as words; `out` and the cache may still be missing."""
+    missing = [key for key in ("out", "data.cache") if not any(word.startswith(f"{key}=") for word in overrides)]
+    config = load_config([*overrides, *(f"{key}=missing" for key in missing)])
+    return as_words(config, without=tuple(missing))
 
-    Raises:
-        InputError: the file cannot be read.
-    """
-    found: list[str] = []
-    for word in words:
-        if not word.startswith("@"):
-            found.append(word)
-            continue
-        try:
-            lines = Path(word[1:]).read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError) as error:  # UnicodeDecodeError, and a path with NUL
-            raise InputError(f"{word[1:]!r}: cannot be read ({error})") from error
-        found += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    return found
+
+def dry_run(config: TrainConfig, data: RunData) -> int:
+    """Say what the run is and what it would need."""
+    from .rehearsal import lines, rehearse
+
+    hardware = config.hardware
+    kind = device_kind(hardware.accelerator)
+    say("\n".join(header(config, data, kind, hardware.devices * hardware.nodes, chosen(hardware.precision, kind))))
+    alone = replace(config, hardware=replace(hardware, devices=1, nodes=1, strategy="auto"))
+    found = rehearse(start_fabric(alone), config, data, prepared)
+    say("\n".join(lines(config, len(data.train), found)))
+    return 0
 
 
 def load_data(config: TrainConfig) -> RunData:
@@ -82,8 +96,8 @@ def load_data(config: TrainConfig) -> RunData:
     return RunData(train, validation, split.sha256, draws=config.data.augment)
 
 
-def run(config: TrainConfig, data: RunData, quiet: bool = False) -> int:
-    """Train until the end, a signal or a failure; returns the exit code."""
+def run(config: TrainConfig, data: RunData, quiet: bool = False, words: Sequence[str] = ()) -> int:
+    """Train until the end, a signal or a failure; returns the exit code. `words` are the command line's, to be kept."""
     board = None
     try:
         check_machine(config)
@@ -97,20 +111,33 @@ def run(config: TrainConfig, data: RunData, quiet: bool = False) -> int:
                 held.enter_context(alone_in(Path(config.out), wait=LOCK_SECONDS))
                 clean(Path(config.out), board, quiet)
             fabric.barrier()
-            space = None
-            if config.method.latent:
-                from .latent.stages import prepare_latents
-
-                coded = prepare_latents(fabric, config, data, stop, quiet)
-                if coded is None:
-                    return EXIT_REQUEUE
-                space, data = coded
-            return Trainer(fabric, config, data, space, quiet).train(stop)
+            if fabric.is_global_zero and not quiet:
+                kind = fabric.device.type
+                precision = chosen(config.hardware.precision, kind)
+                say("\n".join(header(config, data, kind, fabric.world_size, precision)))
+            stages = prepared(fabric, config, data, stop, quiet)
+            if stages is None:
+                return EXIT_REQUEUE
+            space, data = stages
+            start = origins.origin(words) if fabric.is_global_zero else {}
+            trainer = Trainer(fabric, config, data, space, quiet, start)
+            if fabric.is_global_zero:
+                origins.write(Path(config.out), config, start, trainer.state.step)
+            return trainer.train(stop)
     except Exception as error:
         return end_with(error, board)
     finally:
         if board:
             board.close()
+
+
+def prepared(fabric, config: TrainConfig, data: RunData, stop: StopRequest, quiet: bool):
+    """What comes before the generator: the space that it works in and its data; None when asked to stop before."""
+    if not config.method.latent:
+        return None, data
+    from .latent.stages import prepare_latents
+
+    return prepare_latents(fabric, config, data, stop, quiet)
 
 
 def clean(out: Path, board: FailureBoard, quiet: bool) -> None:
@@ -145,6 +172,8 @@ def start_fabric(config: TrainConfig):
     """Lightning Fabric for the configured hardware, with its processes started."""
     from lightning_fabric import Fabric
 
+    # On a machine that has Slurm, a run by hand or by torchrun is as good as one by srun.
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
     hardware = config.hardware
     strategy = hardware.strategy
     ranks = hardware.devices * hardware.nodes
@@ -154,12 +183,14 @@ def start_fabric(config: TrainConfig):
         from .sharding import strategy as sharded
 
         strategy = sharded(ranks)
+    precision = chosen(hardware.precision, device_kind(hardware.accelerator))
+    use(precision)
     fabric = Fabric(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         num_nodes=hardware.nodes,
         strategy=strategy,
-        precision=PRECISION[hardware.precision],
+        precision=precision.fabric,
     )
     fabric.launch()
     return fabric

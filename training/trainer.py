@@ -19,7 +19,7 @@ from .errors import EXIT_REQUEUE, DivergedError, ResumeError
 from .faults import StopRequest
 from .networks import MovingAverage, build_networks
 from .reports import Report
-from .schedules import learning_rate_share
+from .schedules import learning_rate_share, total_steps, validates_at
 from .sharding import load_model_state, load_optimizer_state, model_state, number, optimizer_state
 from .sizes import check_shape
 from .spaces import Space, VoxelSpace
@@ -60,14 +60,23 @@ class Trainer:
         fabric: launched.
         space: where the diffusion happens; None for the voxels.
         quiet: no console.
+        origin: of `training.origins.origin`, for the checkpoints.
 
     Raises:
         ConfigError: the layout does not make up the global batch.
         ResumeError: the folder holds a checkpoint of another configuration or split.
     """
 
-    def __init__(self, fabric, config: TrainConfig, data: RunData, space: Space | None = None, quiet: bool = False):
-        self.fabric, self.config, self.data = fabric, config, data
+    def __init__(
+        self,
+        fabric,
+        config: TrainConfig,
+        data: RunData,
+        space: Space | None = None,
+        quiet: bool = False,
+        origin: dict[str, Any] | None = None,
+    ):
+        self.fabric, self.config, self.data, self.origin = fabric, config, data, origin or {}
         self.out = Path(config.out)
         self.accumulation = layout(config, fabric.world_size)
         preset = config.preset
@@ -95,7 +104,7 @@ class Trainer:
         self.sampler = StreamSampler(
             len(data.train), seed=config.seed, rank=fabric.global_rank, ranks=fabric.world_size, draws=data.draws
         )
-        self.steps = config.run.steps or math.ceil(preset.epochs * len(data.train) / preset.global_batch)
+        self.steps = total_steps(config.run.steps, preset.epochs, len(data.train), preset.global_batch)
         self.state = State()
         self.resume()
         self.report = Report(self.out, self.state.step, self.steps, quiet) if fabric.is_global_zero else None
@@ -125,7 +134,7 @@ class Trainer:
             last = state.step == self.steps
             if self.report and (state.step % run.log_every == 0 or last):
                 self.report.scalars(state.step, self.position / self.sampler.size, terms, used)
-            if judged and (state.step % run.validate_every == 0 or last):
+            if judged and validates_at(state.step, self.steps, run.validate_every):
                 self.validate()
             if asked or last or state.step % run.checkpoint_every == 0:
                 self.save()
@@ -295,6 +304,7 @@ class Trainer:
             "scaler": self.fabric.strategy.precision.state_dict(),
             "rng": rng,
             "frozen": self.space.frozen(),
+            "origin": self.origin,
         }
         if self.fabric.is_global_zero:
             checkpoints.save(path, content)
