@@ -14,7 +14,8 @@ from RelAPETLib.errors import InputError
 
 from .commands import COMMANDS
 from .errors import as_told
-from .words import one_line
+from .options import help_text, read_words
+from .words import one_line, say
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         if argv[:1] == ["train"]:
+            asked = read_words(argv[1:])
+            if asked.action == "help":  # without what the training loads
+                say(help_text(asked.overrides))
+                return 0
             # Before torch is loaded: large pages for large tensors, which come and go in every step (Linux).
             os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
             from .loop import main as train

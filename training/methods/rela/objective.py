@@ -12,10 +12,11 @@ from RelAPETLib.diffusion import NoiseSchedule, sample
 from RelAPETLib.methods.base import NoiseSource
 
 from ...stream import draw
-from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work
+from ..base import Bundle, Losses, Objective, Place, Player, Stage, Terms, Work
 from .bundle import bundle_of
 from .config import RelaConfig
 from .networks import build_networks
+from .rehearsal import rehearsal, trainings_before
 from .sizes import check_shape
 from .spaces import Space, VoxelSpace
 from .steps import algorithm_1, predict_noise, weights_of
@@ -69,6 +70,14 @@ class RelaObjective(Objective):
         diffused = first["x0"] if "x0" in first else first["pet"]
         check_shape(self.config, tuple(diffused.shape[1:]), tuple(first.get("pet", diffused).shape[1:]))
         return data
+
+    def trainings_before(self) -> list[Stage]:
+        """See `Objective.trainings_before`."""
+        return trainings_before(self.config)
+
+    def rehearsal(self, data, steps: int, ranks: int):
+        """See `Objective.rehearsal`."""
+        return rehearsal(self.config, data, steps, ranks)
 
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
         """See `Objective.losses`."""
