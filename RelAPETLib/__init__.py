@@ -7,6 +7,10 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "synthesize": "synthesis",
+    "synthesize_many": "synthesis",
+    "prepare_case": "synthesis",
+    "load_case": "synthesis",
+    "save_case": "synthesis",
     "load_model": "models",
     "import_release_checkpoint": "models",
     "read_volume": "volumes",

@@ -4,17 +4,32 @@ Every message is one line that says what is wrong, with which file or option, an
 it and exits with the class's ``exit_code``; a traceback means a bug.
 """
 
+from __future__ import annotations
+
 
 class RelAPETError(Exception):
     """Base of all errors that a user can cause and mend.
 
+    Args:
+        message: what is wrong.
+        advice: what to do about it in a shell, in words that would mean nothing to the user of a panel. The text of
+            the error has both.
+
     Attributes:
+        message, advice: as given.
         exit_code: what the command line ends with.
         accepted_by: option that accepts what was refused and lets the work go on; None where nothing does.
     """
 
     exit_code = 2
     accepted_by: str | None = None
+
+    def __init__(self, message: str = "", advice: str | None = None):
+        super().__init__(message, advice)
+        self.message, self.advice = message, advice
+
+    def __str__(self) -> str:
+        return self.message if self.advice is None else f"{self.message}; {self.advice}"
 
 
 class InputError(RelAPETError):

@@ -92,7 +92,7 @@ def check_destination(
 
     Args:
         folder: may be missing, with missing parents.
-        names: of outputs that would be written or replaced.
+        names: of outputs that would be written or replaced; ``folder/name`` for one in a folder below.
         overwrite: whether existing ones may be replaced.
         folders: those of the names that are folders; the others are files.
 
@@ -106,6 +106,8 @@ def check_destination(
                 target = folder / name
                 if target.is_dir() and name not in folders:
                     raise OutputError(f"{target} is a folder; move it away or choose another --out")
+                if target.parent != folder and os.path.lexists(target.parent) and not target.parent.is_dir():
+                    raise OutputError(f"{target.parent} is not a folder; move it away or choose another --out")
                 if os.path.lexists(target) and not overwrite:
                     raise OutputError(f"{target} exists already; use --overwrite to replace it, or another --out")
         existing = _nearest_existing(folder)
@@ -203,14 +205,27 @@ def _read_journal(staging: Path) -> list[str]:
     """Names that the killed run was putting into place; nothing but plain names is believed."""
     try:
         names = json.loads((staging / _JOURNAL).read_text(encoding="ascii"))
-        plain = isinstance(names, list) and all(
-            isinstance(n, str) and n not in ("", ".", "..") and os.path.basename(n) == n for n in names
-        )
+        plain = isinstance(names, list) and all(isinstance(n, str) and _is_plain(n) for n in names)
     except (ValueError, TypeError, RecursionError):
         plain = False
     if not plain:
         raise OutputError(f"{staging} holds outputs of an interrupted run and a damaged journal; move it away by hand")
     return names
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is that of an output: one in the folder itself, or in a folder below it."""
+    parts = name.split("/")
+    return len(parts) <= 2 and all(p not in ("", ".", "..") and os.path.basename(p) == p for p in parts)
+
+
+def _flat(name: str) -> str:
+    """A name with its folder in one word, for the old outputs; `_unflat` undoes it."""
+    return name.replace("%", "%25").replace("/", "%2F")
+
+
+def _unflat(word: str) -> str:
+    return word.replace("%2F", "/").replace("%25", "%")
 
 
 def _clear(staging: Path) -> None:
@@ -251,7 +266,8 @@ def write_set(
 
     Args:
         folder: destination, made when missing; or what `reserve` gave.
-        writers: by name, a function that writes the output to the path it is given.
+        writers: by name, a function that writes the output to the path it is given. ``folder/name`` puts it into a
+            folder below, made when missing.
         owned: further names that earlier runs may have written; with `overwrite` those not written now are removed,
             so that the set is never a mixture of two runs.
         overwrite: whether outputs of these names may be replaced.
@@ -273,6 +289,7 @@ def write_set(
         with shown_as({new: place.folder}):
             new.mkdir()
             for name, write in writers.items():
+                (new / name).parent.mkdir(exist_ok=True)
                 write(new / name)
             _sync_tree(new)
             _into_place(place, list(writers), names, overwrite)
@@ -290,12 +307,12 @@ def shown_as(names: Mapping[Path, object]) -> Iterator[None]:
     try:
         yield
     except RelAPETError as error:
-        text = str(error)
+        told = [error.message, error.advice]
         for hidden, shown in names.items():
-            text = text.replace(str(hidden), str(shown))
-        if text == str(error):
+            told = [words and words.replace(str(hidden), str(shown)) for words in told]
+        if told == [error.message, error.advice]:
             raise
-        raise type(error)(text) from error.__cause__
+        raise type(error)(*told) from error.__cause__
 
 
 def _into_place(place: Reserved, written: list[str], names: list[str], overwrite: bool) -> None:
@@ -306,10 +323,12 @@ def _into_place(place: Reserved, written: list[str], names: list[str], overwrite
         _write_journal(staging, written)
         for name in names:
             if overwrite and os.path.lexists(folder / name):
-                os.replace(folder / name, staging / _OLD / name)
+                os.replace(folder / name, staging / _OLD / _flat(name))
         for name in written:
+            (folder / name).parent.mkdir(exist_ok=True)
             _rename_new(staging / _NEW / name, folder / name)
-        _sync(folder)
+        for filled in {folder, *((folder / name).parent for name in written)}:
+            _sync(filled)
     except BaseException:
         _roll_back(folder, staging, written)
         raise
@@ -349,11 +368,14 @@ def _roll_back(folder: Path, staging: Path, written: list[str]) -> None:
         elif os.path.samefile(folder / name, new / name):  # linked, not yet unlinked
             (folder / name).unlink()
     for path in old.iterdir():
-        if os.path.lexists(folder / path.name):
+        target = folder / _unflat(path.name)
+        if os.path.lexists(target):
             raise OutputError(
-                f"{folder / path.name} is in the way of the one that an interrupted run moved to {path}; move one away"
+                f"{target} is in the way of the one that an interrupted run moved to {path}; move one away"
             )
-        os.replace(path, folder / path.name)
+        os.replace(path, target)
+    for parent in {(folder / name).parent for name in written} - {folder}:
+        _remove_empty([parent])
     (staging / _JOURNAL).unlink(missing_ok=True)
 
 

@@ -96,6 +96,7 @@ def test_a_refusal_names_the_option_that_accepts_it(argv, capsys, line_schema, g
     assert main([*swapped, "--progress", "json"]) == 2
     line = _lines(capsys.readouterr().out, line_schema)[-1]
     assert line["type"] == "error" and line["accepted_by"] == "--force"
+    assert "--force" in line["message"] and "swapped" in line["problem"] and "--force" not in line["problem"]
 
 
 def test_errors_in_json_mode(argv, capsys, line_schema, tmp_path):

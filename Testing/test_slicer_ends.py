@@ -48,8 +48,10 @@ def test_cancel_at_each_stage(widget, slicer, pair, reached):
 
 def test_a_doubtful_input_is_asked_about_in_the_panel(widget, pair, saved):
     widget.ui.synthesizeButton.click()
-    message = "the T1w does not look like a brain (0.1); check the files, or use --force to go on all the same"
-    FakeProcess.made[-1].end("refused", message, acceptedBy="--force")
+    problem = "the T1w does not look like a brain (0.1)"
+    refusal = {"acceptedBy": "--force", "problem": problem}
+    message = f"{problem}; check the files, or use --force to go on all the same"
+    FakeProcess.made[-1].end("refused", message, **refusal)
     assert widget.ui.questionFrame.visible and "does not look like a brain" in widget.ui.questionLabel.text
     assert "--force" not in widget.ui.questionLabel.text, "a clinician knows no options"
     widget.ui.questionYesButton.click()
@@ -60,7 +62,7 @@ def test_a_doubtful_input_is_asked_about_in_the_panel(widget, pair, saved):
     finish(FakeProcess.made[-1], saved)
     assert widget.results.found is not None
     widget.ui.synthesizeButton.click()
-    FakeProcess.made[-1].end("refused", message, acceptedBy="--force")
+    FakeProcess.made[-1].end("refused", message, **refusal)
     widget.ui.questionNoButton.click()
     assert not widget.ui.questionFrame.visible and not widget.logic.running
 

@@ -165,7 +165,8 @@ def test_messages_show_names_as_they_are(widget, scans):
     assert "reading 'A&amp;B' &lt;b>" in widget.ui.statusLabel.text
     process.onLog("warning: '<b>FLAIR'")
     assert "warning: '<b>FLAIR'" in widget.ui.logText.toPlainText()
-    process.end("refused", "'A&B' and '<b>FLAIR' lie apart; check the files, or use --force", acceptedBy="--force")
+    problem = "'A&B' and '<b>FLAIR' lie apart"
+    process.end("refused", f"{problem}; check the files", acceptedBy="--force", problem=problem)
     assert "'A&amp;B' and '&lt;b>FLAIR' lie apart." in widget.ui.questionLabel.text
     widget.ui.questionYesButton.click()
     FakeProcess.made[-1].end("failed", "'A&B': a <b>tag</b>")

@@ -92,8 +92,10 @@ def test_the_library_itself_answers(harness, process):
 
 
 def test_a_refusal_carries_the_option_that_accepts_it(harness, process):
-    script = "say(type='error', message='odd', exit_code=2, accepted_by='--force'); sys.exit(2)"
-    assert Heard(harness, process, script).run().acceptedBy == "--force"
+    """And what is wrong, without the advice for a shell."""
+    line = "type='error', message='odd; use --force', exit_code=2, accepted_by='--force', problem='odd'"
+    ending = Heard(harness, process, f"say({line}); sys.exit(2)").run()
+    assert (ending.acceptedBy, ending.problem, ending.message) == ("--force", "odd", "odd; use --force")
 
 
 def test_a_program_that_cannot_be_started(harness, process, tmp_path):

@@ -27,6 +27,7 @@ from RelAPETLib.models import load_model
 from RelAPETLib.regions import regional_means
 from RelAPETLib.resources import resource
 from RelAPETLib.synthesis import OUTPUT_NAMES, inputs, options, sampling, synthesize
+from RelAPETLib.tracers import get_tracer
 from RelAPETLib.volumes import read_volume
 
 FAST = {"steps": 2, "preprocessed": True, "device": "cpu"}
@@ -51,9 +52,17 @@ def model(tiny_latent):
 @pytest.fixture(scope="module")
 def condition(grid_case):
     from RelAPETLib.preprocessing import from_grid
-    from RelAPETLib.synthesis.pipeline import _condition
+    from RelAPETLib.synthesis import Case
 
-    return _condition(from_grid(read_volume(grid_case["t1w"]), read_volume(grid_case["t2f"])))
+    t1w = read_volume(grid_case["t1w"])
+    return Case(from_grid(t1w, read_volume(grid_case["t2f"])), t1w, {}, True).mri()
+
+
+def drawing(model, condition, label, **how):
+    """Draw with a plan that is made here."""
+    facts = {"tracer": get_tracer("TAU"), "output": "suvr", "window": (0.0, 3.0), "reference_region": None}
+    plan = options.Plan(label=label, space="t1w", **facts, **how)
+    return sampling.draw_samples(sampling.Shown(model, condition), plan)
 
 
 def test_a_reference_in_other_units_is_compared_on_the_same_scale(made, tiny_latent, grid_case, tmp_path):
@@ -227,14 +236,14 @@ def test_a_relative_model_says_so_everywhere(tmp_path, grid_case):
 
 def test_a_sample_depends_on_seed_and_number_not_on_the_batch(model, condition, monkeypatch):
     how = {"sampler": "ddpm", "steps": 2, "samples": 3, "clip": None}
-    together = sampling.draw_samples(model, condition, 2, seed=5, **how)
+    together = drawing(model, condition, 2, seed=5, **how)
     assert together.batch == 3
     monkeypatch.setattr("RelAPETLib.methods.rela.method.LATENT_BATCH", 1)
-    alone = sampling.draw_samples(model, condition, 2, seed=5, **how)
+    alone = drawing(model, condition, 2, seed=5, **how)
     assert alone.batch == 1
     np.testing.assert_allclose(together.mean, alone.mean, atol=2e-5)
     np.testing.assert_allclose(together.deviation, alone.deviation, atol=2e-5)
-    other = sampling.draw_samples(model, condition, 2, seed=6, **how)
+    other = drawing(model, condition, 2, seed=6, **how)
     assert np.abs(other.mean - alone.mean).max() > 0.01
 
 
@@ -252,7 +261,7 @@ def test_mean_and_deviation_of_mirrored_samples(samples):
 
 def test_a_full_gpu_gets_fewer_samples_at_a_time(model, condition, monkeypatch):
     how = {"sampler": "dpmpp", "steps": 1, "samples": 4, "seed": 0, "clip": None}
-    expected = sampling.draw_samples(model, condition, 2, **how)
+    expected = drawing(model, condition, 2, **how)
     network = model.method.network
     predict, sizes = network.predict_noise, []
 
@@ -264,7 +273,7 @@ def test_a_full_gpu_gets_fewer_samples_at_a_time(model, condition, monkeypatch):
 
     monkeypatch.setattr(network, "predict_noise", crowded)
     with pytest.warns(RelAPETWarning, match="ran out of memory with 4 samples at a time; going on with 2"):
-        drawn = sampling.draw_samples(model, condition, 2, **how)
+        drawn = drawing(model, condition, 2, **how)
     assert sizes == [4, 2, 1, 1, 1, 1] and drawn.batch == 1
     np.testing.assert_allclose(drawn.mean, expected.mean, atol=2e-5)
 
@@ -273,7 +282,7 @@ def test_a_full_gpu_gets_fewer_samples_at_a_time(model, condition, monkeypatch):
 
     monkeypatch.setattr(network, "predict_noise", bug)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        sampling.draw_samples(model, condition, 2, **how)
+        drawing(model, condition, 2, **how)
 
 
 def test_a_gpu_too_small_for_one_sample_hands_over_to_the_cpu(model):
@@ -315,7 +324,7 @@ def test_a_model_that_gives_nan_is_refused(tiny_latent, condition):
     broken = load_model(tiny_latent)
     broken.method.network.pet_mean.fill_(float("nan"))
     with pytest.raises(ModelError, match="NaN"):
-        sampling.draw_samples(broken, condition, 2, sampler="ddim", steps=1, samples=1, seed=0, clip=None)
+        drawing(broken, condition, 2, sampler="ddim", steps=1, samples=1, seed=0, clip=None)
 
 
 @pytest.mark.parametrize(
@@ -335,19 +344,65 @@ def test_a_model_that_gives_nan_is_refused(tiny_latent, condition):
 def test_options_out_of_range_are_refused_before_anything_is_read(wrong, words):
     given = {"tracer": "TAU", "sampler": None, "steps": None, "samples": None, "seed": 0, "space": "t1w"} | wrong
     with pytest.raises(InputError, match=words):
-        options.check_options(**given)
+        options.Options(tracers=given["tracer"], **{k: v for k, v in given.items() if k != "tracer"})
     with pytest.raises(InputError, match=words):
         synthesize("missing.nii.gz", "missing.nii.gz", **{k: v for k, v in given.items() if v is not None})
 
 
 def test_defaults_come_from_the_model(model):
-    plan = options.make_plan(model, "AV1451", None, None, None, 0, "t1w")
+    def resolved(tracers, **rest):
+        return options.resolve(options.Options(tracers=tracers, **rest), model)
+
+    (plan,) = resolved("AV1451")
     assert (plan.tracer.name, plan.sampler, plan.steps, plan.samples) == ("TAU", "dpmpp", 3, 2)
     assert plan.window == (0.0, 3.0) and plan.label == 2
-    assert options.make_plan(model, "TAU", "ddim", None, None, 0, "t1w").steps == 20
-    assert options.make_plan(model, "TAU", None, 1000, 64, 0, "t1w").steps == 1000
+    assert resolved("TAU", sampler="ddim")[0].steps == 20
+    assert resolved("TAU", steps=1000, samples=64)[0].steps == 1000
     with pytest.raises(InputError, match="has 1000 timesteps, use 1 to 1000"):
-        options.make_plan(model, "TAU", None, 1001, None, 0, "t1w")
+        resolved("TAU", steps=1001)
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        ("all", ("TAU", "PIB", "PBR")),
+        ("pib, tau,PiB", ("PIB", "TAU")),
+        (["PBR111", "TAU,PIB"], ("PBR", "TAU", "PIB")),
+        (["TAU", "all"], ("TAU", "PIB", "PBR")),
+    ],
+)
+def test_tracers_in_any_spelling(asked, names):
+    assert options.Options(tracers=asked).tracers == names
+    with pytest.raises(InputError, match="unknown tracer ''"):
+        options.Options(tracers="TAU,")
+    with pytest.raises(InputError, match="no tracer was asked for"):
+        options.Options(tracers=[])
+
+
+def test_a_reference_is_of_one_tracer():
+    with pytest.raises(InputError, match="one reference PET cannot be compared with 2 tracers"):
+        options.Options(tracers="TAU,PIB", reference="pet.nii.gz")
+    with pytest.raises(InputError, match="a reference of PBR was given, which is not asked for"):
+        options.Options(tracers="TAU,PIB", reference={"PBR": "pet.nii.gz"})
+    assert options.Options(tracers="TAU,PIB", reference={"AV1451": "a", "PIB": None}).reference == {"TAU": "a"}
+
+
+class AtOnce(RelaDiffusion):
+    """The same model as a method that takes no steps."""
+
+    @property
+    def defaults(self):
+        return dataclasses.replace(super().defaults, samplers={}, longest=1)
+
+
+def test_a_method_that_draws_at_once_takes_no_steps(model):
+    own = model.method
+    at_once = dataclasses.replace(model, method=AtOnce(own.settings, own.network, own.schedule))
+    (plan,) = options.resolve(options.Options(tracers="TAU"), at_once)
+    assert (plan.sampler, plan.steps) == (None, 1)
+    for given in ({"sampler": "ddim"}, {"steps": 1}):
+        with pytest.raises(InputError, match="draws at once and takes neither sampler nor steps; leave --sampler"):
+            options.resolve(options.Options(tracers="TAU", **given), at_once)
 
 
 def test_doubtful_inputs_need_force(tiny_latent, grid_case):

@@ -303,11 +303,11 @@ def test_synthesize_and_sample_take_the_same_steps(monkeypatch, tmp_path, own, s
         name="m", version="1", weights_sha256="0", device="cpu", metadata={"tracers": {"TAU": facts}, "source": {}},
         method=RelaDiffusion(settings, torch.nn.Identity(), NoiseSchedule()),
     )  # fmt: skip
-    plan = options.make_plan(model, "TAU", sampler, steps, None, 0, "t1w")
+    (plan,) = options.resolve(options.Options(tracers="TAU", sampler=sampler, steps=steps), model)
     asked = []
 
-    def drawn(*_, sampler, steps, **__):
-        asked.append((sampler, steps))
+    def drawn(shown, plan, **_):
+        asked.append((plan.sampler, plan.steps))
         return SimpleNamespace(mean=np.zeros((1, 1, 1), np.float32))
 
     monkeypatch.setattr(sampling, "draw_samples", drawn)

@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help_line, description=help_line)
         add_arguments(command)
         command.set_defaults(run=run)
-    commands.add_parser("train", help="train a model; Hydra overrides as in method=rela preset=default", add_help=False)
+    commands.add_parser("train", help="train a model; 'train --help' lists options and keys", add_help=False)
     return parser
 
 

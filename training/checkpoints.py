@@ -168,7 +168,13 @@ def prune(out: Path, keep: int) -> None:
 
 
 def exported_weights(state: dict[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
-    """Every player's weights that are validated and exported: the moving average, where the run keeps one."""
+    """Every player's weights that are validated and exported: the moving average, where the run keeps one.
+
+    Raises:
+        KeyError, TypeError, ValueError: there are no players in it, or such as are none.
+    """
+    if not state["players"]:
+        raise ValueError("no players in it")
     return {name: {**player["weights"], **player["average"]} for name, player in state["players"].items()}
 
 

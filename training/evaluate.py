@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from RelAPETLib.errors import InputError
+from RelAPETLib.scaling import to_network
 
 from .data.cache import Cache, sweep, write_whole
 from .data.dataset import population_mean
@@ -120,8 +121,9 @@ def _check_record(record: dict, cache: Cache, split: Split, folder: Path) -> Non
 
 def _note(method: str, record: dict) -> str:
     model = record["model"]
+    how = f"{record['sampler']} {record['steps']} steps" if record["sampler"] else "drawn at once"
     return (
-        f"{method}: {model['name']} {model['version']}, {record['sampler']} {record['steps']} steps, "
+        f"{method}: {model['name']} {model['version']}, {how}, "
         f"mean of {record['samples']} sample(s), {record['part']} subjects, {record['device_name']}"
     )
 
@@ -152,8 +154,8 @@ def _rows(method, subject, case, tracer, made: np.ndarray, window, cache: Cache,
     if regions == REGIONS["release"]:
         # What a relative model made is in [0, 1] already; the baseline is in SUVR whatever the models give.
         relative = window is None and not method.startswith(BASELINE)
-        ours = made * 2 - 1 if relative else training_range(made, window)
-        figures = {"release": release_figures(ours, training_range(measured, window))}
+        ours = made * 2 - 1 if relative else to_network(made, window)
+        figures = {"release": release_figures(ours, to_network(measured, window))}
     else:
         from RelAPETLib.comparison import compare
         from RelAPETLib.grid import array_to_image
@@ -190,12 +192,6 @@ def release_figures(made: np.ndarray, measured: np.ndarray) -> dict[str, float |
     )
     psnr = 20 * np.log10(reach) - 10 * np.log10(error) if error else None
     return {"psnr": psnr, "ssim": float(ssim.mean()), "mae": float((x - y).abs().mean())}
-
-
-def training_range(volume: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
-    """SUVR in [-1, 1] as the network learned from it: by a window and clipped; None: by its minimum and maximum."""
-    low, high = window or (float(volume.min()), float(volume.max()))
-    return np.clip((volume - low) * (2 / max(high - low, 1e-6)) - 1, -1, 1)
 
 
 def summarize(rows: list[Row], methods: list[str]) -> list[dict]:

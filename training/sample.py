@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from RelAPETLib.jsonfiles import read_json_object
 
 from .data.cache import Cache, Item, alone_in, pretty_json, sweep, write_whole
 from .data.split import Split
+
+if TYPE_CHECKING:
+    from RelAPETLib.synthesis.options import Options
 
 RECORD = "samples.json"
 
@@ -41,6 +45,15 @@ class Drawing:
     steps: int | None = None
     sampler: str | None = None
     seed: int = 0
+
+    def options(self, tracers: str | Sequence[str]) -> Options:
+        """The same as the library's `Options`. Raises `InputError` for what no model could do."""
+        from RelAPETLib.synthesis.options import Options
+
+        return Options(
+            tracers=tracers, sampler=self.sampler, steps=self.steps, samples=self.samples, seed=self.seed,
+            device=self.device, yes=True,
+        )  # fmt: skip
 
 
 def volume_seed(seed: int, item: Item) -> int:
@@ -77,26 +90,22 @@ def sample_cache(
         ModelError, DeviceError: as `load_model`.
     """
     from RelAPETLib.models import load_model
-    from RelAPETLib.synthesis.options import MAX_SAMPLES, choose_steps
+    from RelAPETLib.synthesis.options import resolve
 
     cache.check_whole()
-    if not 1 <= drawing.samples <= MAX_SAMPLES:
-        raise InputError(f"samples {drawing.samples} is out of range; use 1 to {MAX_SAMPLES}")
+    options = drawing.options(tracers or "all")
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit} is out of range; use at least 1")
     model = load_model(Path(bundle) if Path(bundle).is_dir() else str(bundle), drawing.device)
-    sampler, steps = choose_steps(model, drawing.sampler, drawing.steps)
-    drawing = replace(drawing, sampler=sampler, steps=steps)
     known = model.metadata["tracers"]
-    unknown = [tracer for tracer in tracers or () if tracer not in known]
-    if unknown:
-        raise InputError(f"model {model.name} does not make {unknown[0]}; it makes {', '.join(known)}")
+    plan = resolve(replace(options, tracers=tuple(tracers or known)), model)[0]
+    resolved = replace(drawing, sampler=plan.sampler, steps=plan.steps)
     items = cache.items(split.part(part), tracers or list(known))[:limit]
     if not items:
         raise InputError(f"no PET of {', '.join(tracers or known)} in the {part} part of the split")
     with alone_in(Path(out)):
         sweep(Path(out), progress)
-        record = _record(Path(out), model, cache, split, part, drawing)
+        record = _record(Path(out), model, cache, split, part, resolved)
         done = {(volume["case"], volume["tracer"]) for volume in record["volumes"]}
         inside = cache.mask()
         for number, item in enumerate(items, start=1):
@@ -115,27 +124,17 @@ def draw_volume(model, cache: Cache, item: Item, drawing: Drawing, inside: np.nd
     """One volume [160, 180, 160] in the model's units, and the seconds from MRI in memory to PET in memory."""
     import torch
 
-    from RelAPETLib.synthesis.options import choose_steps
-    from RelAPETLib.synthesis.sampling import draw_samples
+    from RelAPETLib.scaling import to_units
+    from RelAPETLib.synthesis.options import resolve
+    from RelAPETLib.synthesis.sampling import Shown, draw_samples
 
-    sampler, steps = choose_steps(model, drawing.sampler, drawing.steps)
-    facts = model.metadata["tracers"][item.tracer]
+    (plan,) = resolve(drawing.options(item.tracer), model)
     mri = np.stack([cache.array(item.case, name).astype(np.float32) for name in ("t1w", "t2f")])
     begin = time.perf_counter()
-    draw = draw_samples(
-        model,
-        torch.from_numpy(mri)[None],
-        facts["label"],
-        sampler=sampler,
-        steps=steps,
-        samples=drawing.samples,
-        seed=volume_seed(drawing.seed, item),
-        clip=model.method.defaults.clip,
-        yes=True,
-    )
+    shown = Shown(model, torch.from_numpy(mri)[None])
+    draw = draw_samples(shown, replace(plan, seed=volume_seed(drawing.seed, item)), yes=True)
     seconds = time.perf_counter() - begin
-    low, high = facts["window"]
-    return np.where(inside, low + (draw.mean + 1) / 2 * (high - low), 0).astype(np.float32), seconds
+    return np.where(inside, to_units(draw.mean, plan.window), 0).astype(np.float32), seconds
 
 
 def _record(out: Path, model, cache: Cache, split: Split, part: str, drawing: Drawing) -> dict:
@@ -178,7 +177,7 @@ _RECORD = {
     "model": dict,
     "output": dict,
     "windows": dict,
-    "sampler": str,
+    "sampler": (str, type(None)),
     "steps": int,
     "samples": int,
 }

@@ -57,12 +57,14 @@ class Ending:
     message: one line for the user.
     result: the ``result`` object of a process that is done.
     acceptedBy: the option that accepts what was refused, or None.
+    problem: the message without its advice for a shell, where it has such.
     """
 
     kind: str
     message: str
     result: dict = field(default_factory=dict)
     acceptedBy: str = None
+    problem: str = None
 
     @property
     def ok(self):
@@ -225,7 +227,7 @@ class ChildProcess:
         if self._error is not None:
             message = str(self._error.get("message", "unknown error"))
             kind = "refused" if exitCode == 2 else "failed"
-            return Ending(kind, message, acceptedBy=self._error.get("accepted_by"))
+            return Ending(kind, message, acceptedBy=self._error.get("accepted_by"), problem=self._error.get("problem"))
         if exitCode == 0 and self._result is not None:
             return Ending("done", "done", self._result)
         missing = [line for line in self._tail if "No module named" in line]
@@ -238,7 +240,8 @@ class ChildProcess:
     def _end(self, ending):
         if self._ended is not None:
             return
-        self._ended = ending = replace(ending, message=self._named(ending.message))
+        problem = ending.problem and self._named(str(ending.problem))
+        self._ended = ending = replace(ending, message=self._named(ending.message), problem=problem)
         self._killer.stop()
         self._log(f"{ending.kind}: {ending.message}")
         onEnd, self._onEnd, self._onProgress, self._onLog = self._onEnd, None, None, None

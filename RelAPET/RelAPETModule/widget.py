@@ -272,9 +272,9 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.ui.questionFrame.visible = ending is not None
         self._question = ending
         if ending is not None:
-            message, doubtful = ending.message, ending.acceptedBy in ("--force", people.TWO_PEOPLE)
+            problem, doubtful = ending.problem or ending.message, ending.acceptedBy in ("--force", people.TWO_PEOPLE)
             advice = _("Check the volumes first; the result may mean nothing.") if doubtful else ""
-            self.ui.questionLabel.text = f"{escaped(_plain(message))} {advice}".strip()
+            self.ui.questionLabel.text = f"{escaped(f'{problem}.')} {advice}".strip()
             self.tell(_("Stopped with a question."))
 
     def onAccept(self, checked=False):
@@ -299,15 +299,3 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
 def _duration(seconds):
     return _("{n} s").format(n=round(seconds)) if seconds < 90 else _("{n} min").format(n=round(seconds / 60))
-
-
-def _plain(message):
-    """A refusal without the advice that is for the command line."""
-    for option in (
-        "; check the files, or use --force",
-        ", or use --force",
-        "; use --yes",
-        "; check it, or use --force",
-    ):
-        message = message.split(option)[0]
-    return message + "."

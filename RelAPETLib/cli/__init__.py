@@ -97,7 +97,7 @@ def _run(arguments, reporter, log: logs.Log) -> int:
         return code
     except RelAPETError as error:
         log.logger.error("%s: %s", type(error).__name__, error, exc_info=error.__cause__)
-        reporter.error(str(error), error.exit_code, error.accepted_by)
+        reporter.error(str(error), error.exit_code, error.accepted_by, error.message if error.advice else None)
         return error.exit_code
     except KeyboardInterrupt:
         log.logger.info("interrupted")

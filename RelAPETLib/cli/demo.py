@@ -13,7 +13,7 @@ from .synthesize import add_model_options, add_output_options, as_text, drawing,
 DEMO_PERSON = 20_000
 #: Law of uptake that the shipped demo model was trained on.
 DEMO_LAW = 1
-#: Shares of the progress bar: simulating the person, and of each tracer's part the writing.
+#: Shares of the progress bar: simulating the person, and writing.
 _SIMULATING, _SAVING = 0.2, 0.08
 
 
@@ -43,12 +43,12 @@ def run(arguments, reporter) -> int:
     from ..outputs import check_destination, reserve, shown_as, write_set
     from ..phantom.bids import write_case
     from ..synthesis import OUTPUT_NAMES
-    from ..tracers import TRACERS, get_tracer
+    from ..synthesis.options import tracer_names
 
-    chosen = list(TRACERS) if arguments.tracer.lower() == "all" else [get_tracer(arguments.tracer).name]
+    chosen = tracer_names(arguments.tracer)
     out = Path(arguments.out)
     silence_itk()
-    share, contents = (1 - _SIMULATING) / len(chosen), []
+    contents = []
     # The scans move to `out` with the first PET, so that a run cut short leaves nothing that blocks the next one.
     with contextlib.ExitStack() as stack:
         places = {
@@ -66,12 +66,11 @@ def run(arguments, reporter) -> int:
             )
         scans = {path.name: path for path in sorted(scratch.iterdir())}
         check_destination(place, scans, arguments.overwrite)
-        for number, tracer in enumerate(chosen):
-            start = _SIMULATING + number * share
-            result = _synthesize(arguments, reporter, case, tracer, lambda part, start=start: start + share * part)
-            if number == 0:
+        for result in _synthesize(arguments, reporter, case, chosen):
+            if not contents:
                 copies = {name: functools.partial(shutil.copyfile, path) for name, path in scans.items()}
                 write_set(place, copies, overwrite=arguments.overwrite)
+            tracer = result.tracer
             files = result.save(places[tracer], overwrite=arguments.overwrite, report=not arguments.no_report)
             contents.append(summary(result, out / tracer, files))
     reporter.progress(1.0, "done")
@@ -82,16 +81,17 @@ def run(arguments, reporter) -> int:
     return 0
 
 
-def _synthesize(arguments, reporter, case: dict[str, Path], tracer: str, place):
-    """One tracer; `place` turns a fraction of this part into one of the whole."""
-    from ..synthesis import synthesize
+def _synthesize(arguments, reporter, case: dict[str, Path], tracers: tuple[str, ...]):
+    """A result for each tracer, compared with the simulated PET of it."""
+    from ..synthesis import synthesize_many
 
-    return synthesize(
+    share = 1 - _SIMULATING - _SAVING
+    return synthesize_many(
         case["t1w"],
         case["t2f"],
-        tracer,
-        reference=case[f"pet_{tracer}"],
+        tracers,
+        reference={tracer: case[f"pet_{tracer}"] for tracer in tracers},
         space="both",
-        progress=lambda fraction, words: reporter.progress(place(fraction * (1 - _SAVING)), f"{tracer}: {words}"),
+        progress=lambda fraction, words: reporter.progress(_SIMULATING + share * fraction, words),
         **drawing(arguments),
     )

@@ -96,11 +96,12 @@ class JsonReporter:
     def warning(self, message: str) -> None:
         self._write_unless_full({"type": "warning", "message": _one_line(message)})
 
-    def error(self, message: str, exit_code: int, accepted_by: str | None = None) -> None:
+    def error(self, message: str, exit_code: int, accepted_by: str | None = None, problem: str | None = None) -> None:
         message = _one_line(message)
         line = {"type": "error", "message": message, "exit_code": exit_code}
+        further = {"accepted_by": accepted_by, "problem": None if problem is None else _one_line(problem)}
         with contextlib.suppress(ListenerGone):
-            self._write_unless_full(line if accepted_by is None else line | {"accepted_by": accepted_by})
+            self._write_unless_full(line | {name: value for name, value in further.items() if value is not None})
         _tell(self._stderr, f"relapet: error: {message}\n")
 
     def result(self, command: str, content: dict, lines: Sequence[str]) -> None:
@@ -140,7 +141,8 @@ class TextReporter:
     def warning(self, message: str) -> None:
         self._warnings.append(_one_line(message))
 
-    def error(self, message: str, exit_code: int, accepted_by: str | None = None) -> None:
+    def error(self, message: str, exit_code: int, accepted_by: str | None = None, problem: str | None = None) -> None:
+        """Tell what ended the command; for people, `message` says all: `problem` lacks its advice for a shell."""
         self._close_bar()
         _tell(self._stderr, f"relapet: error: {_one_line(message)}\n")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+
+from ..diffusion.names import SAMPLERS
 
 #: Share of the whole that writing the files takes on the progress bar.
 _SAVING = 0.05
@@ -12,7 +15,7 @@ def add_model_options(parser, whole_number) -> None:
     """Options of drawing, which ``synthesize`` and ``demo`` have alike."""
     group = parser.add_argument_group("model")
     group.add_argument("--model", default="demo", metavar="NAME|DIR", help="catalogue name or bundle folder (demo)")
-    group.add_argument("--sampler", metavar="NAME", help="dpmpp, ddim or ddpm (default: the model's)")
+    group.add_argument("--sampler", metavar="NAME", help=f"one of {', '.join(SAMPLERS)} (default: the model's)")
     group.add_argument(
         "--steps",
         type=whole_number,
@@ -24,9 +27,7 @@ def add_model_options(parser, whole_number) -> None:
     )
     group.add_argument("--seed", type=whole_number, default=0, metavar="S", help="random seed (default: 0)")
     group.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:i or mps (auto)")
-    group.add_argument(
-        "--yes", action="store_true", help="accept more than half an hour of voxel-space synthesis on a CPU"
-    )
+    group.add_argument("--yes", action="store_true", help="accept more than half an hour of drawing on a CPU")
 
 
 def add_output_options(parser) -> None:
@@ -45,9 +46,15 @@ def add_parser(commands, common, tracers, whole_number) -> None:
         allow_abbrev=False,
     )
     group = parser.add_argument_group("input")
-    group.add_argument("--t1w", required=True, metavar="FILE", help="T1-weighted scan (NIfTI, NRRD, MGH, DICOM folder)")
-    group.add_argument("--t2f", required=True, metavar="FILE", help="T2-FLAIR scan of the same person")
-    group.add_argument("--tracer", required=True, metavar="|".join(tracers), help="PET tracer to imitate")
+    group.add_argument("--t1w", metavar="FILE", help="T1-weighted scan (NIfTI, NRRD, MGH, DICOM folder)")
+    group.add_argument("--t2f", metavar="FILE", help="T2-FLAIR scan of the same person")
+    group.add_argument("--case", metavar="DIR", help="a prepared case of --save-case, in place of the scans")
+    group.add_argument(
+        "--tracer",
+        action="append",
+        metavar="|".join((*tracers, "all")),
+        help="PET tracer to imitate; several, as in TAU,PIB, go to folders of their names",
+    )
     group.add_argument("--reference", metavar="PET", help="measured PET to compare with, in SUVR")
     group.add_argument(
         "--reference-region",
@@ -58,49 +65,137 @@ def add_parser(commands, common, tracers, whole_number) -> None:
     group.add_argument("--force", action="store_true", help="accept doubtful inputs, with a warning")
     add_model_options(parser, whole_number)
     add_output_options(parser)
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to, made when missing")
+    parser.add_argument("--out", metavar="DIR", help="folder to write to, made when missing")
+    parser.add_argument("--save-case", metavar="DIR", help="keep the registered scans there, for --case")
     parser.add_argument("--space", choices=("t1w", "mni", "both"), default="t1w", help="grid of the results (t1w)")
     parser.set_defaults(run=run)
 
 
 def run(arguments, reporter) -> int:
-    from ..errors import InputError
     from ..outputs import reserve
-    from ..synthesis import OUTPUT_NAMES, synthesize
+    from ..synthesis import Options
 
+    _check_combination(arguments)
+    options = Options(
+        tracers=arguments.tracer,
+        reference=arguments.reference,
+        reference_region=arguments.reference_region,
+        space=arguments.space,
+        preprocessed=arguments.preprocessed,
+        force=arguments.force,
+        **drawing(arguments),
+    )
+    silence_itk()
+    names = _output_names(options.tracers)
+    _keep_inputs(arguments, names)
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(reserve(arguments.out, names, overwrite=arguments.overwrite))
+        on_case = _keeper(arguments, stack)
+        results = _results(arguments, options, reporter, on_case)
+        contents = _save(arguments, options.tracers, results, place, reporter)
+    reporter.progress(1.0, "done")
+    lines = [line for content in contents for line in as_text(content)]
+    content = {"folder": str(Path(arguments.out).absolute()), "syntheses": contents}
+    if len(contents) == 1:
+        (content,) = contents
+    if arguments.save_case:
+        content["case"] = str(Path(arguments.save_case).absolute())
+        lines += ["Prepared case, to be guarded as the scans are:", f"  {content['case']}"]
+    reporter.result("synthesize", content, lines)
+    return 0
+
+
+def _check_combination(arguments) -> None:
+    """Refuse options that exclude one another, or lack what they need."""
+    from ..errors import InputError
+
+    scans = () if arguments.case is not None else ("t1w", "t2f")
+    missing = [f"--{name}" for name in (*scans, "tracer", "out") if getattr(arguments, name) is None]
+    if missing:
+        instead = " (or --case in place of the scans)" if missing[0] in ("--t1w", "--t2f") else ""
+        raise InputError(
+            f"the following arguments are required: {', '.join(missing)}{instead}; see 'relapet synthesize --help'"
+        )
     if arguments.reference_region and not arguments.reference:
         raise InputError("--reference-region needs --reference; give the measured PET too")
-    silence_itk()
-    _keep_inputs(arguments, OUTPUT_NAMES)
-    with reserve(arguments.out, OUTPUT_NAMES, overwrite=arguments.overwrite) as place:
-        result = synthesize(
-            arguments.t1w,
-            arguments.t2f,
-            arguments.tracer,
-            reference=arguments.reference,
-            reference_region=arguments.reference_region,
-            space=arguments.space,
-            preprocessed=arguments.preprocessed,
-            force=arguments.force,
-            progress=lambda fraction, message: reporter.progress(fraction * (1 - _SAVING), message),
-            **drawing(arguments),
-        )
+    if arguments.case is not None:
+        for option in ("t1w", "t2f", "reference", "preprocessed", "save_case"):
+            if getattr(arguments, option):
+                name = option.replace("_", "-")
+                raise InputError(f"--case goes on from scans that are prepared already; leave --{name} out, or --case")
+        return
+    if arguments.save_case and arguments.reference:
+        raise InputError("--save-case keeps the MRI alone; leave --reference out, or --save-case")
+    if arguments.save_case and Path(arguments.save_case).resolve() == Path(arguments.out).resolve():
+        raise InputError("--save-case and --out are the same folder; choose two")
+
+
+def _output_names(tracers) -> list[str]:
+    """Outputs by their paths in ``--out``: those of one tracer lie in it, of several in folders of their names."""
+    from ..synthesis import OUTPUT_NAMES
+
+    if len(tracers) == 1:
+        return list(OUTPUT_NAMES)
+    return [f"{tracer}/{name}" for tracer in tracers for name in OUTPUT_NAMES]
+
+
+def _keeper(arguments, stack: contextlib.ExitStack):
+    """What keeps the prepared case, in a folder that is reserved until the end; None where nobody wants it."""
+    from ..outputs import reserve
+    from ..synthesis import save_case
+    from ..synthesis.saved import CASE_NAMES
+
+    if not arguments.save_case:
+        return None
+    place = stack.enter_context(reserve(arguments.save_case, CASE_NAMES, overwrite=arguments.overwrite))
+    return lambda case: save_case(case, place, overwrite=arguments.overwrite)
+
+
+def _results(arguments, options, reporter, on_case):
+    """Results, each made when it is asked for."""
+    from ..synthesis import load_case, run_case, run_files
+
+    def progress(fraction: float, message: str) -> None:
+        reporter.progress(fraction * (1 - _SAVING), message)
+
+    if arguments.case is not None:
+        return run_case(load_case(arguments.case), options, progress)
+    return run_files(arguments.t1w, arguments.t2f, options, progress, on_case)
+
+
+def _save(arguments, tracers, results, place, reporter) -> list[dict]:
+    """Write the results and say what was written, a dictionary a tracer."""
+    from ..synthesis import save_many
+
+    out, report, contents = Path(arguments.out), not arguments.no_report, []
+
+    def noted(results):
+        for result in results:
+            contents.append(summary(result, out if len(tracers) == 1 else out / result.tracer, {}))
+            yield result
+
+    if len(tracers) == 1:
+        (result,) = noted(results)
         reporter.progress(1 - _SAVING, "writing the results")
-        files = result.save(place, overwrite=arguments.overwrite, report=not arguments.no_report)
-    reporter.progress(1.0, "done")
-    content = summary(result, arguments.out, files)
-    reporter.result("synthesize", content, as_text(content))
-    return 0
+        files = {tracers[0]: result.save(place, overwrite=arguments.overwrite, report=report)}
+    else:
+        files = save_many(noted(results), place, overwrite=arguments.overwrite, report=report)
+    for content in contents:
+        content["files"] = {name: str(path) for name, path in files[content["tracer"]].items()}
+    return contents
 
 
 def _keep_inputs(arguments, names) -> None:
     """Refuse to replace an input by an output, e.g. an earlier synthetic PET given as the reference."""
     from ..errors import OutputError
+    from ..synthesis.saved import CASE_NAMES
 
     outputs = {(Path(arguments.out) / name).resolve() for name in names}
+    kept = {(Path(arguments.save_case) / name).resolve() for name in CASE_NAMES} if arguments.save_case else set()
     for given in (arguments.t1w, arguments.t2f, arguments.reference):
-        if given and Path(given).resolve() in outputs:
-            raise OutputError(f"{given} is an input and would be replaced; choose another --out")
+        if given and (path := Path(given).resolve()) in outputs | kept:
+            option = "--out" if path in outputs else "--save-case"
+            raise OutputError(f"{given} is an input and would be replaced; choose another {option}")
 
 
 def silence_itk() -> None:

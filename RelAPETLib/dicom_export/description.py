@@ -55,7 +55,7 @@ def derivation(record: dict, uncertainty: bool = False) -> str:
     return short(
         f"{record['statement']} {tracer['radiopharmaceutical']} in {unit}: {content}. From T1-weighted and T2-FLAIR "
         f"MRI by RelAPET {record['versions']['relapet']}, model {short(model['name'])} {short(model['version'], 20)}, "
-        f"weights SHA-256 {model['weights_sha256']}; {sampling['sampler']}, {sampling['steps']} steps, "
+        f"weights SHA-256 {model['weights_sha256']}; {_how(sampling)}, "
         f"{sampling['samples']} sample(s), seed {sampling['seed']}.",
         _TEXT_MAX,
     )
@@ -118,3 +118,7 @@ def _dicom_time(iso: str) -> str:
     """2026-01-02T03:04:05+01:00 as 20260102030405+0100."""
     zone = iso[19:].split(".")[-1].lstrip("0123456789").replace("Z", "+0000").replace(":", "")
     return re.sub(r"\D", "", iso[:19]) + zone
+
+
+def _how(sampling: dict) -> str:
+    return f"{sampling['sampler']}, {sampling['steps']} steps" if sampling["sampler"] else "drawn at once"

@@ -1,8 +1,11 @@
-"""Diffusion: the noise schedule, what a network predicts, and the samplers, apart from any network."""
+"""Diffusion: the noise schedule, what a network predicts, and the samplers, apart from any network.
 
-from .parametrization import PREDICTIONS, WEIGHTINGS, Parametrization
-from .samplers import SAMPLERS, sample, seeded_noise
-from .schedule import SCHEDULES, NoiseSchedule, select_timesteps
+Importing this room loads no torch: the command line and the schemas ask it for names.
+"""
+
+import importlib
+
+from .names import PREDICTIONS, SAMPLERS, SCHEDULES, WEIGHTINGS
 
 __all__ = [
     "PREDICTIONS",
@@ -15,3 +18,17 @@ __all__ = [
     "seeded_noise",
     "select_timesteps",
 ]
+
+_LAZY = {
+    "NoiseSchedule": "schedule",
+    "Parametrization": "parametrization",
+    "sample": "samplers",
+    "seeded_noise": "samplers",
+    "select_timesteps": "schedule",
+}
+
+
+def __getattr__(name):
+    if name in _LAZY:
+        return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

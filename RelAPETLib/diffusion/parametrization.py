@@ -26,11 +26,9 @@ from dataclasses import dataclass
 import torch
 
 from ..errors import InputError
+from .names import PREDICTIONS, WEIGHTINGS
 from .schedule import NoiseSchedule
 
-PREDICTIONS = ("noise", "v", "x0", "edm")
-#: Weights of the squared error by timestep: all alike, or Hang et al.'s (arXiv 2303.09556).
-WEIGHTINGS = ("none", "min_snr")
 #: Hang et al.'s gamma.
 MIN_SNR_GAMMA = 5.0
 

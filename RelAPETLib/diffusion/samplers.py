@@ -14,10 +14,9 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ..errors import InputError
+from .names import SAMPLERS
 from .schedule import NoiseSchedule, select_timesteps
 
-#: Sampler names, the default first.
-SAMPLERS = ("dpmpp", "ddim", "ddpm")
 #: What the model behind a sampler can give.
 GIVES = ("noise", "clean")
 

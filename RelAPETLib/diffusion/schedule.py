@@ -12,9 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-
-#: Kinds of beta schedule: betas equally spaced, or their square roots equally spaced (the published weights' one).
-SCHEDULES = ("linear", "scaled-linear")
+from .names import SCHEDULES
 
 
 @dataclass(frozen=True)

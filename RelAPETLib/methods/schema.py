@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..diffusion.names import SAMPLERS, SCHEDULES
+
 Schema = dict[str, Any]
 
 
@@ -28,7 +30,7 @@ SHAPE: Schema = {
 }
 SCHEDULE: Schema = closed(
     {
-        "kind": {"enum": ["linear", "scaled-linear"]},
+        "kind": {"enum": list(SCHEDULES)},
         "beta_start": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
         "beta_end": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
         "num_timesteps": {"type": "integer", "minimum": 1, "maximum": 100000},
@@ -38,7 +40,7 @@ SCHEDULE: Schema = closed(
 )
 SAMPLER: Schema = closed(
     {
-        "name": {"enum": ["dpmpp", "ddim", "ddpm"]},
+        "name": {"enum": list(SAMPLERS)},
         "steps": {"type": "integer", "minimum": 1},
         "samples": {"type": "integer", "minimum": 1, "maximum": 64},
         "clip": {"oneOf": [{"type": "null"}, INTERVAL]},

@@ -144,8 +144,8 @@ def mean_levels(factors: np.ndarray, clinical: Clinical | None = None) -> dict[s
     """Means [n] of `Hidden.levels` given the factors [n, 4] and the clinical values that are recorded."""
     shares, surprise, variance = _groups(factors, _filled(clinical, len(factors)))
     along = _memory_along_noise(_POSITIVE)  # [4, 2]: how memory depends on e_C and e_T in each group
-    surprise = np.where(np.isnan(surprise), 0, surprise)
-    known = 1.0 - np.isnan(np.full(len(factors), np.nan) if clinical is None else clinical.memory)[:, None]
+    known = ~np.isnan(surprise)
+    surprise = np.where(known, surprise, 0)
     toward = np.array([TAU_CENTILOID, _TAU_SD])
 
     def conditional(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

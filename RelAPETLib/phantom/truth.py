@@ -17,7 +17,7 @@ import numpy as np
 from ..grid import ModelGrid, image_to_array
 from ..regions import load_regions
 from .factors import COMPONENTS, REGIONS, Uptake
-from .hidden import Clinical, probability_positive
+from .hidden import probability_positive
 from .law import LATEST, law_tracers
 from .law import posterior as law_posterior
 from .law2 import posterior as joint_posterior
@@ -162,9 +162,7 @@ def _ideal(person: Person, matrix: np.ndarray, draws: int, seed: int, *, clinica
         probability = float("nan")
         means = {tracer: person.uptake[tracer].vector(expected=True) for tracer in vectors}
     else:
-        factors, values = person.factors[None], None
-        if clinical:
-            values = Clinical(*(np.array([v]) for v in vars(person.clinical).values()))
+        factors, values = person.factors[None], person.clinical if clinical else None
         probability = float(probability_positive(factors, values)[0])
         means = {tracer: mean[0] for tracer, mean in joint_mean(factors, tuple(vectors), values).items()}
     return Ideal(

@@ -1,10 +1,20 @@
-"""Synthesis: the one way from a T1w and a T2-FLAIR to a synthetic PET with its record.
+"""Synthesis: the one way from a T1w and a T2-FLAIR to synthetic PET with their records.
 
-`options` (what was asked, checked), `inputs` (reading), `reference` (units of a measured PET), `sampling` (drawing),
-`pipeline` (the order of things), `result` (what comes out, and saving it).
+Three steps that can be called apart: `prepare_case` (read and register, once a person), `draw` (samples of one tracer),
+`finish` (maps, comparison, record), whose `Synthesis` saves its files. `synthesize` and `synthesize_many` do all three.
+
+`options` (what is asked, checked and resolved), `inputs` (reading), `case` (registering), `saved` (a case in a folder),
+`reference` (units of a measured PET), `sampling` (drawing), `maps` (units, comparison, the way back), `result` (what
+comes out, and saving it), `pipeline` (the order of things).
 """
 
-from .pipeline import synthesize
-from .result import OUTPUT_NAMES, Synthesis
+from .case import Case, prepare_case
+from .options import Options, resolve
+from .pipeline import draw, finish, run_case, run_files, synthesize, synthesize_many
+from .result import OUTPUT_NAMES, Synthesis, save_many
+from .saved import load_case, save_case
 
-__all__ = ["OUTPUT_NAMES", "Synthesis", "synthesize"]
+__all__ = [
+    "OUTPUT_NAMES", "Case", "Options", "Synthesis", "draw", "finish", "load_case", "prepare_case", "resolve",
+    "run_case", "run_files", "save_case", "save_many", "synthesize", "synthesize_many",
+]  # fmt: skip

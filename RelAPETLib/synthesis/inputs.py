@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 #: What messages call each input. Warnings end up in the record beside the PET, where no path may stand.
-TITLES = {"t1w": "T1w", "t2f": "T2-FLAIR", "reference": "reference PET"}
+TITLES = {"t1w": "T1w", "t2f": "T2-FLAIR"}
+_REFERENCE = "reference_"
+
+
+def reference_role(tracer: str) -> str:
+    """Role of a measured PET of a tracer."""
+    return f"{_REFERENCE}{tracer}"
+
+
+def title(role: str) -> str:
+    """What messages call the input of a role."""
+    return TITLES.get(role, "reference PET")
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,7 @@ class Inputs:
     """What was given.
 
     Attributes:
-        images: by role (``t1w``, ``t2f``, perhaps ``reference``), float32, on their own grids.
+        images: by role (``t1w``, ``t2f``, perhaps ``reference_TAU`` ...), float32, on their own grids.
         sha256: of each file's bytes (a folder's files together), or of an image's voxels and geometry.
         second_sha256: of the other file, by role, where a volume lies in two (`volumes.second_file`).
         names: how an error message calls each: role, and the path when there is one.
@@ -57,16 +68,16 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
     volumes = {role: volume for role, volume in volumes.items() if volume is not None}
     images, hashes, seconds, names, paths = {}, {}, {}, {}, {}
     for number, (role, volume) in enumerate(volumes.items()):
-        progress(number / len(volumes), f"reading the {TITLES[role]}")
+        progress(number / len(volumes), f"reading the {title(role)}")
         if isinstance(volume, (str, os.PathLike)):
             paths[role] = Path(volume)
-            names[role] = f"{TITLES[role]} {paths[role]}"
-            images[role] = read_volume(paths[role], name=TITLES[role])
+            names[role] = f"{title(role)} {paths[role]}"
+            images[role] = read_volume(paths[role], name=title(role))
             hashes[role] = file_sha256(paths[role])
             if other := second_file(paths[role]):
                 seconds[role] = file_sha256(other)
         else:
-            names[role] = TITLES[role]
+            names[role] = title(role)
             images[role] = _as_float(volume, role)
             hashes[role] = _image_sha256(images[role])
         check_volume(images[role], names[role])
@@ -79,9 +90,9 @@ def _as_float(volume, role: str) -> sitk.Image:
     import SimpleITK as sitk
 
     if not isinstance(volume, sitk.Image):
-        raise InputError(f"{TITLES[role]}: a path or a SimpleITK image is wanted, not {type(volume).__name__}")
+        raise InputError(f"{title(role)}: a path or a SimpleITK image is wanted, not {type(volume).__name__}")
     if volume.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(f"{TITLES[role]}: several values a voxel (colour or vector); one grey value is wanted")
+        raise InputError(f"{title(role)}: several values a voxel (colour or vector); one grey value is wanted")
     return sitk.Cast(volume, sitk.sitkFloat32)
 
 
@@ -120,7 +131,7 @@ def _doubt_two_people(paths: dict[str, Path], names: dict[str, str], force: bool
         if not same_person(origins["t1w"], origins[role]):
             words = f"{names['t1w']} and {names[role]}: two people, as PatientID or PatientBirthDate in them differ"
             if not force:
-                raise DoubtfulInputError(f"{words}; check the files, or use --force to go on all the same")
+                raise DoubtfulInputError(words, "check the files, or use --force to go on all the same")
             warn(f"accepted by force: {words}")
         elif role == "t2f" and not same_study(origins["t1w"], origins[role]):
             warn("T1w and T2-FLAIR were taken on two days, as their DICOM headers say; one visit's pair is wanted")
@@ -134,6 +145,6 @@ def without_paths(messages: list[str], paths: dict[str, Path]) -> list[str]:
         for role, path in paths.items():
             spellings = {str(path), str(path.absolute()), path.name}
             for words in sorted((s for s in spellings if len(s) > 2), key=len, reverse=True):
-                message = message.replace(words, f"the {TITLES[role]}")
+                message = message.replace(words, f"the {title(role)}")
         cleaned.append(message)
     return list(dict.fromkeys(cleaned))

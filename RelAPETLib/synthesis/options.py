@@ -1,24 +1,94 @@
-"""Options of a synthesis: checked against what is possible, completed from the model's metadata."""
+"""What is asked of a synthesis: one frozen set of options for CLI, panel, Python and training, resolved once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..diffusion.names import SAMPLERS
 from ..errors import InputError
-from ..tracers import Tracer, get_tracer
+from ..tracers import TRACERS, Tracer, get_tracer
 
 if TYPE_CHECKING:
+    import SimpleITK as sitk
+
     from ..models import Model
 
 SPACES = ("t1w", "mni", "both")
+ALL = "all"
 MAX_SAMPLES = 64
 MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
+class Options:
+    """What is wanted of a synthesis; None leaves a choice to the model.
+
+    Attributes:
+        tracers: one or several, in any spelling: ``"TAU"``, ``"TAU,PIB"``, ``"all"``, or a sequence of such. They are
+            kept as a tuple of short names, each once.
+        model: name in the catalogue, or folder of a bundle.
+        reference: a measured PET to compare with (file or image) where there is one tracer, else a mapping of tracers
+            to such.
+        reference_region: region whose mean sets the references' scale.
+        sampler, steps, samples: 1 to T steps; 1 to 64 samples.
+        seed: 0 to 2^63 - 1; the noise of sample k follows from (seed, k) alone, whatever the tracer.
+        device: auto, cpu, cuda, cuda:i or mps.
+        space: grid of the results, one of `SPACES`.
+        preprocessed: the volumes lie on the model grid already.
+        force: accept inputs that look wrong, with a warning.
+        yes: accept more than half an hour of drawing on a CPU.
+
+    Raises:
+        InputError: what no model could do; nothing has been read or loaded by then.
+    """
+
+    tracers: tuple[str, ...]
+    model: str | os.PathLike = "demo"
+    reference: str | os.PathLike | sitk.Image | Mapping | None = field(default=None, repr=False)
+    reference_region: str | None = None
+    sampler: str | None = None
+    steps: int | None = None
+    samples: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    space: str = "t1w"
+    preprocessed: bool = False
+    force: bool = False
+    yes: bool = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "tracers", tracer_names(self.tracers))
+        if self.space not in SPACES:
+            raise InputError(f"unknown space '{self.space}'; use one of {', '.join(SPACES)}")
+        _check_number("steps", self.steps, 1, None)
+        _check_number("samples", self.samples, 1, MAX_SAMPLES)
+        _check_number("seed", self.seed, 0, MAX_SEED)
+        if self.sampler is not None and self.sampler not in SAMPLERS:
+            raise InputError(f"unknown sampler '{self.sampler}'; use one of {', '.join(SAMPLERS)}")
+        object.__setattr__(self, "reference", self._named_references())
+
+    def _named_references(self) -> dict:
+        """References by tracer."""
+        if self.reference is None:
+            return {}
+        if isinstance(self.reference, Mapping):
+            named = {get_tracer(name).name: volume for name, volume in self.reference.items() if volume is not None}
+            if foreign := sorted(named.keys() - set(self.tracers)):
+                raise InputError(f"a reference of {foreign[0]} was given, which is not asked for")
+            return named
+        if len(self.tracers) > 1:
+            raise InputError(
+                f"one reference PET cannot be compared with {len(self.tracers)} tracers; choose the tracer it is of"
+            )
+        return {self.tracers[0]: self.reference}
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What will be done.
+    """What will be done for one tracer by one model: nothing is left to a default.
 
     Attributes:
         tracer: the tracer asked for.
@@ -26,7 +96,8 @@ class Plan:
         output: "suvr" or "relative".
         window: SUVR range that the model's [-1, 1] stands for; None for a relative model.
         reference_region: region whose mean is 1 in the model's SUVR, or None.
-        sampler, steps, samples, seed, clip: as `sampling.draw_samples` takes them.
+        sampler: None for a method that draws at once, by 1 step.
+        steps, samples, seed, clip: as `sampling.draw_samples` takes them.
         space: "t1w", "mni" or "both".
     """
 
@@ -35,7 +106,7 @@ class Plan:
     output: str
     window: tuple[float, float] | None
     reference_region: str | None
-    sampler: str
+    sampler: str | None
     steps: int
     samples: int
     seed: int
@@ -43,29 +114,19 @@ class Plan:
     space: str
 
 
-def check_options(
-    tracer: str, sampler: str | None, steps: int | None, samples: int | None, seed: int, space: str
-) -> None:
-    """Refuse what no model could do, before anything is read or loaded.
+def tracer_names(asked: str | Iterable[str]) -> tuple[str, ...]:
+    """Short names of tracers, each once, in the order asked for; ``all`` stands for every tracer.
 
     Raises:
-        InputError: unknown tracer, sampler or space, or a number out of range.
+        InputError: none, or an unknown one.
     """
-    get_tracer(tracer)
-    if space not in SPACES:
-        raise InputError(f"unknown space '{space}'; use one of {', '.join(SPACES)}")
-    _check_number("steps", steps, 1, None)
-    _check_number("samples", samples, 1, MAX_SAMPLES)
-    _check_number("seed", seed, 0, MAX_SEED)
-    _check_sampler(sampler)
-
-
-def _check_sampler(sampler: str | None) -> None:
-    if sampler is not None:
-        from ..diffusion import SAMPLERS
-
-        if sampler not in SAMPLERS:
-            raise InputError(f"unknown sampler '{sampler}'; use one of {', '.join(SAMPLERS)}")
+    words = [asked] if isinstance(asked, str) else list(asked)
+    names: list[str] = []
+    for word in (part.strip() for text in words for part in str(text).split(",")):
+        names += TRACERS if word.lower() == ALL else [get_tracer(word).name]
+    if not names:
+        raise InputError(f"no tracer was asked for; use {', '.join(TRACERS)} or {ALL}")
+    return tuple(dict.fromkeys(names))
 
 
 def _check_number(name: str, value: int | None, lowest: int, highest: int | None) -> None:
@@ -78,60 +139,55 @@ def _check_number(name: str, value: int | None, lowest: int, highest: int | None
         raise InputError(f"{name} {value} is out of range; use {limits}")
 
 
-def choose_steps(model: Model, sampler: str | None, steps: int | None) -> tuple[str, int]:
-    """Sampler and network calls of a synthesis, here for `synthesize` and for training's `sample`.
-
-    What is not given comes from the model's method.
+def resolve(options: Options, model: Model) -> tuple[Plan, ...]:
+    """Complete options from a model's metadata and its method's defaults: a plan for each tracer, in their order.
 
     Raises:
-        InputError: an unknown sampler, or steps that the model's timesteps do not allow.
+        InputError: the model lacks a tracer, has fewer timesteps than steps asked for, or draws without a sampler.
     """
-    _check_sampler(sampler)
-    _check_number("steps", steps, 1, None)
+    sampler, steps = _sampler_and_steps(options, model)
+    defaults, known = model.method.defaults, model.metadata["tracers"]
+    plans = []
+    for name in options.tracers:
+        entry = known.get(name)
+        if entry is None:
+            raise InputError(
+                f"model {model.name} has no tracer {name}; it has {', '.join(known)}: choose one, or another model"
+            )
+        plans.append(
+            Plan(
+                tracer=get_tracer(name),
+                label=entry["label"],
+                output=entry["output"],
+                window=tuple(entry["window"]) if entry["output"] == "suvr" else None,
+                reference_region=entry.get("reference_region"),
+                sampler=sampler,
+                steps=steps,
+                samples=options.samples or defaults.samples,
+                seed=options.seed,
+                clip=defaults.clip,
+                space=options.space,
+            )
+        )
+    return tuple(plans)
+
+
+def _sampler_and_steps(options: Options, model: Model) -> tuple[str | None, int]:
     defaults = model.method.defaults
-    longest, sampler = defaults.longest, sampler or defaults.sampler
-    steps = steps or defaults.samplers[sampler]
-    if steps > longest:
+    if not defaults.samplers:
+        if options.sampler is not None or options.steps is not None:
+            raise InputError(
+                f"model {model.name} draws at once and takes neither sampler nor steps",
+                "leave --sampler and --steps out",
+            )
+        return None, 1
+    sampler = options.sampler or defaults.sampler
+    if sampler not in defaults.samplers:
+        raise InputError(f"model {model.name} has no sampler {sampler}; use one of {', '.join(defaults.samplers)}")
+    steps = options.steps or defaults.samplers[sampler]
+    if steps > defaults.longest:
         raise InputError(
-            f"steps {steps} is out of range; model {model.name} has {longest} timesteps, use 1 to {longest}"
+            f"steps {steps} is out of range; model {model.name} has {defaults.longest} timesteps, "
+            f"use 1 to {defaults.longest}"
         )
     return sampler, steps
-
-
-def make_plan(
-    model: Model,
-    tracer: str,
-    sampler: str | None,
-    steps: int | None,
-    samples: int | None,
-    seed: int,
-    space: str,
-) -> Plan:
-    """Complete the options from the model's metadata.
-
-    Raises:
-        InputError: the model lacks the tracer, or has fewer timesteps than steps asked for.
-    """
-    wanted = get_tracer(tracer)
-    entry = model.metadata["tracers"].get(wanted.name)
-    if entry is None:
-        has = ", ".join(model.metadata["tracers"])
-        raise InputError(
-            f"model {model.name} has no tracer {wanted.name}; it has {has}: choose one, or another --model"
-        )
-    defaults = model.method.defaults
-    sampler, steps = choose_steps(model, sampler, steps)
-    window = entry["window"] if entry["output"] == "suvr" else None
-    return Plan(
-        tracer=wanted,
-        label=entry["label"],
-        output=entry["output"],
-        window=tuple(window) if window else None,
-        reference_region=entry.get("reference_region"),
-        sampler=sampler,
-        steps=steps,
-        samples=samples or defaults.samples,
-        seed=seed,
-        clip=defaults.clip,
-        space=space,
-    )

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..errors import DeviceError, DoubtfulInputError
-from ..grid import array_to_image, image_to_array, image_to_tensor
+from ..errors import DeviceError, InputError
 from ..notices import collected, warn
-from ..regions import regional_rows
-from .inputs import Inputs, read_inputs, without_paths
-from .options import Plan, check_options, make_plan
+from .case import Case, make_case, read, register, settle_doubts
+from .inputs import reference_role, without_paths
+from .options import Options, Plan, resolve
 from .result import Synthesis, describe
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import SimpleITK as sitk
-    import torch
 
     from ..models import Model
-    from ..preprocessing import Preprocessed
     from .reference import ReferenceUnits
-    from .sampling import Draw
+    from .sampling import Draw, Shown
 
+Progress = Callable[[float, str], None]
 #: Shares of the whole that each stage takes on the progress bar, about as long as they last with a raw pair on a CPU.
 _SHARES = {"read": 0.03, "model": 0.02, "preprocess": 0.55, "sample": 0.25, "compare": 0.1, "return": 0.05}
 
@@ -35,37 +34,17 @@ def synthesize(
     t2f: str | os.PathLike | sitk.Image,
     tracer: str,
     *,
-    model: str | os.PathLike = "demo",
-    reference: str | os.PathLike | sitk.Image | None = None,
-    reference_region: str | None = None,
-    sampler: str | None = None,
-    steps: int | None = None,
-    samples: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    space: str = "t1w",
-    preprocessed: bool = False,
-    force: bool = False,
-    yes: bool = False,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Progress | None = None,
+    **options,
 ) -> Synthesis:
-    """Make a synthetic PET from a T1w and a T2-FLAIR of one person.
+    """Make a synthetic PET of one tracer from a T1w and a T2-FLAIR of one person.
 
     Args:
         t1w, t2f: files (NIfTI, NRRD, MetaImage, MGH, a DICOM folder) or 3-D images.
         tracer: TAU, PIB or PBR, or a BIDS ``trc-`` spelling of one.
-        model: name in the catalogue, or folder of a bundle.
-        reference: a measured PET of the same person to compare with; its unit: `synthesis.reference`.
-        reference_region: region whose mean sets the reference's scale: it is made the synthetic PET's mean there.
-        sampler, steps, samples: the model's own defaults when None, else 20 steps of ``dpmpp``, and 4 samples for a
-            latent model or 1 for a voxel one. 1 to T steps, 1 to 64 samples.
-        seed: 0 to 2^63 - 1. Sample k depends on (seed, k) only, not on batch or device (up to rounding).
-        device: auto, cpu, cuda, cuda:i or mps.
-        space: grid of the results: ``t1w``, ``mni`` (the model's) or ``both``.
-        preprocessed: both MRIs (and the reference) lie on the model grid already.
-        force: accept inputs that look wrong, with a warning.
-        yes: accept more than half an hour of voxel-space synthesis on a CPU.
         progress: called as progress(fraction, message).
+        options: further fields of `Options`: model, reference, reference_region, sampler, steps, samples, seed, device,
+            space, preprocessed, force, yes.
 
     Warns:
         RelAPETWarning: what the user should know; the same lines stand in the result's `warnings`.
@@ -79,50 +58,211 @@ def synthesize(
         >>> result = synthesize("t1w.nii.gz", "flair.nii.gz", "TAU")  # doctest: +SKIP
         >>> result.save("out")  # doctest: +SKIP
     """
-    from ..devices import resolve_device
-    from .reference import reference_units
-    from .sampling import check_duration, draw_samples
+    chosen = Options(tracers=(tracer,), **options)
+    if len(chosen.tracers) != 1:
+        raise InputError(f"one tracer is wanted, not {', '.join(chosen.tracers)}; synthesize_many takes several")
+    (result,) = run_files(t1w, t2f, chosen, progress)
+    return result
 
-    check_options(tracer, sampler, steps, samples, seed, space)
-    part, clock, messages = _parts(progress), _Clock(), []
+
+def synthesize_many(
+    t1w: str | os.PathLike | sitk.Image,
+    t2f: str | os.PathLike | sitk.Image,
+    tracers: str | Iterable[str] = "all",
+    *,
+    progress: Progress | None = None,
+    **options,
+) -> Iterator[Synthesis]:
+    """The same for several tracers: the MRI are read, registered and encoded once, and all tracers get the same noise.
+
+    Args:
+        tracers: names, or ``"all"``.
+        options: as for `synthesize`; ``reference`` maps tracers to PET.
+
+    Yields:
+        A result for each tracer, in their order, each made when it is asked for. The options are checked at once.
+
+    Example:
+        >>> save_many(synthesize_many("t1w.nii.gz", "flair.nii.gz", "TAU,PIB"), "out")  # doctest: +SKIP
+    """
+    return run_files(t1w, t2f, Options(tracers=tracers, **options), progress)
+
+
+def run_files(
+    t1w, t2f, options: Options, progress: Progress | None = None, on_case: Callable[[Case], object] | None = None
+) -> Iterator[Synthesis]:
+    """`synthesize_many` with options that are made already; `on_case` is given the case once it is accepted."""
+    from ..devices import resolve_device
+
+    part, clock, of_case, of_model = _parts(progress), _Clock(), [], []
+    with collected(of_case):
+        device = resolve_device(options.device)
+        inputs = read(t1w, t2f, options.reference, part("read"), options.force)
+    clock.lap("reading")
+    with collected(of_model):
+        model, plans = _model_and_plans(options, device, part("model"))
+    units = {name: _units(name, inputs.paths, plans, options) for name in options.reference}
+    clock.lap("model")
+    with collected(of_case):
+        ready = register(inputs, options.preprocessed, device, part("preprocess"))
+    case = make_case(inputs, ready, options.preprocessed, of_case)
+    del inputs, ready
+    said = [*of_model, *_judge(case, plans, options.force)]
+    clock.lap("preprocessing")
+    if on_case:
+        on_case(case)
+    yield from _results(case, model, plans, units, options, said, clock.seconds, progress)
+
+
+def run_case(case: Case, options: Options, progress: Progress | None = None) -> Iterator[Synthesis]:
+    """Results for a case that is prepared already, as `synthesize_many` gives them from files.
+
+    Args:
+        case: from `prepare_case` or `load_case`. Of its references those of `options.tracers` are compared with.
+        options: ``reference`` must be empty, ``preprocessed`` is the case's; `force` accepts doubts about the case.
+
+    Raises:
+        InputError, ModelError, DeviceError: as `synthesize`.
+    """
+    from ..devices import resolve_device
+
+    if options.reference:
+        raise InputError("a prepared case takes no other reference PET; give it to the one that prepares the case")
+    clock, said = _Clock(), []
+    with collected(said):
+        for words in case.warnings:
+            warn(words)
+        said.clear()  # `_results` has them from the case
+        model, plans = _model_and_plans(options, resolve_device(options.device), _parts(progress)("model"))
+    units = {name: _units(name, case.paths, plans, options) for name in options.tracers if name in case.ready.pets}
+    said += _judge(case, plans, options.force)
+    clock.lap("model")
+    yield from _results(case, model, plans, units, options, said, clock.seconds, progress)
+
+
+def draw(
+    case: Case,
+    tracer: str,
+    options: Options | None = None,
+    *,
+    model: Model | None = None,
+    progress: Progress | None = None,
+) -> Draw:
+    """Samples of one tracer for a case; `finish` makes a `Synthesis` of them.
+
+    Args:
+        case: from `prepare_case` or `load_case`.
+        options: None for the defaults; its tracers do not matter here.
+        model: a loaded one in place of ``options.model``, for many calls.
+
+    Raises:
+        InputError, ModelError, DeviceError: as `synthesize`.
+    """
+    from ..devices import resolve_device
+    from .sampling import Shown, draw_samples
+
+    options = replace(options, tracers=(tracer,), reference=None) if options else Options(tracers=(tracer,))
+    model = model or _load(options.model, resolve_device(options.device))
+    (plan,) = resolve(options, model)
+    _judge(case, (plan,), options.force)
+    return draw_samples(Shown(model, case.mri()), plan, yes=options.yes, progress=progress)
+
+
+def finish(
+    case: Case,
+    drawn: Draw,
+    *,
+    units: ReferenceUnits | None = None,
+    force: bool = False,
+    warnings: Iterable[str] = (),
+    seconds: dict[str, float] | None = None,
+    part: Callable[[str], Progress] | None = None,
+) -> Synthesis:
+    """Maps, comparison, regions, volumes in the space asked for, and the record of one draw.
+
+    Args:
+        units: how the unit of the case's reference of this tracer is known (`reference.reference_units`); None compares
+            with nothing.
+        force: accept a reference whose values are hardly SUVR.
+        warnings: what was said so far.
+        seconds: time by stage so far.
+        part: gives a progress callback for a stage, ``compare`` and ``return``.
+    """
+    from ..regions import regional_rows
+    from .maps import bring_back, make_maps
+
+    part, clock, messages = part or _parts(None), _Clock(seconds), list(warnings)
     with collected(messages):
-        device = resolve_device(device)
-        inputs = read_inputs({"t1w": t1w, "t2f": t2f, "reference": reference}, part("read"), force)
-        clock.lap("reading")
-        loaded = _load(model, device)
-        plan = make_plan(loaded, tracer, sampler, steps, samples, seed, space)
-        units = None
-        if reference is not None:
-            units = reference_units(inputs.paths.get("reference"), reference_region, relative=plan.output == "relative")
-        check_duration(loaded, plan.label, plan.steps, plan.samples, yes, part("model"))
-        clock.lap("model")
-        ready = _prepare(inputs, preprocessed, device, part("preprocess"))
-        _settle_doubts(ready, "grid" if preprocessed else "raw", plan.reference_region, force)
-        clock.lap("preprocessing")
-        draw = draw_samples(
-            loaded, _condition(ready), plan.label, sampler=plan.sampler, steps=plan.steps, samples=plan.samples,
-            seed=plan.seed, clip=plan.clip, yes=yes, progress=part("sample"),
-        )  # fmt: skip
-        clock.lap("sampling")
-        maps, metrics = _maps(draw, ready, plan, units, inputs, force, part("compare"))
-        regions = regional_rows({name: maps[name] for name in maps if name != "uncertainty"}, ready.mask, ready.in_view)
+        maps, metrics = make_maps(case, drawn, units, force, part("compare"))
+        compared = {name: maps[name] for name in maps if name != "uncertainty"}
+        regions = regional_rows(compared, case.ready.mask, case.ready.in_view)
         clock.lap("comparison")
-        volumes, pictures = _bring_back(maps, ready, inputs, plan.space, part("return"))
+        volumes, pictures = bring_back(maps, case, drawn.plan.space, part("return"))
         clock.lap("return")
-    messages = without_paths(messages, inputs.paths)
-    document = describe(loaded, plan, inputs, ready, draw, units, metrics, preprocessed, messages, clock.seconds)
-    ending = "_space-MNI" if space == "mni" else ""
+    messages = without_paths(messages, case.paths)
+    ending = "_space-MNI" if drawn.plan.space == "mni" else ""
     return Synthesis(
         pet=volumes[f"synthetic_pet{ending}"],
         uncertainty=volumes.get(f"uncertainty{ending}"),
         difference=volumes.get(f"difference{ending}"),
-        provenance=document,
+        provenance=describe(case, drawn, units, metrics, messages, clock.seconds),
         metrics=metrics,
         warnings=messages,
         regions=regions,
         volumes=volumes,
         pictures=pictures,
     )
+
+
+def _results(
+    case: Case, model: Model, plans, units: dict, options: Options, said: list[str], seconds: dict, progress
+) -> Iterator[Synthesis]:
+    """A result for each plan; nothing of one is kept when the next begins."""
+    from .sampling import Shown
+
+    shown = Shown(model, case.mri())
+    for number, plan in enumerate(plans):
+        part = _parts(_part_of(progress, number, len(plans), plan.tracer.name))
+        yield _result(case, shown, plan, units.get(plan.tracer.name), options, [*case.warnings, *said], seconds, part)
+
+
+def _result(case: Case, shown: Shown, plan: Plan, units, options: Options, said, seconds: dict, part) -> Synthesis:
+    from .sampling import draw_samples
+
+    clock = _Clock(seconds)
+    with collected(said):
+        drawn = draw_samples(shown, plan, yes=options.yes, progress=part("sample"))
+    clock.lap("sampling")
+    return finish(case, drawn, units=units, force=options.force, warnings=said, seconds=clock.seconds, part=part)
+
+
+def _judge(case: Case, plans: Iterable[Plan], force: bool) -> list[str]:
+    """Refuse a case that looks wrong, or does not show what SUVR are relative to; else what there is to say."""
+    from ..preprocessing import reference_doubts
+
+    regions = dict.fromkeys(plan.reference_region for plan in plans if plan.reference_region is not None)
+    said: list[str] = []
+    with collected(said):
+        settle_doubts(case.ready, case.kind, force, [line for r in regions for line in reference_doubts(case.ready, r)])
+    return said
+
+
+def _model_and_plans(options: Options, device: str, progress: Progress) -> tuple[Model, tuple[Plan, ...]]:
+    """The loaded model and what it will do, refused before the long work when that takes too long."""
+    from .sampling import check_duration
+
+    model = _load(options.model, device)
+    plans = resolve(options, model)
+    check_duration(model, plans[0].label, plans[0].steps, sum(plan.samples for plan in plans), options.yes, progress)
+    return model, plans
+
+
+def _units(tracer: str, paths: Mapping[str, Path], plans: Iterable[Plan], options: Options) -> ReferenceUnits:
+    """How the unit of a tracer's reference is known."""
+    from .reference import reference_units
+
+    relative = any(plan.output == "relative" for plan in plans if plan.tracer.name == tracer)
+    return reference_units(paths.get(reference_role(tracer)), options.reference_region, relative=relative)
 
 
 def _load(name: str | os.PathLike, device: str) -> Model:
@@ -141,8 +281,8 @@ def _load(name: str | os.PathLike, device: str) -> Model:
 class _Clock:
     """Seconds by stage."""
 
-    def __init__(self):
-        self.seconds, self._last = {}, time.perf_counter()
+    def __init__(self, seconds: dict[str, float] | None = None):
+        self.seconds, self._last = dict(seconds or {}), time.perf_counter()
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
@@ -150,14 +290,14 @@ class _Clock:
         self._last = now
 
 
-def _parts(progress: Callable[[float, str], None] | None) -> Callable[[str], Callable[[float, str], None]]:
+def _parts(progress: Progress | None) -> Callable[[str], Progress]:
     """By stage, a progress callback that fills its share of the whole."""
     starts, total = {}, 0.0
     for stage, share in _SHARES.items():
         starts[stage] = total
         total += share
 
-    def part(stage: str) -> Callable[[float, str], None]:
+    def part(stage: str) -> Progress:
         def report(fraction: float, message: str) -> None:
             if progress:
                 progress(min(1.0, starts[stage] + _SHARES[stage] * min(max(fraction, 0.0), 1.0)), message)
@@ -167,100 +307,14 @@ def _parts(progress: Callable[[float, str], None] | None) -> Callable[[str], Cal
     return part
 
 
-def _prepare(inputs: Inputs, preprocessed: bool, device: str, progress) -> Preprocessed:
-    from .. import preprocessing
+def _part_of(progress: Progress | None, number: int, count: int, tracer: str) -> Progress | None:
+    """Progress of one of several tracers, which share what is left when the case is prepared."""
+    if progress is None or count == 1:
+        return progress
+    prepared = sum(_SHARES[stage] for stage in ("read", "model", "preprocess"))
 
-    t1w, t2f, pet = (inputs.images.get(role) for role in ("t1w", "t2f", "reference"))
-    if preprocessed:
-        progress(0.0, "checking the preprocessed volumes")
-        ready = preprocessing.from_grid(t1w, t2f, pet=pet)
-    else:
-        ready = preprocessing.preprocess(t1w, t2f, pet=pet, device=device, progress=progress)
-    for words in ready.warnings:
-        warn(words)
-    return ready
+    def report(fraction: float, message: str) -> None:
+        own = max(0.0, (fraction - prepared) / (1 - prepared))
+        progress(prepared + (1 - prepared) * (number + own) / count, f"{tracer}: {message}")
 
-
-def _settle_doubts(ready: Preprocessed, kind: str, reference_region: str | None, force: bool) -> None:
-    """Refuse inputs that are probably not a brain's T1w and T2-FLAIR, or a PET of another one; warn when forced."""
-    from ..preprocessing import cautions, doubts, reference_doubts
-
-    every = (ready.quality, *ready.pet_quality.values())
-    found = [line for figures in every for line in doubts(figures, kind)]
-    if reference_region is not None:
-        found += reference_doubts(ready, reference_region)
-    if found and not force:
-        raise DoubtfulInputError(f"{'; '.join(found)}; check the files, or use --force to go on all the same")
-    for words in found:
-        warn(f"accepted by force: {words}")
-    for words in (line for figures in every for line in cautions(figures, kind)):
-        warn(words)
-
-
-def _condition(ready: Preprocessed) -> torch.Tensor:
-    """T1w and T2F as [1, 2, X, Y, Z] in [-1, 1]."""
-    import torch
-
-    return torch.cat([image_to_tensor(ready.t1w), image_to_tensor(ready.t2f)], dim=1)
-
-
-def _maps(
-    draw: Draw, ready: Preprocessed, plan: Plan, units: ReferenceUnits | None, inputs: Inputs, force: bool, progress
-) -> tuple[dict[str, sitk.Image], dict | None]:
-    """PET, uncertainty, reference and difference on the model grid in their units, and the metrics.
-
-    A SUVR model's [-1, 1] is its window, SUVR = lo + (x + 1) / 2 (hi - lo); a relative model's becomes [0, 1].
-    """
-    from ..comparison import compare, minmax
-    from .reference import level_of, to_suvr
-
-    progress(0.0, "turning samples into maps")
-    inside = image_to_array(ready.mask) > 0
-    low, high = plan.window or (0.0, 1.0)
-    pet = np.clip(low + (draw.mean + 1) / 2 * (high - low), low, high)
-    maps = {"synthetic_pet": _masked(pet, inside)}
-    if draw.deviation is not None:
-        maps["uncertainty"] = _masked(draw.deviation * (high - low) / 2, inside)
-    if units is None:
-        return maps, None
-    progress(0.1, "comparing with the reference")
-    reference = ready.pet
-    if plan.window is not None:
-        level = level_of(maps["synthetic_pet"], ready.mask, units.region) if units.region else 1.0
-        reference = to_suvr(reference, ready.mask, units, inputs.names["reference"], force, level)
-    maps["difference"], metrics = compare(maps["synthetic_pet"], reference, ready.mask, window=plan.window)
-    if plan.window is None:
-        reference = _masked(minmax(image_to_array(reference)), inside)
-    maps["reference"] = reference
-    return maps, metrics
-
-
-def _masked(array: np.ndarray, inside: np.ndarray) -> sitk.Image:
-    return array_to_image(np.where(inside, array, 0).astype(np.float32))
-
-
-def _bring_back(
-    maps: dict[str, sitk.Image], ready: Preprocessed, inputs: Inputs, space: str, progress
-) -> tuple[dict[str, sitk.Image], dict[str, sitk.Image]]:
-    """Volumes to save by file name without ending, and the report's pictures, all on one grid."""
-    import SimpleITK as sitk
-
-    from ..preprocessing import to_t1w_space
-
-    progress(0.0, "bringing the PET back to the T1w")
-    saved = [name for name in maps if name != "reference"]
-    volumes, t1w = {}, inputs.images["t1w"]
-    if space in ("t1w", "both"):
-        pictures = {name: to_t1w_space(image, ready, t1w) for name, image in maps.items()}
-        volumes |= {name: pictures[name] for name in saved}
-        pictures |= {
-            "t1w": t1w,
-            "t2f": sitk.Resample(inputs.images["t2f"], t1w, ready.t1w_to_t2f, sitk.sitkLinear, 0.0),
-        }
-    else:
-        pictures = maps | {"t1w": ready.t1w, "t2f": ready.t2f}
-    if space in ("mni", "both"):
-        volumes |= {f"{name}_space-MNI": maps[name] for name in saved}
-    pictures["pet"] = pictures.pop("synthetic_pet")
-    progress(1.0, "synthesis done")
-    return volumes, pictures
+    return report

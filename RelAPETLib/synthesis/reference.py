@@ -141,6 +141,6 @@ def to_suvr(
     elif not plausible:
         words = f"{name}: said to be SUVR, but its brain mean is {mean:.4g} (SUVR gives {low:g} to {high:g})"
         if not force:
-            raise DoubtfulInputError(f"{words}; check it, or use --force to accept it")
+            raise DoubtfulInputError(words, "check it, or use --force to accept it")
         warn(words)
     return pet

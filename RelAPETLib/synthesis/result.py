@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,14 +16,12 @@ from typing import TYPE_CHECKING
 from .. import provenance as record
 from ..notices import warn
 from ..tracers import get_tracer
-from .inputs import Inputs
-from .options import Plan
+from .inputs import reference_role
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-    from ..models import Model
-    from ..preprocessing import Preprocessed
+    from .case import Case
     from .reference import ReferenceUnits
     from .sampling import Draw
 
@@ -80,6 +79,17 @@ class Synthesis:
             OutputError: an output exists and `overwrite` is False, or the folder cannot be written to.
         """
         from ..outputs import write_set
+
+        paths = write_set(folder, self.writers(report), owned=OUTPUT_NAMES, overwrite=overwrite)
+        return {path.name: path for path in paths}
+
+    @property
+    def tracer(self) -> str:
+        """Short name of the tracer."""
+        return self.provenance["tracer"]["name"]
+
+    def writers(self, report: bool = True) -> dict[str, Callable[[Path], None]]:
+        """By file name, what writes it to a path; the record comes last and reads the others beside it."""
         from ..volumes import write_volume
 
         messages = list(self.warnings)
@@ -102,8 +112,7 @@ class Synthesis:
         document = self.provenance | {"outputs": outputs, "warnings": messages}
         record.check_provenance(document)
         writers["synthetic_pet.json"] = lambda path: _write_record(document, path)
-        paths = write_set(folder, writers, owned=OUTPUT_NAMES, overwrite=overwrite)
-        return {path.name: path for path in paths}
+        return writers
 
     def _describe(self, name: str) -> dict:
         volume = name.removesuffix("_space-MNI")
@@ -157,11 +166,15 @@ def _write_record(document: dict, path: Path) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def _how(sampling: dict) -> str:
+    return f"{sampling['steps']} steps of {sampling['sampler']}" if sampling["sampler"] else "drawn at once"
+
+
 def _notes(document: dict) -> list[str]:
     """Lines below the report's pictures."""
     sampling, model = document["sampling"], document["model"]
     notes = [
-        f"{sampling['samples']} sample(s), {sampling['steps']} steps of {sampling['sampler']}, "
+        f"{sampling['samples']} sample(s), {_how(sampling)}, "
         f"seed {sampling['seed']}, on {sampling['device']}; registration: {document['preprocessing']['method']}."
     ]
     if model["trained_on_simulated_data"]:
@@ -179,21 +192,61 @@ def _notes(document: dict) -> list[str]:
     return notes
 
 
+def save_many(
+    results: Iterable[Synthesis], folder: str | os.PathLike, *, overwrite: bool = False, report: bool = True
+) -> dict[str, dict[str, Path]]:
+    """Write results of several tracers into folders of their names, as `Synthesis.save` does, all of them or none.
+
+    Each result is written, out of sight, as soon as it comes, so that one at a time is in memory.
+
+    Args:
+        results: e.g. from `synthesize_many`.
+        folder: gets a folder for each tracer; or what `outputs.reserve` gave for it.
+        overwrite, report: as for `Synthesis.save`.
+
+    Returns:
+        Paths by file name, by tracer.
+
+    Raises:
+        OutputError: as `Synthesis.save`; and whatever `results` raise, with nothing written.
+    """
+    from ..outputs import Reserved, reserve, shown_as, write_set
+
+    if not isinstance(folder, Reserved):
+        with reserve(folder) as place:
+            return save_many(results, place, overwrite=overwrite, report=report)
+    place, writers, tracers = folder, {}, []
+    for result in results:
+        tracers.append(result.tracer)
+        made = place.staging / "results" / result.tracer
+        made.mkdir(parents=True)
+        with shown_as({made: place.folder / result.tracer}):
+            for name, write in result.writers(report).items():
+                write(made / name)
+                writers[f"{result.tracer}/{name}"] = functools.partial(os.replace, made / name)
+        del result
+    owned = [f"{tracer}/{name}" for tracer in tracers for name in OUTPUT_NAMES]
+    paths = write_set(place, writers, owned=owned, overwrite=overwrite)
+    return {t: {path.name: path for path in paths if path.parent.name == t} for t in tracers}
+
+
 def describe(
-    model: Model,
-    plan: Plan,
-    inputs: Inputs,
-    ready: Preprocessed,
+    case: Case,
     draw: Draw,
     units: ReferenceUnits | None,
     metrics: dict | None,
-    preprocessed: bool,
     messages: list[str],
     seconds: dict[str, float],
 ) -> dict:
     """The record of one synthesis (`provenance.build_provenance`), its ``outputs`` still empty."""
-    reference = None
+    plan, model, ready, reference = draw.plan, draw.model, case.ready, None
+    own = reference_role(plan.tracer.name)
+    inputs = {role: case.sha256[role] for role in ("t1w", "t2f")}
+    second = {role: case.second_sha256[role] for role in inputs if role in case.second_sha256}
     if units is not None:
+        inputs["reference"] = case.sha256[own]
+        if own in case.second_sha256:
+            second["reference"] = case.second_sha256[own]
         reference = {
             "units_from": units.known_from + (" to the synthetic PET's there" if units.region else ""),
             "reference_region": units.region,
@@ -210,8 +263,8 @@ def describe(
             "window": plan.window,
             "reference_region": plan.reference_region,
         },
-        inputs=inputs.sha256,
-        second_files=inputs.second_sha256,
+        inputs=inputs,
+        second_files=second,
         sampling={
             "sampler": plan.sampler,
             "steps": plan.steps,
@@ -224,8 +277,8 @@ def describe(
         preprocessing={
             "method": ready.method,
             "skull_stripped": bool(ready.skull_stripped),
-            "preprocessed": preprocessed,
-            "quality": ready.quality | ready.pet_quality.get("PET", {}),
+            "preprocessed": case.preprocessed,
+            "quality": ready.quality | (ready.pet_quality.get(plan.tracer.name, {}) if units else {}),
         },
         outputs={},
         reference=reference,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..models import Model
+    from .options import Plan
 
 #: Synthesis by a method that is slow on a CPU needs the user's consent beyond this.
 CONSENT_MINUTES = 30.0
@@ -22,26 +23,59 @@ CONSENT_MINUTES = 30.0
 
 @dataclass(frozen=True)
 class Draw:
-    """What was drawn.
+    """What was drawn of one tracer.
 
     Attributes:
         mean: mean of the samples, [X, Y, Z] float32 in the model's units, [-1, 1].
         deviation: standard deviation over the samples, same units; None for one sample.
         device: where the last sample was computed.
         batch: samples computed together at the end.
+        plan: what was asked for.
+        model: which model drew.
     """
 
     mean: np.ndarray
     deviation: np.ndarray | None
     device: str
     batch: int
+    plan: Plan
+    model: Model
+
+
+class Shown:
+    """A model to which one person's MRI is shown: it encodes them once, for all tracers and samples.
+
+    Attributes:
+        model: the model; another one once a full GPU has handed over to the CPU.
+        mri: [1, 2, X, Y, Z] in [-1, 1] on the model's grid: T1w, T2F.
+    """
+
+    def __init__(self, model: Model, mri: torch.Tensor):
+        self.model, self.mri = model, mri
+        self._encoded = self._device = None
+
+    @property
+    def encoded(self) -> Any:
+        """What the model's method makes of the MRI, on the model's device."""
+        if self._device != self.model.device:
+            self._encoded = self.model.method.encode(self.mri.to(self.model.device))
+            self._device = self.model.device
+        return self._encoded
+
+    def make_room(self, size: int) -> int:
+        """After running out of memory with `size` samples: how many to draw at a time now, perhaps on the CPU."""
+        before = self.model.device
+        self.model, batch = _make_room(self.model, size)
+        if self.model.device != before:
+            self._encoded = self._device = None
+        return batch
 
 
 def check_duration(model: Model, label: int, steps: int, samples: int, yes: bool, progress=None) -> float | None:
-    """Estimate how long a voxel model takes on a CPU, and ask for consent when that is long.
+    """Estimate how long a method that is slow on a CPU takes there, and ask for consent when that is long.
 
     Returns:
-        Estimated seconds, or None where nothing was timed (a latent model, or a GPU).
+        Estimated seconds, or None where nothing was timed (a fast method, or a GPU).
 
     Raises:
         LongRunError: more than half an hour and `yes` is False.
@@ -49,12 +83,12 @@ def check_duration(model: Model, label: int, steps: int, samples: int, yes: bool
     if not model.method.defaults.slow_on_cpu or str(model.device) != "cpu":
         return None
     if progress:
-        progress(0.0, "timing one step of the voxel-space model on the CPU")
+        progress(0.0, "timing one step of the model on the CPU")
     step = model.method.seconds_per_step(label)
     total = step * steps * samples
     words = f"one step takes {step:.1f} s on this CPU: about {_minutes(total)} for {steps} steps, {samples} sample(s)"
     if total > 60 * CONSENT_MINUTES and not yes:
-        raise LongRunError(f"{words}; use --yes to accept that, a GPU, fewer --steps or --samples, or a latent model")
+        raise LongRunError(words, "use --yes to accept that, a GPU, fewer --steps or --samples, or a latent model")
     if progress:
         progress(1.0, words)
     return total
@@ -64,67 +98,55 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60))} minute(s)"
 
 
-def draw_samples(
-    model: Model,
-    condition: torch.Tensor,
-    label: int,
-    *,
-    sampler: str,
-    steps: int,
-    samples: int,
-    seed: int,
-    clip: tuple[float, float] | None,
-    yes: bool = False,
-    progress=None,
-) -> Draw:
-    """Draw `samples` PET volumes and return their mean and spread.
+def draw_samples(shown: Shown, plan: Plan, *, yes: bool = False, progress=None) -> Draw:
+    """Draw PET volumes of one tracer and return their mean and spread.
 
-    Sample k's noise follows from (seed, k), whatever the batch and the device; samples 2 j and 2 j + 1 get mirrored
-    noise (`RelAPETLib.diffusion.seeded_noise`), so that their mean is closer to the model's own. When a GPU is full,
-    fewer samples are computed together, then the CPU takes over; a `RelAPETWarning` says so.
+    Sample k's noise follows from (plan.seed, k), whatever the tracer, the batch and the device: the tracers of one
+    person are drawn jointly. Samples 2 j and 2 j + 1 get mirrored noise (`RelAPETLib.diffusion.seeded_noise`), so that
+    their mean is closer to the model's own. When a GPU is full, fewer samples are computed together, then the CPU takes
+    over; a `RelAPETWarning` says so.
 
     Args:
-        condition: [1, 2, X, Y, Z] in [-1, 1] on the model's grid: T1w, T2F.
-        label: the tracer's class label.
-        sampler, steps, seed, clip: as `RelAPETLib.diffusion.sample` has them.
-        yes: consent to more than half an hour, should a voxel model end up on the CPU.
+        shown: model and MRI.
+        plan: from `options.resolve`.
+        yes: consent to more than half an hour, should a slow method end up on the CPU.
         progress: called as progress(fraction, message).
 
     Raises:
         ModelError: the model gave NaN or infinite values.
         DeviceError: the GPU is full even for one sample, and so is the machine's own memory.
-        LongRunError: a voxel model would have to go on on the CPU for more than half an hour without `yes`.
+        LongRunError: a slow method would have to go on on the CPU for more than half an hour without `yes`.
     """
     if progress:
         progress(0.0, "showing the MRI to the model")
-    batch = min(samples, model.method.defaults.batch)
+    samples = plan.samples
+    batch = min(samples, shown.model.method.defaults.batch)
     moments = _Moments()
     while moments.count < samples:
         first = moments.count
         size = min(batch, samples - first)
+        share = _share(progress, first / samples, (first + size) / samples, first, size, samples)
         volumes = None
         try:
-            volumes = _draw_batch(
-                model, condition, label, sampler, steps, seed, clip, first, size,
-                _share(progress, first / samples, (first + size) / samples, first, size, samples),
-            )  # fmt: skip
+            volumes = _draw_batch(shown, plan, first, size, share)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         if volumes is None:  # outside `except`: the exception holds on to the tensors of the failed attempt
-            model, batch = _make_room(model, size)
-            check_duration(model, label, steps, samples - first, yes, progress)
+            batch = shown.make_room(size)
+            check_duration(shown.model, plan.label, plan.steps, samples - first, yes, progress)
             continue
         for volume in volumes:
             moments.add(volume)
+    model = shown.model
     if not np.isfinite(moments.mean).all():
         raise ModelError(
-            f"model {model.name} gave NaN or infinite values; try other --steps or --sampler, or another model"
+            f"model {model.name} gave NaN or infinite values; try another sampler, more steps, or another model"
         )
-    return Draw(moments.mean, moments.deviation(), str(model.device), batch)
+    return Draw(moments.mean, moments.deviation(), str(model.device), batch, plan, model)
 
 
-def _draw_batch(model, condition, label, sampler, steps, seed, clip, first, size, progress) -> list:
+def _draw_batch(shown: Shown, plan: Plan, first: int, size: int, progress) -> list:
     """Volumes [X, Y, Z] of samples first .. first + size - 1, in [-1, 1]."""
     import torch
 
@@ -132,11 +154,9 @@ def _draw_batch(model, condition, label, sampler, steps, seed, clip, first, size
     from ..methods.base import DrawOptions
 
     with torch.inference_mode():
-        encoded = model.method.encode(condition.to(model.device))
-        options = DrawOptions(sampler, steps, clip)
-        drawn = model.method.draw(
-            encoded, label, size, options, seeded_noise(seed, first=first, mirrored=True), progress
-        )
+        options = DrawOptions(plan.sampler, plan.steps, plan.clip)
+        noise = seeded_noise(plan.seed, first=first, mirrored=True)
+        drawn = shown.model.method.draw(shown.encoded, plan.label, size, options, noise, progress)
         return [volume.float().cpu().numpy()[0].clip(-1.0, 1.0) for volume in drawn]
 
 

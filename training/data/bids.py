@@ -39,6 +39,8 @@ def read_bids(folder: Path | str) -> Source:
     subjects = sorted(path for path in folder.glob("sub-*") if path.is_dir())
     if not subjects:
         raise InputError(f"{folder}: an empty data set, without any folder sub-*")
+    from RelAPETLib.phantom.law import check_law
+
     description = _description(folder)
     cases, failures = [], []
     for subject in subjects:
@@ -46,8 +48,11 @@ def read_bids(folder: Path | str) -> Source:
         cases += found
         failures += lost
     simulation = _simulation(description)
-    law = {} if simulation is None else {"law": simulation.get("Law", 1)}
-    return Source(str(description.get("Name", folder.name)), simulation is not None, cases, failures, law)
+    options = {}
+    if simulation is not None:
+        options["law"] = simulation.get("Law", 1)
+        check_law(options["law"])
+    return Source(str(description.get("Name", folder.name)), simulation is not None, cases, failures, options)
 
 
 def _description(folder: Path) -> dict:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from ...diffusion.names import SAMPLERS
 from ..base import SEQUENCES, Defaults, DrawOptions, Method, NoiseSource, Progress
 from ..schema import SAMPLER, SCHEDULE, SHAPE, arguments, closed
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 #: Network calls of a sampler that is not the model's own: what one sampler needs says nothing of another.
 DEFAULT_STEPS = 20
-#: Samplers of `RelAPETLib.diffusion`, without loading torch.
-SAMPLERS = ("dpmpp", "ddim", "ddpm")
 #: Latents worth drawing together. A single voxel sample fills a machine already.
 LATENT_BATCH = 4
 VOXEL = "VoxelDiffusion"

@@ -1,0 +1,10 @@
+"""Names that options, schemas and bundles share, without loading torch."""
+
+#: Samplers, the default first: DPM-Solver++ 2M, deterministic DDIM, ancestral DDPM.
+SAMPLERS = ("dpmpp", "ddim", "ddpm")
+#: Kinds of beta schedule: betas equally spaced, or their square roots equally spaced (the published weights' one).
+SCHEDULES = ("linear", "scaled-linear")
+#: What a network learns to predict, see `parametrization`.
+PREDICTIONS = ("noise", "v", "x0", "edm")
+#: Weights of its squared error by timestep: all alike, or Hang et al.'s (arXiv 2303.09556).
+WEIGHTINGS = ("none", "min_snr")

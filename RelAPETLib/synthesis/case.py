@@ -1,0 +1,169 @@
+"""A case: one person's MRI, read and brought onto the model grid once, for every tracer and model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DoubtfulInputError
+from ..grid import image_to_tensor
+from ..notices import collected, warn
+from .inputs import Inputs, read_inputs, reference_role, without_paths
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+    import torch
+
+    from ..preprocessing import Preprocessed
+
+GO_ON = "check the files, or use --force to go on all the same"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A T1w and a T2F of one person (and measured PET), ready for any number of syntheses.
+
+    Attributes:
+        ready: the volumes on the model grid and how they got there.
+        t1w_space: an image of the raw T1w's geometry, in which results are wanted; its voxels are not looked at.
+        sha256: by role (``t1w``, ``t2f``, ``reference_TAU`` ...), of each input's content.
+        second_sha256: by role, of the other file of an input that lies in two (a header and its voxels).
+        preprocessed: the inputs lay on the model grid already.
+        warnings: of reading and registering, one line each, without paths. What the quality figures say is said anew at
+            each synthesis.
+        raw: ``t1w`` and ``t2f`` as they were read, for the report's pictures; empty for a case from a folder.
+        names: how messages call the inputs, by role.
+        paths: of the inputs that came as files, by role. Nothing of them is ever written.
+    """
+
+    ready: Preprocessed
+    t1w_space: sitk.Image
+    sha256: Mapping[str, str]
+    preprocessed: bool
+    warnings: tuple[str, ...] = ()
+    second_sha256: Mapping[str, str] = field(default_factory=dict)
+    raw: Mapping[str, sitk.Image] = field(default_factory=dict, repr=False)
+    names: Mapping[str, str] = field(default_factory=dict, repr=False)
+    paths: Mapping[str, Path] = field(default_factory=dict, repr=False)
+
+    @property
+    def kind(self) -> str:
+        """What the quality figures are judged as: ``raw`` or ``grid``."""
+        return "grid" if self.preprocessed else "raw"
+
+    def mri(self) -> torch.Tensor:
+        """T1w and T2F as [1, 2, 160, 180, 160] in [-1, 1]."""
+        import torch
+
+        return torch.cat([image_to_tensor(self.ready.t1w), image_to_tensor(self.ready.t2f)], dim=1)
+
+
+def prepare_case(
+    t1w: str | os.PathLike | sitk.Image,
+    t2f: str | os.PathLike | sitk.Image,
+    *,
+    references: Mapping[str, str | os.PathLike | sitk.Image] | None = None,
+    preprocessed: bool = False,
+    device: str = "auto",
+    force: bool = False,
+    progress: Callable[[float, str], None] | None = None,
+) -> Case:
+    """Read and register one person's scans.
+
+    Args:
+        t1w, t2f: files (NIfTI, NRRD, MetaImage, MGH, a DICOM folder) or 3-D images.
+        references: measured PET by tracer.
+        preprocessed: all volumes lie on the model grid already.
+        device: where the registration may run; see `preprocessing.preprocess`.
+        force: accept scans that look wrong, with a warning.
+        progress: called as progress(fraction, message).
+
+    Raises:
+        InputError: a volume cannot be used; `DoubtfulInputError` when `force` would accept it.
+        DeviceError: unknown or absent device.
+
+    Example:
+        >>> case = prepare_case("t1w.nii.gz", "flair.nii.gz")  # doctest: +SKIP
+        >>> pets = [draw(case, tracer) for tracer in ("TAU", "PIB")]  # doctest: +SKIP
+    """
+    from ..devices import resolve_device
+
+    report, messages = progress or (lambda fraction, message: None), []
+    device = resolve_device(device)
+    with collected(messages):
+        inputs = read(t1w, t2f, references or {}, lambda part, words: report(0.1 * part, words), force)
+        ready = register(inputs, preprocessed, device, lambda part, words: report(0.1 + 0.9 * part, words))
+    settle_doubts(ready, "grid" if preprocessed else "raw", force)
+    return make_case(inputs, ready, preprocessed, messages)
+
+
+def read(t1w, t2f, references: Mapping[str, object], progress, force: bool) -> Inputs:
+    """See `read_inputs`."""
+    given = {"t1w": t1w, "t2f": t2f, **{reference_role(name): volume for name, volume in references.items()}}
+    return read_inputs(given, progress, force)
+
+
+def register(inputs: Inputs, preprocessed: bool, device: str, progress) -> Preprocessed:
+    """Bring the inputs onto the model grid; what is odd about it becomes warnings."""
+    from .. import preprocessing
+
+    t1w, t2f = inputs.images["t1w"], inputs.images["t2f"]
+    pets = {role: image for role, image in inputs.images.items() if role not in ("t1w", "t2f")}
+    # A single PET is called "PET" in messages, several by their tracers.
+    given = {"pet": next(iter(pets.values()))} if len(pets) == 1 else {"pets": _by_tracer(pets)}
+    if preprocessed:
+        progress(0.0, "checking the preprocessed volumes")
+        ready = preprocessing.from_grid(t1w, t2f, **given)
+    else:
+        ready = preprocessing.preprocess(t1w, t2f, device=device, progress=progress, **given)
+    if len(pets) == 1:
+        (tracer,) = _by_tracer(pets)
+        ready.pets, ready.pet = {tracer: ready.pet}, None
+        ready.pet_quality = {tracer: ready.pet_quality["PET"]}
+    for words in ready.warnings:
+        warn(words)
+    return ready
+
+
+def _by_tracer(volumes: Mapping[str, object]) -> dict:
+    return {role.removeprefix(reference_role("")): volume for role, volume in volumes.items()}
+
+
+def settle_doubts(ready: Preprocessed, kind: str, force: bool, further: Iterable[str] = ()) -> None:
+    """Refuse scans that are probably not a brain's T1w and T2-FLAIR, or a PET of another one; warn when forced.
+
+    Args:
+        kind: ``raw`` or ``grid``, what the quality figures are judged as.
+        further: other doubts, settled in the same breath.
+
+    Raises:
+        DoubtfulInputError: there are doubts, and `force` is False.
+    """
+    from ..preprocessing import cautions, doubts
+
+    every = (ready.quality, *ready.pet_quality.values())
+    found = [*(line for figures in every for line in doubts(figures, kind)), *further]
+    if found and not force:
+        raise DoubtfulInputError("; ".join(found), GO_ON)
+    for words in found:
+        warn(f"accepted by force: {words}")
+    for words in (line for figures in every for line in cautions(figures, kind)):
+        warn(words)
+
+
+def make_case(inputs: Inputs, ready: Preprocessed, preprocessed: bool, messages: list[str]) -> Case:
+    """The case of inputs that are registered."""
+    return Case(
+        ready=ready,
+        t1w_space=inputs.images["t1w"],
+        sha256=inputs.sha256,
+        second_sha256=inputs.second_sha256,
+        preprocessed=preprocessed,
+        warnings=tuple(without_paths(messages, inputs.paths)),
+        raw={role: inputs.images[role] for role in ("t1w", "t2f")},
+        names=inputs.names,
+        paths=inputs.paths,
+    )

@@ -1,0 +1,79 @@
+"""From samples to maps: units, the comparison with a measured PET, and the way back to the T1w."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..grid import array_to_image, image_to_array
+from ..scaling import deviation_to_units, to_units
+from .inputs import reference_role
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from .case import Case
+    from .reference import ReferenceUnits
+    from .sampling import Draw
+
+
+def make_maps(
+    case: Case, draw: Draw, units: ReferenceUnits | None, force: bool, progress
+) -> tuple[dict[str, sitk.Image], dict | None]:
+    """PET, uncertainty, reference and difference on the model grid in their units, and the metrics."""
+    from ..comparison import compare, minmax
+    from .reference import level_of, to_suvr
+
+    progress(0.0, "turning samples into maps")
+    plan, ready = draw.plan, case.ready
+    inside = image_to_array(ready.mask) > 0
+    maps = {"synthetic_pet": _masked(to_units(draw.mean, plan.window), inside)}
+    if draw.deviation is not None:
+        maps["uncertainty"] = _masked(deviation_to_units(draw.deviation, plan.window), inside)
+    if units is None:
+        return maps, None
+    progress(0.1, "comparing with the reference")
+    reference = ready.pets[plan.tracer.name]
+    if plan.window is not None:
+        level = level_of(maps["synthetic_pet"], ready.mask, units.region) if units.region else 1.0
+        name = case.names[reference_role(plan.tracer.name)]
+        reference = to_suvr(reference, ready.mask, units, name, force, level)
+    maps["difference"], metrics = compare(maps["synthetic_pet"], reference, ready.mask, window=plan.window)
+    if plan.window is None:
+        reference = _masked(minmax(image_to_array(reference)), inside)
+    maps["reference"] = reference
+    return maps, metrics
+
+
+def _masked(array: np.ndarray, inside: np.ndarray) -> sitk.Image:
+    return array_to_image(np.where(inside, array, 0).astype(np.float32))
+
+
+def bring_back(
+    maps: dict[str, sitk.Image], case: Case, space: str, progress
+) -> tuple[dict[str, sitk.Image], dict[str, sitk.Image]]:
+    """Volumes to save by file name without ending, and the report's pictures, all on one grid.
+
+    The pictures are in the T1w's space where the raw scans are at hand and results are wanted there.
+    """
+    import SimpleITK as sitk
+
+    from ..preprocessing import to_t1w_space
+
+    progress(0.0, "bringing the PET back to the T1w")
+    ready, saved = case.ready, [name for name in maps if name != "reference"]
+    volumes, pictures = {}, maps | {"t1w": ready.t1w, "t2f": ready.t2f}
+    if space in ("t1w", "both"):
+        shown = maps if case.raw else saved
+        returned = {name: to_t1w_space(maps[name], ready, case.t1w_space) for name in shown}
+        volumes |= {name: returned[name] for name in saved}
+        if case.raw:
+            t1w, t2f = case.raw["t1w"], case.raw["t2f"]
+            t2f = sitk.Resample(t2f, t1w, ready.t1w_to_t2f, sitk.sitkLinear, 0.0)
+            pictures = returned | {"t1w": t1w, "t2f": t2f}
+    if space in ("mni", "both"):
+        volumes |= {f"{name}_space-MNI": maps[name] for name in saved}
+    pictures["pet"] = pictures.pop("synthetic_pet")
+    progress(1.0, "synthesis done")
+    return volumes, pictures

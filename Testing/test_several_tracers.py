@@ -1,0 +1,327 @@
+"""Several tracers of one person: one case, one noise, a folder each; and cases that are kept in a folder."""
+
+import json
+import shutil
+
+import jsonschema
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from RelAPETLib import preprocessing
+from RelAPETLib.cli import main
+from RelAPETLib.errors import DoubtfulInputError, InputError, OutputError
+from RelAPETLib.grid import image_to_array
+from RelAPETLib.outputs import write_set
+from RelAPETLib.resources import resource
+from RelAPETLib.synthesis import (
+    OUTPUT_NAMES,
+    Options,
+    draw,
+    finish,
+    load_case,
+    prepare_case,
+    run_case,
+    save_case,
+    save_many,
+    synthesize,
+    synthesize_many,
+)
+from RelAPETLib.synthesis.saved import CASE_NAMES
+
+FAST = {"steps": 2, "samples": 2, "preprocessed": True, "device": "cpu"}
+PETS = ("synthetic_pet.nii.gz", "synthetic_pet_space-MNI.nii.gz", "uncertainty.nii.gz")
+
+
+@pytest.fixture
+def command(grid_case, tiny_latent, tmp_path, capsys):
+    """Run ``relapet synthesize`` with further words; returns the exit code and the last JSON line."""
+
+    def run(*words, scans=True):
+        given = ["--t1w", str(grid_case["t1w"]), "--t2f", str(grid_case["t2f"]), "--preprocessed"] if scans else []
+        fast = ["--model", str(tiny_latent), "--device", "cpu", "--steps", "2", "--progress", "json", "--no-report"]
+        code = main(["synthesize", *given, *fast, *map(str, words)])
+        return code, json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    return run
+
+
+def bent(case):
+    """The same case as if it had been registered with a warp to a raw T1w of another grid."""
+    field = sitk.Image((20, 22, 20), sitk.sitkVectorFloat64, 3)
+    values = np.random.default_rng(0).normal(0, 1.3, (20, 22, 20, 3))
+    field = sitk.GetImageFromArray(values, isVector=True)
+    field.SetSpacing((9.1, 9.2, 9.3))
+    field.SetOrigin((-85.0, -80.0, -75.0))
+    affine = sitk.AffineTransform(3)
+    affine.SetMatrix((0.98, 0.03, 0.0, -0.03, 1.01, 0.02, 0.01, 0.0, 1.03))
+    affine.SetTranslation((1.7, -2.3, 0.1))
+    rigid = sitk.Euler3DTransform((0, 0, 0), 0.1, 0.0, 0.02, (1.0, 2.0, 3.0))
+    case.ready.t1w_to_grid = sitk.CompositeTransform([sitk.DisplacementFieldTransform(field), affine])
+    case.ready.grid_to_t1w, case.ready.t1w_to_t2f = affine.GetInverse(), rigid
+    space = sitk.Image((91, 83, 77), sitk.sitkUInt8)
+    space.SetSpacing((1.9, 2.1, 2.05))
+    space.SetOrigin((80.25, 101.5, -70.0 / 3))
+    space.SetDirection((-1, 0, 0, 0, -0.96, 0.28, 0, 0.28, 0.96))
+    return type(case)(case.ready, space, case.sha256, False, ("thick slices",), {}, case.names, {})
+
+
+@pytest.fixture(scope="module")
+def case(grid_case):
+    return prepare_case(grid_case["t1w"], grid_case["t2f"], preprocessed=True, device="cpu")
+
+
+@pytest.fixture
+def kept(case, tmp_path):
+    save_case(case, tmp_path / "case")
+    return tmp_path / "case"
+
+
+def test_several_are_what_each_is_alone_and_the_mri_is_read_once(grid_case, tiny_latent, monkeypatch):
+    calls, own = [], preprocessing.from_grid
+    monkeypatch.setattr(preprocessing, "from_grid", lambda *a, **k: calls.append(1) or own(*a, **k))
+    given = {"model": tiny_latent, "reference": {"TAU": grid_case["pet"]}, **FAST}
+    many = list(synthesize_many(grid_case["t1w"], grid_case["t2f"], "all", **given))
+    assert len(calls) == 1 and [result.tracer for result in many] == ["TAU", "PIB", "PBR"]
+    assert many[0].metrics and many[0].difference is not None and "reference" in many[0].provenance["inputs"]
+    assert many[1].metrics is None and "reference" not in many[1].provenance["inputs"]
+    for result in many:
+        alone = synthesize(grid_case["t1w"], grid_case["t2f"], result.tracer, model=tiny_latent, **FAST)
+        np.testing.assert_array_equal(*(sitk.GetArrayViewFromImage(r.pet) for r in (result, alone)))
+        np.testing.assert_array_equal(*(sitk.GetArrayViewFromImage(r.uncertainty) for r in (result, alone)))
+
+
+def test_all_tracers_of_a_person_get_the_same_noise_and_one_encoding(case, tiny_latent, monkeypatch):
+    from RelAPETLib.methods.rela import RelaDiffusion
+
+    seen, encoded = {}, []
+    own, encode = RelaDiffusion.draw, RelaDiffusion.encode
+
+    def listening(self, shown, label, count, options, noise, progress=None):
+        def heard(index, shape):
+            numbers = noise(index, shape)
+            seen.setdefault(label, []).append(numbers)
+            return numbers
+
+        return own(self, shown, label, count, options, heard, progress)
+
+    monkeypatch.setattr(RelaDiffusion, "draw", listening)
+    monkeypatch.setattr(RelaDiffusion, "encode", lambda *a: encoded.append(1) or encode(*a))
+    options = Options(tracers="all", model=tiny_latent, sampler="ddpm", steps=2, samples=3, seed=7, device="cpu")
+    assert len(list(run_case(case, options))) == 3 and len(encoded) == 1
+    first, *others = seen.values()
+    assert len(first) == 2 and len(others) == 2
+    for other in others:
+        assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_the_three_steps_apart_give_what_synthesize_gives(case, grid_case, tiny_latent):
+    drawn = draw(case, "PIB", Options(tracers="PIB", model=tiny_latent, steps=2, samples=2, device="cpu"))
+    result = finish(case, drawn)
+    whole = synthesize(grid_case["t1w"], grid_case["t2f"], "PIB", model=tiny_latent, **FAST)
+    np.testing.assert_array_equal(image_to_array(result.pet), image_to_array(whole.pet))
+    assert result.provenance["sampling"] == whole.provenance["sampling"] and result.warnings == whole.warnings
+
+
+def test_the_command_writes_a_folder_for_each(command, tmp_path):
+    (tmp_path / "out" / "PIB").mkdir(parents=True)
+    (tmp_path / "out" / "PIB" / "notes.txt").write_text("mine")
+    code, line = command("--tracer", "TAU,pib", "--tracer", "TAU", "--out", tmp_path / "out", "--space", "both")
+    assert code == 0 and line["folder"] == str(tmp_path / "out")
+    jsonschema.validate(line, json.loads(resource("progress.schema.json").read_text()))
+    assert [content["tracer"] for content in line["syntheses"]] == ["TAU", "PIB"]
+    for content in line["syntheses"]:
+        folder = tmp_path / "out" / content["tracer"]
+        assert content["folder"] == str(folder) and all((folder / name).is_file() for name in content["files"])
+        assert json.loads((folder / "synthetic_pet.json").read_text())["tracer"]["name"] == content["tracer"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["PIB", "TAU"]
+    assert (tmp_path / "out" / "PIB" / "notes.txt").read_text() == "mine"
+    code, line = command("--tracer", "TAU,PIB", "--out", tmp_path / "out")
+    assert code == 2 and "exists already" in line["message"]
+    code, line = command("--tracer", "TAU,PIB", "--out", tmp_path / "out", "--overwrite")
+    assert code == 0
+    assert not (tmp_path / "out" / "TAU" / "synthetic_pet_space-MNI.nii.gz").exists(), "of the earlier run"
+    assert (tmp_path / "out" / "PIB" / "notes.txt").read_text() == "mine"
+
+
+def test_one_tracer_keeps_its_place_however_often_it_is_named(command, tmp_path):
+    code, line = command("--tracer", "TAU", "--tracer", "AV1451", "--out", tmp_path / "out")
+    assert code == 0 and line["tracer"] == "TAU" and (tmp_path / "out" / "synthetic_pet.nii.gz").is_file()
+
+
+def test_all_or_none_of_several(case, tiny_latent, tmp_path):
+    options = Options(tracers="TAU,PIB", model=tiny_latent, steps=1, samples=1, device="cpu")
+    save_many(run_case(case, options), tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+
+    def failing():
+        yield next(run_case(case, Options(tracers="TAU", model=tiny_latent, steps=1, seed=5, device="cpu")))
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        save_many(failing(), tmp_path / "out", overwrite=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+    with pytest.raises(OSError, match="No space left"):
+        save_many(failing(), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_outputs_in_folders_below_come_whole_or_not(tmp_path):
+    write_set(tmp_path / "out", {"a/x": lambda path: path.write_text("old")})
+
+    def fail(path):
+        raise OSError(28, "No space left on device")
+
+    writers = {"a/x": lambda path: path.write_text("new"), "b/x": lambda path: path.write_text("new")}
+    with pytest.raises(OutputError, match="No space left"):
+        write_set(tmp_path / "out", writers | {"b/y": fail}, overwrite=True)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a"] and (tmp_path / "out/a/x").read_text() == "old"
+    write_set(tmp_path / "out", writers, overwrite=True)
+    assert (tmp_path / "out/a/x").read_text() == (tmp_path / "out/b/x").read_text() == "new"
+    (tmp_path / "out" / "c").write_text("a file")
+    with pytest.raises(OutputError, match="c is not a folder"):
+        write_set(tmp_path / "out", {"c/x": lambda path: path.write_text("new")})
+
+
+@pytest.mark.parametrize("interrupt_at", [1, 2, 3])
+def test_a_rename_that_fails_puts_folders_below_back(tmp_path, monkeypatch, interrupt_at):
+    from RelAPETLib import outputs
+
+    write_set(tmp_path / "out", {"a/x": lambda path: path.write_text("old")})
+    own, count = outputs._rename_new, []
+
+    def rename(source, target):
+        count.append(target)
+        if len(count) == interrupt_at:
+            raise OSError(5, "Input/output error")
+        own(source, target)
+
+    monkeypatch.setattr(outputs, "_rename_new", rename)
+    names = ("a/x", "b/x", "b/y")
+    with pytest.raises(OutputError, match="nothing was changed"):
+        write_set(tmp_path / "out", {n: lambda p: p.write_text("new") for n in names}, overwrite=True)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a"] and (tmp_path / "out/a/x").read_text() == "old"
+
+
+# Cases in a folder
+
+
+@pytest.mark.parametrize("warped", [False, True])
+def test_a_kept_case_gives_the_same_bytes(case, grid_case, tiny_latent, tmp_path, warped):
+    given = bent(prepare_case(grid_case["t1w"], grid_case["t2f"], preprocessed=True, device="cpu")) if warped else case
+    save_case(given, tmp_path / "case")
+    options = Options(tracers="TAU", model=tiny_latent, steps=2, samples=2, device="cpu", space="both", force=True)
+    made = {"scans": given, "kept": load_case(tmp_path / "case")}
+    for name, one in made.items():
+        (result,) = run_case(one, options)
+        result.save(tmp_path / name, report=name == "kept")
+    for name in PETS:
+        assert (tmp_path / "scans" / name).read_bytes() == (tmp_path / "kept" / name).read_bytes()
+    records = [json.loads((tmp_path / name / "synthetic_pet.json").read_text()) for name in made]
+    for key in ("inputs", "preprocessing", "warnings", "sampling", "pet", "tracer"):
+        assert records[0][key] == records[1][key]
+    assert (tmp_path / "kept" / "report.png").is_file()
+
+
+def test_the_command_keeps_a_case_and_goes_on_from_it(command, tmp_path):
+    code, line = command(
+        "--tracer", "TAU", "--out", tmp_path / "one", "--save-case", tmp_path / "case", "--space", "both"
+    )
+    assert code == 0 and line["case"] == str(tmp_path / "case")
+    jsonschema.validate(line, json.loads(resource("progress.schema.json").read_text()))
+    code, line = command(
+        "--case", tmp_path / "case", "--tracer", "TAU", "--out", tmp_path / "two", "--space", "both", scans=False
+    )
+    assert code == 0
+    for name in PETS:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    code, line = command("--case", tmp_path / "case", "--tracer", "all", "--out", tmp_path / "three", scans=False)
+    assert code == 0 and len(line["syntheses"]) == 3
+
+
+def test_nothing_in_a_kept_case_names_anybody(grid_case, tmp_path):
+    for name in ("t1w", "t2f"):
+        shutil.copy(grid_case[name], tmp_path / f"sub-Jane_{name}.nii.gz")
+    case = prepare_case(tmp_path / "sub-Jane_t1w.nii.gz", tmp_path / "sub-Jane_t2f.nii.gz", preprocessed=True)
+    files = save_case(case, tmp_path / "kept")
+    assert files.keys() <= set(CASE_NAMES)
+    for path in files.values():
+        assert b"Jane" not in path.read_bytes() and str(tmp_path).encode() not in path.read_bytes()
+
+
+def spoil(path, old, new):
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+
+
+DAMAGES = {
+    "no record": (lambda f: (f / "case.json").unlink(), "not a prepared case, it has no case.json"),
+    "no volume": (lambda f: (f / "t2f.nii.gz").unlink(), "t2f.nii.gz is missing"),
+    "cut volume": (lambda f: (f / "t1w.nii.gz").write_bytes((f / "t1w.nii.gz").read_bytes()[:-9]), "was changed"),
+    "cut transform": (lambda f: (f / "t1w_to_grid.h5").write_bytes(b"\x89HDF"), "was changed"),
+    "cut record": (lambda f: (f / "case.json").write_text("{"), "damaged, not valid JSON"),
+    "other number": (
+        lambda f: spoil(f / "case.json", b'"skull_stripped": ', b'"skull_stripped":  !'),
+        "not valid JSON",
+    ),
+    "other quality": (lambda f: spoil(f / "case.json", b'"template_ncc": 0.', b'"template_ncc": 1.'), "was changed"),
+    "newer": (lambda f: spoil(f / "case.json", b'"schema_version": 1', b'"schema_version": 2'), "a case of version 2"),
+    "foreign file": (lambda f: spoil(f / "case.json", b'"mask.nii.gz"', b'"../../x.gz"'), "damaged at $.files"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_case_is_refused(kept, damage):
+    do, words = DAMAGES[damage]
+    do(kept)
+    with pytest.raises(InputError) as raised:
+        load_case(kept)
+    assert words in str(raised.value) and "\n" not in str(raised.value)
+    assert "prepare the case again" in str(raised.value)
+
+
+def test_what_a_case_does_not_go_with(command, grid_case, kept, tmp_path):
+    out = ("--tracer", "TAU", "--out", tmp_path / "out")
+    for words, says in (
+        (("--case", kept, "--t1w", grid_case["t1w"]), "leave --t1w out"),
+        (("--case", kept, "--reference", grid_case["pet"]), "leave --reference out"),
+        (("--case", kept, "--preprocessed"), "leave --preprocessed out"),
+        (("--case", kept, "--save-case", tmp_path / "x"), "leave --save-case out"),
+        (("--t1w", grid_case["t1w"]), "required: --t2f (or --case in place of the scans)"),
+        (("--case", tmp_path), "not a prepared case"),
+    ):
+        code, line = command(*words, *out, scans=False)
+        assert code == 2 and says in line["message"], line
+    code, line = command("--save-case", tmp_path / "x", "--reference", grid_case["pet"], *out)
+    assert code == 2 and "keeps the MRI alone" in line["message"]
+    code, line = command("--save-case", tmp_path / "out", *out)
+    assert code == 2 and "the same folder" in line["message"]
+    code, line = command("--save-case", kept, *out)
+    assert code == 2 and "exists already" in line["message"]
+    code, line = command("--save-case", grid_case["t1w"].parent, "--overwrite", *out)
+    assert code == 2 and "would be replaced; choose another --save-case" in line["message"]
+    assert not (tmp_path / "out").exists() and not (tmp_path / "x").exists()
+
+
+def test_doubts_about_a_case_are_asked_again(grid_case, tiny_latent, tmp_path):
+    with pytest.raises(DoubtfulInputError, match="swapped"):
+        prepare_case(grid_case["t2f"], grid_case["t1w"], preprocessed=True)
+    with pytest.warns(match="accepted by force"):
+        case = prepare_case(grid_case["t2f"], grid_case["t1w"], preprocessed=True, force=True)
+    save_case(case, tmp_path / "case")
+    options = Options(tracers="TAU", model=tiny_latent, steps=1, samples=1, device="cpu")
+    with pytest.raises(DoubtfulInputError, match="swapped.*--force") as raised:
+        list(run_case(load_case(tmp_path / "case"), options))
+    assert "--force" in raised.value.advice and "--force" not in raised.value.message
+
+
+def test_a_case_with_a_measured_pet_compares_but_is_not_kept(grid_case, tiny_latent, tmp_path):
+    case = prepare_case(grid_case["t1w"], grid_case["t2f"], references={"PIB": grid_case["pet"]}, preprocessed=True)
+    options = Options(tracers="TAU,PIB", model=tiny_latent, steps=1, samples=1, device="cpu")
+    tau, pib = run_case(case, options)
+    assert tau.metrics is None and pib.metrics["brain"]["psnr"] > 0
+    with pytest.raises(InputError, match="kept without measured PET"):
+        save_case(case, tmp_path / "case")
+    assert not (tmp_path / "case").exists() and len(OUTPUT_NAMES) == 9
