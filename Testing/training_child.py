@@ -79,7 +79,8 @@ def interrupted(out: Path) -> dict:
 
     seldom = ["run.checkpoint_every=1000", "run.validate_every=4"]
     pid = fork(train(out / "stopped", *seldom), out / "stopped.txt")
-    while logged(out / "stopped") < 3:
+    until = time.monotonic() + 60
+    while logged(out / "stopped") < 3 and time.monotonic() < until:
         time.sleep(0.002)
     os.kill(pid, signal.SIGTERM)
     asked = wait(pid)
@@ -135,9 +136,12 @@ def lost(out: Path) -> dict:
         name = f"without{victim}"
         words = ["hardware.devices=2", "preset.global_batch=2", "run.steps=100000"]
         pids = begun(out, name, train(out / name, *words))
-        while logged(out / name) < 3:
+        until = time.monotonic() + 60
+        while logged(out / name) < 3 and time.monotonic() < until:
             time.sleep(0.01)
         os.kill(pids[victim], signal.SIGKILL)
+        if logged(out / name) < 3:  # they never began; the exit codes will say so
+            os.kill(pids[1 - victim], signal.SIGKILL)
         codes[name] = [wait(pids[victim]), wait(pids[1 - victim])]
     whole = ranks(out, "whole", train(out / "whole", "hardware.devices=2", "preset.global_batch=2"))
     return {"codes": codes, "whole": whole, "left": [path.name for path in (out / "whole").glob(".failures*")]}
