@@ -10,6 +10,7 @@ import pytest
 from training_runs import scenario
 
 from training.faults import FailureBoard, is_running, ourselves
+from training.loop import clean
 
 
 @pytest.mark.slow
@@ -27,8 +28,8 @@ def test_a_killed_rank_ends_the_other_with_one_line_and_code_4(tmp_path):
     assert report["whole"] == [0, 0] and report["left"] == [], report["told"]
 
 
-def board(folder, rank, **how):
-    return FailureBoard(folder, "token", rank, **how)
+def board(folder, rank, token="token", **how):
+    return FailureBoard(folder, token, rank, **how)
 
 
 def test_ranks_that_live_and_that_end_are_not_missed(tmp_path):
@@ -42,6 +43,18 @@ def test_ranks_that_live_and_that_end_are_not_missed(tmp_path):
     assert not list(mine.folder.glob("1.*"))
     mine.close()
     assert not mine.folder.exists()
+
+
+def test_cleaning_leaves_what_another_rank_is_about_to_put_on_the_board(tmp_path):
+    mine = board(tmp_path, 0)
+    mine.beat()
+    (mine.folder / ".0123456789abcdef.part").write_text("of rank 1, not renamed yet")
+    (tmp_path / "stage").mkdir()
+    (tmp_path / "stage/.0123456789abcdef.part").write_text("of a killed run")
+    board(tmp_path, 0, token="older").report("of an earlier start")
+    clean(tmp_path, mine, quiet=True)
+    assert {path.name for path in mine.folder.iterdir()} == {"0.alive", ".0123456789abcdef.part"}
+    assert not list((tmp_path / "stage").iterdir()) and list(tmp_path.glob(".failures-*")) == [mine.folder]
 
 
 def test_a_report_counts_before_the_silence_after_it(tmp_path):

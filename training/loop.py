@@ -138,7 +138,8 @@ def run(config: TrainConfig, data: RunData, quiet: bool = False, words: Sequence
 def clean(out: Path, board: FailureBoard, quiet: bool) -> None:
     """Remove what a killed or failed start of the run left, and say so."""
     below = [path.relative_to(out) for path in out.glob("**/checkpoints") if path.is_dir()]
-    stages = [path.relative_to(out) for path in out.glob("*") if path.is_dir() and path.name != "checkpoints"]
+    # Not the hidden ones: other ranks write to the board's already.
+    stages = [path.relative_to(out) for path in out.glob("[!.]*") if path.is_dir() and path.name != "checkpoints"]
     sweep(out, (lambda message: None) if quiet else say, map(str, [*below, *stages]))
     for folder in out.glob(".failures-*"):
         if folder != board.folder:
