@@ -165,7 +165,13 @@ def test_dry_run_of_a_latent_run_goes_through_every_stage(cache, tmp_path, capsy
 
 def test_dry_run_refuses_what_the_run_would(cache, tmp_path, capsys):
     """The shortened data of the rehearsal do not hide that the real ones do not suffice."""
-    words = [*LATENT[: len(COMMON)], "method=rela_latent", "latent=regression", "network.factor=2"]
+    words = [
+        *LATENT[: len(COMMON)],
+        "method=rela_latent",
+        "latent=regression",
+        "preset.prediction=v",
+        "network.factor=2",
+    ]
     words += ["autoencoder.blocks=4", "autoencoder.channels=[4,8]", "autoencoder.norm_num_groups=4"]
     assert main(["train", *words, f"data.cache={cache}", f"out={tmp_path / 'out'}", "--dry-run"]) == 2
     assert "network.factor=2 must be a multiple of 10" in capsys.readouterr().err
