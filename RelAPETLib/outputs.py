@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from .errors import OutputError, RelAPETError
 from .notices import warn
+from .whole_files import sync, sync_tree, write_whole
 
 STAGING = ".relapet"
 _LOCK, _JOURNAL, _NEW, _OLD = "lock", "journal.json", "new", "old"
@@ -43,35 +43,6 @@ class Reserved(os.PathLike):
 
     def __fspath__(self) -> str:
         return str(self.folder)
-
-
-def write_whole(path: Path | str | os.PathLike, content: bytes | Callable[[Path], None], *, suffix: str = "") -> None:
-    """Write one file: whoever looks finds all of it, or what was there before, also after an error or a crash.
-
-    It is written beside its place under a hidden temporary name, synced to the disk, then renamed.
-
-    Args:
-        path: the file; its folder exists. What is there is replaced.
-        content: its bytes, or a function that writes them to the path it is given.
-        suffix: end of the temporary name, for writers that take the format from it.
-
-    Raises:
-        OSError: the disk refuses. What `content` raises passes.
-    """
-    path = Path(path)
-    # Not tempfile: its files are readable by their owner alone, and the result should follow the umask.
-    part = path.with_name(f".{secrets.token_hex(8)}.part{suffix}")
-    part.touch(exist_ok=False)
-    try:
-        if callable(content):
-            content(part)
-        else:
-            part.write_bytes(content)
-        _sync(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    _sync(path.parent)
 
 
 def _nearest_existing(folder: Path) -> Path:
@@ -291,7 +262,7 @@ def write_set(
             for name, write in writers.items():
                 (new / name).parent.mkdir(exist_ok=True)
                 write(new / name)
-            _sync_tree(new)
+            sync_tree(new)
             _into_place(place, list(writers), names, overwrite)
     except OSError as error:
         raise OutputError(f"cannot write to {place.folder}: {_reason(error)}; nothing was changed there") from error
@@ -328,7 +299,7 @@ def _into_place(place: Reserved, written: list[str], names: list[str], overwrite
             (folder / name).parent.mkdir(exist_ok=True)
             _rename_new(staging / _NEW / name, folder / name)
         for filled in {folder, *((folder / name).parent for name in written)}:
-            _sync(filled)
+            sync(filled)
     except BaseException:
         _roll_back(folder, staging, written)
         raise
@@ -377,30 +348,6 @@ def _roll_back(folder: Path, staging: Path, written: list[str]) -> None:
     for parent in {(folder / name).parent for name in written} - {folder}:
         _remove_empty([parent])
     (staging / _JOURNAL).unlink(missing_ok=True)
-
-
-def _sync_tree(folder: Path) -> None:
-    for parent, _, files in os.walk(folder):
-        for name in files:
-            _sync(Path(parent) / name)
-        _sync(Path(parent))
-
-
-def _sync(path: Path) -> None:
-    """Have the system put a file, or a folder's entries, on the disk."""
-    if path.is_dir():
-        with contextlib.suppress(OSError):  # some file systems sync no folders, and Windows opens none
-            _fsync(path, os.O_RDONLY)
-    else:
-        _fsync(path, os.O_RDWR)
-
-
-def _fsync(path: Path, flags: int) -> None:
-    handle = os.open(path, flags)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _remove_empty(folders: list[Path]) -> None:

@@ -76,6 +76,15 @@ def test_one_key_of_a_preset_can_be_changed():
         ("method=rela_latent autoencoder.perceptual_weight=1", "autoencoder.perceptual_network"),
         ("method=rela_latent latent=regression", "needs network.factor=2"),
         ("method=rela_latent latent.registered=somewhere", "is for latent=regression"),
+        (
+            "method=rela_latent latent=regression network.factor=2 autoencoder.blocks=4 autoencoder.channels=[48,96]",
+            "use preset.prediction=v with it",
+        ),
+        ("method=rela_latent preset.mean_pet=input", "preset.mean_pet is for diffusion of voxels"),
+        ("preset.zero_terminal_snr=true", "use preset.prediction=v, x0 or edm with it"),
+        ("preset.prediction=score", "noise, v, x0, edm"),
+        ("preset.loss_weighting=max_snr", "none, min_snr"),
+        ("method=rela_latent latent.prediction=v", "latent.prediction=v: this key is called preset.prediction now"),
         ("hardware.strategy=fsdp", "needs hardware.devices=2"),
         ("hardware.strategy=fsdp hardware.devices=2 hardware.precision=fp16", "use precision bf16"),
         ("hardware.strategy=fsdp hardware.devices=2 method=rela_latent", "use ddp"),
@@ -114,7 +123,8 @@ def test_one_key_of_a_preset_can_be_changed():
         ("method=rela_latent autoencoder.num_res_blocks=0", "autoencoder.num_res_blocks=0"),
         ("method=rela_latent autoencoder.latent_channels=100000", "autoencoder.latent_channels=100000"),
         (
-            "method=rela_latent latent=regression network.factor=2 autoencoder.blocks=4 autoencoder.channels=[48,96]",
+            "method=rela_latent latent=regression preset.prediction=v network.factor=2 autoencoder.blocks=4 "
+            "autoencoder.channels=[48,96]",
             "latents of (10, 12, 10) are no multiples of 4",
         ),
         ("preset.generator_learning_rate=0", "must be above 0"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from training_runs import latent_config, scenario
 
-from RelAPETLib.diffusion import NoiseSchedule
+from RelAPETLib.diffusion import NoiseSchedule, Parametrization
 from RelAPETLib.models import load_model
 from training import checkpoints, loop
 from training.__main__ import main
@@ -152,7 +152,7 @@ def test_an_autoencoder_that_diverges_says_so(cache, tmp_path, capsys):
     assert "step 1 of the pet autoencoder diverged" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [(), ("ablation=wo_t1w",), ("preset.first_timestep=1", "latent.prediction=v"),
+@pytest.mark.parametrize("words", [(), ("ablation=wo_t1w",), ("preset.first_timestep=1", "preset.prediction=v"),
                                    ("ablation=wo_t2f", "preset.missing_sequence=blank")])  # fmt: skip
 def test_the_bundle_predicts_what_the_generator_does(cache, tmp_path, words):
     """From MRI on the 1 mm grid; the generator is fed the coded data set's latents."""
@@ -180,7 +180,7 @@ def test_the_bundle_predicts_what_the_generator_does(cache, tmp_path, words):
         seen = torch.cat([x_t, coded["mri"][1:2]], 1)
         shift = config.preset.first_timestep
         expected = generator.eval()(seen, t + shift, class_labels=torch.tensor([item["label"]]))
-        if config.latent.prediction == "v":
+        if config.preset.prediction == "v":
             expected = NoiseSchedule().noise_of_velocity(x_t, expected, t)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
     assert model.method.settings["network"]["class"] == "AutoencodedDiffusion"
@@ -218,7 +218,9 @@ def test_adversarial_gradient_reaches_the_generator_through_the_decoder():
         return scale * 0.3 * x
 
     weights = Weights(clamp_clean_estimate=False, adversarial_weight=0.1)
-    losses = algorithm_1(generator, D, z, mri, torch.tensor([0]), t, eps, schedule, weights, decode, image)
+    losses = algorithm_1(
+        generator, D, z, mri, torch.tensor([0]), t, eps, Parametrization(schedule), weights, decode, image
+    )
     x_t = schedule.add_noise(z, eps, t)
     z_hat = schedule.clean_estimate(x_t, 0.3 * x_t, t)
     torch.testing.assert_close(seen[0].detach(), z_hat)
@@ -227,7 +229,7 @@ def test_adversarial_gradient_reaches_the_generator_through_the_decoder():
     torch.testing.assert_close(losses.generator.detach(), plain + 0.1 * losses.terms["L_R"])
     only = torch.autograd.grad(losses.generator, scale, retain_graph=True)[0]
     without = algorithm_1(
-        generator, None, z, mri, torch.tensor([0]), t, eps, schedule, weights, decode, image
+        generator, None, z, mri, torch.tensor([0]), t, eps, Parametrization(schedule), weights, decode, image
     ).generator
     assert not torch.isclose(only, torch.autograd.grad(without, scale)[0], rtol=1e-6)
 
@@ -239,9 +241,17 @@ def test_error_of_v_is_that_of_noise_and_clean_estimate_together(timestep):
     x_t = schedule.add_noise(x0, eps, t)
     assert torch.allclose(schedule.noise_of_velocity(x_t, schedule.velocity(x0, eps, t), t), eps, atol=1e-5)
     assert torch.allclose(schedule.clean_of_velocity(x_t, schedule.velocity(x0, eps, t), t), x0, atol=1e-5)
-    weights = Weights(prediction="v", adversarial_weight=0.0)
+    weights = Weights(adversarial_weight=0.0)
     losses = algorithm_1(
-        lambda x, t, class_labels: v_hat, None, x0, x0[:, :0], torch.tensor([0]), t, eps, schedule, weights
+        lambda x, t, class_labels: v_hat,
+        None,
+        x0,
+        x0[:, :0],
+        torch.tensor([0]),
+        t,
+        eps,
+        Parametrization(schedule, "v"),
+        weights,
     )
     both = noise_loss(eps, schedule.noise_of_velocity(x_t, v_hat, t))
     both = both + noise_loss(x0, schedule.clean_of_velocity(x_t, v_hat, t))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from golden import published_numbers, ruled_weights
 
-from RelAPETLib.diffusion import NoiseSchedule
+from RelAPETLib.diffusion import NoiseSchedule, Parametrization
 from RelAPETLib.networks.discriminator import build_discriminator
 from RelAPETLib.networks.generator import build_generator
 from training.config import load_config
@@ -15,7 +15,7 @@ from training.methods.rela.steps import (
     algorithm_1,
     discriminator_loss,
     generator_adversarial,
-    predict_noise,
+    predict,
     weights_of,
 )
 
@@ -55,7 +55,7 @@ def step():
         "c": torch.tensor([0, 2]),
         "t": torch.tensor([12, 300]),
         "eps": torch.randn_like(x0),
-        "schedule": NoiseSchedule(),
+        "parametrization": Parametrization(NoiseSchedule()),
     }
 
 
@@ -91,7 +91,15 @@ def test_clean_estimate_in_the_step(golden):
     x0, eps, t = golden["x0"], golden["eps"], golden["timesteps"]
     zero = torch.zeros(x0.shape[0], 2, *x0.shape[2:])
     terms = algorithm_1(
-        lambda x, t, class_labels: golden["eps_hat"], None, x0, zero, None, t, eps, NoiseSchedule(), Weights()
+        lambda x, t, class_labels: golden["eps_hat"],
+        None,
+        x0,
+        zero,
+        None,
+        t,
+        eps,
+        Parametrization(NoiseSchedule()),
+        Weights(),
     ).terms
     assert torch.allclose(terms["L_N"], (golden["eps_hat"] - eps).square().mean())
     assert abs(float(terms["L_I"] - (golden["x0_hat_clipped"] - x0).abs().mean())) < 1e-5
@@ -215,6 +223,6 @@ def test_published_shape_answers_as_the_trained_network(override):
     published = build_generator(**SMALL).eval()
     published.load_state_dict(published_state_dict(config, trained.state_dict()))
     with torch.no_grad():
-        theirs = predict_noise(trained, x_t, mri, t, c, config.preset.first_timestep)
-        ours = predict_noise(published, x_t, torch.cat([t1w, t2f], 1), t, c)
+        theirs = predict(trained, x_t, mri, t, c, config.preset.first_timestep)
+        ours = predict(published, x_t, torch.cat([t1w, t2f], 1), t, c)
     assert torch.allclose(ours, theirs, atol=1e-5) and theirs.std() > 0.1

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from RelAPETLib.errors import OutputError
-from RelAPETLib.outputs import write_whole
+from RelAPETLib.whole_files import write_whole
 
 from .errors import ResumeError
 

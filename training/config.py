@@ -174,10 +174,12 @@ class TrainConfig:
     Class attributes:
         groups: by group, its choices by name, the default one first.
         rules: see `Rules`; a method adds its own: ``rules = TrainConfig.rules | Rules(...)``.
+        renamed: keys of earlier versions, and what they are called now.
     """
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     rules: ClassVar[Rules] = RULES
+    renamed: ClassVar[Mapping[str, str]] = {}
 
     method: Method = field(default_factory=Method)
     preset: Preset = field(default_factory=Preset)
@@ -214,6 +216,10 @@ def load_config(overrides: Sequence[str]) -> TrainConfig:
         if word.startswith(("+", "~")):
             raise ConfigError(f"{word}: keys can be changed, not added or taken away")
     kind = _kind(overrides)
+    for word in overrides:
+        key = word.partition("=")[0]
+        if key in kind.renamed:
+            raise ConfigError(f"{word}: this key is called {kind.renamed[key]} now")
     store = ConfigStore.instance()
     defaults = ["_self_", *({group: next(iter(choices))} for group, choices in kind.groups.items())]
     root = OmegaConf.structured(kind)
@@ -253,10 +259,23 @@ def typed(config: Mapping[str, Any]) -> TrainConfig:
 
     content = nested(config)
     kind = config_class(content["method"]["name"])
+    content = nested(upgraded(flatten(content), kind))
     types = get_type_hints(kind)
     return kind(**{
         name: types[name](**value) if is_dataclass(types[name]) else value for name, value in content.items()
     })  # fmt: skip
+
+
+def upgraded(config: Mapping[str, Any], kind: type[TrainConfig]) -> dict[str, Any]:
+    """A flat configuration of an earlier version with today's keys.
+
+    Renamed keys are moved; new ones get their field's default, which is what was done before there was a choice.
+    """
+    flat = dict(config)
+    for old, new in kind.renamed.items():
+        if old in flat:
+            flat[new] = flat.pop(old)
+    return flatten(kind()) | flat
 
 
 def nested(config: Mapping[str, Any]) -> dict[str, Any]:

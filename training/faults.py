@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from RelAPETLib.outputs import write_whole
+from RelAPETLib.whole_files import write_whole
 
 from .errors import PeerError
 

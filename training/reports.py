@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from RelAPETLib.jsonfiles import parse_json
-from RelAPETLib.outputs import write_whole
+from RelAPETLib.whole_files import write_whole
 
 from .words import say
 

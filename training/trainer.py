@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from . import checkpoints
-from .config import TrainConfig, differences, flatten, layout
+from .config import TrainConfig, differences, flatten, layout, upgraded
 from .data.dataset import StreamSampler, build_loader
 from .errors import EXIT_REQUEUE, DivergedError, ResumeError
 from .faults import StopRequest
@@ -335,7 +335,8 @@ class Trainer:
         if found is None:
             return
         path, saved = found
-        changed, allowed = differences(saved["config"], self.plan.identity, self.plan.free)
+        before = saved["config"] if self.plan.name else upgraded(saved["config"], type(self.objective.config))
+        changed, allowed = differences(before, self.plan.identity, self.plan.free)
         if changed:
             raise ResumeError(
                 f"{self.plan.out} holds a run of another configuration: {'; '.join(changed[:5])}; use another out"

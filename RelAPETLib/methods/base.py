@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..errors import RelAPETError
 from ..grid import MNI_GRID
 from .schema import NOTHING
 
@@ -25,6 +26,8 @@ SEQUENCES = ("t1w", "t2f")
 #: starts from, index i what its i-th step adds. Each of the N samples has a stream of its own.
 NoiseSource = Callable[[int, Sequence[int]], "torch.Tensor"]
 Progress = Callable[[float, str], None]
+#: What `Method.build` raises for settings that make no network.
+UNBUILDABLE = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError, RelAPETError)
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,8 @@ class Method(ABC):
         """The method with an untrained network, from settings that fit `schema`.
 
         Raises:
-            TypeError, ValueError, RuntimeError, LookupError, ArithmeticError, AttributeError: settings that make no
-                network; the loader turns them into a `ModelError` that names the model.
+            One of `UNBUILDABLE`: settings that make no network; the loader turns it into a `ModelError` that names the
+                model.
         """
 
     @classmethod

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ModelError, OutputError
 from ..methods import method_class
+from ..methods.base import UNBUILDABLE
 from ..outputs import Reserved, reserve, write_set
 from .metadata import MAX_JSON_BYTES, SCHEMA_VERSION, check_metadata, fingerprint, load_json, method_of
 
@@ -197,7 +198,7 @@ def _check_fits(network: torch.nn.Module, metadata: dict, what: str) -> None:
     try:
         with torch.device("meta"):
             made = method_class(name).build(settings).network
-    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
+    except UNBUILDABLE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{what}: its settings make no {name} network: {reason}") from error
     if type(made) is not type(network):

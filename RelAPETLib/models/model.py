@@ -10,6 +10,7 @@ from ..devices import resolve_device
 from ..errors import DeviceError, ModelError
 from ..grid import MNI_GRID, ModelGrid
 from ..methods import method_class
+from ..methods.base import UNBUILDABLE
 from .bundle import VerifiedBundle, verify_bundle
 from .catalogue import check_entry, load_catalogue, model_path, own_models
 from .metadata import method_of
@@ -145,7 +146,9 @@ def _build(bundle: VerifiedBundle) -> Method:
             shell = make(settings)
         _check_tensors(shell.network, bundle)
         return make(settings)
-    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
+    except ModelError:  # other tensors than the file has
+        raise
+    except UNBUILDABLE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"model {bundle.folder}: its settings make no {name} network: {reason}") from error
 

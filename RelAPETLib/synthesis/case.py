@@ -30,13 +30,13 @@ class Case:
         ready: the volumes on the model grid and how they got there.
         t1w_space: an image of the raw T1w's geometry, in which results are wanted; its voxels are not looked at.
         sha256: by role (``t1w``, ``t2f``, ``reference_TAU`` ...), of each input's content.
-        second_sha256: by role, of the other file of an input that lies in two (a header and its voxels).
         preprocessed: the inputs lay on the model grid already.
         warnings: of reading and registering, one line each, without paths. What the quality figures say is said anew at
             each synthesis.
         raw: ``t1w`` and ``t2f`` as they were read, for the report's pictures; empty for a case from a folder.
         names: how messages call the inputs, by role.
         paths: of the inputs that came as files, by role. Nothing of them is ever written.
+        second_sha256: by role, of the other file of an input that lies in two (a header and its voxels).
     """
 
     ready: Preprocessed
@@ -44,10 +44,10 @@ class Case:
     sha256: Mapping[str, str]
     preprocessed: bool
     warnings: tuple[str, ...] = ()
-    second_sha256: Mapping[str, str] = field(default_factory=dict)
     raw: Mapping[str, sitk.Image] = field(default_factory=dict, repr=False)
     names: Mapping[str, str] = field(default_factory=dict, repr=False)
     paths: Mapping[str, Path] = field(default_factory=dict, repr=False)
+    second_sha256: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError, OutputError
 from ..grid import MNI_GRID
-from ..outputs import write_whole
+from ..whole_files import write_whole
 from .geometry import image_affine
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from training import checkpoints
 from training.data.cache import write_whole
 from training.loop import run
 from training.methods.rela.networks import build_networks, condition
-from training.methods.rela.steps import predict_noise
+from training.methods.rela.steps import predict
 from training.trainer import RunData
 
 GROUPS = (8, 1)
@@ -63,7 +63,7 @@ def errors(groups: int, seed: int, steps: int) -> tuple[float, float]:
     mri = condition(config, item["t1w"][None], item["t2f"][None])
 
     def noise(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return predict_noise(generator, x_t, mri, t, labels)
+        return predict(generator, x_t, mri, t, labels)
 
     with torch.no_grad():
         made = [sample(noise, x0.shape, schedule, steps=20, seed=draw, clip=(-1, 1)) - x0 for draw in range(DRAWS)]

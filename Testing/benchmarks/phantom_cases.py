@@ -97,7 +97,7 @@ def _make(index: int, seed: int, lesions: bool, path: Path) -> None:
         for name, image in (("pet", scan.image), ("oracle", oracle)):
             volumes[f"{name} {tracer}"] = np.where(mask, _on_grid(image, scan.to_scanner, t1w.to_scanner, ready), 0)
     from RelAPETLib.grid import array_to_image
-    from RelAPETLib.outputs import write_whole
+    from RelAPETLib.whole_files import write_whole
 
     brain = array_to_image(head.maps.brain, head.maps.grid)
     volumes["brain"] = np.where(mask, _on_grid(brain, np.eye(4), t1w.to_scanner, ready), 0)

@@ -83,6 +83,7 @@ def our_step(G, D, optimizers, batch, schedule, device, dtype):
     """The same step by `training.methods.rela.steps`, as `training.trainer` calls it."""
     import torch
 
+    from RelAPETLib.diffusion import Parametrization
     from training.methods.rela.steps import Weights, algorithm_1
     from training.stream import draw
 
@@ -96,7 +97,7 @@ def our_step(G, D, optimizers, batch, schedule, device, dtype):
 
     for optimizer in optimizers:
         optimizer.zero_grad()
-    losses = algorithm_1(autocast_G, D, x0, mri, c, t, eps, schedule, weights)
+    losses = algorithm_1(autocast_G, D, x0, mri, c, t, eps, Parametrization(schedule), weights)
     losses.generator.backward()
     losses.discriminator.backward()
     for optimizer in optimizers:

@@ -33,8 +33,8 @@ import numpy as np
 from RelAPETLib.errors import InputError
 from RelAPETLib.grid import MNI_GRID, ModelGrid
 from RelAPETLib.jsonfiles import read_json_object
-from RelAPETLib.outputs import write_whole
 from RelAPETLib.tracers import TRACERS
+from RelAPETLib.whole_files import write_whole
 
 VERSION = 1
 #: Bytes; a hundred thousand cases make about half of it.

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ...diffusion import NoiseSchedule
+from ...diffusion import NoiseSchedule, Parametrization
 from ...grid import MNI_GRID
 from ...networks.autoencoder import VolumeAutoencoder
 from ...networks.generator import build_generator
@@ -16,7 +16,6 @@ from ...networks.shapes import central, padded_shape
 from ..base import SEQUENCES
 
 BACKGROUND = -1.0
-PREDICTIONS = ("noise", "v")
 
 
 class AutoencodedDiffusion(nn.Module):
@@ -30,7 +29,7 @@ class AutoencodedDiffusion(nn.Module):
         autoencoder: arguments of both `VolumeAutoencoder` beside `latent_channels`.
         generator: arguments of `build_generator` beside the numbers of input and output channels.
         schedule: arguments of `NoiseSchedule`.
-        prediction: what the generator gives: ``noise``, or ``v`` (see `NoiseSchedule.velocity`).
+        prediction: what the generator gives, see `Parametrization`; latents have SD 1.
         factor: side in voxels of the blocks of the model grid that are averaged into one.
         sequences: which of T1w and T2F the generator sees; in ablations, the other is background to it.
 
@@ -38,7 +37,8 @@ class AutoencodedDiffusion(nn.Module):
         diffusion_shape: (C, X, Y, Z) of the latent.
 
     Raises:
-        ValueError: a factor that does not divide the grid, an unknown prediction or sequence.
+        ValueError: a factor that does not divide the grid, or an unknown sequence.
+        InputError: an unknown prediction, or one that the schedule does not allow.
     """
 
     def __init__(
@@ -55,12 +55,13 @@ class AutoencodedDiffusion(nn.Module):
         super().__init__()
         if factor < 1 or any(n % factor for n in MNI_GRID.shape):
             raise ValueError(f"factor {factor} does not divide the grid {MNI_GRID.shape}")
-        if prediction not in PREDICTIONS:
-            raise ValueError(f"prediction {prediction!r} is not one of {PREDICTIONS}")
         if not sequences or not set(sequences) <= set(SEQUENCES):
             raise ValueError(f"sequences {list(sequences)} are not some of {SEQUENCES}")
         self.factor, self.prediction = factor, prediction
         self.schedule = NoiseSchedule(**schedule)
+        self.parametrization = Parametrization(self.schedule, prediction)
+        #: v is turned into noise, as bundles of version 1 have it.
+        self.gives = "noise" if prediction in ("noise", "v") and not self.schedule.zero_terminal_snr else "clean"
         self.blocks = tuple(n // factor for n in MNI_GRID.shape)
         self._unseen = [channel for channel, name in enumerate(SEQUENCES) if name not in sequences]
         self.pet_autoencoder = VolumeAutoencoder(latent_channels, **autoencoder)
@@ -107,9 +108,20 @@ class AutoencodedDiffusion(nn.Module):
     def predict_noise(
         self, x_t: torch.Tensor, encoded: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor
     ) -> torch.Tensor:
-        """Noise in x_t [N, C, x, y, z] given an encoded condition, timesteps [N] and tracer labels [N]."""
+        """Noise in x_t [N, C, x, y, z] given an encoded condition, timesteps [N] and tracer labels [N].
+
+        Of a generator that predicts noise or v; the others `denoise`.
+        """
         output = self.generator(torch.cat([x_t, encoded], 1), timesteps, class_labels=labels)
         return output if self.prediction == "noise" else self.schedule.noise_of_velocity(x_t, output, timesteps)
+
+    def denoise(
+        self, x_t: torch.Tensor, encoded: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Clean estimate of the latent, from arguments as `predict_noise` has them."""
+        seen = torch.cat([self.parametrization.network_input(x_t, timesteps), encoded], 1)
+        output = self.generator(seen, timesteps, class_labels=labels)
+        return self.parametrization.clean(x_t, output, timesteps)
 
     def decode(self, x0: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """PET [N, 1, 160, 180, 160] in [-1, 1] of latents; interpolated from blocks where `factor` is not 1."""

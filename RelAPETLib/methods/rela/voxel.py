@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from ...diffusion import NoiseSchedule, Parametrization
-from ...grid import MNI_GRID
+from ...networks.blocks import BACKGROUND, Blocks
 from ...networks.generator import build_generator
-from ...networks.shapes import central
 from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
 
@@ -56,19 +54,13 @@ class VoxelDiffusion(nn.Module):
         **generator_arguments,
     ):
         super().__init__()
-        if factor < 1 or any(n % factor for n in MNI_GRID.shape):
-            raise ValueError(f"factor {factor} does not divide the grid {MNI_GRID.shape}")
-        blocks = tuple(n // factor for n in MNI_GRID.shape)
-        crop = blocks if crop is None else tuple(crop)
-        if len(crop) != 3 or any(not 0 < n <= whole for n, whole in zip(crop, blocks, strict=True)):
-            raise ValueError(f"crop {crop} is no part of {blocks} blocks")
+        self._blocks = Blocks(factor, crop)
         if not sequences or not set(sequences) <= set(SEQUENCES):
             raise ValueError(f"sequences {list(sequences)} are not some of {SEQUENCES}")
         if mean_pet not in MEAN_PET:
             raise ValueError(f"mean_pet {mean_pet!r} is not one of {MEAN_PET}")
         if prediction != "noise" and schedule is None:
             raise ValueError(f"prediction {prediction!r} needs the schedule")
-        self.factor, self._blocks = factor, blocks
         self.parametrization = None
         if schedule is not None:
             self.schedule = NoiseSchedule(**schedule)
@@ -76,7 +68,7 @@ class VoxelDiffusion(nn.Module):
         self.gives = "noise" if prediction == "noise" else "clean"
         self._residual_scale = residual_scale if mean_pet == "residual" else None
         self._unseen = [channel for channel, name in enumerate(SEQUENCES) if name not in sequences]
-        self.diffusion_shape = (1, *crop)
+        self.diffusion_shape = (1, *self._blocks.shape)
         self.generator = build_generator(**generator_arguments)
         if mean_pet != "none":
             labels = generator_arguments.get("num_class_embeds", PUBLISHED_LABELS)
@@ -85,11 +77,8 @@ class VoxelDiffusion(nn.Module):
     def encode_condition(self, condition: torch.Tensor) -> torch.Tensor:
         """What the generator sees of T1w and T2F [N, 2, X, Y, Z] in [-1, 1]; at factor 1, the condition itself."""
         if self._unseen:
-            condition = condition.index_fill(1, torch.tensor(self._unseen, device=condition.device), -1.0)
-        if self.factor > 1:
-            condition = functional.avg_pool3d(condition, self.factor)
-        crop = self.diffusion_shape[1:]
-        return condition if crop == self._blocks else central(condition, crop)
+            condition = condition.index_fill(1, torch.tensor(self._unseen, device=condition.device), BACKGROUND)
+        return self._blocks.of(condition)
 
     def predict_noise(
         self, x_t: torch.Tensor, encoded: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor
@@ -117,10 +106,4 @@ class VoxelDiffusion(nn.Module):
         """The clean image [N, 1, 160, 180, 160]: interpolated from blocks, background (-1) outside the crop."""
         if self._residual_scale is not None:
             x0 = self._residual_scale * x0 + self.mean_pet[labels]
-        if self.factor == 1 and self.diffusion_shape[1:] == self._blocks:
-            return x0
-        missing = [whole - n for whole, n in zip(self._blocks, x0.shape[2:], strict=True)]
-        padding = [side for gap in reversed(missing) for side in (gap // 2, gap - gap // 2)]
-        whole = functional.pad(x0, padding, value=-1.0)
-        # Centres of blocks stay where they are with align_corners=False.
-        return functional.interpolate(whole, size=MNI_GRID.shape, mode="trilinear", align_corners=False)
+        return self._blocks.to_grid(x0)

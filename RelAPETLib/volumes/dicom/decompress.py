@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...outputs import write_whole
+from ...whole_files import write_whole
 
 
 def main(folder: Path) -> int:

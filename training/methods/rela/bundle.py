@@ -11,10 +11,12 @@ from RelAPETLib.methods.base import SEQUENCES
 from RelAPETLib.methods.rela import network_class
 from RelAPETLib.methods.rela.voxel import VoxelDiffusion
 
+from ...statistics import PetStatistics
 from ..base import Bundle
 from .config import PRESETS, Network, RelaConfig
 from .latent.encoded import TRAINED
-from .networks import published_state_dict, schedule_arguments
+from .networks import mean_shown, published_state_dict, schedule_arguments
+from .spaces import VoxelSpace
 
 #: Tensors to store as float16, by beginning; all where nothing is said. A regression's weights are too small for it.
 HALF = {
@@ -29,23 +31,33 @@ _ADVERSARIAL = ("adversarial_", "relativistic_", "penalty_", "discriminator_")
 
 
 def bundle_of(
-    config: RelaConfig, weights: dict[str, torch.Tensor], frozen: dict[str, Any], trained_on: str, samples: int
+    config: RelaConfig,
+    weights: dict[str, torch.Tensor],
+    frozen: dict[str, Any],
+    trained_on: str,
+    samples: int,
+    clip: tuple[float, float] | None,
 ) -> Bundle:
     """The bundle of a run.
 
     Args:
         weights: of its generator.
-        frozen: in a latent form, what was frozen before the generator was trained.
+        frozen: what was fixed before the generator was trained: latent networks, statistics of the PET.
         trained_on, samples: as `Objective.bundle` has them.
+        clip: bounds of the clean estimate while sampling.
     """
     preset, latent = config.preset, config.method.latent
     published = published_state_dict(config, weights)
     if latent:
         network, arguments = _latent_network(published, frozen)
     else:
+        statistics = PetStatistics(**frozen["statistics"]) if "statistics" in frozen else None
+        arguments = network_arguments(config, statistics)
         # As many labels as it was trained with, whatever tracers there are by now.
-        arguments = network_arguments(config) | {"num_class_embeds": len(published["class_embedding.weight"])}
+        arguments["num_class_embeds"] = len(published["class_embedding.weight"])
         network = VoxelDiffusion(**arguments)
+        if mean_shown(config):
+            network.mean_pet.copy_(statistics.mean)
         network.generator.load_state_dict(published, strict=True)
     words = [f"method {config.method.name}", f"preset {preset.name}"]
     words += [f"ablation {config.ablation.name}"] if config.ablation.name != "none" else []
@@ -58,12 +70,12 @@ def bundle_of(
                 "shape": list(network.diffusion_shape[1:]),
             },
             "schedule": schedule_arguments(config),
-            "prediction": "noise",
+            "prediction": preset.prediction if getattr(network, "gives", "noise") == "clean" else "noise",
             "sampler": {
                 "name": preset.sampler,
                 "steps": preset.sampler_steps,
                 "samples": samples,
-                "clip": [-1, 1] if preset.sampler_clip and not latent else None,
+                "clip": list(clip) if clip else None,
             },
         },
         title=f"RelA-Diffusion{'-Latent' * latent} ({', '.join(words)})",
@@ -90,12 +102,22 @@ def _latent_network(weights: dict[str, torch.Tensor], frozen: dict[str, Any]) ->
     return network, frozen["arguments"]
 
 
-def network_arguments(config: RelaConfig) -> dict[str, Any]:
-    """Arguments of `VoxelDiffusion` for a configuration."""
+def network_arguments(config: RelaConfig, statistics: PetStatistics | None = None) -> dict[str, Any]:
+    """Arguments of `VoxelDiffusion` for a configuration and the statistics of its training set, where it uses them."""
+    preset = config.preset
     arguments = {key: value for key, value in asdict(config.network).items() if value is not None}
     seen = [name for name in SEQUENCES if getattr(config.ablation, name)]
     if len(seen) < len(SEQUENCES):
         arguments["sequences"] = seen
+    if preset.prediction != "noise":
+        arguments |= {"prediction": preset.prediction, "schedule": schedule_arguments(config)}
+    if preset.prediction == "edm":
+        arguments["sigma_data"] = VoxelSpace(config, statistics).sigma_data
+    if mean_shown(config):
+        channels = 2 + len(SEQUENCES)
+        arguments |= {"mean_pet": preset.mean_pet, "in_channels": channels}
+    if preset.mean_pet == "residual":
+        arguments["residual_scale"] = statistics.residual_sd
     return arguments
 
 
@@ -142,8 +164,6 @@ def latent_differences(config: dict[str, Any]) -> list[str]:
     ]
     if len(config["network"]["channels"]) == 2:
         lines.append("a generator of two levels: the paper's three do not fit a 10x12x10 latent")
-    if latent["prediction"] == "v":
-        lines.append("the generator predicts v, turned into noise outside; its error stands in for L_N")
     if latent["name"] == "regression":
         lines += [
             "the autoencoder codes the PET's difference from its tracer's mean in training, times 8",

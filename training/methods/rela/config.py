@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from RelAPETLib.diffusion import PREDICTIONS, SAMPLERS, SCHEDULES, WEIGHTINGS
+
 from ... import config
 from ...autoencoder_config import RULES as AUTOENCODER_RULES
 from ...autoencoder_config import Autoencoder
@@ -22,6 +24,16 @@ class Preset(config.Preset):
 
     #: linear | scaled-linear (linear in sqrt beta)
     beta_schedule: str = "scaled-linear"
+    #: What the generator learns to predict: noise (the paper) | v | x0 | edm; its error is L_N. See
+    #: `RelAPETLib.diffusion.Parametrization`.
+    prediction: str = "noise"
+    #: Of L_N by timestep: none | min_snr (arXiv 2303.09556).
+    loss_weighting: str = "none"
+    #: No signal at the last timestep (arXiv 2305.08891); not with prediction=noise.
+    zero_terminal_snr: bool = False
+    #: Use of the tracer's mean PET in training: none | input (another channel of the generator) | residual (that, and
+    #: the PET's difference from it is diffused, scaled to SD 1).
+    mean_pet: str = "none"
     #: Number that the first timestep has in the generator's embedding: 1 (the paper's 1..T) or 0 (0..T-1).
     first_timestep: int = 0
     #: Weight of L_R + L_G.
@@ -38,7 +50,7 @@ class Preset(config.Preset):
     penalty_one_by_one: bool = False
     #: group | batch
     discriminator_norm: str = "group"
-    #: Clamp the clean estimate to [-1, 1] in the losses; no gradient where it is clamped.
+    #: With prediction=noise, clamp the clean estimate to [-1, 1] in the losses; no gradient where it is clamped.
     clamp_clean_estimate: bool = True
     generator_learning_rate: float = 5e-5
     discriminator_learning_rate: float = 5e-6
@@ -141,8 +153,6 @@ class Latent:
     """How the latent variant makes its latents and shows the MRI to the generator."""
 
     name: str = "autoencoded"
-    #: What the generator learns to predict: noise (the paper) | v (arXiv 2202.00512), whose error is L_N then.
-    prediction: str = "noise"
     #: Regression: principal components of the latent that it predicts, and directions that are whitened.
     components: int = 24
     #: Regression: cache of some of the training subjects from raw scans, whose features show what registration does.
@@ -152,18 +162,20 @@ class Latent:
 #: ``autoencoded`` is section 5.2 of the paper: T1w, T2F and PET are coded, the generator sees their latents.
 #: ``regression`` is the demo model: a PET's difference from the tracer's mean is coded, a ridge regression on the MRI
 #: predicts its latent, and what that leaves is diffused; works on 2 mm voxels (network.factor=2).
-LATENTS = {"autoencoded": Latent(), "regression": Latent(name="regression", prediction="v")}
+LATENTS = {"autoencoded": Latent(), "regression": Latent(name="regression")}
 
 
 RULES = config.Rules(
     choices={
-        "preset.beta_schedule": ("linear", "scaled-linear"),
+        "preset.beta_schedule": SCHEDULES,
         "preset.first_timestep": (0, 1),
         "preset.penalty_reduction": ("full", "release"),
         "preset.discriminator_norm": ("group", "batch"),
-        "preset.sampler": ("dpmpp", "ddim", "ddpm"),
+        "preset.sampler": SAMPLERS,
         "preset.missing_sequence": ("drop", "blank"),
-        "latent.prediction": ("noise", "v"),
+        "preset.prediction": PREDICTIONS,
+        "preset.loss_weighting": WEIGHTINGS,
+        "preset.mean_pet": ("none", "input", "residual"),
     },
     at_least_one=("preset.sampler_steps", "latent.components"),
     not_negative=tuple(
@@ -187,6 +199,7 @@ class RelaConfig(config.TrainConfig):
         "latent": LATENTS,
     }
     rules: ClassVar[config.Rules] = config.TrainConfig.rules | AUTOENCODER_RULES | RULES
+    renamed: ClassVar[Mapping[str, str]] = {"latent.prediction": "preset.prediction"}
 
     method: Method = field(default_factory=Method)
     preset: Preset = field(default_factory=Preset)
@@ -209,6 +222,11 @@ class RelaConfig(config.TrainConfig):
             _check_latent(self)
         if method.latent and self.hardware.strategy == "fsdp":
             raise ConfigError("hardware.strategy=fsdp: the latent variant's networks are small; use ddp")
+        if self.preset.zero_terminal_snr and self.preset.prediction == "noise":
+            raise ConfigError(
+                "preset.zero_terminal_snr: noise says nothing at a timestep without signal; use preset.prediction=v, "
+                "x0 or edm with it"
+            )
         if not (ablation.t1w or ablation.t2f):
             raise ConfigError("ablation: without T1w and T2F there is nothing to synthesize from")
         if method.noise_weight == 0 and method.image_weight == 0:
@@ -240,6 +258,8 @@ def _check_latent(config: RelaConfig) -> None:
     coder, network, latent = config.autoencoder, config.network, config.latent
     if network.crop is not None:
         raise ConfigError("network.crop: the latent variant codes whole volumes; leave it out")
+    if config.preset.mean_pet != "none":
+        raise ConfigError("preset.mean_pet is for diffusion of voxels; the latent variant has no use for it")
     if config.data.augment:
         raise ConfigError("data.augment: in the latent variant volumes are coded once, before training; leave it off")
     if latent.name == "regression":
@@ -248,8 +268,8 @@ def _check_latent(config: RelaConfig) -> None:
                 "latent=regression has a latent of 10x12x10 of 2 mm voxels: it needs network.factor=2 and "
                 "autoencoder.blocks x 2^(levels - 1) = 8, e.g. autoencoder.blocks=4 autoencoder.channels=[48,96]"
             )
-        if latent.prediction != "v":
-            raise ConfigError("latent=regression predicts v; latent.prediction=noise is for latent=autoencoded")
+        if config.preset.prediction != "v" or config.preset.zero_terminal_snr:
+            raise ConfigError("latent=regression predicts v on the plain schedule; use preset.prediction=v with it")
         if not (config.ablation.t1w and config.ablation.t2f):
             raise ConfigError(f"ablation={config.ablation.name}: latent=regression needs T1w and T2F")
     elif latent.registered:

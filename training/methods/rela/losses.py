@@ -16,9 +16,11 @@ from torch.nn import functional as F
 REDUCTIONS = ("full", "release")
 
 
-def noise_loss(eps: torch.Tensor, eps_hat: torch.Tensor) -> torch.Tensor:
-    """L_N of eq. 5: mean squared error of the predicted noise."""
-    return F.mse_loss(eps_hat, eps)
+def noise_loss(eps: torch.Tensor, eps_hat: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """L_N of eq. 5: mean squared error of the predicted noise, or of what else is predicted, weighted by image."""
+    if weight is None:
+        return F.mse_loss(eps_hat, eps)
+    return (weight.to(eps_hat) * (eps_hat - eps).square().flatten(1).mean(1)).mean()
 
 
 def image_loss(x0: torch.Tensor, x0_hat: torch.Tensor) -> torch.Tensor:

@@ -50,8 +50,15 @@ def generator_arguments(config: RelaConfig) -> dict:
 
 def schedule_arguments(config: RelaConfig) -> dict:
     """Arguments of `RelAPETLib.diffusion.NoiseSchedule`."""
-    schedule = NoiseSchedule(kind=config.preset.beta_schedule)
-    return {key: getattr(schedule, key) for key in ("kind", "beta_start", "beta_end", "num_timesteps")}
+    schedule = noise_schedule(config)
+    keys = ["kind", "beta_start", "beta_end", "num_timesteps"]
+    keys += ["zero_terminal_snr"] if schedule.zero_terminal_snr else []
+    return {key: getattr(schedule, key) for key in keys}
+
+
+def noise_schedule(config: RelaConfig) -> NoiseSchedule:
+    """The forward process of a configuration."""
+    return NoiseSchedule(kind=config.preset.beta_schedule, zero_terminal_snr=config.preset.zero_terminal_snr)
 
 
 def build_networks(config: RelaConfig) -> tuple[nn.Module, nn.Module | None]:
@@ -60,10 +67,15 @@ def build_networks(config: RelaConfig) -> tuple[nn.Module, nn.Module | None]:
     generator = (
         _latent_generator(config)
         if config.method.latent
-        else build_generator(in_channels=1 + _fed(config), **generator_arguments(config))
+        else build_generator(in_channels=1 + _fed(config) + mean_shown(config), **generator_arguments(config))
     )
     discriminator = build_discriminator(config.preset.discriminator_norm) if config.method.adversarial else None
     return generator, discriminator
+
+
+def mean_shown(config: RelaConfig) -> bool:
+    """Whether the tracer's mean PET is among the generator's channels, the last one."""
+    return config.preset.mean_pet != "none"
 
 
 def _fed(config: RelaConfig) -> int:
@@ -94,6 +106,7 @@ def published_state_dict(config: RelaConfig, state_dict: dict[str, torch.Tensor]
     columns = [following.pop(0)]
     if following:
         columns += [torch.zeros_like(columns[0]) if use is False else following.pop(0) for use in sequences(config)]
+        columns += following  # the mean PET
     state[name] = torch.cat(columns, 1)
     if config.preset.first_timestep:
         state["time_embed.0.weight"] = _shifted(state["time_embed.0.weight"], config.preset.first_timestep)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from RelAPETLib.diffusion import NoiseSchedule, sample
+from RelAPETLib.diffusion import Parametrization, sample
 from RelAPETLib.methods.base import NoiseSource
+from RelAPETLib.tracers import label_count
 
+from ...statistics import PetStatistics, kept_statistics
 from ...stream import draw
 from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work
 from .bundle import bundle_of
 from .config import RelaConfig
-from .networks import build_networks
+from .networks import build_networks, noise_schedule
 from .sizes import check_shape
-from .spaces import Space, VoxelSpace
-from .steps import algorithm_1, predict_noise, weights_of
+from .spaces import Space, VoxelSpace, needs_statistics
+from .steps import algorithm_1, predict, weights_of
 
 
 class RelaObjective(Objective):
@@ -28,7 +32,7 @@ class RelaObjective(Objective):
 
     def __init__(self, config: RelaConfig):
         super().__init__(config)
-        self.schedule = NoiseSchedule(kind=config.preset.beta_schedule)
+        self.parametrization = Parametrization(noise_schedule(config), config.preset.prediction)
         self.space: Space = VoxelSpace(config)
         self._frozen: dict[str, Any] = {}
 
@@ -65,6 +69,9 @@ class RelaObjective(Objective):
             if coded is None:
                 return None
             self.space, data = coded
+        elif needs_statistics(self.config):
+            self.space = VoxelSpace(self.config, measured(work, self.config))
+            self.parametrization = replace(self.parametrization, sigma_data=self.space.sigma_data)
         first = data.train[0]
         diffused = first["x0"] if "x0" in first else first["pet"]
         check_shape(self.config, tuple(diffused.shape[1:]), tuple(first.get("pet", diffused).shape[1:]))
@@ -74,7 +81,8 @@ class RelaObjective(Objective):
         """See `Objective.losses`."""
         device, config = self.fabric.device, self.config
         encoded = self.space.encode(batch, device)
-        t, eps = draw(config.seed, place.positions, encoded.x0.shape[1:], self.schedule.num_timesteps, device)
+        timesteps = self.parametrization.schedule.num_timesteps
+        t, eps = draw(config.seed, place.positions, encoded.x0.shape[1:], timesteps, device)
         found = algorithm_1(
             self.modules["generator"],
             self.modules.get("discriminator"),
@@ -83,7 +91,7 @@ class RelaObjective(Objective):
             batch["label"].to(device),
             t,
             eps,
-            self.schedule,
+            self.parametrization,
             weights_of(config, place.epoch),
             encoded.decode,
             encoded.image,
@@ -97,21 +105,22 @@ class RelaObjective(Objective):
         """See `Objective.draw`: by DPM-Solver++ in `run.validation_steps`."""
         config, device = self.config, self.fabric.device
         encoded, labels = self.space.encode(batch, device), batch["label"].to(device)
-        clip = (-1.0, 1.0) if config.preset.sampler_clip and not config.method.latent else None
-        weights = weights_of(config, 0)
+        p, weights = self.parametrization, weights_of(config, 0)
 
-        def noise_in(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            output = predict_noise(self.modules["generator"], x_t, encoded.mri, t, labels, weights.first_timestep)
-            return self.schedule.noise_of_velocity(x_t, output, t) if weights.prediction == "v" else output
+        def answer(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            seen = p.network_input(x_t, t)
+            output = predict(self.modules["generator"], seen, encoded.mri, t, labels, weights.first_timestep)
+            return output if p.prediction == "noise" else p.clean(x_t, output, t)
 
         z = sample(
-            noise_in,
+            answer,
             encoded.x0.shape,
-            self.schedule,
+            p.schedule,
+            gives="noise" if p.prediction == "noise" else "clean",
             sampler="dpmpp",
             steps=config.run.validation_steps,
             noise=noise,
-            clip=clip,
+            clip=sampler_clip(config),
             device=device,
         )
         return z if encoded.decode is None else encoded.decode(z)
@@ -123,10 +132,27 @@ class RelaObjective(Objective):
     def load_state(self, state: dict[str, Any]) -> None:
         """See `Objective.load_state`. When training goes on, the stages have put the frozen parts in place."""
         self._frozen = state
+        if "statistics" in state:
+            self.space = VoxelSpace(self.config, PetStatistics(**state["statistics"]))
+            self.parametrization = replace(self.parametrization, sigma_data=self.space.sigma_data)
 
     def bundle(self, weights: Mapping[str, dict[str, torch.Tensor]], trained_on: str, samples: int) -> Bundle:
         """See `Objective.bundle`."""
-        return bundle_of(self.config, weights["generator"], self._frozen, trained_on, samples)
+        clip = sampler_clip(self.config)
+        return bundle_of(self.config, weights["generator"], self._frozen, trained_on, samples, clip)
+
+
+def measured(work: Work, config: RelaConfig) -> PetStatistics:
+    """Statistics of the training set as the configuration shows it."""
+    network = config.network
+    shown = {"intensity": config.preset.pet_intensity, "factor": network.factor, "crop": network.crop}
+    return kept_statistics(work, Path(config.out), shown, label_count())
+
+
+def sampler_clip(config: RelaConfig) -> tuple[float, float] | None:
+    """Bounds of the clean estimate while sampling; latents and differences from a mean have none."""
+    free = config.method.latent or config.preset.mean_pet == "residual"
+    return (-1.0, 1.0) if config.preset.sampler_clip and not free else None
 
 
 OBJECTIVE = RelaObjective

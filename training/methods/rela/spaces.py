@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 import torch
 
+from ...statistics import PetStatistics
 from .config import RelaConfig
-from .networks import condition
+from .networks import condition, mean_shown
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,43 @@ class Space(Protocol):
 
 
 class VoxelSpace:
-    """The PET itself is diffused. Batches have ``t1w``, ``t2f`` and ``pet``, [N, 1, X, Y, Z] in [-1, 1]."""
+    """The PET itself is diffused, or its difference from its tracer's mean, scaled to SD 1.
 
-    def __init__(self, config: RelaConfig):
-        self.config = config
+    Batches have ``t1w``, ``t2f`` and ``pet``, [N, 1, X, Y, Z] in [-1, 1], and ``label`` [N].
+
+    Args:
+        statistics: of the training set; needed where `needs_statistics` says so.
+    """
+
+    def __init__(self, config: RelaConfig, statistics: PetStatistics | None = None):
+        self.config, self.statistics = config, statistics
+        self.mean = statistics.mean if statistics is not None else None
+        self.scale = statistics.residual_sd if config.preset.mean_pet == "residual" and statistics is not None else None
+
+    @property
+    def sigma_data(self) -> float:
+        """SD of what is diffused."""
+        return 1.0 if self.scale is not None or self.statistics is None else self.statistics.sd
 
     def encode(self, batch: dict, device: torch.device) -> Encoded:
         """The volumes on the device."""
         t1w, t2f, pet = (batch[name].to(device, non_blocking=True) for name in ("t1w", "t2f", "pet"))
-        return Encoded(pet, condition(self.config, t1w, t2f), pet)
+        mri = condition(self.config, t1w, t2f)
+        if not mean_shown(self.config):
+            return Encoded(pet, mri, pet)
+        if self.mean.device != device:
+            self.mean = self.mean.to(device)
+        mean, scale = self.mean[torch.as_tensor(batch["label"]).to(device)], self.scale
+        mri = torch.cat([mri, mean], 1)
+        if scale is None:
+            return Encoded(pet, mri, pet)
+        return Encoded((pet - mean) / scale, mri, pet, lambda x0: scale * x0 + mean)
 
     def frozen(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
+        """The statistics, where there are any."""
+        return {} if self.statistics is None else {"statistics": self.statistics.state()}
+
+
+def needs_statistics(config: RelaConfig) -> bool:
+    """Whether a configuration's voxel form wants statistics of its training set."""
+    return not config.method.latent and (mean_shown(config) or config.preset.prediction == "edm")

@@ -6,7 +6,7 @@ x_T1, x_T2     the MRI, here one tensor `mri` [N, 1 or 2, X, Y, Z], see `trainin
 c              tracer label [N]
 t, eps         timestep [N], counted from 0 (the paper's t is ours plus one), and noise like x0
 x_t            noisy PET, eq. 4
-eps_hat        noise that the generator G predicts
+eps_hat        noise that the generator G predicts, or v, x0 or EDM's output (`Parametrization`)
 x0_hat         clean estimate, eq. 6
 L_N, L_I       noise loss, eq. 5; image loss, eq. 8
 L_R, L_G       relativistic adversarial loss, eq. 9; gradient penalty, eq. 10
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from RelAPETLib.diffusion import NoiseSchedule
+from RelAPETLib.diffusion import Parametrization
 
 from . import losses
 from .config import RelaConfig
@@ -44,8 +44,8 @@ class Weights:
     penalty_one_by_one: bool = False
     clamp_clean_estimate: bool = True
     first_timestep: int = 0
-    #: What G gives: ``noise``, or ``v``, whose error then stands in for L_N.
-    prediction: str = "noise"
+    #: Of L_N, by timestep.
+    loss_weighting: str = "none"
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,16 @@ def weights_of(config: RelaConfig, epoch: int) -> Weights:
         penalty_one_by_one=preset.penalty_one_by_one,
         clamp_clean_estimate=preset.clamp_clean_estimate and not method.latent,
         first_timestep=preset.first_timestep,
-        prediction=config.latent.prediction if method.latent else "noise",
+        loss_weighting=preset.loss_weighting,
     )
 
 
-def predict_noise(
+def predict(
     G: Callable, x_t: torch.Tensor, mri: torch.Tensor, t: torch.Tensor, c: torch.Tensor, first_timestep: int = 0
 ) -> torch.Tensor:
-    """Lines 7 to 9: eps_hat = G(x_t, x_T1, x_T2, t, c); the first timestep is embedded as `first_timestep`.
+    """Lines 7 to 9: eps_hat = G(x_t, x_T1, x_T2, t, c), or what else G predicts.
 
-    A G that predicts v gives that.
+    The first timestep is embedded as `first_timestep`; x_t is as `Parametrization.network_input` has it.
     """
     x = torch.cat([x_t, mri], 1)
     return G(x, t.to(x.device) + first_timestep, class_labels=c)
@@ -94,7 +94,7 @@ def algorithm_1(
     c: torch.Tensor,
     t: torch.Tensor,
     eps: torch.Tensor,
-    schedule: NoiseSchedule,
+    parametrization: Parametrization,
     weights: Weights,
     decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
     image: torch.Tensor | None = None,
@@ -106,17 +106,16 @@ def algorithm_1(
 
     Args:
         x0: what is diffused: the PET, or its latent.
-        decode: latent to image; `image` is then the PET that D compares with.
+        parametrization: what G predicts, on which schedule.
+        decode: what is diffused to an image; `image` is then the PET that D compares with.
     """
-    x_t = schedule.add_noise(x0, eps, t)  # line 6, eq. 4
-    eps_hat = predict_noise(G, x_t, mri, t, c, weights.first_timestep)  # lines 7 to 9
-    if weights.prediction == "v":
-        x0_hat = schedule.clean_of_velocity(x_t, eps_hat, t)
-        L_N = losses.noise_loss(schedule.velocity(x0, eps, t), eps_hat)
-    else:
-        clip = (-1.0, 1.0) if weights.clamp_clean_estimate else None
-        x0_hat = schedule.clean_estimate(x_t, eps_hat, t, clip)  # line 10, eq. 6
-        L_N = losses.noise_loss(eps, eps_hat)  # line 11, eq. 5
+    p = parametrization
+    x_t = p.schedule.add_noise(x0, eps, t)  # line 6, eq. 4
+    eps_hat = predict(G, p.network_input(x_t, t), mri, t, c, weights.first_timestep)  # lines 7 to 9
+    clip = (-1.0, 1.0) if weights.clamp_clean_estimate and p.prediction == "noise" else None
+    x0_hat = p.clean(x_t, eps_hat, t, clip)  # line 10, eq. 6
+    weight = None if weights.loss_weighting == "none" else p.weight(t, weights.loss_weighting)
+    L_N = losses.noise_loss(p.target(x0, eps, t), eps_hat, weight)  # line 11, eq. 5
     L_I = losses.image_loss(x0, x0_hat)  # line 12, eq. 8
     terms = {"L_N": L_N, "L_I": L_I}
     L = weights.noise_weight * L_N + weights.image_weight * L_I

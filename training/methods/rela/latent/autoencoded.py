@@ -33,7 +33,7 @@ class Autoencoded:
             },
             "generator": generator_arguments(config),
             "schedule": schedule_arguments(config),
-            "prediction": config.latent.prediction,
+            "prediction": config.preset.prediction,
             "factor": config.network.factor,
             "sequences": shown(config),
         }

@@ -1,0 +1,418 @@
+"""What makes RelA-Diffusion work: parametrisation, weighting, mean PET and adversarial part, beside plain controls.
+
+``python Testing/benchmarks/objective.py --cache CACHE --test CACHE2 --seed S --people N --out DIR [--only NAME ...]``
+trains small networks on blocks of 10 mm by the package's own ``train`` and measures them on people that no run saw::
+
+    python -m training prepare --rendered 1060 --rendered-seed 1 --factor 10 --fractions 0.943396,0.056604,0 --out CACHE
+    python -m training prepare --rendered 300 --rendered-seed 2 --factor 10 --fractions 0.003333,0,0.996667 --out CACHE2
+
+`S` is the seed of the test people, of whom the law's posterior is drawn too: what could at best be said from the MRI.
+Every figure is of a person first, then a mean over people with its standard error. The same command goes on where it
+stopped; ``--table`` writes ``results/objective.md`` from what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+RESULTS = Path(__file__).parent / "results"
+FACTOR, SHAPE = 10, (16, 18, 16)
+TRACERS = ("TAU", "PIB", "PBR")
+#: Network calls of a sample.
+SAMPLER_STEPS = 10
+#: Draws of the law's posterior.
+IDEAL_DRAWS = 512
+COMMON = [
+    f"network.factor={FACTOR}",
+    "network.channels=[16,32]",
+    "network.attention_levels=[false,false]",
+    "network.num_head_channels=16",
+    "network.num_res_blocks=1",
+    "network.cross_attention_dim=32",
+    "network.norm_num_groups=8",
+    "preset.global_batch=16",
+    "preset.ema_decay=0.995",
+    "run.clip_gradients=1",
+    "run.learning_rate=cosine",
+    "run.warmup_steps=100",
+    "run.weight_decay=0.01",
+    "run.validation_volumes=12",
+    "hardware.accelerator=cpu",
+    "hardware.precision=bf16",
+    "hardware.micro_batch=16",
+    "data.workers=0",
+]
+_DIFFUSION = ["preset.generator_learning_rate=2e-3"]
+_UNET = ["preset.learning_rate=2e-3"]
+_GAN = ["method=rela", f"preset.penalty_gamma={6.25e-6 * FACTOR**3:g}", "preset.discriminator_learning_rate=2e-4"]
+#: By name, the words that make a run; `seed` is added.
+RUNS = {
+    "unet_l1": ["method=unet_l1", *_UNET],
+    "unet_l2": ["method=unet_l2", *_UNET],
+    "unet_l2 residual": ["method=unet_l2", "preset.mean_pet=residual", *_UNET],
+    "noise": ["method=ficd", "preset.prediction=noise", *_DIFFUSION],
+    "v": ["method=ficd", "preset.prediction=v", *_DIFFUSION],
+    "x0": ["method=ficd", "preset.prediction=x0", *_DIFFUSION],
+    "edm": ["method=ficd", "preset.prediction=edm", *_DIFFUSION],
+    "v residual": ["method=ficd", "preset.prediction=v", "preset.mean_pet=residual", *_DIFFUSION],
+    "edm residual": ["method=ficd", "preset.prediction=edm", "preset.mean_pet=residual", *_DIFFUSION],
+    "x0 residual": ["method=ficd", "preset.prediction=x0", "preset.mean_pet=residual", *_DIFFUSION],
+}
+for _name in ("v residual", "edm residual"):
+    RUNS[f"{_name}, min-SNR"] = [*RUNS[_name], "preset.loss_weighting=min_snr"]
+    RUNS[f"{_name}, zero SNR"] = [*RUNS[_name], "preset.zero_terminal_snr=true"]
+    RUNS[f"{_name}, no L_I"] = [*RUNS[_name], "method.image_weight=0"]
+    for _weight in (0.01, 0.1):
+        RUNS[f"{_name}, adversarial {_weight:g}"] = [
+            *[word for word in RUNS[_name] if not word.startswith("method=")],
+            *_GAN,
+            f"preset.adversarial_weight={_weight}",
+        ]
+
+
+def overrides(name: str, cache: Path, out: Path, steps: int, items: int, seed: int) -> list[str]:
+    """Words of a run of ``training train``; D joins after a third of it."""
+    start = [f"preset.adversarial_start_epoch={max(1, round(steps / 3 * 16 / items))}"] if _GAN[0] in RUNS[name] else []
+    return [
+        *COMMON, *RUNS[name], *start, f"run.steps={steps}", f"run.validate_every={max(1, steps // 3)}",
+        f"run.checkpoint_every={max(1, steps // 6)}", f"seed={seed}", f"data.cache={cache}", f"out={out}",
+    ]  # fmt: skip
+
+
+def region_weights() -> np.ndarray:
+    """Weights [12, X, Y, Z] of the blocks of each region: how much of it a block holds."""
+    from RelAPETLib.phantom.truth import region_weights as fine
+
+    return pooled(fine(2))
+
+
+def pooled(volumes: np.ndarray, factor: int = FACTOR // 2) -> np.ndarray:
+    """Means over blocks of volumes [..., X, Y, Z] at 2 mm."""
+    *rest, x, y, z = volumes.shape
+    return volumes.reshape(*rest, x // factor, factor, y // factor, factor, z // factor, factor).mean((-5, -3, -1))
+
+
+def truth_of(seed: int, index: int, mask: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The ideal answers about a test person: posterior mean in blocks, and draws of regional SUVR, by tracer.
+
+    Args:
+        mask: [X, Y, Z] of the brain at 2 mm, outside which a cache's PET is 0.
+        weights: of `region_weights`.
+    """
+    from RelAPETLib.phantom.people import make_person
+    from RelAPETLib.phantom.truth import component_maps, posterior_draws
+
+    person = make_person(seed, index)
+    maps = pooled(component_maps(person) * mask)
+    matrix = regional(maps, weights).T
+    draws = posterior_draws(person, IDEAL_DRAWS, person.rng("objective benchmark"))
+    found = {"positive": np.array(person.hidden.positive)}
+    for tracer in TRACERS:
+        found[f"mean_{tracer}"] = np.tensordot(person.uptake[tracer].vector(expected=True), maps, 1).astype(np.float32)
+        found[f"draws_{tracer}"] = (draws[tracer] @ matrix.T).astype(np.float32)
+    return found
+
+
+def regional(volumes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Means [..., 12] of volumes [..., X, Y, Z] in the regions."""
+    flat = weights.reshape(len(weights), -1)
+    return volumes.reshape(*volumes.shape[:-3], -1) @ (flat / flat.sum(1, keepdims=True)).T
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Squared distance of two predictive distributions of regional SUVR, from draws [n, regions] and [m, regions].
+
+    The energy distance 2 E|A - B| - E|A - A'| - E|B - B'| of each region, which is twice the integral of the squared
+    difference of the distribution functions; mean over regions. Means over *different* draws of one set make it
+    unbiased, so that it can fall below 0.
+    """
+    return 2 * _gap(a, b) - _own(a) - _own(b)
+
+
+def _gap(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a[:, None] - b[None]).mean())
+
+
+def _own(a: np.ndarray) -> float:
+    n = len(a)
+    ordered = np.sort(a, 0)
+    ranks = 2 * np.arange(1, n + 1) - n - 1
+    return float((ranks[:, None] * ordered).sum(0).mean() * 2 / (n * (n - 1)))
+
+
+def crps(draws: np.ndarray, truth: np.ndarray) -> float:
+    """Continuous ranked probability score of draws [n, regions], unbiased in n; mean over regions."""
+    return float(np.abs(draws - truth).mean() - 0.5 * _own(draws))
+
+
+def drawn(checkpoint: Path, test, items: list, samples: int, seed: int) -> np.ndarray:
+    """SUVR blocks [items, samples, X, Y, Z] float16 of a run, with its averaged weights."""
+    import torch
+    from lightning_fabric import Fabric
+
+    from RelAPETLib.diffusion import seeded_noise
+    from RelAPETLib.tracers import TRACERS as FACTS
+    from training import checkpoints, methods
+    from training.config import typed
+
+    state = checkpoints.load(checkpoint)
+    objective = methods.objective(typed(state["config"]))
+    objective.config.run.validation_steps = SAMPLER_STEPS
+    objective.load_state(state["objective"])
+    modules = {name: player.module.eval() for name, player in objective.build().items()}
+    for name, weights in checkpoints.exported_weights(state).items():
+        modules[name].load_state_dict(weights)
+    objective.bind(Fabric(accelerator="cpu", devices=1), modules)
+    at_once = objective.config.method.name.startswith("unet")
+    found = np.empty((len(items), 1 if at_once else samples, *SHAPE), np.float16)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        for row, place in enumerate(items):
+            item = test[place]
+            count = found.shape[1]
+            batch = {n: v[None].expand(count, *v.shape) for n, v in item.items() if isinstance(v, torch.Tensor)}
+            batch["label"] = torch.full((count,), item["label"])
+            pet = objective.draw(batch, seeded_noise(seed + place, first=0)).float().clamp(-1, 1).numpy()[:, 0]
+            low, high = FACTS[item["tracer"]].suvr_window
+            found[row] = low + (pet + 1) / 2 * (high - low)
+    return found
+
+
+def decibels(error: np.ndarray, inside: np.ndarray) -> float:
+    """PSNR inside the brain, data range 3 SUVR (the window)."""
+    return float(-10 * np.log10(np.square(error[inside] / 3).mean()))
+
+
+def figures(blocks: np.ndarray, residuals: np.ndarray | None, measured, truth, tracer, inside, weights) -> dict:
+    """Figures of one person and tracer.
+
+    Args:
+        blocks: SUVR [samples, X, Y, Z].
+        residuals: regional errors [n, 12] of validation people, which make a control's one guess a distribution.
+        measured: SUVR [X, Y, Z].
+    """
+    blocks = blocks.astype(np.float32)
+    regions = regional(blocks, weights)
+    predictive = regions if residuals is None else regions[:1] + residuals
+    measured_regions = regional(measured, weights)
+    return {
+        "one": decibels(blocks[0] - measured, inside),
+        "mean": decibels(blocks.mean(0) - measured, inside),
+        "crps": crps(predictive, measured_regions),
+        "distance": distance(predictive, truth[f"draws_{tracer}"]),
+        "spread": float(predictive[:, :6].mean(1).std(ddof=1)),
+        "ideal_spread": float(truth[f"draws_{tracer}"][:, :6].mean(1).std(ddof=1)),
+    }
+
+
+def people_truth(out: Path, seed: int, cases: list[str], mask: np.ndarray, weights: np.ndarray) -> dict[str, dict]:
+    """`truth_of` every test person, kept in a file of their own each."""
+    folder, found = out / "truth", {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for case in cases:
+        path = folder / f"{case}.npz"
+        if not path.exists():
+            part = path.with_suffix(".part.npz")
+            np.savez(part, **truth_of(seed, int(case.split("-")[1]), mask, weights))
+            part.replace(path)
+        with np.load(path) as file:
+            found[case] = dict(file)
+    return found
+
+
+class Bench:
+    """Training and test people, and what is known of them."""
+
+    def __init__(self, options):
+        from training.data.cache import open_cache
+        from training.data.dataset import PetDataset
+        from training.data.split import FILE, load_split
+
+        self.options = options
+        cache, test = open_cache(options.cache), open_cache(options.test)
+        split = load_split(options.cache / FILE, cache)
+        self.items = 3 * min(options.people, len(split.train))
+        how = {"factor": FACTOR}
+        self.validation = PetDataset(cache, split.validation, **how)
+        tested = load_split(options.test / FILE, test).test[: options.test_people]
+        self.test = PetDataset(test, tested, **how)
+        self.places = list(range(len(self.test)))
+        self.weights = region_weights()
+        from RelAPETLib.phantom.people import template_maps
+
+        mask = template_maps(2)["brain"] > 0.5
+        self.inside = pooled(mask.astype(np.float32)) > 0.5
+        self.truth = people_truth(
+            options.out, options.seed, list(dict.fromkeys(i.case for i in self.test.items)), mask, self.weights
+        )
+
+    def measured(self, dataset, place: int) -> tuple[str, str, np.ndarray]:
+        """Case, tracer and SUVR blocks of an item."""
+        from RelAPETLib.tracers import TRACERS as FACTS
+
+        item = dataset[place]
+        low, high = FACTS[item["tracer"]].suvr_window
+        return item["case"], item["tracer"], low + (item["pet"][0].numpy() + 1) / 2 * (high - low)
+
+    def run(self, name: str, seed: int) -> None:
+        """Train, draw and measure one run, unless its figures are there."""
+        import torch
+
+        from training import checkpoints
+        from training.__main__ import main as training
+
+        options = self.options
+        out = (
+            options.out / "runs" / f"{name.replace(' ', '_').replace(',', '')}-{options.people}-{options.steps}-{seed}"
+        )
+        result = out / "figures.json"
+        if result.exists():
+            return
+        torch.set_num_threads(1)
+        begin = time.perf_counter()
+        words = overrides(name, options.cache, out, options.steps, self.items, seed)
+        words += [f"data.split={self.subset()}"]
+        if training(["train", *words]):
+            raise SystemExit(f"{name}: the training failed")
+        trained = time.perf_counter() - begin
+        checkpoint = checkpoints.saved(out)[-1]
+        residuals = None
+        if RUNS[name][0].startswith("method=unet"):
+            residuals = {tracer: [] for tracer in TRACERS}
+            places = list(range(len(self.validation)))
+            for place, blocks in zip(places, drawn(checkpoint, self.validation, places, 1, seed), strict=True):
+                _, tracer, measured = self.measured(self.validation, place)
+                residuals[tracer].append(regional(measured - blocks[0].astype(np.float32), self.weights))
+            residuals = {tracer: np.stack(rows) for tracer, rows in residuals.items()}
+        rows = []
+        for place, blocks in zip(
+            self.places, drawn(checkpoint, self.test, self.places, options.samples, seed), strict=True
+        ):
+            case, tracer, measured = self.measured(self.test, place)
+            spread = None if residuals is None else residuals[tracer]
+            found = figures(blocks, spread, measured, self.truth[case], tracer, self.inside, self.weights)
+            rows.append({"case": case, "tracer": tracer, **found})
+        result.write_text(json.dumps({"name": name, "seed": seed, "people": options.people, "steps": options.steps,
+                                      "seconds": trained, "rows": rows}))  # fmt: skip
+
+    def subset(self) -> Path:
+        """Split file with the first `people` training subjects."""
+        from training.data.cache import open_cache
+        from training.data.split import FILE, load_split
+
+        whole = load_split(self.options.cache / FILE, open_cache(self.options.cache))
+        path = self.options.out / f"split-{self.options.people}.json"
+        if not path.exists():
+            train = tuple(whole.train)
+            kept, rest = train[: self.options.people], train[self.options.people :]
+            replace(whole, train=kept, unused=(*whole.unused, *rest)).save(path)
+        return path
+
+    def baselines(self) -> list[dict]:
+        """Rows of the population mean (with the training people's own spread) and of the ideal."""
+        from training.data.cache import open_cache
+        from training.data.dataset import PetDataset
+        from training.data.split import load_split
+
+        cache = open_cache(self.options.cache)
+        train = PetDataset(cache, load_split(self.subset(), cache).train, factor=FACTOR)
+        by_tracer: dict[str, list] = {tracer: [] for tracer in TRACERS}
+        for place in range(len(train)):
+            _, tracer, measured = self.measured(train, place)
+            by_tracer[tracer].append(measured)
+        means = {tracer: np.mean(volumes, 0) for tracer, volumes in by_tracer.items()}
+        spread = {
+            t: regional(np.stack(volumes) - means[t], self.weights)[:IDEAL_DRAWS] for t, volumes in by_tracer.items()
+        }
+        found = {"population mean": [], "ideal": []}
+        for place in self.places:
+            case, tracer, measured = self.measured(self.test, place)
+            truth = self.truth[case]
+            rest = (measured, truth, tracer, self.inside, self.weights)
+            row = figures(means[tracer][None], spread[tracer], *rest)
+            found["population mean"].append({"case": case, "tracer": tracer, **row})
+            half = IDEAL_DRAWS // 2
+            draws = truth[f"draws_{tracer}"]
+            own_spread = float(draws[:, :6].mean(1).std(ddof=1))
+            row = {
+                "one": float("nan"),
+                "mean": decibels(truth[f"mean_{tracer}"] - measured, self.inside),
+                "crps": crps(draws, regional(measured, self.weights)),
+                "distance": distance(draws[:half], draws[half:]),
+                "spread": own_spread,
+                "ideal_spread": own_spread,
+            }
+            found["ideal"].append({"case": case, "tracer": tracer, **row})
+        return [{"name": name, "seed": "", "people": self.options.people, "steps": "", "seconds": 0, "rows": rows}
+                for name, rows in found.items()]  # fmt: skip
+
+
+def summary(results: Iterable[dict]) -> list[str]:
+    """Table rows: by run and tracer, means over people with standard errors."""
+    lines = [
+        "| run | seed | people | steps | min | tracer | one sample dB | mean of samples dB | CRPS x 1000 | distance to "
+        "the ideal x 1000 | r of the spread |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        for tracer in TRACERS:
+            rows = [row for row in result["rows"] if row["tracer"] == tracer]
+            cells = []
+            for key, factor, digits in (("one", 1, 2), ("mean", 1, 2), ("crps", 1000, 2), ("distance", 1000, 2)):
+                values = factor * np.array([row[key] for row in rows])
+                error = values.std(ddof=1) / np.sqrt(len(values))
+                cells.append("" if np.isnan(values).any() else f"{values.mean():.{digits}f} ± {error:.{digits}f}")
+            ours, ideal = (np.array([row[key] for row in rows]) for key in ("spread", "ideal_spread"))
+            r = "" if ours.std() < 1e-6 else f"{np.corrcoef(ours, ideal)[0, 1]:.2f}"
+            lines.append(
+                f"| {result['name']} | {result['seed']} | {result['people']} | {result['steps']} | "
+                f"{result['seconds'] / 60:.1f} | {tracer} | {' | '.join(cells)} | {r} |"
+            )
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--cache", type=Path, required=True)
+    add("--test", type=Path, required=True)
+    add("--seed", type=int, default=2, help="of the test people")
+    add("--out", type=Path, required=True)
+    add("--people", type=int, default=1000)
+    add("--test-people", type=int, default=100)
+    add("--samples", type=int, default=16, help="of a test person and tracer")
+    add("--steps", type=int, default=1000)
+    add("--seeds", type=int, nargs="+", default=[0])
+    add("--only", nargs="+", choices=list(RUNS))
+    add("--table", action="store_true", help="write results/objective.md from the figures that are there")
+    options = parser.parse_args()
+    bench = Bench(options)
+    if options.table:
+        kept = [json.loads(path.read_text()) for path in sorted((options.out / "runs").glob("*/figures.json"))]
+        order = list(RUNS)
+        kept.sort(key=lambda result: (result["people"], result["steps"], order.index(result["name"]), result["seed"]))
+        text = "\n".join(
+            ["# Objective", "", f"{date.today()}, CPU, one thread. {options.test_people} unseen people.", ""]
+            + summary([*bench.baselines(), *kept])
+        )
+        (RESULTS / "objective.md").write_text(text + "\n", encoding="utf-8")
+        print(text)
+        return
+    for seed in options.seeds:
+        for name in options.only or RUNS:
+            bench.run(name, seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What the U-Net control learns: the PET itself, by mean absolute or squared error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from RelAPETLib.methods.base import NoiseSource
+from RelAPETLib.methods.unet.network import RegressionUNet
+from RelAPETLib.tracers import label_count
+
+from ...statistics import PetStatistics, kept_statistics
+from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work
+from .config import UNetConfig
+
+
+class UNetObjective(Objective):
+    """One player, which is the library's network but for its mean PET."""
+
+    config: UNetConfig
+    statistics: PetStatistics | None = None
+
+    def build(self) -> dict[str, Player]:
+        """See `Objective.build`."""
+        preset, run = self.config.preset, self.config.run
+        torch.manual_seed(self.config.seed)
+        return {
+            "network": Player(
+                self._network(label_count()),
+                partial(torch.optim.AdamW, weight_decay=run.weight_decay, fused=True),
+                preset.learning_rate,
+                clip=run.clip_gradients,
+                ema_decay=preset.ema_decay,
+            )
+        }
+
+    def arguments(self, labels: int) -> dict[str, Any]:
+        """Arguments of `RegressionUNet` with so many class labels."""
+        arguments: dict[str, Any] = {"num_class_embeds": labels}
+        arguments |= {key: value for key, value in asdict(self.config.network).items() if value is not None}
+        arguments["mean_pet"] = self.config.preset.mean_pet
+        if self.statistics is not None:
+            arguments["residual_scale"] = self.statistics.residual_sd
+        return arguments
+
+    def _network(self, labels: int) -> RegressionUNet:
+        network = RegressionUNet(**self.arguments(labels))
+        if self.statistics is not None:
+            network.mean_pet.copy_(self.statistics.mean)
+        return network
+
+    def stages(self, work: Work):
+        """See `Objective.stages`: measures the mean PET where it is used."""
+        if self.config.preset.mean_pet != "none":
+            network = self.config.network
+            shown = {"intensity": self.config.preset.pet_intensity, "factor": network.factor, "crop": network.crop}
+            self.statistics = kept_statistics(work, Path(self.config.out), shown, label_count())
+        return work.data
+
+    def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
+        """See `Objective.losses`."""
+        made, pet = self._made(batch), batch["pet"].to(self.fabric.device)
+        error = functional.l1_loss(made, pet) if self.config.method.power == 1 else functional.mse_loss(made, pet)
+        return {"network": error}, {f"L{self.config.method.power}": error.detach()}
+
+    def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
+        """See `Objective.draw`: no noise is asked for."""
+        return self._made(batch)
+
+    def _made(self, batch: dict) -> torch.Tensor:
+        device = self.fabric.device
+        mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
+        return self.modules["network"](mri, torch.as_tensor(batch["label"]).to(device))
+
+    def state(self) -> dict[str, Any]:
+        """See `Objective.state`."""
+        return {} if self.statistics is None else {"statistics": self.statistics.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See `Objective.load_state`."""
+        self.statistics = PetStatistics(**state["statistics"]) if state else None
+
+    def bundle(self, weights: Mapping[str, dict[str, torch.Tensor]], trained_on: str, samples: int) -> Bundle:
+        """See `Objective.bundle`."""
+        labels = len(weights["network"]["generator.class_embedding.weight"])
+        network = self._network(labels)
+        network.load_state_dict(weights["network"], strict=True)
+        error = "absolute" if self.config.method.power == 1 else "squared"
+        return Bundle(
+            network=network,
+            settings={"arguments": self.arguments(labels)},
+            title=f"U-Net regression (mean {error} error)",
+            description=f"A U-Net that gives one PET from T1w and T2-FLAIR, trained on the mean {error} error by "
+            "RelAPET's training package; a control for methods that draw samples",
+            differences=[f"trained on {trained_on}"],
+        )
+
+
+OBJECTIVE = UNetObjective
