@@ -68,7 +68,16 @@ def test_it_trains_goes_on_and_is_validated(trained):
     errors = [line["L1"] for line in lines if line["group"] == "train"]
     judged = [(line["step"], line["psnr"]) for line in lines if line["group"] == "validation"]
     assert len(errors) == 3 and errors[-1] < errors[0]
-    assert [step for step, _ in judged] == [20, 40, 60] and judged[-1][1] > judged[0][1]
+    assert [step for step, _ in judged] == [10, 20, 40, 60] and judged[-1][1] > judged[0][1]
+
+
+@pytest.mark.slow
+def test_help_and_dry_run_know_it(copy, cache, tmp_path):
+    said = call(copy, "training", "train", "method=toy", "--help")
+    assert "rela|rela_latent|ficd|ddpm|toy" in said and "learning rate" in said and "discriminator" not in said
+    words = ["method=toy", f"data.cache={cache}", f"out={tmp_path / 'run'}", "network.factor=10", "data.workers=0"]
+    said = call(copy, "training", "train", *words, "hardware.accelerator=cpu", "--dry-run")
+    assert "parameters: network " in said and "time of the whole run" in said and not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

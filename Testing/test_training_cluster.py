@@ -1,6 +1,5 @@
 """The training as a cluster starts it: torchrun, and the Slurm scripts with stand-ins for srun and scontrol."""
 
-import json
 import os
 import signal
 import socket
@@ -12,17 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-import training_cases as cases
-from training_runs import TINY
+from training_launch import ROOT, SCRIPTS, cached, overrides, steps, surroundings
 
 from training import checkpoints
-from training.data.split import explicit_split
-from training.reports import LOG
 
-ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ROOT / "training" / "slurm"
 README_LINE = "torchrun --standalone --nproc-per-node 3 -m training train"
-LAUNCHERS = ("SLURM_", "TORCHELASTIC_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_", "GROUP_RANK")
 #: As its manual says: a process group a task; with --kill-on-bad-exit=1 one failure ends all; the highest code counts.
 SRUN = """#!{python}
 import os, signal, subprocess, sys, time
@@ -48,25 +41,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="torchrun's gloo
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory, grid_case):
-    """Two subjects to train on."""
-    folder = tmp_path_factory.mktemp("cluster")
-    cases.prepared(cases.write_table(folder, grid_case, [("a", "TAU"), ("b", "PIB")]), folder / "cache")
-    explicit_split(["a", "b"], {"train": ["a", "b"], "validation": [], "test": []}).save(folder / "cache/split.json")
-    return folder / "cache"
-
-
-def overrides(cache: Path, out: Path, *more: str) -> list[str]:
-    """Words of a tiny run of two ranks."""
-    small = [word for word in TINY if not word.startswith("data.cache")]
-    grid = ["network.factor=10", "network.crop=[12,16,12]", "preset.global_batch=2"]
-    return [*small, *grid, f"data.cache={cache}", f"out={out}", *more]
-
-
-def surroundings(**more: str) -> dict[str, str]:
-    """Environment without any launcher's variables, with this Python's programs first."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHERS)}
-    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
-    return {**kept, "PATH": path, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **more}
+    return cached(tmp_path_factory.mktemp("cluster"), grid_case)
 
 
 @contextmanager
@@ -94,12 +69,6 @@ def until_step(out: Path, step: int, process: psutil.Popen, told: Path) -> None:
     while not any(number >= step for number in steps(out)):
         assert process.poll() is None and time.monotonic() < until, told.read_text()[-3000:]
         time.sleep(0.05)
-
-
-def steps(out: Path) -> list[int]:
-    """Steps in a run's log."""
-    whole = (out / LOG).read_text().splitlines() if (out / LOG).exists() else []
-    return [line["step"] for line in map(json.loads, whole) if line["group"] == "train"]
 
 
 def ranks(process: psutil.Process) -> list[psutil.Process]:

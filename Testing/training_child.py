@@ -79,7 +79,8 @@ def interrupted(out: Path) -> dict:
 
     seldom = ["run.checkpoint_every=1000", "run.validate_every=4"]
     pid = fork(train(out / "stopped", *seldom), out / "stopped.txt")
-    while logged(out / "stopped") < 3:
+    until = time.monotonic() + 60
+    while logged(out / "stopped") < 3 and time.monotonic() < until:
         time.sleep(0.002)
     os.kill(pid, signal.SIGTERM)
     asked = wait(pid)
@@ -90,13 +91,17 @@ def interrupted(out: Path) -> dict:
 
 def ranks(out: Path, name: str, work: Callable[[], int]) -> list[int]:
     """Exit codes of two ranks that torchrun would have started."""
+    return [wait(pid) for pid in begun(out, name, work)]
+
+
+def begun(out: Path, name: str, work: Callable[[], int]) -> list[int]:
+    """Process numbers of two ranks."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     shared |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0", "GLOO_SOCKET_IFNAME": "lo"}
-    pids = [fork(work, out / f"{name}{r}.txt", RANK=str(r), LOCAL_RANK=str(r), **shared) for r in range(2)]
-    return [wait(pid) for pid in pids]
+    return [fork(work, out / f"{name}{r}.txt", RANK=str(r), LOCAL_RANK=str(r), **shared) for r in range(2)]
 
 
 def together(out: Path) -> dict:
@@ -124,6 +129,24 @@ def together(out: Path) -> dict:
     return {"codes": codes, "failed": failed, "seconds": seconds, "diverged": diverged}
 
 
+def lost(out: Path) -> dict:
+    """Two ranks of which one is killed in the middle: exit codes by who it was, and what is left of their board."""
+    codes = {}
+    for victim in range(2):
+        name = f"without{victim}"
+        words = ["hardware.devices=2", "preset.global_batch=2", "run.steps=100000"]
+        pids = begun(out, name, train(out / name, *words))
+        until = time.monotonic() + 60
+        while logged(out / name) < 3 and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(pids[victim], signal.SIGKILL)
+        if logged(out / name) < 3:  # they never began; the exit codes will say so
+            os.kill(pids[1 - victim], signal.SIGKILL)
+        codes[name] = [wait(pids[victim]), wait(pids[1 - victim])]
+    whole = ranks(out, "whole", train(out / "whole", "hardware.devices=2", "preset.global_batch=2"))
+    return {"codes": codes, "whole": whole, "left": [path.name for path in (out / "whole").glob(".failures*")]}
+
+
 def latent(out: Path, cache: str) -> dict:
     """All stages of a latent run by two ranks x batch 1, and by one rank x accumulation 2."""
 
@@ -136,5 +159,5 @@ def latent(out: Path, cache: str) -> dict:
 
 
 if __name__ == "__main__":
-    scenarios = {"interrupted": interrupted, "together": together, "latent": latent}
+    scenarios = {"interrupted": interrupted, "together": together, "lost": lost, "latent": latent}
     print(json.dumps(scenarios[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])))

@@ -14,7 +14,8 @@ from RelAPETLib.errors import InputError
 
 from .commands import COMMANDS
 from .errors import as_told
-from .words import one_line
+from .options import help_text, read_words
+from .words import one_line, say
 
 
 class _Parser(argparse.ArgumentParser):
@@ -32,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help_line, description=help_line)
         add_arguments(command)
         command.set_defaults(run=run)
-    commands.add_parser("train", help="train a model; Hydra overrides as in method=rela preset=default", add_help=False)
+    commands.add_parser("train", help="train a model; 'train --help' lists options and keys", add_help=False)
     return parser
 
 
@@ -41,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         if argv[:1] == ["train"]:
+            asked = read_words(argv[1:])
+            if asked.action == "help":  # without what the training loads
+                say(help_text(asked.overrides))
+                return 0
             # Before torch is loaded: large pages for large tensors, which come and go in every step (Linux).
             os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
             from .loop import main as train

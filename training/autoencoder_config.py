@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .config import Rules
 from .errors import ConfigError
+from .keys import MANY, Key, Rules, count, weight
 from .sizes import COARSEST, WIDEST, check_levels
 
 
@@ -14,40 +14,41 @@ from .sizes import COARSEST, WIDEST, check_levels
 class Autoencoder:
     """Autoencoders, trained first and then frozen: AdamW, warm-up, cosine, norm clipped at 1."""
 
-    #: Folder of another run whose autoencoders are taken; empty: train them here.
     source: str = ""
     steps: int = 20000
-    #: Images in a step, over all ranks.
     batch: int = 2
     learning_rate: float = 1e-4
     latent_channels: int = 4
     channels: list[int] = field(default_factory=lambda: [16, 32, 64, 64, 64])
-    #: Side of the blocks of voxels that become channels before the first level; 1 for none.
     blocks: int = 1
     num_res_blocks: int = 1
     norm_num_groups: int = 8
-    #: Mean squared error beside the mean absolute one.
     l2_weight: float = 0.0
     kl_weight: float = 1e-6
-    #: Distance of the features of a ResNet-10 (MedicalNet's) whose state dict `perceptual_network` is.
     perceptual_weight: float = 0.0
     perceptual_network: str = ""
-    #: Relativistic loss of a discriminator of its own, with the preset's penalty.
     adversarial_weight: float = 0.0
-    #: Mirror half of the images left to right.
     mirror: bool = False
 
 
-RULES = Rules(
-    at_least_one=tuple("autoencoder.steps autoencoder.batch autoencoder.latent_channels autoencoder.blocks".split()),
-    not_negative=tuple(
-        "autoencoder.l2_weight autoencoder.kl_weight autoencoder.perceptual_weight "
-        "autoencoder.adversarial_weight".split()
-    ),
-    positive=("autoencoder.learning_rate",),
-    at_most={"autoencoder.batch": 65536},
-    free=("autoencoder.source", "autoencoder.perceptual_network"),
-)
+#: What the keys do; a method that has the group ``autoencoder`` joins this table to its own.
+RULES = Rules({
+    "autoencoder.source": Key("folder of a run whose autoencoders are taken; empty: they are trained here", free=True),
+    "autoencoder.steps": count("steps of each autoencoder"),
+    "autoencoder.batch": count("images in a step, over all ranks", most=MANY),
+    "autoencoder.learning_rate": Key("highest learning rate, after a warm-up and before a cosine", above=0),
+    "autoencoder.latent_channels": count("channels of a latent"),
+    "autoencoder.channels": Key("channels of the autoencoder's levels"),
+    "autoencoder.blocks": count("side of the blocks of voxels that become channels before the first level; 1 for none"),
+    "autoencoder.num_res_blocks": Key("residual blocks a level"),
+    "autoencoder.norm_num_groups": Key("groups of the autoencoder's normalisation"),
+    "autoencoder.l2_weight": weight("weight of the squared error beside the absolute one"),
+    "autoencoder.kl_weight": weight("weight of the latent's divergence from a standard normal one"),
+    "autoencoder.perceptual_weight": weight("weight of the distance of a ResNet-10's features"),
+    "autoencoder.perceptual_network": Key("file of that ResNet-10's state dict (MedicalNet's)", free=True),
+    "autoencoder.adversarial_weight": weight("weight of a relativistic loss of the autoencoder's own discriminator"),
+    "autoencoder.mirror": Key("mirror half of the images left to right"),
+})  # fmt: skip
 
 
 def check_autoencoder(coder: Autoencoder, blocks: Sequence[int]) -> None:

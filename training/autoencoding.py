@@ -100,6 +100,27 @@ def build_autoencoder(how: Autoencoder) -> VolumeAutoencoder:
     )
 
 
+def players_of(how: Autoencoder, seed: int, adversary: Adversary | None = None) -> dict[str, Player]:
+    """Those of an autoencoder's training by name, initialised from `seed`."""
+    torch.manual_seed(seed)
+    players = {
+        "autoencoder": Player(
+            build_autoencoder(how),
+            partial(torch.optim.AdamW, weight_decay=WEIGHT_DECAY),
+            how.learning_rate,
+            clip=LARGEST_GRADIENT,
+        )
+    }
+    if adversary and how.adversarial_weight:
+        players["discriminator"] = adversary.build()
+    return players
+
+
+def name_of_stage(images: str) -> str:
+    """What the training of an autoencoder of such images is called."""
+    return f"{images} autoencoder"
+
+
 class Autoencoding(Objective):
     """One autoencoder as an objective.
 
@@ -117,20 +138,9 @@ class Autoencoding(Objective):
 
     def build(self) -> dict[str, Player]:
         """See `Objective.build`."""
-        torch.manual_seed(self.seed)
-        players = {
-            "autoencoder": Player(
-                build_autoencoder(self.how),
-                partial(torch.optim.AdamW, weight_decay=WEIGHT_DECAY),
-                self.how.learning_rate,
-                clip=LARGEST_GRADIENT,
-            )
-        }
         if self.how.perceptual_weight:
             self.features = PerceptualFeatures(self.how.perceptual_network)
-        if self.adversary:
-            players["discriminator"] = self.adversary.build()
-        return players
+        return players_of(self.how, self.seed, self.adversary)
 
     def bind(self, fabric, modules) -> None:
         """See `Objective.bind`."""
@@ -202,7 +212,7 @@ def trained_autoencoder(
     if how.source:
         return _of_another_run(work, how, images)
     folder, ranks, run = Path(config.out) / FOLDER / images.name, work.fabric.world_size, config.run
-    work.fabric.print(f"{images.name} autoencoder: {how.steps} steps in {folder}")
+    work.fabric.print(f"{name_of_stage(images.name)}: {how.steps} steps in {folder}")
     if how.batch % ranks:
         raise ConfigError(f"autoencoder.batch={how.batch} is no multiple of {ranks} ranks")
     plan = Plan(
@@ -212,7 +222,7 @@ def trained_autoencoder(
         micro_batch=how.batch // ranks,
         seed=config.seed,
         identity=identity,
-        name=f"{images.name} autoencoder",
+        name=name_of_stage(images.name),
         learning_rate="cosine",
         warmup_steps=WARM_UP_STEPS,
         log_every=run.log_every,
@@ -223,7 +233,8 @@ def trained_autoencoder(
         skips_overflow=config.hardware.precision == "fp16",
     )
     data = RunData(images.dataset, None, work.data.split_sha256)
-    trainer = Trainer(work.fabric, Autoencoding(how, images, config.seed, adversary), data, plan, work.quiet)
+    objective = Autoencoding(how, images, config.seed, adversary)
+    trainer = Trainer(work.fabric, objective, data, plan, work.quiet, work.origin)
     if trainer.train(work.stop):
         return None
     return trainer.seats["autoencoder"].network.eval().requires_grad_(False)

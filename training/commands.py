@@ -223,5 +223,5 @@ COMMANDS = {
     "prepare": ("bring raw scans into a cache", prepare_arguments, run_prepare),
     "sample": ("synthesize the PET of a part of the split", sample_arguments, run_sample),
     "evaluate": ("PSNR, SSIM and MAE of synthetic PET, in the paper's tables", evaluate_arguments, run_evaluate),
-    "export": ("write a trained generator as a bundle", export_arguments, run_export),
+    "export": ("write a trained model as a bundle", export_arguments, run_export),
 }

@@ -2,169 +2,44 @@
 
 ``method=`` chooses the method and with it the configuration: a subclass of `TrainConfig` in the method's folder, with
 groups and choices of its own. Every key of a group can be overridden by itself, for instance
-``preset=release preset.adversarial_weight=0.1``. An unknown key is an error. Here is what every method has.
+``preset=release preset.adversarial_weight=0.1``. An unknown key is an error. `training.groups` has the groups that
+every method has, `training.keys` what their keys do and which values they take.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any, ClassVar, get_type_hints
 
 from .errors import ConfigError
+from .groups import Data, Hardware, Method, Network, Preset, Run, flatten
+from .keys import RULES, Key, Rules
 
-
-@dataclass
-class Method:
-    """The method that is trained; its own choices are further keys."""
-
-    name: str = ""
-
-
-@dataclass
-class Preset:
-    """One way to train a method, e.g. a paper's; what every preset says."""
-
-    name: str = "default"
-    global_batch: int = 3
-    epochs: int = 100
-    #: suvr (fixed SUVR window a tracer) | minmax (each volume's own minimum and maximum)
-    pet_intensity: str = "suvr"
-    #: Decay of the moving average of the weights that are validated and exported; 0: the weights themselves.
-    ema_decay: float = 0.999
-    #: both (3-D, data range 1, whole grid and inside the mask) | full_grid (paper) | release (2-D SSIM, [-1, 1])
-    metrics: str = "both"
-    #: subjects (train / validation / test) | test_only (no validation: those subjects are trained on too)
-    held_out: str = "subjects"
-
-
-@dataclass
-class Network:
-    """Size of the network, and of the voxels that it works on."""
-
-    #: Side in voxels of the blocks that are averaged into one; 1 is the whole 1 mm grid.
-    factor: int = 1
-    #: Central part (X, Y, Z) of the blocks that is trained on; null is all of them.
-    crop: list[int] | None = None
-
-
-@dataclass
-class Data:
-    """What is trained on: the cache that ``python -m training prepare`` made, and its split."""
-
-    cache: str = "???"
-    #: Split file; empty: the one in the cache.
-    split: str = ""
-    workers: int = 2
-    augment: bool = False
-
-
-@dataclass
-class Hardware:
-    """How the work is laid out on the machine. Nothing here changes the mathematics but the precision."""
-
-    accelerator: str = "auto"
-    devices: int = 1
-    nodes: int = 1
-    #: auto | ddp | fsdp
-    strategy: str = "auto"
-    #: fp32 | bf16 | fp16
-    precision: str = "fp32"
-    micro_batch: int = 1
-    #: 0: as many as make up the global batch.
-    accumulation: int = 0
-    activation_checkpointing: bool = False
-    channels_last: bool = False
-
-
-@dataclass
-class Run:
-    """Length, rhythm and safety of the run."""
-
-    #: Optimiser steps; 0: as many as the preset's epochs make.
-    steps: int = 0
-    #: Largest gradient norm of generator and discriminator; 0: no clipping.
-    clip_gradients: float = 0.0
-    #: Of both learning rates: constant | cosine (to 0 at the last step), after a linear rise over `warmup_steps`.
-    learning_rate: str = "constant"
-    warmup_steps: int = 0
-    #: Of the generator, decoupled (AdamW).
-    weight_decay: float = 0.0
-    log_every: int = 10
-    checkpoint_every: int = 500
-    keep_last: int = 3
-    validate_every: int = 1000
-    validation_volumes: int = 4
-    validation_steps: int = 10
-    #: A loss above this stops the run, as does one that is not a number.
-    largest_loss: float = 1e4
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What values a configuration's keys can have, each key by its place (``run.steps``).
-
-    Attributes:
-        choices: closed lists of values.
-        at_least_one, not_negative, positive: keys of numbers.
-        at_most: highest values.
-        free: beginnings of the keys that a resumed run may change, since they do not touch what is learned, or are
-            written into the metadata.
-    """
-
-    choices: Mapping[str, tuple] = field(default_factory=dict)
-    at_least_one: tuple[str, ...] = ()
-    not_negative: tuple[str, ...] = ()
-    positive: tuple[str, ...] = ()
-    at_most: Mapping[str, float] = field(default_factory=dict)
-    free: tuple[str, ...] = ()
-
-    def __or__(self, other: Rules) -> Rules:
-        """Both."""
-        return Rules(*(
-            {**mine, **theirs} if isinstance(mine, Mapping) else (*mine, *theirs)
-            for mine, theirs in ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        ))  # fmt: skip
-
-
-#: The numbers of `at_most` are what a machine or a cluster can have; the longest schedule has 1000 timesteps.
-RULES = Rules(
-    choices={
-        "preset.pet_intensity": ("suvr", "minmax"),
-        "preset.metrics": ("both", "full_grid", "release"),
-        "preset.held_out": ("subjects", "test_only"),
-        "run.learning_rate": ("constant", "cosine"),
-        "hardware.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
-        "hardware.strategy": ("auto", "ddp", "fsdp"),
-        "hardware.precision": ("fp32", "bf16", "fp16"),
-    },
-    at_least_one=tuple(
-        "preset.global_batch preset.epochs hardware.devices hardware.nodes hardware.micro_batch run.log_every "
-        "run.checkpoint_every run.keep_last run.validate_every run.validation_steps".split()
-    ),
-    not_negative=tuple(
-        "preset.ema_decay hardware.accumulation data.workers run.steps run.clip_gradients run.validation_volumes "
-        "run.warmup_steps run.weight_decay seed".split()
-    ),
-    positive=("run.largest_loss",),
-    at_most={
-        "run.validation_steps": 1000,
-        "preset.global_batch": 65536,
-        "hardware.micro_batch": 65536,
-        "hardware.accumulation": 65536,
-        "hardware.devices": 1024,
-        "hardware.nodes": 65536,
-        "data.workers": 1024,
-        "seed": 2**63 - 1,
-    },
-    free=tuple(
-        "hardware. run.steps run.log_every run.checkpoint_every run.keep_last run.valid run.largest_loss data.cache "
-        "data.split data.workers out preset.epochs preset.metrics preset.global_batch".split()
-    ),
-)
+__all__ = [
+    "Data",
+    "Hardware",
+    "Key",
+    "Method",
+    "Network",
+    "Preset",
+    "Rules",
+    "Run",
+    "TrainConfig",
+    "check",
+    "chosen",
+    "differences",
+    "flatten",
+    "layout",
+    "load_config",
+    "method_class",
+    "nested",
+    "typed",
+]
 
 
 @dataclass
@@ -173,7 +48,8 @@ class TrainConfig:
 
     Class attributes:
         groups: by group, its choices by name, the default one first.
-        rules: see `Rules`; a method adds its own: ``rules = TrainConfig.rules | Rules(...)``.
+        rules: what each key does and which values it takes; a method adds its own keys:
+            ``rules = TrainConfig.rules | Rules({"preset.strength": Key("strength of the penalty", least=0)})``.
         renamed: keys of earlier versions, and what they are called now.
     """
 
@@ -215,11 +91,12 @@ def load_config(overrides: Sequence[str]) -> TrainConfig:
     for word in overrides:
         if word.startswith(("+", "~")):
             raise ConfigError(f"{word}: keys can be changed, not added or taken away")
-    kind = _kind(overrides)
+    kind = method_class(overrides)
     for word in overrides:
         key = word.partition("=")[0]
         if key in kind.renamed:
             raise ConfigError(f"{word}: this key is called {kind.renamed[key]} now")
+    _check_words(overrides, kind)
     store = ConfigStore.instance()
     defaults = ["_self_", *({group: next(iter(choices))} for group, choices in kind.groups.items())]
     root = OmegaConf.structured(kind)
@@ -233,19 +110,40 @@ def load_config(overrides: Sequence[str]) -> TrainConfig:
             composed = compose("train", overrides=list(overrides))
         config = OmegaConf.to_object(OmegaConf.merge(root, composed))
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error) + _meant(overrides, kind)) from error
+        raise ConfigError(_one_line(error)) from error
     except (ValueError, TypeError, RecursionError) as error:  # what Hydra's parser lets through
         raise ConfigError(f"the overrides cannot be read: {_one_line(error)}") from error
     check(config)
     return config
 
 
-def _kind(overrides: Sequence[str]) -> type[TrainConfig]:
-    """The configuration of the method that the overrides name."""
+def method_class(overrides: Sequence[str]) -> type[TrainConfig]:
+    """The configuration of the method that the overrides name. Raises `ConfigError` where there is none."""
     from .methods import DEFAULT, config_class
 
     names = [word.partition("=")[2].strip(" '\"") for word in overrides if word.startswith("method=")]
     return config_class(names[-1] if names else DEFAULT)
+
+
+def chosen(overrides: Sequence[str]) -> TrainConfig:
+    """The defaults under the choices of groups (``preset=paper``) among overrides; other words are passed over.
+
+    Loads no Hydra.
+
+    Raises:
+        ConfigError: a choice that does not exist.
+    """
+    kind = method_class(overrides)
+    picked = {group: next(iter(nodes)) for group, nodes in kind.groups.items()}
+    for word in overrides:
+        group, _, choice = word.partition("=")
+        if group in kind.groups:
+            _check_words([word], kind)
+            picked[group] = choice.strip(" '\"")
+    try:
+        return kind(**{group: kind.groups[group][choice] for group, choice in picked.items()})
+    except KeyError as error:
+        raise ConfigError(f"{error.args[0]}: no choice of {', '.join(kind.groups)}") from error
 
 
 def typed(config: Mapping[str, Any]) -> TrainConfig:
@@ -301,45 +199,59 @@ def _one_line(error: Exception) -> str:
     return "; ".join(dict.fromkeys(useful))[:400]
 
 
-def _meant(overrides: Sequence[str], kind: type[TrainConfig]) -> str:
-    """Words for the error: the nearest key to the first one that is none."""
+#: A word that names a key plainly, and a plain choice of a group; others are left to Hydra's grammar.
+_PLAIN_WORD, _PLAIN_CHOICE = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL), re.compile(r"\w*")
+
+
+def _check_words(overrides: Sequence[str], kind: type[TrainConfig]) -> None:
+    """Raise `ConfigError` for keys and choices that do not exist, with the nearest that do."""
     known = [*flatten(kind()), *kind.groups]
+    groups = {key.partition(".")[0] for key in known}
     for word in overrides:
-        key = word.partition("=")[0]
-        if key not in known and (near := difflib.get_close_matches(key, known, 1)):
-            return f"; did you mean {near[0]}?"
-    return ""
+        if (found := _PLAIN_WORD.fullmatch(word)) is None:
+            continue
+        key, value = found.groups()
+        names = kind.groups.get(key)
+        if names and _PLAIN_CHOICE.fullmatch(value) and value not in names:
+            near = [f"{key}={name}" for name in difflib.get_close_matches(value, names, 1)]
+            said = f"{key}={value}: there is no such {key}, but {', '.join(names)}"
+        elif key not in known and key not in groups:
+            near = _near(key, known)
+            command = f"python -m training train method={kind().method.name} --help"
+            said = f"{word[:80]}: there is no key {key[:60]}; '{command}' lists all"
+        else:
+            continue
+        raise ConfigError(said + (f"; did you mean {' or '.join(near[:3])}?" if near else ""))
+
+
+def _near(key: str, known: Sequence[str]) -> list[str]:
+    """The known key nearest to one that is none, also where its group was left out or is another's."""
+    last = key.rpartition(".")[2]
+    ends = {name.rpartition(".")[2]: name for name in reversed(known)}
+    same = [name for name in known if name.rpartition(".")[2] == last]
+    return (
+        difflib.get_close_matches(key, known, 1, 0.75)
+        or same
+        or [ends[end] for end in difflib.get_close_matches(last, ends, 1)]
+        or difflib.get_close_matches(key, known, 1)
+    )
 
 
 def check(config: TrainConfig) -> None:
     """Raise `ConfigError` for a value out of range or a combination without sense."""
     from .sizes import check_grid
 
-    flat, rules = flatten(config), config.rules
+    flat = flatten(config)
     for key, value in flat.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{key}={value} is no number that can be used")
         if isinstance(value, str) and any(unicodedata.category(c) in ("Cc", "Cs") for c in value):
             raise ConfigError(f"{key}={ascii(value)[:60]} holds a control character, or a byte that is no UTF-8")
-    for key, allowed in rules.choices.items():
-        if flat[key] not in allowed:
-            raise ConfigError(f"{key}={flat[key]} is not one of {', '.join(map(str, allowed))}")
-    for keys, lowest in ((rules.at_least_one, 1), (rules.not_negative, 0)):
-        for key in keys:
-            if not flat[key] >= lowest:
-                raise ConfigError(f"{key}={flat[key]} must be at least {lowest}")
-    for key in rules.positive:
-        if not flat[key] > 0:
-            raise ConfigError(f"{key}={flat[key]} must be above 0")
-    for key, highest in rules.at_most.items():
-        if flat[key] > highest:
-            raise ConfigError(f"{key}={flat[key]} must be at most {highest}")
-    if not config.preset.ema_decay < 1:
-        raise ConfigError(f"preset.ema_decay={config.preset.ema_decay} must be below 1")
+    config.rules.check(flat)
     if config.hardware.strategy == "fsdp":
         if config.hardware.devices * config.hardware.nodes < 2:
             raise ConfigError(
-                "hardware.strategy=fsdp shares the generator out over ranks; it needs hardware.devices=2 or more"
+                "hardware.strategy=fsdp shares the networks out over ranks; it needs hardware.devices=2 or more"
             )
         if config.hardware.precision == "fp16":
             raise ConfigError(
@@ -349,26 +261,15 @@ def check(config: TrainConfig) -> None:
     config.check()
 
 
-def flatten(config: Any) -> dict[str, Any]:
-    """A configuration as ``{"preset.epochs": 100, ...}``."""
-    flat = {}
-    for key, value in (config if isinstance(config, dict) else asdict(config)).items():
-        if isinstance(value, dict):
-            flat.update({f"{key}.{inner}": item for inner, item in flatten(value).items()})
-        else:
-            flat[key] = value
-    return flat
-
-
 def differences(before: dict[str, Any], now: dict[str, Any], free: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
     """(forbidden, allowed) differences between a checkpoint's flat configuration and the one asked for.
 
-    Each is a line ``key: old -> new``. Forbidden are those that make it another experiment: all but keys that begin
-    with one of `free`.
+    Each is a line ``key: old -> new``. Forbidden are those that make it another experiment: all but the `free`
+    keys.
     """
     changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
     lines = {key: f"{key}: {before.get(key)} -> {now.get(key)}" for key in changed}
-    return [v for k, v in lines.items() if not k.startswith(free)], [v for k, v in lines.items() if k.startswith(free)]
+    return [v for k, v in lines.items() if k not in free], [v for k, v in lines.items() if k in free]
 
 
 def layout(config: TrainConfig, ranks: int) -> int:

@@ -41,6 +41,9 @@ def as_told(error: BaseException) -> RelAPETError | None:
     from RelAPETLib.devices import is_out_of_memory
 
     if isinstance(error, RelAPETError):
+        text = str(error)
+        if "in DataLoader worker process" in text:  # torch wraps a worker's whole traceback around the message
+            return type(error)(text.rstrip().splitlines()[-1].partition(": ")[2] or text)
         return error
     if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
         where = f"{error.filename}: " if error.filename else ""

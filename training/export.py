@@ -60,7 +60,7 @@ def export_checkpoint(
     Raises:
         RelAPETError: a checkpoint, cache or file that cannot be used, or a bundle that may not be replaced.
     """
-    from . import checkpoints, methods
+    from . import checkpoints, methods, origins
     from .config import nested, typed
     from .data.cache import open_cache
     from .data.split import FILE, load_split
@@ -72,6 +72,7 @@ def export_checkpoint(
         weights = checkpoints.exported_weights(state)
         objective = methods.objective(config)
         objective.load_state(state["objective"])
+        origin = origins.published(state.get("origin"))
     cache = open_cache(cache_folder or trained_on)
     split = load_split(split_file or cache.folder / FILE, cache)
     if state["split_sha256"] != split.sha256:
@@ -86,7 +87,7 @@ def export_checkpoint(
         "training_data": describe_data(cache, split, config.preset.held_out),
         "tracers": tracer_entries(cache, split, relative=config.preset.pet_intensity == "minmax"),
         "source": {
-            "command": "python -m training train",
+            **origin,
             "step": state["step"],
             "changed_on_resuming": state["history"],
             "config": nested(state["config"]),

@@ -13,57 +13,71 @@ import shutil
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from RelAPETLib.errors import InputError
-
-from . import methods
+from . import methods, origins
 from .config import TrainConfig, load_config
 from .data.cache import alone_in, sweep
-from .errors import EXIT_REQUEUE, PeerError, as_told
+from .errors import EXIT_REQUEUE, as_told
 from .faults import FailureBoard, StopRequest
-from .machine import check_machine
+from .header import header
+from .machine import check_machine, device_kind
 from .methods.base import Work
+from .options import help_text, read_words
+from .precision import chosen, use
 from .trainer import RunData, Trainer, plan_of
 from .words import one_line, say
+from .words_of_config import as_words
 
 #: A killed run's lock goes with it; on a network's file system that may take a moment.
 LOCK_SECONDS = 5.0
-PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run with Hydra overrides; returns the exit code. A failing rank ends the process and tells the others."""
+    """Do what the words behind ``train`` say; returns the exit code. A failing rank ends all, each with its cause."""
     try:
-        config = load_config(expanded(argv))
+        asked = read_words(argv)
+        if asked.action == "help":
+            say(help_text(asked.overrides))
+            return 0
+        if asked.action == "cfg":
+            say("\n".join(shown_config(asked.overrides)))
+            return 0
+        config = load_config(asked.overrides)
         check_machine(config)
         data = load_data(config)
+        if asked.action == "dry-run":
+            return dry_run(config, data)
     except Exception as error:
         return end_with(error, None)
-    return run(config, data)
+    return run(config, data, words=argv)
 
 
-def expanded(words: Sequence[str]) -> list[str]:
-    """The words, each ``@FILE`` replaced by the file's lines; empty lines and those that begin with # are left out.
+def shown_config(overrides: Sequence[str]) -> list[str]:
+    """The configuration that overrides make, as words; `out` and the cache may still be missing."""
+    missing = [key for key in ("out", "data.cache") if not any(word.startswith(f"{key}=") for word in overrides)]
+    config = load_config([*overrides, *(f"{key}=missing" for key in missing)])
+    return as_words(config, without=tuple(missing))
 
-    Raises:
-        InputError: the file cannot be read.
-    """
-    found: list[str] = []
-    for word in words:
-        if not word.startswith("@"):
-            found.append(word)
-            continue
-        try:
-            lines = Path(word[1:]).read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError) as error:  # UnicodeDecodeError, and a path with NUL
-            raise InputError(f"{word[1:]!r}: cannot be read ({error})") from error
-        found += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    return found
+
+def dry_run(config: TrainConfig, data: RunData) -> int:
+    """Say what the run is and what it would need."""
+    from .rehearsal import lines, rehearse
+
+    hardware, objective = config.hardware, methods.objective(config)
+    kind = device_kind(hardware.accelerator)
+    precision = chosen(hardware.precision, kind)
+    say("\n".join(header(objective, data, kind, hardware.devices * hardware.nodes, precision)))
+    alone = replace(config, hardware=replace(hardware, devices=1, nodes=1, strategy="auto"))
+    found = rehearse(start_fabric(alone), config, data)
+    say("\n".join(lines(config, objective.trainings_before(), len(data.train), found)))
+    return 0
 
 
 def load_data(config: TrainConfig) -> RunData:
@@ -84,8 +98,8 @@ def load_data(config: TrainConfig) -> RunData:
     return RunData(train, validation, split.sha256, draws=config.data.augment)
 
 
-def run(config: TrainConfig, data: RunData, quiet: bool = False) -> int:
-    """Train until the end, a signal or a failure; returns the exit code."""
+def run(config: TrainConfig, data: RunData, quiet: bool = False, words: Sequence[str] = ()) -> int:
+    """Train until the end, a signal or a failure; returns the exit code. `words` are the command line's, to be kept."""
     board = None
     try:
         check_machine(config)
@@ -99,12 +113,21 @@ def run(config: TrainConfig, data: RunData, quiet: bool = False) -> int:
                 held.enter_context(alone_in(Path(config.out), wait=LOCK_SECONDS))
                 clean(Path(config.out), board, quiet)
             fabric.barrier()
-            objective = methods.objective(config)
-            ready = objective.stages(Work(fabric, data, stop, quiet))
+            objective, start = methods.objective(config), {}
+            if fabric.is_global_zero:
+                start = origins.origin(words)
+                if not quiet:
+                    kind = fabric.device.type
+                    precision = chosen(config.hardware.precision, kind)
+                    say("\n".join(header(objective, data, kind, fabric.world_size, precision)))
+            ready = objective.stages(Work(fabric, data, stop, quiet, start))
             if ready is None:
                 return EXIT_REQUEUE
             plan = plan_of(config, len(ready.train), fabric.world_size)
-            return Trainer(fabric, objective, ready, plan, quiet).train(stop)
+            trainer = Trainer(fabric, objective, ready, plan, quiet, start)
+            if fabric.is_global_zero:
+                origins.write(Path(config.out), config, start, trainer.state.step)
+            return trainer.train(stop)
     except Exception as error:
         return end_with(error, board)
     finally:
@@ -115,7 +138,8 @@ def run(config: TrainConfig, data: RunData, quiet: bool = False) -> int:
 def clean(out: Path, board: FailureBoard, quiet: bool) -> None:
     """Remove what a killed or failed start of the run left, and say so."""
     below = [path.relative_to(out) for path in out.glob("**/checkpoints") if path.is_dir()]
-    stages = [path.relative_to(out) for path in out.glob("*") if path.is_dir() and path.name != "checkpoints"]
+    # Not the hidden ones: other ranks write to the board's already.
+    stages = [path.relative_to(out) for path in out.glob("[!.]*") if path.is_dir() and path.name != "checkpoints"]
     sweep(out, (lambda message: None) if quiet else say, map(str, [*below, *stages]))
     for folder in out.glob(".failures-*"):
         if folder != board.folder:
@@ -130,9 +154,7 @@ def end_with(error: Exception, board: FailureBoard | None) -> int:
     if not told:
         if not alone and (other := board.explain()):
             # The collective operation failed because its partner is gone: that one's word is the cause.
-            sys.stderr.write(f"rank {board.rank} stops: {other}\n")
-            sys.stderr.flush()
-            os._exit(PeerError.exit_code)
+            board.end(other)
         traceback.print_exc()
     sys.stderr.write(f"training: {message}\n")
     sys.stderr.flush()
@@ -147,6 +169,8 @@ def start_fabric(config: TrainConfig):
     """Lightning Fabric for the configured hardware, with its processes started."""
     from lightning_fabric import Fabric
 
+    # On a machine that has Slurm, a run by hand or by torchrun is as good as one by srun.
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
     hardware = config.hardware
     strategy = hardware.strategy
     ranks = hardware.devices * hardware.nodes
@@ -156,12 +180,14 @@ def start_fabric(config: TrainConfig):
         from .sharding import strategy as sharded
 
         strategy = sharded(ranks)
+    precision = chosen(hardware.precision, device_kind(hardware.accelerator))
+    use(precision)
     fabric = Fabric(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         num_nodes=hardware.nodes,
         strategy=strategy,
-        precision=PRECISION[hardware.precision],
+        precision=precision.fabric,
     )
     fabric.launch()
     return fabric

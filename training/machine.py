@@ -20,6 +20,17 @@ def check_machine(config: TrainConfig) -> None:
     config.check_ranks(ranks)
 
 
+def device_kind(accelerator: str) -> str:
+    """cpu, cuda or mps: what ``hardware.accelerator`` means on this machine."""
+    import torch
+
+    if accelerator not in ("auto", "gpu"):
+        return accelerator
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cuda" if accelerator == "gpu" or (torch.cuda.is_available() and torch.cuda.device_count()) else "cpu"
+
+
 def _check_devices(config: TrainConfig) -> None:
     import torch
 
@@ -27,9 +38,7 @@ def _check_devices(config: TrainConfig) -> None:
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     mps = int(torch.backends.mps.is_available())
     there = {"cuda": gpus, "mps": mps, "cpu": RANKS_A_CORE * (os.cpu_count() or 1)}
-    kind = hardware.accelerator
-    if kind in ("auto", "gpu"):
-        kind = "mps" if mps else "cuda" if gpus or kind == "gpu" else "cpu"
+    kind = device_kind(hardware.accelerator)
     if not there[kind]:
         raise ConfigError(
             f"hardware.accelerator={hardware.accelerator}: this machine has none that torch can use; use "
@@ -40,7 +49,7 @@ def _check_devices(config: TrainConfig) -> None:
     if hardware.devices > there[kind] and not one_each:
         words = f"{os.cpu_count()} cores" if kind == "cpu" else f"{there[kind]} of {kind}"
         raise ConfigError(f"hardware.devices={hardware.devices}: this machine has {words}; use at most {there[kind]}")
-    if kind == "cpu" and hardware.precision == "fp16":
-        raise ConfigError("hardware.precision=fp16 needs a GPU; use bf16 or fp32")
+    if kind == "cpu" and hardware.precision in ("fp16", "tf32"):
+        raise ConfigError(f"hardware.precision={hardware.precision} needs a GPU; use bf16 or fp32")
     if kind == "cuda" and hardware.precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ConfigError("hardware.precision=bf16: this GPU has no bfloat16; use fp16 or fp32")

@@ -9,3 +9,17 @@ def learning_rate_share(step: int, steps: int, warm_up: int, kind: str) -> float
     """Share of the configured learning rate at a step counted from 0: a linear rise, then constant or a cosine to 0."""
     share = min(1.0, (step + 1) / warm_up) if warm_up else 1.0
     return share * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1))) if kind == "cosine" else share
+
+
+#: A validation that cannot work is seen after so many steps, not after hours.
+FIRST_VALIDATION = 10
+
+
+def total_steps(steps: int, epochs: int, images: int, batch: int) -> int:
+    """Optimiser steps of a run: as many as asked for, or with 0 as many as its epochs make."""
+    return steps or math.ceil(epochs * images / batch)
+
+
+def validates_at(step: int, steps: int, every: int) -> bool:
+    """Whether there is a validation after a step counted from 1: early once, then every so often, and at the end."""
+    return step % every == 0 or step in (min(FIRST_VALIDATION, every), steps)

@@ -19,7 +19,7 @@ from .faults import StopRequest
 from .methods.base import Objective, Place, Terms
 from .players import Seat
 from .reports import Report
-from .schedules import learning_rate_share
+from .schedules import learning_rate_share, total_steps, validates_at
 from .stream import places
 from .validation import validate
 
@@ -50,7 +50,7 @@ class Plan:
         micro_batch: images in a pass of a rank.
         seed: of the order of images and all noise.
         identity: flat configuration; a checkpoint of another one is not gone on with,
-        free: unless it differs only in keys that begin so.
+        free: unless it differs only in these keys.
         name: of a stage, for messages; empty for the training itself.
         learning_rate: ``constant`` or ``cosine``, after a linear rise over `warmup_steps`.
         log_every, checkpoint_every, validate_every: steps.
@@ -94,7 +94,7 @@ def plan_of(config: TrainConfig, images: int, ranks: int) -> Plan:
     layout(config, ranks)
     return Plan(
         out=Path(config.out),
-        steps=run.steps or math.ceil(preset.epochs * images / preset.global_batch),
+        steps=total_steps(run.steps, preset.epochs, images, preset.global_batch),
         batch=preset.global_batch,
         micro_batch=hardware.micro_batch,
         seed=config.seed,
@@ -133,6 +133,7 @@ class Trainer:
         data: what the objective's batches are made of.
         plan: a whole number of micro-batches of all ranks make up its batch.
         quiet: no console.
+        origin: of `training.origins.origin`, for the checkpoints.
 
     Attributes:
         seats: the players at work, by name.
@@ -141,8 +142,16 @@ class Trainer:
         ResumeError: the folder holds a checkpoint of another configuration or split.
     """
 
-    def __init__(self, fabric, objective: Objective, data: RunData, plan: Plan, quiet: bool = False):
-        self.fabric, self.objective, self.data, self.plan = fabric, objective, data, plan
+    def __init__(
+        self,
+        fabric,
+        objective: Objective,
+        data: RunData,
+        plan: Plan,
+        quiet: bool = False,
+        origin: dict[str, Any] | None = None,
+    ):
+        self.fabric, self.objective, self.data, self.plan, self.origin = fabric, objective, data, plan, origin or {}
         self.accumulation = plan.batch // (plan.micro_batch * fabric.world_size)
         self.seats = {
             name: Seat(fabric, player, plan.activation_checkpointing, plan.channels_last)
@@ -174,7 +183,7 @@ class Trainer:
             last = state.step == plan.steps
             if self.report and (state.step % plan.log_every == 0 or last):
                 self.report.scalars(state.step, self.position / self.sampler.size, terms, used)
-            if judged and (state.step % plan.validate_every == 0 or last):
+            if judged and validates_at(state.step, plan.steps, plan.validate_every):
                 self.validate()
             if asked or last or state.step % plan.checkpoint_every == 0:
                 self.save()
@@ -324,6 +333,7 @@ class Trainer:
             "objective": self.objective.state(),
             "scaler": self.fabric.strategy.precision.state_dict(),
             "rng": rng,
+            "origin": self.origin,
         }
         if self.fabric.is_global_zero:
             checkpoints.save(path, content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -136,6 +137,16 @@ class PetDataset(Dataset):
             facts = self._records[item.case]["pets"][item.tracer]
             low, high = facts["min"], facts["max"]
         return ((pet - low) * (2 / (high - low)) - 1).clamp_(-1, 1)
+
+
+def few_of_each_tracer(dataset: PetDataset, scans: int) -> PetDataset:
+    """The first so many items of each tracer of a data set."""
+    by_tracer: dict[str, list] = {}
+    for item in dataset.items:
+        by_tracer.setdefault(item.tracer, []).append(item)
+    fewer = copy.copy(dataset)
+    fewer.items = [item for own in by_tracer.values() for item in own[:scans]]
+    return fewer
 
 
 def pooled_shape(factor: int, crop: Sequence[int] | None) -> tuple[int, int, int]:

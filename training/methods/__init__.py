@@ -7,6 +7,7 @@ README, "A method of your own".
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,9 @@ def folder_of(choice: str) -> str:
     for folder, choices in METHODS.items():
         if choice in choices:
             return folder
-    known = ", ".join(name for choices in METHODS.values() for name in choices)
-    raise ConfigError(f"method={str(choice)[:60]!s} is not one of {known}")
+    known = [name for choices in METHODS.values() for name in choices]
+    near = "".join(f"; did you mean method={name}?" for name in difflib.get_close_matches(str(choice)[:60], known, 1))
+    raise ConfigError(f"method={str(choice)[:60]!s} is not one of {', '.join(known)}{near}")
 
 
 def config_class(choice: str) -> type[TrainConfig]:

@@ -81,12 +81,29 @@ class Work:
         data: of `training.data.dataset.PetDataset`s.
         stop: looked at between steps.
         quiet: no console.
+        origin: of `training.origins.origin`, for the stages' checkpoints; of rank 0.
     """
 
     fabric: Fabric
     data: RunData
     stop: StopRequest
     quiet: bool = False
+    origin: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A training that comes before, as the header and the dry run tell of it.
+
+    Attributes:
+        name: e.g. ``pet autoencoder``.
+        players: by name; they need not be those that are trained, only of their sizes.
+        steps: optimiser steps.
+    """
+
+    name: str
+    players: Mapping[str, Player]
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -148,6 +165,23 @@ class Objective(ABC):
             ConfigError, ResumeError, DivergedError: as the stages do.
         """
         return work.data
+
+    def trainings_before(self) -> list[Stage]:
+        """The stages that take optimiser steps, in their order; data are not looked at."""
+        return []
+
+    def rehearsal(self, data: RunData, steps: int, ranks: int) -> tuple[TrainConfig, RunData]:
+        """What a dry run of one rank trains instead: every term of the losses from the first step on, and short stages.
+
+        Args:
+            data: of the run.
+            steps: of each of `trainings_before`.
+            ranks: of the run; a batch of a stage is shared out among them.
+
+        Returns:
+            The configuration with the method's own keys changed, and as much of the data as short stages need.
+        """
+        return self.config, data
 
     @abstractmethod
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:

@@ -3,8 +3,20 @@
 # the tasks of srun, which save and end with 75. --kill-on-bad-exit ends the others when one fails; srun's own exit code
 # is then that of a killed one, so 75 is no bad exit here, and task 0, on the node of this script, leaves word of it.
 
+# RELAPET_ENVIRONMENT, a file, is sourced before: modules, a virtual environment, variables of the network.
+
+use_environment() {
+    [ -n "${RELAPET_ENVIRONMENT:-}" ] || return 0
+    if [ ! -r "$RELAPET_ENVIRONMENT" ]; then
+        echo "RELAPET_ENVIRONMENT=$RELAPET_ENVIRONMENT: no such file on this node" >&2
+        exit 2
+    fi
+    source "$RELAPET_ENVIRONMENT"
+}
+
 run_and_requeue() {
     local code=0 told
+    use_environment
     told="$(mktemp -u)"
     RELAPET_TOLD="$told" srun --kill-on-bad-exit=1 bash -c '
         trap : TERM USR1  # meant for the training, which decides when to end

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ...config import Method, Rules, TrainConfig
+from ...config import Key, Method, Rules, TrainConfig
 
 
 @dataclass
@@ -22,7 +22,7 @@ class ToyConfig(TrainConfig):
     """A run of the toy."""
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"toy": ToyMethod()}}
-    rules: ClassVar[Rules] = TrainConfig.rules | Rules(positive=("method.rate",))
+    rules: ClassVar[Rules] = TrainConfig.rules | Rules({"method.rate": Key("learning rate", above=0)})
 
     method: ToyMethod = field(default_factory=ToyMethod)
 

@@ -52,9 +52,9 @@ def bundle_of(
         network, arguments = _latent_network(published, frozen)
     else:
         statistics = PetStatistics(**frozen["statistics"]) if "statistics" in frozen else None
-        arguments = network_arguments(config, statistics)
         # As many labels as it was trained with, whatever tracers there are by now.
-        arguments["num_class_embeds"] = len(published["class_embedding.weight"])
+        labels = {"num_class_embeds": len(published["class_embedding.weight"])}
+        arguments = network_arguments(config, statistics) | labels
         network = VoxelDiffusion(**arguments)
         if mean_shown(config):
             network.mean_pet.copy_(statistics.mean)

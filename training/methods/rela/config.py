@@ -15,6 +15,7 @@ from ... import config
 from ...autoencoder_config import RULES as AUTOENCODER_RULES
 from ...autoencoder_config import Autoencoder
 from ...errors import ConfigError
+from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count, weight
 from .sizes import check_sizes
 
 
@@ -22,43 +23,25 @@ from .sizes import check_sizes
 class Preset(config.Preset):
     """What paper (arXiv 2602.21345) and published implementation do differently, one key a difference."""
 
-    #: linear | scaled-linear (linear in sqrt beta)
     beta_schedule: str = "scaled-linear"
-    #: What the generator learns to predict: noise (the paper) | v | x0 | edm; its error is L_N. See
-    #: `RelAPETLib.diffusion.Parametrization`.
     prediction: str = "noise"
-    #: Of L_N by timestep: none | min_snr (arXiv 2303.09556).
     loss_weighting: str = "none"
-    #: No signal at the last timestep (arXiv 2305.08891); not with prediction=noise.
     zero_terminal_snr: bool = False
-    #: Use of the tracer's mean PET in training: none | input (another channel of the generator) | residual (that, and
-    #: the PET's difference from it is diffused, scaled to SD 1).
     mean_pet: str = "none"
-    #: Number that the first timestep has in the generator's embedding: 1 (the paper's 1..T) or 0 (0..T-1).
     first_timestep: int = 0
-    #: Weight of L_R + L_G.
     adversarial_weight: float = 0.1
-    #: Epochs before the adversarial part begins.
     adversarial_start_epoch: int = 20
-    #: softplus | printed. Eq. 9 as printed is unbounded below for both players and is refused.
     relativistic_loss: str = "softplus"
-    #: gamma of gamma / 2 (R1 + R2).
     penalty_gamma: float = 6.25e-6
-    #: full (squared norm of the whole gradient) | release (averaged over the last axis)
     penalty_reduction: str = "full"
-    #: Give the discriminator one image at a time for the penalty; matters with batch norm.
     penalty_one_by_one: bool = False
-    #: group | batch
     discriminator_norm: str = "group"
-    #: With prediction=noise, clamp the clean estimate to [-1, 1] in the losses; no gradient where it is clamped.
     clamp_clean_estimate: bool = True
     generator_learning_rate: float = 5e-5
     discriminator_learning_rate: float = 5e-6
     sampler: str = "dpmpp"
     sampler_steps: int = 20
-    #: Clamp the clean estimate to [-1, 1] while sampling: a network that learned from clamped ones needs it.
     sampler_clip: bool = True
-    #: Ablations w/oT1w and w/oT2F: drop (two input channels) | blank (three, the missing one all background).
     missing_sequence: str = "drop"
 
 
@@ -153,9 +136,7 @@ class Latent:
     """How the latent variant makes its latents and shows the MRI to the generator."""
 
     name: str = "autoencoded"
-    #: Regression: principal components of the latent that it predicts, and directions that are whitened.
     components: int = 24
-    #: Regression: cache of some of the training subjects from raw scans, whose features show what registration does.
     registered: str = ""
 
 
@@ -165,27 +146,76 @@ class Latent:
 LATENTS = {"autoencoded": Latent(), "regression": Latent(name="regression")}
 
 
-RULES = config.Rules(
-    choices={
-        "preset.beta_schedule": SCHEDULES,
-        "preset.first_timestep": (0, 1),
-        "preset.penalty_reduction": ("full", "release"),
-        "preset.discriminator_norm": ("group", "batch"),
-        "preset.sampler": SAMPLERS,
-        "preset.missing_sequence": ("drop", "blank"),
-        "preset.prediction": PREDICTIONS,
-        "preset.loss_weighting": WEIGHTINGS,
-        "preset.mean_pet": ("none", "input", "residual"),
-    },
-    at_least_one=("preset.sampler_steps", "latent.components"),
-    not_negative=tuple(
-        "preset.adversarial_weight preset.adversarial_start_epoch preset.penalty_gamma method.noise_weight "
-        "method.image_weight".split()
+RULES = Rules({
+    "method.noise_weight": weight("weight of L_N, the error of the predicted noise (eq. 5)"),
+    "method.image_weight": weight("weight of L_I, the error of the clean estimate (eq. 8)"),
+    "method.adversarial": Key("train a discriminator too, with the relativistic loss and its gradient penalty"),
+    "method.latent": Key("diffuse the latents of autoencoders instead of voxels"),
+    "preset.beta_schedule": Key(
+        "noise schedule; scaled-linear is linear in sqrt(beta)", SCHEDULES
     ),
-    positive=("preset.generator_learning_rate", "preset.discriminator_learning_rate"),
-    at_most={"preset.sampler_steps": 1000},
-    free=("latent.registered", "preset.sampler"),
-)
+    "preset.prediction": Key(
+        "what the generator learns to predict: noise (the paper), v (arXiv 2202.00512), x0, or EDM's output (arXiv "
+        "2206.00364); its error is L_N",
+        PREDICTIONS,
+    ),
+    "preset.loss_weighting": Key("weight of L_N by timestep; min_snr is that of arXiv 2303.09556", WEIGHTINGS),
+    "preset.zero_terminal_snr": Key(
+        "no signal at the last timestep (arXiv 2305.08891); not where noise is predicted"
+    ),
+    "preset.mean_pet": Key(
+        "use of the tracer's mean PET in training: none; input: another channel of the generator; residual: that, and "
+        "the PET's difference from it is diffused, scaled to SD 1",
+        ("none", "input", "residual"),
+    ),
+    "preset.first_timestep": Key(
+        "number that the first timestep has in the generator's embedding: 1 (the paper's 1..T) or 0", (0, 1)
+    ),
+    "preset.adversarial_weight": weight("weight of the adversarial part, L_R + L_G"),
+    "preset.adversarial_start_epoch": weight("epochs before the adversarial part begins"),
+    "preset.relativistic_loss": Key(
+        "softplus; 'printed' is eq. 9 as printed, unbounded below for both players, and refused"
+    ),
+    "preset.penalty_gamma": weight("gamma of the gradient penalty, gamma / 2 (R1 + R2)"),
+    "preset.penalty_reduction": Key(
+        "full: squared norm of the whole gradient; release: averaged over the last axis", ("full", "release")
+    ),
+    "preset.penalty_one_by_one": Key(
+        "give the discriminator one image at a time for the penalty; matters with batch norm"
+    ),
+    "preset.discriminator_norm": Key("normalisation in the discriminator", ("group", "batch")),
+    "preset.clamp_clean_estimate": Key(
+        "with prediction=noise, clamp the clean estimate to [-1, 1] in the losses; no gradient where it is clamped"
+    ),
+    "preset.generator_learning_rate": Key("learning rate of the generator", above=0),
+    "preset.discriminator_learning_rate": Key("learning rate of the discriminator", above=0),
+    "preset.sampler": Key("sampler that an exported model uses", SAMPLERS, free=True),
+    "preset.sampler_steps": count("steps of that sampler", most=MOST_SAMPLER_STEPS, free=True),
+    "preset.sampler_clip": Key(
+        "clamp the clean estimate to [-1, 1] while sampling; wanted where training clamped it", free=True
+    ),
+    "preset.missing_sequence": Key(
+        "what wo_t1w and wo_t2f do: drop the channel, or blank it with background", ("drop", "blank")
+    ),
+    "ablation.name": Key("name of the ablation, for the metadata"),
+    "ablation.relativistic": Key("relativistic adversarial loss; without it a standard GAN's"),
+    "ablation.penalty": Key("gradient penalty"),
+    "ablation.t1w": Key("the generator sees the T1w"),
+    "ablation.t2f": Key("the generator sees the T2-FLAIR"),
+    "network.channels": Key("channels of the generator's levels; the grid is halved from one to the next"),
+    "network.num_res_blocks": Key("residual blocks a level"),
+    "network.attention_levels": Key("which levels attend, one true or false a level"),
+    "network.num_head_channels": Key("channels of an attention head"),
+    "network.norm_num_groups": Key("groups of the generator's normalisation; must divide all channels"),
+    "network.cross_attention_dim": Key("channels of the second attention: those of the levels with attention"),
+    "latent.name": Key("name of the latent form, for the metadata"),
+    "latent.components": count(
+        "latent=regression: principal components of the latent that the MRI predicts, and directions that are whitened"
+    ),
+    "latent.registered": Key(
+        "latent=regression: cache of some training people from raw scans, for what registration does", free=True
+    ),
+})  # fmt: skip
 
 
 @dataclass
@@ -198,7 +228,7 @@ class RelaConfig(config.TrainConfig):
         "ablation": ABLATIONS,
         "latent": LATENTS,
     }
-    rules: ClassVar[config.Rules] = config.TrainConfig.rules | AUTOENCODER_RULES | RULES
+    rules: ClassVar[Rules] = config.TrainConfig.rules | AUTOENCODER_RULES | RULES
     renamed: ClassVar[Mapping[str, str]] = {"latent.prediction": "preset.prediction"}
 
     method: Method = field(default_factory=Method)

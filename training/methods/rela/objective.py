@@ -16,10 +16,11 @@ from RelAPETLib.tracers import label_count
 
 from ...statistics import PetStatistics, kept_statistics
 from ...stream import draw
-from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work
+from ..base import Bundle, Losses, Objective, Place, Player, Stage, Terms, Work
 from .bundle import bundle_of
 from .config import RelaConfig
 from .networks import build_networks, noise_schedule
+from .rehearsal import rehearsal, trainings_before
 from .sizes import check_shape
 from .spaces import Space, VoxelSpace, needs_statistics
 from .steps import algorithm_1, predict, weights_of
@@ -76,6 +77,14 @@ class RelaObjective(Objective):
         diffused = first["x0"] if "x0" in first else first["pet"]
         check_shape(self.config, tuple(diffused.shape[1:]), tuple(first.get("pet", diffused).shape[1:]))
         return data
+
+    def trainings_before(self) -> list[Stage]:
+        """See `Objective.trainings_before`."""
+        return trainings_before(self.config)
+
+    def rehearsal(self, data, steps: int, ranks: int):
+        """See `Objective.rehearsal`."""
+        return rehearsal(self.config, data, steps, ranks)
 
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
         """See `Objective.losses`."""

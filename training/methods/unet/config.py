@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from ... import config
 from ...errors import ConfigError
+from ...keys import Key, Rules
 from ...sizes import check_attention, check_levels, shape_of
 
 
@@ -16,8 +17,6 @@ class Preset(config.Preset):
     """How it is trained."""
 
     learning_rate: float = 5e-4
-    #: Use of the tracer's mean PET in training: none | input (another channel) | residual (that, and the PET's
-    #: difference from it is learned, scaled to SD 1).
     mean_pet: str = "none"
 
 
@@ -26,7 +25,6 @@ class Method(config.Method):
     """Which error it learns from."""
 
     name: str = "unet_l1"
-    #: Power of the error: 1 (mean absolute error) | 2 (mean squared error).
     power: int = 1
 
 
@@ -45,10 +43,21 @@ class Network(config.Network):
     cross_attention_dim: int = 64
 
 
-RULES = config.Rules(
-    choices={"preset.mean_pet": ("none", "input", "residual"), "method.power": (1, 2)},
-    positive=("preset.learning_rate",),
-)
+RULES = Rules({
+    "method.power": Key("power of the error: 1 is the mean absolute error, 2 the mean squared error", (1, 2)),
+    "preset.learning_rate": Key("learning rate of the U-Net", above=0),
+    "preset.mean_pet": Key(
+        "use of the tracer's mean PET in training: none; input: another channel; residual: that, and the PET's "
+        "difference from it is learned, scaled to SD 1",
+        ("none", "input", "residual"),
+    ),
+    "network.channels": Key("channels of the U-Net's levels; the grid is halved from one to the next"),
+    "network.num_res_blocks": Key("residual blocks a level"),
+    "network.attention_levels": Key("which levels attend, one true or false a level"),
+    "network.num_head_channels": Key("channels of an attention head"),
+    "network.norm_num_groups": Key("groups of the normalisation; must divide all channels"),
+    "network.cross_attention_dim": Key("channels of the second attention: those of the levels with attention"),
+})  # fmt: skip
 
 
 @dataclass
@@ -56,7 +65,7 @@ class UNetConfig(config.TrainConfig):
     """A run of the U-Net control."""
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": METHODS, "preset": {"default": Preset()}}
-    rules: ClassVar[config.Rules] = config.TrainConfig.rules | RULES
+    rules: ClassVar[Rules] = config.TrainConfig.rules | RULES
 
     method: Method = field(default_factory=Method)
     preset: Preset = field(default_factory=Preset)

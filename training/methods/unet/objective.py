@@ -42,9 +42,8 @@ class UNetObjective(Objective):
 
     def arguments(self, labels: int) -> dict[str, Any]:
         """Arguments of `RegressionUNet` with so many class labels."""
-        arguments: dict[str, Any] = {"num_class_embeds": labels}
-        arguments |= {key: value for key, value in asdict(self.config.network).items() if value is not None}
-        arguments["mean_pet"] = self.config.preset.mean_pet
+        arguments = {key: value for key, value in asdict(self.config.network).items() if value is not None}
+        arguments |= {"mean_pet": self.config.preset.mean_pet, "num_class_embeds": labels}
         if self.statistics is not None:
             arguments["residual_scale"] = self.statistics.residual_sd
         return arguments
@@ -88,6 +87,7 @@ class UNetObjective(Objective):
 
     def bundle(self, weights: Mapping[str, dict[str, torch.Tensor]], trained_on: str, samples: int) -> Bundle:
         """See `Objective.bundle`."""
+        # As many labels as it was trained with, whatever tracers there are by now.
         labels = len(weights["network"]["generator.class_embedding.weight"])
         network = self._network(labels)
         network.load_state_dict(weights["network"], strict=True)

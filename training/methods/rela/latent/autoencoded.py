@@ -8,6 +8,7 @@ from RelAPETLib.methods.rela.autoencoded import BACKGROUND, AutoencodedDiffusion
 
 from ....autoencoding import Images, MriImages, PetImages
 from ....data.dataset import PetDataset
+from ....progress import counted
 from ..config import RelaConfig
 from ..networks import generator_arguments, schedule_arguments, sequences, shown
 from .encoded import Latents
@@ -68,7 +69,7 @@ class Autoencoded:
         """Latents of all PET and of their T1w and T2F, unscaled: [n, C, ...] and [n, 2 C, ...]."""
         found: tuple[list, list] = ([], [])
         mri_of: dict[str, torch.Tensor] = {}
-        for place, scan in enumerate(dataset.items):
+        for place, scan in enumerate(counted(dataset.items, "coding", self.fabric.print)):
             item = dataset[place]
             if scan.case not in mri_of:
                 both = torch.cat([item["t1w"], item["t2f"]])[None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -20,6 +22,7 @@ from ....autoencoding import Images, PetImages
 from ....data.cache import open_cache
 from ....data.dataset import PetDataset
 from ....errors import ConfigError
+from ....progress import counted
 from ..config import RelaConfig
 from ..networks import schedule_arguments
 from .encoded import Latents
@@ -82,7 +85,7 @@ class Regression:
         """Mean PET of every label as a share of its tracer's window, [labels, brain_voxels]."""
         inside = self.network.mask.bool().cpu()
         total = torch.zeros(self.network.labels, int(inside.sum()), dtype=torch.float64)
-        for place in range(len(self.train)):
+        for place in counted(range(len(self.train)), "mean PET", self.fabric.print):
             item = self.train[place]
             total[item["label"]] += (item["pet"][0][inside].double() + 1) / 2
         counts = np.bincount(self.labels, minlength=self.network.labels).clip(min=1)
@@ -105,7 +108,7 @@ class Regression:
         """Put autoencoder, MRI statistics, head and whitening in place; latents of both parts."""
         network = self.network.eval()
         network.autoencoder.load_state_dict(coders["pet"].state_dict())
-        mean, sd = mri_statistics(self.train, network.mask.bool().cpu())
+        mean, sd = mri_statistics(self.train, network.mask.bool().cpu(), self.fabric.print)
         network.mri_mean.copy_(mean), network.mri_sd.copy_(sd)
         features = self._features(self.train)
         differences = self._differences(features)
@@ -142,7 +145,7 @@ class Regression:
     def _coded(self, dataset: PetDataset) -> torch.Tensor:
         """Unscaled latents [n, C, 10, 12, 10] of all PET."""
         found, images = [], PetImages(dataset)
-        for place in range(len(images)):
+        for place in counted(range(len(images)), "coding PET", self.fabric.print):
             item = images[place]
             volume = self.prepared({"image": item["image"][None], "label": [item["label"]]})
             with self.fabric.autocast():
@@ -152,7 +155,8 @@ class Regression:
     def _features(self, dataset: PetDataset) -> dict[str, torch.Tensor]:
         """Block features [24, 10, 12, 10] by case."""
         return {
-            case: self.network.inner_features(mri.to(self.fabric.device))[0].cpu() for case, mri in cases_of(dataset)
+            case: self.network.inner_features(mri.to(self.fabric.device))[0].cpu()
+            for case, mri in cases_of(dataset, self.fabric.print)
         }
 
     def _differences(self, features: dict[str, torch.Tensor]) -> list[torch.Tensor]:
@@ -179,10 +183,10 @@ def labels_of(dataset: PetDataset) -> np.ndarray:
     return np.array([TRACERS[item.tracer].label for item in dataset.items])
 
 
-def cases_of(dataset: PetDataset):
-    """(case, MRI [1, 2, X, Y, Z]) of every case once."""
+def cases_of(dataset: PetDataset, say: Callable[[str], None]):
+    """(case, MRI [1, 2, X, Y, Z]) of every case once; `say` is told how far it is."""
     seen = set()
-    for place, item in enumerate(dataset.items):
+    for place, item in enumerate(counted(dataset.items, "reading MRI", say)):
         if item.case not in seen:
             seen.add(item.case)
             volumes = dataset[place]
@@ -196,10 +200,12 @@ def brain_features(mask: torch.Tensor) -> torch.Tensor:
     return torch.nonzero(blocks > 0.5).flatten().to(torch.int32)
 
 
-def mri_statistics(dataset: PetDataset, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def mri_statistics(
+    dataset: PetDataset, mask: torch.Tensor, say: Callable[[str], None]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Voxelwise mean and SD [2, voxels] of the robustly scaled MRI over the cases."""
     total, squares, count = 0.0, 0.0, 0
-    for _, mri in cases_of(dataset):
+    for _, mri in cases_of(dataset, say):
         scaled = robust_scale(mri, mask)[0][:, mask].double()
         total, squares, count = total + scaled, squares + scaled**2, count + 1
     mean = total / count

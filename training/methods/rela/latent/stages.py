@@ -26,6 +26,11 @@ _NOT_SHAPING = ("autoencoder.source", "autoencoder.perceptual_network")
 _KINDS = {"autoencoded": Autoencoded, "regression": Regression}
 
 
+def autoencoders(config: RelaConfig) -> tuple[str, ...]:
+    """Names of the autoencoders that a latent run needs, in the order in which they are trained."""
+    return _KINDS[config.latent.name].names
+
+
 def shaping(config: RelaConfig) -> dict:
     """The part of a configuration that an autoencoder depends on, flat."""
     flat = flatten(config)

@@ -1,0 +1,100 @@
+"""What ranks notice of one another: reports, deaths without a word, and ends as they should be."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from training_runs import scenario
+
+from training.faults import FailureBoard, is_running, ourselves
+from training.loop import clean
+
+
+@pytest.mark.slow
+def test_a_killed_rank_ends_the_other_with_one_line_and_code_4(tmp_path):
+    report = scenario("lost", tmp_path)
+    for victim in range(2):
+        assert report["codes"][f"without{victim}"] == [-9, 4], report["told"]
+        told = (tmp_path / f"without{victim}{1 - victim}.txt").read_text()
+        lines = [line for line in told.splitlines() if "rank" in line]
+        assert lines == [
+            f"rank {1 - victim} stops: rank {victim} is gone without a word: it was killed (by hand, by the scheduler, "
+            "or for want of memory)"
+        ]
+        assert "Traceback" not in told
+    assert report["whole"] == [0, 0] and report["left"] == [], report["told"]
+
+
+def board(folder, rank, token="token", **how):
+    return FailureBoard(folder, token, rank, **how)
+
+
+def test_ranks_that_live_and_that_end_are_not_missed(tmp_path):
+    mine, other = board(tmp_path, 0), board(tmp_path, 1)
+    mine.beat()
+    other.beat()
+    assert mine.lost() is None and mine.first() is None
+    other.close()
+    assert mine.lost() is None
+    other.beat()  # of its watching thread, too late
+    assert not list(mine.folder.glob("1.*"))
+    mine.close()
+    assert not mine.folder.exists()
+
+
+def test_cleaning_leaves_what_another_rank_is_about_to_put_on_the_board(tmp_path):
+    mine = board(tmp_path, 0)
+    mine.beat()
+    (mine.folder / ".0123456789abcdef.part").write_text("of rank 1, not renamed yet")
+    (tmp_path / "stage").mkdir()
+    (tmp_path / "stage/.0123456789abcdef.part").write_text("of a killed run")
+    board(tmp_path, 0, token="older").report("of an earlier start")
+    clean(tmp_path, mine, quiet=True)
+    assert {path.name for path in mine.folder.iterdir()} == {"0.alive", ".0123456789abcdef.part"}
+    assert not list((tmp_path / "stage").iterdir()) and list(tmp_path.glob(".failures-*")) == [mine.folder]
+
+
+def test_a_report_counts_before_the_silence_after_it(tmp_path):
+    mine, other = board(tmp_path, 0), board(tmp_path, 1)
+    other.beat()
+    other.report("step 3 diverged")
+    assert mine.explain(0) == "rank 1 failed: step 3 diverged"
+
+
+@pytest.mark.parametrize("beating", [True, False])
+def test_a_rank_of_another_machine_is_lost_when_it_is_silent(tmp_path, beating):
+    mine = board(tmp_path, 0, silence=0.5)
+    mine.beat()
+    sign = {**ourselves(), "machine": "elsewhere", "pid": 1}
+    for beat in range(20):
+        sign["beats"] = beat if beating else 0
+        (mine.folder / "1.alive").write_text(json.dumps(sign))
+        if mine.lost():
+            break
+        time.sleep(0.05)
+    assert (mine.lost() is None) == beating
+    if not beating:
+        assert mine.lost() == "rank 1 is gone without a word: it or its machine is lost"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"machine": 3}'])
+def test_half_a_sign_of_life_is_waited_for(tmp_path, text):
+    mine = board(tmp_path, 0)
+    mine.beat()
+    (mine.folder / "1.alive").write_text(text)
+    assert mine.lost() is None
+
+
+def test_another_process_with_the_number_of_a_dead_one_is_another():
+    assert is_running(ourselves())
+    assert not is_running({**ourselves(), "started": 0.0})
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    sign = {**ourselves(), "pid": child.pid, "started": time.time()}
+    while is_running(sign):  # it becomes a zombie: over, and not yet waited for
+        time.sleep(0.01)
+    assert os.path.exists(f"/proc/{child.pid}") or sys.platform != "linux"
+    child.wait()
+    assert not is_running(sign)

@@ -1,0 +1,54 @@
+"""What comes before Algorithm 1, for the header of a run, and all of it shortened, for ``train --dry-run``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from RelAPETLib.tracers import TRACERS
+
+from ...autoencoding import name_of_stage, players_of
+from ...data.dataset import few_of_each_tracer
+from ..base import Stage
+from .adversary import RelativisticAdversary
+from .config import RelaConfig
+
+if TYPE_CHECKING:
+    from ...trainer import RunData
+
+#: Enough scans of each tracer for so few components of the regression.
+SCANS, COMPONENTS = 4, 2
+
+
+def trainings_before(config: RelaConfig) -> list[Stage]:
+    """See `Objective.trainings_before`: autoencoders, where this run trains them."""
+    if not config.method.latent or config.autoencoder.source:
+        return []
+    from .latent.stages import autoencoders
+
+    coder = config.autoencoder
+    players = players_of(coder, config.seed, RelativisticAdversary(config.preset))
+    return [Stage(name_of_stage(name), players, coder.steps) for name in autoencoders(config)]
+
+
+def rehearsal(config: RelaConfig, data: RunData, steps: int, ranks: int) -> tuple[RelaConfig, RunData]:
+    """See `Objective.rehearsal`."""
+    config = replace(config, preset=replace(config.preset, adversarial_start_epoch=0))
+    if not config.method.latent:
+        return config, data
+    coder, latent = config.autoencoder, replace(config.latent, registered="")
+    if not _scarce(config, data):  # else the regression gets all scans and says itself that they are too few
+        latent = replace(latent, components=min(latent.components, COMPONENTS))
+        validation = data.validation and few_of_each_tracer(data.validation, SCANS)
+        data = replace(data, train=few_of_each_tracer(data.train, SCANS), validation=validation)
+    coder = replace(coder, steps=steps, batch=max(coder.batch // ranks, 1))
+    return replace(config, autoencoder=coder, latent=latent), data
+
+
+def _scarce(config: RelaConfig, data: RunData) -> bool:
+    """Whether a tracer has too few scans for the regression."""
+    if config.latent.name != "regression":
+        return False
+    counts = Counter(item.tracer for item in data.train.items)
+    return min(counts[tracer] for tracer in TRACERS) <= config.latent.components
