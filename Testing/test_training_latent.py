@@ -340,8 +340,8 @@ def test_the_demo_recipe_from_people_to_a_synthetic_pet(tmp_path, monkeypatch, g
     rendered, registered = tmp_path / "rendered", tmp_path / "registered"
     command = ["prepare", "--rendered", "8", "--rendered-seed", "1", "--factor", "2", "--out", str(rendered)]
     assert main([*command, "--fractions", "0.875,0.125,0"]) == 0
-    learnt = json.loads((rendered / "split.json").read_text())["train"]
-    cases.prepared(cases.write_table(tmp_path, grid_case, [(learnt[0], "TAU")]), registered, factor=2)
+    training = json.loads((rendered / "split.json").read_text())["train"]
+    cases.prepared(cases.write_table(tmp_path, grid_case, [(training[0], "TAU")]), registered, factor=2)
 
     def train(out: Path, looks: int | None, *words: str) -> int:
         monkeypatch.setattr(loop, "StopRequest", lambda: StopAfter(looks))

@@ -1,4 +1,4 @@
-"""Known answers of training: a phantom learnt by heart, a discriminator that the penalty keeps smooth."""
+"""Known answers of training: a phantom that is memorised, a discriminator that the penalty keeps smooth."""
 
 import json
 
@@ -74,7 +74,7 @@ class Ball(torch.utils.data.Dataset):
     ("method", "shape", "steps", "batch"),
     [("ddpm", (8, 8, 8), 2000, 8), ("ficd", (8, 8, 8), 1000, 8), ("rela", SHAPE, 1000, 4)],
 )
-def test_one_phantom_is_learnt_by_heart(tmp_path, method, shape, steps, batch):
+def test_one_phantom_is_memorised(tmp_path, method, shape, steps, batch):
     """Whatever noise sampling begins with: MAE in [0, 1] over eight draws.
 
     One normalisation group, not pairs of channels, lets the volume's level through: what the noise's mean hides of it

@@ -27,13 +27,13 @@ class _LogStream(io.TextIOBase):
     """A text stream that turns every line into a log record."""
 
     def __init__(self, logger: logging.Logger):
-        self._logger, self._rest = logger, ""
+        self._logger, self._unfinished = logger, ""
 
     def writable(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
-        *lines, self._rest = (self._rest + text).split("\n")
+        *lines, self._unfinished = (self._unfinished + text).split("\n")
         for line in lines:
             if line.strip():
                 self._logger.info("printed: %s", line.rstrip())

@@ -51,7 +51,7 @@ class Case:
 
     @property
     def kind(self) -> str:
-        """What the quality figures are judged as: ``raw`` or ``grid``."""
+        """Whose thresholds the quality figures are held against: ``raw`` or ``grid``."""
         return "grid" if self.preprocessed else "raw"
 
     def mri(self) -> torch.Tensor:
@@ -136,7 +136,7 @@ def settle_doubts(ready: Preprocessed, kind: str, force: bool, further: Iterable
     """Refuse scans that are probably not a brain's T1w and T2-FLAIR, or a PET of another one; warn when forced.
 
     Args:
-        kind: ``raw`` or ``grid``, what the quality figures are judged as.
+        kind: ``raw`` or ``grid``, whose thresholds the quality figures are held against.
         further: other doubts, settled in the same breath.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Do the generator's normalisation groups hide a volume's level? A phantom learnt with 8 groups and with one.
+"""Do the generator's normalisation groups hide a volume's level? A phantom learned with 8 groups and with one.
 
 ``python Testing/benchmarks/level.py`` trains ``method=ficd`` on one phantom of 12 x 16 x 12 voxels, draws eight samples
 from different noise, and writes ``results/level.md``: their error, and the error of their means alone.

@@ -11,8 +11,8 @@ Where it departs from the paper (section 5.2 of arXiv 2602.21345):
   and samples that start from pure noise have too little of them;
 - the U-Net diffuses r = z - head(MRI) of a tracer and predicts v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) r
   (Salimans & Ho 2022). Adding sqrt(alpha_bar) head(MRI) to a noisy r gives the noisy z with the same eps, so the model
-  is an ordinary noise predictor of z from outside. The U-Net sees neither MRI nor head: given them, it learnt the
-  training people by heart and its mean on new ones was 0.5 to 1 dB worse than the head's.
+  is an ordinary noise predictor of z from outside. The U-Net sees neither MRI nor head: given them, it memorised the
+  training people and its mean on new ones was 0.5 to 1 dB worse than the head's.
 """
 
 from __future__ import annotations
