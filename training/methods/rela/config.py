@@ -16,6 +16,8 @@ from ...autoencoder_config import RULES as AUTOENCODER_RULES
 from ...autoencoder_config import Autoencoder
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count, weight
+from ...unet_config import RULES as UNET_RULES
+from ...unet_config import Network
 from .sizes import check_sizes
 
 
@@ -120,18 +122,6 @@ ABLATIONS = {
 
 
 @dataclass
-class Network(config.Network):
-    """Size of the generator; the defaults are the published one."""
-
-    channels: list[int] = field(default_factory=lambda: [16, 32, 64])
-    num_res_blocks: int = 2
-    attention_levels: list[bool] = field(default_factory=lambda: [False, False, True])
-    num_head_channels: int = 64
-    norm_num_groups: int = 8
-    cross_attention_dim: int = 64
-
-
-@dataclass
 class Latent:
     """How the latent variant makes its latents and shows the MRI to the generator."""
 
@@ -202,12 +192,6 @@ RULES = Rules({
     "ablation.penalty": Key("gradient penalty"),
     "ablation.t1w": Key("the generator sees the T1w"),
     "ablation.t2f": Key("the generator sees the T2-FLAIR"),
-    "network.channels": Key("channels of the generator's levels; the grid is halved from one to the next"),
-    "network.num_res_blocks": Key("residual blocks a level"),
-    "network.attention_levels": Key("which levels attend, one true or false a level"),
-    "network.num_head_channels": Key("channels of an attention head"),
-    "network.norm_num_groups": Key("groups of the generator's normalisation; must divide all channels"),
-    "network.cross_attention_dim": Key("channels of the second attention: those of the levels with attention"),
     "latent.name": Key("name of the latent form, for the metadata"),
     "latent.components": count(
         "latent=regression: principal components of the latent that the MRI predicts, and directions that are whitened"
@@ -228,7 +212,7 @@ class RelaConfig(config.TrainConfig):
         "ablation": ABLATIONS,
         "latent": LATENTS,
     }
-    rules: ClassVar[Rules] = config.TrainConfig.rules | AUTOENCODER_RULES | RULES
+    rules: ClassVar[Rules] = config.TrainConfig.rules | UNET_RULES | AUTOENCODER_RULES | RULES
     renamed: ClassVar[Mapping[str, str]] = {"latent.prediction": "preset.prediction"}
 
     method: Method = field(default_factory=Method)

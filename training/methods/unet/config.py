@@ -10,6 +10,8 @@ from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules
 from ...sizes import check_attention, check_levels, shape_of
+from ...unet_config import RULES as UNET_RULES
+from ...unet_config import Network
 
 
 @dataclass
@@ -31,18 +33,6 @@ class Method(config.Method):
 METHODS = {"unet_l1": Method(), "unet_l2": Method(name="unet_l2", power=2)}
 
 
-@dataclass
-class Network(config.Network):
-    """Size of the U-Net; the defaults are the published generator's."""
-
-    channels: list[int] = field(default_factory=lambda: [16, 32, 64])
-    num_res_blocks: int = 2
-    attention_levels: list[bool] = field(default_factory=lambda: [False, False, True])
-    num_head_channels: int = 64
-    norm_num_groups: int = 8
-    cross_attention_dim: int = 64
-
-
 RULES = Rules({
     "method.power": Key("power of the error: 1 is the mean absolute error, 2 the mean squared error", (1, 2)),
     "preset.learning_rate": Key("learning rate of the U-Net", above=0),
@@ -51,12 +41,6 @@ RULES = Rules({
         "difference from it is learned, scaled to SD 1",
         ("none", "input", "residual"),
     ),
-    "network.channels": Key("channels of the U-Net's levels; the grid is halved from one to the next"),
-    "network.num_res_blocks": Key("residual blocks a level"),
-    "network.attention_levels": Key("which levels attend, one true or false a level"),
-    "network.num_head_channels": Key("channels of an attention head"),
-    "network.norm_num_groups": Key("groups of the normalisation; must divide all channels"),
-    "network.cross_attention_dim": Key("channels of the second attention: those of the levels with attention"),
 })  # fmt: skip
 
 
@@ -65,7 +49,7 @@ class UNetConfig(config.TrainConfig):
     """A run of the U-Net control."""
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": METHODS, "preset": {"default": Preset()}}
-    rules: ClassVar[Rules] = config.TrainConfig.rules | RULES
+    rules: ClassVar[Rules] = config.TrainConfig.rules | UNET_RULES | RULES
 
     method: Method = field(default_factory=Method)
     preset: Preset = field(default_factory=Preset)
