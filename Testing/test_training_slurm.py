@@ -118,7 +118,7 @@ def test_a_preempted_job_goes_on_to_the_same_weights(cluster, work):
     assert (facts["JobState"], facts["Restarts"]) == ("COMPLETED", "1"), told(work)
     assert "asked to stop: back into the queue" in (work / f"relapet-{job}.txt").read_text()
     assert log(out) == log(whole)
-    mine, theirs = (checkpoints.latest(folder)[1]["generator"] for folder in (out, whole))
+    mine, theirs = (checkpoints.latest(folder)[1]["players"]["generator"]["weights"] for folder in (out, whole))
     assert mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
