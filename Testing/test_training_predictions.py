@@ -12,6 +12,7 @@ from RelAPETLib.diffusion import NoiseSchedule, Parametrization
 from RelAPETLib.methods.base import DrawOptions
 from RelAPETLib.models import load_model
 from training import checkpoints, loop, methods
+from training.__main__ import main
 from training.config import differences, flatten, load_config, typed, upgraded
 from training.data.cache import open_cache
 from training.data.dataset import PetDataset
@@ -196,3 +197,12 @@ def test_the_unet_control_learns_and_draws_what_it_learned(trained, tmp_path, wo
     assert drawn.shape == (2, 1, 160, 180, 160) and torch.equal(drawn[0], drawn[1])
     expected = method.network.blocks.to_grid(blocks).clamp(-1, 1)
     torch.testing.assert_close(drawn[:1], expected, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("method", ["ficd", "unet_l2"])
+def test_a_dry_run_measures_the_mean_of_a_few(trained, tmp_path, capsys, method):
+    words = [word for word in (*COMMON, *SMALL) if not word.startswith(("preset.adversarial", "preset.generator"))]
+    words += [f"method={method}", "preset.mean_pet=residual", f"data.cache={trained}", f"out={tmp_path / 'out'}"]
+    assert main(["train", *words, "run.validation_volumes=0", "run.steps=100", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "time of the whole run" in said and not (tmp_path / "out").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .data.dataset import PetDataset
+from .progress import counted
 
 if TYPE_CHECKING:
     from .methods.base import Work
@@ -39,14 +41,16 @@ class PetStatistics:
         return {"mean": self.mean, "sd": self.sd, "residual_sd": self.residual_sd}
 
 
-def pet_statistics(dataset: PetDataset, labels: int) -> PetStatistics:
+def pet_statistics(dataset: PetDataset, labels: int, say: Callable[[str], None] = lambda line: None) -> PetStatistics:
     """Statistics of a training set, by two passes over it. The brain is where the mean PET is not background.
 
     Args:
         labels: number of class labels.
+        say: gets lines on how far it is.
     """
     total, counts = None, torch.zeros(labels)
-    for place in range(len(dataset)):
+    places = range(len(dataset))
+    for place in counted(places, "mean PET", say):
         item = dataset[place]
         if total is None:
             total = torch.zeros(labels, *item["pet"].shape, dtype=torch.float64)
@@ -56,7 +60,7 @@ def pet_statistics(dataset: PetDataset, labels: int) -> PetStatistics:
     mean[counts == 0] = BACKGROUND
     inside = mean > BACKGROUND + 1e-3
     sums = torch.zeros(4, dtype=torch.float64)
-    for place in range(len(dataset)):
+    for place in counted(places, "spread of the PET", say):
         item = dataset[place]
         brain = inside[item["label"]]
         values, expected = item["pet"].double()[brain], mean[item["label"]][brain]
@@ -89,7 +93,9 @@ def kept_statistics(work: Work, out: Path, key: dict[str, Any], labels: int) -> 
         path.is_file() and checkpoints.load(path, {"key": str, "statistics": dict})["key"] == digest
     ):
         work.fabric.print("measuring the mean PET and its spread")
-        checkpoints.save(path, {"key": digest, "statistics": pet_statistics(data.train, labels).state()})
+        checkpoints.save(
+            path, {"key": digest, "statistics": pet_statistics(data.train, labels, work.fabric.print).state()}
+        )
     work.fabric.barrier()
     with checkpoints.restoring(path):
         return PetStatistics(**checkpoints.load(path)["statistics"])

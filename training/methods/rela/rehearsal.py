@@ -6,13 +6,12 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from RelAPETLib.tracers import TRACERS
-
 from ...autoencoding import name_of_stage, players_of
 from ...data.dataset import few_of_each_tracer
 from ..base import Stage
 from .adversary import RelativisticAdversary
 from .config import RelaConfig
+from .spaces import needs_statistics
 
 if TYPE_CHECKING:
     from ...trainer import RunData
@@ -36,7 +35,8 @@ def rehearsal(config: RelaConfig, data: RunData, steps: int, ranks: int) -> tupl
     """See `Objective.rehearsal`."""
     config = replace(config, preset=replace(config.preset, adversarial_start_epoch=0))
     if not config.method.latent:
-        return config, data
+        few = needs_statistics(config)  # which two passes over all scans would measure
+        return config, replace(data, train=few_of_each_tracer(data.train, SCANS)) if few else data
     coder, latent = config.autoencoder, replace(config.latent, registered="")
     if not _scarce(config, data):  # else the regression gets all scans and says itself that they are too few
         latent = replace(latent, components=min(latent.components, COMPONENTS))
@@ -51,4 +51,4 @@ def _scarce(config: RelaConfig, data: RunData) -> bool:
     if config.latent.name != "regression":
         return False
     counts = Counter(item.tracer for item in data.train.items)
-    return min(counts[tracer] for tracer in TRACERS) <= config.latent.components
+    return min(counts.values()) <= config.latent.components

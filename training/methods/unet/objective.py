@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
@@ -15,9 +15,16 @@ from RelAPETLib.methods.base import NoiseSource
 from RelAPETLib.methods.unet.network import RegressionUNet
 from RelAPETLib.tracers import label_count
 
+from ...data.dataset import few_of_each_tracer
 from ...statistics import PetStatistics, kept_statistics
 from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work
 from .config import UNetConfig
+
+if TYPE_CHECKING:
+    from ...trainer import RunData
+
+#: Scans of each tracer in a dry run.
+SCANS = 4
 
 
 class UNetObjective(Objective):
@@ -61,6 +68,11 @@ class UNetObjective(Objective):
             shown = {"intensity": self.config.preset.pet_intensity, "factor": network.factor, "crop": network.crop}
             self.statistics = kept_statistics(work, Path(self.config.out), shown, label_count())
         return work.data
+
+    def rehearsal(self, data: RunData, steps: int, ranks: int) -> tuple[UNetConfig, RunData]:
+        """See `Objective.rehearsal`: the mean PET of a few scans is soon measured."""
+        few = self.config.preset.mean_pet != "none"
+        return self.config, replace(data, train=few_of_each_tracer(data.train, SCANS)) if few else data
 
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
         """See `Objective.losses`."""
