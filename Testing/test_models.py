@@ -210,6 +210,16 @@ CONTRADICTIONS = {
     "empty window": (lambda m: m["tracers"]["TAU"].update(window=[3, 0]), "window [3, 0] is empty"),
     "relative window": (lambda m: m["tracers"]["TAU"].update(output="relative"), "has the window [0, 1]"),
     "no reference": (lambda m: m["tracers"]["TAU"].update(reference_region=None), "needs a reference_region"),
+    "label 63": (lambda m: m["tracers"]["TAU"].update(label=63), "tracer TAU has label 63, but the network knows 4"),
+    "other prediction": (lambda m: settings_of(m).update(prediction="v"), "prediction is v, the network's is noise"),
+    "other schedule": (
+        lambda m: settings_of(m)["network"]["arguments"].update(schedule={"num_timesteps": 10**9}),
+        "$.method.settings.schedule: it is not the one in network.arguments.schedule",
+    ),
+    "endless blocks": (
+        lambda m: settings_of(m)["network"]["arguments"].update(num_res_blocks=10**9),
+        "not valid at $.method.settings.network.arguments.num_res_blocks",
+    ),
     "betas": (lambda m: settings_of(m)["schedule"].update(beta_start=0.5), "beta_start is larger"),
     "steps": (lambda m: settings_of(m)["sampler"].update(steps=1001), "more than schedule.num_timesteps"),
     "clip": (lambda m: settings_of(m)["sampler"].update(clip=[1, -1]), "$.method.settings.sampler.clip"),

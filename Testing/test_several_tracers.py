@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import jsonschema
 import numpy as np
@@ -122,6 +123,18 @@ def test_the_three_steps_apart_give_what_synthesize_gives(case, grid_case, tiny_
     whole = synthesize(grid_case["t1w"], grid_case["t2f"], "PIB", model=tiny_latent, **FAST)
     np.testing.assert_array_equal(image_to_array(result.pet), image_to_array(whole.pet))
     assert result.provenance["sampling"] == whole.provenance["sampling"] and result.warnings == whole.warnings
+
+
+def test_the_three_steps_apart_bring_along_what_was_said(case, tiny_latent, monkeypatch):
+    """Warnings of registering, and doubts accepted by force, stand in the result and its record."""
+    forced = replace(case, warnings=("thick slices",))
+    monkeypatch.setattr("RelAPETLib.preprocessing.doubts", lambda figures, kind: ["looks like no brain"])
+    options = Options(tracers="TAU", model=tiny_latent, steps=2, samples=2, device="cpu")
+    with pytest.raises(DoubtfulInputError, match="looks like no brain"):
+        draw(forced, "TAU", options)
+    result = finish(forced, draw(forced, "TAU", replace(options, force=True)))
+    assert result.warnings[0] == "thick slices" and any("accepted by force" in line for line in result.warnings)
+    assert result.provenance["warnings"] == result.warnings
 
 
 def test_the_command_writes_a_folder_for_each(command, tmp_path):

@@ -237,8 +237,8 @@ def _plain(content):
         return [_plain(value) for value in content]
     if isinstance(content, float) and content != content:
         return None
-    if isinstance(content, str) and ("/" in content or "\\" in content) and Path(content).is_absolute():
-        return Path(content).name
+    if isinstance(content, str) and ("/" in content or "\\" in content):
+        return " ".join(Path(word).name if Path(word).is_absolute() else word for word in content.split(" "))
     if isinstance(content, (str, int, float, bool)) or content is None:
         return content
     return str(content)

@@ -90,12 +90,12 @@ def load_data(config: TrainConfig) -> RunData:
     split = load_split(config.data.split or Path(config.data.cache) / FILE, cache)
     how = {"scaling": config.preset.pet_intensity, "factor": config.network.factor, "crop": config.network.crop}
     augmentation = Augmentation() if config.data.augment else None
-    learnt, judged = split.part("train"), split.validation
+    training, validation = split.part("train"), split.validation
     if config.preset.held_out == "test_only":
-        learnt, judged = [*learnt, *judged], []
-    train = PetDataset(cache, learnt, **how, augmentation=augmentation, seed=config.seed)
-    validation = PetDataset(cache, judged, **how) if judged else None
-    return RunData(train, validation, split.sha256, draws=config.data.augment)
+        training, validation = [*training, *validation], []
+    train = PetDataset(cache, training, **how, augmentation=augmentation, seed=config.seed)
+    held_out = PetDataset(cache, validation, **how) if validation else None
+    return RunData(train, held_out, split.sha256, draws=config.data.augment)
 
 
 def run(config: TrainConfig, data: RunData, quiet: bool = False, words: Sequence[str] = ()) -> int:

@@ -82,7 +82,7 @@ def expanded(words: Sequence[str]) -> list[str]:
             lines = Path(word[1:]).read_text(encoding="utf-8").splitlines()
         except (OSError, ValueError) as error:  # UnicodeDecodeError, and a path with NUL
             raise InputError(f"{word[1:]!r}: cannot be read ({error})") from error
-        found += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        found += [line for line in map(str.strip, lines) if line and not line.startswith("#")]
     return found
 
 

@@ -98,11 +98,12 @@ def sample_cache(
         raise InputError(f"limit {limit} is out of range; use at least 1")
     model = load_model(Path(bundle) if Path(bundle).is_dir() else str(bundle), drawing.device)
     known = model.metadata["tracers"]
-    plan = resolve(replace(options, tracers=tuple(tracers or known)), model)[0]
+    wanted = list(options.tracers) if tracers else list(known)
+    plan = resolve(replace(options, tracers=tuple(wanted)), model)[0]
     resolved = replace(drawing, sampler=plan.sampler, steps=plan.steps)
-    items = cache.items(split.part(part), tracers or list(known))[:limit]
+    items = cache.items(split.part(part), wanted)[:limit]
     if not items:
-        raise InputError(f"no PET of {', '.join(tracers or known)} in the {part} part of the split")
+        raise InputError(f"no PET of {', '.join(wanted)} in the {part} part of the split")
     with alone_in(Path(out)):
         sweep(Path(out), progress)
         record = _record(Path(out), model, cache, split, part, resolved)

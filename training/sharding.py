@@ -35,10 +35,19 @@ def _shard(network: nn.Module, mesh) -> nn.Module:
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
-    """The large parts of a network that work one after the other: what its lists hold, and a U-Net's middle."""
-    lists = [child for child in network.children() if isinstance(child, nn.ModuleList)]
-    middle = getattr(network, "middle_block", None)
-    return [*(block for blocks in lists for block in blocks), *([] if middle is None else [middle])]
+    """The large parts of a network that work one after the other: what its lists hold, and a U-Net's middle.
+
+    Of a network inside another one too; lists inside such a part belong to it.
+    """
+    found: list[nn.Module] = []
+    for name, child in network.named_children():
+        if isinstance(child, nn.ModuleList):
+            found += child
+        elif name == "middle_block":
+            found.append(child)
+        else:
+            found += blocks_of(child)
+    return found
 
 
 def model_state(network: nn.Module) -> dict[str, torch.Tensor]:

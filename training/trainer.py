@@ -176,14 +176,14 @@ class Trainer:
         """Steps until the end or a request to stop; returns the exit code."""
         plan, state, used = self.plan, self.state, 0
         batches = self.batches() if state.step < plan.steps else None
-        judged = self.data.validation is not None and plan.validation_volumes > 0
+        validated = self.data.validation is not None and plan.validation_volumes > 0
         while state.step < plan.steps:
             terms, asked = self.step(batches, stop)
             used += plan.batch
             last = state.step == plan.steps
             if self.report and (state.step % plan.log_every == 0 or last):
                 self.report.scalars(state.step, self.position / self.sampler.size, terms, used)
-            if judged and validates_at(state.step, plan.steps, plan.validate_every):
+            if validated and validates_at(state.step, plan.steps, plan.validate_every):
                 self.validate()
             if asked or last or state.step % plan.checkpoint_every == 0:
                 self.save()
@@ -364,5 +364,7 @@ class Trainer:
             self.fabric.strategy.precision.load_state_dict(saved["scaler"])
             if len(saved["rng"]) == self.fabric.world_size:
                 checkpoints.set_rng_state(saved["rng"][self.fabric.global_rank])
+        for line in allowed:
+            self.fabric.print(f"goes on with another {line}")
         history = [*saved["history"], *(f"step {saved['step']}: {line}" for line in allowed)]
         self.state = State(saved["step"], saved.get("best_psnr"), path, history)

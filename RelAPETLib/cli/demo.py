@@ -43,9 +43,8 @@ def run(arguments, reporter) -> int:
     from ..outputs import check_destination, reserve, shown_as, write_set
     from ..phantom.bids import write_case
     from ..synthesis import OUTPUT_NAMES
-    from ..synthesis.options import tracer_names
 
-    chosen = tracer_names(arguments.tracer)
+    chosen = _simulated(arguments.tracer)
     out = Path(arguments.out)
     silence_itk()
     contents = []
@@ -79,6 +78,21 @@ def run(arguments, reporter) -> int:
     scans = {name: str((out / "input" / name).absolute()) for name in scans}
     reporter.result("demo", {"folder": str(out.absolute()), "input": scans, "syntheses": contents}, lines)
     return 0
+
+
+def _simulated(asked: str) -> tuple[str, ...]:
+    """The tracers asked for, which the simulated person must have; ``all`` is all that the person has."""
+    from ..errors import InputError
+    from ..phantom.law import law_tracers
+    from ..synthesis.options import ALL, tracer_names
+
+    known = law_tracers(DEMO_LAW)
+    if asked.strip().lower() == ALL:
+        return known
+    chosen = tracer_names(asked)
+    if missing := [tracer for tracer in chosen if tracer not in known]:
+        raise InputError(f"the simulated person has no {missing[0]}; use one of {', '.join(known)}")
+    return chosen
 
 
 def _synthesize(arguments, reporter, case: dict[str, Path], tracers: tuple[str, ...]):

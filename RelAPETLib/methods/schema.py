@@ -57,4 +57,10 @@ def arguments(depth: int = 4) -> Schema:
         {"type": "array", "maxItems": 64, "items": {"type": ["number", "boolean", "string"]}},
     ]
     inner = [*plain, arguments(depth - 1)] if depth else plain
-    return {"type": "object", "propertyNames": {"pattern": _NAME}, "additionalProperties": {"anyOf": inner}}
+    return {
+        "type": "object",
+        "propertyNames": {"pattern": _NAME},
+        # Each block takes time even where it takes no memory.
+        "properties": {"num_res_blocks": {"type": "integer", "minimum": 1, "maximum": 32}},
+        "additionalProperties": {"anyOf": inner},
+    }

@@ -145,6 +145,7 @@ def _build(bundle: VerifiedBundle) -> Method:
         with torch.device("meta"):
             shell = make(settings)
         _check_tensors(shell.network, bundle)
+        _check_labels(shell.network, bundle)
         return make(settings)
     except ModelError:  # other tensors than the file has
         raise
@@ -170,6 +171,17 @@ def _check_tensors(network: torch.nn.Module, bundle: VerifiedBundle) -> None:
             raise ModelError(
                 f"model weights {bundle.weights_path} do not fit the network: '{name}' is {dtype} {list(shape)}, "
                 f"not {types[0]} {list(tensor.shape)}"
+            )
+
+
+def _check_labels(network: torch.nn.Module, bundle: VerifiedBundle) -> None:
+    """Raise `ModelError` where a tracer's class label is beyond those that the network embeds."""
+    embedded = [len(t) for name, t in network.state_dict().items() if name.endswith("class_embedding.weight")]
+    for name, facts in bundle.metadata["tracers"].items():
+        if embedded and facts["label"] >= min(embedded):
+            raise ModelError(
+                f"model {bundle.folder}: tracer {name} has label {facts['label']}, but the network knows "
+                f"{min(embedded)} labels"
             )
 
 

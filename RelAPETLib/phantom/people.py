@@ -104,7 +104,7 @@ def make_person(seed: int, index: int, law: int = LATEST) -> Person:
         uptake = {tracer: law1.draw_uptake(tracer, factors, rng) for tracer in law1.LAWS}
     else:
         clinical, hidden, uptake = law2.draw_person(factors, rng)
-        rng = np.random.default_rng([seed, index, 1])  # so that a new tracer changes nobody's other scans
+        rng = np.random.default_rng([seed, index, 1])  # a new tracer comes last and leaves the others' draws
     tracers = law_tracers(law)
     scanned = tuple(tracer for tracer in tracers if rng.random() > 0.2)
     scanned = scanned or (tracers[rng.integers(len(tracers))],)

@@ -41,7 +41,7 @@ def synthesize(
 
     Args:
         t1w, t2f: files (NIfTI, NRRD, MetaImage, MGH, a DICOM folder) or 3-D images.
-        tracer: TAU, PIB or PBR, or a BIDS ``trc-`` spelling of one.
+        tracer: a name of `RelAPETLib.tracers.TRACERS`, or a BIDS ``trc-`` spelling of one.
         progress: called as progress(fraction, message).
         options: further fields of `Options`: model, reference, reference_region, sampler, steps, samples, seed, device,
             space, preprocessed, force, yes.
@@ -156,16 +156,20 @@ def draw(
         model: a loaded one in place of ``options.model``, for many calls.
 
     Raises:
-        InputError, ModelError, DeviceError: as `synthesize`.
+        InputError, ModelError, DeviceError, LongRunError: as `synthesize`.
     """
     from ..devices import resolve_device
-    from .sampling import Shown, draw_samples
+    from .sampling import Shown, check_duration, draw_samples
 
     options = replace(options, tracers=(tracer,), reference=None) if options else Options(tracers=(tracer,))
-    model = model or _load(options.model, resolve_device(options.device))
-    (plan,) = resolve(options, model)
-    _judge(case, (plan,), options.force)
-    return draw_samples(Shown(model, case.mri()), plan, yes=options.yes, progress=progress)
+    said: list[str] = []
+    with collected(said):
+        model = model or _load(options.model, resolve_device(options.device))
+        (plan,) = resolve(options, model)
+        said += _judge(case, (plan,), options.force)
+        check_duration(model, plan.label, plan.steps, plan.samples, options.yes, progress)
+        drawn = draw_samples(Shown(model, case.mri()), plan, yes=options.yes, progress=progress)
+    return replace(drawn, said=tuple(said))
 
 
 def finish(
@@ -174,7 +178,7 @@ def finish(
     *,
     units: ReferenceUnits | None = None,
     force: bool = False,
-    warnings: Iterable[str] = (),
+    warnings: Iterable[str] | None = None,
     seconds: dict[str, float] | None = None,
     part: Callable[[str], Progress] | None = None,
 ) -> Synthesis:
@@ -184,14 +188,15 @@ def finish(
         units: how the unit of the case's reference of this tracer is known (`reference.reference_units`); None compares
             with nothing.
         force: accept a reference whose values are hardly SUVR.
-        warnings: what was said so far.
+        warnings: what was said so far; None for what the case and the draw bring.
         seconds: time by stage so far.
         part: gives a progress callback for a stage, ``compare`` and ``return``.
     """
     from ..regions import regional_rows
     from .maps import bring_back, make_maps
 
-    part, clock, messages = part or _parts(None), _Clock(seconds), list(warnings)
+    part, clock = part or _parts(None), _Clock(seconds)
+    messages = [*case.warnings, *drawn.said] if warnings is None else list(warnings)
     with collected(messages):
         maps, metrics = make_maps(case, drawn, units, force, part("compare"))
         compared = {name: maps[name] for name in maps if name != "uncertainty"}

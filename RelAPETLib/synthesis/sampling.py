@@ -32,6 +32,7 @@ class Draw:
         batch: samples computed together at the end.
         plan: what was asked for.
         model: which model drew.
+        said: warnings on the way to it, where `pipeline.draw` was asked.
     """
 
     mean: np.ndarray
@@ -40,6 +41,7 @@ class Draw:
     batch: int
     plan: Plan
     model: Model
+    said: tuple[str, ...] = ()
 
 
 class Shown:

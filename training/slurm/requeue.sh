@@ -28,7 +28,12 @@ run_and_requeue() {
     if [ "$code" -eq 0 ] && [ -e "$told" ]; then
         rm -f "$told"
         echo "asked to stop: back into the queue"
-        scontrol requeue "$SLURM_JOB_ID" || exit 75
+        # One task of an array has the array's own number, which would mean all of it.
+        if [ -n "${SLURM_ARRAY_JOB_ID:-}" ]; then
+            scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" || exit 75
+        else
+            scontrol requeue "$SLURM_JOB_ID" || exit 75
+        fi
     fi
     exit "$code"
 }

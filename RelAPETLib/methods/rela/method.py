@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ...diffusion.names import SAMPLERS
+from ...diffusion.names import PREDICTIONS, SAMPLERS
 from ..base import SEQUENCES, Defaults, DrawOptions, Method, NoiseSource, Progress
 from ..schema import SAMPLER, SCHEDULE, SHAPE, arguments, closed
 
@@ -21,6 +21,10 @@ DEFAULT_STEPS = 20
 #: Latents worth drawing together. A single voxel sample fills a machine already.
 LATENT_BATCH = 4
 VOXEL = "VoxelDiffusion"
+#: What a schedule is that does not say all.
+DEFAULT_SCHEDULE = {
+    "kind": "scaled-linear", "beta_start": 5e-4, "beta_end": 1.95e-2, "num_timesteps": 1000, "zero_terminal_snr": False
+}  # fmt: skip
 
 
 class RelaDiffusion(Method):
@@ -41,7 +45,7 @@ class RelaDiffusion(Method):
             ),
             "diffusion_space": closed({"channels": {"type": "integer", "minimum": 1, "maximum": 1024}, "shape": SHAPE}),
             "schedule": SCHEDULE,
-            "prediction": {"enum": ["noise", "v", "x0", "edm"]},
+            "prediction": {"enum": list(PREDICTIONS)},
             "sampler": SAMPLER,
         }
     )
@@ -62,10 +66,11 @@ class RelaDiffusion(Method):
                 f"diffusion_space is {(space['channels'], *space['shape'])}, the network's is "
                 f"{tuple(network.diffusion_shape)}"
             )
-        own = getattr(network, "schedule", None)
-        differing = [key for key, value in settings["schedule"].items() if own and getattr(own, key) != value]
-        if differing:
-            raise ValueError(f"schedule.{differing[0]} is not the one the network was made with")
+        parametrization = getattr(network, "parametrization", None)
+        gives = getattr(network, "gives", "noise")
+        made = parametrization.prediction if parametrization is not None and gives == "clean" else "noise"
+        if settings["prediction"] != made:
+            raise ValueError(f"prediction is {settings['prediction']}, the network's is {made}")
         return cls(settings, network, NoiseSchedule(**settings["schedule"]))
 
     @classmethod
@@ -76,6 +81,9 @@ class RelaDiffusion(Method):
             raise ValueError("schedule: beta_start is larger than beta_end")
         if sampler["steps"] > schedule["num_timesteps"]:
             raise ValueError("sampler.steps: more than schedule.num_timesteps")
+        own = settings["network"]["arguments"].get("schedule")
+        if own is not None and {**DEFAULT_SCHEDULE, **own} != {**DEFAULT_SCHEDULE, **schedule}:
+            raise ValueError("schedule: it is not the one in network.arguments.schedule")
         if sampler["clip"] is not None and sampler["clip"][0] >= sampler["clip"][1]:
             raise ValueError(f"sampler.clip: {sampler['clip']} is empty")
 
