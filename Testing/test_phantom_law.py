@@ -335,7 +335,7 @@ def test_tables_say_what_every_column_means(matrix, tmp_path):
         assert all(entry["Description"] for entry in meanings.values())
     assert found[0]["given"] == "mri" and found[3]["given"] == "mri_and_clinical"
     case = known.case()
-    assert len(case["draws"]["mri"]["suvr_PIB_frontal"]) == 3 and case["law"] == 2
+    assert len(case["draws"]["mri"]["blurred_suvr_PIB_frontal"]) == 3 and case["law"] == 2
 
 
 @pytest.mark.parametrize("version", law.VERSIONS)

@@ -28,6 +28,9 @@ SOURCE_FOLDER = "sourcedata"
 TRUTH_FILES = ("truth.tsv", "truth.json", "truth_draws.tsv", "truth_draws.json")
 MISSING = "n/a"
 
+#: Beginning of the truth table's columns of SUVR as images show them; ``suvr`` alone is before blurring.
+BLURRED = "blurred_suvr"
+
 
 def subject_label(index: int) -> str:
     """``sub-0007`` for index 7."""
@@ -113,7 +116,7 @@ class TruthTable:
         for draw in self.draws:
             known = by_column.setdefault(draw["given"], {})
             for name, value in draw.items():
-                if name.startswith("suvr_"):
+                if name.startswith(BLURRED):
                     known.setdefault(name, []).append(value)
         return {**self.row, "draws": by_column}
 
@@ -136,7 +139,7 @@ def truth_rows(known: Truth) -> TruthTable:
     for given, ideal in ideals.items():
         row[f"probability_positive_given_{given}"] = round(ideal.probability_positive, 5)
     for tracer, values in known.suvr.items():
-        row |= _by_region(f"suvr_{tracer}", values)
+        row |= _by_region(f"{BLURRED}_{tracer}", values)
         for given, ideal in ideals.items():
             row |= _by_region(f"mean_given_{given}_{tracer}", ideal.mean[tracer])
     draws = []
@@ -144,7 +147,7 @@ def truth_rows(known: Truth) -> TruthTable:
         for number in range(len(next(iter(ideal.draws.values())))):
             draw = {"participant_id": row["participant_id"], "given": given, "draw": number}
             for tracer, values in ideal.draws.items():
-                draw |= _by_region(f"suvr_{tracer}", values[number])
+                draw |= _by_region(f"{BLURRED}_{tracer}", values[number])
             draws.append(draw)
     return TruthTable(row, draws)
 
@@ -168,10 +171,10 @@ def truth_columns(law: int) -> tuple[dict, dict]:
     for tracer in law_tracers(law):
         for region in REGIONS:
             words = f"{region.replace('_', ' ')} of {TRACERS[tracer].radiopharmaceutical}"
-            columns[f"suvr_{tracer}_{region}"] = {
+            columns[f"{BLURRED}_{tracer}_{region}"] = {
                 "Description": f"SUVR as the blurred image shows it, without scanner noise, in {words}"
             }
-            draws[f"suvr_{tracer}_{region}"] = {"Description": f"Possible blurred SUVR in {words}"}
+            draws[f"{BLURRED}_{tracer}_{region}"] = {"Description": f"Possible blurred SUVR in {words}"}
             for key, known in given.items():
                 columns[f"mean_given_{key}_{tracer}_{region}"] = {
                     "Description": f"Mean of what is possible given {known}, blurred, in {words}"
