@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from RelAPETLib.networks.blocks import BACKGROUND
+
 from .data.dataset import PetDataset
 from .progress import counted
 
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
 
 #: Where a run keeps them.
 FILE = "statistics.pt"
-#: What background is in an image scaled to [-1, 1].
-BACKGROUND = -1.0
 
 
 @dataclass(frozen=True)

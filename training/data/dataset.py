@@ -13,13 +13,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from RelAPETLib.errors import InputError
 from RelAPETLib.grid import MNI_GRID
+from RelAPETLib.networks.blocks import BACKGROUND
 from RelAPETLib.networks.shapes import central
 from RelAPETLib.tracers import TRACERS
 
 from .cache import Cache, block_grid, check_factor
 
 SCALINGS = ("suvr", "minmax")
-BACKGROUND = -1.0
 #: Index of the voxel at x = 0 mm, between the hemispheres.
 MIDLINE = round(-MNI_GRID.origin[0] / MNI_GRID.spacing[0])
 

@@ -17,6 +17,8 @@ from torch import nn
 
 from RelAPETLib.methods.base import NoiseSource
 
+from ..errors import ConfigError
+
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
@@ -203,8 +205,11 @@ class Objective(ABC):
         Args:
             batch: as `losses` gets it.
             noise: asked for all that is random.
+
+        Raises:
+            ConfigError: the method draws nothing.
         """
-        raise NotImplementedError(f"{type(self).__name__} draws nothing: it cannot be validated")
+        raise ConfigError("run.validation_volumes: this method draws nothing to validate; use 0")
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the players, the same on every rank: tensors, numbers, texts, containers."""
@@ -228,5 +233,6 @@ class Objective(ABC):
 
         Raises:
             KeyError, RuntimeError, TypeError, ValueError: weights that do not fit the configuration.
+            ConfigError: the method makes no bundle.
         """
-        raise NotImplementedError(f"{type(self).__name__} makes no bundle")
+        raise ConfigError("this method makes no bundle; it cannot be exported")

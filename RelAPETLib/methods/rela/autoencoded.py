@@ -11,11 +11,10 @@ from torch.nn import functional as F
 from ...diffusion import NoiseSchedule, Parametrization
 from ...grid import MNI_GRID
 from ...networks.autoencoder import VolumeAutoencoder
+from ...networks.blocks import BACKGROUND
 from ...networks.generator import build_generator
 from ...networks.shapes import central, padded_shape
 from ..base import SEQUENCES
-
-BACKGROUND = -1.0
 
 
 class AutoencodedDiffusion(nn.Module):

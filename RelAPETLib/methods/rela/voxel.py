@@ -11,10 +11,7 @@ from ...diffusion import NoiseSchedule, Parametrization
 from ...networks.blocks import BACKGROUND, Blocks
 from ...networks.generator import build_generator
 from ...tracers import PUBLISHED_LABELS
-from ..base import SEQUENCES
-
-#: Uses of the tracer's mean PET.
-MEAN_PET = ("none", "input", "residual")
+from ..base import MEAN_PET, SEQUENCES
 
 
 class VoxelDiffusion(nn.Module):

@@ -10,10 +10,7 @@ from torch import nn
 from ...networks.blocks import Blocks
 from ...networks.generator import build_generator
 from ...tracers import PUBLISHED_LABELS
-from ..base import SEQUENCES
-
-#: Uses of the tracer's mean PET.
-MEAN_PET = ("none", "input", "residual")
+from ..base import MEAN_PET, SEQUENCES
 
 
 class RegressionUNet(nn.Module):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from RelAPETLib.diffusion import PREDICTIONS, SAMPLERS, SCHEDULES, WEIGHTINGS
+from RelAPETLib.methods.base import MEAN_PET
 
 from ... import config
 from ...autoencoder_config import RULES as AUTOENCODER_RULES
@@ -156,7 +157,7 @@ RULES = Rules({
     "preset.mean_pet": Key(
         "use of the tracer's mean PET in training: none; input: another channel of the generator; residual: that, and "
         "the PET's difference from it is diffused, scaled to SD 1",
-        ("none", "input", "residual"),
+        MEAN_PET,
     ),
     "preset.first_timestep": Key(
         "number that the first timestep has in the generator's embedding: 1 (the paper's 1..T) or 0", (0, 1)

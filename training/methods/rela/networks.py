@@ -11,14 +11,12 @@ from torch import nn
 from RelAPETLib.diffusion import NoiseSchedule
 from RelAPETLib.methods.base import SEQUENCES
 from RelAPETLib.methods.rela.regression import LABELS, build_denoiser
+from RelAPETLib.networks.blocks import BACKGROUND
 from RelAPETLib.networks.discriminator import build_discriminator
 from RelAPETLib.networks.generator import build_generator
 from RelAPETLib.tracers import label_count
 
 from .config import RelaConfig
-
-#: What background is in an image scaled to [-1, 1]; stands for a sequence that an ablation blanks.
-BACKGROUND = -1.0
 
 
 def sequences(config: RelaConfig) -> list[bool | None]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from RelAPETLib.methods.base import MEAN_PET
+
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules
@@ -39,7 +41,7 @@ RULES = Rules({
     "preset.mean_pet": Key(
         "use of the tracer's mean PET in training: none; input: another channel; residual: that, and the PET's "
         "difference from it is learned, scaled to SD 1",
-        ("none", "input", "residual"),
+        MEAN_PET,
     ),
 })  # fmt: skip
 
