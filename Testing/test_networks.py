@@ -7,8 +7,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from RelAPETLib.diffusion import seeded_noise
 from RelAPETLib.errors import InputError, ModelError
 from RelAPETLib.methods.base import DrawOptions
+from RelAPETLib.methods.mean_pet import MeanPetNetwork
 from RelAPETLib.methods.rela import RelaDiffusion
 from RelAPETLib.methods.rela.voxel import VoxelDiffusion
+from RelAPETLib.methods.unet.network import RegressionUNet
 from RelAPETLib.networks.discriminator import build_discriminator
 from RelAPETLib.networks.generator import build_generator, load_release_state_dict, release_name
 
@@ -173,3 +175,20 @@ def test_predictions_and_means_that_cannot_be():
     ):
         with pytest.raises((InputError, ValueError), match=words):
             VoxelDiffusion(**SMALL, **arguments)
+
+
+@pytest.mark.parametrize("use", ["none", "input", "residual"])
+def test_uses_of_the_mean_pet(use):
+    """The two networks that may know it have it from one place; a U-Net that gives 0 shows what is made of it."""
+    network = RegressionUNet(**SMALL, factor=20, crop=[8, 8, 8], mean_pet=use, residual_scale=0.2).eval()
+    assert isinstance(network, MeanPetNetwork) and issubclass(VoxelDiffusion, MeanPetNetwork)
+    assert ("mean_pet" in network.state_dict()) == (use != "none")
+    last = network.generator.out[-1].conv
+    torch.nn.init.zeros_(last.weight), torch.nn.init.constant_(last.bias, 0.5)
+    mri, labels, expected = torch.zeros(2, 2, 8, 8, 8), torch.tensor([2, 0]), torch.full((2, 1, 8, 8, 8), 0.5)
+    if use != "none":
+        network.mean_pet.copy_(torch.linspace(-0.8, 0.8, 4 * 512).reshape(4, 1, 8, 8, 8))
+        assert torch.equal(network.with_mean(mri, labels)[:, 2:], network.mean_pet[labels])
+    if use == "residual":
+        expected = network.mean_pet[labels] + 0.2 * expected
+    assert torch.equal(network(mri, labels), expected)

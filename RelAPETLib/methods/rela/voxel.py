@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 from ...diffusion import NoiseSchedule, Parametrization
 from ...networks.blocks import BACKGROUND, Blocks
 from ...networks.generator import build_generator
-from ...tracers import PUBLISHED_LABELS
-from ..base import MEAN_PET, SEQUENCES
+from ..base import SEQUENCES
+from ..mean_pet import MeanPetNetwork
 
 
-class VoxelDiffusion(nn.Module):
+class VoxelDiffusion(MeanPetNetwork):
     """The generator as a diffusion model whose diffusion space is the model grid, or blocks of its voxels.
 
     Args:
@@ -24,9 +23,8 @@ class VoxelDiffusion(nn.Module):
         prediction: what the generator gives: ``noise``, ``v``, ``x0`` or ``edm``, see `Parametrization`.
         sigma_data: SD of what is diffused, for ``edm``.
         schedule: arguments of `NoiseSchedule`; needed unless noise is predicted.
-        mean_pet: ``none``; ``input``: the generator also sees the tracer's mean PET (buffer `mean_pet`); ``residual``:
-            it sees that, and what is diffused is the PET minus it, divided by `residual_scale`.
-        residual_scale: SD of those differences in training.
+        mean_pet, residual_scale: `use` and `residual_scale` of `MeanPetNetwork`; of ``residual``, the differences are
+            what is diffused.
         generator_arguments: arguments of `build_generator`; none gives the published network.
 
     Attributes:
@@ -50,12 +48,11 @@ class VoxelDiffusion(nn.Module):
         residual_scale: float = 1.0,
         **generator_arguments,
     ):
-        super().__init__()
-        self._blocks = Blocks(factor, crop)
+        blocks = Blocks(factor, crop)
+        super().__init__(mean_pet, residual_scale, (1, *blocks.shape), generator_arguments.get("num_class_embeds"))
+        self._blocks = blocks
         if not sequences or not set(sequences) <= set(SEQUENCES):
             raise ValueError(f"sequences {list(sequences)} are not some of {SEQUENCES}")
-        if mean_pet not in MEAN_PET:
-            raise ValueError(f"mean_pet {mean_pet!r} is not one of {MEAN_PET}")
         if prediction != "noise" and schedule is None:
             raise ValueError(f"prediction {prediction!r} needs the schedule")
         self.parametrization = None
@@ -63,13 +60,9 @@ class VoxelDiffusion(nn.Module):
             self.schedule = NoiseSchedule(**schedule)
             self.parametrization = Parametrization(self.schedule, prediction, sigma_data)
         self.gives = "noise" if prediction == "noise" else "clean"
-        self._residual_scale = residual_scale if mean_pet == "residual" else None
         self._unseen = [channel for channel, name in enumerate(SEQUENCES) if name not in sequences]
         self.diffusion_shape = (1, *self._blocks.shape)
         self.generator = build_generator(**generator_arguments)
-        if mean_pet != "none":
-            labels = generator_arguments.get("num_class_embeds", PUBLISHED_LABELS)
-            self.register_buffer("mean_pet", torch.zeros(labels, *self.diffusion_shape))
 
     def encode_condition(self, condition: torch.Tensor) -> torch.Tensor:
         """What the generator sees of T1w and T2F [N, 2, X, Y, Z] in [-1, 1]; at factor 1, the condition itself."""
@@ -96,11 +89,8 @@ class VoxelDiffusion(nn.Module):
 
     def _seen(self, x_t: torch.Tensor, encoded: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The generator's channels: x_t, the MRI, and the tracer's mean PET where it is used."""
-        mean = [self.mean_pet[labels]] if hasattr(self, "mean_pet") else []
-        return torch.cat([x_t, encoded, *mean], 1)
+        return self.with_mean(torch.cat([x_t, encoded], 1), labels)
 
     def decode(self, x0: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """The clean image [N, 1, 160, 180, 160]: interpolated from blocks, background (-1) outside the crop."""
-        if self._residual_scale is not None:
-            x0 = self._residual_scale * x0 + self.mean_pet[labels]
-        return self._blocks.to_grid(x0)
+        return self._blocks.to_grid(self.from_residual(x0, labels))
