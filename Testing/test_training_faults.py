@@ -9,7 +9,7 @@ import time
 import pytest
 from training_runs import scenario
 
-from training.faults import FailureBoard, is_running, ourselves
+from training.faults import FailureBoard, is_running, this_process
 from training.loop import clean
 
 
@@ -34,12 +34,12 @@ def board(folder, rank, token="token", **how):
 
 def test_ranks_that_live_and_that_end_are_not_missed(tmp_path):
     mine, other = board(tmp_path, 0), board(tmp_path, 1)
-    mine.beat()
-    other.beat()
-    assert mine.lost() is None and mine.first() is None
+    mine.heartbeat()
+    other.heartbeat()
+    assert mine.dead_rank() is None and mine.first_failure() is None
     other.close()
-    assert mine.lost() is None
-    other.beat()  # of its watching thread, too late
+    assert mine.dead_rank() is None
+    other.heartbeat()  # of its watching thread, too late
     assert not list(mine.folder.glob("1.*"))
     mine.close()
     assert not mine.folder.exists()
@@ -47,7 +47,7 @@ def test_ranks_that_live_and_that_end_are_not_missed(tmp_path):
 
 def test_cleaning_leaves_what_another_rank_is_about_to_put_on_the_board(tmp_path):
     mine = board(tmp_path, 0)
-    mine.beat()
+    mine.heartbeat()
     (mine.folder / ".0123456789abcdef.part").write_text("of rank 1, not renamed yet")
     (tmp_path / "stage").mkdir()
     (tmp_path / "stage/.0123456789abcdef.part").write_text("of a killed run")
@@ -59,7 +59,7 @@ def test_cleaning_leaves_what_another_rank_is_about_to_put_on_the_board(tmp_path
 
 def test_a_report_counts_before_the_silence_after_it(tmp_path):
     mine, other = board(tmp_path, 0), board(tmp_path, 1)
-    other.beat()
+    other.heartbeat()
     other.report("step 3 diverged")
     assert mine.explain(0) == "rank 1 failed: step 3 diverged"
 
@@ -67,32 +67,32 @@ def test_a_report_counts_before_the_silence_after_it(tmp_path):
 @pytest.mark.parametrize("beating", [True, False])
 def test_a_rank_of_another_machine_is_lost_when_it_is_silent(tmp_path, beating):
     mine = board(tmp_path, 0, silence=0.5)
-    mine.beat()
-    sign = {**ourselves(), "machine": "elsewhere", "pid": 1}
+    mine.heartbeat()
+    sign = {**this_process(), "machine": "elsewhere", "pid": 1}
     for beat in range(20):
         sign["beats"] = beat if beating else 0
         (mine.folder / "1.alive").write_text(json.dumps(sign))
-        if mine.lost():
+        if mine.dead_rank():
             break
         time.sleep(0.05)
-    assert (mine.lost() is None) == beating
+    assert (mine.dead_rank() is None) == beating
     if not beating:
-        assert mine.lost() == "rank 1 is gone without a word: it or its machine is lost"
+        assert mine.dead_rank() == "rank 1 is gone without a word: it or its machine is lost"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"machine": 3}'])
 def test_half_a_sign_of_life_is_waited_for(tmp_path, text):
     mine = board(tmp_path, 0)
-    mine.beat()
+    mine.heartbeat()
     (mine.folder / "1.alive").write_text(text)
-    assert mine.lost() is None
+    assert mine.dead_rank() is None
 
 
 def test_another_process_with_the_number_of_a_dead_one_is_another():
-    assert is_running(ourselves())
-    assert not is_running({**ourselves(), "started": 0.0})
+    assert is_running(this_process())
+    assert not is_running({**this_process(), "started": 0.0})
     child = subprocess.Popen([sys.executable, "-c", ""])
-    sign = {**ourselves(), "pid": child.pid, "started": time.time()}
+    sign = {**this_process(), "pid": child.pid, "started": time.time()}
     while is_running(sign):  # it becomes a zombie: over, and not yet waited for
         time.sleep(0.01)
     assert os.path.exists(f"/proc/{child.pid}") or sys.platform != "linux"

@@ -15,7 +15,7 @@ from training import checkpoints, origins
 from training.__main__ import main
 from training.config import chosen, flatten, load_config
 from training.data.split import explicit_split
-from training.errors import ConfigError, as_told
+from training.errors import ConfigError, user_error
 from training.header import Size, header, memory, sizes
 from training.keys import RULES, Key, Rules
 from training.loop import run
@@ -340,7 +340,7 @@ def test_a_worker_tells_the_cause_alone():
     wrapped = InputError(
         "Caught InputError in DataLoader worker process 0.\nTraceback:\n  x\nerrors.InputError: gone; y\n"
     )
-    assert str(as_told(wrapped)) == "gone; y"
+    assert str(user_error(wrapped)) == "gone; y"
 
 
 def test_header_of_data_without_names():

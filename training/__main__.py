@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from RelAPETLib.errors import InputError
 
 from .commands import COMMANDS
-from .errors import as_told
+from .errors import user_error
 from .options import help_text, read_words
 from .words import one_line, say
 
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        told = as_told(error)
+        told = user_error(error)
         if told is None:
             raise
         print(f"error: {one_line(str(told))}", file=sys.stderr)

@@ -53,10 +53,10 @@ class Adversary(Protocol):
     def build(self) -> Player:
         """The network, as a player."""
 
-    def fooled(self, network: torch.nn.Module, real: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+    def autoencoder_loss(self, network: torch.nn.Module, real: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
         """The autoencoder's loss, without gradient to the network."""
 
-    def judged(self, network: torch.nn.Module, real: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+    def discriminator_loss(self, network: torch.nn.Module, real: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
         """The network's own loss; `made` is detached."""
 
 
@@ -162,7 +162,8 @@ class Autoencoding(Objective):
         loss, terms = self._coder_loss(volume, output, mean, sd)
         losses = {"autoencoder": loss}
         if self.adversary:
-            losses["discriminator"] = self.adversary.judged(self.modules["discriminator"], volume, output.detach())
+            network = self.modules["discriminator"]
+            losses["discriminator"] = self.adversary.discriminator_loss(network, volume, output.detach())
         return losses, {name: term.detach() for name, term in terms.items()}
 
     def _coder_loss(self, volume, output, mean, sd) -> tuple[torch.Tensor, Terms]:
@@ -182,7 +183,7 @@ class Autoencoding(Objective):
             )
             loss = loss + how.perceptual_weight * terms["perceptual"]
         if self.adversary:
-            terms["adversarial"] = self.adversary.fooled(self.modules["discriminator"], volume, output)
+            terms["adversarial"] = self.adversary.autoencoder_loss(self.modules["discriminator"], volume, output)
             loss = loss + how.adversarial_weight * terms["adversarial"]
         return loss, terms
 
@@ -237,7 +238,7 @@ def trained_autoencoder(
     trainer = Trainer(work.fabric, objective, data, plan, work.quiet, work.origin)
     if trainer.train(work.stop):
         return None
-    return trainer.seats["autoencoder"].network.eval().requires_grad_(False)
+    return trainer.players["autoencoder"].network.eval().requires_grad_(False)
 
 
 def _of_another_run(work: Work, how: Autoencoder, images: Images) -> torch.nn.Module:

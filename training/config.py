@@ -216,7 +216,7 @@ def _check_words(overrides: Sequence[str], kind: type[TrainConfig]) -> None:
             near = [f"{key}={name}" for name in difflib.get_close_matches(value, names, 1)]
             said = f"{key}={value}: there is no such {key}, but {', '.join(names)}"
         elif key not in known and key not in groups:
-            near = _near(key, known)
+            near = _similar_keys(key, known)
             command = f"python -m training train method={kind().method.name} --help"
             said = f"{word[:80]}: there is no key {key[:60]}; '{command}' lists all"
         else:
@@ -224,7 +224,7 @@ def _check_words(overrides: Sequence[str], kind: type[TrainConfig]) -> None:
         raise ConfigError(said + (f"; did you mean {' or '.join(near[:3])}?" if near else ""))
 
 
-def _near(key: str, known: Sequence[str]) -> list[str]:
+def _similar_keys(key: str, known: Sequence[str]) -> list[str]:
     """The known key nearest to one that is none, also where its group was left out or is another's."""
     last = key.rpartition(".")[2]
     ends = {name.rpartition(".")[2]: name for name in reversed(known)}

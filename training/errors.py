@@ -36,7 +36,7 @@ _OF_THE_DISK = {
 }
 
 
-def as_told(error: BaseException) -> RelAPETError | None:
+def user_error(error: BaseException) -> RelAPETError | None:
     """The error in one line for the user: of our own kind, of the disk, or full memory; None for a bug."""
     from RelAPETLib.devices import is_out_of_memory
 

@@ -72,28 +72,28 @@ class FailureBoard:
 
     def watch(self, every: float = 0.5) -> None:
         """Watch from a thread of its own until `close`."""
-        self.beat()
-        threading.Thread(target=self._look, args=(every,), daemon=True).start()
+        self.heartbeat()
+        threading.Thread(target=self._watch_others, args=(every,), daemon=True).start()
 
     def report(self, message: str) -> None:
         """Tell the others why this rank ends."""
         self._write(f"{self.rank}.txt", message)
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Show that this rank lives, until `close`."""
         with self._own_file:
             if not self._done.is_set():
                 self._beats += 1
-                self._write(f"{self.rank}.alive", json.dumps({**ourselves(), "beats": self._beats}))
+                self._write(f"{self.rank}.alive", json.dumps({**this_process(), "beats": self._beats}))
 
-    def first(self) -> str | None:
+    def first_failure(self) -> str | None:
         """What another rank reported, with its number; None while none did."""
         for path in sorted(self.folder.glob("*.txt")):
             if path.stem != str(self.rank):
                 return f"rank {path.stem} failed: {path.read_text(encoding='utf-8')}"
         return None
 
-    def lost(self) -> str | None:
+    def dead_rank(self) -> str | None:
         """Which other rank is no more without having said why; None while all live or have ended as they should."""
         for path in sorted(self.folder.glob("*.alive")):
             if path.stem == str(self.rank):
@@ -101,7 +101,7 @@ class FailureBoard:
             try:
                 text = path.read_text(encoding="utf-8")
                 sign = json.loads(text)
-                here, running = sign["machine"] == ourselves()["machine"], is_running(sign)
+                here, running = sign["machine"] == this_process()["machine"], is_running(sign)
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # it has just ended, or its file is on its way to this machine
             before, since = self._seen.get(path.stem, ("", 0.0))
@@ -131,26 +131,26 @@ class FailureBoard:
     def explain(self, wait: float = 3.0) -> str | None:
         """What became of another rank, waiting a little for its word: its end may be noticed before that."""
         until = time.monotonic() + wait
-        while (message := self.first() or self.lost()) is None and time.monotonic() < until:
+        while (message := self.first_failure() or self.dead_rank()) is None and time.monotonic() < until:
             time.sleep(0.1)
-        return self.first() or message
+        return self.first_failure() or message
 
     def _write(self, name: str, text: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / name, text.encode("utf-8"))
 
-    def _look(self, every: float) -> None:
+    def _watch_others(self, every: float) -> None:
         beaten = time.monotonic()
         while not self._done.wait(every):
-            if message := self.first() or self.lost():
-                self.end(self.first() or message)
+            if message := self.first_failure() or self.dead_rank():
+                self.end(self.first_failure() or message)
             if time.monotonic() - beaten > BEAT_SECONDS:
                 beaten = time.monotonic()
                 with contextlib.suppress(OSError):  # a full disk is no reason to fail here
-                    self.beat()
+                    self.heartbeat()
 
 
-def ourselves() -> dict[str, str | int | float]:
+def this_process() -> dict[str, str | int | float]:
     """This process, so that ranks of the same machine can see whether it runs.
 
     The machine's name alone would mistake containers, which have process numbers of their own, for one another.
@@ -163,7 +163,7 @@ def ourselves() -> dict[str, str | int | float]:
 
 
 def is_running(sign: dict) -> bool:
-    """Whether the process of this machine that `ourselves` described is there and not only waiting to be buried."""
+    """Whether the process of this machine that `this_process` described is there and not only waiting to be buried."""
     try:
         process = psutil.Process(sign["pid"])
         same = abs(process.create_time() - sign["started"]) < CLOCK_SECONDS

@@ -24,7 +24,7 @@ import torch
 from . import methods, origins
 from .config import TrainConfig, load_config
 from .data.cache import alone_in, sweep
-from .errors import EXIT_REQUEUE, as_told
+from .errors import EXIT_REQUEUE, user_error
 from .faults import FailureBoard, StopRequest
 from .header import header
 from .machine import check_machine, device_kind
@@ -148,7 +148,7 @@ def clean(out: Path, board: FailureBoard, quiet: bool) -> None:
 
 def end_with(error: Exception, board: FailureBoard | None) -> int:
     """Say why on stderr, tell the other ranks, and give the exit code; with other ranks there, end at once."""
-    told = as_told(error)
+    told = user_error(error)
     message = one_line(str(told)) if told else f"{type(error).__name__}: {error}"
     alone = board is None or not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1
     if not told:

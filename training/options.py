@@ -36,14 +36,14 @@ ENDINGS = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What the words ask for: ``train``, ``help``, ``cfg`` or ``dry-run``, and the overrides."""
 
     action: str
     overrides: tuple[str, ...]
 
 
-def read_words(words: Sequence[str]) -> Asked:
+def read_words(words: Sequence[str]) -> Request:
     """Options and overrides of a command line, with files put in their place.
 
     Raises:
@@ -53,7 +53,7 @@ def read_words(words: Sequence[str]) -> Asked:
     asked, rest = [], []
     for word in words:
         if word in ("-h", "--help"):
-            return Asked("help", tuple(expanded([word for word in words if not word.startswith("-")])))
+            return Request("help", tuple(expanded([word for word in words if not word.startswith("-")])))
         if not word.startswith("-"):
             rest.append(word)
         elif word in OPTIONS:
@@ -64,7 +64,7 @@ def read_words(words: Sequence[str]) -> Asked:
             raise ConfigError(f"{word}: no option of train; there are {', '.join(OPTIONS)}{hint}")
     if len(set(asked)) > 1:
         raise ConfigError("--cfg and --dry-run: one of them")
-    return Asked(asked[0] if asked else "train", tuple(expanded(rest)))
+    return Request(asked[0] if asked else "train", tuple(expanded(rest)))
 
 
 def expanded(words: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A player at work: its module as Fabric set it up, its optimiser, its moving average."""
+"""A player in training: its module as Fabric set it up, its optimiser, its moving average."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .methods.base import Player
 from .sharding import load_model_state, load_optimizer_state, model_state, number, optimizer_state
 
 
-class Seat:
-    """Where a player works.
+class TrainedPlayer:
+    """A player with its module on the device, its optimiser and its moving average.
 
     Args:
         fabric: launched.

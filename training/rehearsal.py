@@ -27,8 +27,8 @@ STEPS, WARM_UP = 10, 3
 NEVER = 10**9
 
 
-class Metronome:
-    """Stands where a request to stop would, is asked once a step, and notes when."""
+class StepTimer:
+    """Times of steps: the loop asks it once a step whether to stop, in place of a `StopRequest`; it never says yes."""
 
     def __init__(self):
         self.times: list[float] = []
@@ -40,13 +40,13 @@ class Metronome:
         return False
 
 
-def pace(times: Sequence[float]) -> float:
+def seconds_per_step(times: Sequence[float]) -> float:
     """Seconds a step of a stage that noted these times."""
     return statistics.median(b - a for a, b in pairwise(times[WARM_UP - 1 :]))
 
 
 @dataclass(frozen=True)
-class Found:
+class Measurements:
     """What a rehearsal measured.
 
     Attributes:
@@ -62,7 +62,7 @@ class Found:
     peak: tuple[int, str]
 
 
-def rehearse(fabric, config: TrainConfig, data: RunData) -> Found:
+def rehearse(fabric, config: TrainConfig, data: RunData) -> Measurements:
     """Train `STEPS` steps of one rank's share in a temporary folder.
 
     Args:
@@ -73,21 +73,21 @@ def rehearse(fabric, config: TrainConfig, data: RunData) -> Found:
     with tempfile.TemporaryDirectory(prefix="relapet-dry-run-") as folder:
         own, data = methods.objective(config).rehearsal(data, STEPS, ranks)
         config = shortened(own, Path(folder))
-        objective, beat = methods.objective(config), Metronome()
+        objective, timer = methods.objective(config), StepTimer()
         if fabric.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         names = [stage.name for stage in objective.trainings_before()]
-        data = objective.stages(Work(fabric, data, beat, quiet=True))
-        stages = {name: pace(beat.times[n * STEPS : (n + 1) * STEPS]) for n, name in enumerate(names)}
+        data = objective.stages(Work(fabric, data, timer, quiet=True))
+        stages = {name: seconds_per_step(timer.times[n * STEPS : (n + 1) * STEPS]) for n, name in enumerate(names)}
         trainer = Trainer(fabric, objective, data, plan_of(config, len(data.train), 1), quiet=True)
         validation = None
         if data.validation is not None and config.run.validation_volumes:
             started = time.monotonic()
             trainer.validate()
             validation = time.monotonic() - started
-        beat.times.clear()
-        trainer.train(beat)
-        return Found(stages, pace(beat.times), validation, peak(fabric.device))
+        timer.times.clear()
+        trainer.train(timer)
+        return Measurements(stages, seconds_per_step(timer.times), validation, peak(fabric.device))
 
 
 def shortened(config: TrainConfig, out: Path) -> TrainConfig:
@@ -122,7 +122,7 @@ def peak(device: torch.device) -> tuple[int, str]:
         return psutil.Process().memory_info().peak_wset, "of memory, workers not counted"
 
 
-def lines(config: TrainConfig, stages: Sequence[Stage], images: int, found: Found) -> list[str]:
+def lines(config: TrainConfig, stages: Sequence[Stage], images: int, measured: Measurements) -> list[str]:
     """What was measured, and what it makes of a whole run.
 
     Args:
@@ -132,17 +132,17 @@ def lines(config: TrainConfig, stages: Sequence[Stage], images: int, found: Foun
     preset, run = config.preset, config.run
     steps = total_steps(run.steps, preset.epochs, images, preset.global_batch)
     ranks = config.hardware.devices * config.hardware.nodes
-    told = [f"time: {found.stages[stage.name]:.3g} s a step of the {stage.name}" for stage in stages]
-    total = sum(stage.steps * found.stages[stage.name] for stage in stages) + steps * found.training
-    told.append(f"time: {found.training:.3g} s a step, with every term of the losses")
-    if found.validation is not None:
+    told = [f"time: {measured.stages[stage.name]:.3g} s a step of the {stage.name}" for stage in stages]
+    total = sum(stage.steps * measured.stages[stage.name] for stage in stages) + steps * measured.training
+    told.append(f"time: {measured.training:.3g} s a step, with every term of the losses")
+    if measured.validation is not None:
         rounds = -(-run.validation_volumes // ranks) * (steps // run.validate_every + 1)
-        total += rounds * found.validation
-        told.append(f"time: {found.validation:.3g} s a volume of a validation")
+        total += rounds * measured.validation
+        told.append(f"time: {measured.validation:.3g} s a volume of a validation")
     alone = " if the ranks do not wait for one another" * (ranks > 1)
     return [
         *told,
         f"time of the whole run: about {clock(total)}{alone}",
-        f"memory at its highest: {found.peak[0] / MIB:.0f} MiB {found.peak[1]}",
+        f"memory at its highest: {measured.peak[0] / MIB:.0f} MiB {measured.peak[1]}",
         f"{config.out} was not touched",
     ]

@@ -17,7 +17,7 @@ from .data.dataset import StreamSampler, build_loader
 from .errors import EXIT_REQUEUE, DivergedError, ResumeError
 from .faults import StopRequest
 from .methods.base import Objective, Place, Terms
-from .players import Seat
+from .players import TrainedPlayer
 from .reports import Report
 from .schedules import learning_rate_share, total_steps, validates_at
 from .stream import places
@@ -136,7 +136,7 @@ class Trainer:
         origin: of `training.origins.origin`, for the checkpoints.
 
     Attributes:
-        seats: the players at work, by name.
+        players: by name, each with its optimiser and moving average.
 
     Raises:
         ResumeError: the folder holds a checkpoint of another configuration or split.
@@ -153,11 +153,11 @@ class Trainer:
     ):
         self.fabric, self.objective, self.data, self.plan, self.origin = fabric, objective, data, plan, origin or {}
         self.accumulation = plan.batch // (plan.micro_batch * fabric.world_size)
-        self.seats = {
-            name: Seat(fabric, player, plan.activation_checkpointing, plan.channels_last)
+        self.players = {
+            name: TrainedPlayer(fabric, player, plan.activation_checkpointing, plan.channels_last)
             for name, player in objective.build().items()
         }
-        objective.bind(fabric, {name: seat.module for name, seat in self.seats.items()})
+        objective.bind(fabric, {name: trained.module for name, trained in self.players.items()})
         self.sampler = StreamSampler(
             len(data.train), seed=plan.seed, rank=fabric.global_rank, ranks=fabric.world_size, draws=data.draws
         )
@@ -212,28 +212,28 @@ class Trainer:
         epoch = self.position // self.sampler.size
         # Here and not after the update: between them, the memory of gradients would go back to the system and come
         # again, page by page.
-        for seat in self.seats.values():
-            seat.optimizer.zero_grad()
+        for trained in self.players.values():
+            trained.optimizer.zero_grad()
         results = []
         for turn in range(self.accumulation):
             with ExitStack() as unshared:
-                for seat in self.seats.values():
-                    if seat.player.wrapped and turn + 1 < self.accumulation:
-                        unshared.enter_context(self.fabric.no_backward_sync(seat.module))
+                for trained in self.players.values():
+                    if trained.player.wrapped and turn + 1 < self.accumulation:
+                        unshared.enter_context(self.fabric.no_backward_sync(trained.module))
                 results.append(self.micro_step(next(batches), turn, epoch))
-        learning = [self.seats[name] for name in results[0][2]]
-        norms = {f"grad_{name}": self.seats[name].gradient_norm() for name in results[0][2]}
+        learning = [self.players[name] for name in results[0][2]]
+        norms = {f"grad_{name}": self.players[name].gradient_norm() for name in results[0][2]}
         names = list(results[0][1])
         means = torch.stack([torch.stack([terms[name] for name in names]) for _, terms, _ in results]).double().mean(0)
         shared, asked = self.check(results, names, means, norms, stop)
 
         share = learning_rate_share(self.state.step, self.plan.steps, self.plan.warmup_steps, self.plan.learning_rate)
-        for seat in self.seats.values():
-            seat.set_learning_rate(share)
-        for seat in learning:
-            seat.step()
-        for seat in self.seats.values():
-            seat.average.update()
+        for trained in self.players.values():
+            trained.set_learning_rate(share)
+        for trained in learning:
+            trained.step()
+        for trained in self.players.values():
+            trained.average.update()
         self.sampler.advance(self.plan.batch)
         self.state.step += 1
         return {**dict(zip(names, shared, strict=True)), **norms}, asked
@@ -245,7 +245,7 @@ class Trainer:
         positions = places(start, self.fabric.global_rank, self.fabric.world_size, count)
         losses, terms = self.objective.losses(batch, Place(self.state.step, epoch, positions))
         for name, loss in losses.items():
-            self.seats[name].backward(loss / self.accumulation)
+            self.players[name].backward(loss / self.accumulation)
         tracers = batch.get("tracer", [""] * count)
         names = [f"{who} ({tracer})" if tracer else who for who, tracer in zip(batch["subject"], tracers, strict=True)]
         return names, terms, list(losses)
@@ -287,8 +287,8 @@ class Trainer:
     def validate(self) -> None:
         """Judge the averaged weights on validation subjects; keep a copy of the best."""
         with ExitStack() as averaged:
-            for seat in self.seats.values():
-                averaged.enter_context(seat.average.in_place())
+            for trained in self.players.values():
+                averaged.enter_context(trained.average.in_place())
             result = validate(
                 self.fabric, self.objective, self.data.validation, self.plan.validation_volumes, self.plan.seed
             )
@@ -329,7 +329,7 @@ class Trainer:
             "config": self.plan.identity,
             "split_sha256": self.data.split_sha256,
             "sampler": self.sampler.state_dict(),
-            "players": {name: seat.state() for name, seat in self.seats.items()},
+            "players": {name: trained.state() for name, trained in self.players.items()},
             "objective": self.objective.state(),
             "scaler": self.fabric.strategy.precision.state_dict(),
             "rng": rng,
@@ -358,8 +358,8 @@ class Trainer:
             )
         with checkpoints.restoring(path):
             self.sampler.load_state_dict(saved["sampler"])
-            for name, seat in self.seats.items():
-                seat.load_state(saved["players"][name], saved["step"])
+            for name, trained in self.players.items():
+                trained.load_state(saved["players"][name], saved["step"])
             self.objective.load_state(saved["objective"])
             self.fabric.strategy.precision.load_state_dict(saved["scaler"])
             if len(saved["rng"]) == self.fabric.world_size:

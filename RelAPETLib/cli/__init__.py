@@ -21,7 +21,7 @@ from ..errors import InputError, OutputError, RelAPETError
 from ..notices import listening
 from . import logs
 from .parser import build_parser
-from .progress import ListenerGone, make_reporter, write_all
+from .progress import OutputClosed, make_reporter, write_all
 from .terminal import own_streams, quiet_descriptors
 
 INTERRUPTED, TERMINATED, BUG = 130, 143, 1
@@ -68,7 +68,7 @@ def _show(text: str, stdout, stderr) -> int:
     try:
         write_all(stdout, text)
         return 0
-    except ListenerGone:
+    except OutputClosed:
         return BUG
     except OutputError as error:
         make_reporter("human", stdout, stderr).error(str(error), error.exit_code)
@@ -107,7 +107,7 @@ def _run(arguments, reporter, log: logs.Log) -> int:
         log.logger.info("terminated")
         reporter.error("terminated; nothing half done was left", TERMINATED)
         return TERMINATED
-    except ListenerGone:
+    except OutputClosed:
         return BUG
     except Exception as error:
         if refusal := _refusal_of_the_system(error):

@@ -23,7 +23,7 @@ from ..notices import printable
 MODES = ("human", "json", "none")
 
 
-class ListenerGone(Exception):
+class OutputClosed(Exception):
     """Whoever read our output has closed it, as in ``relapet models list | head``."""
 
 
@@ -48,20 +48,20 @@ def write_all(stream, text: str) -> None:
 
     Raises:
         OutputError: it cannot be written.
-        ListenerGone: nobody listens any more.
+        OutputClosed: nobody listens any more.
     """
     try:
         stream.write(text)
         stream.flush()
     except BrokenPipeError as error:
-        raise ListenerGone from error
+        raise OutputClosed from error
     except OSError as error:
         raise OutputError(
             f"the result could not be printed ({error.strerror or error}); what the command made is kept"
         ) from error
 
 
-def _tell(stream, text: str) -> None:
+def _write_if_possible(stream, text: str) -> None:
     """Write a line that may be lost."""
     with contextlib.suppress(OSError):
         stream.write(text)
@@ -100,9 +100,9 @@ class JsonReporter:
         message = _one_line(message)
         line = {"type": "error", "message": message, "exit_code": exit_code}
         further = {"accepted_by": accepted_by, "problem": None if problem is None else _one_line(problem)}
-        with contextlib.suppress(ListenerGone):
+        with contextlib.suppress(OutputClosed):
             self._write_unless_full(line | {name: value for name, value in further.items() if value is not None})
-        _tell(self._stderr, f"relapet: error: {message}\n")
+        _write_if_possible(self._stderr, f"relapet: error: {message}\n")
 
     def result(self, command: str, content: dict, lines: Sequence[str]) -> None:
         self._write({"type": "result", "command": command, **content})
@@ -144,7 +144,7 @@ class TextReporter:
     def error(self, message: str, exit_code: int, accepted_by: str | None = None, problem: str | None = None) -> None:
         """Tell what ended the command; for people, `message` says all: `problem` lacks its advice for a shell."""
         self._close_bar()
-        _tell(self._stderr, f"relapet: error: {_one_line(message)}\n")
+        _write_if_possible(self._stderr, f"relapet: error: {_one_line(message)}\n")
 
     def result(self, command: str, content: dict, lines: Sequence[str]) -> None:
         """Show the result to people; `content` is for programs."""
@@ -156,7 +156,7 @@ class TextReporter:
         """End of a successful command: the bar goes, the warnings come."""
         self._close_bar()
         for message in dict.fromkeys(self._warnings):
-            _tell(self._stderr, f"relapet: warning: {message}\n")
+            _write_if_possible(self._stderr, f"relapet: warning: {message}\n")
 
     def _close_bar(self) -> None:
         if self._bar is not None:

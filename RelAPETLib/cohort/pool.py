@@ -45,10 +45,10 @@ def run_tasks(function: Callable, tasks: Iterable[tuple], workers: int) -> Itera
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
         for task in suspects:
-            yield _alone(function, task)
+            yield _run_in_own_process(function, task)
 
 
-def _alone(function: Callable, task: tuple) -> tuple[tuple, tuple, str]:
+def _run_in_own_process(function: Callable, task: tuple) -> tuple[tuple, tuple, str]:
     with _pool(1) as pool:
         try:
             return task, pool.submit(function, *task).result(), ""

@@ -38,12 +38,12 @@ def import_model(file: Path | str, out: Path | str | None = None, overwrite: boo
     file = Path(file)
     if file.is_dir():
         bundle = verify_bundle(file)
-        return _bring(bundle.metadata["name"], functools.partial(_copy_files, file), file, out, overwrite)
+        return _install(bundle.metadata["name"], functools.partial(_copy_files, file), file, out, overwrite)
     check_file(file)
     if is_zipped_bundle(file):
         metadata = zipped_metadata(file)
         check_metadata(metadata, f"model metadata in {file}")
-        return _bring(metadata["name"], functools.partial(extract_bundle, file), file, out, overwrite)
+        return _install(metadata["name"], functools.partial(extract_bundle, file), file, out, overwrite)
     refuse_lfs_pointer(file, file)
     if out is None and _is_release(file):
         return fetch(RELEASE_NAME, file)
@@ -60,7 +60,7 @@ def _is_release(file: Path) -> bool:
         raise ModelError(f"cannot read {file}: {error.strerror or error}") from error
 
 
-def _bring(name: str, bring: Callable[[Path], None], file: Path, out: Path | str | None, overwrite: bool) -> Path:
+def _install(name: str, bring: Callable[[Path], None], file: Path, out: Path | str | None, overwrite: bool) -> Path:
     """Put the bundle that `bring` writes into its folder if it is in order as written there."""
     target = (Path(out) if out is not None else _own_folder(name)).absolute()
 

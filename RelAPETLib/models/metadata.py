@@ -52,10 +52,10 @@ def check_schema(content, schema_name: str, what: str, newest: int = 1) -> None:
     if type(version) is int and version > newest:
         raise ModelError(f"{what} has schema_version {version}, made for a newer RelAPET; update relapet")
     schema = json.loads(resource(schema_name).read_text(encoding="utf-8"))
-    _raise_best(jsonschema.Draft202012Validator(schema).iter_errors(content), what, "$")
+    _raise_most_relevant(jsonschema.Draft202012Validator(schema).iter_errors(content), what, "$")
 
 
-def _raise_best(errors, what: str, place: str) -> None:
+def _raise_most_relevant(errors, what: str, place: str) -> None:
     """Raise `ModelError` for the most telling of a validator's errors, if there is one."""
     import jsonschema
 
@@ -101,7 +101,7 @@ def _check_method(metadata: dict, what: str) -> None:
         raise ModelError(f"{what} is of the method '{name}', which this RelAPET does not know; update relapet")
     method = method_class(name)
     place = "$" if metadata["schema_version"] == 1 else "$.method.settings"
-    _raise_best(jsonschema.Draft202012Validator(method.schema).iter_errors(settings), what, place)
+    _raise_most_relevant(jsonschema.Draft202012Validator(method.schema).iter_errors(settings), what, place)
     try:
         method.check(settings)
     except ValueError as error:

@@ -31,7 +31,7 @@ SPINE = ((0, -22, -105), (16, 11, 40))
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class NonBrainTissues:
     """Fractions of what lies outside the brain on `COARSE_GRID`; float32 [X, Y, Z], 0 to 1, air the rest."""
 
     fluid: np.ndarray
@@ -52,7 +52,7 @@ class Head:
 
     person: Person
     maps: Maps
-    surroundings: Surroundings
+    surroundings: NonBrainTissues
 
 
 def make_head(person: Person) -> Head:
@@ -92,7 +92,7 @@ def _texture(rng: np.random.Generator, sigma_mm: float) -> np.ndarray:
     return (field - field.mean()) / field.std()
 
 
-def _surroundings(person: Person, brain_1mm: np.ndarray) -> Surroundings:
+def _surroundings(person: Person, brain_1mm: np.ndarray) -> NonBrainTissues:
     rng = person.rng("head")
     x, y, z = (n // 2 for n in brain_1mm.shape)
     brain = brain_1mm.reshape(x, 2, y, 2, z, 2).mean((1, 3, 5))
@@ -130,7 +130,7 @@ def _surroundings(person: Person, brain_1mm: np.ndarray) -> Surroundings:
     return _with_spine(points, brain, tissue)
 
 
-def _with_spine(points: np.ndarray, brain: np.ndarray, tissue: dict[str, np.ndarray]) -> Surroundings:
+def _with_spine(points: np.ndarray, brain: np.ndarray, tissue: dict[str, np.ndarray]) -> NonBrainTissues:
     """Continue the brainstem, which the template cuts off, as a cord in its fluid, in front of it vertebrae."""
     lowest = np.nonzero((brain > 0.5).sum((0, 1)) > 12)[0][0]
     stem = brain[:, :, lowest] > 0.5
@@ -143,4 +143,4 @@ def _with_spine(points: np.ndarray, brain: np.ndarray, tissue: dict[str, np.ndar
     left = (1 - cord) * (1 - canal) * (1 - vertebra)
     fluid = tissue["fluid"] * left + canal
     marrow, bone = tissue["marrow"] * left + 0.8 * vertebra, tissue["bone"] * left + 0.2 * vertebra
-    return Surroundings(fluid, bone, marrow, tissue["fat"] * left, tissue["muscle"] * left, cord.astype(np.float32))
+    return NonBrainTissues(fluid, bone, marrow, tissue["fat"] * left, tissue["muscle"] * left, cord.astype(np.float32))

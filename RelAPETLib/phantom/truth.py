@@ -30,7 +30,7 @@ DRAWS = 64
 
 
 @dataclass(frozen=True)
-class Ideal:
+class Posterior:
     """What can at best be said of a person's PET from what is known.
 
     Attributes:
@@ -60,8 +60,8 @@ class Truth:
     positive: bool | None
     centiloid: float
     suvr: dict[str, np.ndarray]
-    from_mri: Ideal
-    with_clinical: Ideal | None
+    from_mri: Posterior
+    with_clinical: Posterior | None
 
 
 @lru_cache(maxsize=2)
@@ -150,12 +150,12 @@ def truth_of(person: Person, matrix: np.ndarray, draws: int = DRAWS, seed: int =
         positive=None if hidden is None else bool(hidden.positive),
         centiloid=float("nan") if hidden is None else float(hidden.centiloid),
         suvr=suvr,
-        from_mri=_ideal(person, matrix, draws, seed, clinical=False),
-        with_clinical=None if hidden is None else _ideal(person, matrix, draws, seed, clinical=True),
+        from_mri=_posterior(person, matrix, draws, seed, clinical=False),
+        with_clinical=None if hidden is None else _posterior(person, matrix, draws, seed, clinical=True),
     )
 
 
-def _ideal(person: Person, matrix: np.ndarray, draws: int, seed: int, *, clinical: bool) -> Ideal:
+def _posterior(person: Person, matrix: np.ndarray, draws: int, seed: int, *, clinical: bool) -> Posterior:
     rng = person.rng(f"ideal-{seed}-{clinical}")
     vectors = posterior_draws(person, draws, rng, clinical=clinical)
     if person.law == 1:
@@ -165,7 +165,7 @@ def _ideal(person: Person, matrix: np.ndarray, draws: int, seed: int, *, clinica
         factors, values = person.factors[None], person.clinical if clinical else None
         probability = float(probability_positive(factors, values)[0])
         means = {tracer: mean[0] for tracer, mean in joint_mean(factors, tuple(vectors), values).items()}
-    return Ideal(
+    return Posterior(
         probability_positive=probability,
         mean={tracer: matrix @ mean for tracer, mean in means.items()},
         draws={tracer: array @ matrix.T for tracer, array in vectors.items()},

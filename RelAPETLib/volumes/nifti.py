@@ -64,7 +64,7 @@ def read_nifti(stream: ByteStream, path: Path, name: str, weights: Mapping[int, 
             offset -= stream.position
         else:
             stream.finish()
-            data = _beside(path, "img", label)
+            data = _companion(path, "img", label)
             stream = open_stream(stack.enter_context(open_file(data, printable(data))), printable(data))
         stream.skip(offset)
         if weights is None:
@@ -75,15 +75,15 @@ def read_nifti(stream: ByteStream, path: Path, name: str, weights: Mapping[int, 
 def nifti_voxel_file(stream: ByteStream, path: Path) -> Path | None:
     """The .img of the header at the stream's first byte, if it belongs to a pair."""
     attached = bytes(_read_header(stream)["magic"]).startswith(b"n+")
-    return None if attached else _beside(path, "img", stream.label)
+    return None if attached else _companion(path, "img", stream.label)
 
 
 def header_file(path: Path, label: str) -> Path:
     """The .hdr of a pair, given either of the two."""
-    return path if ".hdr" in [suffix.lower() for suffix in path.suffixes[-2:]] else _beside(path, "hdr", label)
+    return path if ".hdr" in [suffix.lower() for suffix in path.suffixes[-2:]] else _companion(path, "hdr", label)
 
 
-def _beside(path: Path, ending: str, label: str) -> Path:
+def _companion(path: Path, ending: str, label: str) -> Path:
     """The other file of a pair, compressed or not. Raises `InputError` that names it where it is not there."""
     gz = path.suffixes[-1].lower() == ".gz"
     stem = path.with_suffix("").with_suffix("") if gz else path.with_suffix("")

@@ -56,7 +56,7 @@ class ByteStream:
 
     def decoded(self, coding: str | None) -> ByteStream:
         """What is left of this stream, decompressed; the stream itself without a coding."""
-        return self if coding is None else ByteStream(_Rest(self), self.label, self.left, coding)
+        return self if coding is None else ByteStream(_Remainder(self), self.label, self.left, coding)
 
     @property
     def left(self) -> int | None:
@@ -107,7 +107,7 @@ class ByteStream:
             left -= len(content)
             if left < 0:
                 raise InputError(f"{self.label}: far longer than its header says; it is damaged or no volume")
-        if isinstance(self._outer, _Rest):
+        if isinstance(self._outer, _Remainder):
             self._outer.stream.finish()
 
     def damaged(self, what: str) -> InputError:
@@ -128,7 +128,7 @@ class ByteStream:
             raise InputError(f"{self.label}: cannot be read: {error.strerror or error}") from error
 
 
-class _Rest:
+class _Remainder:
     """What is left of a stream, as a source for another."""
 
     def __init__(self, stream: ByteStream) -> None:

@@ -83,7 +83,7 @@ def draw() -> Image.Image:
     return Image.fromarray(rgba, "RGBA").resize((SIZE, SIZE), Image.Resampling.BOX)
 
 
-def write_look(icon: Image.Image, folder: Path) -> None:
+def write_preview(icon: Image.Image, folder: Path) -> None:
     """The icon at 128, 48, 32, 24 and 16 pixels on light and dark ground, enlarged threefold."""
     sheet = Image.new("RGBA", (288, 280), (240, 240, 240, 255))
     sheet.paste((45, 45, 45, 255), (0, 140, 288, 280))
@@ -106,7 +106,7 @@ def main() -> None:
     icon.save(OUT, optimize=True)
     print(f"{OUT}: {OUT.stat().st_size} bytes")
     if arguments.look:
-        write_look(icon, arguments.look)
+        write_preview(icon, arguments.look)
 
 
 if __name__ == "__main__":

@@ -31,15 +31,15 @@ class ToyObjective(Objective):
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
         """See `Objective.losses`."""
         self.seen += len(place.positions)
-        error = functional.l1_loss(self._made(batch), batch["pet"].to(self.fabric.device))
+        error = functional.l1_loss(self._predict(batch), batch["pet"].to(self.fabric.device))
         return {"network": error}, {"L1": error.detach()}
 
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
         """See `Objective.draw`."""
-        pet = self._made(batch)
+        pet = self._predict(batch)
         return pet + NOISE * noise(0, tuple(pet.shape)).to(pet.device)
 
-    def _made(self, batch: dict) -> torch.Tensor:
+    def _predict(self, batch: dict) -> torch.Tensor:
         mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(self.fabric.device)
         return self.modules["network"](mri, batch["label"].to(self.fabric.device))
 

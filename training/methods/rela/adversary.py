@@ -31,11 +31,11 @@ class RelativisticAdversary:
             network, torch.optim.Adam, self.preset.discriminator_learning_rate, scheduled=False, wrapped=False
         )
 
-    def fooled(self, network: torch.nn.Module, real: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
-        """See `Adversary.fooled`."""
+    def autoencoder_loss(self, network: torch.nn.Module, real: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+        """See `Adversary.autoencoder_loss`."""
         with frozen(network):
             return relativistic_generator_loss(logits(network, real), logits(network, made))
 
-    def judged(self, network: torch.nn.Module, real: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
-        """See `Adversary.judged`."""
+    def discriminator_loss(self, network: torch.nn.Module, real: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+        """See `Adversary.discriminator_loss`."""
         return discriminator_loss(network, real, made, self.weights)[0]

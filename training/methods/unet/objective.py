@@ -76,15 +76,15 @@ class UNetObjective(Objective):
 
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
         """See `Objective.losses`."""
-        made, pet = self._made(batch), batch["pet"].to(self.fabric.device)
+        made, pet = self._predict(batch), batch["pet"].to(self.fabric.device)
         error = functional.l1_loss(made, pet) if self.config.method.power == 1 else functional.mse_loss(made, pet)
         return {"network": error}, {f"L{self.config.method.power}": error.detach()}
 
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
         """See `Objective.draw`: no noise is asked for."""
-        return self._made(batch)
+        return self._predict(batch)
 
-    def _made(self, batch: dict) -> torch.Tensor:
+    def _predict(self, batch: dict) -> torch.Tensor:
         device = self.fabric.device
         mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
         return self.modules["network"](mri, torch.as_tensor(batch["label"]).to(device))
