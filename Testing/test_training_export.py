@@ -205,6 +205,40 @@ def test_sampling_and_evaluating_a_bundle(trained, tiny_latent, tmp_path, capsys
     assert "drawn with another split" in capsys.readouterr().err
 
 
+def test_tracers_of_a_case_are_drawn_with_the_same_noise_and_cases_with_their_own(trained, tiny_latent, monkeypatch):
+    """As the library draws the tracers of one person; whatever else is drawn."""
+    from RelAPETLib.methods.rela import RelaDiffusion
+    from training.data.cache import Item
+    from training.sample import Drawing, draw_volume
+
+    noises, own = [], RelaDiffusion.draw
+
+    def listening(self, encoded, label, count, options, noise, progress=None):
+        noises.append(noise(0, (1, 8)))
+        return own(self, encoded, label, count, options, noise, progress)
+
+    monkeypatch.setattr(RelaDiffusion, "draw", listening)
+    model, cache = load_model(tiny_latent, "cpu"), open_cache(trained)
+    inside, drawing = cache.mask(), Drawing("cpu", steps=1, seed=5)
+    for case, tracer in (("a", "TAU"), ("a", "PIB"), ("b", "TAU")):
+        draw_volume(model, cache, Item(case, case, tracer), drawing, inside)
+    assert torch.equal(noises[0], noises[1]) and not torch.equal(noises[0], noises[2])
+
+
+def test_volumes_of_another_way_of_noise_are_not_gone_on_with(trained, tiny_latent, tmp_path, capsys):
+    """Folders of versions whose noise differed by tracer have no such line."""
+    from training.sample import RECORD
+
+    words = ["sample", "--bundle", str(tiny_latent), "--cache", str(trained), "--tracers", "TAU", "--steps", "1"]
+    words += ["--device", "cpu", "--limit", "1", "--out", str(tmp_path / "s")]
+    assert main(words) == 0
+    record = json.loads((tmp_path / "s" / RECORD).read_text())
+    assert record.pop("noise") == "by case"
+    (tmp_path / "s" / RECORD).write_text(json.dumps(record))
+    assert main(words) == 2
+    assert "made with another noise" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("own", [("ddpm", 1000), ("dpmpp", 20), ("ddim", 7), ("dpmpp", 1000)])
 @pytest.mark.parametrize("sampler", [None, "dpmpp", "ddim", "ddpm"])
 @pytest.mark.parametrize("steps", [None, 1, 33])

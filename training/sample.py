@@ -37,7 +37,7 @@ class Drawing:
         device: as `RelAPETLib.devices.resolve_device` takes it.
         samples: how many are averaged to one volume.
         steps, sampler: of the sampler.
-        seed: every volume's own seed follows from it, the case and the tracer.
+        seed: every case's own seed follows from it and the case's name; see `case_seed`.
     """
 
     device: str = "auto"
@@ -56,9 +56,12 @@ class Drawing:
         )  # fmt: skip
 
 
-def volume_seed(seed: int, item: Item) -> int:
-    """Seed of one volume, whatever else is drawn."""
-    return int(hashlib.sha256(f"{seed}:{item.case}:{item.tracer}".encode()).hexdigest()[:7], 16)
+def case_seed(seed: int, case: str) -> int:
+    """Seed of one case's volumes, whatever else is drawn: another for every case, one for all tracers of a case.
+
+    So the tracers of a case share their noise and are drawn jointly, as `RelAPETLib.synthesis` draws them.
+    """
+    return int(hashlib.sha256(f"{seed}:{case}".encode()).hexdigest()[:7], 16)
 
 
 def sample_cache(
@@ -133,7 +136,7 @@ def draw_volume(model, cache: Cache, item: Item, drawing: Drawing, inside: np.nd
     mri = np.stack([cache.array(item.case, name).astype(np.float32) for name in ("t1w", "t2f")])
     begin = time.perf_counter()
     shown = Shown(model, torch.from_numpy(mri)[None])
-    draw = draw_samples(shown, replace(plan, seed=volume_seed(drawing.seed, item)), yes=True)
+    draw = draw_samples(shown, replace(plan, seed=case_seed(drawing.seed, item.case)), yes=True)
     seconds = time.perf_counter() - begin
     return np.where(inside, to_units(draw.mean, plan.window), 0).astype(np.float32), seconds
 
@@ -152,6 +155,7 @@ def _record(out: Path, model, cache: Cache, split: Split, part: str, drawing: Dr
         "steps": drawing.steps,
         "samples": drawing.samples,
         "seed": drawing.seed,
+        "noise": "by case",  # in folders of earlier versions, by case and tracer
         "device": str(model.device),
         "device_name": _device_name(str(model.device)),
     }
