@@ -163,18 +163,21 @@ def test_dry_run_of_a_latent_run_goes_through_every_stage(cache, tmp_path, capsy
     assert "time of the whole run" in said and not out.exists()
 
 
-def test_dry_run_refuses_what_the_run_would(cache, tmp_path, capsys):
-    """The shortened data of the rehearsal do not hide that the real ones do not suffice."""
-    words = [
-        *LATENT[: len(COMMON)],
-        "method=rela_latent",
-        "latent=regression",
-        "preset.prediction=v",
-        "network.factor=2",
-    ]
+def test_dry_run_refuses_what_the_run_would(grid_case, tmp_path, capsys):
+    """The shortened rehearsal, two components and few scans, does not hide that the real scans do not suffice."""
+    cache = tmp_path / "cache"
+    cases.prepared(cases.write_table(tmp_path, grid_case, [(who, "TAU") for who in "abcd"]), cache, factor=2)
+    explicit_split([*"abcd"], {"train": [*"abc"], "validation": ["d"], "test": []}).save(cache / "split.json")
+    words = [*COMMON, "method=rela_latent", "latent=regression", "preset.prediction=v", "network.factor=2"]
     words += ["autoencoder.blocks=4", "autoencoder.channels=[4,8]", "autoencoder.norm_num_groups=4"]
-    assert main(["train", *words, f"data.cache={cache}", f"out={tmp_path / 'out'}", "--dry-run"]) == 2
-    assert "network.factor=2 must be a multiple of 10" in capsys.readouterr().err
+    words += [f"data.cache={cache}", f"out={tmp_path / 'out'}", "latent.components=3"]
+    said = []
+    for how in (["--dry-run"], []):
+        assert main(["train", *words, *how]) == 2
+        said.append(capsys.readouterr().err)
+        assert bool(how) == (not (tmp_path / "out").exists())
+    assert said[0] == said[1]
+    assert "more than latent.components=3 training scans of every tracer; TAU has 3" in said[0]
 
 
 def test_sizes_and_memory_of_the_header():
