@@ -9,11 +9,15 @@ import torch
 import training_cases as cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training_runs import COMMON
 
 from RelAPETLib.errors import InputError
 from RelAPETLib.methods.rela.voxel import VoxelDiffusion
 from RelAPETLib.networks.shapes import central
+from RelAPETLib.scaling import to_network, to_units
+from RelAPETLib.tracers import TRACERS
 from training.data.cache import open_cache
+from training.data.case_dataset import CaseDataset
 from training.data.dataset import (
     MIDLINE,
     Augmentation,
@@ -26,6 +30,7 @@ from training.data.dataset import (
     population_mean,
 )
 from training.data.split import Split, explicit_split, load_split, make_split
+from training.reports import LOG
 
 ROWS = [("a", "TAU"), ("a", "PIB"), ("b", "TAU"), ("c", "PBR")]
 NAMES = st.sets(st.text("abcdefgh0123456789-_", min_size=1, max_size=8), min_size=3, max_size=60)
@@ -150,6 +155,15 @@ def test_items_are_what_the_cache_holds(cache):
 def test_minmax_takes_each_volumes_own_range(cache):
     pet = PetDataset(cache, ["b"], scaling="minmax")[0]["pet"]
     assert pet.min() == -1 and pet.max() == pytest.approx(1)
+
+
+def test_pet_in_network_values_is_the_librarys(cache):
+    """One formula for what is learned from and for what is measured and shown."""
+    suvr = cache.array("a", "pet_TAU").astype(np.float32)
+    for scaling, window in (("suvr", TRACERS["TAU"].suvr_window), ("minmax", (float(suvr.min()), float(suvr.max())))):
+        pet = PetDataset(cache, ["a"], tracers=["TAU"], scaling=scaling)[0]["pet"][0].numpy()
+        np.testing.assert_array_equal(pet, to_network(suvr, window))
+        np.testing.assert_allclose(to_units(pet, window), np.clip(suvr, *window), atol=1e-5)
 
 
 def test_pooling_and_cropping_agree_with_the_exported_model(cache):
@@ -325,3 +339,81 @@ def test_workers_give_what_one_process_gives(cache):
         assert one["pet"].shape == (1, 1, 32, 36, 32) and one["label"].dtype == torch.int64
     later = batches(2, 2)  # what was read ahead by workers does not count
     assert torch.equal(later[0]["pet"], alone[2]["pet"]) and later[0]["subject"] == alone[2]["subject"]
+
+
+# -- items by case --------------------------------------------------------------------------------------------------
+
+
+def test_a_case_brings_the_pet_of_all_its_tracers(cache):
+    """Volumes are those of the items by scan; what was not scanned is background and says so."""
+    scans = PetDataset(cache, "abc", factor=4, crop=(40, 44, 40))
+    data = CaseDataset(scans)
+    assert len(data) == 3 and data.tracers == ("PBR", "PIB", "TAU")
+    by_scan = {(item["case"], item["tracer"]): item for item in (scans[n] for n in range(len(scans)))}
+    scanned = {"a": [False, True, True], "b": [False, False, True], "c": [True, False, False]}
+    for item in (data[n] for n in range(3)):
+        assert item["label"].tolist() == [0, 1, 2] and item["scanned"].tolist() == scanned[item["case"]]
+        assert item["subject"] == item["case"] and item["pet"].shape == (3, 40, 44, 40)
+        for tracer, pet, there in zip(data.tracers, item["pet"], item["scanned"], strict=True):
+            own = by_scan.get((item["case"], tracer))
+            assert (own is not None) == bool(there)
+            assert torch.equal(pet, torch.full_like(pet, -1) if own is None else own["pet"][0])
+            assert own is None or (torch.equal(item["t1w"], own["t1w"]) and torch.equal(item["t2f"], own["t2f"]))
+    few = CaseDataset(PetDataset(cache, "ab", tracers=["TAU"], factor=4))
+    assert few.tracers == ("TAU",) and few[0]["pet"].shape == (1, 40, 45, 40) and few[0]["label"].tolist() == [2]
+
+
+def test_all_volumes_of_a_case_are_augmented_together(cache):
+    scans = PetDataset(cache, "a", augmentation=Augmentation(), seed=1, factor=4)
+    data = CaseDataset(scans)
+    plain, moved_item, again, other = data[0], data[0, 5], data[0, 5], data[0, 6]
+    assert torch.equal(moved_item["pet"], again["pet"]) and not torch.equal(moved_item["pet"], other["pet"])
+    assert torch.equal(plain["t1w"], scans[0]["t1w"]) and not torch.equal(plain["t1w"], moved_item["t1w"])
+    assert torch.equal(moved_item["t1w"], scans[0, 5]["t1w"]), "the first scan moves by the same numbers"
+    assert torch.equal(moved_item["pet"][0], scans[0, 5]["pet"][0])
+
+
+def test_cases_make_batches_and_a_stream(cache):
+    data = CaseDataset(PetDataset(cache, "abc", factor=20))
+    loader = iter(build_loader(data, StreamSampler(len(data), seed=0), batch_size=3))
+    batch = next(loader)
+    assert sorted(batch["subject"]) == ["a", "b", "c"] and "tracer" not in batch
+    assert batch["pet"].shape == (3, 3, 8, 9, 8) and batch["t1w"].shape == (3, 1, 8, 9, 8)
+    assert batch["scanned"].dtype == torch.bool and batch["scanned"].sum() == 4
+
+
+def test_an_objective_asks_for_items_by_case_and_learns_from_them(cache, tmp_path):
+    """A U-Net control whose loss is over all tracers of a case that were scanned, through the trainer itself."""
+    from dataclasses import replace
+
+    from training.config import load_config
+    from training.loop import start_fabric
+    from training.methods.base import Work
+    from training.methods.unet.objective import UNetObjective
+    from training.trainer import RunData, Trainer, plan_of
+
+    class OfAllTracers(UNetObjective):
+        def stages(self, work):
+            return replace(work.data, train=CaseDataset(work.data.train))
+
+        def losses(self, batch, place):
+            count = batch["label"].shape[1]
+            mri = torch.cat([batch["t1w"], batch["t2f"]], 1).repeat_interleave(count, 0)
+            made = self.modules["network"](mri, batch["label"].flatten()).view_as(batch["pet"])
+            error = (made - batch["pet"]).abs()[batch["scanned"]].mean()
+            return {"network": error}, {"L1": error.detach(), "scans": batch["scanned"].sum().float()}
+
+    class Never:
+        asked = False
+
+    words = [*COMMON[:6], "method=unet_l1", "network.factor=10", "network.crop=[12,16,12]", "run.steps=8"]
+    words += ["preset.global_batch=3", "hardware.micro_batch=3", "data.workers=0", "hardware.accelerator=cpu"]
+    config = load_config([*words, "run.log_every=1", "data.cache=c", f"out={tmp_path}", "preset.learning_rate=1e-2"])
+    scans = PetDataset(cache, "abc", factor=10, crop=(12, 16, 12))
+    fabric, objective = start_fabric(config), OfAllTracers(config)
+    ready = objective.stages(Work(fabric, RunData(scans, scans, ""), Never, quiet=True))
+    assert Trainer(fabric, objective, ready, plan_of(config, len(ready.train), 1), quiet=True).train(Never) == 0
+    lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    learned = [line for line in lines if line["group"] == "train"]
+    assert {line["scans"] for line in learned} == {4.0} and learned[-1]["L1"] < 0.9 * learned[0]["L1"]
+    assert [line["step"] for line in lines if line["group"] == "validation"], "validation goes scan by scan"

@@ -15,9 +15,10 @@ from RelAPETLib.errors import InputError
 from RelAPETLib.grid import MNI_GRID
 from RelAPETLib.networks.blocks import BACKGROUND
 from RelAPETLib.networks.shapes import central
+from RelAPETLib.scaling import to_network
 from RelAPETLib.tracers import TRACERS
 
-from .cache import Cache, block_grid, check_factor
+from .cache import Cache, Item, block_grid, check_factor
 
 SCALINGS = ("suvr", "minmax")
 #: Index of the voxel at x = 0 mm, between the hemispheres.
@@ -104,7 +105,8 @@ class PetDataset(Dataset):
     def __getitem__(self, index: int | tuple[int, int]) -> dict:
         index, draw = index if isinstance(index, tuple) else (index, None)
         item = self.items[index]
-        t1w, t2f, pet = self._volumes(index, draw).split(1)
+        volumes = torch.stack([*self.mri(item.case), self.pet(item)])
+        t1w, t2f, pet = self.prepared(volumes, index, draw).split(1)
         return {
             "t1w": t1w,
             "t2f": t2f,
@@ -115,28 +117,32 @@ class PetDataset(Dataset):
             "tracer": item.tracer,
         }
 
-    def _volumes(self, index: int, draw: int | None) -> torch.Tensor:
-        """T1w, T2F and PET of an item, [3, X, Y, Z]."""
-        item = self.items[index]
-        volumes = [self._read(item.case, name) for name in ("t1w", "t2f", f"pet_{item.tracer}")]
-        volumes[2] = self._scaled(volumes[2], item)
-        stack = torch.stack(volumes)
-        if self.augmentation is not None and draw is not None:
-            stack = augment(stack, self.augmentation, np.random.default_rng([self.seed, index, draw]))
-        blocks = self.factor // self.cache.factor
-        if blocks > 1:
-            stack = functional.avg_pool3d(stack[None], blocks)[0]
-        return central(stack, self.shape).contiguous()
+    def mri(self, case: str) -> list[torch.Tensor]:
+        """T1w and T2F of a case, [X, Y, Z] in [-1, 1] as the cache has them."""
+        return [torch.from_numpy(self.cache.array(case, name).astype(np.float32)) for name in ("t1w", "t2f")]
 
-    def _read(self, case: str, name: str) -> torch.Tensor:
-        return torch.from_numpy(self.cache.array(case, name).astype(np.float32))
-
-    def _scaled(self, pet: torch.Tensor, item) -> torch.Tensor:
-        low, high = TRACERS[item.tracer].suvr_window
+    def pet(self, item: Item) -> torch.Tensor:
+        """PET of an item, [X, Y, Z] in [-1, 1]."""
+        window = TRACERS[item.tracer].suvr_window
         if self.scaling == "minmax":
             facts = self._records[item.case]["pets"][item.tracer]
-            low, high = facts["min"], facts["max"]
-        return ((pet - low) * (2 / (high - low)) - 1).clamp_(-1, 1)
+            window = facts["min"], facts["max"]
+        pet = self.cache.array(item.case, f"pet_{item.tracer}").astype(np.float32)
+        return torch.from_numpy(to_network(pet, window))
+
+    def prepared(self, volumes: torch.Tensor, index: int, draw: int | None) -> torch.Tensor:
+        """Volumes of the cache [C, X, Y, Z] augmented together, pooled and cropped.
+
+        Args:
+            index: number of what they belong to; the augmentation follows from it, from `draw` and from the seed.
+            draw: place in the stream; None for no augmentation.
+        """
+        if self.augmentation is not None and draw is not None:
+            volumes = augment(volumes, self.augmentation, np.random.default_rng([self.seed, index, draw]))
+        blocks = self.factor // self.cache.factor
+        if blocks > 1:
+            volumes = functional.avg_pool3d(volumes[None], blocks)[0]
+        return central(volumes, self.shape).contiguous()
 
 
 def few_of_each_tracer(dataset: PetDataset, scans: int) -> PetDataset:

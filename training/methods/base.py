@@ -194,8 +194,8 @@ class Objective(ABC):
 
         Args:
             batch: items of the data set put together: ``subject`` and ``tracer`` as lists of words, tensors [N, ...] on
-                the CPU, among them what the data set says (``t1w``, ``t2f``, ``pet``, ``label``). A method may have a
-                data set whose items bring several tracers of one person.
+                the CPU, among them what the data set says (``t1w``, ``t2f``, ``pet``, ``label``). `stages` may
+                give a data set whose items bring all tracers of a case, `training.data.case_dataset.CaseDataset`.
             place: where the batch stands in the run.
         """
 
