@@ -72,7 +72,7 @@ class Ball(torch.utils.data.Dataset):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "shape", "steps", "batch"),
-    [("ddpm", (8, 8, 8), 2000, 8), ("ficd", (8, 8, 8), 1000, 8), ("rela", SHAPE, 1000, 4)],
+    [("ddpm", (8, 8, 8), 1200, 8), ("ficd", (8, 8, 8), 600, 8), ("rela", SHAPE, 1000, 4)],
 )
 def test_one_phantom_is_memorised(tmp_path, method, shape, steps, batch):
     """Whatever noise sampling begins with: MAE in [0, 1] over eight draws.
