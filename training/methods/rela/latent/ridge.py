@@ -45,13 +45,17 @@ def ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.nda
 
 @dataclass
 class Head:
-    """A fitted head: buffers of `LatentDiffusion` by name, and the leave-one-out latents [n, C, 10, 12, 10].
+    """A fitted head.
 
-    The latter are scaled by `latent_sd` but not whitened.
+    Attributes:
+        buffers: of `LatentDiffusion`, by name.
+        leave_one_out: leave-one-out latents [n, C, 10, 12, 10], scaled by `latent_sd` but not whitened.
+        scores: leave-one-out scores [n, components] of each scan's tracer.
     """
 
     buffers: dict[str, torch.Tensor]
     leave_one_out: torch.Tensor
+    scores: torch.Tensor
 
 
 def fit_head(
@@ -76,7 +80,7 @@ def fit_head(
     feature_mean = features.mean(0, dtype=np.float64)
     means, weights = np.zeros((count, centred.shape[1])), np.zeros((count, components, features.shape[1]))
     bases = np.zeros((count, components, centred.shape[1]))
-    left_out = np.empty_like(centred)
+    left_out, own_scores = np.empty_like(centred), np.empty((len(centred), components))
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         z = centred[rows]
@@ -85,7 +89,7 @@ def fit_head(
         basis = basis[:components]
         scores = (z - mean) @ basis.T
         weight, predicted, penalty = ridge(features[rows].astype(np.float64) - feature_mean, scores)
-        left_out[rows] = mean + predicted @ basis
+        left_out[rows], own_scores[rows] = mean + predicted @ basis, predicted
         explained = 1 - ((predicted - scores) ** 2).sum(0) / (scores**2).sum(0)
         say(f"head: label {label} r2 of the first components {np.round(explained[:6], 3)} penalties {penalty[:3]}")
         means[label], bases[label], weights[label] = mean, basis, weight
@@ -104,7 +108,8 @@ def fit_head(
         "latent_sd": latent_sd,
     }
     leave_one_out = torch.from_numpy(left_out / scale).float().reshape(latents.shape)
-    return Head({name: buffer.float() for name, buffer in buffers.items()}, leave_one_out)
+    floats = {name: buffer.float() for name, buffer in buffers.items()}
+    return Head(floats, leave_one_out, torch.from_numpy(own_scores).float())
 
 
 def modes(rest: np.ndarray, labels: np.ndarray, count: int, components: int) -> tuple[np.ndarray, np.ndarray]:
