@@ -319,8 +319,35 @@ class Bench:
             replace(whole, train=kept, unused=(*whole.unused, *rest)).save(path)
         return path
 
+    def ridge_heads(self, train, volumes: dict[str, list], means: dict) -> dict[str, tuple[dict, np.ndarray]]:
+        """By tracer: what a ridge regression on the MRI says of the test items, by place, and its regional errors.
+
+        It predicts the PET's first 24 principal components; its errors are those of each training person left out.
+        """
+        from training.methods.rela.latent.ridge import ridge
+
+        features = mri_blocks(train, self.inside)
+        centre, scale = features.mean(0), features.std(0).clip(0.02)
+        features = ((features - centre) / scale).clip(-6, 6)
+        seen = ((mri_blocks(self.test, self.inside) - centre) / scale).clip(-6, 6)
+        tracers = np.array([item.tracer for item in train.items])
+        found = {}
+        for tracer, own in volumes.items():
+            rest = (np.stack(own) - means[tracer]).reshape(len(own), -1).astype(np.float64)
+            basis = np.linalg.svd(rest, full_matrices=False)[2][:24]
+            rows = features[tracers == tracer].astype(np.float64)
+            weights, left_out, _ = ridge(rows - rows.mean(0), rest @ basis.T)
+            guesses = {
+                place: means[tracer] + ((seen[place] - rows.mean(0)) @ weights.T @ basis).reshape(SHAPE)
+                for place, item in enumerate(self.test.items)
+                if item.tracer == tracer
+            }
+            errors = regional((rest - left_out @ basis).reshape(-1, *SHAPE), self.weights)
+            found[tracer] = guesses, errors[:IDEAL_DRAWS]
+        return found
+
     def baselines(self) -> list[dict]:
-        """Rows of the population mean (with the training people's own spread) and of the ideal."""
+        """Rows of the population mean (with the training people's own spread), of a ridge regression and the ideal."""
         from training.data.cache import open_cache
         from training.data.dataset import PetDataset
         from training.data.split import load_split
@@ -335,13 +362,17 @@ class Bench:
         spread = {
             t: regional(np.stack(volumes) - means[t], self.weights)[:IDEAL_DRAWS] for t, volumes in by_tracer.items()
         }
-        found = {"population mean": [], "ideal": []}
+        heads = self.ridge_heads(train, by_tracer, means)
+        found = {"population mean": [], "ridge_head": [], "ideal": []}
         for place in self.places:
             case, tracer, measured = self.measured(self.test, place)
             truth = self.truth[case]
             rest = (measured, truth, tracer, self.inside, self.weights)
             row = figures(means[tracer][None], spread[tracer], *rest)
             found["population mean"].append({"case": case, "tracer": tracer, **row})
+            guess, errors = heads[tracer]
+            row = figures(guess[place][None], errors, *rest)
+            found["ridge_head"].append({"case": case, "tracer": tracer, **row})
             half = IDEAL_DRAWS // 2
             draws = truth[f"draws_{tracer}"]
             own_spread = float(draws[:, :6].mean(1).std(ddof=1))
@@ -356,6 +387,18 @@ class Bench:
             found["ideal"].append({"case": case, "tracer": tracer, **row})
         return [{"name": name, "seed": "", "people": self.options.people, "steps": "", "seconds": 0, "rows": rows}
                 for name, rows in found.items()]  # fmt: skip
+
+
+def mri_blocks(dataset, inside: np.ndarray) -> np.ndarray:
+    """Features [n, F] of the items' MRI: blocks inside the brain, less their median, over their 10-90 % range."""
+    found: dict[str, np.ndarray] = {}
+    for place, item in enumerate(dataset.items):
+        if item.case not in found:
+            volumes = dataset[place]
+            values = np.concatenate([volumes["t1w"].numpy(), volumes["t2f"].numpy()])[:, inside]
+            low, middle, high = np.quantile(values, [0.1, 0.5, 0.9], axis=1, keepdims=True)
+            found[item.case] = ((values - middle) / (high - low)).ravel()
+    return np.stack([found[item.case] for item in dataset.items])
 
 
 def summary(results: Iterable[dict]) -> list[str]:
