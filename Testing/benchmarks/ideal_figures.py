@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from objective import crps, distance
+from scores import crps, distance
 
 TRACERS = ("TAU", "PIB", "PBR")
 CORTEX = slice(0, 6)
