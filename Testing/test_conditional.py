@@ -54,6 +54,7 @@ def small_network(prediction: str = "edm") -> ConditionalLatentDiffusion:
     network.latent_sd.fill_(1)
     network.head_mean.normal_()
     network.head_components.normal_(0, 0.1)
+    network.head_used[1, 0] = 0
     network.score_sd.copy_(torch.rand(3, 2) + 0.5)
     network.residual_scale.copy_(torch.tensor([2.0, 5.0, 9.0]))
     torch.nn.init.normal_(network.unet.mode_network.out.weight, 0, 0.3)

@@ -108,27 +108,36 @@ class Known:
 
     def truth(self, place: int, means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The ideal answers about a test scan, what was measured, and how well mean PET and ideal mean fit it."""
+        scan = self.test.items[place]
+        found = self.kept(f"truth/{scan.case}", lambda: self._truth_of_person(scan.case, means))
+        known = {key: found[key] for key in ("positive", "probability")}
+        end = f"_{scan.tracer}"
+        return known | {key.removesuffix(end): value for key, value in found.items() if key.endswith(end)}
 
-        def make():
-            from RelAPETLib.phantom.hidden import probability_positive
-            from RelAPETLib.phantom.people import make_person
-            from RelAPETLib.phantom.truth import component_maps, posterior_draws
+    def _truth_of_person(self, case: str, means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        from RelAPETLib.phantom.hidden import probability_positive
+        from RelAPETLib.phantom.people import make_person
+        from RelAPETLib.phantom.truth import component_maps, posterior_draws
 
-            scan, measured = self.test.items[place], suvr(self.test[place])
-            person = make_person(self.options.seed, int(scan.case.split("-")[1]))
-            maps = component_maps(person)
-            draws = posterior_draws(person, IDEAL_DRAWS, person.rng("ideal benchmark"))[scan.tracer]
-            best = np.tensordot(person.uptake[scan.tracer].vector(expected=True), maps, 1) * self.inside
-            return {
-                "measured": self.regions(measured),
-                "draws": draws @ self.regions(maps),
-                "mean_db": decibels(means[f"mean_{scan.tracer}"] - measured, self.inside),
-                "oracle_db": decibels(best - measured, self.inside),
-                "positive": person.hidden.positive,
-                "probability": probability_positive(person.factors[None])[0],
-            }
-
-        return self.kept(f"truth/{place:04d}", make)
+        person = make_person(self.options.seed, int(case.split("-")[1]))
+        maps = component_maps(person)
+        matrix = self.regions(maps)
+        draws = posterior_draws(person, IDEAL_DRAWS, person.rng("ideal benchmark"))
+        found = {
+            "positive": np.array(person.hidden.positive),
+            "probability": probability_positive(person.factors[None])[0],
+        }
+        for place, scan in enumerate(self.test.items):
+            if scan.case == case:
+                tracer, measured = scan.tracer, suvr(self.test[place])
+                best = np.tensordot(person.uptake[tracer].vector(expected=True), maps, 1) * self.inside
+                found |= {
+                    f"measured_{tracer}": self.regions(measured),
+                    f"draws_{tracer}": draws[tracer] @ matrix,
+                    f"mean_db_{tracer}": decibels(means[f"mean_{tracer}"] - measured, self.inside),
+                    f"oracle_db_{tracer}": decibels(best - measured, self.inside),
+                }
+        return found
 
 
 class Drawn:
@@ -259,6 +268,7 @@ def main() -> None:
     add("--shuffled", type=int, default=10, help="draws with another person's MRI")
     add("--steps", type=int, default=12, help="network calls of a draw")
     add("--part", default="1/1", metavar="I/N")
+    add("--truth", action="store_true", help="only the ideal answers")
     add("--control", action="store_true", help="only the control")
     add("--table", action="store_true", help="write results/ideal.md and ideal.png from what is there")
     options = parser.parse_args()
@@ -274,6 +284,10 @@ def main() -> None:
         head = ["# Draws beside the ideal answer", "", f"{date.today()}, CPU.", ""]
         (RESULTS / "ideal.md").write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
         print("\n".join(lines))
+    elif options.truth:
+        means = known.training()
+        for place in known.mine:
+            known.truth(place, means)
     elif not options.control:
         for name, folder in bundles.items():
             run_model(known, name, Path(folder))

@@ -4,7 +4,9 @@
 generator sees what the regression says of every tracer (the `embedding`: a few scores a tracer), and can give each
 person a spread, and humps, of its own:
 
-- what is diffused is the same r = z - head(MRI), whitened along the main directions of what the head leaves;
+- what is diffused is r = z - head(MRI), whitened along the main directions of what the head leaves. Of the components
+  that the generator sees, those that the MRI says little of are left to it whole (`head_used`): where people fall into
+  two groups, taking a weak guess away only smears the groups;
 - along these directions (the *modes*: whole-brain changes of uptake) a small perceptron denoises, given the embedding;
   what the modes leave is denoised by a U-Net that sees the tracer alone. A U-Net that was given the head's latent
   memorised the training people; a dozen numbers with some noise on them in training cannot tell people apart;
@@ -46,7 +48,7 @@ class ModeNetwork(nn.Module):
         embedding: int,
         labels: int,
         num_timesteps: int,
-        width: int = 64,
+        width: int = 128,
         dropout: float = 0.1,
         depth: int = 2,
     ):
@@ -112,7 +114,7 @@ class ModeDenoiser(nn.Module):
         embedding: int,
         num_timesteps: int,
         labels: int = LABELS,
-        width: int = 64,
+        width: int = 128,
         dropout: float = 0.1,
         unet: dict | None = None,
     ):
@@ -153,7 +155,7 @@ class ConditionalLatentDiffusion(LatentDiffusion):
 
     gives = "clean"
 
-    def __init__(self, *, embedding: int = 4, prediction: str = "edm", width: int = 64, **arguments):
+    def __init__(self, *, embedding: int = 2, prediction: str = "edm", width: int = 128, **arguments):
         super().__init__(**arguments)
         self.embedding = embedding
         self.parametrization = Parametrization(self.schedule, prediction)
@@ -168,6 +170,7 @@ class ConditionalLatentDiffusion(LatentDiffusion):
             unet=arguments.get("unet"),
         )
         self.unet.directions = self.mode_directions
+        self.register_buffer("head_used", torch.ones(self.labels, arguments["components"]))
         self.register_buffer("score_sd", torch.ones(self.labels, embedding))
         self.register_buffer("residual_scale", torch.ones(self.labels))
 
@@ -182,6 +185,10 @@ class ConditionalLatentDiffusion(LatentDiffusion):
     def head_latent(self, encoded: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """See `LatentDiffusion.head_latent`."""
         return super().head_latent(self.latent_of_scores(encoded).flatten(1, 2), labels)
+
+    def latent_of_scores(self, scores: torch.Tensor) -> torch.Tensor:
+        """See `LatentDiffusion.latent_of_scores`; components that are not `head_used` stay at their mean."""
+        return super().latent_of_scores(scores * self.head_used)
 
     def embedded(self, scores: torch.Tensor) -> torch.Tensor:
         """What the generator sees of the MRI, [N, labels E], of scores [N, labels, components]; SD 1 in training."""

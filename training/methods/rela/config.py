@@ -130,9 +130,10 @@ class Latent:
     name: str = "autoencoded"
     components: int = 24
     registered: str = ""
-    embedding: int = 4
-    jitter: float = 0.7
-    width: int = 64
+    embedding: int = 2
+    explained: float = 0.2
+    jitter: float = 0.5
+    width: int = 128
     judged: str = "image"
 
 
@@ -211,6 +212,11 @@ RULES = Rules({
         free=True,
     ),
     "latent.embedding": count("latent=conditional: scores of the regression, a tracer, that the generator sees"),
+    "latent.explained": weight(
+        "latent=conditional: of the components whose scores the generator sees, those of whose variance the regression "
+        "explains less than this share are left to the generator whole",
+        below=1,
+    ),
     "latent.jitter": weight(
         "latent=conditional: SD of the noise on these scores in training, in their own SD; keeps the generator from "
         "knowing the training people by them"

@@ -7,6 +7,7 @@ import torch
 from RelAPETLib.methods.rela.conditional import ConditionalLatentDiffusion
 
 from .regression import Regression
+from .ridge import Head
 
 #: Smallest SD of a tracer's differences from its mean that is taken at its word; a share of its window.
 SMALLEST_SD = 1e-4
@@ -24,6 +25,15 @@ class Conditional(Regression):
         """See `Regression.further_arguments`."""
         latent = self.config.latent
         return {"embedding": latent.embedding, "width": latent.width, "prediction": self.config.preset.prediction}
+
+    @property
+    def left_to_generator(self) -> tuple[int, float]:
+        """See `Regression.left_to_generator`: what the generator sees, where the head says little of it."""
+        return self.config.latent.embedding, self.config.latent.explained
+
+    def _take(self, head: Head) -> None:
+        super()._take(head)
+        self.network.head_used.copy_(head.used)
 
     def _scale_residuals(self, sd: torch.Tensor) -> None:
         self.network.residual_scale.copy_(1 / sd.clamp(min=SMALLEST_SD))

@@ -25,7 +25,7 @@ from ....progress import counted
 from ..config import RelaConfig
 from ..networks import schedule_arguments
 from .encoded import Latents
-from .ridge import fit_head
+from .ridge import Head, fit_head
 
 FACTOR = 2
 
@@ -132,10 +132,15 @@ class Regression:
         rows = torch.stack([shown[item.case] for item in self.train.items]).flatten(1)[:, inside]
         raw = self._coded(self.train)
         head = fit_head(
-            rows.numpy(), raw, self.labels, network.labels, self.config.latent.components, self.fabric.print
+            rows.numpy(),
+            raw,
+            self.labels,
+            network.labels,
+            self.config.latent.components,
+            self.fabric.print,
+            self.left_to_generator,
         )
-        for name, buffer in head.buffers.items():
-            getattr(network, name).copy_(buffer)
+        self._take(head)
         scores = torch.stack(
             [network.scores(shown[item.case][None].to(self.fabric.device))[0] for item in self.train.items]
         )
@@ -150,6 +155,16 @@ class Regression:
         predicted = torch.cat([network.head(part).cpu() for part in rows.split(16)])[torch.arange(len(rows)), labels]
         scores = torch.cat([network.scores(part).cpu() for part in rows.split(16)])
         return train, self._rest(self._coded(self.validation), predicted, labels, scores)
+
+    @property
+    def left_to_generator(self) -> tuple[int, float]:
+        """Which components the head does not predict, see `fit_head`."""
+        return 0, 0.0
+
+    def _take(self, head: Head) -> None:
+        """Put a fitted head in place."""
+        for name, buffer in head.buffers.items():
+            getattr(self.network, name).copy_(buffer)
 
     def _scale_scores(self, scores: torch.Tensor) -> None:
         """Take note of the training people's scores [n, labels, components]."""

@@ -89,7 +89,7 @@ def _key(config: RelaConfig, data: RunData) -> dict:
     return {
         **shaping(config),
         "components": config.latent.components,
-        "embedding": config.latent.embedding,
+        "embedding": [config.latent.embedding, config.latent.explained],
         "registered": open_cache(registered).sha256 if registered else "",
         "ablation": [config.ablation.t1w, config.ablation.t2f, config.preset.missing_sequence],
         "split": data.split_sha256,
