@@ -15,7 +15,7 @@ import torch
 from RelAPETLib.grid import image_to_array
 from RelAPETLib.models import load_model
 from RelAPETLib.phantom.factors import CORTEX, REGIONS
-from RelAPETLib.phantom.law1 import LAWS
+from RelAPETLib.phantom.law2 import LAWS
 from RelAPETLib.phantom.people import make_person, template_maps
 from RelAPETLib.phantom.render import render
 from RelAPETLib.synthesis import synthesize, synthesize_many
@@ -48,12 +48,13 @@ def draw(model, t1w: np.ndarray, t2f: np.ndarray, tracer: str, samples: int = 4,
 
     network = model.method.network
     features = network.inner_features(torch.from_numpy(np.stack([t1w, t2f]))[None])
-    encoded = network.head(features).flatten(1, 2).expand(samples, -1, -1, -1, -1)
+    encoded = network.scores(features).expand(samples, -1, -1)
     labels = torch.full((samples,), TRACERS[tracer].label)
     latent = sample(
-        lambda x, t: network.predict_noise(x, encoded, t, labels),
+        lambda x, t: network.denoise(x, encoded, t, labels),
         (samples, *model.method.diffusion_shape),
         model.method.schedule,
+        gives="clean",
         steps=20,
         noise=seeded_noise(seed, mirrored=True),
     )

@@ -37,3 +37,9 @@ def draw(
         generator = torch.Generator(device).manual_seed(int(for_eps >> np.uint64(1)))
         noise.append(torch.randn(shape, generator=generator, device=device))
     return torch.tensor(timesteps), torch.stack(noise)
+
+
+def jitter(seed: int, positions: list[int], shape: tuple[int, ...], device: torch.device | str) -> torch.Tensor:
+    """Standard normal noise [N, *shape] on the conditions of the images at `positions`, apart from `draw`'s."""
+    found = [np.random.default_rng([seed, position, 1]).standard_normal(shape, np.float32) for position in positions]
+    return torch.from_numpy(np.stack(found)).to(device)

@@ -40,8 +40,8 @@ class SamplePanel:
         if self._panel.tasks.running or self._panel.logic.running:
             return
         folder = tempfile.mkdtemp(prefix="RelAPET-")
-        arguments = ["phantom", "--subjects", "1", "--seed", str(PERSON_SEED), "--law", "1"]
-        arguments += ["--out", str(Path(folder) / "bids")]  # law 1: the shipped model knows no other
+        arguments = ["phantom", "--subjects", "1", "--seed", str(PERSON_SEED)]
+        arguments += ["--out", str(Path(folder) / "bids")]
 
         def ended(ending):
             try:

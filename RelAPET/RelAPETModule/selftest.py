@@ -65,8 +65,8 @@ class RelAPETTest(ScriptedLoadableModuleTest):
         cls = type(self)
         if cls._person is None:
             folder, endings = Path(tempfile.mkdtemp(prefix="RelAPET-test-")), []
-            arguments = ["phantom", "--subjects", "1", "--seed", "20000", "--law", "1"]
-            arguments += ["--out", str(folder / "bids")]  # law 1: the shipped model knows no other
+            arguments = ["phantom", "--subjects", "1", "--seed", "20000"]
+            arguments += ["--out", str(folder / "bids")]
             child = ChildProcess(arguments, onEnd=endings.append)
             child.start()
             self.waitFor(lambda: endings)

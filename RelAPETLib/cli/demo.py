@@ -11,8 +11,6 @@ from .synthesize import add_model_options, add_output_options, as_text, drawing,
 
 #: Seed of the simulated person; training uses other seeds.
 DEMO_PERSON = 20_000
-#: Law of uptake that the shipped demo model was trained on.
-DEMO_LAW = 1
 #: Shares of the progress bar: simulating the person, and writing.
 _SIMULATING, _SAVING = 0.2, 0.08
 
@@ -61,7 +59,6 @@ def run(arguments, reporter) -> int:
                 scratch,
                 arguments.person,
                 progress=lambda f, words: reporter.progress(_SIMULATING * f, words),
-                law=DEMO_LAW,
             )
         scans = {path.name: path for path in sorted(scratch.iterdir())}
         check_destination(place, scans, arguments.overwrite)
@@ -86,7 +83,7 @@ def _simulated(asked: str) -> tuple[str, ...]:
     from ..phantom.law import law_tracers
     from ..synthesis.options import ALL, tracer_names
 
-    known = law_tracers(DEMO_LAW)
+    known = law_tracers()
     if asked.strip().lower() == ALL:
         return known
     chosen = tracer_names(asked)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _NORMS = {"group": ("group", {"num_groups": 4}), "batch": "batch"}
 
 
-def build_discriminator(norm: str = "group") -> PatchDiscriminator:
+def build_discriminator(norm: str = "group", *, in_channels: int = 1, num_layers_d: int = 2) -> PatchDiscriminator:
     """The published discriminator (11,573 parameters with either norm).
 
     Maps an image [N, 1, X, Y, Z] to a list whose last item is the logits of its patches: [N, 1, 38, 43, 38] on the
@@ -22,6 +22,8 @@ def build_discriminator(norm: str = "group") -> PatchDiscriminator:
 
     Args:
         norm: ``"group"`` or ``"batch"`` (the published weights').
+        in_channels: 1 for an image; channels of a latent where that is what it judges.
+        num_layers_d: 2 as published; 1 for latents of 10 voxels a side, which are too small for two.
 
     Raises:
         InputError: another norm.
@@ -31,5 +33,10 @@ def build_discriminator(norm: str = "group") -> PatchDiscriminator:
     from monai.networks.nets import PatchDiscriminator
 
     return PatchDiscriminator(
-        spatial_dims=3, channels=4, in_channels=1, out_channels=1, num_layers_d=2, norm=_NORMS[norm]
+        spatial_dims=3,
+        channels=4,
+        in_channels=in_channels,
+        out_channels=1,
+        num_layers_d=num_layers_d,
+        norm=_NORMS[norm],
     )

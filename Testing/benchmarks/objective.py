@@ -23,6 +23,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+from scores import crps, distance, mri_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -129,32 +130,6 @@ def regional(volumes: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Means [..., 12] of volumes [..., X, Y, Z] in the regions."""
     flat = weights.reshape(len(weights), -1)
     return volumes.reshape(*volumes.shape[:-3], -1) @ (flat / flat.sum(1, keepdims=True)).T
-
-
-def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Squared distance of two predictive distributions of regional SUVR, from draws [n, regions] and [m, regions].
-
-    The energy distance 2 E|A - B| - E|A - A'| - E|B - B'| of each region, which is twice the integral of the squared
-    difference of the distribution functions; mean over regions. Means over *different* draws of one set make it
-    unbiased, so that it can fall below 0.
-    """
-    return 2 * _gap(a, b) - _own(a) - _own(b)
-
-
-def _gap(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.abs(a[:, None] - b[None]).mean())
-
-
-def _own(a: np.ndarray) -> float:
-    n = len(a)
-    ordered = np.sort(a, 0)
-    ranks = 2 * np.arange(1, n + 1) - n - 1
-    return float((ranks[:, None] * ordered).sum(0).mean() * 2 / (n * (n - 1)))
-
-
-def crps(draws: np.ndarray, truth: np.ndarray) -> float:
-    """Continuous ranked probability score of draws [n, regions], unbiased in n; mean over regions."""
-    return float(np.abs(draws - truth).mean() - 0.5 * _own(draws))
 
 
 def drawn(checkpoint: Path, test, items: list, samples: int, seed: int) -> np.ndarray:
@@ -319,8 +294,35 @@ class Bench:
             replace(whole, train=kept, unused=(*whole.unused, *rest)).save(path)
         return path
 
+    def ridge_heads(self, train, volumes: dict[str, list], means: dict) -> dict[str, tuple[dict, np.ndarray]]:
+        """By tracer: what a ridge regression on the MRI says of the test items, by place, and its regional errors.
+
+        It predicts the PET's first 24 principal components; its errors are those of each training person left out.
+        """
+        from training.methods.rela.latent.ridge import ridge
+
+        features = mri_blocks(train, self.inside)
+        centre, scale = features.mean(0), features.std(0).clip(0.02)
+        features = ((features - centre) / scale).clip(-6, 6)
+        seen = ((mri_blocks(self.test, self.inside) - centre) / scale).clip(-6, 6)
+        tracers = np.array([item.tracer for item in train.items])
+        found = {}
+        for tracer, own in volumes.items():
+            rest = (np.stack(own) - means[tracer]).reshape(len(own), -1).astype(np.float64)
+            basis = np.linalg.svd(rest, full_matrices=False)[2][:24]
+            rows = features[tracers == tracer].astype(np.float64)
+            weights, left_out, _ = ridge(rows - rows.mean(0), rest @ basis.T)
+            guesses = {
+                place: means[tracer] + ((seen[place] - rows.mean(0)) @ weights.T @ basis).reshape(SHAPE)
+                for place, item in enumerate(self.test.items)
+                if item.tracer == tracer
+            }
+            errors = regional((rest - left_out @ basis).reshape(-1, *SHAPE), self.weights)
+            found[tracer] = guesses, errors[:IDEAL_DRAWS]
+        return found
+
     def baselines(self) -> list[dict]:
-        """Rows of the population mean (with the training people's own spread) and of the ideal."""
+        """Rows of the population mean (with the training people's own spread), of a ridge regression and the ideal."""
         from training.data.cache import open_cache
         from training.data.dataset import PetDataset
         from training.data.split import load_split
@@ -335,13 +337,17 @@ class Bench:
         spread = {
             t: regional(np.stack(volumes) - means[t], self.weights)[:IDEAL_DRAWS] for t, volumes in by_tracer.items()
         }
-        found = {"population mean": [], "ideal": []}
+        heads = self.ridge_heads(train, by_tracer, means)
+        found = {"population mean": [], "ridge_head": [], "ideal": []}
         for place in self.places:
             case, tracer, measured = self.measured(self.test, place)
             truth = self.truth[case]
             rest = (measured, truth, tracer, self.inside, self.weights)
             row = figures(means[tracer][None], spread[tracer], *rest)
             found["population mean"].append({"case": case, "tracer": tracer, **row})
+            guess, errors = heads[tracer]
+            row = figures(guess[place][None], errors, *rest)
+            found["ridge_head"].append({"case": case, "tracer": tracer, **row})
             half = IDEAL_DRAWS // 2
             draws = truth[f"draws_{tracer}"]
             own_spread = float(draws[:, :6].mean(1).std(ddof=1))

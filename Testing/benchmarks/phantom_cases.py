@@ -23,7 +23,7 @@ from RelAPETLib.volumes import read_volume, write_volume  # noqa: E402
 #: Seed of the people no model was trained on.
 UNSEEN_SEED = 1000
 #: The law of uptake that the shipped demo model was trained on, by which alone it can be judged.
-LAW = 1
+LAW = 2
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 

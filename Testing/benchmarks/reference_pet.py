@@ -33,7 +33,7 @@ def _scan(person: int, what: str, cache: Path) -> sitk.Image:
     """A simulated person's raw scan, kept in the cache; all of a person's scans are made together."""
     path = cache / f"scan-{person}-{what}.nii.gz"
     if not path.exists():
-        head = make_head(make_person(SEED, person, law=1))
+        head = make_head(make_person(SEED, person))
         for sequence in ("T1w", "FLAIR"):
             write_volume(scan_mri(head, sequence).image, cache / f"scan-{person}-{sequence}.nii.gz", overwrite=True)
         for tracer in TRACERS:

@@ -1,4 +1,4 @@
-"""RelA-Diffusion (arXiv 2602.21345) in its three forms: voxels, the paper's latents, the demo's regression latents."""
+"""RelA-Diffusion (arXiv 2602.21345) in its forms: voxels, the paper's latents, the demo models' latents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 __all__ = ["NETWORKS", "RelaDiffusion", "network_class"]
 
 #: Classes that the settings can name, and the modules they are in.
-NETWORKS = {"VoxelDiffusion": "voxel", "LatentDiffusion": "regression", "AutoencodedDiffusion": "autoencoded"}
+NETWORKS = {
+    "VoxelDiffusion": "voxel",
+    "LatentDiffusion": "regression",
+    "ConditionalLatentDiffusion": "conditional",
+    "AutoencodedDiffusion": "autoencoded",
+}
 
 
 def network_class(name: str) -> type[torch.nn.Module]:

@@ -21,6 +21,7 @@ DEFAULT_STEPS = 20
 #: Latents worth drawing together. A single voxel sample fills a machine already.
 LATENT_BATCH = 4
 VOXEL = "VoxelDiffusion"
+CLASSES = (VOXEL, "LatentDiffusion", "ConditionalLatentDiffusion", "AutoencodedDiffusion")
 #: What a schedule is that does not say all.
 DEFAULT_SCHEDULE = {
     "kind": "scaled-linear", "beta_start": 5e-4, "beta_end": 1.95e-2, "num_timesteps": 1000, "zero_terminal_snr": False
@@ -41,7 +42,10 @@ class RelaDiffusion(Method):
     schema = closed(
         {
             "network": closed(
-                {"class": {"enum": [VOXEL, "LatentDiffusion", "AutoencodedDiffusion"]}, "arguments": arguments()}
+                {
+                    "class": {"enum": list(CLASSES)},
+                    "arguments": arguments(),
+                }
             ),
             "diffusion_space": closed({"channels": {"type": "integer", "minimum": 1, "maximum": 1024}, "shape": SHAPE}),
             "schedule": SCHEDULE,

@@ -168,10 +168,21 @@ class LatentDiffusion(nn.Module):
 
     def head(self, features: torch.Tensor) -> torch.Tensor:
         """The ridge regression's latent of every label, [N, labels, C, 10, 12, 10]."""
+        return self.latent_of_scores(self.scores(features))
+
+    def scores(self, features: torch.Tensor) -> torch.Tensor:
+        """The ridge regression's scores of every label, [N, labels, components]."""
         centred = features.flatten(1)[:, self.head_index.long()] - self.head_feature_mean
-        scores = torch.einsum("nf,tkf->ntk", centred, self.head_weight)
+        return torch.einsum("nf,tkf->ntk", centred, self.head_weight)
+
+    def latent_of_scores(self, scores: torch.Tensor) -> torch.Tensor:
+        """Latents [N, labels, C, 10, 12, 10] of scores [N, labels, components]."""
         latent = self.head_mean + torch.einsum("ntk,tkl->ntl", scores, self.head_components)
-        return latent.reshape(len(features), self.labels, *self.diffusion_shape)
+        return latent.reshape(len(scores), self.labels, *self.diffusion_shape)
+
+    def scale_of_residual(self, labels: torch.Tensor) -> torch.Tensor | float:
+        """What differences from the mean PET are multiplied with before they are coded; for [N, 1, X, Y, Z]."""
+        return RESIDUAL_SCALE
 
     def encode_condition(self, condition: torch.Tensor) -> torch.Tensor:
         """[N, 2, 160, 180, 160] in [-1, 1] -> the head's latents of every label, [N, labels C, 10, 12, 10]."""
@@ -216,5 +227,5 @@ class LatentDiffusion(nn.Module):
         """The same at 2 mm, [N, 1, 80, 90, 80], as a fraction of the tracer's SUVR window, not clipped."""
         latent = self.whiten(x0, labels, inverse=True)
         latent = latent * self.latent_sd[:, None, None, None] + self.latent_mean[:, None, None, None]
-        residual = self.autoencoder.decode(latent)[:, :, :, PAD_Y:-PAD_Y] / RESIDUAL_SCALE
+        residual = self.autoencoder.decode(latent)[:, :, :, PAD_Y:-PAD_Y] / self.scale_of_residual(labels)
         return self.volume(self.pet_mean)[labels][:, None] + residual * self.mask

@@ -13,7 +13,7 @@ from RelAPETLib.methods.rela.voxel import VoxelDiffusion
 
 from ...statistics import PetStatistics
 from ..base import Bundle
-from .config import PRESETS, Network, RelaConfig
+from .config import PRESETS, REGRESSIONS, Network, RelaConfig
 from .latent.encoded import TRAINED
 from .networks import mean_shown, published_state_dict, schedule_arguments
 from .spaces import VoxelSpace
@@ -22,6 +22,9 @@ from .spaces import VoxelSpace
 HALF = {
     "LatentDiffusion": (
         "autoencoder.", "unet.", "mri_", "pet_mean", "head_components", "head_mean", "mode_directions"
+    ),
+    "ConditionalLatentDiffusion": (
+        "autoencoder.", "unet.unet.", "mri_", "pet_mean", "head_components", "head_mean", "mode_directions"
     ),
 }  # fmt: skip
 #: Keys of a preset that say only how figures are made.
@@ -164,13 +167,17 @@ def latent_differences(config: dict[str, Any]) -> list[str]:
     ]
     if len(config["network"]["channels"]) == 2:
         lines.append("a generator of two levels: the paper's three do not fit a 10x12x10 latent")
-    if latent["name"] == "regression":
+    if latent["name"] in REGRESSIONS:
+        conditional = latent["name"] == "conditional"
         lines += [
-            "the autoencoder codes the PET's difference from its tracer's mean in training, times 8",
+            "the autoencoder codes the PET's difference from its tracer's mean in training, "
+            + ("in units of its SD" if conditional else "times 8"),
             "the MRI is not autoencoded: robustly scaled, voxelwise z-scored, averaged over 4 mm blocks; a ridge "
-            "regression on them predicts the latent, the generator diffuses what it leaves and sees the tracer but not "
-            "the MRI",
+            "regression on them predicts the latent, the generator diffuses what it leaves and sees the tracer "
+            + (f"and {latent['embedding']} scores of the regression a tracer" if conditional else "but not the MRI"),
         ]
+    if config["method"]["adversarial"] and latent["judged"] == "latent":
+        lines.append("the discriminator judges latents, not decoded images")
     if latent["registered"]:
         lines.append(
             "MRI features in training carry the differences that raw scanning and registration made for some of the "

@@ -17,6 +17,7 @@ from ...autoencoder_config import RULES as AUTOENCODER_RULES
 from ...autoencoder_config import Autoencoder
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count, weight
+from ...sizes import WIDEST
 from ...unet_config import RULES as UNET_RULES
 from ...unet_config import Network
 from .sizes import check_sizes
@@ -129,12 +130,20 @@ class Latent:
     name: str = "autoencoded"
     components: int = 24
     registered: str = ""
+    embedding: int = 2
+    explained: float = 0.2
+    jitter: float = 0.5
+    width: int = 128
+    judged: str = "image"
 
 
 #: ``autoencoded`` is section 5.2 of the paper: T1w, T2F and PET are coded, the generator sees their latents.
 #: ``regression`` is the demo model: a PET's difference from the tracer's mean is coded, a ridge regression on the MRI
 #: predicts its latent, and what that leaves is diffused; works on 2 mm voxels (network.factor=2).
-LATENTS = {"autoencoded": Latent(), "regression": Latent(name="regression")}
+#: ``conditional`` is the same with a generator that sees the MRI, by some scores of the regression.
+LATENTS = {name: Latent(name=name) for name in ("autoencoded", "regression", "conditional")}
+#: Those that stand on the regression.
+REGRESSIONS = ("regression", "conditional")
 
 
 RULES = Rules({
@@ -195,10 +204,29 @@ RULES = Rules({
     "ablation.t2f": Key("the generator sees the T2-FLAIR"),
     "latent.name": Key("name of the latent form, for the metadata"),
     "latent.components": count(
-        "latent=regression: principal components of the latent that the MRI predicts, and directions that are whitened"
+        "latent=regression or conditional: principal components of the latent that the MRI predicts, and directions "
+        "that are whitened"
     ),
     "latent.registered": Key(
-        "latent=regression: cache of some training people from raw scans, for what registration does", free=True
+        "latent=regression or conditional: cache of some training people from raw scans, for what registration does",
+        free=True,
+    ),
+    "latent.embedding": count("latent=conditional: scores of the regression, a tracer, that the generator sees"),
+    "latent.explained": weight(
+        "latent=conditional: of the components whose scores the generator sees, those of whose variance the regression "
+        "explains less than this share are left to the generator whole",
+        below=1,
+    ),
+    "latent.jitter": weight(
+        "latent=conditional: SD of the noise on these scores in training, in their own SD; keeps the generator from "
+        "knowing the training people by them"
+    ),
+    "latent.width": count(
+        "latent=conditional: hidden units of the perceptron that denoises whole-brain modes", most=WIDEST
+    ),
+    "latent.judged": Key(
+        "what the discriminator judges: image, the decoded latent, as in the paper; or the latent itself",
+        ("image", "latent"),
     ),
 })  # fmt: skip
 
@@ -277,18 +305,32 @@ def _check_latent(config: RelaConfig) -> None:
         raise ConfigError("preset.mean_pet is for diffusion of voxels; the latent variant has no use for it")
     if config.data.augment:
         raise ConfigError("data.augment: in the latent variant volumes are coded once, before training; leave it off")
-    if latent.name == "regression":
+    if latent.name in REGRESSIONS:
         if network.factor != 2 or coder.blocks * 2 ** (len(coder.channels) - 1) != 8:
             raise ConfigError(
-                "latent=regression has a latent of 10x12x10 of 2 mm voxels: it needs network.factor=2 and "
+                f"latent={latent.name} has a latent of 10x12x10 of 2 mm voxels: it needs network.factor=2 and "
                 "autoencoder.blocks x 2^(levels - 1) = 8, e.g. autoencoder.blocks=4 autoencoder.channels=[48,96]"
             )
-        if config.preset.prediction != "v" or config.preset.zero_terminal_snr:
-            raise ConfigError("latent=regression predicts v on the plain schedule; use preset.prediction=v with it")
+        if latent.embedding > latent.components:
+            raise ConfigError(
+                f"latent.embedding={latent.embedding}: there are only latent.components={latent.components} scores"
+            )
+        _check_prediction(config)
         if not (config.ablation.t1w and config.ablation.t2f):
-            raise ConfigError(f"ablation={config.ablation.name}: latent=regression needs T1w and T2F")
+            raise ConfigError(f"ablation={config.ablation.name}: latent={latent.name} needs T1w and T2F")
     elif latent.registered:
-        raise ConfigError("latent.registered is for latent=regression")
+        raise ConfigError("latent.registered is for latent=regression or latent=conditional")
+
+
+def _check_prediction(config: RelaConfig) -> None:
+    """What a form that stands on the regression can predict."""
+    preset, form = config.preset, config.latent.name
+    if form == "regression" and preset.prediction != "v":
+        raise ConfigError("latent=regression predicts v; use preset.prediction=v with it")
+    if form == "conditional" and preset.prediction == "noise":
+        raise ConfigError("latent=conditional samples by clean estimates; use preset.prediction=edm, v or x0 with it")
+    if preset.zero_terminal_snr:
+        raise ConfigError(f"preset.zero_terminal_snr: latent={form} works on the plain schedule")
 
 
 CONFIG = RelaConfig

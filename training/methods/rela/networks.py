@@ -10,13 +10,14 @@ from torch import nn
 
 from RelAPETLib.diffusion import NoiseSchedule
 from RelAPETLib.methods.base import SEQUENCES
+from RelAPETLib.methods.rela.conditional import ModeDenoiser
 from RelAPETLib.methods.rela.regression import LABELS, build_denoiser
 from RelAPETLib.networks.blocks import BACKGROUND
 from RelAPETLib.networks.discriminator import build_discriminator
 from RelAPETLib.networks.generator import build_generator
 from RelAPETLib.tracers import label_count
 
-from .config import RelaConfig
+from .config import REGRESSIONS, RelaConfig
 
 
 def sequences(config: RelaConfig) -> list[bool | None]:
@@ -67,8 +68,15 @@ def build_networks(config: RelaConfig) -> tuple[nn.Module, nn.Module | None]:
         if config.method.latent
         else build_generator(in_channels=1 + _fed(config) + mean_shown(config), **generator_arguments(config))
     )
-    discriminator = build_discriminator(config.preset.discriminator_norm) if config.method.adversarial else None
-    return generator, discriminator
+    return generator, _discriminator(config) if config.method.adversarial else None
+
+
+def _discriminator(config: RelaConfig) -> nn.Module:
+    """Of images as published; of latents with their channels and one layer less, since they are small."""
+    norm = config.preset.discriminator_norm
+    if config.method.latent and config.latent.judged == "latent":
+        return build_discriminator(norm, in_channels=config.autoencoder.latent_channels, num_layers_d=1)
+    return build_discriminator(norm)
 
 
 def mean_shown(config: RelaConfig) -> bool:
@@ -84,9 +92,22 @@ def _fed(config: RelaConfig) -> int:
 def _latent_generator(config: RelaConfig) -> nn.Module:
     """The generator of latents, with the latents of T1w and T2F as further channels, or without any."""
     channels, arguments = config.autoencoder.latent_channels, generator_arguments(config)
-    if config.latent.name == "regression":
+    if config.latent.name in REGRESSIONS:
         del arguments["cross_attention_dim"]
-        return build_denoiser(channels, **arguments | {"num_class_embeds": label_count(LABELS)})
+        labels = label_count(LABELS)
+        if config.latent.name == "regression":
+            return build_denoiser(channels, **arguments | {"num_class_embeds": labels})
+        del arguments["num_class_embeds"]
+        return ModeDenoiser(
+            latent_channels=channels,
+            unet_channels=arguments.pop("channels"),
+            components=config.latent.components,
+            embedding=labels * config.latent.embedding,
+            num_timesteps=noise_schedule(config).num_timesteps,
+            labels=labels,
+            width=config.latent.width,
+            unet=arguments,
+        )
     return build_generator(in_channels=channels * (1 + _fed(config)), out_channels=channels, **arguments)
 
 
@@ -98,6 +119,8 @@ def published_state_dict(config: RelaConfig, state_dict: dict[str, torch.Tensor]
     by its frequency, a linear map. A blanked sequence stays an input: `VoxelDiffusion` feeds background there.
     """
     state = {name: tensor.clone() for name, tensor in state_dict.items()}
+    if config.method.latent and config.latent.name == "conditional":
+        return state  # it sees no sequences, and both of its networks their own timesteps
     name = next(n for n in ("conv_in.conv.weight", "conv_in.weight") if n in state)
     width = config.autoencoder.latent_channels if config.method.latent else 1
     following = list(state[name].split(width, 1))

@@ -15,7 +15,7 @@ from RelAPETLib.methods.base import NoiseSource
 from RelAPETLib.tracers import label_count
 
 from ...statistics import PetStatistics, kept_statistics
-from ...stream import draw
+from ...stream import draw, jitter
 from ..base import Bundle, Losses, Objective, Place, Player, Stage, Terms, Work
 from .bundle import bundle_of
 from .config import RelaConfig
@@ -41,6 +41,7 @@ class RelaObjective(Objective):
         """See `Objective.build`."""
         preset, run = self.config.preset, self.config.run
         generator, discriminator = build_networks(self.config)
+        self.space.prepare(generator)
         players = {
             "generator": Player(
                 generator,
@@ -96,19 +97,26 @@ class RelaObjective(Objective):
             self.modules["generator"],
             self.modules.get("discriminator"),
             encoded.x0,
-            encoded.mri,
+            self._jittered(encoded.mri, place),
             batch["label"].to(device),
             t,
             eps,
             self.parametrization,
             weights_of(config, place.epoch),
-            encoded.decode,
+            encoded.decode if encoded.judged else None,
             encoded.image,
         )
         losses = {"generator": found.generator}
         if found.discriminator is not None:
             losses["discriminator"] = found.discriminator
         return losses, {"L": found.generator.detach(), **found.terms}
+
+    def _jittered(self, mri: torch.Tensor, place: Place) -> torch.Tensor:
+        """The MRI's embedding with noise on it, where the form wants that: a constant a channel."""
+        config = self.config
+        if not (config.method.latent and config.latent.name == "conditional" and config.latent.jitter):
+            return mri
+        return mri + config.latent.jitter * jitter(config.seed, place.positions, (mri.shape[1], 1, 1, 1), mri.device)
 
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
         """See `Objective.draw`: by DPM-Solver++ in `run.validation_steps`."""

@@ -10,7 +10,7 @@ from ...autoencoding import name_of_stage, players_of
 from ...data.dataset import few_of_each_tracer
 from ..base import Stage
 from .adversary import RelativisticAdversary
-from .config import RelaConfig
+from .config import REGRESSIONS, RelaConfig
 from .spaces import needs_statistics
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def rehearsal(config: RelaConfig, data: RunData, steps: int, ranks: int) -> tupl
         return config, replace(data, train=few_of_each_tracer(data.train, SCANS)) if few else data
     coder, latent = config.autoencoder, replace(config.latent, registered="")
     if not _scarce(config, data):  # else the regression gets all scans and says itself that they are too few
-        latent = replace(latent, components=min(latent.components, COMPONENTS))
+        components = min(latent.components, COMPONENTS)
+        latent = replace(latent, components=components, embedding=min(latent.embedding, components))
         validation = data.validation and few_of_each_tracer(data.validation, SCANS)
         data = replace(data, train=few_of_each_tracer(data.train, SCANS), validation=validation)
     coder = replace(coder, steps=steps, batch=max(coder.batch // ranks, 1))
@@ -48,7 +49,7 @@ def rehearsal(config: RelaConfig, data: RunData, steps: int, ranks: int) -> tupl
 
 def _scarce(config: RelaConfig, data: RunData) -> bool:
     """Whether a tracer has too few scans for the regression."""
-    if config.latent.name != "regression":
+    if config.latent.name not in REGRESSIONS:
         return False
     counts = Counter(item.tracer for item in data.train.items)
     return min(counts.values()) <= config.latent.components

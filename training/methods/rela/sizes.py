@@ -21,7 +21,7 @@ def check_sizes(config: RelaConfig) -> None:
     """Raise `ConfigError` naming the key unless the networks can be built and work on the model grid."""
     network, latent = config.network, config.method.latent
     check_levels("network", network.channels, network.num_res_blocks, network.norm_num_groups)
-    regression = latent and config.latent.name == "regression"
+    regression = latent and config.latent.name != "autoencoded"
     check_attention(
         network.channels,
         network.attention_levels,
@@ -33,7 +33,7 @@ def check_sizes(config: RelaConfig) -> None:
         check_autoencoder(config.autoencoder, image)
     if regression or not latent:
         check_shape(config, REGRESSION_LATENT if regression else image, image)
-    elif config.method.adversarial:
+    elif _judges_images(config):
         _check_discriminator(image)
 
 
@@ -50,8 +50,13 @@ def check_shape(config: RelaConfig, diffused: tuple[int, ...], image: tuple[int,
             f"network.channels: {what} of {diffused} are no multiples of {multiple}; use another {other} or fewer "
             "levels"
         )
-    if config.method.adversarial:
+    if _judges_images(config):
         _check_discriminator(image)
+
+
+def _judges_images(config: RelaConfig) -> bool:
+    """Whether there is a discriminator of images; one of latents is built for theirs."""
+    return config.method.adversarial and not (config.method.latent and config.latent.judged == "latent")
 
 
 def _check_discriminator(image: tuple[int, ...]) -> None:

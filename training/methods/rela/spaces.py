@@ -22,18 +22,23 @@ class Encoded:
         mri: the generator's other channels.
         image: the PET that D compares with; None where the batch has none, because there is no D.
         decode: what is diffused to such a PET; None: it is one.
+        judged: D compares decoded images; else what is diffused.
     """
 
     x0: torch.Tensor
     mri: torch.Tensor
     image: torch.Tensor | None
     decode: Callable[[torch.Tensor], torch.Tensor] | None = None
+    judged: bool = True
 
 
 class Space(Protocol):
     """Turns batches of its data set into `Encoded`."""
 
     def encode(self, batch: dict, device: torch.device) -> Encoded: ...
+
+    def prepare(self, generator: torch.nn.Module) -> None:
+        """Tell a generator what it must know of the space before it is used."""
 
     def frozen(self) -> dict[str, Any]:
         """What goes into a checkpoint beside the generator, to make a bundle of it."""
@@ -71,6 +76,9 @@ class VoxelSpace:
         if scale is None:
             return Encoded(pet, mri, pet)
         return Encoded((pet - mean) / scale, mri, pet, lambda x0: scale * x0 + mean)
+
+    def prepare(self, generator: torch.nn.Module) -> None:
+        """See `Space.prepare`: nothing."""
 
     def frozen(self) -> dict[str, Any]:
         """The statistics, where there are any."""

@@ -14,7 +14,7 @@ from ....data.dataset import PetDataset
 from ..spaces import Encoded
 
 #: Parameters that are trained after everything else is frozen, by class of the library's network.
-TRAINED = {"AutoencodedDiffusion": "generator.", "LatentDiffusion": "unet."}
+TRAINED = {"AutoencodedDiffusion": "generator.", "LatentDiffusion": "unet.", "ConditionalLatentDiffusion": "unet."}
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Latents:
 
     Attributes:
         x0: what is diffused, float32 [n, C, x, y, z].
-        mri: the generator's other channels, [n, K, x, y, z]; K may be 0.
+        mri: the generator's other channels, [n, K, x, y, z]; K may be 0, and x, y, z 1 where they are constant.
         base: what is added to a clean x0 before decoding, like x0; None for nothing.
     """
 
@@ -74,10 +74,11 @@ class LatentSpace:
         network: `AutoencodedDiffusion` or `LatentDiffusion` with everything but the generator in place.
         arguments: that it was made with.
         decoder: of its latents.
+        judged: the discriminator judges decoded latents; else latents themselves.
     """
 
-    def __init__(self, fabric, network: torch.nn.Module, arguments: dict, decoder: Decoder):
-        self.fabric, self.arguments, self.decoder = fabric, arguments, decoder
+    def __init__(self, fabric, network: torch.nn.Module, arguments: dict, decoder: Decoder, judged: bool = True):
+        self.fabric, self.arguments, self.decoder, self.judged = fabric, arguments, decoder, judged
         self.network = network.to(fabric.device).eval().requires_grad_(False)
 
     def encode(self, batch: dict, device: torch.device) -> Encoded:
@@ -92,7 +93,13 @@ class LatentSpace:
                 z = x0_hat + there["base"] if "base" in there else x0_hat
                 return self.decoder(z, labels).float()
 
-        return Encoded(there["x0"], there["mri"], there.get("pet"), decode)
+        mri = there["mri"].expand(-1, -1, *there["x0"].shape[2:])
+        return Encoded(there["x0"], mri, there.get("pet"), decode, self.judged)
+
+    def prepare(self, generator: torch.nn.Module) -> None:
+        """Tell a generator what it must know of the latent."""
+        if hasattr(generator, "directions"):
+            generator.directions.copy_(self.network.mode_directions)
 
     def frozen(self) -> dict[str, Any]:
         """Class, arguments and everything but the generator."""

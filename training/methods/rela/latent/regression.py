@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from RelAPETLib.methods.rela.regression import (
     LABELS,
-    RESIDUAL_SCALE,
     LatentDiffusion,
     pad,
     robust_scale,
@@ -26,7 +25,7 @@ from ....progress import counted
 from ..config import RelaConfig
 from ..networks import schedule_arguments
 from .encoded import Latents
-from .ridge import fit_head
+from .ridge import Head, fit_head
 
 FACTOR = 2
 
@@ -39,6 +38,7 @@ class Regression:
     """
 
     names = ("pet",)
+    network_class: type[LatentDiffusion] = LatentDiffusion
 
     def __init__(self, fabric, config: RelaConfig, train: PetDataset, validation: PetDataset | None):
         self.fabric, self.config, self.train, self.validation = fabric, config, train, validation
@@ -48,8 +48,8 @@ class Regression:
         for tracer in TRACERS.values():
             if tracer.name in asked and (scans := int((self.labels == tracer.label).sum())) <= components:
                 raise ConfigError(
-                    f"latent=regression needs more than latent.components={components} training scans of every tracer; "
-                    f"{tracer.name} has {scans}"
+                    f"latent={config.latent.name} needs more than latent.components={components} training scans of "
+                    f"every tracer; {tracer.name} has {scans}"
                 )
         mask = torch.from_numpy(train.cache.mask())
         if train.cache.factor != FACTOR:
@@ -76,32 +76,46 @@ class Regression:
                 "norm_num_groups": network.norm_num_groups,
             },
         }
-        self.network = LatentDiffusion(**self.arguments)
+        self.arguments |= self.further_arguments()
+        self.network = self.network_class(**self.arguments)
         self.network.mask.copy_(mask)
         self.network.head_index.copy_(index)
         self.network.to(fabric.device)
 
-    def _mean_pet(self) -> torch.Tensor:
-        """Mean PET of every label as a share of its tracer's window, [labels, brain_voxels]."""
+    def further_arguments(self) -> dict:
+        """Arguments of the network beside those of `LatentDiffusion`."""
+        return {}
+
+    def _measure_pet(self) -> None:
+        """Find the mean PET of every label as a share of its tracer's window, and what else its coding needs."""
         inside = self.network.mask.bool().cpu()
         total = torch.zeros(self.network.labels, int(inside.sum()), dtype=torch.float64)
+        squares = torch.zeros_like(total)
         for place in counted(range(len(self.train)), "mean PET", self.fabric.print):
             item = self.train[place]
-            total[item["label"]] += (item["pet"][0][inside].double() + 1) / 2
-        counts = np.bincount(self.labels, minlength=self.network.labels).clip(min=1)
-        return (total / torch.from_numpy(counts)[:, None]).float()
+            share = (item["pet"][0][inside].double() + 1) / 2
+            total[item["label"]] += share
+            squares[item["label"]] += share.square()
+        counts = torch.from_numpy(np.bincount(self.labels, minlength=self.network.labels).clip(min=1))[:, None]
+        mean = total / counts
+        self.network.pet_mean.copy_(mean.float())
+        self._scale_residuals((squares / counts - mean.square()).clamp(min=0).mean(1).sqrt().float())
+
+    def _scale_residuals(self, sd: torch.Tensor) -> None:
+        """Take note of the SD [labels] of the differences from the mean, over voxels and scans."""
 
     def images(self, name: str) -> Images:
         """What the PET's autoencoder learns from; finds every tracer's mean first."""
-        self.network.pet_mean.copy_(self._mean_pet())
+        self._measure_pet()
         region = pad(self.network.mask[None, None].float()).bool()[0, 0]
         return Images(name, PetImages(self.train), self.prepared, region)
 
     def prepared(self, batch: dict) -> torch.Tensor:
         """Differences from the tracer's mean, scaled and padded, [N, 1, 80, 96, 80]; 0 outside the brain."""
         image = batch["image"].to(self.fabric.device)
-        mean = self.network.volume(self.network.pet_mean)[torch.as_tensor(batch["label"])][:, None]
-        return pad(((image + 1) / 2 - mean) * self.network.mask * RESIDUAL_SCALE)
+        labels = torch.as_tensor(batch["label"])
+        mean = self.network.volume(self.network.pet_mean)[labels][:, None]
+        return pad(((image + 1) / 2 - mean) * self.network.mask * self.network.scale_of_residual(labels))
 
     @torch.no_grad()
     def freeze(self, coders: dict[str, torch.nn.Module]) -> tuple[Latents, Latents | None]:
@@ -118,24 +132,52 @@ class Regression:
         rows = torch.stack([shown[item.case] for item in self.train.items]).flatten(1)[:, inside]
         raw = self._coded(self.train)
         head = fit_head(
-            rows.numpy(), raw, self.labels, network.labels, self.config.latent.components, self.fabric.print
+            rows.numpy(),
+            raw,
+            self.labels,
+            network.labels,
+            self.config.latent.components,
+            self.fabric.print,
+            self.left_to_generator,
         )
-        for name, buffer in head.buffers.items():
-            getattr(network, name).copy_(buffer)
-        train = self._rest(raw, self._whitened(head.leave_one_out, self.labels), self.labels)
+        self._take(head)
+        scores = torch.stack(
+            [network.scores(shown[item.case][None].to(self.fabric.device))[0] for item in self.train.items]
+        )
+        scores = left_out_of(scores.cpu(), head.scores, self.labels, [item.case for item in self.train.items])
+        self._scale_scores(scores)
+        train = self._rest(raw, self._whitened(head.leave_one_out, self.labels), self.labels, scores)
         if self.validation is None:
             return train, None
         features = as_registered(self._features(self.validation), differences, seed + 1)
         labels = labels_of(self.validation)
         rows = torch.stack([features[item.case] for item in self.validation.items]).to(self.fabric.device)
         predicted = torch.cat([network.head(part).cpu() for part in rows.split(16)])[torch.arange(len(rows)), labels]
-        return train, self._rest(self._coded(self.validation), predicted, labels)
+        scores = torch.cat([network.scores(part).cpu() for part in rows.split(16)])
+        return train, self._rest(self._coded(self.validation), predicted, labels, scores)
 
-    def _rest(self, raw: torch.Tensor, predicted: torch.Tensor, labels: np.ndarray) -> Latents:
-        """What whitened predictions leave of unscaled latents."""
+    @property
+    def left_to_generator(self) -> tuple[int, float]:
+        """Which components the head does not predict, see `fit_head`."""
+        return 0, 0.0
+
+    def _take(self, head: Head) -> None:
+        """Put a fitted head in place."""
+        for name, buffer in head.buffers.items():
+            getattr(self.network, name).copy_(buffer)
+
+    def _scale_scores(self, scores: torch.Tensor) -> None:
+        """Take note of the training people's scores [n, labels, components]."""
+
+    def shown_of(self, scores: torch.Tensor) -> torch.Tensor:
+        """What the generator sees of scores [n, labels, components]: numbers [n, K]."""
+        return scores.new_zeros(len(scores), 0)
+
+    def _rest(self, raw: torch.Tensor, predicted: torch.Tensor, labels: np.ndarray, scores: torch.Tensor) -> Latents:
+        """What whitened predictions leave of unscaled latents, and what the generator sees of the scores."""
         mean, sd = (getattr(self.network, f"latent_{what}").cpu()[:, None, None, None] for what in ("mean", "sd"))
         rest = self._whitened((raw - mean) / sd, labels) - predicted
-        return Latents(rest, rest.new_zeros(len(rest), 0, *rest.shape[2:]), predicted)
+        return Latents(rest, self.shown_of(scores)[:, :, None, None, None], predicted)
 
     def _whitened(self, latents: torch.Tensor, labels: np.ndarray) -> torch.Tensor:
         parts = zip(latents.split(32), torch.from_numpy(labels).split(32), strict=True)
@@ -176,6 +218,26 @@ class Regression:
     def decoder(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """PET at 2 mm of whole latents."""
         return self.network.decode_inner(z, labels) * 2 - 1
+
+
+def left_out_of(scores: torch.Tensor, own: torch.Tensor, labels: np.ndarray, cases: Sequence[str]) -> torch.Tensor:
+    """Scores of training scans as a head would give them that was fitted without the scan's person.
+
+    Args:
+        scores: [n, labels, components], of the head that was fitted to all.
+        own: [n, components], the leave-one-out scores of each scan's own tracer.
+        labels: of the scans' tracers, [n].
+        cases: whose scans they are, [n]; a person's other scans count too.
+    """
+    found, number = scores.clone(), {case: k for k, case in enumerate(dict.fromkeys(cases))}
+    person = torch.tensor([number[case] for case in cases])
+    for label in np.unique(labels):
+        row_of = torch.full((len(number),), -1)
+        rows = torch.from_numpy(np.flatnonzero(labels == label))
+        row_of[person[rows]] = rows
+        theirs = row_of[person]
+        found[theirs >= 0, label] = own[theirs[theirs >= 0]]
+    return found
 
 
 def labels_of(dataset: PetDataset) -> np.ndarray:

@@ -45,13 +45,19 @@ def ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.nda
 
 @dataclass
 class Head:
-    """A fitted head: buffers of `LatentDiffusion` by name, and the leave-one-out latents [n, C, 10, 12, 10].
+    """A fitted head.
 
-    The latter are scaled by `latent_sd` but not whitened.
+    Attributes:
+        buffers: of `LatentDiffusion`, by name.
+        leave_one_out: leave-one-out latents [n, C, 10, 12, 10], scaled by `latent_sd` but not whitened.
+        scores: leave-one-out scores [n, components] of each scan's tracer.
+        used: [count, components], 1 for components that the head predicts, 0 for those that are left to the generator.
     """
 
     buffers: dict[str, torch.Tensor]
     leave_one_out: torch.Tensor
+    scores: torch.Tensor
+    used: torch.Tensor
 
 
 def fit_head(
@@ -61,6 +67,7 @@ def fit_head(
     count: int,
     components: int,
     say: Callable[[str], None],
+    left: tuple[int, float] = (0, 0.0),
 ) -> Head:
     """Fit the head of every tracer and the latent's scaling, after which what the head leaves has unit SD.
 
@@ -70,13 +77,16 @@ def fit_head(
         labels: class labels [n]; one that is there has more than `components` scans. The others get zeros.
         count: number of class labels.
         say: told how much of the latent the MRI explains.
+        left: (number, share): of the first so many components, those of whose variance the MRI explains less than the
+            share are not predicted.
     """
     latent_mean = latents.mean((0, 2, 3, 4))
     centred = (latents - latent_mean[:, None, None, None]).flatten(1).double().numpy()
     feature_mean = features.mean(0, dtype=np.float64)
     means, weights = np.zeros((count, centred.shape[1])), np.zeros((count, components, features.shape[1]))
     bases = np.zeros((count, components, centred.shape[1]))
-    left_out = np.empty_like(centred)
+    used = np.ones((count, components))
+    left_out, own_scores = np.empty_like(centred), np.empty((len(centred), components))
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         z = centred[rows]
@@ -85,9 +95,10 @@ def fit_head(
         basis = basis[:components]
         scores = (z - mean) @ basis.T
         weight, predicted, penalty = ridge(features[rows].astype(np.float64) - feature_mean, scores)
-        left_out[rows] = mean + predicted @ basis
         explained = 1 - ((predicted - scores) ** 2).sum(0) / (scores**2).sum(0)
         say(f"head: label {label} r2 of the first components {np.round(explained[:6], 3)} penalties {penalty[:3]}")
+        used[label, : left[0]] = explained[: left[0]] >= left[1]
+        left_out[rows], own_scores[rows] = mean + predicted * used[label] @ basis, predicted
         means[label], bases[label], weights[label] = mean, basis, weight
     rest = centred - left_out
     latent_sd = torch.from_numpy(rest.reshape(latents.shape).std((0, 2, 3, 4)))
@@ -104,7 +115,8 @@ def fit_head(
         "latent_sd": latent_sd,
     }
     leave_one_out = torch.from_numpy(left_out / scale).float().reshape(latents.shape)
-    return Head({name: buffer.float() for name, buffer in buffers.items()}, leave_one_out)
+    floats = {name: buffer.float() for name, buffer in buffers.items()}
+    return Head(floats, leave_one_out, torch.from_numpy(own_scores).float(), torch.from_numpy(used).float())
 
 
 def modes(rest: np.ndarray, labels: np.ndarray, count: int, components: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from ...base import Work
 from ..adversary import RelativisticAdversary
 from ..config import RelaConfig
 from .autoencoded import Autoencoded
+from .conditional import Conditional
 from .encoded import LatentDataset, Latents, LatentSpace
 from .regression import Regression
 
@@ -23,7 +24,7 @@ CODED = {"key": str, "frozen": dict, "train": dict, "validation": (dict, type(No
 #: Keys of the configuration that make an autoencoder another one; with where its images come from.
 SHAPING = ("autoencoder.", "latent.name", "network.factor", "seed", "preset.pet_intensity")
 _NOT_SHAPING = ("autoencoder.source", "autoencoder.perceptual_network")
-_KINDS = {"autoencoded": Autoencoded, "regression": Regression}
+_KINDS = {"autoencoded": Autoencoded, "regression": Regression, "conditional": Conditional}
 
 
 def autoencoders(config: RelaConfig) -> tuple[str, ...]:
@@ -72,12 +73,13 @@ def prepare_latents(work: Work, config: RelaConfig) -> tuple[LatentSpace, RunDat
         raise ResumeError(
             f"{path} was coded from another configuration or data set; use another out, or remove that folder"
         )
-    volumes = config.method.adversarial
+    judged = config.latent.judged == "image"
+    volumes = config.method.adversarial and judged
     with checkpoints.restoring(path):
         kind.network.load_state_dict(saved["frozen"]["state"], strict=False)
         train = LatentDataset(Latents(**saved["train"]), data.train, volumes)
         validation = saved["validation"] and LatentDataset(Latents(**saved["validation"]), data.validation, True)
-    space = LatentSpace(fabric, kind.network, kind.arguments, kind.decoder)
+    space = LatentSpace(fabric, kind.network, kind.arguments, kind.decoder, judged)
     return space, RunData(train, validation or None, data.split_sha256)
 
 
@@ -87,6 +89,7 @@ def _key(config: RelaConfig, data: RunData) -> dict:
     return {
         **shaping(config),
         "components": config.latent.components,
+        "embedding": [config.latent.embedding, config.latent.explained],
         "registered": open_cache(registered).sha256 if registered else "",
         "ablation": [config.ablation.t1w, config.ablation.t2f, config.preset.missing_sequence],
         "split": data.split_sha256,

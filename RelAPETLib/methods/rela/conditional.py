@@ -1,0 +1,213 @@
+"""The demo model's latent diffusion that sees the MRI: its whole-brain modes are denoised with the MRI in view.
+
+`LatentDiffusion` predicts a latent by ridge regression and adds a spread that is the same for everybody. Here the
+generator sees what the regression says of every tracer (the `embedding`: a few scores a tracer), and can give each
+person a spread, and humps, of its own:
+
+- what is diffused is r = z - head(MRI), whitened along the main directions of what the head leaves. Of the components
+  that the generator sees, those that the MRI says little of are left to it whole (`head_used`): where people fall into
+  two groups, taking a weak guess away only smears the groups;
+- along these directions (the *modes*: whole-brain changes of uptake) a small perceptron denoises, given the embedding;
+  what the modes leave is denoised by a U-Net that sees the tracer alone. A U-Net that was given the head's latent
+  memorised the training people; a dozen numbers with some noise on them in training cannot tell people apart;
+- the generator predicts by any of `Parametrization`'s ways; its clean estimate of r plus the head's latent is z's;
+- a tracer's differences from its mean PET are coded in units of their own SD, so that no tracer is lost beside another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ...diffusion import Parametrization
+from .regression import LABELS, LATENT_GRID, LatentDiffusion, build_denoiser
+
+#: Waves of the timestep, over the whole schedule, that the perceptron is shown.
+WAVES = 8
+
+
+class ModeNetwork(nn.Module):
+    """Perceptron with residual blocks: what the modes' coordinates say at a timestep, given the MRI's embedding.
+
+    Args:
+        components: K, number of modes.
+        embedding: E, numbers that tell of the MRI.
+        labels: number of class labels.
+        num_timesteps: of the schedule.
+        width: of the hidden layers.
+        dropout: share of the hidden units that is dropped in training.
+        depth: residual blocks.
+    """
+
+    def __init__(
+        self,
+        components: int,
+        embedding: int,
+        labels: int,
+        num_timesteps: int,
+        width: int = 128,
+        dropout: float = 0.1,
+        depth: int = 2,
+    ):
+        super().__init__()
+        self.num_timesteps = num_timesteps
+        self.modes = nn.Linear(components, width)
+        self.mri = nn.Linear(embedding, width)
+        self.label = nn.Embedding(labels, width)
+        self.time = nn.Sequential(nn.Linear(2 * WAVES + 1, width), nn.SiLU())
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(width),
+                nn.Linear(width, 2 * width),
+                nn.SiLU(),
+                nn.Dropout(dropout),
+                nn.Linear(2 * width, width),
+            )
+            for _ in range(depth)
+        )
+        self.out = nn.Linear(width, components)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(
+        self, modes: torch.Tensor, embedding: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Answer [N, K] to coordinates [N, K], embedding [N, E], timesteps [N] and labels [N]."""
+        share = (timesteps.to(modes) / self.num_timesteps)[:, None]
+        angles = share * (math.pi * torch.arange(1, WAVES + 1, device=modes.device, dtype=modes.dtype))
+        time = self.time(torch.cat([share, angles.sin(), angles.cos()], 1))
+        hidden = self.modes(modes) + self.mri(embedding) + self.label(labels) + time
+        for block in self.blocks:
+            hidden = hidden + block(hidden)
+        return self.out(hidden)
+
+
+class ModeDenoiser(nn.Module):
+    """The generator: `ModeNetwork` along each tracer's modes, the demo's U-Net for the rest.
+
+    Called like a `DiffusionModelUNet` as ``generator(x, timesteps, class_labels=labels)``. x is [N, C + E, 10, 12, 10]:
+    the noisy latent, and the embedding as E constant channels. Answers [N, C, 10, 12, 10].
+
+    Args:
+        latent_channels: C.
+        unet_channels: widths of the U-Net's two levels.
+        components: number of modes.
+        embedding: E.
+        num_timesteps: of the schedule.
+        labels: number of class labels.
+        width, dropout: of `ModeNetwork`.
+        unet: further arguments of `build_denoiser`.
+
+    Attributes:
+        directions: [labels, components, C * 1200], orthonormal modes by label; no part of the state dict.
+    """
+
+    def __init__(
+        self,
+        *,
+        latent_channels: int,
+        unet_channels: Sequence[int],
+        components: int,
+        embedding: int,
+        num_timesteps: int,
+        labels: int = LABELS,
+        width: int = 128,
+        dropout: float = 0.1,
+        unet: dict | None = None,
+    ):
+        super().__init__()
+        self.latent_channels = latent_channels
+        self.unet = build_denoiser(latent_channels, unet_channels, num_class_embeds=labels, **(unet or {}))
+        self.mode_network = ModeNetwork(components, embedding, labels, num_timesteps, width, dropout)
+        size = latent_channels * math.prod(LATENT_GRID)
+        self.register_buffer("directions", torch.zeros(labels, components, size), persistent=False)
+
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        noisy, embedding = x[:, : self.latent_channels], x[:, self.latent_channels :, 0, 0, 0]
+        with torch.autocast(x.device.type, enabled=False):
+            noisy, directions = noisy.float(), self.directions[class_labels]
+            modes = torch.einsum("nkl,nl->nk", directions, noisy.flatten(1))
+            rest = noisy - torch.einsum("nk,nkl->nl", modes, directions).reshape(noisy.shape)
+            of_modes = self.mode_network(modes, embedding.float(), timesteps, class_labels)
+        of_rest = self.unet(rest, timesteps, class_labels=class_labels)
+        with torch.autocast(x.device.type, enabled=False):
+            of_rest = of_rest.float()
+            change = of_modes - torch.einsum("nkl,nl->nk", directions, of_rest.flatten(1))
+            return of_rest + torch.einsum("nk,nkl->nl", change, directions).reshape(of_rest.shape)
+
+
+class ConditionalLatentDiffusion(LatentDiffusion):
+    """`LatentDiffusion` with a generator that sees the MRI.
+
+    Args:
+        embedding: scores of the head, a tracer, that the generator sees.
+        prediction: what the generator gives, see `Parametrization`.
+        width: of the `ModeNetwork`.
+        arguments: the other arguments of `LatentDiffusion`.
+
+    Attributes:
+        gives: what `denoise` gives, for the sampler.
+    """
+
+    gives = "clean"
+
+    def __init__(self, *, embedding: int = 2, prediction: str = "edm", width: int = 128, **arguments):
+        super().__init__(**arguments)
+        self.embedding = embedding
+        self.parametrization = Parametrization(self.schedule, prediction)
+        self.unet = ModeDenoiser(
+            latent_channels=arguments["latent_channels"],
+            unet_channels=arguments["unet_channels"],
+            components=arguments["components"],
+            embedding=self.labels * embedding,
+            num_timesteps=self.schedule.num_timesteps,
+            labels=self.labels,
+            width=width,
+            unet=arguments.get("unet"),
+        )
+        self.unet.directions = self.mode_directions
+        self.register_buffer("head_used", torch.ones(self.labels, arguments["components"]))
+        self.register_buffer("score_sd", torch.ones(self.labels, embedding))
+        self.register_buffer("residual_scale", torch.ones(self.labels))
+
+    def scale_of_residual(self, labels: torch.Tensor) -> torch.Tensor:
+        """See `LatentDiffusion.scale_of_residual`."""
+        return self.residual_scale[labels][:, None, None, None, None]
+
+    def encode_condition(self, condition: torch.Tensor) -> torch.Tensor:
+        """[N, 2, 160, 180, 160] in [-1, 1] -> the head's scores for every label, [N, labels, components]."""
+        return self.scores(self.features(condition))
+
+    def head_latent(self, encoded: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """See `LatentDiffusion.head_latent`."""
+        return super().head_latent(self.latent_of_scores(encoded).flatten(1, 2), labels)
+
+    def latent_of_scores(self, scores: torch.Tensor) -> torch.Tensor:
+        """See `LatentDiffusion.latent_of_scores`; components that are not `head_used` stay at their mean."""
+        return super().latent_of_scores(scores * self.head_used)
+
+    def embedded(self, scores: torch.Tensor) -> torch.Tensor:
+        """What the generator sees of the MRI, [N, labels E], of scores [N, labels, components]; SD 1 in training."""
+        return (scores[:, :, : self.embedding] / self.score_sd).flatten(1)
+
+    def denoise(
+        self, x_t: torch.Tensor, encoded: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Clean estimate of a noisy latent [N, C, 10, 12, 10] given an encoded condition, timesteps and labels [N]."""
+        self.unet.directions = self.mode_directions
+        head = self.head_latent(encoded, labels)
+        signal, _ = self.schedule.rates_like(x_t, timesteps)
+        r_t = x_t - signal * head
+        embedding = self.embedded(encoded)[:, :, None, None, None].expand(-1, -1, *LATENT_GRID)
+        seen = torch.cat([self.parametrization.network_input(r_t, timesteps), embedding], 1)
+        output = self.unet(seen, timesteps, class_labels=labels)
+        return head + self.parametrization.clean(r_t, output, timesteps)
+
+    def predict_noise(self, x_t, encoded, timesteps, labels) -> torch.Tensor:
+        """Noise in x_t, from the clean estimate; arguments as of `denoise`."""
+        signal, noise = self.schedule.rates_like(x_t, timesteps)
+        return (x_t - signal * self.denoise(x_t, encoded, timesteps, labels)) / noise

@@ -1,0 +1,197 @@
+"""The latent form whose generator sees the MRI: its algebra, what it is shown in training, and its bundle."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from RelAPETLib.diffusion import sample, seeded_noise
+from RelAPETLib.methods.rela.conditional import ConditionalLatentDiffusion, ModeDenoiser
+from RelAPETLib.models import load_model
+from RelAPETLib.tracers import TRACERS
+from training import checkpoints, loop
+from training.__main__ import main
+from training.config import load_config
+from training.data.cache import open_cache
+from training.data.prepare import Options, prepare
+from training.data.rendered import rendered_people
+from training.data.split import make_split
+from training.errors import ConfigError
+from training.methods.rela.latent.regression import left_out_of
+from training.methods.rela.latent.ridge import ridge
+from training.methods.rela.latent.stages import FILE, FOLDER
+from training.stream import jitter
+
+SCHEDULE = {"kind": "scaled-linear", "beta_start": 5e-4, "beta_end": 1.95e-2, "num_timesteps": 1000}
+WORDS = [
+    "method=rela_latent", "latent=conditional", "preset.prediction=edm", "network.factor=2", "network.channels=[16,16]",
+    "network.attention_levels=[false,false]", "network.num_head_channels=16", "network.norm_num_groups=8",
+    "network.num_res_blocks=1", "autoencoder.steps=3", "autoencoder.latent_channels=2", "autoencoder.channels=[8,8]",
+    "autoencoder.blocks=4", "autoencoder.norm_num_groups=4", "latent.components=3", "latent.embedding=2",
+    "latent.judged=latent", "preset.adversarial_start_epoch=0", "preset.ema_decay=0", "preset.global_batch=4",
+    "run.steps=3", "run.validation_volumes=0", "hardware.accelerator=cpu", "hardware.precision=fp32", "data.workers=0",
+]  # fmt: skip
+
+
+def small_network(prediction: str = "edm") -> ConditionalLatentDiffusion:
+    """With modes, head and weights drawn at random."""
+    torch.manual_seed(0)
+    network = ConditionalLatentDiffusion(
+        latent_channels=2,
+        autoencoder_channels=(16, 16),
+        unet_channels=(16, 16),
+        components=3,
+        head_features=5,
+        brain_voxels=8,
+        schedule=SCHEDULE,
+        embedding=2,
+        prediction=prediction,
+    )
+    network.mask[40:42, 44:46, 40:42] = 1
+    network.mode_directions.copy_(torch.linalg.qr(torch.randn(3, 2400, 3)).Q.mT)
+    network.mode_sd.fill_(2)
+    network.latent_sd.fill_(1)
+    network.head_mean.normal_()
+    network.head_components.normal_(0, 0.1)
+    network.head_used[1, 0] = 0
+    network.score_sd.copy_(torch.rand(3, 2) + 0.5)
+    network.residual_scale.copy_(torch.tensor([2.0, 5.0, 9.0]))
+    torch.nn.init.normal_(network.unet.mode_network.out.weight, 0, 0.3)
+    network.unet.unet.out[2].conv.weight.data.normal_(0, 0.1)  # MONAI starts the last convolution at zero
+    return network.eval()
+
+
+def test_the_mri_changes_the_answer_along_the_modes_alone():
+    network = small_network()
+    x, timesteps, labels = torch.randn(2, 2, 10, 12, 10), torch.tensor([300, 700]), torch.tensor([0, 2])
+
+    def answer(embedding: torch.Tensor) -> torch.Tensor:
+        channels = embedding[:, :, None, None, None].expand(-1, -1, 10, 12, 10)
+        with torch.no_grad():
+            return network.unet(torch.cat([x, channels], 1), timesteps, class_labels=labels)
+
+    change = (answer(torch.randn(2, 6)) - answer(torch.zeros(2, 6))).flatten(1)
+    directions = network.mode_directions[labels]
+    along = torch.einsum("nkl,nl->nk", directions, change)
+    assert along.norm() > 0.1
+    torch.testing.assert_close(torch.einsum("nk,nkl->nl", along, directions), change, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("prediction", ["edm", "v", "x0"])
+def test_the_head_moves_the_clean_estimate_and_nothing_else(prediction):
+    """With z = head + r, the estimate of z from z_t is the head plus that of r from r_t."""
+    network = small_network(prediction)
+    labels, timesteps, scores = torch.tensor([1]), torch.tensor([420]), torch.randn(1, 3, 3)
+    z_t = torch.randn(1, 2, 10, 12, 10)
+    head = network.head_latent(scores, labels)
+    signal, _ = network.schedule.rates_like(z_t, timesteps)
+    embedding = (scores[:, :, :2] / network.score_sd).flatten(1)[:, :, None, None, None].expand(-1, -1, 10, 12, 10)
+    with torch.no_grad():
+        r_t = z_t - signal * head
+        seen = network.parametrization.network_input(r_t, timesteps)
+        output = network.unet(torch.cat([seen, embedding], 1), timesteps, class_labels=labels)
+        expected = head + network.parametrization.clean(r_t, output, timesteps)
+        torch.testing.assert_close(network.denoise(z_t, scores, timesteps, labels), expected)
+        noise = network.predict_noise(z_t, scores, timesteps, labels)
+    torch.testing.assert_close(network.schedule.add_noise(expected, noise, timesteps), z_t, rtol=1e-4, atol=1e-4)
+
+
+def test_differences_are_decoded_in_units_of_their_tracers_sd():
+    network = small_network()
+    z = torch.randn(1, 2, 10, 12, 10).expand(3, -1, -1, -1, -1)
+    labels = torch.arange(3)
+    network.mode_sd.fill_(1)
+    with torch.no_grad():
+        found = network.decode_inner(z, labels)
+    torch.testing.assert_close(found[0] * 2, found[2] * 9, rtol=1e-4, atol=1e-6)
+    assert found.abs().max() > 0
+
+
+def test_scores_in_training_are_those_of_a_head_without_the_person():
+    """A person's score of each tracer comes from the fit to all others with that tracer; checked by fitting again."""
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((9, 4))
+    labels = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1])
+    cases = ["a", "b", "c", "d", "e", "a", "b", "c", "f"]
+    features[5:8] = features[:3]
+    targets = {0: rng.standard_normal((5, 1)), 1: rng.standard_normal((4, 1))}
+    scores, own = torch.zeros(9, 2, 1), torch.zeros(9, 1)
+    for label, target in targets.items():
+        rows = labels == label
+        weights, left_out, _ = ridge(features[rows], target)
+        scores[:, label] = torch.from_numpy(features @ weights.T).float()
+        own[torch.from_numpy(rows)] = torch.from_numpy(left_out).float()
+    found = left_out_of(scores, own, labels, cases)
+    assert torch.equal(found[0], found[5])  # two scans of "a"
+    assert found[0, 1] == own[5] and found[5, 0] == own[0]
+    assert torch.equal(found[3, 1], scores[3, 1])  # "d" was not scanned with the second tracer
+    assert torch.equal(found[8, 0], scores[8, 0]) and found[8, 1] == own[8]
+
+
+def test_jitter_follows_from_the_position_alone():
+    together, alone = jitter(3, [7, 8], (6, 1, 1, 1), "cpu"), jitter(3, [8], (6, 1, 1, 1), "cpu")
+    assert torch.equal(together[1:], alone) and not torch.equal(together[0], together[1])
+    assert abs(float(jitter(0, list(range(500)), (6,), "cpu").std()) - 1) < 0.05
+
+
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        (["preset.prediction=noise"], "samples by clean estimates"),
+        (["latent.embedding=4"], "there are only latent.components=3 scores"),
+        (["preset.zero_terminal_snr=true"], "works on the plain schedule"),
+        (["network.factor=4"], "needs network.factor=2"),
+        (["latent.judged=nobody"], "is not one of image, latent"),
+    ],
+)
+def test_what_cannot_be_is_refused(words, reason):
+    with pytest.raises(ConfigError, match=reason):
+        load_config([*WORDS, *words, "data.cache=c", "out=o"])
+
+
+@pytest.mark.slow
+def test_a_bundle_draws_what_the_trained_generator_does(tmp_path):
+    """From people to a bundle with every term of Algorithm 1; the bundle reads the MRI itself."""
+    cache, out = tmp_path / "cache", tmp_path / "run"
+    prepare(rendered_people(10, 4), cache, Options(factor=2))
+    make_split(open_cache(cache).subjects, seed=0, fractions=(0.9, 0.1, 0)).save(cache / "split.json")
+    config = load_config([*WORDS, f"data.cache={cache}", f"out={out}"])
+    data = loop.load_data(config)
+    assert loop.run(config, data, quiet=True) == 0
+    line = (out / "log.jsonl").read_text().splitlines()[0]
+    assert all(f'"{term}"' in line for term in ("L_N", "L_I", "L_R", "L_R_D", "L_G"))
+    command = ["export", "--checkpoint", str(checkpoints.saved(out)[-1]), "--out", str(tmp_path / "bundle")]
+    assert main([*command, "--name", "patient"]) == 0
+    model = load_model(tmp_path / "bundle")
+    item, coded = data.validation[0], checkpoints.load(out / FOLDER / FILE)["validation"]
+    mri = torch.cat([item["t1w"], item["t2f"]])[None]
+    fine = torch.nn.functional.interpolate(mri, scale_factor=2, mode="nearest")
+    encoded = model.method.encode(fine)
+    label = TRACERS[item["tracer"]].label
+    network = model.method.network
+    torch.testing.assert_close(network.embedded(encoded), coded["mri"][:1, :, 0, 0, 0], rtol=1e-3, atol=1e-3)
+
+    generator: ModeDenoiser = network.unet
+    channels = coded["mri"][:1].expand(-1, -1, 10, 12, 10)
+
+    def clean(x_t, t):
+        seen = torch.cat([network.parametrization.network_input(x_t, t), channels], 1)
+        output = generator(seen, t, class_labels=torch.tensor([label]))
+        return network.parametrization.clean(x_t, output, t)
+
+    rest = sample(clean, coded["x0"][:1].shape, network.schedule, gives="clean", steps=4, noise=seeded_noise(1))
+    with torch.inference_mode():
+        expected = network.decode(rest + coded["base"][:1], torch.tensor([label]))
+    options = model.method.defaults
+    assert options.samplers["dpmpp"] > 0
+    from RelAPETLib.methods.base import DrawOptions
+
+    head = network.head_latent(encoded, torch.tensor([label]))
+
+    def shifted(index, shape):  # z_T = r_T + signal * head, so that both start from the same r_T
+        return seeded_noise(1)(index, shape) + network.schedule.alphas_cumprod[-1].sqrt() * head
+
+    found = model.method.draw(encoded, label, 1, DrawOptions("dpmpp", 4, None), shifted)
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=2e-3)
+    assert (Path(tmp_path) / "bundle" / "configs" / "metadata.json").read_text().count("judges latents") == 1
