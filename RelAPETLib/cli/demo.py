@@ -84,7 +84,8 @@ def _simulated(asked: str, model: str) -> tuple[str, ...]:
     """The tracers asked for, which the simulated person must have; ``all`` is all that person and model have."""
     from ..errors import InputError
     from ..phantom.law import law_tracers
-    from ..synthesis.options import ALL, Options, for_model
+    from ..synthesis.options import Options, for_model
+    from ..tracers import ALL
 
     known, options = law_tracers(DEMO_LAW), Options(tracers=asked, model=model)
     chosen = for_model(options).tracers

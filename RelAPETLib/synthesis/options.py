@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..diffusion.names import SAMPLERS
 from ..errors import InputError
-from ..tracers import TRACERS, Tracer, get_tracer
+from ..tracers import ALL, TRACERS, Tracer, get_tracer
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..models import Model
 
 SPACES = ("t1w", "mni", "both")
-#: Stands for every tracer of the chosen model, which is known once the model is.
-ALL = "all"
 MAX_SAMPLES = 64
 MAX_SEED = 2**63 - 1
 
