@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 from .errors import InputError
 
+#: Stands for every tracer of the chosen model, which is known once the model is.
+ALL = "all"
 #: Class labels of the published network.
 PUBLISHED_LABELS = 4
 

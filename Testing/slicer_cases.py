@@ -59,6 +59,16 @@ def finish(process, saved, keep=lambda name: True):
     process.end("done", "done", result={"folder": str(out), "files": files})
 
 
+def finish_many(process, results):
+    """The child process ends well, having written the files of several folders, by tracer."""
+    out, contents = Path(process.option("--out")), []
+    for tracer, folder in results.items():
+        shutil.copytree(folder, out / tracer)
+        files = {path.name: str(path) for path in (out / tracer).iterdir()}
+        contents.append({"tracer": tracer, "folder": str(out / tracer), "files": files})
+    process.end("done", "done", result={"folder": str(out), "syntheses": contents})
+
+
 def run(widget, saved, **how):
     widget.ui.synthesizeButton.click()
     finish(FakeProcess.made[-1], saved, **how)
@@ -94,17 +104,17 @@ def slice_marks(slicer):
     return {text for name, text in marks(slicer).items() if isinstance(name, str)}
 
 
-def write_results(folder, shape=(6, 7, 8)):
+def write_results(folder, shape=(6, 7, 8), tracer="TAU", seed=0):
     """What the library writes of a synthesis, very small; every map lies in a volume of `add_scan`'s geometry."""
     import nibabel
 
     folder.mkdir(exist_ok=True)
-    values = np.random.default_rng(0).uniform(0.5, 2.0, shape).astype(np.float32)
+    values = np.random.default_rng(seed).uniform(0.5, 2.0, shape).astype(np.float32)
     for name in ("synthetic_pet", "uncertainty", "difference"):
         nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / f"{name}.nii.gz")
     record = {
         "pet": {"units": "SUVR"},
-        "tracer": {"name": "TAU", "window": [0.0, 3.0]},
+        "tracer": {"name": tracer, "window": [0.0, 3.0]},
         "model": {"name": "toy", "version": "1"},
         "statement": "a model's guess",
         "uncertainty": "spread of samples, not the error",

@@ -1,5 +1,6 @@
 """Several tracers of one person: one case, one noise, a folder each; and cases that are kept in a folder."""
 
+import contextlib
 import json
 import shutil
 from dataclasses import replace
@@ -14,11 +15,12 @@ from RelAPETLib import preprocessing
 from RelAPETLib.cli import main
 from RelAPETLib.errors import DoubtfulInputError, InputError, OutputError
 from RelAPETLib.grid import image_to_array
-from RelAPETLib.outputs import write_set
+from RelAPETLib.outputs import reserve, write_set
 from RelAPETLib.resources import resource
 from RelAPETLib.synthesis import (
     OUTPUT_NAMES,
     Options,
+    Syntheses,
     draw,
     finish,
     load_case,
@@ -338,3 +340,132 @@ def test_a_case_with_a_measured_pet_compares_but_is_not_kept(grid_case, tiny_lat
     with pytest.raises(InputError, match="kept without measured PET"):
         save_case(case, tmp_path / "case")
     assert not (tmp_path / "case").exists() and len(OUTPUT_NAMES) == 9
+
+
+# A model that has two of the three tracers
+
+
+@pytest.fixture(scope="module")
+def two_tracers(tmp_path_factory):
+    """Bundle of a small model that knows TAU and PBR, named in another order than the program's."""
+    from cases import write_tiny_latent
+
+    return write_tiny_latent(tmp_path_factory.mktemp("models") / "two", tracers=("PBR", "TAU"))
+
+
+def test_all_means_the_tracers_of_the_model(case, grid_case, two_tracers, tmp_path, capsys):
+    given = ["--t1w", grid_case["t1w"], "--t2f", grid_case["t2f"], "--preprocessed", "--model", two_tracers]
+    fast = ["--device", "cpu", "--steps", "1", "--samples", "1", "--no-report", "--progress", "json"]
+
+    def command(tracer, out):
+        code = main(["synthesize", *map(str, (*given, *fast)), "--tracer", tracer, "--out", str(tmp_path / out)])
+        return code, json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    code, line = command("all", "out")
+    assert code == 0 and [content["tracer"] for content in line["syntheses"]] == ["TAU", "PBR"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["PBR", "TAU"]
+    code, line = command("TAU,all", "out")
+    assert code == 2 and str(tmp_path / "out" / "TAU") in line["message"] and "use --overwrite" in line["message"]
+    code, line = command("PIB", "named")
+    assert code == 2 and "\n" not in line["message"] and not (tmp_path / "named").exists()
+    assert line["message"].endswith("has no tracer PIB; it has PBR, TAU: choose one, or another model")
+    code, line = command("TAU,PIB", "named")
+    assert code == 2 and "has no tracer PIB" in line["message"] and not (tmp_path / "named").exists()
+    options = Options(tracers="all", model=two_tracers, steps=1, samples=1, device="cpu")
+    assert options.tracers == ("all",) and run_case(case, options).tracers == ("TAU", "PBR")
+
+
+def test_all_of_a_model_with_one_tracer_is_that_one(case, tmp_path):
+    from cases import write_tiny_latent
+
+    model = write_tiny_latent(tmp_path / "one", tracers=("PIB",))
+    (result,) = run_case(case, Options(tracers="all", model=model, steps=1, samples=1, device="cpu"))
+    assert result.tracer == "PIB"
+
+
+def test_the_demo_makes_what_person_and_model_have(two_tracers):
+    from RelAPETLib.cli.demo import _simulated
+
+    assert _simulated("all", str(two_tracers)) == ("TAU", "PBR")
+    assert _simulated("all", "demo") == ("TAU", "PIB", "PBR") and _simulated("pib", str(two_tracers)) == ("PIB",)
+
+
+def test_references_where_all_tracers_are_asked_for(grid_case, two_tracers):
+    with pytest.raises(InputError, match="cannot be compared with all tracers; choose the tracer it is of"):
+        Options(tracers="all", reference=grid_case["pet"])
+    given = {"model": two_tracers, **FAST}
+    with pytest.raises(InputError, match="a reference of PIB was given, which is not asked for"):
+        synthesize_many(grid_case["t1w"], grid_case["t2f"], "all", reference={"PIB": grid_case["pet"]}, **given)
+    tau, pbr = synthesize_many(grid_case["t1w"], grid_case["t2f"], reference={"TAU": grid_case["pet"]}, **given)
+    assert tau.metrics and pbr.metrics is None
+
+
+# What is there already
+
+
+def listened(results, tracers=("TAU", "PIB")):
+    """The results, and a list of what has been made of them so far."""
+    made = []
+
+    def making():
+        for result in results:
+            made.append(result.tracer)
+            yield result
+
+    return Syntheses(tracers, making()), made
+
+
+@pytest.fixture(scope="module")
+def pair_of_results(case, tiny_latent):
+    return list(run_case(case, Options(tracers="TAU,PIB", model=tiny_latent, steps=1, samples=1, device="cpu")))
+
+
+@pytest.mark.parametrize("place_of", [contextlib.nullcontext, reserve], ids=["folder", "reserved"])
+@pytest.mark.parametrize("there", ["TAU/synthetic_pet.nii.gz", "PIB/regions.tsv"])
+def test_outputs_that_exist_are_refused_before_anything_is_made(pair_of_results, tmp_path, place_of, there):
+    old = tmp_path / there
+    old.parent.mkdir()
+    old.write_text("old")
+    results, made = listened(pair_of_results)
+    with pytest.raises(OutputError) as raised, place_of(tmp_path) as folder:
+        save_many(results, folder)
+    assert made == [] and str(raised.value) == (
+        f"{old} exists already; use --overwrite to replace it, or another --out"
+    )
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [old] and old.read_text() == "old"
+    files = save_many(results, tmp_path, overwrite=True, report=False)
+    assert made == ["TAU", "PIB"] and list(files) == made and old.stat().st_size > 3
+
+
+def test_a_file_in_the_place_of_a_tracers_folder_is_refused_before_anything_is_made(pair_of_results, tmp_path):
+    (tmp_path / "PIB").write_text("a file")
+    results, made = listened(pair_of_results)
+    with pytest.raises(OutputError, match=r"PIB is not a folder; move it away or choose another --out"):
+        save_many(results, tmp_path, overwrite=True)
+    assert made == [] and (tmp_path / "PIB").read_text() == "a file"
+
+
+def test_results_of_any_other_iterable_are_checked_as_they_come(pair_of_results, tmp_path):
+    """A list names its tracers; a generator does not before it has made the first."""
+    save_many(pair_of_results[1:], tmp_path, report=False)
+    results, made = listened(pair_of_results)
+    with pytest.raises(OutputError, match="PIB.* exists already; use --overwrite"):
+        save_many((result for result in results), tmp_path)
+    assert made == ["TAU", "PIB"] and not (tmp_path / "TAU").exists()
+
+
+def test_two_results_of_one_tracer_have_no_two_places(pair_of_results, tmp_path):
+    twice = [pair_of_results[0], pair_of_results[0]]
+    for given in (twice, iter(twice)):
+        with pytest.raises(InputError, match="two results of TAU would go to .*TAU; save them apart"):
+            save_many(given, tmp_path / "out", report=False)
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_reserved_folder_takes_results_twice(pair_of_results, tmp_path):
+    with reserve(tmp_path / "out") as place:
+        save_many(pair_of_results, place, report=False)
+        with pytest.raises(OutputError, match="exists already; use --overwrite"):
+            save_many(pair_of_results, place, report=False)
+        assert list(save_many(pair_of_results, place, overwrite=True, report=False)) == ["TAU", "PIB"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["PIB", "TAU"]

@@ -134,7 +134,7 @@ def test_runs_of_a_script(harness, slicer, results, script):
         if script is ENDLESS:
             logic.stopNow()
         harness.process_events(lambda: listener.ending, 60)
-        remove(slicer, *pair, *(all_of(listener.results) if listener.results else ()))
+        remove(slicer, *pair, *(all_of(listener.results[0]) if listener.results else ()))
 
     flat(harness, slicer, once, times=10 if script is CHILD else 3)
     assert gone.count == (24 if script is CHILD else 10)

@@ -292,7 +292,7 @@ def test_means_in_a_segmentation(widget, slicer, pair, saved):
     logic.ImportLabelmapToSegmentationNode(label, segmentation)
     widget.parameters.segmentation = segmentation
     widget.ui.regionsButton.click()
-    table = slicer.util.getNode("SYNTHETIC means in mine")
+    table = slicer.util.getNode("SYNTHETIC TAU means in mine")
     expected = slicer.util.arrayFromVolume(found.pet)[60:70, 80:90, 60:70].mean()
     assert float(table.GetCellText(0, 1)) == pytest.approx(expected, rel=1e-4)
 

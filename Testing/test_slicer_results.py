@@ -72,7 +72,9 @@ def test_one_table_for_each_segmentation(widget, slicer, found):
         for _ in range(3):
             widget.ui.regionsButton.click()
     names = {node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLTableNode")}
-    assert {name for name in names if "means in" in name} == {"SYNTHETIC means in left", "SYNTHETIC means in right"}
+    assert {name for name in names if "means in" in name} == {
+        f"SYNTHETIC TAU means in {side}" for side in ("left", "right")
+    }
 
 
 # Display
@@ -222,8 +224,8 @@ def test_results_never_lie_over_another_volume_of_the_same_id(scripted, slicer, 
     other.SetName("Bert T1w")
     slicer.mrmlScene.AddNode(other) if identifier is None else slicer.mrmlScene.InsertBeforeNode(_t2f, other)
     end(tmp_path)
-    assert listener.ending.ok and listener.results.mri is None
-    assert "Bert" not in listener.results.pet.GetName()
+    assert listener.ending.ok and listener.results[0].mri is None
+    assert "Bert" not in listener.results[0].pet.GetName()
 
 
 def test_inputs_are_deleted_during_the_run(scripted, slicer, tmp_path):
@@ -231,8 +233,8 @@ def test_inputs_are_deleted_during_the_run(scripted, slicer, tmp_path):
     for volume in pair:
         slicer.mrmlScene.RemoveNode(volume)
     end(tmp_path)
-    assert listener.ending.ok and listener.results.mri is None
-    assert listener.results.pet.GetImageData().GetDimensions() == (6, 7, 8)
+    assert listener.ending.ok and listener.results[0].mri is None
+    assert listener.results[0].pet.GetImageData().GetDimensions() == (6, 7, 8)
 
 
 def test_the_output_is_deleted_during_the_run(widget, slicer, tmp_path):

@@ -100,10 +100,9 @@ def sample_cache(
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit} is out of range; use at least 1")
     model = load_model(Path(bundle) if Path(bundle).is_dir() else str(bundle), drawing.device)
-    known = model.metadata["tracers"]
-    wanted = list(options.tracers) if tracers else list(known)
-    plan = resolve(replace(options, tracers=tuple(wanted)), model)[0]
-    resolved = replace(drawing, sampler=plan.sampler, steps=plan.steps)
+    plans = resolve(options, model)
+    wanted = [plan.tracer.name for plan in plans]
+    resolved = replace(drawing, sampler=plans[0].sampler, steps=plans[0].steps)
     items = cache.items(split.part(part), wanted)[:limit]
     if not items:
         raise InputError(f"no PET of {', '.join(wanted)} in the {part} part of the split")

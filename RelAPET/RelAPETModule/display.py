@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from .library import library
 from .marks import viewMarks
-from .scene import KIND, TRACER, UNITS, WINDOW, Results
+from .scene import KIND, SYNTHETIC, TRACER, UNITS, WINDOW, Results
 
 #: Shows differences around SUVR 1 to 2 best of the PET tables, in which most of a brain lies.
 PET_COLORS = "vtkMRMLPETProceduralColorNodePET-Rainbow2"
@@ -151,12 +151,18 @@ def show(results, kind, opacity, fit=False):
         fit=fit,
     )
     logic = _legendLogic()
-    for each in results.volumes.values() if logic else ():
-        legend = logic.GetColorLegendDisplayNode(each)
+    for each in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if logic else ():
+        legend = logic.GetColorLegendDisplayNode(each) if each.GetAttribute(SYNTHETIC) else None
         if legend is not None:
             legend.SetVisibility(each is node)
     viewMarks.start()
     return node
+
+
+def liesUnder(mri):
+    """Whether an MRI is what the slice views show already, so that they keep their place."""
+    backgrounds = {composite.GetBackgroundVolumeID() for composite in sliceComposites()}
+    return mri is not None and backgrounds == {mri.GetID()}
 
 
 def setOpacity(opacity):

@@ -4,17 +4,19 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import display, export, tables
+from . import display, export, people, tables
 from .parameters import Shown
-from .scene import UNITS, placeInHierarchy
+from .scene import TRACER, UNITS, placeInHierarchy
 
 
 class DisplayPanel:
-    """Buttons for what lies over the MRI, tables, and DICOM export, all about the chosen output."""
+    """Which PET is shown and what of it lies over the MRI, tables, and DICOM export, all about the chosen output."""
 
     def __init__(self, panel):
-        self._panel = panel
+        self._panel, self._listed, self._filling = panel, [], False
         ui = panel.ui
+        ui.resultSelector.connect("currentIndexChanged(int)", self.onResultChosen)
+        ui.outputSelector.connect("nodeActivated(vtkMRMLNode*)", self.choose)
         self._buttons = {
             "pet": ui.showPetButton,
             "difference": ui.showDifferenceButton,
@@ -43,6 +45,37 @@ class DisplayPanel:
         display.show(self.found, kind, self._panel.parameters.opacity, fit)
         self.update()
 
+    # Which PET of a person is shown
+
+    def choose(self, pet):
+        """Show another synthetic PET, and of it the same map as before where it has that."""
+        wanted, node = display.ofNode(pet), self._panel.parameters
+        if wanted is None:
+            return
+        node.output = pet
+        kind = node.shown.value
+        kind = kind if kind in ("mri", *wanted.volumes) else "pet"
+        self.show(kind, fit=not display.liesUnder(wanted.mri))
+
+    def onResultChosen(self, index):
+        if not self._filling and index >= 0:
+            self.choose(slicer.mrmlScene.GetNodeByID(self._panel.ui.resultSelector.itemData(index)))
+
+    def _list(self, found):
+        """The PETs of the chosen one's person in the selector, which is there when there are several."""
+        pets = people.petsLike(found.pet) if found else []
+        ui, listed = self._panel.ui, [(pet.GetName(), pet.GetID()) for pet in pets]
+        self._filling = True
+        if listed != self._listed:
+            self._listed = listed
+            ui.resultSelector.clear()
+            for name, identifier in listed:
+                ui.resultSelector.addItem(name, identifier)
+        if found:
+            ui.resultSelector.currentIndex = ui.resultSelector.findData(found.pet.GetID())
+        self._filling = False
+        ui.resultLabel.visible = ui.resultSelector.visible = len(listed) > 1
+
     def restore(self):
         """After a scene was loaded: show what it showed."""
         if self.found is not None:
@@ -52,6 +85,7 @@ class DisplayPanel:
     def update(self):
         """Only what is there can be pressed, and the line below says what is seen."""
         found, ui = self.found, self._panel.ui
+        self._list(found)
         there = {"mri"} | set(found.volumes) if found else set()
         shown = self._panel.parameters.shown.value
         for kind, button in self._buttons.items():
@@ -70,12 +104,12 @@ class DisplayPanel:
             return _("The MRI alone.")
         low, high = display.window(shown, node)
         what = {
-            "pet": _("Synthetic PET, a model's guess"),
-            "difference": _("Synthetic minus measured PET: red where the guess is higher, blue where lower"),
+            "pet": _("Synthetic {tracer} PET, a model's guess"),
+            "difference": _("Synthetic minus measured {tracer} PET: red where the guess is higher, blue where lower"),
             "uncertainty": _(
-                "Spread of the samples (standard deviation): how much the guesses differ, not their error"
+                "Spread of the {tracer} samples (standard deviation): how much the guesses differ, not their error"
             ),
-        }[shown]
+        }[shown].format(tracer=node.GetAttribute(TRACER))
         return f"{what}; {low:g} to {high:g} {node.GetAttribute(UNITS)}."
 
     # Regions and metrics

@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 
 from . import people
 from .guessing import T1W, T2F, candidates, describeContrast, guessInputs
+from .logic import COMPARES_ONE
 from .words import escaped
 
 #: Parameters and selectors alike.
@@ -139,6 +140,8 @@ class InputsPanel:
         """Lines about the chosen inputs that the user must see before the run."""
         refusal, apart = people.compare(request)
         found = ([_("{what}.").format(what=refusal)] if refusal else []) + [f"{note}." for note in apart]
+        if request.comparesMany:
+            found.append(f"{COMPARES_ONE[0].upper()}{COMPARES_ONE[1:]}.")
         how = describeContrast(request.t1w)
         if how is not None:
             where = {"name": _("its name"), "header": _("its DICOM header")}[how]

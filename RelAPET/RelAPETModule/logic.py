@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 import time
+import uuid
 from dataclasses import dataclass, field, replace
 
 import slicer
@@ -23,10 +24,15 @@ class SynthesisError(RuntimeError):
         self.ending = ending
 
 
+#: What is said when a measured PET is to be compared with several tracers.
+COMPARES_ONE = "the measured PET can be compared with its own tracer only; choose that tracer, or no measured PET"
+
+
 @dataclass
 class Request:
     """What is asked for. Volumes are nodes; None means the library's own default.
 
+    tracer: a short name, several with commas between them, or "all" that the model has.
     accepted: what accepts a refusal: the options "--force" for doubtful inputs and "--yes" for a long run, and
         `people.TWO_PEOPLE` for inputs whose headers name two people.
     """
@@ -61,6 +67,8 @@ class Request:
             found.append("the reference PET is synthetic itself; choose a measured one")
         if self.output is not None and self.output in (self.t1w, self.t2f, self.reference):
             found.append("the output would replace an input; choose another one or none")
+        if self.comparesMany:
+            found.append(COMPARES_ONE)
         if found:
             return found
         for volume in filter(None, (self.t1w, self.t2f, self.reference)):
@@ -69,6 +77,11 @@ class Request:
             except scene.SceneError as error:
                 found.append(str(error))
         return found
+
+    @property
+    def comparesMany(self):
+        """Whether one measured PET is to be compared with several tracers, which means nothing."""
+        return self.reference is not None and self.tracer not in library("tracers").TRACERS
 
     def arguments(self, files, folder):
         """Command line of the library."""
@@ -105,7 +118,7 @@ class Listener:
         """Something worth keeping in the log."""
 
     def onEnd(self, ending, results):
-        """The end, once; `results` (`scene.Results`) when `ending.ok`."""
+        """The end, once; `results` when `ending.ok`: a list of `scene.Results`, one for each tracer."""
 
 
 class Run:
@@ -181,15 +194,24 @@ class Run:
         if self.request.output is not None and not present(self.request.output):
             self.request = replace(self.request, output=None)
         try:
-            result = ending.result
+            each = ending.result.get("syntheses", [ending.result])
+            read = [scene.readResults(r["folder"], r["files"], self.request.space, self._geometry) for r in each]
             with scene.allOrNone():
-                found = scene.loadResults(result["folder"], result["files"], self.request, t1w, self._geometry)
-                for results in found:
-                    people.remember(results.pet, self.request, t1w)
-                    display.prepare(results)
+                found = self._place(read, t1w)
         except (scene.SceneError, OSError, KeyError, ValueError, TypeError) as error:
             return Ending("failed", f"the results could not be taken over: {error}"), None
-        return ending, found[0]
+        return ending, found
+
+    def _place(self, read, t1w):
+        """Nodes of every tracer, ready to be shown; returns those of the space that was asked for first."""
+        outputs, run, first = scene.outputsFor(self.request.output, [one.tracer for one in read]), uuid.uuid4().hex, []
+        for one in read:
+            placed = scene.placeResults(one, outputs[one.tracer], t1w, run)
+            for results in placed:
+                people.remember(results.pet, self.request, t1w)
+                display.prepare(results)
+            first.append(placed[0])
+        return first
 
     def _clean(self):
         if self._folder:
@@ -268,15 +290,33 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
         Raises:
             SynthesisError: with one line that says why and what to do.
         """
+        (results,) = self._wait(Request(t1w, t2f, tracer, **options), show, onProgress)
+        return results
+
+    def synthesizeMany(self, t1w, t2f, tracers="all", show=False, onProgress=None, **options):
+        """The same for several tracers of one person, whose MRI is read, registered and encoded once.
+
+        Args:
+            tracers: short names, or "all" that the model has.
+            show: lay the first tracer's PET over the T1w.
+
+        Returns:
+            `scene.Results` by the tracer's short name.
+        """
+        words = tracers if isinstance(tracers, str) else ",".join(tracers)
+        every = self._wait(Request(t1w, t2f, words, **options), show, onProgress)
+        return {results.pet.GetAttribute(scene.TRACER): results for results in every}
+
+    def _wait(self, request, show, onProgress):
         waiting = _Waiting(onProgress)
-        self.start(Request(t1w, t2f, tracer, **options), waiting)
+        self.start(request, waiting)
         while waiting.ending is None:
             slicer.app.processEvents()
             time.sleep(0.02)
         if not waiting.ending.ok:
             raise SynthesisError(waiting.ending)
         if show:
-            display.show(waiting.results, "pet", 0.6, fit=True)
+            display.show(waiting.results[0], "pet", 0.6, fit=True)
         return waiting.results
 
 

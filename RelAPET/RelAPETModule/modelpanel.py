@@ -6,6 +6,7 @@ import qt
 from slicer.i18n import tr as _
 
 from .library import library
+from .parameters import ALL
 from .words import escaped
 
 
@@ -92,7 +93,7 @@ class ModelPanel:
             return [_("model '{name}' is not here; choose another one").format(name=node.model)]
         if not entry["installed"]:
             return [_("model '{name}' is not installed; press Download or Import").format(name=node.model)]
-        if node.tracer.value not in entry["tracers"]:
+        if node.tracer.value not in (*entry["tracers"], ALL):
             return [_("model '{name}' has no {tracer}").format(name=node.model, tracer=node.tracer.value)]
         return []
 
@@ -162,6 +163,7 @@ class ModelPanel:
 def _facts(entry):
     """What one must know before using a model, as rich text."""
     rows = [
+        (_("Tracers"), ", ".join(entry["tracers"])),
         (_("Licence"), entry["licence"]),
         (_("Trained on"), entry["training_data"]),
         (_("Meant for"), entry["intended_use"]),

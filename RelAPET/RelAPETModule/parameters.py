@@ -9,17 +9,19 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from .library import library
 
-TRACERS = library("tracers").TRACERS
+TRACERS, ALL = library("tracers").TRACERS, library("tracers").ALL
 
 
 class _Labelled(enum.Enum):
     def label(self):
+        if self.value == ALL:
+            return _("all tracers of the model")
         facts = TRACERS[self.value]
         return f"{facts.name}: {facts.target}, {facts.radiopharmaceutical}"
 
 
 #: Members carry the library's names; scenes keep the member's name.
-Tracer = _Labelled("Tracer", {name: name for name in TRACERS}, module=__name__)
+Tracer = _Labelled("Tracer", {**{name: name for name in TRACERS}, ALL.upper(): ALL}, module=__name__)
 
 
 class Sampler(enum.Enum):
@@ -63,11 +65,11 @@ class Shown(enum.Enum):
 class RelAPETParameterNode:
     """
     t1w, t2f: the two MRIs of one person.
-    tracer: the PET tracer to imitate.
+    tracer: the PET tracer to imitate, or all that the model has.
     model: name of a model of the catalogue or of the user's folder, or a bundle's folder.
     reference: a measured PET of the same person to compare with.
     scaleReference: make the reference SUVR by its mean in the tracer's reference region.
-    output: the synthetic PET; made anew when empty.
+    output: the synthetic PET that is shown, and that the next run of its tracer replaces; made anew when empty.
     device, sampler, steps, samples, seed, space: as the command line has them; 0 steps or samples mean the model's own.
     segmentation: segments whose mean SUVR is wanted; the shipped regions when empty.
     opacity: of the map over the MRI.

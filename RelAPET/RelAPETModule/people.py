@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import slicer
 
-from .scene import KIND, MRI_ROLE
+from .scene import KIND, MRI_ROLE, RUN
 
 #: Accepts, in ``Request.accepted``, inputs whose headers name two people.
 TWO_PEOPLE = "two people"
@@ -251,3 +251,15 @@ def ownOutput(output, t1w):
         return output
     source = output.GetNodeReference(SOURCE_ROLE) or output.GetNodeReference(MRI_ROLE)
     return output if source is t1w else None
+
+
+def petsLike(pet):
+    """The synthetic PETs of this one's T1w and of its run, itself among them, in the order of their coming."""
+    source, run = pet.GetNodeReference(SOURCE_ROLE), pet.GetAttribute(RUN)
+
+    def belongs(node):
+        same = source is not None and node.GetNodeReference(SOURCE_ROLE) is source
+        return node is pet or same or (run is not None and node.GetAttribute(RUN) == run)
+
+    every = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [node for node in every if node.GetAttribute(KIND) == "pet" and belongs(node)]

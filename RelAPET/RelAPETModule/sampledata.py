@@ -63,11 +63,15 @@ def downloadSample():
 
 
 def loadPerson(folder, tracer):
-    """(T1w, FLAIR, PET) nodes of the first person of a simulated BIDS data set; PET is None where the tracer lacks."""
+    """(T1w, FLAIR, PET) nodes of the first person of a simulated BIDS data set.
+
+    PET is None where that of the tracer lacks, and where all tracers are meant.
+    """
     from .library import library
 
     subject = sorted(Path(folder).glob("sub-*"))[0]
-    spellings = library("tracers").TRACERS[tracer].bids
+    known = library("tracers").TRACERS
+    spellings = known[tracer].bids if tracer in known else ()
     wanted = {
         "T1w": [*subject.rglob("anat/*_T1w.nii.gz")],
         "FLAIR": [*subject.rglob("anat/*_FLAIR.nii.gz")],

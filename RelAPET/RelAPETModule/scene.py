@@ -4,15 +4,19 @@ import contextlib
 import csv
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import slicer
 import vtk
 
 #: Node attributes of everything this module makes.
-SYNTHETIC, KIND, TRACER, MODEL, UNITS, PROVENANCE, WINDOW, SPACE = (
-    f"RelAPET.{name}" for name in ("Synthetic", "Kind", "Tracer", "Model", "Units", "Provenance", "Window", "Space")
+SYNTHETIC, KIND, TRACER, MODEL, UNITS, STATEMENT, PROVENANCE, WINDOW, SPACE = (
+    f"RelAPET.{name}"
+    for name in ("Synthetic", "Kind", "Tracer", "Model", "Units", "Statement", "Provenance", "Window", "Space")
 )
+#: Attribute that the PETs of one run have in common.
+RUN = "RelAPET.Run"
 #: What a simulated PET's BIDS sidecar says.
 SIDECAR = "RelAPET.Sidecar"
 #: Roles by which a PET knows what belongs to it.
@@ -132,7 +136,7 @@ def _checkSame(matrix, wanted, dimensions):
 
 
 class Results:
-    """Nodes of one synthesis; those that were not made are None."""
+    """Nodes of one tracer's synthesis; those that were not made are None."""
 
     def __init__(self, pet=None):
         self.pet = pet
@@ -147,39 +151,85 @@ class Results:
         return {kind: node for kind, node in kinds.items() if node is not None}
 
 
-def loadResults(folder, files, request, t1w, geometry):
-    """Nodes for the files that the library wrote; a PET with its maps for each space that was asked for.
+@dataclass
+class ResultFiles:
+    """What the library wrote of one tracer, read, and not in the scene yet.
+
+    record: what ``synthetic_pet.json`` holds; rows: of ``regions.tsv``; facts: attributes of nodes by kind.
+    maps: volumes by kind, by the ending of their files' names, in the T1w's space before MNI space.
+    """
+
+    record: dict
+    rows: list
+    facts: dict
+    maps: dict
+
+    @property
+    def tracer(self):
+        return self.record["tracer"]["name"]
+
+
+def readResults(folder, files, space, geometry):
+    """`ResultFiles` of one tracer.
+
+    All tracers are read before anything is placed: a damaged file must not leave half a result in the scene.
 
     Args:
         folder, files: from the library's ``result`` line.
-        request: what was asked for (`logic.Request`).
-        t1w: the T1w's node, or None when it has been deleted meanwhile.
+        space: what was asked for, "t1w", "mni" or "both".
         geometry: the T1w's world matrix when it was written.
+    """
+    folder = Path(folder)
+    record = json.loads((folder / "synthetic_pet.json").read_text(encoding="utf-8"))
+    with open(folder / "regions.tsv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    endings = {"t1w": [""], "mni": [MNI], "both": ["", MNI]}[space]
+    facts = {kind: _facts(kind, record) for kind in FILES}
+    return ResultFiles(record, rows, facts, {ending: _read(folder, files, ending, geometry) for ending in endings})
+
+
+def outputsFor(output, tracers):
+    """By tracer, the volume that its PET replaces; None where a new one is made.
+
+    A volume that the user made takes the first tracer. A synthetic PET is replaced by one of its own tracer alone, and
+    the others of its run, in the same space, by those of theirs.
+    """
+    if output is None or output.GetAttribute(KIND) is None:
+        return {tracer: output if tracer == tracers[0] else None for tracer in tracers}
+    run, space = output.GetAttribute(RUN), output.GetAttribute(SPACE)
+    every = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if run is not None else []
+    together = [node for node in every if node.GetAttribute(RUN) == run and node.GetAttribute(SPACE) == space]
+    # Of a PET and its copies in the scene the first is replaced.
+    earlier = {node.GetAttribute(TRACER): node for node in (*reversed(together), output)}
+    return {tracer: earlier.get(tracer) for tracer in tracers}
+
+
+def placeResults(read, output, t1w, run):
+    """Nodes of one tracer, a PET with its maps for each space.
+
+    Args:
+        read: from `readResults`.
+        output: the volume to write the first PET to, or None for a new one.
+        t1w: the T1w's node, or None when it has been deleted meanwhile.
+        run: a word that the PETs of one run have in common.
 
     Returns:
         List of `Results`: in the T1w's space, in MNI space, or both in this order.
     """
-    folder = Path(folder)
-    # Everything is read first: a damaged file must not leave half a result in the scene.
-    record = json.loads((folder / "synthetic_pet.json").read_text(encoding="utf-8"))
-    with open(folder / "regions.tsv", newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
-    endings = {"t1w": [""], "mni": [MNI], "both": ["", MNI]}[request.space]
-    read = {ending: _read(folder, files, ending, geometry) for ending in endings}
-    facts = {kind: _facts(kind, record) for kind in FILES}
+    endings = list(read.maps)
     slicer.mrmlScene.StartState(slicer.vtkMRMLScene.BatchProcessState)
     try:
         found = []
-        for ending, maps in read.items():
+        for ending, maps in read.maps.items():
             name = (t1w.GetName() if t1w else "MRI") + (", MNI space" if ending else "")
-            output = request.output if ending == endings[0] else None
-            pet = _placeMaps(maps, facts, output, request.tracer, name)
-            pet.SetAttribute(PROVENANCE, json.dumps(record, ensure_ascii=False))
+            pet = _placeMaps(maps, read.facts, output if ending == endings[0] else None, read.tracer, name)
+            pet.SetAttribute(RUN, run)
+            pet.SetAttribute(PROVENANCE, json.dumps(read.record, ensure_ascii=False))
             pet.SetAttribute(SPACE, "MNI" if ending else "T1w")
             background = _template() if ending else t1w
             pet.SetNodeReferenceID(MRI_ROLE, background.GetID() if background else None)
             if ending == endings[0]:
-                _placeTables(pet, rows, record, name)
+                _placeTables(pet, read, name)
             placeInHierarchy([*Results(pet).volumes.values(), *_tablesOf(pet)], t1w)
             found.append(Results(pet))
     finally:
@@ -264,7 +314,7 @@ def _facts(kind, record):
         MODEL: f"{record['model']['name']} {record['model']['version']}",
         UNITS: record["pet"]["units"],
         WINDOW: json.dumps(record["tracer"].get("window")),
-        "RelAPET.Statement": record["statement"],
+        STATEMENT: record["statement"],
     }
     if kind == "uncertainty":
         facts["RelAPET.Meaning"] = record["uncertainty"]
@@ -300,17 +350,25 @@ def _template():
     return node
 
 
-def _placeTables(pet, rows, record, name):
+def _placeTables(pet, read, name):
     from . import tables
 
-    regions = _partOf(pet, "regions", f"SYNTHETIC regional means ({name})", "vtkMRMLTableNode")
-    tables.fillRegions(regions, rows, record["pet"]["units"])
-    metrics = (record.get("reference") or {}).get("metrics")
+    regions = _partOf(pet, "regions", f"SYNTHETIC {read.tracer} regional means ({name})", "vtkMRMLTableNode")
+    tables.fillRegions(regions, read.rows, read.record["pet"]["units"])
+    metrics = (read.record.get("reference") or {}).get("metrics")
     if metrics:
-        node = _partOf(pet, "metrics", f"SYNTHETIC against reference ({name})", "vtkMRMLTableNode")
+        node = _partOf(pet, "metrics", f"SYNTHETIC {read.tracer} against reference ({name})", "vtkMRMLTableNode")
         tables.fillMetrics(node, metrics)
     else:
         _forget(pet, "metrics")
+    for node in _tablesOf(pet):
+        copyMarks(pet, node)
+
+
+def copyMarks(pet, table):
+    """Let a table say, as its PET does, that it is synthetic, of which tracer and model, and for research only."""
+    for name in (SYNTHETIC, TRACER, MODEL, UNITS, STATEMENT):
+        table.SetAttribute(name, pet.GetAttribute(name))
 
 
 def _tablesOf(pet):

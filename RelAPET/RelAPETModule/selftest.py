@@ -14,6 +14,7 @@ import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
 from . import display, install, sampledata, scene
+from .library import library
 from .logic import Listener, RelAPETLogic, Request, SynthesisError
 from .process import ChildProcess
 
@@ -117,6 +118,17 @@ class RelAPETTest(ScriptedLoadableModuleTest):
         composite = manager.sliceWidget("Red").mrmlSliceCompositeNode()
         self.assertEqual(composite.GetForegroundVolumeID(), pet.GetID())
         self.assertEqual(composite.GetBackgroundVolumeID(), t1w.GetID())
+
+    def test_all_tracers(self):
+        """One run for all tracers of the model, each with its name, its tables and its mark."""
+        t1w, t2f, _pet = self.simulatedPerson()
+        found = RelAPETLogic().synthesizeMany(t1w, t2f, device="cpu", steps=1, samples=2)
+        self.assertEqual(list(found), list(library("tracers").TRACERS))
+        for tracer, results in found.items():
+            for node in (*results.volumes.values(), results.regions):
+                self.assertIn(f"SYNTHETIC {tracer}", node.GetName())
+                self.assertEqual(node.GetAttribute(scene.TRACER), tracer)
+            self.assertEqual(set(results.volumes), {"pet", "uncertainty"})
 
     def test_cancel(self):
         t1w, t2f, _pet = self.simulatedPerson()

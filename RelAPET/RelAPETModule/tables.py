@@ -5,6 +5,8 @@ import math
 import slicer
 import vtk
 
+from .scene import TRACER, copyMarks
+
 _COLUMNS = {
     "synthetic_pet": "Synthetic",
     "reference": "Reference",
@@ -82,8 +84,10 @@ def segmentTable(pet, segmentation):
         table = pet.GetNthNodeReference(_SEGMENTS, number)
         if table is not None and table.GetNodeReference(_SEGMENTS) is segmentation:
             return table
-    name = slicer.mrmlScene.GenerateUniqueName(f"SYNTHETIC means in {segmentation.GetName()}")
+    name = f"SYNTHETIC {pet.GetAttribute(TRACER)} means in {segmentation.GetName()}"
+    name = slicer.mrmlScene.GenerateUniqueName(name)
     table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+    copyMarks(pet, table)
     table.SetNodeReferenceID(_SEGMENTS, segmentation.GetID())
     pet.AddNodeReferenceID(_SEGMENTS, table.GetID())
     return table

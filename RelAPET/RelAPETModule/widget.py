@@ -251,10 +251,13 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.updatePanel()
 
     def _finish(self, results):
-        self._parameterNode.output = results.pet
+        self._parameterNode.output = results[0].pet
         self._parameterNode.shown = Shown.PET
         self.results.show("pet", fit=True)
-        self.tell(_("Done: {name}. It is synthetic: a model's guess.").format(name=results.pet.GetName()))
+        names = ", ".join(each.pet.GetName() for each in results)
+        one = _("Done: {name}. It is synthetic: a model's guess.").format(name=names)
+        many = _("Done: {names}. All are synthetic: a model's guesses.").format(names=names)
+        self.tell(one if len(results) == 1 else many)
 
     def tell(self, words):
         """One line on what goes on, shown as it is."""

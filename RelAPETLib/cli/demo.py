@@ -42,7 +42,7 @@ def run(arguments, reporter) -> int:
     from ..phantom.bids import write_case
     from ..synthesis import OUTPUT_NAMES
 
-    chosen = _simulated(arguments.tracer)
+    chosen = _simulated(arguments.tracer, arguments.model)
     out = Path(arguments.out)
     silence_itk()
     contents = []
@@ -77,16 +77,18 @@ def run(arguments, reporter) -> int:
     return 0
 
 
-def _simulated(asked: str) -> tuple[str, ...]:
-    """The tracers asked for, which the simulated person must have; ``all`` is all that the person has."""
+def _simulated(asked: str, model: str) -> tuple[str, ...]:
+    """The tracers asked for, which the simulated person must have; ``all`` is all that person and model have."""
     from ..errors import InputError
     from ..phantom.law import law_tracers
-    from ..synthesis.options import ALL, tracer_names
+    from ..synthesis.options import Options, for_model
+    from ..tracers import ALL
 
-    known = law_tracers()
-    if asked.strip().lower() == ALL:
-        return known
-    chosen = tracer_names(asked)
+    known, options = law_tracers(), Options(tracers=asked, model=model)
+    chosen = for_model(options).tracers
+    both = tuple(tracer for tracer in chosen if tracer in known)
+    if options.tracers == (ALL,) and both:
+        return both
     if missing := [tracer for tracer in chosen if tracer not in known]:
         raise InputError(f"the simulated person has no {missing[0]}; use one of {', '.join(known)}")
     return chosen

@@ -53,7 +53,7 @@ def add_parser(commands, common, tracers, whole_number) -> None:
         "--tracer",
         action="append",
         metavar="|".join((*tracers, "all")),
-        help="PET tracer to imitate; several, as in TAU,PIB, go to folders of their names",
+        help="PET tracer to imitate; several, as in TAU,PIB, or all that the model has, go to folders of their names",
     )
     group.add_argument("--reference", metavar="PET", help="measured PET to compare with, in SUVR")
     group.add_argument(
@@ -73,7 +73,7 @@ def add_parser(commands, common, tracers, whole_number) -> None:
 
 def run(arguments, reporter) -> int:
     from ..outputs import reserve
-    from ..synthesis import Options
+    from ..synthesis import Options, for_model
 
     _check_combination(arguments)
     options = Options(
@@ -86,6 +86,7 @@ def run(arguments, reporter) -> int:
         **drawing(arguments),
     )
     silence_itk()
+    options = for_model(options)  # the folders to write to are those of the model's tracers
     names = _output_names(options.tracers)
     _keep_inputs(arguments, names)
     with contextlib.ExitStack() as stack:
@@ -132,11 +133,9 @@ def _check_combination(arguments) -> None:
 
 def _output_names(tracers) -> list[str]:
     """Outputs by their paths in ``--out``: those of one tracer lie in it, of several in folders of their names."""
-    from ..synthesis import OUTPUT_NAMES
+    from ..synthesis.result import OUTPUT_NAMES, output_names
 
-    if len(tracers) == 1:
-        return list(OUTPUT_NAMES)
-    return [f"{tracer}/{name}" for tracer in tracers for name in OUTPUT_NAMES]
+    return list(OUTPUT_NAMES) if len(tracers) == 1 else output_names(tracers)
 
 
 def _keeper(arguments, stack: contextlib.ExitStack):
@@ -165,7 +164,7 @@ def _results(arguments, options, reporter, on_case):
 
 def _save(arguments, tracers, results, place, reporter) -> list[dict]:
     """Write the results and say what was written, a dictionary a tracer."""
-    from ..synthesis import save_many
+    from ..synthesis import Syntheses, save_many
 
     out, report, contents = Path(arguments.out), not arguments.no_report, []
 
@@ -179,7 +178,8 @@ def _save(arguments, tracers, results, place, reporter) -> list[dict]:
         reporter.progress(1 - _SAVING, "writing the results")
         files = {tracers[0]: result.save(place, overwrite=arguments.overwrite, report=report)}
     else:
-        files = save_many(noted(results), place, overwrite=arguments.overwrite, report=report)
+        results = Syntheses(tracers, noted(results))
+        files = save_many(results, place, overwrite=arguments.overwrite, report=report)
     for content in contents:
         content["files"] = {name: str(path) for name, path in files[content["tracer"]].items()}
     return contents

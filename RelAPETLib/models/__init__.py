@@ -4,7 +4,7 @@ from .bundle import verify_bundle, write_bundle
 from .catalogue import home, list_models, model_path, remove, show
 from .download import fetch
 from .importing import import_model
-from .model import Model, load_model, verify
+from .model import Model, load_model, locate, verify
 from .release import import_release_checkpoint
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "import_release_checkpoint",
     "list_models",
     "load_model",
+    "locate",
     "model_path",
     "remove",
     "show",

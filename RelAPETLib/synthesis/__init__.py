@@ -9,12 +9,12 @@ comes out, and saving it), `pipeline` (the order of things).
 """
 
 from .case import Case, prepare_case
-from .options import Options, resolve
+from .options import Options, for_model, resolve
 from .pipeline import draw, finish, run_case, run_files, synthesize, synthesize_many
-from .result import OUTPUT_NAMES, Synthesis, save_many
+from .result import OUTPUT_NAMES, Syntheses, Synthesis, save_many
 from .saved import load_case, save_case
 
 __all__ = [
-    "OUTPUT_NAMES", "Case", "Options", "Synthesis", "draw", "finish", "load_case", "prepare_case", "resolve",
-    "run_case", "run_files", "save_case", "save_many", "synthesize", "synthesize_many",
+    "OUTPUT_NAMES", "Case", "Options", "Syntheses", "Synthesis", "draw", "finish", "for_model", "load_case",
+    "prepare_case", "resolve", "run_case", "run_files", "save_case", "save_many", "synthesize", "synthesize_many",
 ]  # fmt: skip

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..diffusion.names import SAMPLERS
 from ..errors import InputError
-from ..tracers import TRACERS, Tracer, get_tracer
+from ..tracers import ALL, TRACERS, Tracer, get_tracer
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ..models import Model
 
 SPACES = ("t1w", "mni", "both")
-ALL = "all"
 MAX_SAMPLES = 64
 MAX_SEED = 2**63 - 1
 
@@ -28,7 +27,7 @@ class Options:
 
     Attributes:
         tracers: one or several, in any spelling: ``"TAU"``, ``"TAU,PIB"``, ``"all"``, or a sequence of such. They are
-            kept as a tuple of short names, each once.
+            kept as a tuple of short names, each once, or as ``("all",)``: every tracer of the model (`for_model`).
         model: name in the catalogue, or folder of a bundle.
         reference: a measured PET to compare with (file or image) where there is one tracer, else a mapping of tracers
             to such.
@@ -76,13 +75,13 @@ class Options:
             return {}
         if isinstance(self.reference, Mapping):
             named = {get_tracer(name).name: volume for name, volume in self.reference.items() if volume is not None}
-            if foreign := sorted(named.keys() - set(self.tracers)):
+            foreign = sorted(named.keys() - set(self.tracers)) if self.tracers != (ALL,) else ()
+            if foreign:
                 raise InputError(f"a reference of {foreign[0]} was given, which is not asked for")
             return named
-        if len(self.tracers) > 1:
-            raise InputError(
-                f"one reference PET cannot be compared with {len(self.tracers)} tracers; choose the tracer it is of"
-            )
+        if len(self.tracers) > 1 or self.tracers == (ALL,):
+            count = ALL if self.tracers == (ALL,) else len(self.tracers)
+            raise InputError(f"one reference PET cannot be compared with {count} tracers; choose the tracer it is of")
         return {self.tracers[0]: self.reference}
 
 
@@ -115,7 +114,7 @@ class Plan:
 
 
 def tracer_names(asked: str | Iterable[str]) -> tuple[str, ...]:
-    """Short names of tracers, each once, in the order asked for; ``all`` stands for every tracer.
+    """Short names of tracers, each once, in the order asked for; ``("all",)`` where ``all`` is among them.
 
     Raises:
         InputError: none, or an unknown one.
@@ -123,10 +122,31 @@ def tracer_names(asked: str | Iterable[str]) -> tuple[str, ...]:
     words = [asked] if isinstance(asked, str) else list(asked)
     names: list[str] = []
     for word in (part.strip() for text in words for part in str(text).split(",")):
-        names += TRACERS if word.lower() == ALL else [get_tracer(word).name]
+        names.append(ALL if word.lower() == ALL else get_tracer(word).name)
     if not names:
         raise InputError(f"no tracer was asked for; use {', '.join(TRACERS)} or {ALL}")
-    return tuple(dict.fromkeys(names))
+    return (ALL,) if ALL in names else tuple(dict.fromkeys(names))
+
+
+def for_model(options: Options) -> Options:
+    """The same options with names in place of ``all``: those of the tracers that their model has.
+
+    The model's files are checked, its weights are not loaded; other options are given back as they are.
+
+    Raises:
+        InputError: a reference PET of a tracer that the model lacks.
+        ModelError: the model is unknown or damaged.
+    """
+    if options.tracers != (ALL,):
+        return options
+    from ..models import locate
+
+    return replace(options, tracers=_in_order(locate(options.model).metadata["tracers"]))
+
+
+def _in_order(known: Iterable[str]) -> tuple[str, ...]:
+    """A model's tracers in the program's order, whatever the order of its metadata."""
+    return tuple(name for name in TRACERS if name in known)
 
 
 def _check_number(name: str, value: int | None, lowest: int, highest: int | None) -> None:
@@ -142,13 +162,15 @@ def _check_number(name: str, value: int | None, lowest: int, highest: int | None
 def resolve(options: Options, model: Model) -> tuple[Plan, ...]:
     """Complete options from a model's metadata and its method's defaults: a plan for each tracer, in their order.
 
+    ``all`` is every tracer of the model.
+
     Raises:
         InputError: the model lacks a tracer, has fewer timesteps than steps asked for, or draws without a sampler.
     """
     sampler, steps = _sampler_and_steps(options, model)
     defaults, known = model.method.defaults, model.metadata["tracers"]
     plans = []
-    for name in options.tracers:
+    for name in _in_order(known) if options.tracers == (ALL,) else options.tracers:
         entry = known.get(name)
         if entry is None:
             raise InputError(

@@ -12,8 +12,8 @@ from ..errors import DeviceError, InputError
 from ..notices import collected, warn
 from .case import Case, make_case, read, register, settle_doubts
 from .inputs import reference_role, without_paths
-from .options import Options, Plan, resolve
-from .result import Synthesis, describe
+from .options import Options, Plan, for_model, resolve
+from .result import Syntheses, Synthesis, describe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,14 +72,14 @@ def synthesize_many(
     *,
     progress: Progress | None = None,
     **options,
-) -> Iterator[Synthesis]:
+) -> Syntheses:
     """The same for several tracers: the MRI are read, registered and encoded once, and all tracers get the same noise.
 
     Args:
-        tracers: names, or ``"all"``.
+        tracers: names, or ``"all"`` that the model has.
         options: as for `synthesize`; ``reference`` maps tracers to PET.
 
-    Yields:
+    Returns:
         A result for each tracer, in their order, each made when it is asked for. The options are checked at once.
 
     Example:
@@ -90,8 +90,13 @@ def synthesize_many(
 
 def run_files(
     t1w, t2f, options: Options, progress: Progress | None = None, on_case: Callable[[Case], object] | None = None
-) -> Iterator[Synthesis]:
+) -> Syntheses:
     """`synthesize_many` with options that are made already; `on_case` is given the case once it is accepted."""
+    options = for_model(options)
+    return Syntheses(options.tracers, _run_files(t1w, t2f, options, progress, on_case))
+
+
+def _run_files(t1w, t2f, options: Options, progress, on_case) -> Iterator[Synthesis]:
     from ..devices import resolve_device
 
     part, clock, of_case, of_model = _parts(progress), _Clock(), [], []
@@ -114,7 +119,7 @@ def run_files(
     yield from _results(case, model, plans, units, options, said, clock.seconds, progress)
 
 
-def run_case(case: Case, options: Options, progress: Progress | None = None) -> Iterator[Synthesis]:
+def run_case(case: Case, options: Options, progress: Progress | None = None) -> Syntheses:
     """Results for a case that is prepared already, as `synthesize_many` gives them from files.
 
     Args:
@@ -124,10 +129,15 @@ def run_case(case: Case, options: Options, progress: Progress | None = None) -> 
     Raises:
         InputError, ModelError, DeviceError: as `synthesize`.
     """
-    from ..devices import resolve_device
-
     if options.reference:
         raise InputError("a prepared case takes no other reference PET; give it to the one that prepares the case")
+    options = for_model(options)
+    return Syntheses(options.tracers, _run_case(case, options, progress))
+
+
+def _run_case(case: Case, options: Options, progress: Progress | None) -> Iterator[Synthesis]:
+    from ..devices import resolve_device
+
     clock, said = _Clock(), []
     with collected(said):
         for words in case.warnings:

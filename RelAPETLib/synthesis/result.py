@@ -7,13 +7,15 @@ import functools
 import json
 import math
 import os
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import provenance as record
+from ..errors import InputError
 from ..notices import warn
 from ..tracers import get_tracer
 from .inputs import reference_role
@@ -21,6 +23,7 @@ from .inputs import reference_role
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+    from ..outputs import Reserved
     from .case import Case
     from .reference import ReferenceUnits
     from .sampling import Draw
@@ -33,6 +36,8 @@ OUTPUT_NAMES = (
     "synthetic_pet.json",
     "report.png",
 )
+#: Folder in the staging folder for results of several tracers until all are made.
+_MADE = "results"
 NO_MATPLOTLIB = "report.png was left out: it needs matplotlib; install it with: pip install 'relapet[report]'"
 
 
@@ -148,6 +153,20 @@ class Synthesis:
         )
 
 
+class Syntheses(Iterator[Synthesis]):
+    """Results of one person's tracers, each made when it is asked for.
+
+    Attributes:
+        tracers: short names of the tracers in the order of the results, known before anything is made.
+    """
+
+    def __init__(self, tracers: Iterable[str], results: Iterable[Synthesis]):
+        self.tracers, self._results = tuple(tracers), iter(results)
+
+    def __next__(self) -> Synthesis:
+        return next(self._results)
+
+
 def _cell(value: object) -> object:
     """A value as a table shows it; NaN as BIDS writes what is not there."""
     if not isinstance(value, float):
@@ -200,7 +219,8 @@ def save_many(
     Each result is written, out of sight, as soon as it comes, so that one at a time is in memory.
 
     Args:
-        results: e.g. from `synthesize_many`.
+        results: from `synthesize_many`, or a list: outputs that exist already are then refused before the first one is
+            made. Of any other iterable each result is checked when it comes, since its tracer is not known before.
         folder: gets a folder for each tracer; or what `outputs.reserve` gave for it.
         overwrite, report: as for `Synthesis.save`.
 
@@ -208,26 +228,52 @@ def save_many(
         Paths by file name, by tracer.
 
     Raises:
+        InputError: two results of one tracer.
         OutputError: as `Synthesis.save`; and whatever `results` raise, with nothing written.
     """
-    from ..outputs import Reserved, reserve, shown_as, write_set
+    from ..outputs import Reserved, reserve, write_set
 
+    if isinstance(results, Sequence):
+        results = Syntheses([result.tracer for result in results], results)
+    known = results.tracers if isinstance(results, Syntheses) else ()
     if not isinstance(folder, Reserved):
-        with reserve(folder) as place:
+        with reserve(folder, output_names(known), overwrite=overwrite) as place:
             return save_many(results, place, overwrite=overwrite, report=report)
-    place, writers, tracers = folder, {}, []
+    try:
+        writers = _made(results, known, folder, overwrite, report)
+        tracers = tuple(dict.fromkeys(name.split("/")[0] for name in writers))
+        paths = write_set(folder, writers, owned=output_names(tracers), overwrite=overwrite)
+    finally:
+        shutil.rmtree(folder.staging / _MADE, ignore_errors=True)
+    return {t: {path.name: path for path in paths if path.parent.name == t} for t in tracers}
+
+
+def output_names(tracers: Iterable[str]) -> list[str]:
+    """What `save_many` may write of some tracers, by its path in the folder."""
+    return [f"{tracer}/{name}" for tracer in tracers for name in OUTPUT_NAMES]
+
+
+def _made(results: Iterable[Synthesis], known: Sequence[str], place: Reserved, overwrite: bool, report: bool) -> dict:
+    """Results made one after the other and written into the staging folder; returns what moves each file out of it."""
+    from ..outputs import check_destination, shown_as
+
+    check_destination(place, output_names(known), overwrite)
+    writers, tracers = {}, set()
     for result in results:
-        tracers.append(result.tracer)
-        made = place.staging / "results" / result.tracer
+        tracer = result.tracer
+        if tracer in tracers:
+            raise InputError(f"two results of {tracer} would go to {place.folder / tracer}; save them apart")
+        tracers.add(tracer)
+        if tracer not in known:
+            check_destination(place, output_names([tracer]), overwrite)
+        made = place.staging / _MADE / tracer
         made.mkdir(parents=True)
-        with shown_as({made: place.folder / result.tracer}):
+        with shown_as({made: place.folder / tracer}):
             for name, write in result.writers(report).items():
                 write(made / name)
-                writers[f"{result.tracer}/{name}"] = functools.partial(os.replace, made / name)
+                writers[f"{tracer}/{name}"] = functools.partial(os.replace, made / name)
         del result
-    owned = [f"{tracer}/{name}" for tracer in tracers for name in OUTPUT_NAMES]
-    paths = write_set(place, writers, owned=owned, overwrite=overwrite)
-    return {t: {path.name: path for path in paths if path.parent.name == t} for t in tracers}
+    return writers
 
 
 def describe(
