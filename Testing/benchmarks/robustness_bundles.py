@@ -26,7 +26,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "Testing"), str(ROOT)]
+sys.path[:0] = [str(ROOT / "Testing" / "support"), str(ROOT / "Testing"), str(ROOT)]
 
 CPU_SECONDS, WALL_SECONDS, MEMORY = 5, 120, 4 * 1024**3
 FILES = ("configs/metadata.json", "configs/inference.json", "model.safetensors", "LICENSE")

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "Testing"), str(ROOT)]
+sys.path[:0] = [str(ROOT / "Testing" / "support"), str(ROOT / "Testing"), str(ROOT)]
 
 OLD, NEW, NOTHING, MIXTURE = "old", "new", "nothing", "mixture"
 STAGING = ".relapet"

@@ -6,7 +6,7 @@ python Testing/benchmarks/samplers.py > Testing/benchmarks/results/samplers.md
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "support"), str(Path(__file__).resolve().parents[2])]
 
 from gaussian_target import sampled_mean_and_sd  # noqa: E402
 

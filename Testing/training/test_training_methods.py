@@ -16,7 +16,7 @@ from training.loop import run
 from training.methods import METHODS, config_class, objective
 from training.reports import LOG
 
-TRAINING = Path(__file__).resolve().parents[1] / "training"
+TRAINING = Path(__file__).resolve().parents[2] / "training"
 #: Words of a method's own that the rest of the training must not know.
 OWN = r"\b(rela|rela_latent|ficd|ddpm|latents?|generator_\w+|optimizer_[GD])\b|discriminator|adversarial|NoiseSchedule"
 

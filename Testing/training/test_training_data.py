@@ -26,7 +26,7 @@ from training.data.prepare import Options, prepare
 from training.data.rendered import rendered_people
 from training.data.split import make_split, read_lists
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ROWS = [("a", "TAU"), ("a", "PIB"), ("b", "TAU"), ("c", "PBR")]
 TIMES = {
     "FrameTimesStart": [0, 300, 600, 1200],

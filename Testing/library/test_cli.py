@@ -20,7 +20,7 @@ from RelAPETLib.cli.progress import make_reporter
 from RelAPETLib.notices import warn
 from RelAPETLib.resources import resource
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

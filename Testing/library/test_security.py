@@ -410,7 +410,7 @@ def test_the_true_cause_is_named(tiny_latent, tmp_path):
 
 def test_a_mutated_model_is_taken_or_refused(tiny_latent, tmp_path, monkeypatch):
     """A slice of Testing/benchmarks/robustness_bundles.py."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
     monkeypatch.setenv("RELAPET_HOME", "restored afterwards")
     robustness_bundles = pytest.importorskip("robustness_bundles", exc_type=ImportError)  # fork and limits: POSIX
     counts, wrong = robustness_bundles.fuzz(tiny_latent, tmp_path, 12, seed=7)

@@ -13,7 +13,7 @@ import pytest
 from RelAPETLib.errors import OutputError
 from RelAPETLib.outputs import check_destination, reserve, write_set
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _text(words):

@@ -4,7 +4,7 @@ import importlib
 import sys
 from pathlib import Path
 
-MODULE = Path(__file__).resolve().parents[1] / "RelAPET"
+MODULE = Path(__file__).resolve().parents[2] / "RelAPET"
 
 
 def load_part(name):

@@ -21,7 +21,7 @@ from volume_files import affine_of, marked_array, nifti, rotation
 from RelAPETLib.errors import InputError, RelAPETWarning
 from RelAPETLib.volumes import count_frames, image_affine, image_from_array, read_frames, read_volume
 
-sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import robustness_volumes
 

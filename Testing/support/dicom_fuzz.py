@@ -1,6 +1,6 @@
 """A child that damages DICOM folders and reads them: a volume or one `InputError` each time, else it says what was.
 
-    python Testing/dicom_fuzz.py FOLDER_OF_FOLDERS FIRST_SEED COUNT
+    python Testing/support/dicom_fuzz.py FOLDER_OF_FOLDERS FIRST_SEED COUNT
 
 Prints JSON: how many were read, refused, and what went otherwise, and the most memory taken. A crash or a hang
 ends it with another code; the seed that it was at stands in FOLDER_OF_FOLDERS/seed.

@@ -17,8 +17,8 @@ from RelAPETLib.phantom.people import make_person
 from RelAPETLib.phantom.render import blur_pet, render
 
 MANY = 20_000
-OLD = json.loads((Path(__file__).parent / "golden" / "phantom_law1.json").read_text())
-PBR28 = Path(__file__).parent / "benchmarks" / "results" / "pbr28_regions.tsv"
+OLD = json.loads((Path(__file__).parents[1] / "golden" / "phantom_law1.json").read_text())
+PBR28 = Path(__file__).parents[1] / "benchmarks" / "results" / "pbr28_regions.tsv"
 
 
 @pytest.fixture(scope="module")

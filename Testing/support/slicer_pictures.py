@@ -1,6 +1,6 @@
 """Pictures of the Slicer module for the README: the panel and its slice views, after a real synthesis.
 
-.venv/bin/python Testing/slicer_pictures.py [Resources/pictures]
+.venv/bin/python Testing/support/slicer_pictures.py [Resources/pictures]
 
 A simulated person, the demo model, the module's own panel and scene code, over the project's test harness: MRML and
 slice compositing are Slicer's, the widgets are stand-ins. The pictures say so.
@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "Testing"), str(ROOT)]
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "Testing" / "support"), str(ROOT)]
 
 VIEWS = ("Red", "Green", "Yellow")
 LABEL = "test harness rendering, not a Slicer screenshot; a simulated person; synthetic PET, research only"

@@ -17,7 +17,7 @@ from slicer_module import MODULE, FakeProcess, load_part, load_volume
 
 from RelAPETLib.models.catalogue import home
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 # Install step
@@ -505,7 +505,7 @@ def test_an_older_slicer_says_which_it_needs(harness, slicer, monkeypatch):
 def test_nothing_heavy_is_imported_when_slicer_starts():
     """In a Python of its own: the module file's imports and the library's names, but no torch, SimpleITK or nibabel."""
     script = (
-        f"import sys, json; sys.path[:0] = [{str(ROOT / 'Testing')!r}]\n"
+        f"import sys, json; sys.path[:0] = [{str(ROOT / 'Testing')!r}, {str(ROOT / 'Testing' / 'support')!r}]\n"
         "import slicer_harness as h; h.boot()\n"
         "before = set(sys.modules)\n"
         f"widget = h.load_module({str(MODULE / 'RelAPET.py')!r})\n"

@@ -20,7 +20,7 @@ from RelAPETLib.dicom_export.secondary_capture import SecondaryCapture
 from RelAPETLib.errors import OutputError
 from RelAPETLib.volumes import file_sha256
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::RelAPETLib.errors.RelAPETWarning")
 
 

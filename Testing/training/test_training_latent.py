@@ -336,7 +336,7 @@ def test_the_demo_recipe_from_people_to_a_synthetic_pet(tmp_path, monkeypatch, g
     from RelAPETLib.cli import main as relapet
     from RelAPETLib.grid import MNI_GRID
 
-    monkeypatch.chdir(Path(__file__).resolve().parents[1])
+    monkeypatch.chdir(Path(__file__).resolve().parents[2])
     rendered, registered = tmp_path / "rendered", tmp_path / "registered"
     command = ["prepare", "--rendered", "8", "--rendered-seed", "1", "--factor", "2", "--out", str(rendered)]
     assert main([*command, "--fractions", "0.875,0.125,0"]) == 0

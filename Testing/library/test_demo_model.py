@@ -21,7 +21,7 @@ from RelAPETLib.phantom.render import render
 from RelAPETLib.synthesis import synthesize, synthesize_many
 from RelAPETLib.tracers import TRACERS
 
-sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from phantom_cases import LAW, UNSEEN_SEED
 from quality import Regions, spread_figures

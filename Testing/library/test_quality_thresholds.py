@@ -8,7 +8,7 @@ import pytest
 from RelAPETLib.preprocessing import doubts
 from RelAPETLib.resources import resource
 
-FIGURES = json.loads((Path(__file__).parent / "benchmarks" / "results" / "quality_figures.json").read_text())
+FIGURES = json.loads((Path(__file__).parents[1] / "benchmarks" / "results" / "quality_figures.json").read_text())
 LIMITS = [
     limit
     for limit in json.loads(resource("quality_thresholds.json").read_text(encoding="utf-8"))["thresholds"]

@@ -18,7 +18,7 @@ from training.loop import run
 from training.reports import LOG
 from training.trainer import RunData
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TIMING = ("images_per_second",)
 
 

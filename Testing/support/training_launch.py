@@ -13,7 +13,7 @@ from training_runs import TINY
 from training.data.split import explicit_split
 from training.reports import LOG
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "training" / "slurm"
 LAUNCHERS = ("SLURM_", "TORCHELASTIC_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_", "GROUP_RANK")
 

@@ -605,7 +605,7 @@ def test_damaged_folders(tmp_path):
     for number in range(4):
         (root / f"enhanced{number}").mkdir()
         write_enhanced(root / f"enhanced{number}" / "IM.dcm", marked_array((24, 20, 6)), GEOMETRIES["oblique"], 0.5)
-    child = Path(__file__).with_name("dicom_fuzz.py")
+    child = Path(__file__).parents[1] / "support" / "dicom_fuzz.py"
     result = subprocess.run(
         [sys.executable, child, root, "0", "120"], capture_output=True, text=True, cwd=child.parents[1]
     )

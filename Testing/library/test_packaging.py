@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MODULES = Path("lib", "Slicer-0.0", "qt-scripted-modules")  # as Testing/cmake/UseSlicer.cmake has it
 MEGABYTE = 2**20
 
@@ -88,7 +88,7 @@ def install(source: Path, folder: Path) -> Path:
         for language in ("C", "CXX")
         for key in (f"={sys.executable}", "_FORCED=1", "_ID_RUN=1", "_WORKS=1")
     ]
-    slicer = Path(__file__).parent / "cmake"
+    slicer = Path(__file__).parents[1] / "cmake"
     _cmake("-S", source, "-B", folder / "build", f"-DSlicer_DIR={slicer}", *compilers)
     _cmake("--install", folder / "build", "--prefix", folder / "Slicer")
     return folder / "Slicer" / MODULES

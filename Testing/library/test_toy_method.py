@@ -15,7 +15,7 @@ from copied_tree import add_below, call, copy_tree, git
 
 from training.data.split import explicit_split
 
-TOY = Path(__file__).parent / "toy_method"
+TOY = Path(__file__).parents[1] / "toy_method"
 #: (file, the line that is there, the line that is added below it)
 LINES = [
     ("RelAPETLib/methods/__init__.py", '    "rela": "RelaDiffusion",', '    "toy": "Toy",'),
@@ -119,4 +119,4 @@ def expected(bundle: Path, cache) -> np.ndarray:
 @pytest.mark.slow
 @pytest.mark.parametrize("test", ["test_packaging.py", "test_imports.py"])
 def test_the_copy_is_in_order(copy, test):
-    call(copy, "pytest", "-q", "-m", "not slow", f"Testing/{test}")
+    call(copy, "pytest", "-q", "-m", "not slow", f"Testing/library/{test}")

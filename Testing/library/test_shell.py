@@ -12,7 +12,7 @@ import pytest
 from RelAPETLib.cli import main
 from RelAPETLib.notices import printable
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ODD = b"d\xff\x1b[31m\xe2\x80\xae"
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX shell and descriptors")
 

@@ -157,7 +157,7 @@ def test_its_pet_goes_to_dicom(copy, bundle, grid_case, tmp_path):
 @pytest.mark.slow
 def test_the_panel_shows_it(copy):
     """The module of the copy in the tests' stand-in of Slicer: what is shown, what the scene keeps."""
-    probe = copy / "Testing" / "test_probe.py"
+    probe = copy / "Testing" / "library" / "test_probe.py"
     probe.write_text(
         "def test_probe(widget):\n"
         "    box = widget.ui.tracerSelector\n"
@@ -177,7 +177,7 @@ def test_the_panel_shows_it(copy):
 @pytest.mark.slow
 def test_what_was_made_before_goes_on(copy, tiny_latent, grid_case, tmp_path):
     """The shipped model and an old bundle, whose networks know three labels."""
-    call(copy, "pytest", "-q", "Testing/test_own_models.py", "-m", "not slow")
+    call(copy, "pytest", "-q", "Testing/library/test_own_models.py", "-m", "not slow")
     inputs = ["--preprocessed", "--t1w", grid_case["t1w"], "--t2f", grid_case["t2f"], "--tracer", "TAU"]
     for name, model in (("old", tiny_latent), ("demo", "demo")):
         how = ["--model", model, "--device", "cpu", "--steps", 1, "--samples", 1, "--no-report"]
