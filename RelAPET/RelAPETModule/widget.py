@@ -18,6 +18,7 @@ from .marks import viewMarks
 from .modelpanel import ModelPanel
 from .parameters import Shown
 from .samplepanel import SamplePanel
+from .scene import TRACER
 from .tasks import Tasks
 from .words import escaped
 
@@ -254,10 +255,11 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self._parameterNode.output = results[0].pet
         self._parameterNode.shown = Shown.PET
         self.results.show("pet", fit=True)
-        names = ", ".join(each.pet.GetName() for each in results)
-        one = _("Done: {name}. It is synthetic: a model's guess.").format(name=names)
-        many = _("Done: {names}. All are synthetic: a model's guesses.").format(names=names)
-        self.tell(one if len(results) == 1 else many)
+        if len(results) == 1:
+            self.tell(_("Done: {name}. It is synthetic: a model's guess.").format(name=results[0].pet.GetName()))
+        else:
+            tracers = ", ".join(each.pet.GetAttribute(TRACER) for each in results)
+            self.tell(_("Done: {tracers}. All are synthetic: a model's guesses.").format(tracers=tracers))
 
     def tell(self, words):
         """One line on what goes on, shown as it is."""

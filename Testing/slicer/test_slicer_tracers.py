@@ -92,8 +92,7 @@ def test_all_tracers_of_a_model_with_two(widget, slicer, pair, tmp_path, capsys)
         assert json.loads(pet.GetAttribute("RelAPET.Provenance"))["tracer"]["name"] == tracer
         assert pet.GetDisplayNode().GetWindowLevelMax() == {"TAU": 3.0, "PBR": 2.5}[tracer]
     assert widget.parameters.output is found["TAU"] and slice_marks(slicer) == {"SYNTHETIC TAU PET\nresearch only"}
-    status = widget.ui.statusLabel.text
-    assert "SYNTHETIC TAU PET (patient T1w), SYNTHETIC PBR PET (patient T1w)" in status and "guesses" in status
+    assert "Done: TAU, PBR. All are synthetic: a model's guesses." in widget.ui.statusLabel.text
 
 
 def test_what_is_shown_is_switched(widget, slicer, scans, tmp_path):

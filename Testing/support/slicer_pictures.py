@@ -1,6 +1,7 @@
 """Pictures of the Slicer module for the README: the panel and its slice views, after a real synthesis.
 
 .venv/bin/python Testing/support/slicer_pictures.py [Resources/pictures]
+.venv/bin/python Testing/support/slicer_pictures.py --all-tracers PICTURES
 
 A simulated person, the demo model, the module's own panel and scene code, over the project's test harness: MRML and
 slice compositing are Slicer's, the widgets are stand-ins. The pictures say so.
@@ -37,7 +38,7 @@ def labelled(pixels: np.ndarray, title: str) -> Image.Image:
 
 def panel_pixels(widget) -> np.ndarray:
     """The panel as its stand-in widgets draw it."""
-    widget.parent.resize(480, 700)
+    widget.parent.resize(480, 800)
     image = widget.parent.grab().toImage()
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "panel.png")
@@ -56,28 +57,52 @@ def synthesize(harness, widget) -> None:
         raise SystemExit(f"no result: {widget.ui.statusLabel.text}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", nargs="?", type=Path, default=ROOT / "Resources" / "pictures")
-    out = parser.parse_args().out
-    out.mkdir(parents=True, exist_ok=True)
-    import slicer_harness as harness
+def slices() -> np.ndarray:
+    """The three slice views side by side."""
     from slicer_harness.rendering import render_view
 
-    harness.boot()
-    harness.watch_errors(True)
-    widget = harness.load_module(str(ROOT / "RelAPET" / "RelAPET.py"))
-    synthesize(harness, widget)
+    return np.hstack([render_view(view, (420, 420)) for view in VIEWS])
+
+
+def one_tracer(widget, out: Path) -> None:
+    """A picture of each map of the one result, and one of the panel."""
     for kind, title in (
         ("pet", "Synthetic TAU PET over the T1w"),
         ("difference", "Synthetic minus measured (here simulated) TAU PET"),
         ("uncertainty", "Spread of the samples, not the error"),
     ):
         widget.results.show(kind, fit=True)
-        pixels = np.hstack([render_view(view, (420, 420)) for view in VIEWS])
-        labelled(pixels, title).save(out / f"{kind}.png", optimize=True)
+        labelled(slices(), title).save(out / f"{kind}.png", optimize=True)
     widget.results.show("pet")
     labelled(panel_pixels(widget), "The RelAPET panel").save(out / "panel.png", optimize=True)
+
+
+def all_tracers(widget, out: Path) -> None:
+    """A picture of each tracer's PET, chosen in the panel, and of the panel that shows it."""
+    selector = widget.ui.resultSelector
+    for index in range(selector.count):
+        selector.currentIndex = index
+        tracer = widget.results.found.pet.GetAttribute("RelAPET.Tracer")
+        labelled(slices(), selector.itemText(index)).save(out / f"pet_{tracer}.png", optimize=True)
+        labelled(panel_pixels(widget), f"The panel, {tracer} shown").save(out / f"panel_{tracer}.png", optimize=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", nargs="?", type=Path, default=ROOT / "Resources" / "pictures")
+    parser.add_argument("--all-tracers", action="store_true", help="of one run for all tracers of the model")
+    options = parser.parse_args()
+    out = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    import slicer_harness as harness
+
+    harness.boot()
+    harness.watch_errors(True)
+    widget = harness.load_module(str(ROOT / "RelAPET" / "RelAPET.py"))
+    if options.all_tracers:
+        widget.ui.tracerSelector.currentIndex = widget.ui.tracerSelector.count - 1
+    synthesize(harness, widget)
+    (all_tracers if options.all_tracers else one_tracer)(widget, out)
     print("\n".join(str(path) for path in sorted(out.glob("*.png"))))
 
 
