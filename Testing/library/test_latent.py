@@ -98,6 +98,7 @@ def test_ridge_leave_one_out_is_what_refitting_gives():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((30, 50))
     y = x[:, :3] @ rng.standard_normal((3, 2)) + 0.5 * rng.standard_normal((30, 2))
+    x, y = x - x.mean(0), y - y.mean(0)
     weights, left_out, penalties = ridge(x, y)
     eigenvalues = np.linalg.eigvalsh(x @ x.T)
     for target in range(2):
@@ -105,5 +106,15 @@ def test_ridge_leave_one_out_is_what_refitting_gives():
         full = np.linalg.solve(x.T @ x + penalty * np.eye(50), x.T @ y[:, target])
         assert np.allclose(full, weights[target], atol=1e-8)
         rest = np.delete(np.arange(30), 4)
-        refit = np.linalg.solve(x[rest].T @ x[rest] + penalty * np.eye(50), x[rest].T @ y[rest, target])
-        assert x[4] @ refit == pytest.approx(left_out[4, target], abs=1e-8)
+        seen, said = x[rest] - x[rest].mean(0), y[rest, target] - y[rest, target].mean()
+        refit = np.linalg.solve(seen.T @ seen + penalty * np.eye(50), seen.T @ said)
+        alone = (x[4] - x[rest].mean(0)) @ refit + y[rest, target].mean()
+        assert alone == pytest.approx(left_out[4, target], abs=1e-8)
+
+
+def test_ridge_does_not_take_chance_for_knowledge():
+    """Fewer people than features, and nothing to be known: the strongest penalty, and nothing is predicted."""
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((40, 300)), rng.standard_normal((40, 6))
+    _, left_out, _ = ridge(x - x.mean(0), y - y.mean(0))
+    assert 1 - ((left_out - (y - y.mean(0))) ** 2).sum() / ((y - y.mean(0)) ** 2).sum() < 0.1

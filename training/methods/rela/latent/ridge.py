@@ -33,7 +33,9 @@ def ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.nda
     for penalty in RIDGE_PENALTIES:
         ratio = 1 / (values + penalty * values.mean())
         fitted = vectors @ ((values * ratio)[:, None] * rotated)
-        leverage = (vectors**2) @ (values * ratio)
+        # Both means were taken with the person left out in them: the intercept has leverage too, and without its 1 / n
+        # a fit that goes through every point would seem to predict.
+        leverage = 1 / len(features) + (vectors**2) @ (values * ratio)
         left_out = targets - (targets - fitted) / (1 - leverage)[:, None]
         errors = ((left_out - targets) ** 2).mean(0)
         better = errors < best
