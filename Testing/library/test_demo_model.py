@@ -87,14 +87,12 @@ def test_says_of_people_what_the_law_says_from_their_mri(people, drawn, tracer):
     assert np.corrcoef(ours, ideal)[0, 1] > 0.3
 
 
-def test_pib_falls_into_two_groups(drawn):
-    """Few draws lie between negative and positive people, though the mean of most people does."""
+def test_pib_reaches_negative_and_positive_people(drawn):
+    """Amyloid is hidden from an MRI: draws go from low to high, most of them low."""
     regions = Regions()
     values = np.array([cortical_mean(regions, sample) for samples in drawn["PIB"] for sample in samples])
-    low, high = values.min(), values.max()
-    thirds = np.histogram(values, np.linspace(low, high, 4))[0]
-    assert high - low > 0.6 and thirds[1] < thirds[0]
-    assert thirds[2] > 0.05 * len(values)
+    assert values.max() - values.min() > 0.6
+    assert (values < np.mean([values.min(), values.max()])).mean() > 0.5
 
 
 def test_the_spread_is_each_persons_own(drawn):
