@@ -5,20 +5,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from .method import RelaDiffusion
+from .method import NETWORKS, RelaDiffusion
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["NETWORKS", "RelaDiffusion", "network_class"]
-
-#: Classes that the settings can name, and the modules they are in.
-NETWORKS = {
-    "VoxelDiffusion": "voxel",
-    "LatentDiffusion": "regression",
-    "ConditionalLatentDiffusion": "conditional",
-    "AutoencodedDiffusion": "autoencoded",
-}
 
 
 def network_class(name: str) -> type[torch.nn.Module]:

@@ -198,7 +198,7 @@ class ConditionalLatentDiffusion(LatentDiffusion):
         self, x_t: torch.Tensor, encoded: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor
     ) -> torch.Tensor:
         """Clean estimate of a noisy latent [N, C, 10, 12, 10] given an encoded condition, timesteps and labels [N]."""
-        self.unet.directions = self.mode_directions
+        self.unet.directions = self.mode_directions  # moved to another device, the two are no longer one tensor
         head = self.head_latent(encoded, labels)
         signal, _ = self.schedule.rates_like(x_t, timesteps)
         r_t = x_t - signal * head

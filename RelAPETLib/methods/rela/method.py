@@ -21,7 +21,13 @@ DEFAULT_STEPS = 20
 #: Latents worth drawing together. A single voxel sample fills a machine already.
 LATENT_BATCH = 4
 VOXEL = "VoxelDiffusion"
-CLASSES = (VOXEL, "LatentDiffusion", "ConditionalLatentDiffusion", "AutoencodedDiffusion")
+#: Classes that the settings can name, and the modules they are in.
+NETWORKS = {
+    VOXEL: "voxel",
+    "LatentDiffusion": "regression",
+    "ConditionalLatentDiffusion": "conditional",
+    "AutoencodedDiffusion": "autoencoded",
+}
 #: What a schedule is that does not say all.
 DEFAULT_SCHEDULE = {
     "kind": "scaled-linear", "beta_start": 5e-4, "beta_end": 1.95e-2, "num_timesteps": 1000, "zero_terminal_snr": False
@@ -43,7 +49,7 @@ class RelaDiffusion(Method):
         {
             "network": closed(
                 {
-                    "class": {"enum": list(CLASSES)},
+                    "class": {"enum": list(NETWORKS)},
                     "arguments": arguments(),
                 }
             ),
