@@ -129,13 +129,13 @@ def draw_volume(model, cache: Cache, item: Item, drawing: Drawing, inside: np.nd
 
     from RelAPETLib.scaling import to_units
     from RelAPETLib.synthesis.options import resolve
-    from RelAPETLib.synthesis.sampling import Shown, draw_samples
+    from RelAPETLib.synthesis.sampling import ConditionedModel, draw_samples
 
     (plan,) = resolve(drawing.options(item.tracer), model)
     mri = np.stack([cache.array(item.case, name).astype(np.float32) for name in ("t1w", "t2f")])
     begin = time.perf_counter()
-    shown = Shown(model, torch.from_numpy(mri)[None])
-    draw = draw_samples(shown, replace(plan, seed=case_seed(drawing.seed, item.case)), yes=True)
+    conditioned = ConditionedModel(model, torch.from_numpy(mri)[None])
+    draw = draw_samples(conditioned, replace(plan, seed=case_seed(drawing.seed, item.case)), yes=True)
     seconds = time.perf_counter() - begin
     return np.where(inside, to_units(draw.mean, plan.window), 0).astype(np.float32), seconds
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..models import Model
     from .reference import ReferenceUnits
-    from .sampling import Draw, Shown
+    from .sampling import ConditionedModel, Draw
 
 Progress = Callable[[float, str], None]
 #: Shares of the whole that each stage takes on the progress bar, about as long as they last with a raw pair on a CPU.
@@ -169,7 +169,7 @@ def draw(
         InputError, ModelError, DeviceError, LongRunError: as `synthesize`.
     """
     from ..devices import resolve_device
-    from .sampling import Shown, check_duration, draw_samples
+    from .sampling import ConditionedModel, check_duration, draw_samples
 
     options = replace(options, tracers=(tracer,), reference=None) if options else Options(tracers=(tracer,))
     said: list[str] = []
@@ -178,7 +178,7 @@ def draw(
         (plan,) = resolve(options, model)
         said += _judge(case, (plan,), options.force)
         check_duration(model, plan.label, plan.steps, plan.samples, options.yes, progress)
-        drawn = draw_samples(Shown(model, case.mri()), plan, yes=options.yes, progress=progress)
+        drawn = draw_samples(ConditionedModel(model, case.mri()), plan, yes=options.yes, progress=progress)
     return replace(drawn, said=tuple(said))
 
 
@@ -233,20 +233,24 @@ def _results(
     case: Case, model: Model, plans, units: dict, options: Options, said: list[str], seconds: dict, progress
 ) -> Iterator[Synthesis]:
     """A result for each plan; nothing of one is kept when the next begins."""
-    from .sampling import Shown
+    from .sampling import ConditionedModel
 
-    shown = Shown(model, case.mri())
+    conditioned = ConditionedModel(model, case.mri())
     for number, plan in enumerate(plans):
         part = _parts(_part_of(progress, number, len(plans), plan.tracer.name))
-        yield _result(case, shown, plan, units.get(plan.tracer.name), options, [*case.warnings, *said], seconds, part)
+        yield _result(
+            case, conditioned, plan, units.get(plan.tracer.name), options, [*case.warnings, *said], seconds, part
+        )
 
 
-def _result(case: Case, shown: Shown, plan: Plan, units, options: Options, said, seconds: dict, part) -> Synthesis:
+def _result(
+    case: Case, conditioned: ConditionedModel, plan: Plan, units, options: Options, said, seconds: dict, part
+) -> Synthesis:
     from .sampling import draw_samples
 
     clock = _Clock(seconds)
     with collected(said):
-        drawn = draw_samples(shown, plan, yes=options.yes, progress=part("sample"))
+        drawn = draw_samples(conditioned, plan, yes=options.yes, progress=part("sample"))
     clock.lap("sampling")
     return finish(case, drawn, units=units, force=options.force, warnings=said, seconds=clock.seconds, part=part)
 

@@ -44,7 +44,7 @@ class Draw:
     said: tuple[str, ...] = ()
 
 
-class Shown:
+class ConditionedModel:
     """A model to which one person's MRI is shown: it encodes them once, for all tracers and samples.
 
     Attributes:
@@ -100,7 +100,7 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60))} minute(s)"
 
 
-def draw_samples(shown: Shown, plan: Plan, *, yes: bool = False, progress=None) -> Draw:
+def draw_samples(conditioned: ConditionedModel, plan: Plan, *, yes: bool = False, progress=None) -> Draw:
     """Draw PET volumes of one tracer and return their mean and spread.
 
     Sample k's noise follows from (plan.seed, k), whatever the tracer, the batch and the device: the tracers of one
@@ -109,7 +109,7 @@ def draw_samples(shown: Shown, plan: Plan, *, yes: bool = False, progress=None) 
     over; a `RelAPETWarning` says so.
 
     Args:
-        shown: model and MRI.
+        conditioned: model and MRI.
         plan: from `options.resolve`.
         yes: consent to more than half an hour, should a slow method end up on the CPU.
         progress: called as progress(fraction, message).
@@ -122,7 +122,7 @@ def draw_samples(shown: Shown, plan: Plan, *, yes: bool = False, progress=None) 
     if progress:
         progress(0.0, "showing the MRI to the model")
     samples = plan.samples
-    batch = min(samples, shown.model.method.defaults.batch)
+    batch = min(samples, conditioned.model.method.defaults.batch)
     moments = _Moments()
     while moments.count < samples:
         first = moments.count
@@ -130,17 +130,17 @@ def draw_samples(shown: Shown, plan: Plan, *, yes: bool = False, progress=None) 
         share = _share(progress, first / samples, (first + size) / samples, first, size, samples)
         volumes = None
         try:
-            volumes = _draw_batch(shown, plan, first, size, share)
+            volumes = _draw_batch(conditioned, plan, first, size, share)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         if volumes is None:  # outside `except`: the exception holds on to the tensors of the failed attempt
-            batch = shown.make_room(size)
-            check_duration(shown.model, plan.label, plan.steps, samples - first, yes, progress)
+            batch = conditioned.make_room(size)
+            check_duration(conditioned.model, plan.label, plan.steps, samples - first, yes, progress)
             continue
         for volume in volumes:
             moments.add(volume)
-    model = shown.model
+    model = conditioned.model
     if not np.isfinite(moments.mean).all():
         raise ModelError(
             f"model {model.name} gave NaN or infinite values; try another sampler, more steps, or another model"
@@ -148,7 +148,7 @@ def draw_samples(shown: Shown, plan: Plan, *, yes: bool = False, progress=None) 
     return Draw(moments.mean, moments.deviation(), str(model.device), batch, plan, model)
 
 
-def _draw_batch(shown: Shown, plan: Plan, first: int, size: int, progress) -> list:
+def _draw_batch(conditioned: ConditionedModel, plan: Plan, first: int, size: int, progress) -> list:
     """Volumes [X, Y, Z] of samples first .. first + size - 1, in [-1, 1]."""
     import torch
 
@@ -158,7 +158,7 @@ def _draw_batch(shown: Shown, plan: Plan, first: int, size: int, progress) -> li
     with torch.inference_mode():
         options = DrawOptions(plan.sampler, plan.steps, plan.clip)
         noise = seeded_noise(plan.seed, first=first, mirrored=True)
-        drawn = shown.model.method.draw(shown.encoded, plan.label, size, options, noise, progress)
+        drawn = conditioned.model.method.draw(conditioned.encoded, plan.label, size, options, noise, progress)
         return [volume.float().cpu().numpy()[0].clip(-1.0, 1.0) for volume in drawn]
 
 

@@ -62,7 +62,7 @@ def drawing(model, condition, label, **how):
     """Draw with a plan that is made here."""
     facts = {"tracer": get_tracer("TAU"), "output": "suvr", "window": (0.0, 3.0), "reference_region": None}
     plan = options.Plan(label=label, space="t1w", **facts, **how)
-    return sampling.draw_samples(sampling.Shown(model, condition), plan)
+    return sampling.draw_samples(sampling.ConditionedModel(model, condition), plan)
 
 
 def test_a_reference_in_other_units_is_compared_on_the_same_scale(made, tiny_latent, grid_case, tmp_path):

@@ -1,5 +1,6 @@
 """The latent form whose generator sees the MRI: its algebra, what it is shown in training, and its bundle."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from training.data.cache import open_cache
 from training.data.prepare import Options, prepare
 from training.data.rendered import rendered_people
 from training.data.split import make_split
-from training.errors import ConfigError
+from training.errors import ConfigError, ResumeError
+from training.methods.rela.latent.encoded import Latents
 from training.methods.rela.latent.regression import left_out_of
 from training.methods.rela.latent.ridge import ridge
 from training.methods.rela.latent.stages import FILE, FOLDER
@@ -34,7 +36,32 @@ WORDS = [
 ]  # fmt: skip
 
 
-def small_network(prediction: str = "edm") -> ConditionalLatentDiffusion:
+@dataclass
+class Item:
+    """A scan of a data set."""
+
+    tracer: str
+    number: int
+
+    @property
+    def subject(self) -> str:
+        return f"sub-{self.number}"
+
+    case = subject
+
+
+@dataclass
+class Images:
+    """As much of a `PetDataset` as a training of modes looks at."""
+
+    items: list
+
+
+class NeverStop:
+    asked = False
+
+
+def small_network(prediction: str = "edm", local_mri: bool = False) -> ConditionalLatentDiffusion:
     """With modes, head and weights drawn at random."""
     torch.manual_seed(0)
     network = ConditionalLatentDiffusion(
@@ -47,6 +74,7 @@ def small_network(prediction: str = "edm") -> ConditionalLatentDiffusion:
         schedule=SCHEDULE,
         embedding=2,
         prediction=prediction,
+        local_mri=local_mri,
     )
     network.mask[40:42, 44:46, 40:42] = 1
     network.mode_directions.copy_(torch.linalg.qr(torch.randn(3, 2400, 3)).Q.mT)
@@ -84,7 +112,8 @@ def test_the_head_moves_the_clean_estimate_and_nothing_else(prediction):
     network = small_network(prediction)
     labels, timesteps, scores = torch.tensor([1]), torch.tensor([420]), torch.randn(1, 3, 3)
     z_t = torch.randn(1, 2, 10, 12, 10)
-    head = network.head_latent(scores, labels)
+    encoded = scores.flatten(1)
+    head = network.head_latent(encoded, labels)
     signal, _ = network.schedule.rates_like(z_t, timesteps)
     embedding = (scores[:, :, :2] / network.score_sd).flatten(1)[:, :, None, None, None].expand(-1, -1, 10, 12, 10)
     with torch.no_grad():
@@ -92,8 +121,8 @@ def test_the_head_moves_the_clean_estimate_and_nothing_else(prediction):
         seen = network.parametrization.network_input(r_t, timesteps)
         output = network.unet(torch.cat([seen, embedding], 1), timesteps, class_labels=labels)
         expected = head + network.parametrization.clean(r_t, output, timesteps)
-        torch.testing.assert_close(network.denoise(z_t, scores, timesteps, labels), expected)
-        noise = network.predict_noise(z_t, scores, timesteps, labels)
+        torch.testing.assert_close(network.denoise(z_t, encoded, timesteps, labels), expected)
+        noise = network.predict_noise(z_t, encoded, timesteps, labels)
     torch.testing.assert_close(network.schedule.add_noise(expected, noise, timesteps), z_t, rtol=1e-4, atol=1e-4)
 
 
@@ -129,6 +158,52 @@ def test_scores_in_training_are_those_of_a_head_without_the_person():
     assert torch.equal(found[8, 0], scores[8, 0]) and found[8, 1] == own[8]
 
 
+def test_the_unet_sees_the_mri_around_a_place_and_no_more_of_it():
+    torch.manual_seed(0)
+    network = small_network(local_mri=True)
+    x, timesteps, labels = torch.randn(1, 2 + 6 + 24, 10, 12, 10), torch.tensor([500]), torch.tensor([1])
+    network.mode_directions.zero_()
+    other = x.clone()
+    other[:, 8:, 1, 1, 1] += 5
+    with torch.no_grad():
+        change = network.unet(other, timesteps, class_labels=labels) - network.unet(x, timesteps, class_labels=labels)
+    assert change[..., 1, 1, 1].abs().max() > 10 * change[..., 8, 10, 8].abs().max() > 0  # GroupNorm reaches everywhere
+
+
+def test_an_encoded_condition_comes_apart_again():
+    network = small_network(local_mri=True)
+    scores, features = torch.randn(2, 3, 3), torch.randn(2, 24, 10, 12, 10)
+    found = network.parts(network.encoded_of(scores, features))
+    assert torch.equal(found[0], scores) and torch.equal(found[1], features)
+
+
+def test_modes_are_judged_where_they_are_trained(tmp_path):
+    """Algorithm 1 on coordinates: its terms, its discriminator, and the moving average that is handed on."""
+    from lightning_fabric import Fabric
+
+    from training.methods.base import Work
+    from training.methods.rela.latent.encoded import LatentDataset
+    from training.methods.rela.latent.modes import trained_modes
+    from training.trainer import RunData
+
+    network, items = small_network(), [Item("TAU", k) for k in range(4)]
+    coded = LatentDataset(Latents(torch.randn(4, 2, 10, 12, 10), torch.randn(4, 6, 1, 1, 1)), Images(items), False)
+    words = ["latent.judged=modes", "latent.mode_steps=3", "latent.mode_batch=4", "preset.ema_decay=0.5"]
+    words += ["run.log_every=1", "data.cache=c", f"out={tmp_path}"]
+    config = load_config([*WORDS, *words])
+    work = Work(Fabric(accelerator="cpu", devices=1), RunData(None, None, "split"), NeverStop(), quiet=True)
+    found = trained_modes(work, config, coded, network.mode_directions, "key")
+    logged = (tmp_path / "modes" / "log.jsonl").read_text().splitlines()
+    assert len(logged) == 3 and all(f'"{term}"' in logged[0] for term in ("L_N", "L_I", "L_R", "L_R_D", "L_G"))
+    saved = checkpoints.latest(tmp_path / "modes")[1]["players"]["generator"]
+    assert all(torch.equal(found[name], saved["average"][name]) for name in found)
+    assert any(not torch.equal(found[name], saved["weights"][name]) for name in found)
+    again = trained_modes(work, config, coded, network.mode_directions, "key")
+    assert all(torch.equal(found[name], again[name]) for name in found)
+    with pytest.raises(ResumeError, match="another configuration"):
+        trained_modes(work, config, coded, network.mode_directions, "other key")
+
+
 def test_jitter_follows_from_the_position_alone():
     together, alone = jitter(3, [7, 8], (6, 1, 1, 1), "cpu"), jitter(3, [8], (6, 1, 1, 1), "cpu")
     assert torch.equal(together[1:], alone) and not torch.equal(together[0], together[1])
@@ -142,7 +217,8 @@ def test_jitter_follows_from_the_position_alone():
         (["latent.embedding=4"], "there are only latent.components=3 scores"),
         (["preset.zero_terminal_snr=true"], "works on the plain schedule"),
         (["network.factor=4"], "needs network.factor=2"),
-        (["latent.judged=nobody"], "is not one of image, latent"),
+        (["latent.judged=modes"], "only latent=conditional with latent.mode_steps trains modes"),
+        (["latent.judged=nobody"], "is not one of image, latent, modes"),
     ],
 )
 def test_what_cannot_be_is_refused(words, reason):
@@ -151,12 +227,13 @@ def test_what_cannot_be_is_refused(words, reason):
 
 
 @pytest.mark.slow
-def test_a_bundle_draws_what_the_trained_generator_does(tmp_path):
+@pytest.mark.parametrize("words", [[], ["latent.local_mri=true", "latent.mode_steps=3", "latent.mode_batch=4"]])
+def test_a_bundle_draws_what_the_trained_generator_does(tmp_path, words):
     """From people to a bundle with every term of Algorithm 1; the bundle reads the MRI itself."""
     cache, out = tmp_path / "cache", tmp_path / "run"
     prepare(rendered_people(10, 4), cache, Options(factor=2))
     make_split(open_cache(cache).subjects, seed=0, fractions=(0.9, 0.1, 0)).save(cache / "split.json")
-    config = load_config([*WORDS, f"data.cache={cache}", f"out={out}"])
+    config = load_config([*WORDS, *words, f"data.cache={cache}", f"out={out}"])
     data = loop.load_data(config)
     assert loop.run(config, data, quiet=True) == 0
     line = (out / "log.jsonl").read_text().splitlines()[0]
@@ -164,25 +241,30 @@ def test_a_bundle_draws_what_the_trained_generator_does(tmp_path):
     command = ["export", "--checkpoint", str(checkpoints.saved(out)[-1]), "--out", str(tmp_path / "bundle")]
     assert main([*command, "--name", "patient"]) == 0
     model = load_model(tmp_path / "bundle")
-    item, coded = data.validation[0], checkpoints.load(out / FOLDER / FILE)["validation"]
+    item, coded = data.validation[0], Latents(**checkpoints.load(out / FOLDER / FILE)["validation"])
     mri = torch.cat([item["t1w"], item["t2f"]])[None]
     fine = torch.nn.functional.interpolate(mri, scale_factor=2, mode="nearest")
     encoded = model.method.encode(fine)
     label = TRACERS[item["tracer"]].label
     network = model.method.network
-    torch.testing.assert_close(network.embedded(encoded), coded["mri"][:1, :, 0, 0, 0], rtol=1e-3, atol=1e-3)
+    scores, local = network.parts(encoded)
+    torch.testing.assert_close(network.embedded(scores), coded.mri[:1, :, 0, 0, 0], rtol=1e-3, atol=1e-3)
+    channels = coded.seen(0)[None].expand(-1, -1, 10, 12, 10)
+    torch.testing.assert_close(local, channels[:, coded.mri.shape[1] :], rtol=1e-2, atol=1e-2)
+    if words:
+        modes = checkpoints.exported_weights(checkpoints.latest(out / "modes")[1])["generator"]
+        assert all(torch.equal(network.unet.mode_network.state_dict()[name], modes[name].float()) for name in modes)
 
     generator: ModeDenoiser = network.unet
-    channels = coded["mri"][:1].expand(-1, -1, 10, 12, 10)
 
     def clean(x_t, t):
         seen = torch.cat([network.parametrization.network_input(x_t, t), channels], 1)
         output = generator(seen, t, class_labels=torch.tensor([label]))
         return network.parametrization.clean(x_t, output, t)
 
-    rest = sample(clean, coded["x0"][:1].shape, network.schedule, gives="clean", steps=4, noise=seeded_noise(1))
+    rest = sample(clean, coded.x0[:1].shape, network.schedule, gives="clean", steps=4, noise=seeded_noise(1))
     with torch.inference_mode():
-        expected = network.decode(rest + coded["base"][:1], torch.tensor([label]))
+        expected = network.decode(rest + coded.base[:1], torch.tensor([label]))
     options = model.method.defaults
     assert options.samplers["dpmpp"] > 0
     from RelAPETLib.methods.base import DrawOptions

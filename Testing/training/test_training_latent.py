@@ -309,7 +309,7 @@ def test_mri_autoencoder_sees_every_case_once(cache):
 
 REGRESSION = [
     "@training/recipes/demo.txt",
-    "latent.components=1",
+    "latent.components=2",
     "autoencoder.steps=4",
     "run.steps=4",
     "run.log_every=1",

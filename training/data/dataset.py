@@ -272,11 +272,16 @@ class StreamSampler(Sampler):
 def build_loader(
     dataset: PetDataset, sampler: StreamSampler, *, batch_size: int, workers: int = 0, pin_memory: bool = False
 ) -> DataLoader:
-    """Endless loader of batches [N, 1, X, Y, Z] of the sampler's stream; workers compute with one thread each."""
+    """Endless loader of batches [N, 1, X, Y, Z] of the sampler's stream; workers compute with one thread each.
+
+    It has a random generator of its own: a loader that is made anew when a run goes on must not move torch's, which
+    dropout draws from.
+    """
     return DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
+        generator=torch.Generator(),
         num_workers=workers,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,

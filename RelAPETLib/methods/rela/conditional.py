@@ -7,9 +7,12 @@ person a spread, and humps, of its own:
 - what is diffused is r = z - head(MRI), whitened along the main directions of what the head leaves. Of the components
   that the generator sees, those that the MRI says little of are left to it whole (`head_used`): where people fall into
   two groups, taking a weak guess away only smears the groups;
-- along these directions (the *modes*: whole-brain changes of uptake) a small perceptron denoises, given the embedding;
-  what the modes leave is denoised by a U-Net that sees the tracer alone. A U-Net that was given the head's latent
-  memorised the training people; a dozen numbers with some noise on them in training cannot tell people apart;
+- along these directions (the *modes*: whole-brain changes of uptake) a small perceptron denoises, given the embedding.
+  A U-Net that was given the head's latent memorised the training people; a dozen numbers with some noise on them in
+  training cannot tell people apart;
+- what the modes leave is denoised by a U-Net that sees the tracer and, with `local_mri`, the MRI's block features
+  around each place: what this brain's grey and white matter do to the PET there. Its weights are the same at every
+  place, so it cannot know people by heart; a few learned channels tell it where it is;
 - the generator predicts by any of `Parametrization`'s ways; its clean estimate of r plus the head's latent is z's;
 - a tracer's differences from its mean PET are coded in units of their own SD, so that no tracer is lost beside another.
 """
@@ -27,6 +30,8 @@ from .regression import LABELS, LATENT_GRID, LatentDiffusion, build_denoiser
 
 #: Waves of the timestep, over the whole schedule, that the perceptron is shown.
 WAVES = 8
+#: Channels of `block_features`, and of the learned ones that tell the U-Net where it is.
+LOCAL_CHANNELS, PLACE_CHANNELS = 24, 8
 
 
 class ModeNetwork(nn.Module):
@@ -49,11 +54,11 @@ class ModeNetwork(nn.Module):
         labels: int,
         num_timesteps: int,
         width: int = 128,
-        dropout: float = 0.1,
+        dropout: float = 0.0,
         depth: int = 2,
     ):
         super().__init__()
-        self.num_timesteps = num_timesteps
+        self.components, self.num_timesteps = components, num_timesteps
         self.modes = nn.Linear(components, width)
         self.mri = nn.Linear(embedding, width)
         self.label = nn.Embedding(labels, width)
@@ -88,8 +93,9 @@ class ModeNetwork(nn.Module):
 class ModeDenoiser(nn.Module):
     """The generator: `ModeNetwork` along each tracer's modes, the demo's U-Net for the rest.
 
-    Called like a `DiffusionModelUNet` as ``generator(x, timesteps, class_labels=labels)``. x is [N, C + E, 10, 12, 10]:
-    the noisy latent, and the embedding as E constant channels. Answers [N, C, 10, 12, 10].
+    Called like a `DiffusionModelUNet` as ``generator(x, timesteps, class_labels=labels)``. x is
+    [N, C + E (+ 24), 10, 12, 10]: the noisy latent, the embedding as E constant channels, and with `local_mri` the
+    MRI's block features. Answers [N, C, 10, 12, 10].
 
     Args:
         latent_channels: C.
@@ -100,6 +106,7 @@ class ModeDenoiser(nn.Module):
         labels: number of class labels.
         width, dropout: of `ModeNetwork`.
         unet: further arguments of `build_denoiser`.
+        local_mri: the U-Net sees the MRI's block features.
 
     Attributes:
         directions: [labels, components, C * 1200], orthonormal modes by label; no part of the state dict.
@@ -115,24 +122,30 @@ class ModeDenoiser(nn.Module):
         num_timesteps: int,
         labels: int = LABELS,
         width: int = 128,
-        dropout: float = 0.1,
+        dropout: float = 0.0,
         unet: dict | None = None,
+        local_mri: bool = False,
     ):
         super().__init__()
-        self.latent_channels = latent_channels
-        self.unet = build_denoiser(latent_channels, unet_channels, num_class_embeds=labels, **(unet or {}))
+        self.latent_channels, self.embedding = latent_channels, embedding
+        seen = LOCAL_CHANNELS + PLACE_CHANNELS if local_mri else 0
+        self.unet = build_denoiser(latent_channels, unet_channels, seen=seen, num_class_embeds=labels, **(unet or {}))
+        self.place = nn.Parameter(0.1 * torch.randn(PLACE_CHANNELS, *LATENT_GRID)) if local_mri else None
         self.mode_network = ModeNetwork(components, embedding, labels, num_timesteps, width, dropout)
         size = latent_channels * math.prod(LATENT_GRID)
         self.register_buffer("directions", torch.zeros(labels, components, size), persistent=False)
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        noisy, embedding = x[:, : self.latent_channels], x[:, self.latent_channels :, 0, 0, 0]
+        noisy, embedding, local = x.tensor_split((self.latent_channels, self.latent_channels + self.embedding), 1)
+        embedding = embedding[:, :, 0, 0, 0]
         with torch.autocast(x.device.type, enabled=False):
             noisy, directions = noisy.float(), self.directions[class_labels]
             modes = torch.einsum("nkl,nl->nk", directions, noisy.flatten(1))
             rest = noisy - torch.einsum("nk,nkl->nl", modes, directions).reshape(noisy.shape)
             of_modes = self.mode_network(modes, embedding.float(), timesteps, class_labels)
+        if self.place is not None:
+            rest = torch.cat([rest, local, self.place.expand(len(x), -1, -1, -1, -1)], 1)
         of_rest = self.unet(rest, timesteps, class_labels=class_labels)
         with torch.autocast(x.device.type, enabled=False):
             of_rest = of_rest.float()
@@ -147,6 +160,7 @@ class ConditionalLatentDiffusion(LatentDiffusion):
         embedding: scores of the head, a tracer, that the generator sees.
         prediction: what the generator gives, see `Parametrization`.
         width: of the `ModeNetwork`.
+        local_mri: the U-Net sees the MRI's block features.
         arguments: the other arguments of `LatentDiffusion`.
 
     Attributes:
@@ -155,9 +169,11 @@ class ConditionalLatentDiffusion(LatentDiffusion):
 
     gives = "clean"
 
-    def __init__(self, *, embedding: int = 2, prediction: str = "edm", width: int = 128, **arguments):
+    def __init__(
+        self, *, embedding: int = 2, prediction: str = "edm", width: int = 128, local_mri: bool = False, **arguments
+    ):
         super().__init__(**arguments)
-        self.embedding = embedding
+        self.embedding, self.local_mri = embedding, local_mri
         self.parametrization = Parametrization(self.schedule, prediction)
         self.unet = ModeDenoiser(
             latent_channels=arguments["latent_channels"],
@@ -168,6 +184,7 @@ class ConditionalLatentDiffusion(LatentDiffusion):
             labels=self.labels,
             width=width,
             unet=arguments.get("unet"),
+            local_mri=local_mri,
         )
         self.unet.directions = self.mode_directions
         self.register_buffer("head_used", torch.ones(self.labels, arguments["components"]))
@@ -179,12 +196,23 @@ class ConditionalLatentDiffusion(LatentDiffusion):
         return self.residual_scale[labels][:, None, None, None, None]
 
     def encode_condition(self, condition: torch.Tensor) -> torch.Tensor:
-        """[N, 2, 160, 180, 160] in [-1, 1] -> the head's scores for every label, [N, labels, components]."""
-        return self.scores(self.features(condition))
+        """[N, 2, 160, 180, 160] in [-1, 1] -> the head's scores for every label, and what `local_mri` sees, flat."""
+        features = self.features(condition)
+        return self.encoded_of(self.scores(features), features)
+
+    def encoded_of(self, scores: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """An encoded condition [N, L] of scores [N, labels, components] and block features [N, 24, 10, 12, 10]."""
+        return torch.cat([scores.flatten(1), features.flatten(1)], 1) if self.local_mri else scores.flatten(1)
+
+    def parts(self, encoded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `encoded_of` put together; no features without `local_mri`."""
+        numbers = self.head_used.numel()
+        features = encoded[:, numbers:].reshape(len(encoded), -1, *LATENT_GRID)
+        return encoded[:, :numbers].reshape(-1, *self.head_used.shape), features
 
     def head_latent(self, encoded: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """See `LatentDiffusion.head_latent`."""
-        return super().head_latent(self.latent_of_scores(encoded).flatten(1, 2), labels)
+        return super().head_latent(self.latent_of_scores(self.parts(encoded)[0]).flatten(1, 2), labels)
 
     def latent_of_scores(self, scores: torch.Tensor) -> torch.Tensor:
         """See `LatentDiffusion.latent_of_scores`; components that are not `head_used` stay at their mean."""
@@ -202,8 +230,9 @@ class ConditionalLatentDiffusion(LatentDiffusion):
         head = self.head_latent(encoded, labels)
         signal, _ = self.schedule.rates_like(x_t, timesteps)
         r_t = x_t - signal * head
-        embedding = self.embedded(encoded)[:, :, None, None, None].expand(-1, -1, *LATENT_GRID)
-        seen = torch.cat([self.parametrization.network_input(r_t, timesteps), embedding], 1)
+        scores, local = self.parts(encoded)
+        embedding = self.embedded(scores)[:, :, None, None, None].expand(-1, -1, *LATENT_GRID)
+        seen = torch.cat([self.parametrization.network_input(r_t, timesteps), embedding, local], 1)
         output = self.unet(seen, timesteps, class_labels=labels)
         return head + self.parametrization.clean(r_t, output, timesteps)
 

@@ -68,13 +68,14 @@ def build_denoiser(
     num_head_channels: int | None = None,
     norm_num_groups: int = 16,
     num_class_embeds: int = LABELS,
+    seen: int = 0,
 ) -> nn.Module:
-    """The U-Net of `LatentDiffusion`: `build_generator`'s, of latents alone and without a second attention.
+    """The U-Net of `LatentDiffusion`: `build_generator`'s, of latents and without a second attention.
 
-    Heads have half the last level's channels by default.
+    Heads have half the last level's channels by default. It sees `seen` further channels.
     """
     return build_generator(
-        in_channels=latent_channels,
+        in_channels=latent_channels + seen,
         out_channels=latent_channels,
         channels=channels,
         num_res_blocks=num_res_blocks,

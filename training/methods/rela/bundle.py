@@ -15,7 +15,7 @@ from ...statistics import PetStatistics
 from ..base import Bundle
 from .config import PRESETS, REGRESSIONS, Network, RelaConfig
 from .latent.encoded import TRAINED
-from .networks import mean_shown, published_state_dict, schedule_arguments
+from .networks import published_state_dict, schedule_arguments, sees_mean_pet
 from .spaces import VoxelSpace
 
 #: Tensors to store as float16, by beginning; all where nothing is said. A regression's weights are too small for it.
@@ -27,6 +27,8 @@ HALF = {
         "autoencoder.", "unet.unet.", "mri_", "pet_mean", "head_components", "head_mean", "mode_directions"
     ),
 }  # fmt: skip
+#: What a discriminator judges that sees no images.
+WORDS_OF_JUDGED = {"latent": "latents", "modes": "whole-brain modes of latents"}
 #: Keys of a preset that say only how figures are made.
 _OF_FIGURES = ("name", "metrics", "held_out")
 #: Beginnings of those that act in adversarial training alone.
@@ -59,7 +61,7 @@ def bundle_of(
         labels = {"num_class_embeds": len(published["class_embedding.weight"])}
         arguments = network_arguments(config, statistics) | labels
         network = VoxelDiffusion(**arguments)
-        if mean_shown(config):
+        if sees_mean_pet(config):
             network.mean_pet.copy_(statistics.mean)
         network.generator.load_state_dict(published, strict=True)
     words = [f"method {config.method.name}", f"preset {preset.name}"]
@@ -116,7 +118,7 @@ def network_arguments(config: RelaConfig, statistics: PetStatistics | None = Non
         arguments |= {"prediction": preset.prediction, "schedule": schedule_arguments(config)}
     if preset.prediction == "edm":
         arguments["sigma_data"] = VoxelSpace(config, statistics).sigma_data
-    if mean_shown(config):
+    if sees_mean_pet(config):
         channels = 2 + len(SEQUENCES)
         arguments |= {"mean_pet": preset.mean_pet, "in_channels": channels}
     if preset.mean_pet == "residual":
@@ -176,8 +178,10 @@ def latent_differences(config: dict[str, Any]) -> list[str]:
             "regression on them predicts the latent, the generator diffuses what it leaves and sees the tracer "
             + (f"and {latent['embedding']} scores of the regression a tracer" if conditional else "but not the MRI"),
         ]
-    if config["method"]["adversarial"] and latent["judged"] == "latent":
-        lines.append("the discriminator judges latents, not decoded images")
+    if latent["name"] == "conditional" and latent["local_mri"]:
+        lines.append("the generator sees these blocks too, around each place")
+    if config["method"]["adversarial"] and latent["judged"] != "image":
+        lines.append(f"the discriminator judges {WORDS_OF_JUDGED[latent['judged']]}, not decoded images")
     if latent["registered"]:
         lines.append(
             "MRI features in training carry the differences that raw scanning and registration made for some of the "

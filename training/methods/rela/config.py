@@ -134,6 +134,9 @@ class Latent:
     explained: float = 0.2
     jitter: float = 0.5
     width: int = 128
+    local_mri: bool = False
+    mode_steps: int = 0
+    mode_batch: int = 256
     judged: str = "image"
 
 
@@ -224,9 +227,15 @@ RULES = Rules({
     "latent.width": count(
         "latent=conditional: hidden units of the perceptron that denoises whole-brain modes", most=WIDEST
     ),
+    "latent.local_mri": Key("latent=conditional: the U-Net sees the MRI's block features around each place"),
+    "latent.mode_steps": weight(
+        "latent=conditional: steps in which that perceptron is trained before the U-Net, by itself; 0: with it"
+    ),
+    "latent.mode_batch": count("latent=conditional: images in such a step"),
     "latent.judged": Key(
-        "what the discriminator judges: image, the decoded latent, as in the paper; or the latent itself",
-        ("image", "latent"),
+        "what the discriminator judges: image, the decoded latent, as in the paper; the latent itself; or modes, its "
+        "whole-brain modes, while latent.mode_steps train them",
+        ("image", "latent", "modes"),
     ),
 })  # fmt: skip
 
@@ -250,6 +259,11 @@ class RelaConfig(config.TrainConfig):
     ablation: Ablation = field(default_factory=Ablation)
     latent: Latent = field(default_factory=Latent)
     autoencoder: Autoencoder = field(default_factory=Autoencoder)
+
+    @property
+    def trains_modes(self) -> bool:
+        """Whether the perceptron of whole-brain modes is trained before the U-Net."""
+        return self.method.latent and self.latent.name == "conditional" and self.latent.mode_steps > 0
 
     def check(self) -> None:
         """See `TrainConfig.check`."""
@@ -316,10 +330,17 @@ def _check_latent(config: RelaConfig) -> None:
                 f"latent.embedding={latent.embedding}: there are only latent.components={latent.components} scores"
             )
         _check_prediction(config)
+        if latent.judged == "modes" and not config.trains_modes:
+            raise ConfigError("latent.judged=modes: only latent=conditional with latent.mode_steps trains modes")
         if not (config.ablation.t1w and config.ablation.t2f):
             raise ConfigError(f"ablation={config.ablation.name}: latent={latent.name} needs T1w and T2F")
     elif latent.registered:
         raise ConfigError("latent.registered is for latent=regression or latent=conditional")
+
+
+def judges_modes(config: RelaConfig) -> bool:
+    """Whether the discriminator is one of whole-brain modes, so that none is trained with the U-Net."""
+    return config.method.adversarial and config.method.latent and config.latent.judged == "modes"
 
 
 def _check_prediction(config: RelaConfig) -> None:

@@ -60,6 +60,8 @@ def with_squared_gradient(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """D(x), and ||grad_x D(x)||^2 of eq. 10 for every image of x [N, 1, X, Y, Z], by one forward pass.
 
+    An image may have other axes too, as a row of numbers [N, K].
+
     The gradient is that of the *sum* of an image's logits. Both are differentiable with respect to D's parameters, not
     to x.
 
@@ -75,8 +77,10 @@ def with_squared_gradient(
     x = x.detach().requires_grad_(True)
     logits = D(x)
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
-    over_c_x_y = gradient.square().sum((1, 2, 3))
-    return logits, over_c_x_y.sum(-1) if reduction == "full" else over_c_x_y.mean(-1)
+    squared, all_but_last = gradient.square(), tuple(range(1, x.dim() - 1))
+    if all_but_last:
+        squared = squared.sum(all_but_last)
+    return logits, squared.sum(-1) if reduction == "full" else squared.mean(-1)
 
 
 def squared_gradient_norm(

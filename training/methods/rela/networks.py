@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from functools import partial
 
 import torch
 from torch import nn
 
 from RelAPETLib.diffusion import NoiseSchedule
 from RelAPETLib.methods.base import SEQUENCES
-from RelAPETLib.methods.rela.conditional import ModeDenoiser
+from RelAPETLib.methods.rela.conditional import ModeDenoiser, ModeNetwork
 from RelAPETLib.methods.rela.regression import LABELS, build_denoiser
 from RelAPETLib.networks.blocks import BACKGROUND
 from RelAPETLib.networks.discriminator import build_discriminator
 from RelAPETLib.networks.generator import build_generator
 from RelAPETLib.tracers import label_count
 
-from .config import REGRESSIONS, RelaConfig
+from ..base import Player
+from .config import REGRESSIONS, RelaConfig, judges_modes
 
 
 def sequences(config: RelaConfig) -> list[bool | None]:
@@ -36,7 +38,7 @@ def condition(config: RelaConfig, t1w: torch.Tensor, t2f: torch.Tensor) -> torch
     return torch.cat([mri if use else torch.full_like(mri, BACKGROUND) for use, mri in fed if use is not False], 1)
 
 
-def shown(config: RelaConfig) -> list[str]:
+def sequences_seen(config: RelaConfig) -> list[str]:
     """Names of the sequences that the generator learns from."""
     return [name for name, use in zip(SEQUENCES, sequences(config), strict=True) if use]
 
@@ -66,9 +68,32 @@ def build_networks(config: RelaConfig) -> tuple[nn.Module, nn.Module | None]:
     generator = (
         _latent_generator(config)
         if config.method.latent
-        else build_generator(in_channels=1 + _fed(config) + mean_shown(config), **generator_arguments(config))
+        else build_generator(in_channels=1 + _fed(config) + sees_mean_pet(config), **generator_arguments(config))
     )
-    return generator, _discriminator(config) if config.method.adversarial else None
+    judges = config.method.adversarial and not judges_modes(config)
+    return generator, _discriminator(config) if judges else None
+
+
+def generator_player(network: nn.Module, config: RelaConfig) -> Player:
+    """G as it is trained."""
+    return Player(
+        network,
+        partial(torch.optim.AdamW, weight_decay=config.run.weight_decay, fused=True),
+        config.preset.generator_learning_rate,
+        clip=config.run.clip_gradients,
+        ema_decay=config.preset.ema_decay,
+    )
+
+
+def discriminator_player(network: nn.Module, config: RelaConfig) -> Player:
+    """D as it is trained."""
+    return Player(
+        network,
+        partial(torch.optim.Adam, fused=True),
+        config.preset.discriminator_learning_rate,
+        clip=config.run.clip_gradients,
+        wrapped=False,  # its penalty needs a backward pass within the forward pass
+    )
 
 
 def _discriminator(config: RelaConfig) -> nn.Module:
@@ -79,7 +104,7 @@ def _discriminator(config: RelaConfig) -> nn.Module:
     return build_discriminator(norm)
 
 
-def mean_shown(config: RelaConfig) -> bool:
+def sees_mean_pet(config: RelaConfig) -> bool:
     """Whether the tracer's mean PET is among the generator's channels, the last one."""
     return config.preset.mean_pet != "none"
 
@@ -107,8 +132,16 @@ def _latent_generator(config: RelaConfig) -> nn.Module:
             labels=labels,
             width=config.latent.width,
             unet=arguments,
+            local_mri=config.latent.local_mri,
         )
     return build_generator(in_channels=channels * (1 + _fed(config)), out_channels=channels, **arguments)
+
+
+def mode_network(config: RelaConfig) -> ModeNetwork:
+    """The perceptron of `latent=conditional` alone."""
+    latent, labels = config.latent, label_count(LABELS)
+    steps = noise_schedule(config).num_timesteps
+    return ModeNetwork(latent.components, labels * latent.embedding, labels, steps, latent.width)
 
 
 def published_state_dict(config: RelaConfig, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 
 from RelAPETLib.diffusion import Parametrization, sample
 from RelAPETLib.methods.base import NoiseSource
+from RelAPETLib.methods.rela.conditional import LOCAL_CHANNELS
 from RelAPETLib.tracers import label_count
 
 from ...statistics import PetStatistics, kept_statistics
@@ -19,7 +19,7 @@ from ...stream import draw, jitter
 from ..base import Bundle, Losses, Objective, Place, Player, Stage, Terms, Work
 from .bundle import bundle_of
 from .config import RelaConfig
-from .networks import build_networks, noise_schedule
+from .networks import build_networks, discriminator_player, generator_player, noise_schedule
 from .rehearsal import rehearsal, trainings_before
 from .sizes import check_shape
 from .spaces import Space, VoxelSpace, needs_statistics
@@ -39,26 +39,11 @@ class RelaObjective(Objective):
 
     def build(self) -> dict[str, Player]:
         """See `Objective.build`."""
-        preset, run = self.config.preset, self.config.run
         generator, discriminator = build_networks(self.config)
         self.space.prepare(generator)
-        players = {
-            "generator": Player(
-                generator,
-                partial(torch.optim.AdamW, weight_decay=run.weight_decay, fused=True),
-                preset.generator_learning_rate,
-                clip=run.clip_gradients,
-                ema_decay=preset.ema_decay,
-            )
-        }
+        players = {"generator": generator_player(generator, self.config)}
         if discriminator is not None:
-            players["discriminator"] = Player(
-                discriminator,
-                partial(torch.optim.Adam, fused=True),
-                preset.discriminator_learning_rate,
-                clip=run.clip_gradients,
-                wrapped=False,  # its penalty needs a backward pass within the forward pass
-            )
+            players["discriminator"] = discriminator_player(discriminator, self.config)
         return players
 
     def stages(self, work: Work):
@@ -112,11 +97,13 @@ class RelaObjective(Objective):
         return losses, {"L": found.generator.detach(), **found.terms}
 
     def _jittered(self, mri: torch.Tensor, place: Place) -> torch.Tensor:
-        """The MRI's embedding with noise on it, where the form wants that: a constant a channel."""
+        """The MRI's embedding with noise on it, where the form wants that: a constant a channel; the first channels."""
         config = self.config
         if not (config.method.latent and config.latent.name == "conditional" and config.latent.jitter):
             return mri
-        return mri + config.latent.jitter * jitter(config.seed, place.positions, (mri.shape[1], 1, 1, 1), mri.device)
+        embedding = mri.shape[1] - (LOCAL_CHANNELS if config.latent.local_mri else 0)
+        noise = config.latent.jitter * jitter(config.seed, place.positions, (embedding, 1, 1, 1), mri.device)
+        return torch.cat([mri[:, :embedding] + noise, mri[:, embedding:]], 1)
 
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
         """See `Objective.draw`: by DPM-Solver++ in `run.validation_steps`."""

@@ -21,14 +21,20 @@ SCANS, COMPONENTS = 4, 2
 
 
 def trainings_before(config: RelaConfig) -> list[Stage]:
-    """See `Objective.trainings_before`: autoencoders, where this run trains them."""
-    if not config.method.latent or config.autoencoder.source:
+    """See `Objective.trainings_before`: autoencoders, where this run trains them, and the modes' perceptron."""
+    if not config.method.latent:
         return []
+    from .latent.modes import NAME as MODES
+    from .latent.modes import Modes
     from .latent.stages import autoencoders
 
-    coder = config.autoencoder
-    players = players_of(coder, config.seed, RelativisticAdversary(config.preset))
-    return [Stage(name_of_stage(name), players, coder.steps) for name in autoencoders(config)]
+    coder, found = config.autoencoder, []
+    if not coder.source:
+        players = players_of(coder, config.seed, RelativisticAdversary(config.preset))
+        found += [Stage(name_of_stage(name), players, coder.steps) for name in autoencoders(config)]
+    if config.trains_modes:
+        found.append(Stage(MODES, Modes(config).build(), config.latent.mode_steps))
+    return found
 
 
 def rehearsal(config: RelaConfig, data: RunData, steps: int, ranks: int) -> tuple[RelaConfig, RunData]:
@@ -43,6 +49,8 @@ def rehearsal(config: RelaConfig, data: RunData, steps: int, ranks: int) -> tupl
         latent = replace(latent, components=components, embedding=min(latent.embedding, components))
         validation = data.validation and few_of_each_tracer(data.validation, SCANS)
         data = replace(data, train=few_of_each_tracer(data.train, SCANS), validation=validation)
+    if config.trains_modes:
+        latent = replace(latent, mode_steps=steps, mode_batch=max(latent.mode_batch // ranks, 1))
     coder = replace(coder, steps=steps, batch=max(coder.batch // ranks, 1))
     return replace(config, autoencoder=coder, latent=latent), data
 

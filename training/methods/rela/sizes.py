@@ -56,7 +56,7 @@ def check_shape(config: RelaConfig, diffused: tuple[int, ...], image: tuple[int,
 
 def _judges_images(config: RelaConfig) -> bool:
     """Whether there is a discriminator of images; one of latents is built for theirs."""
-    return config.method.adversarial and not (config.method.latent and config.latent.judged == "latent")
+    return config.method.adversarial and not (config.method.latent and config.latent.judged != "image")
 
 
 def _check_discriminator(image: tuple[int, ...]) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from ...statistics import PetStatistics
 from .config import RelaConfig
-from .networks import condition, mean_shown
+from .networks import condition, sees_mean_pet
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class VoxelSpace:
         """The volumes on the device."""
         t1w, t2f, pet = (batch[name].to(device, non_blocking=True) for name in ("t1w", "t2f", "pet"))
         mri = condition(self.config, t1w, t2f)
-        if not mean_shown(self.config):
+        if not sees_mean_pet(self.config):
             return Encoded(pet, mri, pet)
         if self.mean.device != device:
             self.mean = self.mean.to(device)
@@ -87,4 +87,4 @@ class VoxelSpace:
 
 def needs_statistics(config: RelaConfig) -> bool:
     """Whether a configuration's voxel form wants statistics of its training set."""
-    return not config.method.latent and (mean_shown(config) or config.preset.prediction == "edm")
+    return not config.method.latent and (sees_mean_pet(config) or config.preset.prediction == "edm")

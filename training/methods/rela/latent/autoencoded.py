@@ -10,7 +10,7 @@ from ....autoencoding import Images, MriImages, PetImages
 from ....data.dataset import PetDataset
 from ....progress import counted
 from ..config import RelaConfig
-from ..networks import generator_arguments, schedule_arguments, sequences, shown
+from ..networks import generator_arguments, schedule_arguments, sequences, sequences_seen
 from .encoded import Latents
 
 AUTOENCODERS = ("pet", "mri")
@@ -36,7 +36,7 @@ class Autoencoded:
             "schedule": schedule_arguments(config),
             "prediction": config.preset.prediction,
             "factor": config.network.factor,
-            "sequences": shown(config),
+            "sequences": sequences_seen(config),
         }
         self.network = AutoencodedDiffusion(**self.arguments).to(fabric.device)
 

@@ -1,4 +1,4 @@
-"""The demo model's latent with a generator that sees the MRI, by a few scores of the regression."""
+"""The demo model's latent with a generator that sees the MRI: some scores of the regression, and local features."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ class Conditional(Regression):
     def further_arguments(self) -> dict:
         """See `Regression.further_arguments`."""
         latent = self.config.latent
-        return {"embedding": latent.embedding, "width": latent.width, "prediction": self.config.preset.prediction}
+        seen = {"embedding": latent.embedding, "width": latent.width, "prediction": self.config.preset.prediction}
+        return seen | {"local_mri": True} if latent.local_mri else seen
+
+    @property
+    def local(self) -> bool:
+        """See `Regression.local`."""
+        return self.config.latent.local_mri
 
     @property
     def left_to_generator(self) -> tuple[int, float]:

@@ -25,15 +25,26 @@ class Latents:
         x0: what is diffused, float32 [n, C, x, y, z].
         mri: the generator's other channels, [n, K, x, y, z]; K may be 0, and x, y, z 1 where they are constant.
         base: what is added to a clean x0 before decoding, like x0; None for nothing.
+        local: still other channels of the generator, float16 [cases, M, x, y, z]; None for none.
+        case: which row of `local` is whose, int64 [n].
     """
 
     x0: torch.Tensor
     mri: torch.Tensor
     base: torch.Tensor | None = None
+    local: torch.Tensor | None = None
+    case: torch.Tensor | None = None
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"x0": self.x0, "mri": self.mri, "base": self.base}
+        return dict(vars(self))
+
+    def seen(self, index: int) -> torch.Tensor:
+        """All channels of the generator beside x0, of one item."""
+        if self.local is None:
+            return self.mri[index]
+        constant = self.mri[index].expand(-1, *self.local.shape[2:])
+        return torch.cat([constant, self.local[self.case[index]].float()])
 
 
 class LatentDataset(Dataset):
@@ -50,14 +61,17 @@ class LatentDataset(Dataset):
         return len(self.latents.x0)
 
     def __getitem__(self, index: int) -> dict:
-        item = {"x0": self.latents.x0[index], "mri": self.latents.mri[index]}
+        item = {"x0": self.latents.x0[index], "mri": self.latents.seen(index)}
         if self.latents.base is not None:
             item["base"] = self.latents.base[index]
         if self.volumes:
             return {**self.images[index], **item}
         scan = self.images.items[index]
-        label = TRACERS[scan.tracer].label
-        return {"label": label, "subject": scan.subject, "case": scan.case, "tracer": scan.tracer, **item}
+        return {"label": self.label(index), "subject": scan.subject, "case": scan.case, "tracer": scan.tracer, **item}
+
+    def label(self, index: int) -> int:
+        """Class label of an item's tracer."""
+        return TRACERS[self.images.items[index].tracer].label
 
 
 class Decoder(Protocol):
@@ -75,10 +89,19 @@ class LatentSpace:
         arguments: that it was made with.
         decoder: of its latents.
         judged: the discriminator judges decoded latents; else latents themselves.
+        modes: weights of a `ModeNetwork` that was trained before, which then stay as they are.
     """
 
-    def __init__(self, fabric, network: torch.nn.Module, arguments: dict, decoder: Decoder, judged: bool = True):
-        self.fabric, self.arguments, self.decoder, self.judged = fabric, arguments, decoder, judged
+    def __init__(
+        self,
+        fabric,
+        network: torch.nn.Module,
+        arguments: dict,
+        decoder: Decoder,
+        judged: bool = True,
+        modes: dict[str, torch.Tensor] | None = None,
+    ):
+        self.fabric, self.arguments, self.decoder, self.judged, self.modes = fabric, arguments, decoder, judged, modes
         self.network = network.to(fabric.device).eval().requires_grad_(False)
 
     def encode(self, batch: dict, device: torch.device) -> Encoded:
@@ -100,6 +123,9 @@ class LatentSpace:
         """Tell a generator what it must know of the latent."""
         if hasattr(generator, "directions"):
             generator.directions.copy_(self.network.mode_directions)
+        if self.modes is not None:
+            generator.mode_network.load_state_dict(self.modes)
+            generator.mode_network.requires_grad_(False)
 
     def frozen(self) -> dict[str, Any]:
         """Class, arguments and everything but the generator."""

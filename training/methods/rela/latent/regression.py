@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -147,6 +148,7 @@ class Regression:
         scores = left_out_of(scores.cpu(), head.scores, self.labels, [item.case for item in self.train.items])
         self._scale_scores(scores)
         train = self._rest(raw, self._whitened(head.leave_one_out, self.labels), self.labels, scores)
+        train = self._with_local(train, shown, self.train)
         if self.validation is None:
             return train, None
         features = as_registered(self._features(self.validation), differences, seed + 1)
@@ -154,7 +156,21 @@ class Regression:
         rows = torch.stack([features[item.case] for item in self.validation.items]).to(self.fabric.device)
         predicted = torch.cat([network.head(part).cpu() for part in rows.split(16)])[torch.arange(len(rows)), labels]
         scores = torch.cat([network.scores(part).cpu() for part in rows.split(16)])
-        return train, self._rest(self._coded(self.validation), predicted, labels, scores)
+        validation = self._rest(self._coded(self.validation), predicted, labels, scores)
+        return train, self._with_local(validation, features, self.validation)
+
+    @property
+    def local(self) -> bool:
+        """Whether the generator sees the MRI's block features."""
+        return False
+
+    def _with_local(self, latents: Latents, features: dict[str, torch.Tensor], dataset: PetDataset) -> Latents:
+        """Latents with the block features of their people, by case, where the generator sees them."""
+        if not self.local:
+            return latents
+        row = {case: number for number, case in enumerate(features)}
+        case = torch.tensor([row[item.case] for item in dataset.items])
+        return replace(latents, local=torch.stack(list(features.values())).half(), case=case)
 
     @property
     def left_to_generator(self) -> tuple[int, float]:

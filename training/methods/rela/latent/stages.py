@@ -17,6 +17,7 @@ from ..config import RelaConfig
 from .autoencoded import Autoencoded
 from .conditional import Conditional
 from .encoded import LatentDataset, Latents, LatentSpace
+from .modes import trained_modes
 from .regression import Regression
 
 FOLDER, FILE = "latent", "coded.pt"
@@ -74,12 +75,17 @@ def prepare_latents(work: Work, config: RelaConfig) -> tuple[LatentSpace, RunDat
             f"{path} was coded from another configuration or data set; use another out, or remove that folder"
         )
     judged = config.latent.judged == "image"
-    volumes = config.method.adversarial and judged
+    volumes = config.method.adversarial and judged  # which the discriminator compares with
     with checkpoints.restoring(path):
         kind.network.load_state_dict(saved["frozen"]["state"], strict=False)
         train = LatentDataset(Latents(**saved["train"]), data.train, volumes)
         validation = saved["validation"] and LatentDataset(Latents(**saved["validation"]), data.validation, True)
-    space = LatentSpace(fabric, kind.network, kind.arguments, kind.decoder, judged)
+    modes = None
+    if config.trains_modes:
+        modes = trained_modes(work, config, train, kind.network.mode_directions, key)
+        if modes is None:
+            return None
+    space = LatentSpace(fabric, kind.network, kind.arguments, kind.decoder, judged, modes)
     return space, RunData(train, validation or None, data.split_sha256)
 
 
@@ -89,7 +95,7 @@ def _key(config: RelaConfig, data: RunData) -> dict:
     return {
         **shaping(config),
         "components": config.latent.components,
-        "embedding": [config.latent.embedding, config.latent.explained],
+        "embedding": [config.latent.embedding, config.latent.explained, config.latent.local_mri],
         "registered": open_cache(registered).sha256 if registered else "",
         "ablation": [config.ablation.t1w, config.ablation.t2f, config.preset.missing_sequence],
         "split": data.split_sha256,
