@@ -35,6 +35,8 @@ TINY = [
     "run.validation_volumes=2",
     "run.validation_steps=3",
 ]
+#: A run of any method; its sizes are further words.
+PLAIN = ["data.cache=memory", "data.workers=0", "hardware.accelerator=cpu", "run.log_every=1"]
 #: A latent run over a cache of blocks of 10 mm.
 LATENT = [
     *COMMON,
@@ -83,6 +85,11 @@ def tiny_config(out: Path | str, *overrides: str) -> TrainConfig:
     return load_config([*TINY, f"out={out}", *overrides])
 
 
+def plain_config(out: Path | str, *overrides: str) -> TrainConfig:
+    """Configuration of a run of any method over phantoms; `overrides` name it and its sizes."""
+    return load_config([*PLAIN, f"out={out}", *overrides])
+
+
 def tiny_data(count: int = 4, **how) -> RunData:
     """Phantoms to train on and two others to validate on."""
     return RunData(Phantoms(count, **how), Phantoms(2), "0" * 64)
@@ -93,7 +100,7 @@ def latent_config(cache: Path | str, out: Path | str, *overrides: str) -> TrainC
     return load_config([*LATENT, f"data.cache={cache}", f"out={out}", *overrides])
 
 
-def scenario(name: str, out: Path, *arguments: Path) -> dict:
+def scenario(name: str, out: Path, *arguments: Path | str) -> dict:
     """What ``training_child.py`` reports about a scenario, and under "told" what its processes said."""
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("training_child.py")), name, str(out), *map(str, arguments)],
