@@ -213,7 +213,8 @@ def _check_clinical(given: tuple[str, ...], model: Model) -> None:
     if not given:
         return
     if "clinical" not in model.method.defaults.inputs:
-        raise InputError(f"model {model.name} does not use {' and '.join(given)}", f"leave --{given[0]} out")
+        options = " and ".join(f"--{name}" for name in given)
+        raise InputError(f"model {model.name} does not use {' and '.join(given)}", f"leave {options} out")
     warn(f"the PET depends on the {' and '.join(given)} given; the record does not hold their values")
 
 
