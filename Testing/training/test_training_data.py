@@ -270,8 +270,8 @@ def test_clinical_values_are_those_of_the_participants_table_and_reach_the_items
     mean, sd = clinical_moments(data)
     for k in range(3):
         known = both[~np.isnan(both[:, k]), k]
-        assert mean[k] == pytest.approx(known.mean() if len(known) else 0, rel=1e-5)
-        assert sd[k] == pytest.approx(known.std() or 1 if len(known) else 1, rel=1e-5)
+        assert mean[k] == pytest.approx(known.mean() if len(known) else 0, rel=1e-3)
+        assert sd[k] == pytest.approx(known.std() or 1 if len(known) else 1, rel=1e-3)
 
 
 def test_rendering_goes_on_and_another_seed_begins_anew(rendered, tmp_path):
