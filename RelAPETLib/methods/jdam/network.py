@@ -1,0 +1,88 @@
+"""JDAM's network: a U-Net that sees the noisy PET beside the MRI and gives the score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ...networks.blocks import BACKGROUND, Blocks
+from ...networks.shapes import central, padded_shape
+from ...tracers import PUBLISHED_LABELS
+from ..base import SEQUENCES
+from .process import along
+
+#: Radians of the time embedding's fastest wave for a factor e of noise.
+_PACE = 10.0
+
+
+class ScoreNetwork(nn.Module):
+    """s(x_t, y, sigma) of the paper: MONAI's U-Net, whose output is divided by sigma.
+
+    Args:
+        factor, crop: of `Blocks`.
+        channels: widths of the levels; the grid is halved from one to the next.
+        attention_levels: which levels attend, over their own places; the middle does in any case.
+        num_res_blocks: residual blocks a level.
+        norm_num_groups: groups of the normalisation.
+        num_class_embeds: number of class labels.
+        sees_mri: T1w and T2F are further channels; False is the paper's ablation SDE.
+
+    Attributes:
+        blocks: see `Blocks`. Volumes are padded to what the levels need, and cut again.
+
+    Raises:
+        ValueError: as `Blocks`, or levels that make no U-Net.
+    """
+
+    def __init__(
+        self,
+        *,
+        factor: int = 1,
+        crop: Sequence[int] | None = None,
+        channels: Sequence[int] = (16, 32, 40),
+        attention_levels: Sequence[bool] = (False, False, False),
+        num_res_blocks: int = 1,
+        norm_num_groups: int = 4,
+        num_class_embeds: int = PUBLISHED_LABELS,
+        sees_mri: bool = True,
+    ):
+        from monai.networks.nets import DiffusionModelUNet
+
+        super().__init__()
+        self.blocks = Blocks(factor, crop)
+        self.sees_mri = sees_mri
+        self._multiple = 2 ** (len(channels) - 1)
+        self.unet = DiffusionModelUNet(
+            spatial_dims=3,
+            in_channels=1 + len(SEQUENCES) * sees_mri,
+            out_channels=1,
+            channels=tuple(channels),
+            attention_levels=tuple(attention_levels),
+            num_res_blocks=num_res_blocks,
+            num_head_channels=tuple(channels),  # one head
+            norm_num_groups=norm_num_groups,
+            num_class_embeds=num_class_embeds,
+            use_flash_attention=True,
+        )
+
+    def forward(self, x_t: torch.Tensor, mri: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Score [N, 1, X, Y, Z].
+
+        Args:
+            x_t: [N, 1, X, Y, Z], PET in [-1, 1] and noise.
+            mri: [N, 2, X, Y, Z] in [-1, 1]: T1w, T2F; not looked at without `sees_mri`.
+            sigma: SDs [N] of the noise.
+            labels: class labels [N].
+        """
+        # Beside noise of a hundred times the images' range, the MRI would be lost in the normalisation.
+        seen = x_t / along(1 + sigma.square(), x_t).sqrt()
+        seen, shape = torch.cat([seen, mri], 1) if self.sees_mri else seen, x_t.shape[2:]
+        whole = padded_shape(shape, self._multiple)
+        gaps = [wanted - n for wanted, n in zip(whole, shape, strict=True)]
+        sides = [side for gap in reversed(gaps) for side in (gap // 2, gap - gap // 2)]
+        seen = functional.pad(seen, sides, value=BACKGROUND) if any(gaps) else seen
+        output = central(self.unet(seen, _PACE * sigma.log(), class_labels=labels), shape).float()
+        return output / along(sigma, output)
