@@ -1,7 +1,7 @@
 """JDAM's noise and its way back (Xie et al., Med. Phys. 2023, eq. 1 and 2): a variance-exploding SDE.
 
-The sampler is Song et al.'s (ICLR 2021, algorithm 2, and 4 for the step size): at every noise level a Langevin step, the
-corrector, then a step of the reverse diffusion, the predictor. The paper's own algorithm 2 has the predictor first.
+The sampler is Song et al.'s (ICLR 2021, predictor-corrector): at every noise level a Langevin step, the corrector, then
+a step of the reverse diffusion, the predictor. The paper's own algorithm 2 has the predictor first.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ class VarianceExploding:
     def _corrected(self, x_t: torch.Tensor, gradient: torch.Tensor, sigma: float, z: torch.Tensor) -> torch.Tensor:
         """x_t after a Langevin step of the size 2 (snr |z| / |gradient|)^2, for each sample by itself.
 
-        The size is bounded by 2 snr^2 (1 + sigma^2): the score of images in [-1, 1], whose variance is at most 1, cannot
-        be smaller on average (Cramer and Rao), but that of a network that has learned nothing yet can.
+        The size is bounded by 2 snr^2 (1 + sigma^2): the score of images in [-1, 1], whose variance is at most 1, is no
+        smaller on average (Cramer and Rao), but that of a network that has learned nothing yet can be.
         """
         ratio = z.flatten(1).norm(dim=1) / gradient.flatten(1).norm(dim=1)
         size = 2 * self.snr**2 * along(ratio.square().nan_to_num(torch.inf).clamp(max=1 + sigma**2), x_t)

@@ -1,4 +1,4 @@
-"""The configuration of JDAM: ``method=jdam``, or ``method=sde`` without the MRI; ``preset=fair`` or ``preset=paper``."""
+"""The configuration of JDAM: ``method=jdam``, or ``sde`` without the MRI; with ``preset=fair`` or ``preset=paper``."""
 
 from __future__ import annotations
 

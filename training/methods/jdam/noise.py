@@ -7,7 +7,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.utils.data import Dataset
 
 from RelAPETLib.networks.blocks import BACKGROUND
