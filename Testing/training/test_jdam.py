@@ -16,7 +16,7 @@ from training.loop import run
 from training.methods import objective
 from training.methods.base import Place
 from training.methods.jdam.noise import largest_distance
-from training.methods.jdam.objective import image, score_matching
+from training.methods.jdam.objective import score_matching
 from training.trainer import RunData
 
 NOISE = VarianceExploding()
@@ -139,11 +139,6 @@ def test_the_loss_at_the_exact_score(sigma):
     assert float(score_matching(-z / sigma, sigmas, z)) < 1e-10
 
 
-def test_the_image_loss_is_in_units_of_the_noise_where_that_is_large():
-    pet, sigma = torch.zeros(2, 1, 2, 2, 2), torch.tensor([0.5, 10.0])
-    assert float(image(pet + 0.3, sigma, pet)) == pytest.approx((0.3 + 0.03) / 2)
-
-
 def loss_terms(config, batch, first=0):
     """Losses and terms of a batch whose first item's place in the stream is `first`."""
     learned = objective(config)
@@ -201,6 +196,14 @@ def test_the_mri_counts_beside_the_largest_noise_too():
     loud = {"sigma": 348.0, "scale": 348.0}
     plain, other = answer(network, **loud), answer(network, mri=torch.zeros(1, 2, 4, 6, 4), **loud)
     assert (other - plain).abs().max() > 0.05 * plain.abs().max()
+
+
+def test_what_is_skipped_is_the_score_of_images_of_variance_1():
+    """MONAI's last layer begins at 0: then that is all, and without a skip there is nothing."""
+    x_t, mri, sigma = torch.randn(1, 1, 4, 6, 4), torch.rand(1, 2, 4, 6, 4), torch.tensor([3.0])
+    made = ScoreNetwork(**SMALL, skip=True)(x_t, mri, sigma, torch.tensor([0]))
+    torch.testing.assert_close(made, -x_t / 10)
+    assert not ScoreNetwork(**SMALL)(x_t, mri, sigma, torch.tensor([0])).any()
 
 
 def test_sides_that_the_levels_do_not_divide_are_padded():

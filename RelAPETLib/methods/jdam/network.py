@@ -21,6 +21,10 @@ _PACE = 10.0
 class ScoreNetwork(nn.Module):
     """s(x_t, y, sigma) of the paper: MONAI's U-Net, whose output is divided by sigma.
 
+    Normalised within, such a network takes noise a little larger than it was told for the noise that it was told, and a
+    sampler of few steps runs away with the difference. With `skip` the U-Net gives what the score of images of variance
+    1 leaves (Karras et al., NeurIPS 2022, table 1), which answers to the noise that is there.
+
     Args:
         factor, crop: of `Blocks`.
         channels: widths of the levels; the grid is halved from one to the next.
@@ -29,6 +33,7 @@ class ScoreNetwork(nn.Module):
         norm_num_groups: groups of the normalisation.
         num_class_embeds: number of class labels.
         sees_mri: T1w and T2F are further channels; False is the paper's ablation SDE.
+        skip: the score of images of variance 1 is added.
 
     Attributes:
         blocks: see `Blocks`. Volumes are padded to what the levels need, and cut again.
@@ -48,12 +53,13 @@ class ScoreNetwork(nn.Module):
         norm_num_groups: int = 4,
         num_class_embeds: int = PUBLISHED_LABELS,
         sees_mri: bool = True,
+        skip: bool = False,
     ):
         from monai.networks.nets import DiffusionModelUNet
 
         super().__init__()
         self.blocks = Blocks(factor, crop)
-        self.sees_mri = sees_mri
+        self.sees_mri, self.skip = sees_mri, skip
         self._multiple = 2 ** (len(channels) - 1)
         self.unet = DiffusionModelUNet(
             spatial_dims=3,
@@ -78,11 +84,13 @@ class ScoreNetwork(nn.Module):
             labels: class labels [N].
         """
         # Beside noise of a hundred times the images' range, the MRI would be lost in the normalisation.
-        seen = x_t / along(1 + sigma.square(), x_t).sqrt()
-        seen, shape = torch.cat([seen, mri], 1) if self.sees_mri else seen, x_t.shape[2:]
+        scale, shape = along(1 + sigma.square(), x_t).sqrt(), x_t.shape[2:]
+        seen = torch.cat([x_t / scale, mri], 1) if self.sees_mri else x_t / scale
         whole = padded_shape(shape, self._multiple)
         gaps = [wanted - n for wanted, n in zip(whole, shape, strict=True)]
         sides = [side for gap in reversed(gaps) for side in (gap // 2, gap - gap // 2)]
         seen = functional.pad(seen, sides, value=BACKGROUND) if any(gaps) else seen
         output = central(self.unet(seen, _PACE * sigma.log(), class_labels=labels), shape).float()
+        if self.skip:
+            output = (output - along(sigma, output) * x_t / scale) / scale
         return output / along(sigma, output)

@@ -22,6 +22,7 @@ class Preset(config.Preset):
     attention_levels: list[bool] = field(default_factory=lambda: [False, False, False])
     num_res_blocks: int = 1
     norm_num_groups: int = 4
+    skip: bool = True
     sigma_max: float | None = None
     calls: int = 200
     image_weight: float = 1.0
@@ -39,6 +40,7 @@ PRESETS = {
         attention_levels=[False, False, False, True, False, False, False],
         num_res_blocks=2,
         norm_num_groups=32,
+        skip=False,
         sigma_max=348.0,
         calls=2000,
         image_weight=0.0,
@@ -77,6 +79,7 @@ RULES = Rules({
     "preset.attention_levels": Key("which levels attend to themselves, one true or false a level"),
     "preset.num_res_blocks": Key("residual blocks a level"),
     "preset.norm_num_groups": Key("groups of the U-Net's normalisation; must divide all channels"),
+    "preset.skip": Key("the U-Net gives what the score of images of variance 1 leaves; few steps need it"),
     "preset.sigma_max": Key("SD of the most noise; null: largest distance between two PET of the training set"),
     "preset.calls": count("network calls of a sample when nobody says, two a step", most=2000),
     "preset.image_weight": weight("weight of L_I, the mean absolute error, unless method.image_weight says another"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn import functional
 
 from RelAPETLib.methods.base import NoiseSource
 from RelAPETLib.methods.jdam.network import ScoreNetwork
@@ -54,6 +55,7 @@ class JdamObjective(Objective):
             "norm_num_groups": preset.norm_num_groups,
             "num_class_embeds": labels,
             "sees_mri": self.config.method.sees_mri,
+            "skip": preset.skip,
         }
 
     def build(self) -> dict[str, Player]:
@@ -86,7 +88,10 @@ class JdamObjective(Objective):
         sigma = process.sigma(t).to(pet)
         x_t = process.noised(pet, sigma, z)
         score = self._score(batch, x_t, sigma).to(pet)
-        terms = {"L_score": score_matching(score, sigma, z), "L_I": image(process.clean(x_t, sigma, score), sigma, pet)}
+        terms = {
+            "L_score": score_matching(score, sigma, z),
+            "L_I": functional.l1_loss(process.clean(x_t, sigma, score), pet),
+        }
         loss = terms["L_score"] + self.config.image_weight * terms["L_I"]
         return {"network": loss}, {"L": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
 
@@ -127,7 +132,11 @@ class JdamObjective(Objective):
             title=f"{name} (preset {config.preset.name})",
             description=f"{name} (Xie et al., Med. Phys. 2023): a diffusion whose network gives the score of noisy PET "
             f"{seen}, trained by RelAPET's training package",
-            differences=[f"trained on {trained_on} (paper: slices of 452 people of ADNI)", *DIFFERENCES],
+            differences=[
+                f"trained on {trained_on} (paper: slices of 452 people of ADNI)",
+                *DIFFERENCES,
+                *([SKIP] if config.preset.skip else []),
+            ],
         )
 
 
@@ -141,19 +150,12 @@ DIFFERENCES = (
     "the size of a Langevin step follows from each sample by itself and is bounded (Song et al.: from the whole batch)",
 )
 
+SKIP = "the network gives what the score of images of variance 1 leaves (paper: the score times sigma)"
+
 
 def score_matching(score: torch.Tensor, sigma: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     """Mean of (sigma s + z)^2 over scores and noise [N, C, X, Y, Z] at SDs [N]."""
     return (along(sigma, score) * score + z).square().mean()
-
-
-def image(estimate: torch.Tensor, sigma: torch.Tensor, pet: torch.Tensor) -> torch.Tensor:
-    """L_I, which RelA-Diffusion's paper gives all methods that it compares: the mean absolute error.
-
-    Where the noise is larger than 1 it is in units of the noise, since the estimate multiplies the network's errors by
-    the noise, and nothing else would count.
-    """
-    return ((estimate - pet).abs() / along(sigma.clamp(min=1), pet)).mean()
 
 
 OBJECTIVE = JdamObjective
