@@ -23,7 +23,7 @@ class ScoreNetwork(nn.Module):
 
     Normalised within, such a network takes noise a little larger than it was told for the noise that it was told, and a
     sampler of few steps runs away with the difference. With `skip` the U-Net gives what the score of images of variance
-    1 leaves (Karras et al., NeurIPS 2022, table 1), which answers to the noise that is there.
+    1 leaves (Karras et al., NeurIPS 2022, table 1), which is meant to answer to the noise that is there.
 
     Args:
         factor, crop: of `Blocks`.
