@@ -48,7 +48,7 @@ def draw(model, t1w: np.ndarray, t2f: np.ndarray, tracer: str, samples: int = 4,
 
     network = model.method.network
     features = network.inner_features(torch.from_numpy(np.stack([t1w, t2f]))[None])
-    encoded = network.scores(features).expand(samples, -1, -1)
+    encoded = network.encoded_of(network.scores(features), features).expand(samples, -1)
     labels = torch.full((samples,), TRACERS[tracer].label)
     latent = sample(
         lambda x, t: network.denoise(x, encoded, t, labels),
