@@ -1,4 +1,4 @@
-"""``python -m training prepare|train|sample|evaluate|export``: from raw scans to a model and its figures.
+"""``python -m training methods|prepare|train|sample|evaluate|export``: from raw scans to a model and its figures.
 
 Exit codes: 0 done; 2 a mistake the user can mend, told in one line on stderr; others as `training.errors` says.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import astuple
 from pathlib import Path
 
 from RelAPETLib.errors import InputError
@@ -219,7 +220,25 @@ def run_export(options: argparse.Namespace) -> None:
     say(f"{metadata['name']} {metadata['version']} in {options.out}; run it with relapet synthesize --model")
 
 
+def methods_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``methods``: none."""
+
+
+def run_methods(options: argparse.Namespace) -> None:
+    """``methods``: a line each, as a table."""
+    from .methods import METHODS, config_class
+
+    rows = [("method", "paper", "network calls", "licence of the authors' code", "needs")]
+    for choice in (name for choices in METHODS.values() for name in choices):
+        about = config_class(choice).about.get(choice)
+        rows.append((choice, *(astuple(about) if about else ("-",) * 4)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        say("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
 COMMANDS = {
+    "methods": ("list the methods that can be trained", methods_arguments, run_methods),
     "prepare": ("bring raw scans into a cache", prepare_arguments, run_prepare),
     "sample": ("synthesize the PET of a part of the split", sample_arguments, run_sample),
     "evaluate": ("PSNR, SSIM and MAE of synthetic PET, in the paper's tables", evaluate_arguments, run_evaluate),

@@ -21,6 +21,7 @@ from .groups import Data, Hardware, Method, Network, Preset, Run, flatten
 from .keys import RULES, Key, Rules
 
 __all__ = [
+    "About",
     "Data",
     "Hardware",
     "Key",
@@ -42,6 +43,23 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True)
+class About:
+    """What ``python -m training methods`` says of a choice of ``method=``.
+
+    Attributes:
+        paper: what it is, and who described it.
+        calls: network calls of a sample with the default preset, and the range that a synthesis can ask for.
+        licence: of the authors' own code; none of it is used here.
+        needs: what it is given.
+    """
+
+    paper: str
+    calls: str
+    licence: str
+    needs: str
+
+
 @dataclass
 class TrainConfig:
     """Everything a run is made of. A method subclasses it.
@@ -51,11 +69,13 @@ class TrainConfig:
         rules: what each key does and which values it takes; a method adds its own keys:
             ``rules = TrainConfig.rules | Rules({"preset.strength": Key("strength of the penalty", least=0)})``.
         renamed: keys of earlier versions, and what they are called now.
+        about: by choice of ``method=``, what the list of methods says of it.
     """
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     rules: ClassVar[Rules] = RULES
     renamed: ClassVar[Mapping[str, str]] = {}
+    about: ClassVar[Mapping[str, About]] = {}
 
     method: Method = field(default_factory=Method)
     preset: Preset = field(default_factory=Preset)

@@ -38,7 +38,8 @@ def _list(arguments, reporter) -> int:
     lines = []
     for entry in entries:
         state = "installed" if entry["installed"] else "not installed"
-        facts = (", ".join(entry["tracers"]), f"{entry['output']} output", entry["licence"])
+        steps = "1 step" if entry["steps"] == 1 else f"{entry['steps']} steps"
+        facts = (", ".join(entry["tracers"]), f"{entry['output']} output", steps, entry["licence"])
         lines.append(f"{entry['name']:<16} {state:<14} {entry['title']} ({'; '.join(facts)})")
     reporter.result("models", {"action": "list", "models": entries}, lines)
     return 0

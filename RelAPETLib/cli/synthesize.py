@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 from pathlib import Path
 
-from ..diffusion.names import SAMPLERS
+from ..diffusion.names import EVERY_SAMPLER
 
 #: Share of the whole that writing the files takes on the progress bar.
 _SAVING = 0.05
@@ -15,7 +16,7 @@ def add_model_options(parser, whole_number) -> None:
     """Options of drawing, which ``synthesize`` and ``demo`` have alike."""
     group = parser.add_argument_group("model")
     group.add_argument("--model", default="demo", metavar="NAME|DIR", help="catalogue name or bundle folder (demo)")
-    group.add_argument("--sampler", metavar="NAME", help=f"one of {', '.join(SAMPLERS)} (default: the model's)")
+    group.add_argument("--sampler", metavar="NAME", help=f"one of {', '.join(EVERY_SAMPLER)} (default: the model's)")
     group.add_argument(
         "--steps",
         type=whole_number,
@@ -55,6 +56,9 @@ def add_parser(commands, common, tracers, whole_number) -> None:
         metavar="|".join((*tracers, "all")),
         help="PET tracer to imitate; several, as in TAU,PIB, or all that the model has, go to folders of their names",
     )
+    group.add_argument("--age", type=_number, metavar="YEARS", help="age, for models that use it (default: not known)")
+    group.add_argument("--sex", metavar="F|M", help="sex, likewise")
+    group.add_argument("--score", type=_number, metavar="X", help="cognitive score, on the scale of the training data")
     group.add_argument("--reference", metavar="PET", help="measured PET to compare with, in SUVR")
     group.add_argument(
         "--reference-region",
@@ -71,6 +75,14 @@ def add_parser(commands, common, tracers, whole_number) -> None:
     parser.set_defaults(run=run)
 
 
+def _number(text: str) -> float:
+    """argparse type of an option that is a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a number is wanted, not '{text}'") from None
+
+
 def run(arguments, reporter) -> int:
     from ..outputs import reserve
     from ..synthesis import Options, for_model
@@ -82,6 +94,9 @@ def run(arguments, reporter) -> int:
         reference_region=arguments.reference_region,
         space=arguments.space,
         preprocessed=arguments.preprocessed,
+        age=arguments.age,
+        sex=arguments.sex,
+        score=arguments.score,
         force=arguments.force,
         **drawing(arguments),
     )

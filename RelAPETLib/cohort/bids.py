@@ -6,9 +6,12 @@ inheritance principle, see `volumes.sidecar`.
 
 from __future__ import annotations
 
+import csv
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
+from ..clinical import from_row
 from ..errors import InputError
 from ..jsonfiles import read_json_object
 from ..tracers import get_tracer
@@ -16,6 +19,8 @@ from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
 from .cases import Case, Failure, PetScan, Source
 
 _IMAGES = (".nii.gz", ".nii")
+#: Table of the subjects' ages and the like.
+PARTICIPANTS = "participants.tsv"
 
 
 def is_bids(folder: Path) -> bool:
@@ -24,13 +29,13 @@ def is_bids(folder: Path) -> bool:
 
 
 def read_bids(folder: Path | str) -> Source:
-    """Find the cases of a data set. Nothing but names and JSON is read.
+    """Find the cases of a data set. Nothing but names, JSON and ``participants.tsv`` is read.
 
     Several T1w or FLAIR of a session, or PET of one tracer: the first by name, and a note says so. A PET of a session
     without MRI belongs to the subject's only session with MRI; where there are several, it is not used.
 
     Raises:
-        InputError: no folder, or no subject in it.
+        InputError: no folder, no subject in it, or a ``participants.tsv`` that is no table.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -41,10 +46,12 @@ def read_bids(folder: Path | str) -> Source:
     from ..phantom.law import check_law
 
     description = _description(folder)
-    cases, failures = [], []
+    cases, failures, people = [], [], _participants(folder)
     for subject in subjects:
         found, lost = _subject_cases(folder, subject)
-        cases += found
+        clinical, notes = from_row(people.get(subject.name, {}))
+        notes = tuple(f"{PARTICIPANTS}: {note}" for note in notes)
+        cases += [replace(case, clinical=clinical, notes=(*case.notes, *notes)) for case in found]
         failures += lost
     simulation = _simulation(description)
     options = {}
@@ -52,6 +59,23 @@ def read_bids(folder: Path | str) -> Source:
         options["law"] = simulation.get("Law", 1)
         check_law(options["law"])
     return Source(str(description.get("Name", folder.name)), simulation is not None, cases, failures, options)
+
+
+def _participants(folder: Path) -> dict[str, dict[str, str]]:
+    """Rows of ``participants.tsv`` by subject; none without that file, which BIDS does not ask for.
+
+    Raises:
+        InputError: the file is no table.
+    """
+    path = folder / PARTICIPANTS
+    if not path.is_file():
+        return {}
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE, restval="", restkey="more"))
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a table ({error})") from error
+    return {row.get("participant_id", ""): {key: row[key] for key in row if key != "more"} for row in rows}
 
 
 def _description(folder: Path) -> dict:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..clinical import ClinicalValues
 from ..volumes.sidecar import sidecar_path
 
 
@@ -41,6 +42,7 @@ class Case:
         t1w, t2f: files.
         pets: by tracer.
         notes: choices made among several files, one line each.
+        clinical: what is known of the subject.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Case:
     t2f: Path
     pets: dict[str, PetScan]
     notes: tuple[str, ...] = ()
+    clinical: ClinicalValues = field(default_factory=ClinicalValues)
 
 
 @dataclass(frozen=True)

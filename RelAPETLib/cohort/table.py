@@ -1,5 +1,7 @@
 """Cases of a plain table: a CSV with columns subject, t1w, t2f, pet, tracer, and perhaps session; one row a PET.
 
+Columns age, sex and score are taken from a case's first row, where there are such.
+
 Paths are relative to the table's folder. Sidecars of PET are read as `volumes.sidecar` says.
 """
 
@@ -10,6 +12,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from ..clinical import from_row
 from ..errors import InputError
 from ..tracers import get_tracer
 from ..volumes.sidecar import read_sidecar
@@ -126,7 +129,9 @@ def _case(path: Path, name: str, rows: list[dict]) -> tuple[Case | None, list[Fa
             failures.append(Failure(subject, name, row["tracer"], str(error)))
     if not pets:
         return None, [*failures, Failure(subject, name, "", "no PET that can be used")]
-    return Case(name, subject, path.parent / rows[0]["t1w"], path.parent / rows[0]["t2f"], pets), failures
+    clinical, notes = from_row(rows[0])
+    mri = path.parent / rows[0]["t1w"], path.parent / rows[0]["t2f"]
+    return Case(name, subject, *mri, pets, tuple(f"{path.name}: {note}" for note in notes), clinical), failures
 
 
 def _scan(path: Path, tracer: str) -> PetScan:

@@ -2,6 +2,10 @@
 
 #: Samplers, the default first: DPM-Solver++ 2M, deterministic DDIM, ancestral DDPM.
 SAMPLERS = ("dpmpp", "ddim", "ddpm")
+#: The sampler of a method whose chain is another than Gaussian diffusion: each step is drawn from its own posterior.
+ANCESTRAL = "ancestral"
+#: Every sampler that a synthesis can be asked for; each model has some of them.
+EVERY_SAMPLER = (*SAMPLERS, ANCESTRAL)
 #: Kinds of beta schedule: betas equally spaced, or their square roots equally spaced (the published weights' one).
 SCHEDULES = ("linear", "scaled-linear")
 #: What a network learns to predict, see `parametrization`.

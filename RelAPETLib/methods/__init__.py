@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 #: The only methods that a bundle's metadata can name, and the class of each in its folder.
 METHODS = {
     "rela": "RelaDiffusion",
+    "resdm": "ResDM",
     "unet": "UNet",
 }
 #: The method of bundles from before methods had names (schema version 1), whose settings stand beside everything else.

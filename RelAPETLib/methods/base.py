@@ -44,7 +44,7 @@ class Defaults:
         clip: bounds on every clean estimate, or None.
         batch: samples that are worth computing together.
         slow_on_cpu: one step takes seconds on a CPU, so a long run is timed and asked about first.
-        inputs: what `encode` must be given, some of ``t1w``, ``t2f``, ``clinical``.
+        inputs: what `encode` takes, some of ``t1w``, ``t2f``, ``clinical``; clinical values may be missing.
     """
 
     samplers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -111,6 +111,11 @@ class Method(ABC):
         """Raise `ValueError` with one line, ``key: why``, where settings that fit the schema contradict themselves."""
         return
 
+    @classmethod
+    def default_steps(cls, settings: Mapping[str, Any]) -> int:
+        """Network calls of a sample when nobody says otherwise, known without building the network."""
+        return 1
+
     @property
     @abstractmethod
     def defaults(self) -> Defaults:
@@ -127,7 +132,8 @@ class Method(ABC):
 
         Args:
             mri: [1, 2, 160, 180, 160] in [-1, 1] on the method's device: T1w, T2F on the model grid.
-            clinical: [1, K] where `Defaults.inputs` names it.
+            clinical: [1, 3] in the order of `RelAPETLib.clinical.CLINICAL`, NaN where a value is not known; for methods
+                whose `Defaults.inputs` names it. None is nothing known.
         """
 
     @abstractmethod

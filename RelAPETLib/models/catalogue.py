@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import ModelError
+from ..methods import method_class
 from ..notices import warn
 from ..outputs import reserve
 from ..resources import resource, resources_dir
@@ -114,12 +115,14 @@ def _own_folders() -> list[Path]:
 
 def _own_entry(path: Path, metadata: dict) -> dict:
     """A catalogue entry's facts, from a bundle's own metadata."""
+    name, settings = method_of(metadata)
     same = ("title", "description", "grid", "licence", "intended_use")
     outputs = sorted({facts["output"] for facts in metadata["tracers"].values()})
     return {
         "name": path.name,
         **{key: metadata[key] for key in same},
-        "method": method_of(metadata)[0],
+        "method": name,
+        "steps": method_class(name).default_steps(settings),
         "shipped": False,
         "source": None,
         "weights_sha256": metadata["weights"]["sha256"],

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ..diffusion.names import SAMPLERS
+from ..clinical import ClinicalValues
+from ..diffusion.names import EVERY_SAMPLER
 from ..errors import InputError
+from ..notices import warn
 from ..tracers import ALL, TRACERS, Tracer, get_tracer
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Options:
         preprocessed: the volumes lie on the model grid already.
         force: accept inputs that look wrong, with a warning.
         yes: accept more than half an hour of drawing on a CPU.
+        age, sex, score: what is known of the person, for models that use it (`RelAPETLib.clinical.ClinicalValues`).
 
     Raises:
         InputError: what no model could do; nothing has been read or loaded by then.
@@ -57,16 +60,25 @@ class Options:
     preprocessed: bool = False
     force: bool = False
     yes: bool = False
+    age: float | None = field(default=None, repr=False)
+    sex: str | None = field(default=None, repr=False)
+    score: float | None = field(default=None, repr=False)
+
+    @property
+    def clinical(self) -> ClinicalValues:
+        """Age, sex and score. Raises `InputError` for a value that cannot be."""
+        return ClinicalValues(self.age, self.sex, self.score)
 
     def __post_init__(self):
+        object.__setattr__(self, "sex", self.clinical.sex)
         object.__setattr__(self, "tracers", tracer_names(self.tracers))
         if self.space not in SPACES:
             raise InputError(f"unknown space '{self.space}'; use one of {', '.join(SPACES)}")
         _check_number("steps", self.steps, 1, None)
         _check_number("samples", self.samples, 1, MAX_SAMPLES)
         _check_number("seed", self.seed, 0, MAX_SEED)
-        if self.sampler is not None and self.sampler not in SAMPLERS:
-            raise InputError(f"unknown sampler '{self.sampler}'; use one of {', '.join(SAMPLERS)}")
+        if self.sampler is not None and self.sampler not in EVERY_SAMPLER:
+            raise InputError(f"unknown sampler '{self.sampler}'; use one of {', '.join(EVERY_SAMPLER)}")
         object.__setattr__(self, "reference", self._named_references())
 
     def _named_references(self) -> dict:
@@ -165,8 +177,10 @@ def resolve(options: Options, model: Model) -> tuple[Plan, ...]:
     ``all`` is every tracer of the model.
 
     Raises:
-        InputError: the model lacks a tracer, has fewer timesteps than steps asked for, or draws without a sampler.
+        InputError: the model lacks a tracer, has fewer timesteps than steps asked for, draws without a sampler, or does
+            not use a clinical value that is given.
     """
+    _check_clinical(options.clinical.known, model)
     sampler, steps = _sampler_and_steps(options, model)
     defaults, known = model.method.defaults, model.metadata["tracers"]
     plans = []
@@ -192,6 +206,16 @@ def resolve(options: Options, model: Model) -> tuple[Plan, ...]:
             )
         )
     return tuple(plans)
+
+
+def _check_clinical(given: tuple[str, ...], model: Model) -> None:
+    """Refuse values that the model does not use, and say that those it uses count."""
+    if not given:
+        return
+    if "clinical" not in model.method.defaults.inputs:
+        options = " and ".join(f"--{name}" for name in given)
+        raise InputError(f"model {model.name} does not use {' and '.join(given)}", f"leave {options} out")
+    warn(f"the PET depends on the {' and '.join(given)} given; the record does not hold their values")
 
 
 def _sampler_and_steps(options: Options, model: Model) -> tuple[str | None, int]:

@@ -44,7 +44,7 @@ def synthesize(
         tracer: a name of `RelAPETLib.tracers.TRACERS`, or a BIDS ``trc-`` spelling of one.
         progress: called as progress(fraction, message).
         options: further fields of `Options`: model, reference, reference_region, sampler, steps, samples, seed, device,
-            space, preprocessed, force, yes.
+            space, preprocessed, force, yes, age, sex, score.
 
     Warns:
         RelAPETWarning: what the user should know; the same lines stand in the result's `warnings`.
@@ -178,7 +178,9 @@ def draw(
         (plan,) = resolve(options, model)
         said += _judge(case, (plan,), options.force)
         check_duration(model, plan.label, plan.steps, plan.samples, options.yes, progress)
-        drawn = draw_samples(ConditionedModel(model, case.mri()), plan, yes=options.yes, progress=progress)
+        drawn = draw_samples(
+            ConditionedModel(model, case.mri(), options.clinical), plan, yes=options.yes, progress=progress
+        )
     return replace(drawn, said=tuple(said))
 
 
@@ -235,7 +237,7 @@ def _results(
     """A result for each plan; nothing of one is kept when the next begins."""
     from .sampling import ConditionedModel
 
-    conditioned = ConditionedModel(model, case.mri())
+    conditioned = ConditionedModel(model, case.mri(), options.clinical)
     for number, plan in enumerate(plans):
         part = _parts(_part_of(progress, number, len(plans), plan.tracer.name))
         yield _result(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..clinical import ClinicalValues
 from ..devices import free_device_memory, is_out_of_memory
 from ..errors import DeviceError, LongRunError, ModelError
 from ..notices import warn
@@ -50,19 +51,28 @@ class ConditionedModel:
     Attributes:
         model: the model; another one once a full GPU has handed over to the CPU.
         mri: [1, 2, X, Y, Z] in [-1, 1] on the model's grid: T1w, T2F.
+        clinical: what is known of the person, for a method that uses it.
     """
 
-    def __init__(self, model: Model, mri: torch.Tensor):
-        self.model, self.mri = model, mri
+    def __init__(self, model: Model, mri: torch.Tensor, clinical: ClinicalValues | None = None):
+        self.model, self.mri, self.clinical = model, mri, clinical or ClinicalValues()
         self._encoded = self._device = None
 
     @property
     def encoded(self) -> Any:
         """What the model's method makes of the MRI, on the model's device."""
         if self._device != self.model.device:
-            self._encoded = self.model.method.encode(self.mri.to(self.model.device))
+            self._encoded = self.model.method.encode(self.mri.to(self.model.device), self._values())
             self._device = self.model.device
         return self._encoded
+
+    def _values(self) -> torch.Tensor | None:
+        """Clinical values [1, 3] for the model's method; None for one that uses none."""
+        import torch
+
+        if "clinical" not in self.model.method.defaults.inputs:
+            return None
+        return torch.tensor([self.clinical.numbers()], device=self.model.device)
 
     def make_room(self, size: int) -> int:
         """After running out of memory with `size` samples: how many to draw at a time now, perhaps on the CPU."""

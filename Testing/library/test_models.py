@@ -300,6 +300,7 @@ def test_the_demo_model_is_the_catalogued_one():
     model = load_model("demo")
     assert model.weights_sha256 == entry["weights_sha256"]
     assert set(model.metadata["tracers"]) == set(entry["tracers"])
+    assert model.method.default_steps(model.method.settings) == entry["steps"]
     assert model.metadata["training_data"]["simulated"] is True
     assert sum(p.stat().st_size for p in model.folder.rglob("*") if p.is_file()) <= 20e6
 

@@ -1,7 +1,7 @@
 """Runs of the training loop in processes that are killed, told to stop, or work as ranks.
 
-``python training_child.py SCENARIO OUT [CACHE]``; prints what happened as one JSON object. The processes are forked
-after the imports, which take most of the time.
+``python training_child.py SCENARIO OUT [CACHE | WORD ...]``; prints what happened as one JSON object. The processes are
+forked after the imports, which take most of the time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
 import monai.networks.nets  # noqa: F401
 import torch.utils.tensorboard  # noqa: F401
 from lightning_fabric import Fabric  # noqa: F401
-from training_runs import latent_config, tiny_config, tiny_data
+from training_runs import latent_config, plain_config, tiny_config, tiny_data
 
 from training.loop import load_data, run
 from training.reports import LOG
@@ -158,6 +158,17 @@ def latent(out: Path, cache: str) -> dict:
     return {"codes": codes + ranks(out, "two", work("two", "hardware.devices=2"))}
 
 
+def method(out: Path, *words: str) -> dict:
+    """Any method by two ranks x batch 1, and by one rank x accumulation 2."""
+
+    def work(name: str, *more: str) -> Callable[[], int]:
+        config = plain_config(out / name, *words, "preset.global_batch=2", "hardware.micro_batch=1", *more)
+        return lambda: run(config, tiny_data(4), quiet=True)
+
+    codes = [wait(fork(work("one"), out / "one.txt"))]
+    return {"codes": codes + ranks(out, "two", work("two", "hardware.devices=2"))}
+
+
 if __name__ == "__main__":
-    scenarios = {"interrupted": interrupted, "together": together, "lost": lost, "latent": latent}
+    scenarios = {"interrupted": interrupted, "together": together, "lost": lost, "latent": latent, "method": method}
     print(json.dumps(scenarios[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])))

@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from training import checkpoints
 from training.config import TrainConfig, load_config
+from training.reports import LOG
 from training.trainer import RunData
 
 SHAPE = (12, 16, 12)
@@ -35,6 +38,8 @@ TINY = [
     "run.validation_volumes=2",
     "run.validation_steps=3",
 ]
+#: A run of any method; its sizes are further words.
+PLAIN = ["data.cache=memory", "data.workers=0", "hardware.accelerator=cpu", "run.log_every=1"]
 #: A latent run over a cache of blocks of 10 mm.
 LATENT = [
     *COMMON,
@@ -52,6 +57,10 @@ LATENT = [
     "run.validation_steps=2",
     "run.validation_volumes=1",
 ]
+
+
+#: What a log holds that no two runs have alike.
+TIMING = ("images_per_second",)
 
 
 class Phantoms(torch.utils.data.Dataset):
@@ -78,9 +87,34 @@ class Phantoms(torch.utils.data.Dataset):
         return {"t1w": t1w, "t2f": t2f, "pet": pet, "label": label, "subject": f"sub-{index:02d}", "tracer": tracer}
 
 
+class Ball(torch.utils.data.Dataset):
+    """One ball of white in grey matter on the background, with uptake in both, `copies` times."""
+
+    def __init__(self, copies: int, shape: tuple[int, int, int]):
+        self.copies, self.shape = copies, shape
+
+    def __len__(self) -> int:
+        return self.copies
+
+    def __getitem__(self, index: int) -> dict:
+        places = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in self.shape), indexing="ij")
+        radius = torch.stack(places).square().sum(0, keepdim=True).sqrt()
+        brain, white = radius < 0.85, radius < 0.5
+        volumes = {
+            name: torch.where(brain, torch.where(white, inner, outer), -1.0)
+            for name, inner, outer in (("t1w", 0.6, 0.1), ("t2f", -0.1, 0.3), ("pet", 0.0, 1.0))
+        }
+        return {**volumes, "label": 2, "subject": "sub-00", "tracer": "TAU"}
+
+
 def tiny_config(out: Path | str, *overrides: str) -> TrainConfig:
     """Configuration of a run of a small network over phantoms."""
     return load_config([*TINY, f"out={out}", *overrides])
+
+
+def plain_config(out: Path | str, *overrides: str) -> TrainConfig:
+    """Configuration of a run of any method over phantoms; `overrides` name it and its sizes."""
+    return load_config([*PLAIN, f"out={out}", *overrides])
 
 
 def tiny_data(count: int = 4, **how) -> RunData:
@@ -93,7 +127,7 @@ def latent_config(cache: Path | str, out: Path | str, *overrides: str) -> TrainC
     return load_config([*LATENT, f"data.cache={cache}", f"out={out}", *overrides])
 
 
-def scenario(name: str, out: Path, *arguments: Path) -> dict:
+def scenario(name: str, out: Path, *arguments: Path | str) -> dict:
     """What ``training_child.py`` reports about a scenario, and under "told" what its processes said."""
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("training_child.py")), name, str(out), *map(str, arguments)],
@@ -105,3 +139,33 @@ def scenario(name: str, out: Path, *arguments: Path) -> dict:
     told = "\n".join(f"{path.name}: {path.read_text()[-1500:]}" for path in sorted(out.glob("*.txt")))
     assert done.returncode == 0, done.stderr[-3000:] + told
     return json.loads(done.stdout.splitlines()[-1]) | {"told": told}
+
+
+def logged(out: Path) -> list[dict]:
+    """A run's log without its timings."""
+    lines = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in TIMING} for line in lines]
+
+
+def same_within(a: list[dict], b: list[dict], tolerance: float) -> None:
+    """Two logs tell the same up to a relative tolerance."""
+    for mine, theirs in zip(a, b, strict=True):
+        assert mine.keys() == theirs.keys() and mine.pop("group") == theirs.pop("group")
+        assert mine == pytest.approx(theirs, rel=tolerance), mine["step"]
+
+
+def tensors(out: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a run's last checkpoint, by its place."""
+    found = {}
+
+    def walk(place, item):
+        if isinstance(item, torch.Tensor):
+            found[place] = item
+        elif isinstance(item, dict):
+            for key, value in item.items():
+                walk(f"{place}.{key}", value)
+
+    state = checkpoints.latest(out)[1]
+    state.pop("rng")
+    walk("", state)
+    return found

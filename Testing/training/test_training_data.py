@@ -248,6 +248,32 @@ def test_a_rendered_cache_says_what_it_is(rendered):
         assert (mri[outside] == -1).all() and mri[inside].min() > -1
 
 
+def test_clinical_values_are_those_of_the_participants_table_and_reach_the_items(rendered):
+    from RelAPETLib.clinical import ClinicalValues, from_row
+    from RelAPETLib.phantom.people import make_person
+    from RelAPETLib.phantom.tables import participant
+    from training.data.case_dataset import CaseDataset
+    from training.data.dataset import PetDataset
+    from training.methods.resdm.objective import clinical_moments
+
+    cache = open_cache(rendered[1])
+    data = PetDataset(cache, cache.subjects, factor=10)
+    people = [from_row({k: str(v) for k, v in participant(make_person(3, n)).items()})[0] for n in range(2)]
+    assert any(person.known for person in people)
+    for person, record in zip(people, cache.cases.values(), strict=True):
+        assert ClinicalValues(**record.get("clinical", {})) == person
+        numbers = np.float32(person.numbers())
+        (item, *_) = (data[n] for n in range(len(data)) if data.items[n].case == record["case"])
+        np.testing.assert_array_equal(item["clinical"], numbers)
+    np.testing.assert_array_equal(CaseDataset(data)[1]["clinical"], numbers)
+    both = np.array([person.numbers() for person in people])
+    mean, sd = clinical_moments(data)
+    for k in range(3):
+        known = both[~np.isnan(both[:, k]), k]
+        assert mean[k] == pytest.approx(known.mean() if len(known) else 0, rel=1e-3)
+        assert sd[k] == pytest.approx(known.std() or 1 if len(known) else 1, rel=1e-3)
+
+
 def test_rendering_goes_on_and_another_seed_begins_anew(rendered, tmp_path):
     _, out = rendered
     before = (out / "index.json").read_bytes()

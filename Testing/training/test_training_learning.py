@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from training_runs import SHAPE, Phantoms, tiny_config
+from training_runs import SHAPE, Ball, Phantoms, tiny_config
 
 from RelAPETLib.networks.discriminator import build_discriminator
 from training.loop import run
@@ -47,26 +47,6 @@ def test_penalty_keeps_the_discriminator_smooth(seed):
     """The gradient of all summed logits is penalised: the default for a volume's 62,092 is scaled to a phantom's 2."""
     gamma = Preset().penalty_gamma * 62_092 / 2
     assert gradient_norm_after(gamma, seed) < gradient_norm_after(0.0, seed) / 5
-
-
-class Ball(torch.utils.data.Dataset):
-    """One ball of white in grey matter on the background, with uptake in both, `copies` times."""
-
-    def __init__(self, copies: int, shape: tuple[int, int, int]):
-        self.copies, self.shape = copies, shape
-
-    def __len__(self) -> int:
-        return self.copies
-
-    def __getitem__(self, index: int) -> dict:
-        places = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in self.shape), indexing="ij")
-        radius = torch.stack(places).square().sum(0, keepdim=True).sqrt()
-        brain, white = radius < 0.85, radius < 0.5
-        volumes = {
-            name: torch.where(brain, torch.where(white, inner, outer), -1.0)
-            for name, inner, outer in (("t1w", 0.6, 0.1), ("t2f", -0.1, 0.3), ("pet", 0.0, 1.0))
-        }
-        return {**volumes, "label": 2, "subject": "sub-00", "tracer": "TAU"}
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """The training loop: resumed, killed, stopped, on two ranks, and diverging."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -8,48 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import Phantoms, scenario, tiny_config, tiny_data
+from training_runs import Phantoms, logged, same_within, scenario, tensors, tiny_config, tiny_data
 
 from training import checkpoints
 from training.config import layout
 from training.data.dataset import StreamSampler
 from training.errors import ConfigError, ResumeError
 from training.loop import run
-from training.reports import LOG
 from training.trainer import RunData
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMING = ("images_per_second",)
-
-
-def logged(out: Path) -> list[dict]:
-    """A run's log without its timings."""
-    lines = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in TIMING} for line in lines]
-
-
-def same_within(a: list[dict], b: list[dict], tolerance: float) -> None:
-    """Two logs tell the same up to a relative tolerance."""
-    for mine, theirs in zip(a, b, strict=True):
-        assert mine.keys() == theirs.keys() and mine.pop("group") == theirs.pop("group")
-        assert mine == pytest.approx(theirs, rel=tolerance), mine["step"]
-
-
-def tensors(out: Path) -> dict[str, torch.Tensor]:
-    """Every tensor of a run's last checkpoint, by its place."""
-    found = {}
-
-    def walk(place, item):
-        if isinstance(item, torch.Tensor):
-            found[place] = item
-        elif isinstance(item, dict):
-            for key, value in item.items():
-                walk(f"{place}.{key}", value)
-
-    state = checkpoints.latest(out)[1]
-    state.pop("rng")
-    walk("", state)
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 ::
 
-    CACHE/index.json                     what there is; written whole, last
+    CACHE/index.json                     what there is, age, sex and score of the subjects; written whole, last
     CACHE/mask.npy                       uint8 [X, Y, Z], the template's brain: blocks that are more than half of it
     CACHE/cases/CASE/{t1w,t2f}.npy       float16 or float32 [X, Y, Z] to R, A, S; [-1, 1], background -1
     CACHE/cases/CASE/pet_TRACER.npy      the same grid, SUVR, 0 outside the brain

@@ -19,7 +19,8 @@ class CaseDataset(Dataset):
     of the `PetDataset` that it was given. `validation` stays by scan, as a validation compares scan by scan.
 
     An item is a dictionary: ``t1w``, ``t2f`` float32 [1, X, Y, Z] in [-1, 1]; ``pet`` float32 [K, X, Y, Z] in [-1, 1],
-    background where a tracer was not scanned; ``label`` int64 [K]; ``scanned`` bool [K]; ``subject`` and ``case`` str.
+    background where a tracer was not scanned; ``label`` int64 [K]; ``scanned`` bool [K]; ``subject`` and ``case`` str;
+    ``clinical`` float32 [3] as `PetDataset.clinical` gives it.
     The K tracers are those of the whole data set in order of their labels, the same in every item, so that items make
     batches. Augmentation moves all volumes of an item together.
 
@@ -65,4 +66,5 @@ class CaseDataset(Dataset):
             "scanned": torch.tensor([tracer in own for tracer in self.tracers]),
             "subject": next(iter(own.values())).subject,
             "case": name,
+            "clinical": self.scans.clinical(name),
         }

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from RelAPETLib.clinical import ClinicalValues
 from RelAPETLib.errors import InputError
 from RelAPETLib.grid import MNI_GRID
 from RelAPETLib.networks.blocks import BACKGROUND
@@ -44,7 +45,7 @@ class PetDataset(Dataset):
     """One item per (case, tracer) of the given subjects.
 
     An item is a dictionary: ``t1w``, ``t2f``, ``pet`` float32 [1, X, Y, Z] in [-1, 1], ``label`` int, ``subject``,
-    ``case`` and ``tracer`` str.
+    ``case`` and ``tracer`` str, ``clinical`` float32 [3], see `clinical`.
 
     Args:
         cache: from `open_cache`.
@@ -115,7 +116,12 @@ class PetDataset(Dataset):
             "subject": item.subject,
             "case": item.case,
             "tracer": item.tracer,
+            "clinical": self.clinical(item.case),
         }
+
+    def clinical(self, case: str) -> torch.Tensor:
+        """Clinical values of a case, float32 [3] in the order of `CLINICAL`, NaN where one is not known."""
+        return torch.tensor(ClinicalValues(**self._records[case].get("clinical", {})).numbers())
 
     def mri(self, case: str) -> list[torch.Tensor]:
         """T1w and T2F of a case, [X, Y, Z] in [-1, 1] as the cache has them."""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from RelAPETLib.clinical import ClinicalValues
 from RelAPETLib.cohort.cases import Case, Failure, PetScan, RenderedCase, Source
 from RelAPETLib.cohort.pool import run_tasks
 from RelAPETLib.errors import InputError, OutputError, RelAPETError
@@ -26,7 +27,7 @@ from RelAPETLib.notices import listening, warn
 from . import cache as storage
 from .cache import block_mask, block_means, stored
 from .pet import Frames, pet_units, read_pet
-from .rendered import rendered_volumes
+from .rendered import rendered_clinical, rendered_volumes
 
 #: Raised whenever what the cache holds would come out otherwise.
 RECIPE = 2
@@ -163,7 +164,8 @@ def _finish(source, cache: Path, options: Options, digests: dict, failures: list
     for case in source.cases:
         record = storage.read_case(cache, case.name)
         if record is not None and record["digest"] == digests.get(case.name):
-            records.append(record)
+            clinical = clinical_of(case).record()
+            records.append(record | ({"clinical": clinical} if clinical else {}))
             failures += [Failure(case.subject, case.name, t, reason) for t, reason in record["failures"].items()]
     storage.write_whole(cache / FAILURES, _failure_table(failures))
     if not records:
@@ -176,6 +178,11 @@ def _finish(source, cache: Path, options: Options, digests: dict, failures: list
         "dtype": options.dtype,
     }
     return failures, storage.write_index(cache, facts, records, options.factor)
+
+
+def clinical_of(case: Case | RenderedCase) -> ClinicalValues:
+    """What is known of a case's person. It is no part of the digest: it stands in the index, beside the volumes."""
+    return rendered_clinical(case) if isinstance(case, RenderedCase) else case.clinical
 
 
 def _failure_table(failures: list[Failure]) -> bytes:

@@ -6,8 +6,11 @@ does for both.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from RelAPETLib.clinical import ClinicalValues
 from RelAPETLib.cohort.cases import RenderedCase, Source
 from RelAPETLib.errors import InputError
 
@@ -27,6 +30,21 @@ def rendered_people(count: int, seed: int, law: int = 2) -> Source:
     names = [subject_label(index) for index in range(count)]
     cases = [RenderedCase(name, name, seed, index, law) for index, name in enumerate(names)]
     return Source("rendered", True, cases, [], {"rendered_seed": seed, "law": law})
+
+
+def rendered_clinical(case: RenderedCase) -> ClinicalValues:
+    """Age, sex and memory score of a person as recorded; nothing under law 1."""
+    from RelAPETLib.phantom.people import make_person
+
+    known = make_person(case.seed, case.index, case.law).clinical
+    if known is None:
+        return ClinicalValues()
+    age, female, memory = (None if math.isnan(value) else value for value in (known.age, known.female, known.memory))
+    return ClinicalValues(
+        age=None if age is None else round(age, 1),
+        sex=None if female is None else "F" if female else "M",
+        score=None if memory is None else round(memory, 2),
+    )
 
 
 def rendered_volumes(case: RenderedCase, factor: int, dtype: str) -> tuple[dict[str, np.ndarray], dict]:

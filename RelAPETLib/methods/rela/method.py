@@ -97,6 +97,11 @@ class RelaDiffusion(Method):
         if sampler["clip"] is not None and sampler["clip"][0] >= sampler["clip"][1]:
             raise ValueError(f"sampler.clip: {sampler['clip']} is empty")
 
+    @classmethod
+    def default_steps(cls, settings: Mapping[str, Any]) -> int:
+        """See `Method.default_steps`."""
+        return settings["sampler"]["steps"]
+
     @property
     def defaults(self) -> Defaults:
         """From the settings."""

@@ -240,6 +240,16 @@ RULES = Rules({
 })  # fmt: skip
 
 
+ABOUT = {
+    "rela": config.About("RelA-Diffusion: Yu et al., arXiv 2602.21345", "20 (1 to 1000)", "Apache-2.0", "T1w, FLAIR"),
+    "rela_latent": config.About(
+        "RelA-Diffusion-Latent: Yu et al., arXiv 2602.21345, section 5.2", "20 (1 to 1000)", "Apache-2.0", "T1w, FLAIR"
+    ),
+    "ficd": config.About("FICD: Yu et al., arXiv 2405.02504", "20 (1 to 1000)", "no code", "T1w, FLAIR"),
+    "ddpm": config.About("DDPM: Ho et al., arXiv 2006.11239", "20 (1 to 1000)", "no code used", "T1w, FLAIR"),
+}
+
+
 @dataclass
 class RelaConfig(config.TrainConfig):
     """A run of RelA-Diffusion."""
@@ -252,6 +262,7 @@ class RelaConfig(config.TrainConfig):
     }
     rules: ClassVar[Rules] = config.TrainConfig.rules | UNET_RULES | AUTOENCODER_RULES | RULES
     renamed: ClassVar[Mapping[str, str]] = {"latent.prediction": "preset.prediction"}
+    about: ClassVar[Mapping[str, config.About]] = ABOUT
 
     method: Method = field(default_factory=Method)
     preset: Preset = field(default_factory=Preset)

@@ -52,6 +52,10 @@ class UNetConfig(config.TrainConfig):
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": METHODS, "preset": {"default": Preset()}}
     rules: ClassVar[Rules] = config.TrainConfig.rules | UNET_RULES | RULES
+    about: ClassVar[Mapping[str, config.About]] = {
+        "unet_l1": config.About("U-Net regression, mean absolute error; a control", "1", "none", "T1w, FLAIR"),
+        "unet_l2": config.About("U-Net regression, mean squared error; a control", "1", "none", "T1w, FLAIR"),
+    }
 
     method: Method = field(default_factory=Method)
     preset: Preset = field(default_factory=Preset)

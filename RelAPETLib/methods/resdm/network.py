@@ -1,0 +1,120 @@
+"""ResDM's network: a U-Net that sees x_t and the MRI, and attends to tokens of tracer, age, sex and score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ...clinical import CLINICAL
+from ...networks.blocks import BACKGROUND, Blocks
+from ...networks.shapes import central, padded_shape
+from ...tracers import PUBLISHED_LABELS
+from ..base import SEQUENCES
+
+
+class TableTokens(nn.Module):
+    """Tokens of a tracer and of the clinical values, in place of the paper's text encoder.
+
+    Args:
+        width: numbers a token.
+        labels: number of class labels.
+
+    Attributes:
+        center, scale: [3] buffers; a value is shown as (value - center) / scale. Training sets them.
+    """
+
+    def __init__(self, width: int, labels: int):
+        super().__init__()
+        self.class_embedding = nn.Embedding(labels, width)
+        self.values = nn.ModuleList(
+            nn.Sequential(nn.Linear(1, width), nn.SiLU(), nn.Linear(width, width)) for _ in CLINICAL
+        )
+        self.missing = nn.Parameter(torch.randn(len(CLINICAL), width))
+        self.register_buffer("center", torch.zeros(len(CLINICAL)))
+        self.register_buffer("scale", torch.ones(len(CLINICAL)))
+
+    def forward(self, labels: torch.Tensor, clinical: torch.Tensor) -> torch.Tensor:
+        """Tokens [N, 1 + 3, width] of labels [N] and clinical values [N, 3], NaN where one is missing."""
+        unknown = clinical.isnan()
+        shown = torch.where(unknown, 0.0, (clinical - self.center) / self.scale)
+        known = torch.stack([encode(shown[:, k : k + 1]) for k, encode in enumerate(self.values)], 1)
+        tokens = torch.where(unknown[..., None], self.missing.to(known), known)
+        return torch.cat([self.class_embedding(labels)[:, None].to(tokens), tokens], 1)
+
+
+class ResidualDiffusion(nn.Module):
+    """f(x_t, y, t) of eq. 3: the clean estimate. MONAI's U-Net with cross-attention at the bottleneck, and tanh.
+
+    Args:
+        factor, crop: of `Blocks`.
+        channels: widths of the levels; the grid is halved from one to the next.
+        num_res_blocks: residual blocks a level.
+        norm_num_groups: groups of the normalisation.
+        num_class_embeds: number of class labels.
+
+    Attributes:
+        blocks: see `Blocks`. Volumes are padded by background to what the levels need, and cut again.
+
+    Raises:
+        ValueError: as `Blocks`, or levels that make no U-Net.
+    """
+
+    def __init__(
+        self,
+        *,
+        factor: int = 1,
+        crop: Sequence[int] | None = None,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        num_res_blocks: int = 1,
+        norm_num_groups: int = 32,
+        num_class_embeds: int = PUBLISHED_LABELS,
+    ):
+        from monai.networks.nets import DiffusionModelUNet
+
+        super().__init__()
+        self.blocks = Blocks(factor, crop)
+        self._multiple = 2 ** (len(channels) - 1)
+        width = channels[-1]
+        self.tokens = TableTokens(width, num_class_embeds)
+        self.unet = DiffusionModelUNet(
+            spatial_dims=3,
+            in_channels=1 + len(SEQUENCES),
+            out_channels=1,
+            channels=tuple(channels),
+            num_res_blocks=num_res_blocks,
+            # The middle attends in any case: one head over its own places, then over the tokens.
+            attention_levels=(False,) * len(channels),
+            num_head_channels=width,
+            norm_num_groups=norm_num_groups,
+            with_conditioning=True,
+            cross_attention_dim=width,
+            use_flash_attention=True,
+        )
+
+    def forward(
+        self,
+        x_t: torch.Tensor,
+        mri: torch.Tensor,
+        timesteps: torch.Tensor,
+        labels: torch.Tensor,
+        clinical: torch.Tensor,
+    ) -> torch.Tensor:
+        """Clean estimate [N, 1, X, Y, Z] in [-1, 1].
+
+        Args:
+            x_t: [N, 1, X, Y, Z].
+            mri: [N, 2, X, Y, Z] in [-1, 1]: y, which is the T1w, and T2F.
+            timesteps: integers [N] from 0.
+            labels: class labels [N].
+            clinical: [N, 3] in the order of `CLINICAL`, NaN where missing.
+        """
+        seen, shape = torch.cat([x_t, mri], 1), x_t.shape[2:]
+        whole = padded_shape(shape, self._multiple)
+        gaps = [wanted - n for wanted, n in zip(whole, shape, strict=True)]
+        sides = [side for gap in reversed(gaps) for side in (gap // 2, gap - gap // 2)]
+        seen = functional.pad(seen, sides, value=BACKGROUND) if any(gaps) else seen
+        output = self.unet(seen, timesteps, context=self.tokens(labels, clinical))
+        return torch.tanh(central(output, shape).float())

@@ -1,0 +1,166 @@
+"""What ResDM learns: the clean PET, from every place of the chain between it and the noisy T1w."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from RelAPETLib.clinical import CLINICAL
+from RelAPETLib.methods.base import NoiseSource
+from RelAPETLib.methods.resdm.network import ResidualDiffusion
+from RelAPETLib.methods.resdm.process import ResidualShift
+from RelAPETLib.tracers import label_count
+
+from ...data.case_dataset import CaseDataset
+from ...data.dataset import PetDataset
+from ...stream import draw
+from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work
+from .config import ResdmConfig
+from .losses import image, intra_domain, reconstruction
+
+if TYPE_CHECKING:
+    from ...trainer import RunData
+
+
+class ResdmObjective(Objective):
+    """One player, which is the library's network. A batch brings people with all tracers they were scanned with."""
+
+    config: ResdmConfig
+    #: Mean and SD of the clinical values of the training people.
+    moments: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    @property
+    def process(self) -> ResidualShift:
+        """The chain."""
+        method = self.config.method
+        return ResidualShift(method.timesteps, method.first_shift, method.last_shift, method.kappa)
+
+    def arguments(self, labels: int) -> dict[str, Any]:
+        """Arguments of `ResidualDiffusion` with so many class labels."""
+        network, preset = self.config.network, self.config.preset
+        return {
+            **{key: value for key, value in asdict(network).items() if value is not None},
+            "channels": list(preset.channels),
+            "num_res_blocks": preset.num_res_blocks,
+            "norm_num_groups": preset.norm_num_groups,
+            "num_class_embeds": labels,
+        }
+
+    def build(self) -> dict[str, Player]:
+        """See `Objective.build`."""
+        preset, run = self.config.preset, self.config.run
+        torch.manual_seed(self.config.seed)
+        network = ResidualDiffusion(**self.arguments(label_count()))
+        if self.moments is not None:
+            network.tokens.center.copy_(self.moments[0])
+            network.tokens.scale.copy_(self.moments[1])
+        return {
+            "network": Player(
+                network,
+                partial(torch.optim.AdamW, weight_decay=run.weight_decay, fused=True),
+                preset.learning_rate,
+                clip=run.clip_gradients,
+                ema_decay=preset.ema_decay,
+            )
+        }
+
+    def stages(self, work: Work) -> RunData:
+        """See `Objective.stages`: people with all their tracers in place of scans."""
+        data = work.data
+        if isinstance(data.train, PetDataset):
+            self.moments = clinical_moments(data.train)
+            data = replace(data, train=CaseDataset(data.train))
+        return data
+
+    def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
+        """See `Objective.losses`. The tracers of a person are at the same t, each with noise of its own."""
+        device, config, method = self.fabric.device, self.config, self.config.method
+        pet, scanned, labels = (batch["pet"].to(device), *(part.to(device) for part in tracers_of(batch)))
+        mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
+        t, eps = draw(config.seed, place.positions, pet.shape[1:], method.timesteps, device)
+        clinical = hidden(clinical_of(batch), config.seed, place.positions, method.hidden_share)
+        person, tracer = scanned.nonzero(as_tuple=True)
+        x0 = pet[person, tracer][:, None]
+        x_t = self.process.noised(x0, mri[person, :1], t[person.cpu()], eps[person, tracer][:, None])
+        steps = t.to(device)[person]
+        made = self.modules["network"](x_t, mri[person], steps, labels[person, tracer], clinical.to(device)[person])
+        estimate = pet.index_put((person, tracer), made[:, 0].to(pet))
+        terms = {"L_rec": reconstruction(estimate, pet, scanned).mean()}
+        terms["L_high"] = intra_domain(estimate, pet, scanned).mean()
+        terms["L_I"] = image(estimate, pet, scanned).mean()
+        loss = terms["L_rec"] + method.intra_domain_weight * terms["L_high"] + config.image_weight * terms["L_I"]
+        return {"network": loss}, {"L": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
+
+    def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
+        """See `Objective.draw`: without clinical values, as a synthesis has none unless they are given."""
+        device, process = self.fabric.device, self.process
+        mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
+        labels = torch.as_tensor(batch["label"]).to(device)
+        unknown = torch.full((len(mri), len(CLINICAL)), torch.nan, device=device)
+        return process.sample(
+            lambda x_t, t: self.modules["network"](x_t, mri, t, labels, unknown),
+            mri[:, :1],
+            noise,
+            min(self.config.run.validation_steps, process.steps),
+        )
+
+    def bundle(self, weights: Mapping[str, dict[str, torch.Tensor]], trained_on: str, samples: int) -> Bundle:
+        """See `Objective.bundle`."""
+        config, process = self.config, self.process
+        # As many labels as it was trained with, whatever tracers there are by now.
+        arguments = self.arguments(len(weights["network"]["tokens.class_embedding.weight"]))
+        network = ResidualDiffusion(**arguments)
+        network.load_state_dict(weights["network"], strict=True)
+        settings = {"arguments": arguments, "process": asdict(process), "samples": samples}
+        return Bundle(
+            network=network,
+            settings=settings,
+            title=f"ResDM (preset {config.preset.name})",
+            description=f"ResDM (Ou et al., IJCAI 2024): a diffusion from the T1w to the PET in {process.steps} steps, "
+            "trained by RelAPET's training package",
+            differences=[f"trained on {trained_on} (paper: 1,020 sets of ADNI)", *DIFFERENCES],
+        )
+
+
+#: What the paper does otherwise.
+DIFFERENCES = (
+    "tracer, age, sex and a score are tokens of a small table encoder (paper: a sentence through CLIP)",
+    "the network also sees the T2-FLAIR (paper: T1w alone)",
+    "MONAI's U-Net without scale-shift normalisation, and normalised before its last convolution",
+)
+
+
+def tracers_of(batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which of a batch's PET [N, K, X, Y, Z] were scanned (bool [N, K]), and their labels [N, K]."""
+    labels = torch.as_tensor(batch["label"])
+    if labels.ndim == 1:  # items of single scans
+        return torch.ones(len(labels), 1, dtype=torch.bool), labels[:, None]
+    return batch["scanned"], labels
+
+
+def clinical_of(batch: dict) -> torch.Tensor:
+    """Clinical values [N, 3], NaN where missing; all are where the items have none."""
+    return batch.get("clinical", torch.full((len(batch["subject"]), len(CLINICAL)), torch.nan))
+
+
+def hidden(clinical: torch.Tensor, seed: int, positions: list[int], share: float) -> torch.Tensor:
+    """Clinical values [N, 3] of which this share is made NaN, by chance that follows from seed and positions."""
+    chances = [np.random.default_rng([seed, position, 2]).random(clinical.shape[1]) for position in positions]
+    return clinical.masked_fill(torch.from_numpy(np.stack(chances)) < share, torch.nan)
+
+
+def clinical_moments(scans: PetDataset) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean [3] and SD [3] of the clinical values over the cases of a data set; 0 and 1 where nothing is known."""
+    cases = dict.fromkeys(item.case for item in scans.items)
+    values = torch.stack([scans.clinical(case) for case in cases]).double()
+    mean = values.nanmean(0).nan_to_num()
+    sd = (values - mean).square().nanmean(0).sqrt().nan_to_num()
+    return mean.float(), torch.where(sd > 0, sd, 1.0).float()
+
+
+OBJECTIVE = ResdmObjective
