@@ -296,7 +296,7 @@ def as_registered(
     """Half of the cases plus the difference of somebody drawn at random for each; without differences all as they are.
 
     The differences have a mean of their own. Were they added to all, a regression would take it for granted, and give
-    people on the grid a bias of up to a third of their SD; so it cannot lean on what registration changes.
+    people on the grid a bias; so it cannot lean on what registration changes.
     """
     if not differences:
         return features
