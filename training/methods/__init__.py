@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 METHODS = {
     "rela": ("rela", "rela_latent", "ficd", "ddpm"),
     "resdm": ("resdm",),
+    "pix2pix": ("pix2pix",),
     "unet": ("unet_l1", "unet_l2"),
 }
 #: Choice of ``method=`` when nobody says otherwise.
