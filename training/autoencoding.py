@@ -23,8 +23,9 @@ from .autoencoder_config import Autoencoder
 from .config import TrainConfig
 from .errors import ConfigError
 from .methods.base import Losses, Objective, Place, Player, Terms, Work
+from .plans import stage_plan
 from .stream import draw
-from .trainer import Plan, RunData, Trainer
+from .trainer import RunData, Trainer
 
 FOLDER = "autoencoder"
 WARM_UP_STEPS, LARGEST_GRADIENT, WEIGHT_DECAY = 100, 1.0, 1e-4
@@ -212,27 +213,19 @@ def trained_autoencoder(
     """
     if how.source:
         return _of_another_run(work, how, images)
-    folder, ranks, run = Path(config.out) / FOLDER / images.name, work.fabric.world_size, config.run
-    work.fabric.print(f"{name_of_stage(images.name)}: {how.steps} steps in {folder}")
-    if how.batch % ranks:
-        raise ConfigError(f"autoencoder.batch={how.batch} is no multiple of {ranks} ranks")
-    plan = Plan(
-        out=folder,
+    plan = stage_plan(
+        config,
+        work.fabric.world_size,
+        out=Path(config.out) / FOLDER / images.name,
         steps=how.steps,
-        batch=how.batch,
-        micro_batch=how.batch // ranks,
-        seed=config.seed,
+        batch=("autoencoder.batch", how.batch),
         identity=identity,
         name=name_of_stage(images.name),
         learning_rate="cosine",
         warmup_steps=WARM_UP_STEPS,
-        log_every=run.log_every,
-        checkpoint_every=run.checkpoint_every,
-        keep_last=run.keep_last,
         workers=config.data.workers,
-        largest_loss=run.largest_loss,
-        skips_overflow=config.hardware.precision == "fp16",
     )
+    work.fabric.print(f"{plan.name}: {how.steps} steps in {plan.out}")
     data = RunData(images.dataset, None, work.data.split_sha256)
     objective = Autoencoding(how, images, config.seed, adversary)
     trainer = Trainer(work.fabric, objective, data, plan, work.quiet, work.origin)

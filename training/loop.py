@@ -30,8 +30,9 @@ from .header import header
 from .machine import check_machine, device_kind
 from .methods.base import Work
 from .options import help_text, read_words
+from .plans import plan_of
 from .precision import chosen, use
-from .trainer import RunData, Trainer, plan_of
+from .trainer import RunData, Trainer
 from .words import one_line, say
 from .words_of_config import as_words
 

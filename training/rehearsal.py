@@ -17,9 +17,10 @@ from . import methods
 from .config import TrainConfig, layout
 from .header import MIB
 from .methods.base import Stage, Work
+from .plans import plan_of
 from .reports import clock
 from .schedules import total_steps
-from .trainer import RunData, Trainer, plan_of
+from .trainer import RunData, Trainer
 
 #: Steps of each stage; the first are not measured, they start workers and choose algorithms.
 STEPS, WARM_UP = 10, 3

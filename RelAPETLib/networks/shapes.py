@@ -19,3 +19,16 @@ def central(volume: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 def padded_shape(shape: Sequence[int], multiple: int) -> tuple[int, ...]:
     """The smallest shape with this one in it whose sides are multiples of a number."""
     return tuple(-(-n // multiple) * multiple for n in shape)
+
+
+def padded(volume: torch.Tensor, multiple: int, value: float) -> torch.Tensor:
+    """A tensor [N, C, X, Y, Z] with `value` around it, to the smallest sides that are multiples of a number.
+
+    `central` takes it back.
+    """
+    from torch.nn import functional
+
+    shape = volume.shape[2:]
+    gaps = [wanted - n for wanted, n in zip(padded_shape(shape, multiple), shape, strict=True)]
+    sides = [side for gap in reversed(gaps) for side in (gap // 2, gap - gap // 2)]
+    return functional.pad(volume, sides, value=value) if any(gaps) else volume

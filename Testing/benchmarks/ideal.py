@@ -5,7 +5,7 @@ of people that no training saw, by the models of the bundles, and measures the d
 the MRI (the ideal), the training people's mean PET, and a control: a ridge regression from the MRI straight to regional
 SUVR whose one answer gets the leave-one-out errors of the training people as its spread. Caches hold blocks of 2 mm::
 
-    python -m training prepare --rendered 1060 --rendered-seed 1 --factor 2 --fractions 0.943396,0.056604,0 --out CACHE
+    python -m training prepare --rendered 2060 --rendered-seed 1 --factor 2 --fractions 0.970874,0.029126,0 --out CACHE
     python -m training prepare --rendered 304 --rendered-seed 4 --factor 2 --fractions 0.013158,0,0.986842 --out CACHE2
 
 `S` is the seed of the test people (4 here). Draws are independent: no mirrored noise. The same command goes on where it
@@ -32,6 +32,8 @@ RESULTS = Path(__file__).parent / "results"
 TRACERS = ("TAU", "PIB", "PBR")
 #: Draws of the law's posterior, and how many PET are decoded at once.
 IDEAL_DRAWS, AT_ONCE = 512, 8
+#: Principal components of the PET that the control predicts.
+COMPONENTS = 24
 
 
 def opened(cache: Path, part: str):
@@ -159,8 +161,9 @@ class Drawn:
         mri = torch.cat([item["t1w"], item["t2f"]])[None]
         with torch.inference_mode():
             features = self.network.inner_features(mri)
-            scores = getattr(self.network, "embedded", None)
-            return self.network.scores(features) if scores else self.network.head(features).flatten(1, 2)
+            if hasattr(self.network, "encoded_of"):
+                return self.network.encoded_of(self.network.scores(features), features)
+            return self.network.head(features).flatten(1, 2)
 
     def draws(self, item: dict, encoded, count: int, seed: int, measure) -> list:
         """What `measure` says of `count` independent PET [X, Y, Z] in SUVR."""
@@ -221,7 +224,11 @@ def drawn(known: Known, model: Drawn, place: int, other: int) -> dict[str, np.nd
 
 
 def run_control(known: Known, folder: Path) -> dict[str, np.ndarray]:
-    """Regional SUVR that a ridge regression on the same block features says of the test scans, and its errors."""
+    """What a ridge regression on the same block features says of the test scans.
+
+    Regional SUVR and its errors, from a regression of their own; and the PSNR of whole images, from one of the PET's
+    first principal components.
+    """
 
     def make():
         from training.methods.rela.latent.regression import cases_of
@@ -239,7 +246,7 @@ def run_control(known: Known, folder: Path) -> dict[str, np.ndarray]:
         train, test = features(known.train), features(known.test)
         trained = known.training()
         tracers = np.array([item.tracer for item in known.test.items])
-        guess = np.zeros((len(tracers), 12))
+        guess, fits = np.zeros((len(tracers), 12)), np.full(len(tracers), np.nan)
         found = {}
         for tracer in TRACERS:
             rows = trained["tracer"] == tracer
@@ -248,9 +255,29 @@ def run_control(known: Known, folder: Path) -> dict[str, np.ndarray]:
             weights, left_out, _ = ridge(train[rows] - centre, target - mean)
             guess[tracers == tracer] = mean + (test[tracers == tracer] - centre) @ weights.T
             found[f"errors_{tracer}"] = target - mean - left_out
-        return {"guess": guess, **found}
+            mean, basis, scores = principal_components(known, tracer)
+            weights, _, _ = ridge(train[rows] - centre, scores)
+            for place in (place for place in known.places if tracers[place] == tracer):
+                volume = mean + basis @ (weights @ (test[place] - centre))
+                error = volume - suvr(known.test[place])[known.inside]
+                fits[place] = -10 * np.log10(np.square(error / 3).mean())
+        return {"guess": guess, "mean_db": fits, **found}
 
     return known.kept("control", make)
+
+
+def principal_components(known: Known, tracer: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean [V], first directions [V, k] and scores [n, k] of the training people's PET with a tracer, in the brain."""
+    places = [place for place, item in enumerate(known.train.items) if item.tracer == tracer]
+    volumes = np.empty((len(places), int(known.inside.sum())), np.float32)
+    for row, place in enumerate(places):
+        volumes[row] = suvr(known.train[place])[known.inside]
+    mean = volumes.mean(0)
+    volumes -= mean
+    values, vectors = np.linalg.eigh(volumes @ volumes.T)
+    values, vectors = values[-COMPONENTS:], vectors[:, -COMPONENTS:]
+    basis = volumes.T @ (vectors / np.sqrt(values))
+    return mean, basis, (volumes @ basis).astype(np.float64)
 
 
 def main() -> None:

@@ -57,12 +57,14 @@ class Tables:
         self.names = list(bundles)
         self.scans, self.rows = [], {name: [] for name in bundles}
         self.guess, self.errors = [], {t: control[f"errors_{t}"] for t in TRACERS}
+        self.control_db = []
         self.spread = {t: trained["regions"][trained["tracer"] == t] for t in TRACERS}
         for place in known.places:
             if all((known.options.out / name / f"{place:04d}.npz").exists() for name in bundles):
                 item = known.test.items[place]
                 self.scans.append(Scan(item.case, item.tracer, known.truth(place, trained)))
                 self.guess.append(control["guess"][place])
+                self.control_db.append(float(control["mean_db"][place]))
                 for name in bundles:
                     self.rows[name].append(known.kept(f"{name}/{place:04d}", dict))
         self.threshold, self.valley = self._positivity(trained, known)
@@ -164,22 +166,27 @@ def images(tables: Tables) -> list[str]:
         "PSNR in the brain at 2 mm, data range 3 SUVR. Share: of the oracle's gain over the training people's mean "
         "PET.",
         "",
-        "| tracer | row | one draw | mean of draws | gain over the mean PET | share of the oracle's |",
-        "|---|---|---|---|---|---|",
+        "| tracer | row | one draw | mean of draws | gain over the mean PET | share of the oracle's | against the "
+        "control |",
+        "|---|---|---|---|---|---|---|",
     ]
     for tracer in TRACERS:
         places = tables.of(tracer)
         mean = np.array([tables.scans[k].truth["mean_db"] for k in places])
         oracle = np.array([tables.scans[k].truth["oracle_db"] for k in places])
-        lines.append(f"| {tracer} | mean PET | | {mean.mean():.2f} | | |")
-        for name in tables.names:
-            one, many = (np.array([float(tables.rows[name][k][key]) for k in places]) for key in ("one_db", "mean_db"))
-            gain = many - mean
+        lines.append(f"| {tracer} | mean PET | | {mean.mean():.2f} | | | |")
+        control = np.array([tables.control_db[k] for k in places])
+        for name in ("control", *tables.names):
+            rows = None if name == "control" else [tables.rows[name][k] for k in places]
+            one = "" if rows is None else f"{np.mean([float(row['one_db']) for row in rows]):.2f}"
+            many = control if rows is None else np.array([float(row["mean_db"]) for row in rows])
+            gain, beyond = many - mean, many - control
+            cells = "" if rows is None else f"{beyond.mean():+.2f} ± {se(beyond):.2f}"
             lines.append(
-                f"| {tracer} | {name} | {one.mean():.2f} | {many.mean():.2f} | {gain.mean():.2f} ± {se(gain):.2f} | "
-                f"{gain.mean() / (oracle - mean).mean():.2f} |"
+                f"| {tracer} | {name} | {one} | {many.mean():.2f} | {gain.mean():.2f} ± {se(gain):.2f} | "
+                f"{gain.mean() / (oracle - mean).mean():.2f} | {cells} |"
             )
-        lines.append(f"| {tracer} | oracle | | {oracle.mean():.2f} | {(oracle - mean).mean():.2f} | 1 |")
+        lines.append(f"| {tracer} | oracle | | {oracle.mean():.2f} | {(oracle - mean).mean():.2f} | 1 | |")
     return [*lines, ""]
 
 

@@ -17,12 +17,12 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
+import objective_figures as tell
 from scores import crps, distance, mri_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -364,30 +364,6 @@ class Bench:
                 for name, rows in found.items()]  # fmt: skip
 
 
-def summary(results: Iterable[dict]) -> list[str]:
-    """Table rows: by run and tracer, means over people with standard errors."""
-    lines = [
-        "| run | seed | people | steps | min | tracer | one sample dB | mean of samples dB | CRPS x 1000 | distance to "
-        "the ideal x 1000 | r of the spread |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for result in results:
-        for tracer in TRACERS:
-            rows = [row for row in result["rows"] if row["tracer"] == tracer]
-            cells = []
-            for key, factor, digits in (("one", 1, 2), ("mean", 1, 2), ("crps", 1000, 2), ("distance", 1000, 2)):
-                values = factor * np.array([row[key] for row in rows])
-                error = values.std(ddof=1) / np.sqrt(len(values))
-                cells.append("" if np.isnan(values).any() else f"{values.mean():.{digits}f} ± {error:.{digits}f}")
-            ours, ideal = (np.array([row[key] for row in rows]) for key in ("spread", "ideal_spread"))
-            r = "" if ours.std() < 1e-6 else f"{np.corrcoef(ours, ideal)[0, 1]:.2f}"
-            lines.append(
-                f"| {result['name']} | {result['seed']} | {result['people']} | {result['steps']} | "
-                f"{result['seconds'] / 60:.1f} | {tracer} | {' | '.join(cells)} | {r} |"
-            )
-    return lines
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -406,12 +382,8 @@ def main() -> None:
     bench = Bench(options)
     if options.table:
         kept = [json.loads(path.read_text()) for path in sorted((options.out / "runs").glob("*/figures.json"))]
-        order = list(RUNS)
-        kept.sort(key=lambda result: (result["people"], result["steps"], order.index(result["name"]), result["seed"]))
-        text = "\n".join(
-            ["# Objective", "", f"{date.today()}, CPU, one thread. {options.test_people} unseen people.", ""]
-            + summary([*bench.baselines(), *kept])
-        )
+        head = f"{date.today()}, CPU, one thread. {options.test_people} unseen people, {options.samples} samples each."
+        text = "\n".join(["# Objective", "", head, "", *tell.table(bench.baselines(), kept, list(RUNS))])
         (RESULTS / "objective.md").write_text(text + "\n", encoding="utf-8")
         print(text)
         return

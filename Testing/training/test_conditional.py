@@ -20,7 +20,7 @@ from training.data.rendered import rendered_people
 from training.data.split import make_split
 from training.errors import ConfigError, ResumeError
 from training.methods.rela.latent.encoded import Latents
-from training.methods.rela.latent.regression import left_out_of
+from training.methods.rela.latent.regression import as_registered, left_out_of
 from training.methods.rela.latent.ridge import ridge
 from training.methods.rela.latent.stages import FILE, FOLDER
 from training.stream import jitter
@@ -202,6 +202,17 @@ def test_modes_are_judged_where_they_are_trained(tmp_path):
     assert all(torch.equal(found[name], again[name]) for name in found)
     with pytest.raises(ResumeError, match="another configuration"):
         trained_modes(work, config, coded, network.mode_directions, "other key")
+
+
+def test_half_of_the_people_are_shown_as_registered():
+    """The differences' own mean must not become what a regression takes for granted."""
+    features = {f"case-{k}": torch.full((2,), float(k)) for k in range(400)}
+    found = as_registered(features, [torch.tensor([0.25, 0.5]), torch.tensor([0.75, 1.5])], seed=3)
+    change = torch.stack([found[case] - feature for case, feature in features.items()])
+    share = (change[:, 0] > 0).float().mean()
+    assert abs(share - 0.5) < 0.08 and set(change[:, 0].tolist()) == {0.0, 0.25, 0.75}
+    assert torch.equal(change[:, 1], 2 * change[:, 0])  # a difference is somebody's whole
+    assert as_registered(features, [], seed=3) is features
 
 
 def test_jitter_follows_from_the_position_alone():

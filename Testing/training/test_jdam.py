@@ -70,8 +70,11 @@ def test_the_largest_distance_is_that_of_the_two_most_unlike():
 # -- the sampler ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("calls", "largest", "tolerance"), [(2000, 348.0, 0.01), (200, 30.0, 0.05)])
-def test_the_exact_score_of_a_gaussian_gives_its_mean_and_spread(calls, largest, tolerance):
+@pytest.mark.parametrize(
+    ("calls", "largest", "predictor", "tolerance"),
+    [(2000, 348.0, "reverse", 0.01), (200, 30.0, "reverse", 0.05), (200, 30.0, "ancestral", 0.05)],
+)
+def test_the_exact_score_of_a_gaussian_gives_its_mean_and_spread(calls, largest, predictor, tolerance):
     """20,000 voxels that know nothing of each other; the SD of their mean is .002, of their SD .0015."""
     m, s, asked = 0.4, 0.3, []
 
@@ -79,7 +82,7 @@ def test_the_exact_score_of_a_gaussian_gives_its_mean_and_spread(calls, largest,
         asked.append(float(sigma[0]))
         return -(x - m) / along(s**2 + sigma.square(), x)
 
-    process = VarianceExploding(sigma_max=largest, calls=calls)
+    process = VarianceExploding(sigma_max=largest, calls=calls, predictor=predictor)
     made = process.sample(score, (1, 1, 20, 20, 50), seeded_noise(3))
     assert len(asked) == calls and asked[0] == asked[1] == pytest.approx(largest) and asked[-1] == pytest.approx(0.01)
     assert float(made.mean()) == pytest.approx(m, abs=0.01)
@@ -137,6 +140,8 @@ def test_the_loss_at_the_exact_score(sigma):
     exact = -(x_t - m) / (s**2 + sigma**2)
     assert float(score_matching(exact, sigmas, z)) == pytest.approx(s**2 / (s**2 + sigma**2), rel=0.02)
     assert float(score_matching(-z / sigma, sigmas, z)) < 1e-10
+    capped = min(1, sigma**2) * s**2 / (s**2 + sigma**2)
+    assert float(score_matching(exact, sigmas, z, capped=True)) == pytest.approx(capped, rel=0.02)
 
 
 def loss_terms(config, batch, first=0):
@@ -160,6 +165,14 @@ def test_the_whole_loss_is_the_weighted_sum_and_a_batch_costs_the_mean_of_its_sc
     torch.testing.assert_close(losses["network"], terms["L_score"] + 2 * terms["L_I"])
     apart = [loss_terms(config, batch_of(n), first=n)[0]["network"] for n in (0, 1)]
     torch.testing.assert_close(losses["network"], torch.stack(apart).mean())
+
+
+def test_the_loss_of_sde_is_the_same_beside_anyones_mri():
+    own = batch_of(0, 1)
+    others = {**own, "t1w": own["t1w"].roll(1, 0), "t2f": own["t2f"].roll(1, 0)}
+    alone, beside = ({name: loss_terms(configured(method=name), batch)[0]["network"] for name in ("sde", "jdam")}
+                     for batch in (own, others))  # fmt: skip
+    assert alone["sde"] == beside["sde"] and alone["jdam"] != beside["jdam"]
 
 
 # -- network --------------------------------------------------------------------------------------------------------
@@ -198,12 +211,15 @@ def test_the_mri_counts_beside_the_largest_noise_too():
     assert (other - plain).abs().max() > 0.05 * plain.abs().max()
 
 
-def test_what_is_skipped_is_the_score_of_images_of_variance_1():
-    """MONAI's last layer begins at 0: then that is all, and without a skip there is nothing."""
+def test_the_score_of_a_network_that_gives_the_clean_image_leads_to_it():
+    network = awake(gives="clean")
     x_t, mri, sigma = torch.randn(1, 1, 4, 6, 4), torch.rand(1, 2, 4, 6, 4), torch.tensor([3.0])
-    made = ScoreNetwork(**SMALL, skip=True)(x_t, mri, sigma, torch.tensor([0]))
-    torch.testing.assert_close(made, -x_t / 10)
-    assert not ScoreNetwork(**SMALL)(x_t, mri, sigma, torch.tensor([0])).any()
+    with torch.no_grad():
+        score, plain = network(x_t, mri, sigma, torch.tensor([0])), awake()(x_t, mri, sigma, torch.tensor([0]))
+    # The same weights: one U-Net's output, once as the clean image and once as the score times sigma.
+    torch.testing.assert_close(NOISE.clean(x_t, sigma, score), 3 * plain, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="gives 'noise' is not one of"):
+        ScoreNetwork(**SMALL, gives="noise")
 
 
 def test_sides_that_the_levels_do_not_divide_are_padded():
@@ -218,7 +234,7 @@ def test_the_presets_sizes_and_calls(preset, least, most):
     with torch.device("meta"):
         network = ScoreNetwork(**objective(config).arguments(4))
     assert least <= sum(p.numel() for p in network.parameters()) <= most
-    assert (config.preset.sigma_max, config.preset.calls) == ((348, 2000) if preset == "paper" else (None, 200))
+    assert (config.preset.sigma_max, config.preset.calls) == ((348, 2000) if preset == "paper" else (None, 100))
 
 
 # -- configuration and runs -----------------------------------------------------------------------------------------

@@ -390,7 +390,8 @@ def test_an_objective_asks_for_items_by_case_and_learns_from_them(cache, tmp_pat
     from training.loop import start_fabric
     from training.methods.base import Work
     from training.methods.unet.objective import UNetObjective
-    from training.trainer import RunData, Trainer, plan_of
+    from training.plans import plan_of
+    from training.trainer import RunData, Trainer
 
     class OfAllTracers(UNetObjective):
         def stages(self, work):

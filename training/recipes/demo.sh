@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Trains the demo model from nothing: training/recipes/demo.sh OUT [PYTHON]. About 12 GB; the same command goes on
+# Trains the demo model from nothing: training/recipes/demo.sh OUT [PYTHON]. About 20 GB; the same command goes on
 # where an interrupted one stopped.
 set -euo pipefail
 out=$1
 python=${2:-.venv/bin/python}
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-# 1060 simulated people on the model grid, 60 of them for validation; the first 12 again as raw scans.
-"$python" -m training prepare --rendered 1060 --rendered-seed 1 --law 2 --factor 2 --fractions 0.943396,0.056604,0 --out "$out/people"
+# 2060 simulated people on the model grid, 60 of them for validation; the first 12 again as raw scans.
+"$python" -m training prepare --rendered 2060 --rendered-seed 1 --law 2 --factor 2 --fractions 0.970874,0.029126,0 --out "$out/people"
 [[ -e $out/raw ]] || "$python" -m RelAPETLib phantom --subjects 12 --seed 1 --law 2 --out "$out/raw"
 "$python" -m training prepare --source "$out/raw" --factor 2 --fractions 1,0,0 --out "$out/registered"
 "$python" -m training train @training/recipes/demo.txt \
     data.cache="$out/people" latent.registered="$out/registered" out="$out/run"
-"$python" -m training export --checkpoint "$out/run/checkpoints/step-00003000.pt" --out "$out/bundle" --overwrite --half \
-    --name demo --version 3.0.0 --licence Apache-2.0 --samples 4 --title "Demo model (simulated data)" \
+"$python" -m training export --checkpoint "$out/run/checkpoints/step-00002000.pt" --out "$out/bundle" --overwrite --half \
+    --name demo --version 3.1.0 --licence Apache-2.0 --samples 4 --title "Demo model (simulated data)" \
     --description "A latent diffusion model in the shape of RelA-Diffusion-Latent, trained on simulated people so that the \
 whole software can be tried, tested and understood. It is not a model of real PET."

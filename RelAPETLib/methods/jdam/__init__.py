@@ -39,6 +39,7 @@ class JDAM(Method):
                     "sigma_max": _SIGMA,
                     "calls": {"type": "integer", "minimum": 1, "maximum": 2000},
                     "snr": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+                    "predictor": {"enum": ["reverse", "ancestral"]},
                 }
             ),
             "samples": {"type": "integer", "minimum": 1, "maximum": 64},
@@ -69,13 +70,14 @@ class JDAM(Method):
 
     @property
     def defaults(self) -> Defaults:
-        """The predictor-corrector sampler; estimates are not bounded on the way, as in the paper."""
+        """The predictor-corrector sampler; for few steps (ancestral) clean estimates are bounded on the way."""
         from .process import LONGEST
 
         return Defaults(
             samplers=MappingProxyType({PREDICTOR_CORRECTOR: self.default_steps(self.settings)}),
             longest=LONGEST,
             samples=self.settings["samples"],
+            clip=(-1.0, 1.0) if self.process.predictor == "ancestral" else None,
             slow_on_cpu=True,
         )
 
@@ -92,7 +94,7 @@ class JDAM(Method):
         noise: NoiseSource,
         progress: Progress | None = None,
     ) -> torch.Tensor:
-        """See `Method.draw`. `options.clip` is not looked at: nothing is bounded before the end."""
+        """See `Method.draw`."""
         import torch
 
         labels = torch.full((count,), label, dtype=torch.long, device=self.device)
@@ -104,6 +106,7 @@ class JDAM(Method):
                 noise,
                 options.steps,
                 self.device,
+                options.clip,
                 progress,
             )
             return self.network.blocks.to_grid(pet).float().clamp(-1, 1)

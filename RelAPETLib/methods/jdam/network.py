@@ -6,24 +6,25 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from ...networks.blocks import BACKGROUND, Blocks
-from ...networks.shapes import central, padded_shape
+from ...networks.shapes import central, padded
 from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
 from .process import along
 
 #: Radians of the time embedding's fastest wave for a factor e of noise.
 _PACE = 10.0
+#: What the U-Net gives: the score times sigma, or the clean image.
+OUTPUTS = ("score", "clean")
 
 
 class ScoreNetwork(nn.Module):
-    """s(x_t, y, sigma) of the paper: MONAI's U-Net, whose output is divided by sigma.
+    """s(x_t, y, sigma) of the paper: MONAI's U-Net divided by sigma, or taken from a clean image that it gives.
 
-    Normalised within, such a network takes noise a little larger than it was told for the noise that it was told, and a
-    sampler of few steps runs away with the difference. With `skip` the U-Net gives what the score of images of variance
-    1 leaves (Karras et al., NeurIPS 2022, table 1), which is meant to answer to the noise that is there.
+    The score times sigma, the paper's output, is minus the noise itself: where there is little noise the U-Net has to
+    find what it hardly sees, and learns it slowly. A small U-Net gives the clean image instead (`gives` is ``clean``),
+    from which the score follows by Tweedie's formula.
 
     Args:
         factor, crop: of `Blocks`.
@@ -33,13 +34,13 @@ class ScoreNetwork(nn.Module):
         norm_num_groups: groups of the normalisation.
         num_class_embeds: number of class labels.
         sees_mri: T1w and T2F are further channels; False is the paper's ablation SDE.
-        skip: the score of images of variance 1 is added.
+        gives: of `OUTPUTS`.
 
     Attributes:
         blocks: see `Blocks`. Volumes are padded to what the levels need, and cut again.
 
     Raises:
-        ValueError: as `Blocks`, or levels that make no U-Net.
+        ValueError: as `Blocks`, levels that make no U-Net, or another output.
     """
 
     def __init__(
@@ -53,13 +54,15 @@ class ScoreNetwork(nn.Module):
         norm_num_groups: int = 4,
         num_class_embeds: int = PUBLISHED_LABELS,
         sees_mri: bool = True,
-        skip: bool = False,
+        gives: str = "score",
     ):
         from monai.networks.nets import DiffusionModelUNet
 
         super().__init__()
         self.blocks = Blocks(factor, crop)
-        self.sees_mri, self.skip = sees_mri, skip
+        if gives not in OUTPUTS:
+            raise ValueError(f"gives {gives!r} is not one of {OUTPUTS}")
+        self.sees_mri, self.gives = sees_mri, gives
         self._multiple = 2 ** (len(channels) - 1)
         self.unet = DiffusionModelUNet(
             spatial_dims=3,
@@ -86,11 +89,7 @@ class ScoreNetwork(nn.Module):
         # Beside noise of a hundred times the images' range, the MRI would be lost in the normalisation.
         scale, shape = along(1 + sigma.square(), x_t).sqrt(), x_t.shape[2:]
         seen = torch.cat([x_t / scale, mri], 1) if self.sees_mri else x_t / scale
-        whole = padded_shape(shape, self._multiple)
-        gaps = [wanted - n for wanted, n in zip(whole, shape, strict=True)]
-        sides = [side for gap in reversed(gaps) for side in (gap // 2, gap - gap // 2)]
-        seen = functional.pad(seen, sides, value=BACKGROUND) if any(gaps) else seen
+        seen = padded(seen, self._multiple, BACKGROUND)
         output = central(self.unet(seen, _PACE * sigma.log(), class_labels=labels), shape).float()
-        if self.skip:
-            output = (output - along(sigma, output) * x_t / scale) / scale
-        return output / along(sigma, output)
+        sigma = along(sigma, output)
+        return output / sigma if self.gives == "score" else (output - x_t) / sigma.square()

@@ -1,7 +1,8 @@
 """JDAM's noise and its way back (Xie et al., Med. Phys. 2023, eq. 1 and 2): a variance-exploding SDE.
 
 The sampler is Song et al.'s (ICLR 2021, predictor-corrector): at every noise level a Langevin step, the corrector, then
-a step of the reverse diffusion, the predictor. The paper's own algorithm 2 has the predictor first.
+the predictor: a step of the reverse diffusion or, for few steps, of ancestral sampling. The paper's own algorithm 2 has
+the predictor first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from ..base import NoiseSource, Progress
 FIRST_TIME = 1e-5
 #: Network calls of the paper's 1000 steps, and the most that a synthesis can ask for.
 LONGEST = 2000
+#: Predictors: Song et al.'s algorithm 2, and their appendix F, whose noise is that of the next level however far it is.
+PREDICTORS = ("reverse", "ancestral")
 
 
 @dataclass(frozen=True)
@@ -29,19 +32,23 @@ class VarianceExploding:
         sigma_min, sigma_max: SD of the noise at both ends, for images in [-1, 1].
         calls: network calls of a draw when nobody says, two a step.
         snr: ratio of image to noise that sets the size of Langevin steps.
+        predictor: one of `PREDICTORS`.
 
     Raises:
-        ValueError: noise that does not grow, or no call.
+        ValueError: noise that does not grow, no call, or another predictor.
     """
 
     sigma_min: float = 0.01
     sigma_max: float = 348.0
     calls: int = LONGEST
     snr: float = 0.075
+    predictor: str = "reverse"
 
     def __post_init__(self):
         if not 0 < self.sigma_min < self.sigma_max or not 1 <= self.calls <= LONGEST or self.snr <= 0:
             raise ValueError(f"sigma_min must be below sigma_max, snr above 0, and calls 1 to {LONGEST}")
+        if self.predictor not in PREDICTORS:
+            raise ValueError(f"predictor {self.predictor!r} is not one of {PREDICTORS}")
 
     def sigma(self, t: torch.Tensor) -> torch.Tensor:
         """SD of the noise at times t of any shape."""
@@ -67,14 +74,16 @@ class VarianceExploding:
         noise: NoiseSource,
         calls: int | None = None,
         device: torch.device | str = "cpu",
+        clip: tuple[float, float] | None = None,
         progress: Progress | None = None,
     ) -> torch.Tensor:
-        """Draw PET of a shape [N, C, X, Y, Z], unbounded, from noise of SD `sigma_max`.
+        """Draw PET of a shape [N, C, X, Y, Z] from noise of SD `sigma_max`.
 
         Args:
             score: called with x_t and SDs [N]; returns the gradient of the log density.
             noise: index 0 is the start, index i what follows the i-th network call; the last call only denoises.
             calls: of the network, two a step; of an odd number the first step has no corrector. None for `calls`.
+            clip: bounds on every clean estimate, whose score is then taken; None leaves it free, as the paper does.
             progress: called as progress(fraction, message) after every call.
 
         Raises:
@@ -91,13 +100,17 @@ class VarianceExploding:
                 if correcting and calls % 2 and not done and place == len(levels) - 1:
                     continue
                 gradient, done = score(x_t, sigma).to(x_t), done + 1
+                if clip is not None:
+                    gradient = (self.clean(x_t, sigma, gradient).clamp(*clip) - x_t) / levels[place] ** 2
                 if correcting:
                     x_t = self._corrected(x_t, gradient, levels[place], noise(done, shape).to(x_t))
                 else:
-                    spread = levels[place] ** 2 - (levels[place - 1] ** 2 if place else 0.0)
+                    before = levels[place - 1] if place else 0.0
+                    spread = levels[place] ** 2 - before**2
                     x_t = x_t + spread * gradient
                     if place:
-                        x_t = x_t + math.sqrt(spread) * noise(done, shape).to(x_t)
+                        share = before / levels[place] if self.predictor == "ancestral" else 1.0
+                        x_t = x_t + share * math.sqrt(spread) * noise(done, shape).to(x_t)
                 if progress:
                     progress(done / calls, f"step {done} of {calls}")
         return x_t

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from ...clinical import CLINICAL
 from ...networks.blocks import BACKGROUND, Blocks
-from ...networks.shapes import central, padded_shape
+from ...networks.shapes import central, padded
 from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
 
@@ -111,10 +110,6 @@ class ResidualDiffusion(nn.Module):
             labels: class labels [N].
             clinical: [N, 3] in the order of `CLINICAL`, NaN where missing.
         """
-        seen, shape = torch.cat([x_t, mri], 1), x_t.shape[2:]
-        whole = padded_shape(shape, self._multiple)
-        gaps = [wanted - n for wanted, n in zip(whole, shape, strict=True)]
-        sides = [side for gap in reversed(gaps) for side in (gap // 2, gap - gap // 2)]
-        seen = functional.pad(seen, sides, value=BACKGROUND) if any(gaps) else seen
+        seen = padded(torch.cat([x_t, mri], 1), self._multiple, BACKGROUND)
         output = self.unet(seen, timesteps, context=self.tokens(labels, clinical))
-        return torch.tanh(central(output, shape).float())
+        return torch.tanh(central(output, x_t.shape[2:]).float())

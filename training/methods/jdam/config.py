@@ -14,7 +14,7 @@ from ...sizes import check_levels
 
 @dataclass
 class Preset(config.Preset):
-    """Sizes and constants; the defaults are those of ``fair``, for comparisons: small, with L_I, and 200 calls."""
+    """Sizes and constants; the defaults are those of ``fair``, for comparisons: small, with L_I, and 100 calls."""
 
     name: str = "fair"
     learning_rate: float = 5e-4
@@ -22,9 +22,10 @@ class Preset(config.Preset):
     attention_levels: list[bool] = field(default_factory=lambda: [False, False, False])
     num_res_blocks: int = 1
     norm_num_groups: int = 4
-    skip: bool = True
+    gives: str = "clean"
     sigma_max: float | None = None
-    calls: int = 200
+    calls: int = 100
+    predictor: str = "ancestral"
     image_weight: float = 1.0
 
 
@@ -40,9 +41,10 @@ PRESETS = {
         attention_levels=[False, False, False, True, False, False, False],
         num_res_blocks=2,
         norm_num_groups=32,
-        skip=False,
+        gives="score",
         sigma_max=348.0,
         calls=2000,
+        predictor="reverse",
         image_weight=0.0,
     ),
 }
@@ -79,15 +81,22 @@ RULES = Rules({
     "preset.attention_levels": Key("which levels attend to themselves, one true or false a level"),
     "preset.num_res_blocks": Key("residual blocks a level"),
     "preset.norm_num_groups": Key("groups of the U-Net's normalisation; must divide all channels"),
-    "preset.skip": Key("the U-Net gives what the score of images of variance 1 leaves; few steps need it"),
+    "preset.gives": Key(
+        "what the U-Net gives: the score times sigma (paper), or the clean image, which a small one learns sooner",
+        ("score", "clean"),
+    ),
     "preset.sigma_max": Key("SD of the most noise; null: largest distance between two PET of the training set"),
     "preset.calls": count("network calls of a sample when nobody says, two a step", most=2000),
+    "preset.predictor": Key(
+        "the sampler's step: reverse diffusion (paper), or ancestral with bounded clean estimates, for few calls",
+        ("reverse", "ancestral"),
+    ),
     "preset.image_weight": weight("weight of L_I, the mean absolute error, unless method.image_weight says another"),
 })  # fmt: skip
 
 
 def _about(what: str, needs: str) -> config.About:
-    return config.About(what, "200 (1 to 2000)", "Apache-2.0 (in its headers)", needs)
+    return config.About(what, "100 (1 to 2000)", "Apache-2.0 (in its headers)", needs)
 
 
 @dataclass

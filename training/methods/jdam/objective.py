@@ -42,7 +42,7 @@ class JdamObjective(Objective):
         largest = self.measured if preset.sigma_max is None else preset.sigma_max
         if largest is None:
             raise ValueError("the largest noise has not been measured; train first")
-        return VarianceExploding(method.sigma_min, largest, preset.calls, method.snr)
+        return VarianceExploding(method.sigma_min, largest, preset.calls, method.snr, preset.predictor)
 
     def arguments(self, labels: int) -> dict[str, Any]:
         """Arguments of `ScoreNetwork` with so many class labels."""
@@ -55,7 +55,7 @@ class JdamObjective(Objective):
             "norm_num_groups": preset.norm_num_groups,
             "num_class_embeds": labels,
             "sees_mri": self.config.method.sees_mri,
-            "skip": preset.skip,
+            "gives": preset.gives,
         }
 
     def build(self) -> dict[str, Player]:
@@ -89,7 +89,7 @@ class JdamObjective(Objective):
         x_t = process.noised(pet, sigma, z)
         score = self._score(batch, x_t, sigma).to(pet)
         terms = {
-            "L_score": score_matching(score, sigma, z),
+            "L_score": score_matching(score, sigma, z, capped=self.config.preset.gives == "clean"),
             "L_I": functional.l1_loss(process.clean(x_t, sigma, score), pet),
         }
         loss = terms["L_score"] + self.config.image_weight * terms["L_I"]
@@ -103,6 +103,7 @@ class JdamObjective(Objective):
             noise,
             min(self.config.run.validation_steps, LONGEST),
             self.fabric.device,
+            (-1.0, 1.0) if self.config.preset.predictor == "ancestral" else None,
         )
 
     def _score(self, batch: dict, x_t: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
@@ -135,7 +136,8 @@ class JdamObjective(Objective):
             differences=[
                 f"trained on {trained_on} (paper: slices of 452 people of ADNI)",
                 *DIFFERENCES,
-                *([SKIP] if config.preset.skip else []),
+                *([CLEAN] if config.preset.gives == "clean" else []),
+                *([ANCESTRAL] if config.preset.predictor == "ancestral" else []),
             ],
         )
 
@@ -150,12 +152,24 @@ DIFFERENCES = (
     "the size of a Langevin step follows from each sample by itself and is bounded (Song et al.: from the whole batch)",
 )
 
-SKIP = "the network gives what the score of images of variance 1 leaves (paper: the score times sigma)"
+#: Further ones of `preset=fair`.
+ANCESTRAL = (
+    "steps are those of ancestral sampling, with bounded clean estimates (paper: of the reverse diffusion, unbounded)"
+)
+CLEAN = (
+    "the network gives the clean image (paper: the score times sigma), whose squared error counts at most once in "
+    "L_score (paper: divided by sigma^2)"
+)
 
 
-def score_matching(score: torch.Tensor, sigma: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """Mean of (sigma s + z)^2 over scores and noise [N, C, X, Y, Z] at SDs [N]."""
-    return (along(sigma, score) * score + z).square().mean()
+def score_matching(score: torch.Tensor, sigma: torch.Tensor, z: torch.Tensor, capped: bool = False) -> torch.Tensor:
+    """Mean of (sigma s + z)^2 over scores and noise [N, C, X, Y, Z] at SDs [N].
+
+    That is the clean estimate's squared error divided by sigma^2; with `capped` only where sigma is above 1.
+    """
+    sigma = along(sigma, score)
+    weight = sigma.square().clamp(max=1) if capped else 1.0
+    return (weight * (sigma * score + z).square()).mean()
 
 
 OBJECTIVE = JdamObjective

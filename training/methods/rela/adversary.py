@@ -6,10 +6,11 @@ import torch
 
 from RelAPETLib.networks.discriminator import build_discriminator
 
+from ..adversarial import frozen
 from ..base import Player
 from .config import Preset
 from .losses import relativistic_generator_loss
-from .steps import Weights, discriminator_loss, frozen, logits
+from .steps import Weights, discriminator_loss, logits
 
 
 class RelativisticAdversary:

@@ -228,8 +228,8 @@ RULES = Rules({
         "latent=conditional: hidden units of the perceptron that denoises whole-brain modes", most=WIDEST
     ),
     "latent.local_mri": Key("latent=conditional: the U-Net sees the MRI's block features around each place"),
-    "latent.mode_steps": weight(
-        "latent=conditional: steps in which that perceptron is trained before the U-Net, by itself; 0: with it"
+    "latent.mode_steps": count(
+        "latent=conditional: steps in which that perceptron is trained before the U-Net, by itself; 0: with it", least=0
     ),
     "latent.mode_batch": count("latent=conditional: images in such a step"),
     "latent.judged": Key(

@@ -17,9 +17,9 @@ from torch.utils.data import Dataset
 from RelAPETLib.diffusion import Parametrization
 
 from ....config import flatten
-from ....errors import ConfigError
+from ....plans import stage_plan
 from ....stream import draw, jitter
-from ....trainer import Plan, RunData, Trainer
+from ....trainer import RunData, Trainer
 from ...base import Losses, Objective, Place, Player, Terms, Work
 from ..config import RelaConfig, judges_modes
 from ..networks import discriminator_player, generator_player, mode_network, noise_schedule
@@ -128,29 +128,20 @@ def trained_modes(
         ConfigError: the batch does not divide by the ranks.
         ResumeError: the folder holds another one.
     """
-    latent, run, ranks = config.latent, config.run, work.fabric.world_size
-    folder = Path(config.out) / FOLDER
-    work.fabric.print(f"{NAME}: {latent.mode_steps} steps in {folder}")
-    if latent.mode_batch % ranks:
-        raise ConfigError(f"latent.mode_batch={latent.mode_batch} is no multiple of {ranks} ranks")
-    plan = Plan(
-        out=folder,
+    latent, run = config.latent, config.run
+    plan = stage_plan(
+        config,
+        work.fabric.world_size,
+        out=Path(config.out) / FOLDER,
         steps=latent.mode_steps,
-        batch=latent.mode_batch,
-        micro_batch=latent.mode_batch // ranks,
-        seed=config.seed,
+        batch=("latent.mode_batch", latent.mode_batch),
         identity={k: v for k, v in flatten(config).items() if k.startswith(SHAPING)} | {"coded": key},
         free=config.rules.free,
         name=NAME,
         learning_rate=run.learning_rate,
         warmup_steps=run.warmup_steps,
-        log_every=run.log_every,
-        checkpoint_every=run.checkpoint_every,
-        keep_last=run.keep_last,
-        workers=0,
-        largest_loss=run.largest_loss,
-        skips_overflow=config.hardware.precision == "fp16",
     )
+    work.fabric.print(f"{NAME}: {plan.steps} steps in {plan.out}")
     data = RunData(ModeDataset(coded, directions.cpu()), None, work.data.split_sha256)
     trainer = Trainer(work.fabric, Modes(config), data, plan, work.quiet, work.origin)
     if trainer.train(work.stop):

@@ -293,8 +293,17 @@ def mri_statistics(
 def as_registered(
     features: dict[str, torch.Tensor], differences: list[torch.Tensor], seed: int
 ) -> dict[str, torch.Tensor]:
-    """Features plus the difference of somebody drawn at random for each case; as they are without differences."""
+    """Half of the cases plus the difference of somebody drawn at random for each; without differences all as they are.
+
+    The differences have a mean of their own. Were they added to all, a regression would take it for granted, and give
+    people on the grid a bias; so it cannot lean on what registration changes.
+    """
     if not differences:
         return features
-    chosen = np.random.default_rng([seed, 9]).integers(len(differences), size=len(features))
-    return {case: feature + differences[i] for (case, feature), i in zip(features.items(), chosen, strict=True)}
+    random = np.random.default_rng([seed, 9])
+    chosen = random.integers(len(differences), size=len(features))
+    changed = random.random(len(features)) < 0.5
+    return {
+        case: feature + differences[i] if change else feature
+        for (case, feature), i, change in zip(features.items(), chosen, changed, strict=True)
+    }
