@@ -8,6 +8,7 @@ from pathlib import Path
 
 from RelAPETLib.errors import InputError
 
+from .bench.command import bench_arguments, run_bench
 from .words import say
 
 CACHE_HELP = "folder that 'prepare' wrote"
@@ -239,6 +240,7 @@ def run_methods(options: argparse.Namespace) -> None:
 
 COMMANDS = {
     "methods": ("list the methods that can be trained", methods_arguments, run_methods),
+    "bench": ("train and measure all methods on the same simulated people", bench_arguments, run_bench),
     "prepare": ("bring raw scans into a cache", prepare_arguments, run_prepare),
     "sample": ("synthesize the PET of a part of the split", sample_arguments, run_sample),
     "evaluate": ("PSNR, SSIM and MAE of synthetic PET, in the paper's tables", evaluate_arguments, run_evaluate),

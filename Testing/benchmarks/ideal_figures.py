@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scores import crps, distance
+
+from RelAPETLib.evaluation.scores import auc, crps
+from RelAPETLib.evaluation.scores import energy_distance as distance
 
 TRACERS = ("TAU", "PIB", "PBR")
 CORTEX = slice(0, 6)
@@ -29,12 +31,6 @@ class Scan:
 def composite(regions: np.ndarray) -> np.ndarray:
     """Mean of frontal, parietal, lateral temporal cortex and precuneus, of regions [..., 12]."""
     return regions[..., COMPOSITE].mean(-1)
-
-
-def auc(score: np.ndarray, positive: np.ndarray) -> float:
-    """Area under the ROC curve; ties count half."""
-    above, below = score[positive][:, None], score[~positive][None]
-    return float((above > below).mean() + 0.5 * (above == below).mean())
 
 
 def bootstrap(values: np.ndarray, statistic, seed: int = 0) -> tuple[float, float]:

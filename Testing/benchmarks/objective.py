@@ -23,7 +23,10 @@ from pathlib import Path
 
 import numpy as np
 import objective_figures as tell
-from scores import crps, distance, mri_blocks
+from scores import mri_blocks
+
+from RelAPETLib.evaluation.scores import crps
+from RelAPETLib.evaluation.scores import energy_distance as distance
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))

@@ -1,0 +1,202 @@
+"""The simulated people of the bench, and what could at best be said of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from RelAPETLib.errors import InputError
+from RelAPETLib.tracers import TRACERS as FACTS
+
+from ..data.cache import open_cache
+from ..data.dataset import PetDataset
+from ..data.split import FILE, Split, load_split
+from ..words import say
+from .settings import FACTOR
+
+#: Seeds of the simulated people; nobody is in both.
+TRAIN_SEED, TEST_SEED = 1, 2
+#: Draws of the law's posterior.
+IDEAL_DRAWS = 512
+TRACERS = ("TAU", "PIB", "PBR")
+#: Regions of `RelAPETLib.phantom.factors.REGIONS` in the mean that amyloid status is read from, and those of cortex.
+COMPOSITE, CORTEX = [0, 1, 2, 5], slice(0, 6)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One measured PET.
+
+    Attributes:
+        place: in its data set.
+        case, tracer: which one.
+        suvr: blocks [X, Y, Z].
+    """
+
+    place: int
+    case: str
+    tracer: str
+    suvr: np.ndarray
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Everybody.
+
+    Attributes:
+        cache, split: of the training and validation people, as ``train`` takes them.
+        train, validation, test: data sets.
+        truth: by test case: ``positive``, and by tracer ``mean_TAU`` [X, Y, Z] and ``draws_TAU`` [512, 12] of the law's
+            posterior given the MRI, in SUVR.
+        inside: bool [X, Y, Z], blocks that are brain for more than half.
+        weights: [12, X, Y, Z], how much of a region a block holds.
+    """
+
+    cache: Path
+    split: Path
+    train: PetDataset
+    validation: PetDataset
+    test: PetDataset
+    truth: dict[str, dict[str, np.ndarray]]
+    inside: np.ndarray
+    weights: np.ndarray
+
+    def scans(self, dataset: PetDataset) -> list[Scan]:
+        """Every measured PET of a data set."""
+        return [scan_of(dataset, place) for place in range(len(dataset))]
+
+    def regions(self, volumes: np.ndarray) -> np.ndarray:
+        """Regional means [..., 12] of volumes [..., X, Y, Z]."""
+        return regional(volumes, self.weights)
+
+
+def scan_of(dataset: PetDataset, place: int) -> Scan:
+    """The measured PET of an item, in SUVR."""
+    item = dataset[place]
+    return Scan(place, item["case"], item["tracer"], to_suvr(item["pet"][0].numpy(), item["tracer"]))
+
+
+def to_suvr(pet: np.ndarray, tracer: str) -> np.ndarray:
+    """SUVR of values in [-1, 1]."""
+    low, high = FACTS[tracer].suvr_window
+    return low + (np.asarray(pet, np.float32) + 1) / 2 * (high - low)
+
+
+def regional(volumes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted means [..., R] of volumes [..., X, Y, Z] with the weights [R, X, Y, Z] of each region."""
+    flat = weights.reshape(len(weights), -1)
+    return volumes.reshape(*volumes.shape[:-3], -1) @ (flat / flat.sum(1, keepdims=True)).T
+
+
+def pooled(volumes: np.ndarray, factor: int) -> np.ndarray:
+    """Means over blocks of so many voxels a side of volumes [..., X, Y, Z]."""
+    *rest, x, y, z = volumes.shape
+    return volumes.reshape(*rest, x // factor, factor, y // factor, factor, z // factor, factor).mean((-5, -3, -1))
+
+
+def load_cohort(out: Path, cache: Path | None, test: Path | None, train: int, validation: int, tested: int) -> Cohort:
+    """Everybody, from caches that are there or are rendered now, and their truth.
+
+    Args:
+        out: of the bench; keeps what is made here.
+        cache, test: of ``prepare --rendered N --rendered-seed 1`` (test: 2) ``--factor 10``; None makes them.
+        train, validation, tested: how many people to train on, to measure errors of who gives no spread, and to
+            test on; the first of each cache's own part.
+
+    Raises:
+        InputError: caches of other blocks or other people, or with too few of them.
+    """
+    from RelAPETLib.phantom.people import template_maps
+    from RelAPETLib.phantom.truth import region_weights
+
+    cache = cache or _rendered(out / "people", train + validation, TRAIN_SEED, (train, validation, 0))
+    test = test or _rendered(out / "test", tested + 1, TEST_SEED, (1, 0, tested))
+    whole, opened, other = load_split(cache / FILE, open_cache(cache)), open_cache(cache), open_cache(test)
+    for folder, kept, seed in ((cache, opened, TRAIN_SEED), (test, other, TEST_SEED)):
+        if (
+            kept.factor != FACTOR
+            or kept.index["options"].get("rendered_seed") != seed
+            or kept.index["options"].get("law") != 2
+        ):
+            raise InputError(
+                f"{folder}: not of 'prepare --rendered N --rendered-seed {seed} --factor {FACTOR}'; leave the option "
+                "out, and the bench renders its people itself"
+            )
+    people = load_split(test / FILE, other).part("test")[:tested]
+    if len(whole.train) < train or len(whole.validation) < validation or len(people) < tested:
+        raise InputError(f"{cache}, {test}: too few people; {train} to train on and {tested} to test on are wanted")
+    split = _subset(out / f"split-{train}-{validation}.json", whole, train, validation)
+    how = {"factor": FACTOR}
+    dataset = PetDataset(other, people, **how)
+    mask = template_maps(2)["brain"] > 0.5
+    weights = pooled(region_weights(2), FACTOR // 2)
+    truth = _truth(out / "truth", list(dict.fromkeys(item.case for item in dataset.items)), mask, weights)
+    return Cohort(
+        cache=cache,
+        split=split,
+        train=PetDataset(opened, whole.train[:train], **how),
+        validation=PetDataset(opened, whole.validation[:validation], **how),
+        test=dataset,
+        truth=truth,
+        inside=pooled(mask.astype(np.float32), FACTOR // 2) > 0.5,
+        weights=weights,
+    )
+
+
+def _rendered(folder: Path, people: int, seed: int, parts: tuple[int, int, int]) -> Path:
+    """A cache of rendered people, made or gone on with."""
+    from ..data import prepare
+    from ..data.rendered import rendered_people
+    from ..data.split import make_split
+
+    if not (folder / FILE).exists():
+        say(f"rendering {people} people into {folder}")
+        prepare.prepare(
+            rendered_people(people, seed), folder, prepare.Options(factor=FACTOR),
+            workers=prepare.default_workers(), progress=lambda message: None,
+        )  # fmt: skip
+        cache = open_cache(folder)
+        make_split(cache.subjects, fractions=[part / people for part in parts]).save(folder / FILE)
+    return folder
+
+
+def _subset(path: Path, whole: Split, train: int, validation: int) -> Path:
+    """Split file with the first so many training and validation people."""
+    if not path.exists():
+        rest = (*whole.unused, *whole.train[train:], *whole.validation[validation:])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Split(whole.train[:train], whole.validation[:validation], whole.test, rest).save(path)
+    return path
+
+
+def _truth(folder: Path, cases: list[str], mask: np.ndarray, weights: np.ndarray) -> dict[str, dict]:
+    """The ideal answers about every test case, each kept in a file of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for case in cases:
+        path = folder / f"{case}.npz"
+        if not path.exists():
+            part = path.with_suffix(".part.npz")
+            np.savez(part, **_truth_of(int(case.split("-")[1]), mask, weights))
+            part.replace(path)
+        with np.load(path) as file:
+            found[case] = dict(file)
+    return found
+
+
+def _truth_of(index: int, mask: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The ideal answers about one test person; `mask` is the brain at 2 mm, outside which a cache's PET is 0."""
+    from RelAPETLib.phantom.people import make_person
+    from RelAPETLib.phantom.truth import component_maps, posterior_draws
+
+    person = make_person(TEST_SEED, index)
+    maps = pooled(component_maps(person) * mask, FACTOR // 2)
+    matrix = regional(maps, weights).T
+    draws = posterior_draws(person, IDEAL_DRAWS, person.rng("bench"))
+    found = {"positive": np.array(person.hidden.positive)}
+    for tracer in TRACERS:
+        found[f"mean_{tracer}"] = np.tensordot(person.uptake[tracer].vector(expected=True), maps, 1).astype(np.float32)
+        found[f"draws_{tracer}"] = (draws[tracer] @ matrix.T).astype(np.float32)
+    return found

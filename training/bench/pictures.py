@@ -1,0 +1,50 @@
+"""A page of pictures: every method's PET of the same three people beside the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from RelAPETLib.report import BURNED_IN
+from RelAPETLib.tracers import TRACERS as FACTS
+
+from .people import Cohort, scan_of
+
+
+def draw_page(cohort: Cohort, kept: dict[str, Path], tracer: str, path: Path, people: int = 3) -> None:
+    """A PNG: a row a person, the measured PET first, then one draw of each method, an axial slice through the middle.
+
+    Args:
+        kept: by method, a run's ``pictures.npz``.
+        tracer: whose PET.
+        people: the first so many test people with that tracer.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    places = [place for place, item in enumerate(cohort.test.items) if item.tracer == tracer][:people]
+    columns = {"measured": np.stack([scan_of(cohort.test, place).suvr for place in places])}
+    for name, file in kept.items():
+        with np.load(file) as volumes:
+            if tracer in volumes:
+                columns[name] = volumes[tracer]
+    low, high = FACTS[tracer].suvr_window
+    figure, axes = plt.subplots(len(places), len(columns), figsize=(1.1 * len(columns), 1.35 * len(places) + 0.5),
+                                squeeze=False)  # fmt: skip
+    for column, (name, volumes) in enumerate(columns.items()):
+        for row in range(len(places)):
+            image = np.where(cohort.inside, volumes[row], np.nan)[:, :, volumes.shape[-1] // 2]
+            shown = axes[row, column].imshow(image.T, origin="lower", vmin=low, vmax=high, cmap="inferno")
+            axes[row, column].set(xticks=[], yticks=[], facecolor="black")
+        axes[0, column].set_title(name, fontsize=7)
+    for row, place in enumerate(places):
+        axes[row, 0].set_ylabel(cohort.test.items[place].case, fontsize=7)
+    figure.suptitle(f"{tracer}, SUVR, one draw each. Beside the measured: {BURNED_IN}", fontsize=8)
+    figure.colorbar(shown, ax=axes, fraction=0.02, pad=0.01)
+    part = path.with_suffix(".part.png")
+    figure.savefig(part, dpi=130)
+    plt.close(figure)
+    part.replace(path)

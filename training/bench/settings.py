@@ -1,0 +1,94 @@
+"""What each method is told: the same data, nearly the same network and the same budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Side of a block in voxels of 1 mm. 8 does not divide the model grid.
+FACTOR = 10
+#: CPU minutes of a training, stages before it included, from which the steps follow.
+MINUTES = 15.0
+#: Most network calls of a draw, and draws of a volume.
+MOST_CALLS, SAMPLES = 200, 8
+#: What every method gets. Learning rate and its course, batch, clipping and averages were chosen once, for all.
+COMMON = (
+    f"network.factor={FACTOR}",
+    "preset.global_batch=16",
+    "preset.ema_decay=0.995",
+    "run.clip_gradients=1",
+    "run.learning_rate=cosine",
+    "run.warmup_steps=100",
+    "run.weight_decay=0.01",
+    "run.validation_volumes=12",
+    "hardware.accelerator=cpu",
+    "hardware.precision=fp32",
+    "hardware.micro_batch=16",
+    "data.workers=0",
+)
+#: The U-Net of methods whose network is RelA-Diffusion's.
+UNET = (
+    "network.channels=[16,32]",
+    "network.attention_levels=[false,false]",
+    "network.num_head_channels=16",
+    "network.num_res_blocks=1",
+    "network.cross_attention_dim=32",
+    "network.norm_num_groups=8",
+)
+RATE = "2e-3"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One method on the bench.
+
+    Attributes:
+        words: of ``train``, beside `COMMON` and what `overrides` adds.
+        pace: optimiser steps a CPU minute of one thread, measured once (``--pace``).
+        calls: network calls of a sample.
+        samples: drawn of a volume; 1 for a method without spread.
+        paper: PSNR of TAU, PIB and PBR in RelA-Diffusion's Table I (other data: NFL-LONG), where it stands there.
+    """
+
+    words: tuple[str, ...]
+    pace: float
+    calls: int
+    samples: int = SAMPLES
+    paper: tuple[float, float, float] | None = None
+
+
+_RELA = (*UNET, f"preset.generator_learning_rate={RATE}", "preset.mean_pet=none")
+_GAN = (f"preset.penalty_gamma={6.25e-6 * FACTOR**3:g}", "preset.discriminator_learning_rate=2e-4")
+_FAIR = ("preset=fair", f"preset.learning_rate={RATE}")
+#: By choice of ``method=``.
+SETTINGS: Mapping[str, Setting] = {
+    "unet_l1": Setting((*UNET, f"preset.learning_rate={RATE}"), 100, 1, 1),
+    "unet_l2": Setting((*UNET, f"preset.learning_rate={RATE}"), 100, 1, 1),
+    "ddpm": Setting(_RELA, 100, 20),
+    "ficd": Setting(_RELA, 100, 20, paper=(24.24, 24.23, 25.59)),
+    "rela": Setting((*_RELA, *_GAN), 100, 20, paper=(28.31, 26.27, 29.32)),
+    "resdm": Setting((*_FAIR, "run.validation_steps=15"), 100, 15),
+    "jdam": Setting((*_FAIR, "run.validation_steps=100"), 100, 100),
+    "sde": Setting((*_FAIR, "run.validation_steps=100"), 100, 100),
+    "pix2pix": Setting(_FAIR, 100, 1, 1),
+}
+
+
+def steps_of(name: str, minutes: float) -> int:
+    """Optimiser steps of a method in so many CPU minutes."""
+    return max(1, round(SETTINGS[name].pace * minutes))
+
+
+def overrides(name: str, cache: Path, split: Path, out: Path, steps: int, seed: int) -> list[str]:
+    """Words of ``train`` for one run."""
+    setting = SETTINGS[name]
+    third = max(1, steps // 3)
+    start = []
+    if name == "rela":  # the discriminator joins after a third
+        start = [f"preset.adversarial_start_epoch={max(1, round(third * 16 / 960))}"]
+    return [
+        f"method={name}", *COMMON, *setting.words, *start, f"run.steps={steps}", f"run.validate_every={third}",
+        f"run.checkpoint_every={max(1, steps // 10)}", f"seed={seed}", f"data.cache={cache}", f"data.split={split}",
+        f"out={out}",
+    ]  # fmt: skip
