@@ -70,6 +70,21 @@ ROWS = [
         "generator",
     ),
     Row(
+        "ddgan",
+        4,
+        (
+            "preset=fair",
+            "preset.channels=[8,16]",
+            "preset.norm_num_groups=1",
+            "preset.discriminator_channels=4",
+            "preset.generator_learning_rate=3e-3",
+            "preset.discriminator_learning_rate=3e-4",
+        ),
+        ("preset.ema_decay=0.95", "preset.global_batch=1"),
+        150,
+        "generator",
+    ),
+    Row(
         "resdm",
         15,
         ("preset.channels=[8,16]", "preset.norm_num_groups=1", "preset.learning_rate=3e-3"),

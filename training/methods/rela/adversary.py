@@ -7,9 +7,10 @@ import torch
 from RelAPETLib.networks.discriminator import build_discriminator
 
 from ..base import Player
+from ..judging import frozen
 from .config import Preset
 from .losses import relativistic_generator_loss
-from .steps import Weights, discriminator_loss, frozen, logits
+from .steps import Weights, discriminator_loss, logits
 
 
 class RelativisticAdversary:

@@ -17,8 +17,7 @@ In the latent variant z, the coded PET, is diffused, and `decode` turns a clean 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +25,7 @@ from torch import nn
 
 from RelAPETLib.diffusion import Parametrization
 
+from ..judging import frozen
 from . import losses
 from .config import RelaConfig
 
@@ -171,16 +171,3 @@ def judge(D: nn.Module, image: torch.Tensor, weights: Weights) -> tuple[torch.Te
     if weights.penalty_one_by_one and len(image) > 1:
         return call(image), losses.squared_gradient_norm(call, image, weights.penalty_reduction, one_by_one=True)
     return losses.with_squared_gradient(call, image, weights.penalty_reduction)
-
-
-@contextmanager
-def frozen(network: nn.Module) -> Iterator[None]:
-    """Inside, gradients pass through the network but none is kept for its parameters."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
