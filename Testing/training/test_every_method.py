@@ -81,7 +81,7 @@ ROWS = [
             "preset.discriminator_learning_rate=3e-4",
         ),
         ("preset.ema_decay=0.95", "preset.global_batch=1"),
-        150,
+        100,
         "generator",
     ),
     Row(
