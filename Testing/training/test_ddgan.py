@@ -309,7 +309,7 @@ def test_the_image_loss_is_the_presets_unless_the_method_says_another():
         (["preset.channels=[6,8]", "preset.norm_num_groups=4"], "no multiples of preset.norm_num_groups=4"),
         (["preset.channels=[3,9]"], "the first must be even"),
         (["preset.discriminator_channels=3"], "preset.discriminator_channels=3 must be even"),
-        (["network.factor=20"], "too small for the discriminator, which needs 12 voxels a side; use fewer layers"),
+        (["network.factor=20"], "are too small for so many strided layers"),
     ],
 )
 def test_what_cannot_be_is_one_line(words, why):
@@ -320,16 +320,16 @@ def test_what_cannot_be_is_one_line(words, why):
 
 @pytest.mark.parametrize(("layers", "enough"), [(1, 6), (2, 12), (3, 24)])
 def test_the_smallest_volumes_are_those_that_work(layers, enough):
-    from training.methods.judging import check_judged
+    from training.methods.translation_config import check_patches
 
     network = TimedDiscriminator(1, 2, layers, labels=1)
     zero = torch.zeros(1, dtype=torch.long)
     assert network(torch.zeros(1, 1, enough, enough, enough), zero, zero).numel() == 1
-    check_judged((enough,) * 3, layers)
+    check_patches(layers, (enough,) * 3)
     with pytest.raises(RuntimeError):
         network(torch.zeros(1, 1, enough, enough, enough - 1), zero, zero)
     with pytest.raises(ConfigError):
-        check_judged((enough, enough, enough - 1), layers)
+        check_patches(layers, (enough, enough, enough - 1))
 
 
 def test_volumes_that_are_too_small_are_refused_before_the_first_step(tmp_path, capsys):

@@ -91,6 +91,20 @@ ROWS = [
         ("preset.ema_decay=0.95", "preset.global_batch=1"),
         150,
     ),
+    Row(
+        "pix2pix",
+        1,
+        (
+            "preset.channels=[8,16]",
+            "preset.norm_num_groups=1",
+            "preset.dropout=0",
+            "preset.learning_rate=2e-3",
+            "preset.discriminator_channels=4",
+            "preset.discriminator_layers=2",
+        ),
+        ("preset.ema_decay=0.95",),
+        200,
+    ),
     Row("unet_l2", 1, (*UNET, "preset.learning_rate=3e-3"), ("preset.ema_decay=0.95", "preset.global_batch=1"), 150),
 ]
 every = pytest.mark.parametrize("row", ROWS, ids=[row.choice for row in ROWS])

@@ -10,7 +10,7 @@ from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count, weight
 from ...sizes import MOST_BLOCKS, WIDEST, check_levels, shape_of
-from ..judging import check_judged
+from ..translation_config import check_patches
 
 
 @dataclass
@@ -132,7 +132,7 @@ class DdganConfig(config.TrainConfig):
             )
         if preset.discriminator_channels % 2:
             raise ConfigError(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
-        check_judged(shape_of(self.network), preset.discriminator_layers)
+        check_patches(preset.discriminator_layers, shape_of(self.network))
 
 
 CONFIG = DdganConfig

@@ -18,8 +18,9 @@ from RelAPETLib.networks.timed_discriminator import TimedDiscriminator
 from RelAPETLib.tracers import label_count
 
 from ...stream import draw
+from ..adversarial import frozen
 from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work
-from ..judging import check_judged, frozen
+from ..translation_config import check_patches
 from .config import DdganConfig
 from .losses import discriminator_loss, generator_loss, with_penalty
 
@@ -100,7 +101,7 @@ class DdganObjective(Objective):
 
     def stages(self, work: Work) -> RunData:
         """See `Objective.stages`: only looks at the volumes' shape."""
-        check_judged(work.data.train[0]["pet"].shape[1:], self.config.preset.discriminator_layers)
+        check_patches(self.config.preset.discriminator_layers, work.data.train[0]["pet"].shape[1:])
         return work.data
 
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:

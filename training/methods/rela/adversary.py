@@ -6,8 +6,8 @@ import torch
 
 from RelAPETLib.networks.discriminator import build_discriminator
 
+from ..adversarial import frozen
 from ..base import Player
-from ..judging import frozen
 from .config import Preset
 from .losses import relativistic_generator_loss
 from .steps import Weights, discriminator_loss, logits

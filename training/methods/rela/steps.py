@@ -25,7 +25,7 @@ from torch import nn
 
 from RelAPETLib.diffusion import Parametrization
 
-from ..judging import frozen
+from ..adversarial import frozen
 from . import losses
 from .config import RelaConfig
 

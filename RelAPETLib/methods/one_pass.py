@@ -1,0 +1,65 @@
+"""Methods that give one PET a person by one pass of a network: no noise, no samples, no spread."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .base import Defaults, DrawOptions, Method, NoiseSource, Progress
+from .schema import arguments, closed
+
+if TYPE_CHECKING:
+    import torch
+
+
+class OnePass(Method):
+    """A model whose network maps blocks of the MRI and a class label to blocks of the PET.
+
+    A subclass says its name, its title and its network's class.
+
+    Attributes:
+        settings: ``arguments`` of the network.
+        network: called with MRI blocks [N, 2, X, Y, Z] and labels [N]; has its `Blocks` as ``blocks``.
+    """
+
+    schema = closed({"arguments": arguments()})
+
+    def __init__(self, settings: Mapping[str, Any], network: torch.nn.Module):
+        self.settings, self.network = settings, network
+
+    @staticmethod
+    @abstractmethod
+    def network_class() -> Callable[..., torch.nn.Module]:
+        """Class of the network; imported here, so that a name costs no torch."""
+
+    @classmethod
+    def build(cls, settings: Mapping[str, Any]) -> OnePass:
+        """See `Method.build`."""
+        return cls(settings, cls.network_class()(**settings["arguments"]))
+
+    @property
+    def defaults(self) -> Defaults:
+        """It draws at once, by one pass of the network: seconds even at 1 mm, so that nobody has to be asked first."""
+        return Defaults()
+
+    def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> torch.Tensor:
+        """Blocks of the MRI; see `Method.encode`."""
+        return self.network.blocks.of(mri.to(self.device))
+
+    def draw(
+        self,
+        encoded: torch.Tensor,
+        label: int,
+        count: int,
+        options: DrawOptions,
+        noise: NoiseSource,
+        progress: Progress | None = None,
+    ) -> torch.Tensor:
+        """See `Method.draw`: the same PET `count` times."""
+        import torch
+
+        with torch.inference_mode():
+            labels = torch.full((1,), label, dtype=torch.long, device=self.device)
+            pet = self.network.blocks.to_grid(self.network(encoded, labels)).clamp(-1, 1)
+            return pet.float().expand(count, *pet.shape[1:])

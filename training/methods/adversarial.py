@@ -1,0 +1,67 @@
+"""What methods with a discriminator share: patches that see the MRI too, the least-squares losses, a frozen network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from monai.networks.nets import PatchDiscriminator
+from torch import nn
+
+from RelAPETLib.methods.base import SEQUENCES
+from RelAPETLib.networks.tracer_maps import TracerMaps
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Inside, gradients pass through the network but none is kept for its parameters."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+class ConditionalPatches(nn.Module):
+    """A discriminator of patches of the PET beside its MRI and tracer (Isola et al., CVPR 2017): MONAI's PatchGAN.
+
+    Each image is normalised by itself, so that neither the batch it comes in nor the mode changes what is said of it.
+
+    Args:
+        labels: number of class labels.
+        channels: width of the first layer; every further one has twice as many, up to eight times.
+        layers: strided ones beside the first; a patch of three is 70 voxels wide.
+        sees_mri: the MRI is judged with the PET; False judges the PET alone.
+    """
+
+    def __init__(self, labels: int, channels: int = 64, layers: int = 3, sees_mri: bool = True):
+        super().__init__()
+        self.tracer_maps, self.sees_mri = TracerMaps(labels), sees_mri
+        self.patches = PatchDiscriminator(
+            spatial_dims=3,
+            channels=channels,
+            in_channels=1 + len(SEQUENCES) * sees_mri + self.tracer_maps.channels,
+            out_channels=1,
+            num_layers_d=layers,
+            norm="instance",
+        )
+
+    def forward(self, pet: torch.Tensor, mri: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
+        """Maps of every layer, the patches' logits [N, 1, x, y, z] last.
+
+        Args:
+            pet: [N, 1, X, Y, Z] in [-1, 1], measured or synthetic.
+            mri: [N, 2, X, Y, Z] in [-1, 1].
+            labels: [N].
+        """
+        seen = torch.cat([pet, mri], 1) if self.sees_mri else pet
+        return self.patches(self.tracer_maps(seen, labels))
+
+
+def least_squares(logits: torch.Tensor, real: bool) -> torch.Tensor:
+    """Mean squared distance of logits from 1 for `real`, else from 0 (LSGAN, Mao et al., ICCV 2017)."""
+    return (logits - float(real)).square().mean()
