@@ -16,8 +16,9 @@ from training.config import load_config
 from training.errors import ConfigError
 from training.loop import run
 from training.methods import objective
+from training.methods.adversarial import cross_entropy
 from training.methods.base import Place
-from training.methods.ddgan.losses import discriminator_loss, generator_loss, with_penalty
+from training.methods.ddgan.losses import with_penalty
 from training.trainer import RunData
 
 CHAIN = PosteriorChain()
@@ -98,10 +99,12 @@ def test_more_steps_than_the_chain_has_are_refused():
 
 
 def test_losses_of_known_logits():
-    zeros, three = torch.zeros(2, 1, 2, 2, 2), torch.full((2, 1, 2, 2, 2), 3.0)
-    assert float(discriminator_loss(zeros, zeros)) == pytest.approx(2 * math.log(2))
-    assert float(discriminator_loss(three, -three)) == pytest.approx(2 * math.log1p(math.exp(-3)))
-    assert float(generator_loss(-three)) == pytest.approx(3 + math.log1p(math.exp(-3)))
+    three = torch.full((2, 1, 2, 2, 2), 3.0)
+    for real in (True, False):
+        assert float(cross_entropy(0 * three, real)) == pytest.approx(math.log(2))
+        sign = 1 if real else -1
+        assert float(cross_entropy(sign * three, real)) == pytest.approx(math.log1p(math.exp(-3)))
+        assert float(cross_entropy(-sign * three, real)) == pytest.approx(3 + math.log1p(math.exp(-3)))
 
 
 def test_the_penalty_of_one_logit_is_the_squared_gradient():

@@ -44,7 +44,7 @@ def test_every_choice_of_a_method_loads_and_comes_back_from_a_checkpoint():
 
 
 def test_a_method_that_is_none_is_named_with_those_that_are():
-    with pytest.raises(ConfigError, match="method=resdm9 is not one of .*rela, rela_latent, ficd, ddpm"):
+    with pytest.raises(ConfigError, match="method=resdm9 is not one of rela, rela_latent, ficd, ddpm"):
         load_config(["data.cache=unused", "out=unused", "method=resdm9"])
 
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 #: Folder of each method, which is its name in a bundle, and the choices of ``method=`` that it offers.
 METHODS = {
-    "ddgan": ("ddgan",),
     "rela": ("rela", "rela_latent", "ficd", "ddpm"),
     "resdm": ("resdm",),
+    "ddgan": ("ddgan",),
     "pix2pix": ("pix2pix",),
+    "diffusion_gan": ("diffusion_gan",),
     "unet": ("unet_l1", "unet_l2"),
 }
 #: Choice of ``method=`` when nobody says otherwise.

@@ -1,7 +1,7 @@
-"""The losses of DDGAN (Xiao et al., ICLR 2022), eq. 4 to 6.
+"""The penalty on DDGAN's discriminator (Xiao et al., ICLR 2022).
 
 D maps x_t, given x_{t+1}, t and the condition, to the logits of patches [N, 1, x, y, z]; each patch is judged for
-itself, and the losses are means over patches and images.
+itself.
 """
 
 from __future__ import annotations
@@ -9,21 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch.nn import functional
-
-
-def discriminator_loss(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    """Eq. 5 of logits: -log sigmoid(D(real)) - log(1 - sigmoid(D(fake)))."""
-    return functional.softplus(-real).mean() + functional.softplus(fake).mean()
-
-
-def generator_loss(fake: torch.Tensor) -> torch.Tensor:
-    """The non-saturating loss, -log sigmoid(D(fake)), of logits."""
-    return functional.softplus(-fake).mean()
 
 
 def with_penalty(D: Callable[[torch.Tensor], torch.Tensor], x_t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """D(x_t), and R1 of x_t [N, 1, X, Y, Z]: the squared gradient of a logit with respect to the image (eq. 6 is half).
+    """D(x_t), and R1 of x_t [N, 1, X, Y, Z]: the squared gradient of a logit with respect to the image.
 
     Of a D with many patches it is the squared gradient of their sum, divided by their number: the mean over patches,
     where patches see different voxels. So the weight means the same whatever the size of the volumes.

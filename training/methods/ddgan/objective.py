@@ -18,11 +18,11 @@ from RelAPETLib.networks.timed_discriminator import TimedDiscriminator
 from RelAPETLib.tracers import label_count
 
 from ...stream import draw
-from ..adversarial import frozen
+from ..adversarial import cross_entropy, frozen
 from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work
 from ..translation_config import check_patches
 from .config import DdganConfig
-from .losses import discriminator_loss, generator_loss, with_penalty
+from .losses import with_penalty
 
 if TYPE_CHECKING:
     from ...trainer import RunData
@@ -117,7 +117,7 @@ class DdganObjective(Objective):
         step = self._step(x0, place, 1)
         x0_hat, fake = self._drawn(step, mri, labels)
         with frozen(self.modules["discriminator"]):
-            L_G = generator_loss(self._logits(step, mri, labels)(fake))
+            L_G = cross_entropy(self._logits(step, mri, labels)(fake), True)
         L_I = functional.l1_loss(x0_hat, x0)
         loss = L_G + self.config.image_weight * L_I
         return (
@@ -158,7 +158,7 @@ class DdganObjective(Objective):
         """The discriminator's loss and its terms."""
         D = self._logits(step, mri, labels)
         real, penalty = with_penalty(D, step.x_t) if penalised else (D(step.x_t), None)
-        L_D = discriminator_loss(real, D(fake))
+        L_D = cross_entropy(real, True) + cross_entropy(D(fake), False)
         if penalty is None:
             return L_D, {"L_D": L_D.detach()}
         loss = L_D + self.config.method.penalty_gamma / 2 * penalty
