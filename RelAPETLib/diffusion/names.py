@@ -4,8 +4,10 @@
 SAMPLERS = ("dpmpp", "ddim", "ddpm")
 #: The sampler of a method with a chain of its own: each step is drawn from the chain's posterior.
 ANCESTRAL = "ancestral"
+#: The sampler of a method that learns the score: at every noise level a Langevin step, then one of reverse diffusion.
+PREDICTOR_CORRECTOR = "pc"
 #: Every sampler that a synthesis can be asked for; each model has some of them.
-EVERY_SAMPLER = (*SAMPLERS, ANCESTRAL)
+EVERY_SAMPLER = (*SAMPLERS, ANCESTRAL, PREDICTOR_CORRECTOR)
 #: Kinds of beta schedule: betas equally spaced, or their square roots equally spaced (the published weights' one).
 SCHEDULES = ("linear", "scaled-linear")
 #: What a network learns to predict, see `parametrization`.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 METHODS = {
     "ddgan": "DDGAN",
     "diffusion_gan": "DiffusionGAN",
+    "jdam": "JDAM",
     "pix2pix": "Pix2Pix",
     "rela": "RelaDiffusion",
     "resdm": "ResDM",

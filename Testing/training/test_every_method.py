@@ -54,6 +54,13 @@ UNET = (
     "network.num_head_channels=16",
     "network.cross_attention_dim=16",
 )
+SCORE = (
+    "preset.channels=[8,16]",
+    "preset.attention_levels=[false,false]",
+    "preset.norm_num_groups=1",
+    "preset.learning_rate=3e-3",
+)
+BY_HEART = ("preset.ema_decay=0.95", "preset.global_batch=1", "run.validation_steps=20")
 ROWS = [
     Row(
         "rela",
@@ -91,6 +98,7 @@ ROWS = [
         ("preset.ema_decay=0.95", "preset.global_batch=1"),
         150,
     ),
+    Row("jdam", 100, SCORE, BY_HEART, 150),
     Row(
         "pix2pix",
         1,
@@ -148,7 +156,7 @@ def test_it_learns_a_phantom_by_heart(tmp_path, row):
     """Mean PSNR over four draws of other noise, in all of 16 x 16 x 16 voxels."""
     words = [f"run.steps={row.steps}", "run.learning_rate=cosine", "run.log_every=50", "run.validation_volumes=4",
              "run.validation_steps=15", "run.validate_every=9999", "run.checkpoint_every=9999"]  # fmt: skip
-    config = plain_config(tmp_path, *row.words, *row.learner, *words)
+    config = plain_config(tmp_path, *row.words, *words, *row.learner)
     assert run(config, RunData(Same(1), Same(4), "0" * 64), quiet=True) == 0
     last = logged(tmp_path)[-1]
     assert last["group"] == "validation" and last["step"] == row.steps and last["psnr"] > 30, last
@@ -163,10 +171,11 @@ def test_another_persons_mri_makes_its_loss_worse(tmp_path, row):
              "run.checkpoint_every=9999"]  # fmt: skip
     config = plain_config(tmp_path, *row.words, *words)
     assert run(config, RunData(people, None, "0" * 64), quiet=True) == 0
-    learned, weights = objective(config), checkpoints.latest(tmp_path)[1]["players"]
+    learned, state = objective(config), checkpoints.latest(tmp_path)[1]
+    learned.load_state(state["objective"])
     players = learned.build()
     for name, player in players.items():
-        player.module.load_state_dict(weights[name]["weights"])
+        player.module.load_state_dict(state["players"][name]["weights"])
     learned.bind(Fabric(accelerator="cpu"), {name: player.module for name, player in players.items()})
     own = torch.utils.data.default_collate([people[n] for n in range(6)])
     others = {**own, "t1w": own["t1w"].roll(1, 0), "t2f": own["t2f"].roll(1, 0)}

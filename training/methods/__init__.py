@@ -22,6 +22,7 @@ METHODS = {
     "rela": ("rela", "rela_latent", "ficd", "ddpm"),
     "resdm": ("resdm",),
     "ddgan": ("ddgan",),
+    "jdam": ("jdam", "sde"),
     "pix2pix": ("pix2pix",),
     "diffusion_gan": ("diffusion_gan",),
     "unet": ("unet_l1", "unet_l2"),

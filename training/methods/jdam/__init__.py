@@ -1,0 +1,1 @@
+"""Training of JDAM and of its ablation SDE."""

@@ -1,0 +1,144 @@
+"""The configuration of JDAM: ``method=jdam``, or ``sde`` without the MRI; with ``preset=fair`` or ``preset=paper``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ... import config
+from ...errors import ConfigError
+from ...keys import Key, Rules, count, weight
+from ...sizes import check_levels
+
+
+@dataclass
+class Preset(config.Preset):
+    """Sizes and constants; the defaults are those of ``fair``, for comparisons: small, with L_I, and 100 calls."""
+
+    name: str = "fair"
+    learning_rate: float = 5e-4
+    channels: list[int] = field(default_factory=lambda: [16, 32, 40])
+    attention_levels: list[bool] = field(default_factory=lambda: [False, False, False])
+    num_res_blocks: int = 1
+    norm_num_groups: int = 4
+    gives: str = "clean"
+    sigma_max: float | None = None
+    calls: int = 100
+    predictor: str = "ancestral"
+    image_weight: float = 1.0
+
+
+#: ``paper`` has the paper's constants and, where it is silent, its authors' settings.
+PRESETS = {
+    "fair": Preset(),
+    "paper": Preset(
+        name="paper",
+        global_batch=1,
+        epochs=1000,
+        learning_rate=2e-4,
+        channels=[128, 128, 256, 256, 256, 256, 256],
+        attention_levels=[False, False, False, True, False, False, False],
+        num_res_blocks=2,
+        norm_num_groups=32,
+        gives="score",
+        sigma_max=348.0,
+        calls=2000,
+        predictor="reverse",
+        image_weight=0.0,
+    ),
+}
+
+
+@dataclass
+class Method(config.Method):
+    """The noise and the losses."""
+
+    name: str = "jdam"
+    sees_mri: bool = True
+    sigma_min: float = 0.01
+    snr: float = 0.075
+    image_weight: float | None = None
+
+
+METHODS = {"jdam": Method(), "sde": Method(name="sde", sees_mri=False)}
+
+
+@dataclass
+class Run(config.Run):
+    """Gradients are clipped as the authors do."""
+
+    clip_gradients: float = 1.0
+
+
+RULES = Rules({
+    "method.sees_mri": Key("T1w and T2F are channels beside the noisy PET; false for sde, the paper's ablation"),
+    "method.sigma_min": Key("SD of the least noise, for images in [-1, 1]", above=0, below=1),
+    "method.snr": Key("ratio of image to noise that sets the size of the sampler's Langevin steps", above=0, most=1),
+    "method.image_weight": Key("weight of L_I, the mean absolute error; null: preset.image_weight"),
+    "preset.learning_rate": Key("learning rate", above=0),
+    "preset.channels": Key("channels of the U-Net's levels; the grid is halved from one to the next"),
+    "preset.attention_levels": Key("which levels attend to themselves, one true or false a level"),
+    "preset.num_res_blocks": Key("residual blocks a level"),
+    "preset.norm_num_groups": Key("groups of the U-Net's normalisation; must divide all channels"),
+    "preset.gives": Key(
+        "what the U-Net gives: the score times sigma (paper), or the clean image, which a small one learns sooner",
+        ("score", "clean"),
+    ),
+    "preset.sigma_max": Key("SD of the most noise; null: largest distance between two PET of the training set"),
+    "preset.calls": count("network calls of a sample when nobody says, two a step", most=2000),
+    "preset.predictor": Key(
+        "the sampler's step: reverse diffusion (paper), or ancestral with bounded clean estimates, for few calls",
+        ("reverse", "ancestral"),
+    ),
+    "preset.image_weight": weight("weight of L_I, the mean absolute error, unless method.image_weight says another"),
+})  # fmt: skip
+
+
+def _about(what: str, needs: str) -> config.About:
+    return config.About(what, "100 (1 to 2000)", "Apache-2.0 (in its headers)", needs)
+
+
+@dataclass
+class JdamConfig(config.TrainConfig):
+    """A run of JDAM or SDE."""
+
+    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": METHODS, "preset": PRESETS}
+    rules: ClassVar[Rules] = config.TrainConfig.rules | RULES
+    about: ClassVar[Mapping[str, config.About]] = {
+        "jdam": _about("JDAM: Xie et al., Med. Phys. 2023", "T1w, FLAIR"),
+        "sde": _about("JDAM without the MRI, its paper's ablation; a control", "nothing of a person"),
+    }
+
+    method: Method = field(default_factory=Method)
+    preset: Preset = field(default_factory=Preset)
+    run: Run = field(default_factory=Run)
+
+    @property
+    def image_weight(self) -> float:
+        """Weight of L_I."""
+        own = self.method.image_weight
+        return self.preset.image_weight if own is None else own
+
+    def check(self) -> None:
+        """See `TrainConfig.check`."""
+        method, preset = self.method, self.preset
+        if method.sees_mri != (method.name == "jdam"):
+            raise ConfigError(f"method.sees_mri={method.sees_mri}: method=jdam sees the MRI, method=sde does not")
+        if method.image_weight is not None and method.image_weight < 0:
+            raise ConfigError(f"method.image_weight={method.image_weight} must be at least 0, or null")
+        if preset.sigma_max is not None and not method.sigma_min < preset.sigma_max <= 1e5:
+            raise ConfigError(
+                f"preset.sigma_max={preset.sigma_max} must be above method.sigma_min={method.sigma_min} and at most "
+                "100000, or null"
+            )
+        check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
+        if preset.channels[0] % 2:
+            raise ConfigError(
+                f"preset.channels={preset.channels}: the first must be even, for pairs of sigma's embedding"
+            )
+        if len(preset.attention_levels) != len(preset.channels):
+            raise ConfigError("preset.channels and preset.attention_levels must be lists of the same length")
+
+
+CONFIG = JdamConfig

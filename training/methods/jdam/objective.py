@@ -1,0 +1,175 @@
+"""What JDAM learns: the score of noisy PET beside clean MRI, at every noise level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional
+
+from RelAPETLib.methods.base import NoiseSource
+from RelAPETLib.methods.jdam.network import ScoreNetwork
+from RelAPETLib.methods.jdam.process import FIRST_TIME, LONGEST, VarianceExploding, along
+from RelAPETLib.tracers import label_count
+
+from ...stream import draw
+from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work
+from .config import JdamConfig
+from .noise import kept_distance
+
+if TYPE_CHECKING:
+    from ...trainer import RunData
+
+#: Places of t, so many that it is as good as continuous.
+TIMES = 2**24
+
+
+class JdamObjective(Objective):
+    """One player, which is the library's network."""
+
+    config: JdamConfig
+    #: Largest SD of the noise, once it is measured.
+    measured: float | None = None
+
+    @property
+    def process(self) -> VarianceExploding:
+        """The noise. Raises `ValueError` before its largest SD is known, or where that is below the least."""
+        method, preset = self.config.method, self.config.preset
+        largest = self.measured if preset.sigma_max is None else preset.sigma_max
+        if largest is None:
+            raise ValueError("the largest noise has not been measured; train first")
+        return VarianceExploding(method.sigma_min, largest, preset.calls, method.snr, preset.predictor)
+
+    def arguments(self, labels: int) -> dict[str, Any]:
+        """Arguments of `ScoreNetwork` with so many class labels."""
+        network, preset = self.config.network, self.config.preset
+        return {
+            **{key: value for key, value in asdict(network).items() if value is not None},
+            "channels": list(preset.channels),
+            "attention_levels": list(preset.attention_levels),
+            "num_res_blocks": preset.num_res_blocks,
+            "norm_num_groups": preset.norm_num_groups,
+            "num_class_embeds": labels,
+            "sees_mri": self.config.method.sees_mri,
+            "gives": preset.gives,
+        }
+
+    def build(self) -> dict[str, Player]:
+        """See `Objective.build`."""
+        preset, run = self.config.preset, self.config.run
+        torch.manual_seed(self.config.seed)
+        return {
+            "network": Player(
+                ScoreNetwork(**self.arguments(label_count())),
+                partial(torch.optim.AdamW, weight_decay=run.weight_decay, fused=True),
+                preset.learning_rate,
+                clip=run.clip_gradients,
+                ema_decay=preset.ema_decay,
+            )
+        }
+
+    def stages(self, work: Work) -> RunData:
+        """See `Objective.stages`: measures the largest noise unless the preset says it."""
+        if self.config.preset.sigma_max is None:
+            network = self.config.network
+            shown = {"intensity": self.config.preset.pet_intensity, "factor": network.factor, "crop": network.crop}
+            self.measured = kept_distance(work, Path(self.config.out), shown)
+        return work.data
+
+    def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
+        """See `Objective.losses`: line 4 and 5 of the paper's algorithm 1."""
+        pet, process = batch["pet"].to(self.fabric.device), self.process
+        steps, z = draw(self.config.seed, place.positions, pet.shape[1:], TIMES, self.fabric.device)
+        t = FIRST_TIME + (1 - FIRST_TIME) * (steps + 1).double() / TIMES
+        sigma = process.sigma(t).to(pet)
+        x_t = process.noised(pet, sigma, z)
+        score = self._score(batch, x_t, sigma).to(pet)
+        terms = {
+            "L_score": score_matching(score, sigma, z, capped=self.config.preset.gives == "clean"),
+            "L_I": functional.l1_loss(process.clean(x_t, sigma, score), pet),
+        }
+        loss = terms["L_score"] + self.config.image_weight * terms["L_I"]
+        return {"network": loss}, {"L": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
+
+    def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
+        """See `Objective.draw`, with ``run.validation_steps`` network calls."""
+        return self.process.sample(
+            lambda x_t, sigma: self._score(batch, x_t, sigma),
+            tuple(batch["pet"].shape),
+            noise,
+            min(self.config.run.validation_steps, LONGEST),
+            self.fabric.device,
+            (-1.0, 1.0) if self.config.preset.predictor == "ancestral" else None,
+        )
+
+    def _score(self, batch: dict, x_t: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        device = self.fabric.device
+        mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
+        return self.modules["network"](x_t, mri, sigma, torch.as_tensor(batch["label"]).to(device))
+
+    def state(self) -> dict[str, Any]:
+        """See `Objective.state`."""
+        return {} if self.measured is None else {"sigma_max": self.measured}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See `Objective.load_state`."""
+        self.measured = float(state["sigma_max"]) if state else None
+
+    def bundle(self, weights: Mapping[str, dict[str, torch.Tensor]], trained_on: str, samples: int) -> Bundle:
+        """See `Objective.bundle`."""
+        config, process = self.config, self.process
+        # As many labels as it was trained with, whatever tracers there are by now.
+        arguments = self.arguments(len(weights["network"]["unet.class_embedding.weight"]))
+        network = ScoreNetwork(**arguments)
+        network.load_state_dict(weights["network"], strict=True)
+        name, seen = ("JDAM", "beside the MRI") if config.method.sees_mri else ("SDE", "without any MRI")
+        return Bundle(
+            network=network,
+            settings={"arguments": arguments, "process": asdict(process), "samples": samples},
+            title=f"{name} (preset {config.preset.name})",
+            description=f"{name} (Xie et al., Med. Phys. 2023): a diffusion whose network gives the score of noisy PET "
+            f"{seen}, trained by RelAPET's training package",
+            differences=[
+                f"trained on {trained_on} (paper: slices of 452 people of ADNI)",
+                *DIFFERENCES,
+                *([CLEAN] if config.preset.gives == "clean" else []),
+                *([ANCESTRAL] if config.preset.predictor == "ancestral" else []),
+            ],
+        )
+
+
+#: What the paper, its algorithm 2 or its authors' settings do otherwise.
+DIFFERENCES = (
+    "volumes of several tracers, each told by its class label (paper: slices of FDG)",
+    "the MRI is T1w and T2-FLAIR (paper: T1w alone)",
+    "MONAI's U-Net (paper: NCSN++), which sees the noisy PET divided by sqrt(1 + sigma^2)",
+    "images in [-1, 1] (its authors: divided by 1.5 times the SD of their Fourier transform)",
+    "each step corrects first and predicts then, as Song et al. (paper: the other way round)",
+    "the size of a Langevin step follows from each sample by itself and is bounded (Song et al.: from the whole batch)",
+)
+
+#: Further ones of `preset=fair`.
+ANCESTRAL = (
+    "steps are those of ancestral sampling, with bounded clean estimates (paper: of the reverse diffusion, unbounded)"
+)
+CLEAN = (
+    "the network gives the clean image (paper: the score times sigma), whose squared error counts at most once in "
+    "L_score (paper: divided by sigma^2)"
+)
+
+
+def score_matching(score: torch.Tensor, sigma: torch.Tensor, z: torch.Tensor, capped: bool = False) -> torch.Tensor:
+    """Mean of (sigma s + z)^2 over scores and noise [N, C, X, Y, Z] at SDs [N].
+
+    That is the clean estimate's squared error divided by sigma^2; with `capped` only where sigma is above 1.
+    """
+    sigma = along(sigma, score)
+    weight = sigma.square().clamp(max=1) if capped else 1.0
+    return (weight * (sigma * score + z).square()).mean()
+
+
+OBJECTIVE = JdamObjective
