@@ -3,9 +3,10 @@
 import pytest
 import torch
 from lightning_fabric import Fabric
-from training_runs import Phantoms
+from training_runs import Phantoms, scenario
 
 from RelAPETLib.methods.diffusion_gan.network import TranslatingUNet
+from training import checkpoints
 from training.config import load_config
 from training.errors import ConfigError
 from training.loop import run
@@ -120,6 +121,18 @@ def test_what_adapts_goes_into_checkpoints():
     for step in range(6, 10):
         mine, theirs = (each.losses(batch_of(3), Place(step, 0, [0, 1, 2]))[1]["T"] for each in (learned, other))
         assert mine == theirs == (16 if step < 8 else 22)
+
+
+@pytest.mark.slow
+def test_every_rank_knows_what_all_have_seen(tmp_path):
+    """Three steps, an adjustment before the third: what adapts is the same as without ranks, counts and all."""
+    small = [word for word in WORDS if not word.startswith(("data.", "hardware.", "run."))]
+    report = scenario("method", tmp_path, *small, "run.steps=3", "run.validation_volumes=0", "method.adjust_every=2",
+                      "method.adaptation_images=60")  # fmt: skip
+    assert report["codes"] == [0, 0, 0], report["told"]
+    one, two = (checkpoints.latest(tmp_path / name)[1]["objective"]["adaptive"] for name in ("one", "two"))
+    # A batch of two images of 12 x 16 x 12 voxels, of which the discriminator judges two patches each.
+    assert one == two and one["judged"] == 2 * 2 and one["adjusted_at"] == 2
 
 
 # -- what is judged -------------------------------------------------------------------------------------------------
