@@ -67,6 +67,16 @@ def test_a_perfect_generators_chain_has_the_marginals_of_the_forward_process():
         assert variance == pytest.approx(1 - abar, rel=0.02)
 
 
+@pytest.mark.parametrize(("rate", "steps"), [(1e-4, 1000), (1000.0, 4), (1000.0, 1000)])
+def test_chains_at_the_bounds_are_finite(rate, steps):
+    chain = PosteriorChain(steps, rate, rate)
+    x0 = torch.rand(2, 1, 2, 2, 2)
+    made = chain.sample(lambda x, t, z: x0 + 0 * x, x0, 1, seeded_noise(1))
+    assert torch.equal(made, x0)
+    t = torch.tensor([0, steps - 1])
+    assert torch.isfinite(chain.stepped(chain.noised(x0, t, x0), t, x0)).all()
+
+
 def test_two_steps_of_the_forward_process_are_one():
     """q(x_t | x0) and then q(x_{t+1} | x_t) has the moments of q(x_{t+1} | x0)."""
     x0, t = torch.full((100_000, 1, 1, 1, 1), 0.5), torch.full((100_000,), 1)
@@ -305,6 +315,7 @@ def test_the_image_loss_is_the_presets_unless_the_method_says_another():
     ("words", "why"),
     [
         (["method.beta_min=30"], "method.beta_min=30.0 is above method.beta_max=20.0"),
+        (["method.beta_min=0"], "method.beta_min=0.0 must be at least 0.0001"),
         (["method.timesteps=0"], "method.timesteps=0 must be at least 1"),
         (["method.penalty_every=0"], "method.penalty_every=0 must be at least 1"),
         (["method.image_weight=-1"], "method.image_weight=-1.0 must be at least 0"),

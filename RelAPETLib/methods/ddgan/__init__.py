@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DDGAN"]
 
-_RATE = {"type": "number", "exclusiveMinimum": 0, "maximum": 1000}
+#: Far beyond any chain of the field; past these bounds a level would be all noise, or none, but for rounding.
+_RATE = {"type": "number", "minimum": 1e-4, "maximum": 1000}
 
 
 class DDGAN(Method):

@@ -7,7 +7,7 @@ paper's t is the level that a step leads to: the generator sees x_{t+1} and t.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,28 +39,31 @@ class PosteriorChain:
         if self.steps < 1 or not 0 < self.beta_min <= self.beta_max:
             raise ValueError("the chain needs one step or more, and rates above 0 that do not fall")
 
-    def kept(self, level: int) -> float:
-        """abar of a level: the share of the clean image's variance in it; exactly 1 at level 0."""
+    def kept(self, level: int, since: int = 0) -> float:
+        """abar of a level: the share of the clean image's variance in it; exactly 1 at level 0.
+
+        With `since`, the share of the variance at that level: the product of 1 - beta between the two.
+        """
 
         def logarithm(n: int) -> float:
             time = FIRST_TIME + (1 - FIRST_TIME) * n / self.steps
             return -0.5 * time**2 * (self.beta_max - self.beta_min) - time * self.beta_min
 
-        return math.exp(logarithm(level) - logarithm(0))
+        return math.exp(logarithm(level) - logarithm(since))
 
     def beta(self, level: int) -> float:
         """Variance of the noise in the step that leads to a level, 1 to T."""
-        return 1.0 - self.kept(level) / self.kept(level - 1)
+        return 1.0 - self.kept(level, level - 1)
 
     def noised(self, x0: torch.Tensor, levels: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
         """q(x_n | x0): x at integer levels n [N] of clean images and standard normal noise, both [N, C, X, Y, Z]."""
-        abar = self._per_image(self.kept, levels, x0)
-        return abar.sqrt() * x0 + (1 - abar).sqrt() * eps
+        shares = [self.kept(level) for level in levels.tolist()]
+        return _shaped([n**0.5 for n in shares], x0) * x0 + _shaped([(1 - n) ** 0.5 for n in shares], x0) * eps
 
     def stepped(self, x_t: torch.Tensor, t: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
         """q(x_{t+1} | x_t): one level further from levels t [N], 0 to T - 1."""
-        beta = self._per_image(lambda n: self.beta(n + 1), t, x_t)
-        return (1 - beta).sqrt() * x_t + beta.sqrt() * eps
+        betas = [self.beta(level + 1) for level in t.tolist()]
+        return _shaped([(1 - n) ** 0.5 for n in betas], x_t) * x_t + _shaped([n**0.5 for n in betas], x_t) * eps
 
     def posterior(
         self, x: torch.Tensor, x0: torch.Tensor, levels: torch.Tensor, before: torch.Tensor, eps: torch.Tensor
@@ -72,19 +75,16 @@ class PosteriorChain:
             x0: clean images or their estimates, like x.
             levels, before: integers [N], before < levels.
         """
-        abar, abar_before = self._per_image(self.kept, levels, x), self._per_image(self.kept, before, x)
-        kept = abar / abar_before  # prod (1 - beta) between the two
-        of_x0 = abar_before.sqrt() * (1 - kept) / (1 - abar)
-        of_x = kept.sqrt() * (1 - abar_before) / (1 - abar)
-        deviation = ((1 - abar_before) * (1 - kept) / (1 - abar)).sqrt()
-        clean = (before == 0).to(x.device).reshape(-1, *(1 for _ in x.shape[1:]))
-        # At level 0 the weights are 1, 0 and 0 but for rounding.
-        return torch.where(clean, x0, of_x0 * x0 + of_x * x + deviation * eps)
+        weights = [self.weights(*pair) for pair in zip(levels.tolist(), before.tolist(), strict=True)]
+        of_x0, of_x, deviation = (_shaped(column, x) for column in zip(*weights, strict=True))
+        return of_x0 * x0 + of_x * x + deviation * eps
 
-    def _per_image(self, value: Callable[[int], float], levels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """A number of the level for each image, shaped [N, 1, ...]."""
-        values = torch.tensor([value(level) for level in levels.tolist()], dtype=torch.float64)
-        return values.to(like).reshape(-1, *(1 for _ in like.shape[1:]))
+    def weights(self, level: int, before: int) -> tuple[float, float, float]:
+        """Of the clean image, of x and of the noise in q(x_before | x, x0); exactly 1, 0 and 0 where `before` is 0."""
+        abar, abar_before, kept = self.kept(level), self.kept(before), self.kept(level, before)
+        of_x0 = abar_before**0.5 * (1 - kept) / (1 - abar)
+        of_x = kept**0.5 * (1 - abar_before) / (1 - abar)
+        return of_x0, of_x, ((1 - abar_before) * (1 - kept) / (1 - abar)) ** 0.5
 
     def visited(self, steps: int) -> list[int]:
         """The levels that so many network calls see, from T down; fewer than T are spread evenly.
@@ -132,3 +132,8 @@ class PosteriorChain:
             if progress:
                 progress(number / len(path), f"step {number} of {len(path)}")
         return x
+
+
+def _shaped(numbers: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    """A number for each image of a batch, shaped [N, 1, ...]."""
+    return torch.tensor(numbers, dtype=torch.float64).to(like).reshape(-1, *(1 for _ in like.shape[1:]))

@@ -70,8 +70,8 @@ class Method(config.Method):
 
 RULES = Rules({
     "method.timesteps": Key("steps of the chain from noise to the PET", least=1, most=1000),
-    "method.beta_min": Key("rate of the noise at the clean end of the chain", above=0, most=1000),
-    "method.beta_max": Key("the same at the noisy end", above=0, most=1000),
+    "method.beta_min": Key("rate of the noise at the clean end of the chain", least=1e-4, most=1000),
+    "method.beta_max": Key("the same at the noisy end", least=1e-4, most=1000),
     "method.latent": count("numbers of the latent z that the generator draws a step by", most=WIDEST),
     "method.penalty_gamma": weight("gamma of the discriminator's penalty R1, gamma / 2 times the squared gradient"),
     "method.penalty_every": count("steps between two steps with that penalty"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -147,7 +147,7 @@ class DdganObjective(Objective):
         x0_hat = self.modules["generator"](step.x_next, mri, step.t, labels, step.z)
         return x0_hat, self.process.posterior(step.x_next, x0_hat, step.t + 1, step.t, step.eps)
 
-    def _logits(self, step: Step, mri: torch.Tensor, labels: torch.Tensor):
+    def _logits(self, step: Step, mri: torch.Tensor, labels: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         """D of an x_t, given the rest."""
         given = torch.cat([step.x_next, mri], 1)
         return lambda x_t: self.modules["discriminator"](torch.cat([x_t, given], 1), step.t, labels)
@@ -183,13 +183,15 @@ class DdganObjective(Objective):
         arguments = self.arguments(len(weights["generator"]["class_embedding.weight"]))
         network = PosteriorGenerator(**arguments)
         network.load_state_dict(weights["generator"], strict=True)
+        weight = config.image_weight
+        learned = [f"learned by {weight:g} times the mean absolute error too (paper: without)"] if weight else []
         return Bundle(
             network=network,
             settings={"arguments": arguments, "process": asdict(process), "samples": samples},
             title=f"Denoising Diffusion GAN (preset {config.preset.name})",
             description=f"DDGAN (Xiao et al., ICLR 2022): a diffusion of {process.steps} steps, each drawn by the "
             "generator of a GAN that sees the MRI; trained by RelAPET's training package",
-            differences=[f"trained on {trained_on} (paper: photographs)", *DIFFERENCES],
+            differences=[f"trained on {trained_on} (paper: photographs)", *DIFFERENCES, *learned],
         )
 
 
