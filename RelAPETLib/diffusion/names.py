@@ -2,7 +2,7 @@
 
 #: Samplers, the default first: DPM-Solver++ 2M, deterministic DDIM, ancestral DDPM.
 SAMPLERS = ("dpmpp", "ddim", "ddpm")
-#: The sampler of a method whose chain is another than Gaussian diffusion: each step is drawn from its own posterior.
+#: The sampler of a method with a chain of its own: each step is drawn from the chain's posterior.
 ANCESTRAL = "ancestral"
 #: The sampler of a method that learns the score: at every noise level a Langevin step, then one of reverse diffusion.
 PREDICTOR_CORRECTOR = "pc"

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: The only methods that a bundle's metadata can name, and the class of each in its folder.
 METHODS = {
+    "ddgan": "DDGAN",
+    "diffusion_gan": "DiffusionGAN",
     "jdam": "JDAM",
     "pix2pix": "Pix2Pix",
     "rela": "RelaDiffusion",

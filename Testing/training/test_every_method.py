@@ -77,6 +77,21 @@ ROWS = [
         "generator",
     ),
     Row(
+        "ddgan",
+        4,
+        (
+            "preset=fair",
+            "preset.channels=[8,16]",
+            "preset.norm_num_groups=1",
+            "preset.discriminator_channels=4",
+            "preset.generator_learning_rate=3e-3",
+            "preset.discriminator_learning_rate=3e-4",
+        ),
+        ("preset.ema_decay=0.95", "preset.global_batch=1"),
+        100,
+        "generator",
+    ),
+    Row(
         "resdm",
         15,
         ("preset.channels=[8,16]", "preset.norm_num_groups=1", "preset.learning_rate=3e-3"),
@@ -97,6 +112,24 @@ ROWS = [
         ),
         ("preset.ema_decay=0.95",),
         200,
+    ),
+    Row(
+        "diffusion_gan",
+        1,
+        (
+            "preset=fair",
+            "preset.channels=[8,16]",
+            "preset.norm_num_groups=1",
+            "preset.learning_rate=3e-3",
+            "preset.discriminator_learning_rate=3e-4",
+            "preset.discriminator_channels=4",
+            # So that T changes within three steps.
+            "method.adjust_every=2",
+            "method.target=-1",
+            "method.adaptation_images=60",
+        ),
+        ("preset.ema_decay=0.95", "preset.global_batch=1"),
+        150,
     ),
     Row("unet_l2", 1, (*UNET, "preset.learning_rate=3e-3"), ("preset.ema_decay=0.95", "preset.global_batch=1"), 150),
 ]

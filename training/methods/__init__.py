@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 METHODS = {
     "rela": ("rela", "rela_latent", "ficd", "ddpm"),
     "resdm": ("resdm",),
+    "ddgan": ("ddgan",),
     "jdam": ("jdam", "sde"),
     "pix2pix": ("pix2pix",),
+    "diffusion_gan": ("diffusion_gan",),
     "unet": ("unet_l1", "unet_l2"),
 }
 #: Choice of ``method=`` when nobody says otherwise.

@@ -1,4 +1,4 @@
-"""What methods with a discriminator share: patches that see the MRI too, the least-squares losses, a frozen network."""
+"""What methods with a discriminator share: patches that see the MRI too, losses, a frozen network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from monai.networks.nets import PatchDiscriminator
 from torch import nn
+from torch.nn import functional
 
 from RelAPETLib.methods.base import SEQUENCES
 from RelAPETLib.networks.tracer_maps import TracerMaps
@@ -65,3 +66,11 @@ class ConditionalPatches(nn.Module):
 def least_squares(logits: torch.Tensor, real: bool) -> torch.Tensor:
     """Mean squared distance of logits from 1 for `real`, else from 0 (LSGAN, Mao et al., ICCV 2017)."""
     return (logits - float(real)).square().mean()
+
+
+def cross_entropy(logits: torch.Tensor, real: bool) -> torch.Tensor:
+    """Mean of -log sigmoid for `real`, else of -log(1 - sigmoid), of logits (Goodfellow et al., arXiv 1406.2661).
+
+    A generator that wants its images taken for real minimises the former: the non-saturating loss.
+    """
+    return functional.softplus(-logits if real else logits).mean()

@@ -25,7 +25,8 @@ BETAS = (0.5, 0.999)
 class TranslationObjective(Objective):
     """Two players: the library's network, and a discriminator where it has a weight.
 
-    A subclass says the network (`generator`, `arguments`), perhaps other losses, and what the bundle is called.
+    A subclass says the network (`generator`, `arguments`), perhaps another discriminator and other losses, and what the
+    bundle is called.
     """
 
     @abstractmethod
@@ -35,6 +36,11 @@ class TranslationObjective(Objective):
     @abstractmethod
     def generator(self, labels: int) -> nn.Module:
         """The library's network, untrained: called with MRI [N, 2, X, Y, Z] and labels [N]."""
+
+    def discriminator(self, labels: int) -> nn.Module:
+        """The network that judges, untrained."""
+        preset = self.config.preset
+        return ConditionalPatches(labels, preset.discriminator_channels, preset.discriminator_layers)
 
     @abstractmethod
     def described(self) -> tuple[str, str, list[str]]:
@@ -55,7 +61,7 @@ class TranslationObjective(Objective):
         }
         if preset.adversarial_weight:
             players["discriminator"] = Player(
-                ConditionalPatches(label_count(), preset.discriminator_channels, preset.discriminator_layers),
+                self.discriminator(label_count()),
                 partial(torch.optim.Adam, betas=BETAS),
                 preset.discriminator_learning_rate,
                 wrapped=False,

@@ -56,8 +56,13 @@ def check_translation(method: Method, preset: Preset, shape: Sequence[int]) -> N
         raise ConfigError(f"method.image_weight={method.image_weight} must be at least 0, or null")
     if image_weight(method, preset) == 0 and preset.adversarial_weight == 0:
         raise ConfigError("method.image_weight=0 with preset.adversarial_weight=0 leaves nothing to learn from")
-    layers = preset.discriminator_layers
-    if preset.adversarial_weight and min(shape) // 2**layers < 3:
+    if preset.adversarial_weight:
+        check_patches(preset.discriminator_layers, shape)
+
+
+def check_patches(layers: int, shape: Sequence[int]) -> None:
+    """Raise `ConfigError` for volumes (X, Y, Z) too small for MONAI's discriminator of patches with so many layers."""
+    if min(shape) // 2**layers < 3:
         raise ConfigError(
             f"preset.discriminator_layers={layers}: volumes of {tuple(shape)} are too small for so many strided "
             "layers; use fewer"

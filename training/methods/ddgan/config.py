@@ -1,0 +1,138 @@
+"""The configuration of DDGAN: ``method=ddgan``, with ``preset=paper`` or ``preset=fair``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ... import config
+from ...errors import ConfigError
+from ...keys import Key, Rules, count, weight
+from ...sizes import MOST_BLOCKS, WIDEST, check_levels, shape_of
+from ..translation_config import check_patches
+
+
+@dataclass
+class Preset(config.Preset):
+    """Sizes and constants; the defaults are the paper's and its authors', of their images of 256 x 256 pixels."""
+
+    name: str = "paper"
+    global_batch: int = 32
+    epochs: int = 800
+    ema_decay: float = 0.9999
+    generator_learning_rate: float = 1.5e-4
+    discriminator_learning_rate: float = 1e-4
+    channels: list[int] = field(default_factory=lambda: [64, 64, 128, 128, 256, 256])
+    num_res_blocks: int = 2
+    norm_num_groups: int = 32
+    latent_hidden: int = 256
+    latent_layers: int = 3
+    discriminator_channels: int = 64
+    discriminator_layers: int = 3
+    image_weight: float = 0.0
+
+
+#: ``fair`` is for comparisons: a small network, and the image loss that all methods get.
+PRESETS = {
+    "paper": Preset(),
+    "fair": Preset(
+        name="fair",
+        global_batch=3,
+        epochs=100,
+        ema_decay=0.999,
+        generator_learning_rate=5e-4,
+        discriminator_learning_rate=3e-4,
+        channels=[16, 32, 40],
+        num_res_blocks=1,
+        norm_num_groups=4,
+        latent_hidden=64,
+        discriminator_channels=16,
+        discriminator_layers=2,
+        image_weight=1.0,
+    ),
+}
+
+
+@dataclass
+class Method(config.Method):
+    """The chain and the losses."""
+
+    name: str = "ddgan"
+    timesteps: int = 4
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    latent: int = 100
+    penalty_gamma: float = 2.0
+    penalty_every: int = 10
+    image_weight: float | None = None
+
+
+RULES = Rules({
+    "method.timesteps": Key("steps of the chain from noise to the PET", least=1, most=1000),
+    "method.beta_min": Key("rate of the noise at the clean end of the chain", least=1e-4, most=1000),
+    "method.beta_max": Key("the same at the noisy end", least=1e-4, most=1000),
+    "method.latent": count("numbers of the latent z that the generator draws a step by", most=WIDEST),
+    "method.penalty_gamma": weight("gamma of the discriminator's penalty R1, gamma / 2 times the squared gradient"),
+    "method.penalty_every": count("steps between two steps with that penalty"),
+    "method.image_weight": Key("weight of L_I, the mean absolute error; null: preset.image_weight"),
+    "preset.generator_learning_rate": Key("learning rate of the generator", above=0),
+    "preset.discriminator_learning_rate": Key("learning rate of the discriminator", above=0),
+    "preset.channels": Key("channels of the U-Net's levels; the grid is halved from one to the next"),
+    "preset.num_res_blocks": Key("residual blocks a level"),
+    "preset.norm_num_groups": Key("groups of the U-Net's normalisation; must divide all channels"),
+    "preset.latent_hidden": count("width of the layers that z passes on its way into the U-Net", most=WIDEST),
+    "preset.latent_layers": count("number of those layers", least=0, most=MOST_BLOCKS),
+    "preset.discriminator_channels": count("channels of the discriminator's first layer, even", least=2, most=WIDEST),
+    "preset.discriminator_layers": count("the discriminator's layers between the first and the last", most=6),
+    "preset.image_weight": weight("weight of L_I, the mean absolute error, unless method.image_weight says another"),
+})  # fmt: skip
+
+
+@dataclass
+class DdganConfig(config.TrainConfig):
+    """A run of DDGAN."""
+
+    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"ddgan": Method()}, "preset": PRESETS}
+    rules: ClassVar[Rules] = config.TrainConfig.rules | RULES
+    about: ClassVar[Mapping[str, config.About]] = {
+        "ddgan": config.About(
+            "Denoising Diffusion GAN: Xiao et al., ICLR 2022", "4 (1 to 4)", "NVIDIA, non-commercial", "T1w, FLAIR"
+        )
+    }
+
+    method: Method = field(default_factory=Method)
+    preset: Preset = field(default_factory=Preset)
+
+    @property
+    def image_weight(self) -> float:
+        """Weight of L_I."""
+        own = self.method.image_weight
+        return self.preset.image_weight if own is None else own
+
+    def check(self) -> None:
+        """See `TrainConfig.check`."""
+        method, preset = self.method, self.preset
+        if method.beta_min > method.beta_max:
+            raise ConfigError(
+                f"method.beta_min={method.beta_min} is above method.beta_max={method.beta_max}; the chain goes from "
+                "the PET to noise"
+            )
+        if method.image_weight is not None and method.image_weight < 0:
+            raise ConfigError(f"method.image_weight={method.image_weight} must be at least 0, or null")
+        check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
+        if preset.channels[0] % 2:
+            raise ConfigError(
+                f"preset.channels={preset.channels}: the first must be even, for pairs of the timestep's embedding"
+            )
+        if preset.norm_num_groups in preset.channels:
+            raise ConfigError(
+                f"preset.norm_num_groups={preset.norm_num_groups}: groups of a single channel would hide time, tracer "
+                f"and z, which shift channels, from the generator; use fewer than each of {preset.channels}"
+            )
+        if preset.discriminator_channels % 2:
+            raise ConfigError(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
+        check_patches(preset.discriminator_layers, shape_of(self.network))
+
+
+CONFIG = DdganConfig

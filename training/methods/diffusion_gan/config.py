@@ -1,0 +1,112 @@
+"""The configuration of Diffusion-GAN: ``method=diffusion_gan``, with ``preset=paper`` or ``preset=fair``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ... import config
+from ...errors import ConfigError
+from ...keys import Key, Rules, count
+from ...sizes import check_levels, shape_of
+from .. import translation_config
+from ..translation_config import check_translation
+
+
+@dataclass
+class Preset(translation_config.Preset):
+    """Sizes and optimiser; the paper translates no images, so these are Pix2Pix's with a U-Net like ResDM's."""
+
+    image_weight: float = 1.0
+    channels: list[int] = field(default_factory=lambda: [32, 64, 128, 256])
+    num_res_blocks: int = 1
+    norm_num_groups: int = 16
+
+
+#: ``fair`` is for comparisons: a small network, trained as all methods are.
+PRESETS = {
+    "paper": Preset(),
+    "fair": Preset(
+        name="fair",
+        global_batch=3,
+        epochs=100,
+        ema_decay=0.999,
+        learning_rate=5e-4,
+        channels=[16, 32, 40],
+        norm_num_groups=4,
+        discriminator_channels=16,
+        discriminator_layers=2,
+    ),
+}
+
+
+@dataclass
+class Method(translation_config.Method):
+    """The noise on what the discriminator sees; the constants are the paper's."""
+
+    name: str = "diffusion_gan"
+    noise_sd: float = 0.05
+    least_timesteps: int = 10
+    most_timesteps: int = 1000
+    timestep_draw: str = "priority"
+    target: float = 0.6
+    adjust_every: int = 4
+    adaptation_images: int = 500_000
+
+
+RULES = Rules({
+    "preset.channels": Key("channels of the U-Net's levels; the grid is halved from one to the next"),
+    "preset.num_res_blocks": Key("residual blocks a level"),
+    "preset.norm_num_groups": Key("groups of the U-Net's normalisation; must divide all channels"),
+    "method.noise_sd": Key("sigma, SD of the noise that a whole chain of 1000 steps ends in, for images in [-1, 1]",
+                           above=0, most=10),
+    "method.least_timesteps": Key("T at the beginning, and its least", least=1, most=100_000),
+    "method.most_timesteps": Key("largest T", least=1, most=100_000),
+    "method.timestep_draw": Key("how t is drawn from 1 to T: with a probability that grows as t, or all alike",
+                                ("priority", "uniform")),
+    "method.target": Key("mean sign of the discriminator's logits of real PET, above which T grows", least=-1, most=1),
+    "method.adjust_every": count("steps between two adjustments of T"),
+    "method.adaptation_images": count("images over which T goes from its least to its largest, if it always grows"),
+})  # fmt: skip
+
+
+@dataclass
+class DiffusionGanConfig(config.TrainConfig):
+    """A run of Diffusion-GAN."""
+
+    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"diffusion_gan": Method()}, "preset": PRESETS}
+    rules: ClassVar[Rules] = config.TrainConfig.rules | translation_config.RULES | RULES
+    about: ClassVar[Mapping[str, config.About]] = {
+        "diffusion_gan": config.About(
+            "Diffusion-GAN: Wang et al., ICLR 2023", "1", "MIT, parts NVIDIA's", "T1w, FLAIR; no spread"
+        )
+    }
+
+    method: Method = field(default_factory=Method)
+    preset: Preset = field(default_factory=Preset)
+
+    def check(self) -> None:
+        """See `TrainConfig.check`."""
+        method, preset = self.method, self.preset
+        if method.least_timesteps > method.most_timesteps:
+            raise ConfigError(
+                f"method.least_timesteps={method.least_timesteps} is above method.most_timesteps="
+                f"{method.most_timesteps}"
+            )
+        check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
+        if preset.channels[0] % 2:
+            raise ConfigError(
+                f"preset.channels={preset.channels}: the first must be even, for pairs of the timestep's embedding"
+            )
+        if preset.norm_num_groups in preset.channels:
+            raise ConfigError(
+                f"preset.norm_num_groups={preset.norm_num_groups}: groups of a single channel would hide the tracer, "
+                f"which shifts channels, from the generator; use fewer than each of {preset.channels}"
+            )
+        if preset.discriminator_channels % 2:
+            raise ConfigError(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
+        check_translation(method, preset, shape_of(self.network))
+
+
+CONFIG = DiffusionGanConfig
