@@ -23,13 +23,14 @@ from pathlib import Path
 
 import numpy as np
 import objective_figures as tell
-from scores import mri_blocks
-
-from RelAPETLib.evaluation.scores import crps
-from RelAPETLib.evaluation.scores import energy_distance as distance
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+
+from RelAPETLib.evaluation.scores import crps  # noqa: E402
+from RelAPETLib.evaluation.scores import energy_distance as distance  # noqa: E402
+from training.bench.controls import mri_features  # noqa: E402
+from training.bench.people import pooled, regional  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 FACTOR, SHAPE = 10, (16, 18, 16)
@@ -99,13 +100,7 @@ def region_weights() -> np.ndarray:
     """Weights [12, X, Y, Z] of the blocks of each region: how much of it a block holds."""
     from RelAPETLib.phantom.truth import region_weights as fine
 
-    return pooled(fine(2))
-
-
-def pooled(volumes: np.ndarray, factor: int = FACTOR // 2) -> np.ndarray:
-    """Means over blocks of volumes [..., X, Y, Z] at 2 mm."""
-    *rest, x, y, z = volumes.shape
-    return volumes.reshape(*rest, x // factor, factor, y // factor, factor, z // factor, factor).mean((-5, -3, -1))
+    return pooled(fine(2), FACTOR // 2)
 
 
 def truth_of(seed: int, index: int, mask: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -119,7 +114,7 @@ def truth_of(seed: int, index: int, mask: np.ndarray, weights: np.ndarray) -> di
     from RelAPETLib.phantom.truth import component_maps, posterior_draws
 
     person = make_person(seed, index)
-    maps = pooled(component_maps(person) * mask)
+    maps = pooled(component_maps(person) * mask, FACTOR // 2)
     matrix = regional(maps, weights).T
     draws = posterior_draws(person, IDEAL_DRAWS, person.rng("objective benchmark"))
     found = {"positive": np.array(person.hidden.positive)}
@@ -127,12 +122,6 @@ def truth_of(seed: int, index: int, mask: np.ndarray, weights: np.ndarray) -> di
         found[f"mean_{tracer}"] = np.tensordot(person.uptake[tracer].vector(expected=True), maps, 1).astype(np.float32)
         found[f"draws_{tracer}"] = (draws[tracer] @ matrix.T).astype(np.float32)
     return found
-
-
-def regional(volumes: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Means [..., 12] of volumes [..., X, Y, Z] in the regions."""
-    flat = weights.reshape(len(weights), -1)
-    return volumes.reshape(*volumes.shape[:-3], -1) @ (flat / flat.sum(1, keepdims=True)).T
 
 
 def drawn(checkpoint: Path, test, items: list, samples: int, seed: int) -> np.ndarray:
@@ -230,7 +219,7 @@ class Bench:
         from RelAPETLib.phantom.people import template_maps
 
         mask = template_maps(2)["brain"] > 0.5
-        self.inside = pooled(mask.astype(np.float32)) > 0.5
+        self.inside = pooled(mask.astype(np.float32), FACTOR // 2) > 0.5
         self.truth = people_truth(
             options.out, options.seed, list(dict.fromkeys(i.case for i in self.test.items)), mask, self.weights
         )
@@ -304,10 +293,10 @@ class Bench:
         """
         from training.methods.rela.latent.ridge import ridge
 
-        features = mri_blocks(train, self.inside)
+        features = mri_features(train, list(range(len(train))), self.inside)
         centre, scale = features.mean(0), features.std(0).clip(0.02)
         features = ((features - centre) / scale).clip(-6, 6)
-        seen = ((mri_blocks(self.test, self.inside) - centre) / scale).clip(-6, 6)
+        seen = ((mri_features(self.test, self.places, self.inside) - centre) / scale).clip(-6, 6)
         tracers = np.array([item.tracer for item in train.items])
         found = {}
         for tracer, own in volumes.items():

@@ -21,7 +21,7 @@ COMMON = (
     "run.learning_rate=cosine",
     "run.warmup_steps=100",
     "run.weight_decay=0.01",
-    "run.validation_volumes=12",
+    "run.validation_volumes=0",
     "hardware.accelerator=cpu",
     "hardware.precision=fp32",
     "hardware.micro_batch=16",
@@ -71,6 +71,13 @@ SETTINGS: Mapping[str, Setting] = {
     "resdm": Setting((*_FAIR, "run.validation_steps=15"), 100, 15),
     "jdam": Setting((*_FAIR, "run.validation_steps=100"), 100, 100),
     "sde": Setting((*_FAIR, "run.validation_steps=100"), 100, 100),
+    "ddgan": Setting(
+        ("preset=fair", f"preset.generator_learning_rate={RATE}", "run.validation_steps=4"),
+        100,
+        4,
+        paper=(25.45, 26.38, 25.20),
+    ),
+    "diffusion_gan": Setting(_FAIR, 100, 1, 1, paper=(24.98, 23.49, 23.11)),
     "pix2pix": Setting(_FAIR, 100, 1, 1),
 }
 
@@ -83,12 +90,10 @@ def steps_of(name: str, minutes: float) -> int:
 def overrides(name: str, cache: Path, split: Path, out: Path, steps: int, seed: int) -> list[str]:
     """Words of ``train`` for one run."""
     setting = SETTINGS[name]
-    third = max(1, steps // 3)
     start = []
     if name == "rela":  # the discriminator joins after a third
-        start = [f"preset.adversarial_start_epoch={max(1, round(third * 16 / 960))}"]
+        start = [f"preset.adversarial_start_epoch={max(1, round(steps / 3 * 16 / 960))}"]
     return [
-        f"method={name}", *COMMON, *setting.words, *start, f"run.steps={steps}", f"run.validate_every={third}",
-        f"run.checkpoint_every={max(1, steps // 10)}", f"seed={seed}", f"data.cache={cache}", f"data.split={split}",
+        f"method={name}", *COMMON, *setting.words, *start, f"run.steps={steps}", f"run.checkpoint_every={max(1, steps // 10)}", f"seed={seed}", f"data.cache={cache}", f"data.split={split}",
         f"out={out}",
     ]  # fmt: skip
