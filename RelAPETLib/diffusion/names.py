@@ -4,8 +4,10 @@
 SAMPLERS = ("dpmpp", "ddim", "ddpm")
 #: The sampler of a method whose chain is another than Gaussian diffusion: each step is drawn from its own posterior.
 ANCESTRAL = "ancestral"
+#: Samplers of a path in continuous time: first order, and second order with a correction after each step.
+EULER, HEUN = "euler", "heun"
 #: Every sampler that a synthesis can be asked for; each model has some of them.
-EVERY_SAMPLER = (*SAMPLERS, ANCESTRAL)
+EVERY_SAMPLER = (*SAMPLERS, ANCESTRAL, EULER, HEUN)
 #: Kinds of beta schedule: betas equally spaced, or their square roots equally spaced (the published weights' one).
 SCHEDULES = ("linear", "scaled-linear")
 #: What a network learns to predict, see `parametrization`.

@@ -54,7 +54,17 @@ UNET = (
     "network.num_head_channels=16",
     "network.cross_attention_dim=16",
 )
+FLOW = (
+    "preset.channels=[8,16]",
+    "preset.norm_num_groups=1",
+    "preset.num_res_blocks=1",
+    "preset.attending_levels=0",
+    "preset.num_head_channels=0",
+    "preset.learning_rate=3e-3",
+)
 ROWS = [
+    Row("rectified_flow", 20, FLOW, ("preset.ema_decay=0.95", "preset.global_batch=1"), 150),
+    Row("bridge", 14, FLOW, ("preset.ema_decay=0.95", "preset.global_batch=1"), 150),
     Row(
         "rela",
         20,
