@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 #: Folder of each method, which is its name in a bundle, and the choices of ``method=`` that it offers.
 METHODS = {
-    "flows": ("rectified_flow", "bridge"),
     "rela": ("rela", "rela_latent", "ficd", "ddpm"),
+    "flows": ("rectified_flow", "bridge"),
     "resdm": ("resdm",),
     "unet": ("unet_l1", "unet_l2"),
 }
