@@ -6,8 +6,10 @@ SAMPLERS = ("dpmpp", "ddim", "ddpm")
 ANCESTRAL = "ancestral"
 #: The sampler of a method that learns the score: at every noise level a Langevin step, then one of reverse diffusion.
 PREDICTOR_CORRECTOR = "pc"
+#: Samplers of a path in continuous time: first order, and second order with a correction after each step.
+EULER, HEUN = "euler", "heun"
 #: Every sampler that a synthesis can be asked for; each model has some of them.
-EVERY_SAMPLER = (*SAMPLERS, ANCESTRAL, PREDICTOR_CORRECTOR)
+EVERY_SAMPLER = (*SAMPLERS, ANCESTRAL, PREDICTOR_CORRECTOR, EULER, HEUN)
 #: Kinds of beta schedule: betas equally spaced, or their square roots equally spaced (the published weights' one).
 SCHEDULES = ("linear", "scaled-linear")
 #: What a network learns to predict, see `parametrization`.

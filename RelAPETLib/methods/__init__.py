@@ -17,6 +17,7 @@ METHODS = {
     "diffusion_gan": "DiffusionGAN",
     "jdam": "JDAM",
     "pix2pix": "Pix2Pix",
+    "flows": "Flow",
     "rela": "RelaDiffusion",
     "resdm": "ResDM",
     "unet": "UNet",

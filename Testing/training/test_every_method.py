@@ -61,7 +61,23 @@ SCORE = (
     "preset.learning_rate=3e-3",
 )
 BY_HEART = ("preset.ema_decay=0.95", "preset.global_batch=1", "run.validation_steps=20")
+FLOW = (
+    "preset.channels=[8,16]",
+    "preset.norm_num_groups=4",
+    "preset.num_res_blocks=1",
+    "preset.attending_levels=0",
+    "preset.num_head_channels=0",
+    "preset.learning_rate=5e-3",
+)
+FLOW_LEARNER = (
+    "preset.ema_decay=0.95",
+    "preset.global_batch=4",
+    "hardware.micro_batch=4",
+    "method.image_weight=5",
+)
 ROWS = [
+    Row("rectified_flow", 20, FLOW, FLOW_LEARNER, 250),
+    Row("bridge", 14, FLOW, (*FLOW_LEARNER, "method.clinical=false"), 300),
     Row(
         "rela",
         20,

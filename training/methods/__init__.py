@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: Folder of each method, which is its name in a bundle, and the choices of ``method=`` that it offers.
 METHODS = {
     "rela": ("rela", "rela_latent", "ficd", "ddpm"),
+    "flows": ("rectified_flow", "bridge"),
     "resdm": ("resdm",),
     "ddgan": ("ddgan",),
     "jdam": ("jdam", "sde"),

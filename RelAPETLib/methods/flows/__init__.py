@@ -1,0 +1,136 @@
+"""Flows: a straight path from PET to noise (rectified flow), or a diffusion bridge from the PET to the T1w."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ...clinical import CLINICAL
+from ..base import SEQUENCES, Defaults, DrawOptions, Method, NoiseSource, Progress
+from ..schema import arguments, closed
+
+if TYPE_CHECKING:
+    import torch
+
+    from .process import Path
+
+__all__ = ["Encoded", "Flow", "path_class"]
+
+_RATE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+_PATHS = (
+    closed({"kind": {"enum": ["rectified_flow"]}, "shift": {"type": "number", "exclusiveMinimum": 0, "maximum": 1000}}),
+    closed(
+        {
+            "kind": {"enum": ["bridge"]},
+            "beta_d": {"type": "number", "minimum": 0, "maximum": 100},
+            "beta_min": {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
+            "first": _RATE,
+            "churn": _RATE,
+            "sigma_data": {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
+        }
+    ),
+)
+
+
+def path_class(kind: str) -> type[Path]:
+    """The path of a name. Raises `KeyError` for another one."""
+    from .bridge import Bridge
+    from .straight import RectifiedFlow
+
+    return {path.kind: path for path in (RectifiedFlow, Bridge)}[kind]
+
+
+class Encoded(NamedTuple):
+    """What a draw needs to know: the MRI's blocks [1, 2, X, Y, Z], and clinical values [1, 3], NaN where missing."""
+
+    mri: torch.Tensor
+    clinical: torch.Tensor
+
+
+class Flow(Method):
+    """A model of a flow.
+
+    Attributes:
+        settings: ``arguments`` of `FlowNetwork`, ``path`` (its kind and its fields), ``steps`` (network calls) and
+            ``samples``.
+        path: from the PET to what a draw starts from.
+    """
+
+    name = "flows"
+    title = "Rectified flow or bridge"
+    schema = closed(
+        {
+            "arguments": arguments(),
+            "path": {"oneOf": list(_PATHS)},
+            "steps": {"type": "integer", "minimum": 1, "maximum": 1000},
+            "samples": {"type": "integer", "minimum": 1, "maximum": 64},
+        }
+    )
+
+    def __init__(self, settings: Mapping[str, Any], network: torch.nn.Module, path: Path):
+        self.settings, self.network, self.path = settings, network, path
+
+    @classmethod
+    def build(cls, settings: Mapping[str, Any]) -> Flow:
+        """See `Method.build`."""
+        from .network import FlowNetwork
+
+        fields = {key: value for key, value in settings["path"].items() if key != "kind"}
+        path = path_class(settings["path"]["kind"])(**fields)
+        return cls(settings, FlowNetwork(**settings["arguments"]), path)
+
+    @classmethod
+    def default_steps(cls, settings: Mapping[str, Any]) -> int:
+        """See `Method.default_steps`."""
+        return settings["steps"]
+
+    @property
+    def defaults(self) -> Defaults:
+        """Both samplers of the path take the same number of network calls."""
+        from .process import LONGEST
+
+        told = ("clinical",) if self.settings["arguments"].get("clinical") else ()
+        return Defaults(
+            samplers=MappingProxyType(dict.fromkeys(self.path.samplers, self.settings["steps"])),
+            longest=LONGEST,
+            samples=self.settings["samples"],
+            clip=(-1.0, 1.0),
+            slow_on_cpu=True,
+            inputs=(*SEQUENCES, *told),
+        )
+
+    def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> Encoded:
+        """See `Method.encode`; without clinical values all are missing."""
+        import torch
+
+        if clinical is None:
+            clinical = torch.full((1, len(CLINICAL)), float("nan"))
+        return Encoded(self.network.blocks.of(mri.to(self.device)), clinical.float().to(self.device))
+
+    def draw(
+        self,
+        encoded: Encoded,
+        label: int,
+        count: int,
+        options: DrawOptions,
+        noise: NoiseSource,
+        progress: Progress | None = None,
+    ) -> torch.Tensor:
+        """See `Method.draw`."""
+        import torch
+
+        labels = torch.full((count,), label, dtype=torch.long, device=self.device)
+        mri = encoded.mri.expand(count, *encoded.mri.shape[1:])
+        clinical = encoded.clinical.expand(count, -1)
+        with torch.inference_mode():
+            pet = self.path.sample(
+                lambda x_t, told: self.network(x_t, mri, told, labels, clinical),
+                mri[:, :1],
+                noise,
+                options.sampler or self.path.samplers[0],
+                options.steps,
+                options.clip,
+                progress,
+            )
+            return self.network.blocks.to_grid(pet).float().clamp(-1, 1)

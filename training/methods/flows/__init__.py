@@ -1,0 +1,1 @@
+"""Training of rectified flow and of the diffusion bridge."""
