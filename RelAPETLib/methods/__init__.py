@@ -16,6 +16,7 @@ METHODS = {
     "pix2pix": "Pix2Pix",
     "rela": "RelaDiffusion",
     "resdm": "ResDM",
+    "transunet": "TransUNet",
     "unet": "UNet",
 }
 #: The method of bundles from before methods had names (schema version 1), whose settings stand beside everything else.

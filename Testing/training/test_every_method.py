@@ -90,6 +90,26 @@ ROWS = [
         ("preset.ema_decay=0.95",),
         200,
     ),
+    Row(
+        "transunet",
+        1,
+        (
+            "preset.channels=[8,16]",
+            "preset.residual_blocks=[1]",
+            "preset.bottleneck=1",
+            "preset.decoder_channels=[8,8]",
+            "preset.norm_num_groups=1",
+            "preset.hidden_size=16",
+            "preset.num_layers=1",
+            "preset.num_heads=2",
+            "preset.mlp_size=32",
+            "preset.dropout=0",
+            "preset.learning_rate=3e-3",
+            "network.factor=10",
+        ),
+        ("preset.ema_decay=0.95",),
+        150,
+    ),
     Row("unet_l2", 1, (*UNET, "preset.learning_rate=3e-3"), ("preset.ema_decay=0.95", "preset.global_batch=1"), 150),
 ]
 every = pytest.mark.parametrize("row", ROWS, ids=[row.choice for row in ROWS])

@@ -22,6 +22,7 @@ METHODS = {
     "rela": ("rela", "rela_latent", "ficd", "ddpm"),
     "resdm": ("resdm",),
     "pix2pix": ("pix2pix",),
+    "transunet": ("transunet",),
     "unet": ("unet_l1", "unet_l2"),
 }
 #: Choice of ``method=`` when nobody says otherwise.
