@@ -16,6 +16,7 @@ METHODS = {
     "pix2pix": "Pix2Pix",
     "rela": "RelaDiffusion",
     "resdm": "ResDM",
+    "resvit": "ResViT",
     "transunet": "TransUNet",
     "unet": "UNet",
 }

@@ -23,6 +23,7 @@ METHODS = {
     "resdm": ("resdm",),
     "pix2pix": ("pix2pix",),
     "transunet": ("transunet",),
+    "resvit": ("resvit",),
     "unet": ("unet_l1", "unet_l2"),
 }
 #: Choice of ``method=`` when nobody says otherwise.
