@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 #: The only methods that a bundle's metadata can name, and the class of each in its folder.
 METHODS = {
+    "mtgd": "MTGD",
     "pix2pix": "Pix2Pix",
     "rela": "RelaDiffusion",
     "resdm": "ResDM",

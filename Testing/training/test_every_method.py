@@ -133,6 +133,22 @@ ROWS = [
         ("preset.ema_decay=0.95",),
         150,
     ),
+    Row(
+        "mtgd",
+        100,
+        (
+            "preset.channels=[8,16]",
+            "preset.num_heads=2",
+            "preset.norm_num_groups=1",
+            "preset.prediction=x0",
+            "preset.learning_rate=3e-3",
+            "run.warmup_steps=0",
+            # A cosine's end moves with the steps that a resumed run is given.
+            "run.learning_rate=constant",
+        ),
+        ("preset.ema_decay=0.95", "preset.guidance=1"),
+        150,
+    ),
     Row("unet_l2", 1, (*UNET, "preset.learning_rate=3e-3"), ("preset.ema_decay=0.95", "preset.global_batch=1"), 150),
 ]
 every = pytest.mark.parametrize("row", ROWS, ids=[row.choice for row in ROWS])

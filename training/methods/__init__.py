@@ -24,6 +24,7 @@ METHODS = {
     "pix2pix": ("pix2pix",),
     "transunet": ("transunet",),
     "resvit": ("resvit",),
+    "mtgd": ("mtgd",),
     "unet": ("unet_l1", "unet_l2"),
 }
 #: Choice of ``method=`` when nobody says otherwise.
