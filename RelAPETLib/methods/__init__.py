@@ -16,10 +16,13 @@ METHODS = {
     "ddgan": "DDGAN",
     "diffusion_gan": "DiffusionGAN",
     "jdam": "JDAM",
+    "mtgd": "MTGD",
     "pix2pix": "Pix2Pix",
     "flows": "Flow",
     "rela": "RelaDiffusion",
     "resdm": "ResDM",
+    "resvit": "ResViT",
+    "transunet": "TransUNet",
     "unet": "UNet",
 }
 #: The method of bundles from before methods had names (schema version 1), whose settings stand beside everything else.

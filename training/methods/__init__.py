@@ -26,6 +26,9 @@ METHODS = {
     "jdam": ("jdam", "sde"),
     "pix2pix": ("pix2pix",),
     "diffusion_gan": ("diffusion_gan",),
+    "transunet": ("transunet",),
+    "resvit": ("resvit",),
+    "mtgd": ("mtgd",),
     "unet": ("unet_l1", "unet_l2"),
 }
 #: Choice of ``method=`` when nobody says otherwise.

@@ -1,0 +1,125 @@
+"""MTGD: a diffusion whose network attends to what two encoders, which attend to each other, see of the MRI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ...diffusion.names import SAMPLERS
+from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress
+from ..schema import SAMPLER, SCHEDULE, arguments, closed
+
+if TYPE_CHECKING:
+    import torch
+
+    from ...diffusion import Parametrization
+    from .network import Conditions
+
+__all__ = ["MTGD"]
+
+#: What the network can be trained to give.
+PREDICTIONS = ("noise", "v", "x0")
+#: Network calls of samplers that are not the model's own.
+DEFAULT_STEPS = 20
+
+
+class MTGD(Method):
+    """A model of MTGD.
+
+    Attributes:
+        settings: ``arguments`` of `MultiSequenceDiffusion`, ``schedule``, ``prediction``, ``sampler`` and ``guidance``.
+        parametrization: what the network gives, on the noise schedule that it was trained with.
+    """
+
+    name = "mtgd"
+    title = "MTGD"
+    schema = closed(
+        {
+            "arguments": arguments(),
+            "schedule": SCHEDULE,
+            "prediction": {"enum": list(PREDICTIONS)},
+            "sampler": SAMPLER,
+            "guidance": {"type": "number", "minimum": 0, "maximum": 100},
+        }
+    )
+
+    def __init__(self, settings: Mapping[str, Any], network: torch.nn.Module, parametrization: Parametrization):
+        self.settings, self.network, self.parametrization = settings, network, parametrization
+
+    @classmethod
+    def build(cls, settings: Mapping[str, Any]) -> MTGD:
+        """See `Method.build`."""
+        from ...diffusion import NoiseSchedule, Parametrization
+        from .network import MultiSequenceDiffusion
+
+        parametrization = Parametrization(NoiseSchedule(**settings["schedule"]), settings["prediction"])
+        return cls(settings, MultiSequenceDiffusion(**settings["arguments"]), parametrization)
+
+    @classmethod
+    def check(cls, settings: Mapping[str, Any]) -> None:
+        """See `Method.check`."""
+        schedule, sampler = settings["schedule"], settings["sampler"]
+        if schedule["beta_start"] > schedule["beta_end"]:
+            raise ValueError("schedule: beta_start is larger than beta_end")
+        if sampler["steps"] > schedule["num_timesteps"]:
+            raise ValueError("sampler.steps: more than schedule.num_timesteps")
+        if sampler["clip"] is not None and sampler["clip"][0] >= sampler["clip"][1]:
+            raise ValueError(f"sampler.clip: {sampler['clip']} is empty")
+
+    @classmethod
+    def default_steps(cls, settings: Mapping[str, Any]) -> int:
+        """See `Method.default_steps`; with guidance, a step calls the network twice."""
+        return settings["sampler"]["steps"]
+
+    @property
+    def defaults(self) -> Defaults:
+        """From the settings."""
+        own, longest = self.settings["sampler"], self.settings["schedule"]["num_timesteps"]
+        others = {name: min(DEFAULT_STEPS, longest) for name in SAMPLERS if name != own["name"]}
+        return Defaults(
+            samplers=MappingProxyType({own["name"]: own["steps"], **others}),
+            longest=longest,
+            samples=own["samples"],
+            clip=tuple(own["clip"]) if own["clip"] else None,
+            slow_on_cpu=True,
+        )
+
+    def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> Conditions:
+        """See `Method.encode`: what the encoders see, once for all steps."""
+        import torch
+
+        with torch.inference_mode():
+            return self.network.encode(self.network.blocks.of(mri.to(self.device)))
+
+    def draw(
+        self,
+        encoded: Conditions,
+        label: int,
+        count: int,
+        options: DrawOptions,
+        noise: NoiseSource,
+        progress: Progress | None = None,
+    ) -> torch.Tensor:
+        """See `Method.draw`."""
+        import torch
+
+        from .process import sample_guided
+
+        labels = torch.full((count,), label, dtype=torch.long, device=self.device)
+        conditions = encoded.expand(count)
+        with torch.inference_mode():
+            pet = sample_guided(
+                lambda x_t, t, asked: self.network.denoise(x_t, conditions, t, asked),
+                labels,
+                self.network.null,
+                (count, 1, *self.network.blocks.shape),
+                self.parametrization,
+                guidance=self.settings["guidance"],
+                sampler=options.sampler,
+                steps=options.steps,
+                noise=noise,
+                clip=options.clip,
+                progress=progress,
+            )
+            return self.network.blocks.to_grid(pet).float().clamp(-1, 1)

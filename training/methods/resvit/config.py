@@ -1,0 +1,133 @@
+"""The configuration of ResViT: ``method=resvit``, with ``preset=paper``, ``preset=unified`` or ``preset=fair``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from RelAPETLib.networks.shapes import padded_shape
+
+from ... import config
+from ...errors import ConfigError
+from ...keys import Key, Rules, count
+from ...sizes import MOST_BLOCKS, check_levels, shape_of
+from .. import transformer_config, translation_config
+from ..transformer_config import check_transformer
+from ..translation_config import check_translation
+
+
+@dataclass
+class Preset(transformer_config.Preset):
+    """Sizes and constants; the defaults are the paper's."""
+
+    epochs: int = 50
+    learning_rate: float = 1e-3
+    discriminator_learning_rate: float = 1e-3
+    channels: list[int] = field(default_factory=lambda: [64, 128, 256])
+    art_blocks: int = 9
+    transformer_blocks: list[int] = field(default_factory=lambda: [0, 5])
+    token_halvings: int = 2
+    norm_num_groups: int = 0
+    missing_share: float = 0.0
+    convolution_steps: int = 25000
+    convolution_learning_rate: float = 2e-4
+
+
+#: ``unified`` can do without a sequence: both, the T1w alone and the T2F alone come equally often. ``fair`` is for
+#: comparisons: a small network, trained as all methods are.
+PRESETS = {
+    "paper": Preset(),
+    "unified": Preset(name="unified", missing_share=2 / 3),
+    "fair": Preset(
+        name="fair",
+        global_batch=3,
+        epochs=100,
+        ema_decay=0.999,
+        learning_rate=5e-4,
+        discriminator_learning_rate=2e-4,
+        discriminator_channels=8,
+        discriminator_layers=2,
+        channels=[16, 32, 32],
+        art_blocks=3,
+        transformer_blocks=[0, 2],
+        token_halvings=1,
+        norm_num_groups=4,
+        hidden_size=32,
+        num_layers=2,
+        num_heads=4,
+        mlp_size=128,
+        dropout=0.0,
+        convolution_steps=0,
+    ),
+}
+
+
+@dataclass
+class Method(translation_config.Method):
+    """ResViT has no further choices."""
+
+    name: str = "resvit"
+
+
+RULES = transformer_config.RULES | Rules({
+    "preset.channels": Key("channels of the encoder; the grid is halved from one to the next; blocks have the last"),
+    "preset.art_blocks": count("residual blocks between encoder and decoder", most=MOST_BLOCKS),
+    "preset.transformer_blocks": Key("which of them, counted from 0, ask the transformer; all ask the same one"),
+    "preset.token_halvings": count("halvings of the grid between the blocks and the transformer's tokens", most=4),
+    "preset.norm_num_groups": Key("groups of the normalisation; 0: each channel by itself", least=0),
+    "preset.missing_share": Key(
+        "how often one of the two sequences is hidden in training, so that a synthesis can do without it",
+        least=0, most=1,
+    ),
+    "preset.convolution_steps": count(
+        "steps of a training without the transformer, which comes first; 0: both are trained in one go", least=0
+    ),
+    "preset.convolution_learning_rate": Key("learning rate of generator and discriminator in those steps", above=0),
+})  # fmt: skip
+
+
+@dataclass
+class ResViTConfig(config.TrainConfig):
+    """A run of ResViT."""
+
+    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"resvit": Method()}, "preset": PRESETS}
+    rules: ClassVar[Rules] = config.TrainConfig.rules | RULES
+    about: ClassVar[Mapping[str, config.About]] = {
+        "resvit": config.About(
+            "ResViT: Dalmaz et al., IEEE TMI 2022", "1", "MIT, BSD-2-Clause", "T1w, FLAIR; no spread"
+        )
+    }
+
+    method: Method = field(default_factory=Method)
+    preset: Preset = field(default_factory=Preset)
+
+    def check(self) -> None:
+        """See `TrainConfig.check`."""
+        preset, shape = self.preset, shape_of(self.network)
+        check_levels("preset", preset.channels, 1, preset.norm_num_groups or 1)
+        asking = preset.transformer_blocks
+        if not asking or not set(asking) <= set(range(preset.art_blocks)):
+            raise ConfigError(
+                f"preset.transformer_blocks={asking}: one or more of the blocks 0 to {preset.art_blocks - 1} are wanted"
+            )
+        multiple = 2 ** (len(preset.channels) - 1 + preset.token_halvings)
+        if min(padded_shape(shape, multiple)) < 2 * multiple:
+            raise ConfigError(
+                f"preset.token_halvings={preset.token_halvings}: volumes of {shape} are too small for so many halvings "
+                "beside those of preset.channels; use fewer"
+            )
+        check_transformer(preset)
+        check_translation(self.method, preset, shape)
+
+    @property
+    def of_convolutions(self) -> ResViTConfig:
+        """The training without the transformer."""
+        rate = self.preset.convolution_learning_rate
+        return replace(
+            self,
+            preset=replace(self.preset, transformer_blocks=[], learning_rate=rate, discriminator_learning_rate=rate),
+        )
+
+
+CONFIG = ResViTConfig

@@ -1,0 +1,48 @@
+"""Configuration of one-pass translators with a vision transformer between their convolutions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import ConfigError
+from ..keys import Key, Rules, count
+from ..sizes import MOST_BLOCKS, WIDEST
+from . import translation_config
+
+
+@dataclass
+class Preset(translation_config.Preset):
+    """The transformer's sizes; the defaults are those of ViT-B (Dosovitskiy et al., ICLR 2021)."""
+
+    hidden_size: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    mlp_size: int = 3072
+    dropout: float = 0.1
+
+
+#: What the keys do; a method joins this table to its own.
+RULES = translation_config.RULES | Rules({
+    "preset.hidden_size": count("numbers a token of the transformer", most=WIDEST),
+    "preset.num_layers": count("layers of the transformer", most=MOST_BLOCKS),
+    "preset.num_heads": count("heads of its attention; must divide preset.hidden_size"),
+    "preset.mlp_size": count("width within a layer's perceptron", most=4 * WIDEST),
+    "preset.dropout": Key("share dropped in the transformer, in training", least=0, below=1),
+})  # fmt: skip
+
+
+def transformer_arguments(preset: Preset) -> dict[str, int | float]:
+    """The preset's sizes as arguments of a network."""
+    return {
+        "hidden_size": preset.hidden_size,
+        "num_layers": preset.num_layers,
+        "num_heads": preset.num_heads,
+        "mlp_size": preset.mlp_size,
+        "dropout": preset.dropout,
+    }
+
+
+def check_transformer(preset: Preset) -> None:
+    """Raise `ConfigError` for heads that do not share out the tokens' numbers."""
+    if preset.hidden_size % preset.num_heads:
+        raise ConfigError(f"preset.num_heads={preset.num_heads} must divide preset.hidden_size={preset.hidden_size}")
