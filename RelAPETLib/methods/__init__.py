@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 #: The only methods that a bundle's metadata can name, and the class of each in its folder.
 METHODS = {
+    "cyclegan": "CycleGan",
     "pix2pix": "Pix2Pix",
     "rela": "RelaDiffusion",
     "resdm": "ResDM",
+    "scgan": "ScGan",
     "unet": "UNet",
 }
 #: The method of bundles from before methods had names (schema version 1), whose settings stand beside everything else.

@@ -90,6 +90,38 @@ ROWS = [
         ("preset.ema_decay=0.95",),
         200,
     ),
+    Row(
+        "scgan",
+        1,
+        (
+            "preset.channels=[8,16,16]",
+            "preset.kernels=[3,3,2]",
+            "preset.encoder_attention=2",
+            "preset.decoder_attention=1",
+            "preset.norm_num_groups=1",
+            "preset.learning_rate=5e-3",
+            "preset.discriminator_channels=4",
+            "preset.discriminator_layers=2",
+        ),
+        ("preset.ema_decay=0.95", "preset.dropout=0"),
+        200,
+    ),
+    Row(
+        "cyclegan",
+        1,
+        (
+            "preset.channels=[8,16]",
+            "preset.num_res_blocks=1",
+            "preset.norm_num_groups=1",
+            "preset.learning_rate=3e-3",
+            "preset.discriminator_channels=4",
+            "preset.discriminator_layers=2",
+            "preset.pool_size=3",
+            "preset.image_weight=100",
+        ),
+        ("preset.ema_decay=0.95",),
+        150,
+    ),
     Row("unet_l2", 1, (*UNET, "preset.learning_rate=3e-3"), ("preset.ema_decay=0.95", "preset.global_batch=1"), 150),
 ]
 every = pytest.mark.parametrize("row", ROWS, ids=[row.choice for row in ROWS])

@@ -22,6 +22,8 @@ METHODS = {
     "rela": ("rela", "rela_latent", "ficd", "ddpm"),
     "resdm": ("resdm",),
     "pix2pix": ("pix2pix",),
+    "scgan": ("scgan",),
+    "cyclegan": ("cyclegan",),
     "unet": ("unet_l1", "unet_l2"),
 }
 #: Choice of ``method=`` when nobody says otherwise.
