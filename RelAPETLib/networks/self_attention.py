@@ -32,8 +32,9 @@ class SelfAttention(nn.Module):
         seen = volume
         if self.most is not None:
             seen = functional.adaptive_avg_pool3d(volume, [min(n, self.most) for n in volume.shape[2:]])
+        # Contiguous, or no kernel that saves memory takes them.
         queries, keys, values = (
-            layer(of).flatten(2).transpose(1, 2)[:, None]
+            layer(of).flatten(2).transpose(1, 2).contiguous()[:, None]
             for layer, of in ((self.queries, volume), (self.keys, seen), (self.values, seen))
         )
         # One head; the paper does not scale the products.

@@ -110,7 +110,7 @@ ROWS = [
         "cyclegan",
         1,
         (
-            "preset.channels=[8,16]",
+            "preset.channels=[4,8]",
             "preset.num_res_blocks=1",
             "preset.norm_num_groups=1",
             "preset.learning_rate=3e-3",

@@ -1,4 +1,4 @@
-"""The pool of images made earlier that a discriminator is shown (Shrivastava et al., CVPR 2017; Zhu et al., ICCV 2017)."""
+"""The pool of earlier images that a discriminator is shown (Shrivastava et al., CVPR 2017; Zhu et al., ICCV 2017)."""
 
 from __future__ import annotations
 

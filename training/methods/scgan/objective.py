@@ -104,7 +104,7 @@ DIFFERENCES = (
     "discriminator says is not normalised",
     "levels of odd sides are padded by one (paper: volumes of 256 x 256 x 256)",
     "MRI in [-1, 1] (paper: z-scores in the brain, then [0, 1])",
-    "the attention on the PET looks at the means of 8 x 8 x 8 parts of it (paper: a cheap form, not followed in detail)",
+    "the attention on the PET looks at means of 8 x 8 x 8 parts of it (paper: a cheap form of another kind)",
     "power iterations of the spectral norms once a step (common: with every forward pass)",
     "dropout takes whole channels, in training alone",
 )

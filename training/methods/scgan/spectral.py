@@ -1,7 +1,7 @@
 """Spectral normalisation of a network's convolutions (Miyato et al., ICLR 2018): torch's, advanced once a step.
 
-Left to itself, torch advances its estimate of the largest singular value with every forward pass, so that how a batch is
-laid out over ranks and micro-batches would change what is learned.
+Left to itself, torch advances its estimate of the largest singular value with every forward pass, so that how a batch
+is laid out over ranks and micro-batches would change what is learned.
 """
 
 from __future__ import annotations
