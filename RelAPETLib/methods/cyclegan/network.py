@@ -13,9 +13,6 @@ from ...networks.tracer_maps import TracerMaps
 from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
 
-#: Side of the first and the last convolution.
-_WIDE = 7
-
 
 class ResidualBlock(nn.Module):
     """Two convolutions whose result is added to what they are given; nothing follows the sum (He et al., 2016).
@@ -49,6 +46,7 @@ class ResNetTranslator(nn.Module):
         num_res_blocks: residual blocks on the coarsest.
         norm_num_groups: groups of the normalisation; 0 normalises each channel by itself, as the paper's instance
             normalisation does.
+        end_kernel: side of the first and the last convolution, odd.
         num_class_embeds: number of class labels.
         inputs, outputs: channels of the image that is translated and of its translation.
 
@@ -67,6 +65,7 @@ class ResNetTranslator(nn.Module):
         channels: Sequence[int] = (64, 128, 256),
         num_res_blocks: int = 9,
         norm_num_groups: int = 0,
+        end_kernel: int = 7,
         num_class_embeds: int = PUBLISHED_LABELS,
         inputs: int = len(SEQUENCES),
         outputs: int = 1,
@@ -79,11 +78,11 @@ class ResNetTranslator(nn.Module):
         def after(convolution: nn.Module, width: int) -> nn.Sequential:
             return nn.Sequential(convolution, nn.GroupNorm(norm_num_groups or width, width), nn.ReLU())
 
-        def wide(before: int, width: int) -> nn.Conv3d:
-            return nn.Conv3d(before, width, _WIDE, 1, _WIDE // 2, padding_mode="reflect")
+        def end(before: int, width: int) -> nn.Conv3d:
+            return nn.Conv3d(before, width, end_kernel, 1, end_kernel // 2, padding_mode="reflect")
 
         steps = list(zip(channels, channels[1:], strict=False))
-        self.first = after(wide(inputs + self.tracer_maps.channels, channels[0]), channels[0])
+        self.first = after(end(inputs + self.tracer_maps.channels, channels[0]), channels[0])
         self.down = nn.ModuleList(after(nn.Conv3d(fine, coarse, 3, 2, 1), coarse) for fine, coarse in steps)
         self.middle = nn.ModuleList(
             ResidualBlock(channels[-1], norm_num_groups or channels[-1]) for _ in range(num_res_blocks)
@@ -91,7 +90,7 @@ class ResNetTranslator(nn.Module):
         self.up = nn.ModuleList(
             after(nn.ConvTranspose3d(coarse, fine, 3, 2, 1, output_padding=1), fine) for fine, coarse in reversed(steps)
         )
-        self.last = wide(channels[0], outputs)
+        self.last = end(channels[0], outputs)
 
     def forward(self, volume: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The translation [N, outputs, X, Y, Z] in [-1, 1] of blocks [N, inputs, X, Y, Z] with tracer labels [N]."""

@@ -24,6 +24,7 @@ class Preset(translation_config.Preset):
     channels: list[int] = field(default_factory=lambda: [64, 128, 256])
     num_res_blocks: int = 9
     norm_num_groups: int = 0
+    end_kernel: int = 7
 
 
 #: ``fair`` is for comparisons: a small network, trained as all methods are, on pairs as RelA's authors used CycleGAN.
@@ -39,6 +40,7 @@ PRESETS = {
         channels=[16, 32, 40],
         num_res_blocks=3,
         norm_num_groups=4,
+        end_kernel=3,
         discriminator_channels=8,
         discriminator_layers=2,
     ),
@@ -60,6 +62,7 @@ RULES = Rules({
     "preset.channels": Key("channels of the generators' levels; the grid is halved from one to the next"),
     "preset.num_res_blocks": Key("residual blocks of the generators' coarsest level"),
     "preset.norm_num_groups": Key("groups of the generators' normalisation; 0: each channel by itself", least=0),
+    "preset.end_kernel": Key("side in voxels of the generators' first and last convolution", (3, 5, 7)),
 })  # fmt: skip
 
 
@@ -91,8 +94,8 @@ class CycleganConfig(config.TrainConfig):
             )
         check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups or 1)
         levels = len(preset.channels)
-        # What is mirrored at the borders must be there: three voxels at first, one on the coarsest level.
-        if min(shape) <= max(2 ** (levels - 1), 3):
+        # What is mirrored at the borders must be there: half a kernel at first, one voxel on the coarsest level.
+        if min(shape) <= max(2 ** (levels - 1), preset.end_kernel // 2):
             raise ConfigError(
                 f"preset.channels={list(preset.channels)}: volumes of {shape} are too small for {levels} levels; use "
                 "fewer channels"

@@ -40,6 +40,7 @@ class CycleganObjective(TranslationObjective):
             "channels": list(preset.channels),
             "num_res_blocks": preset.num_res_blocks,
             "norm_num_groups": preset.norm_num_groups,
+            "end_kernel": preset.end_kernel,
             "num_class_embeds": labels,
         }
 
