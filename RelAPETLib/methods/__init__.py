@@ -17,12 +17,14 @@ METHODS = {
     "diffusion_gan": "DiffusionGAN",
     "jdam": "JDAM",
     "mtgd": "MTGD",
+    "cyclegan": "CycleGan",
     "pix2pix": "Pix2Pix",
     "flows": "Flow",
     "rela": "RelaDiffusion",
     "resdm": "ResDM",
     "resvit": "ResViT",
     "transunet": "TransUNet",
+    "scgan": "ScGan",
     "unet": "UNet",
 }
 #: The method of bundles from before methods had names (schema version 1), whose settings stand beside everything else.

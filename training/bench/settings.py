@@ -94,6 +94,14 @@ def overrides(name: str, cache: Path, split: Path, out: Path, steps: int, seed: 
     if name == "rela":  # the discriminator joins after a third
         start = [f"preset.adversarial_start_epoch={max(1, round(steps / 3 * 16 / 960))}"]
     return [
-        f"method={name}", *COMMON, *setting.words, *start, f"run.steps={steps}", f"run.checkpoint_every={max(1, steps // 10)}", f"seed={seed}", f"data.cache={cache}", f"data.split={split}",
+        f"method={name}",
+        *COMMON,
+        *setting.words,
+        *start,
+        f"run.steps={steps}",
+        f"run.checkpoint_every={max(1, steps // 10)}",
+        f"seed={seed}",
+        f"data.cache={cache}",
+        f"data.split={split}",
         f"out={out}",
-    ]  # fmt: skip
+    ]

@@ -29,6 +29,8 @@ METHODS = {
     "transunet": ("transunet",),
     "resvit": ("resvit",),
     "mtgd": ("mtgd",),
+    "scgan": ("scgan",),
+    "cyclegan": ("cyclegan",),
     "unet": ("unet_l1", "unet_l2"),
 }
 #: Choice of ``method=`` when nobody says otherwise.

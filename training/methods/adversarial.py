@@ -37,26 +37,27 @@ class ConditionalPatches(nn.Module):
         channels: width of the first layer; every further one has twice as many, up to eight times.
         layers: strided ones beside the first; a patch of three is 70 voxels wide.
         sees_mri: the MRI is judged with the PET; False judges the PET alone.
+        judged: channels of what is judged in place of a PET, such as an MRI's.
     """
 
-    def __init__(self, labels: int, channels: int = 64, layers: int = 3, sees_mri: bool = True):
+    def __init__(self, labels: int, channels: int = 64, layers: int = 3, sees_mri: bool = True, judged: int = 1):
         super().__init__()
         self.tracer_maps, self.sees_mri = TracerMaps(labels), sees_mri
         self.patches = PatchDiscriminator(
             spatial_dims=3,
             channels=channels,
-            in_channels=1 + len(SEQUENCES) * sees_mri + self.tracer_maps.channels,
+            in_channels=judged + len(SEQUENCES) * sees_mri + self.tracer_maps.channels,
             out_channels=1,
             num_layers_d=layers,
             norm="instance",
         )
 
-    def forward(self, pet: torch.Tensor, mri: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
+    def forward(self, pet: torch.Tensor, mri: torch.Tensor | None, labels: torch.Tensor) -> list[torch.Tensor]:
         """Maps of every layer, the patches' logits [N, 1, x, y, z] last.
 
         Args:
             pet: [N, 1, X, Y, Z] in [-1, 1], measured or synthetic.
-            mri: [N, 2, X, Y, Z] in [-1, 1].
+            mri: [N, 2, X, Y, Z] in [-1, 1]; None where it is not seen.
             labels: [N].
         """
         seen = torch.cat([pet, mri], 1) if self.sees_mri else pet
