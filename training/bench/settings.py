@@ -65,20 +65,22 @@ _FAIR = ("preset=fair", f"preset.learning_rate={RATE}")
 SETTINGS: Mapping[str, Setting] = {
     "unet_l1": Setting((*UNET, f"preset.learning_rate={RATE}"), 100, 1, 1),
     "unet_l2": Setting((*UNET, f"preset.learning_rate={RATE}"), 100, 1, 1),
+    "pix2pix": Setting(_FAIR, 100, 1, 1),
+    "scgan": Setting(_FAIR, 100, 1, 1),
+    "cyclegan": Setting(_FAIR, 100, 1, 1, paper=(27.51, 24.95, 28.07)),
+    "diffusion_gan": Setting(_FAIR, 100, 1, 1, paper=(24.98, 23.49, 23.11)),
+    "transunet": Setting(_FAIR, 100, 1, 1),
+    "resvit": Setting(_FAIR, 100, 1, 1),
     "ddpm": Setting(_RELA, 100, 20),
     "ficd": Setting(_RELA, 100, 20, paper=(24.24, 24.23, 25.59)),
     "rela": Setting((*_RELA, *_GAN), 100, 20, paper=(28.31, 26.27, 29.32)),
-    "resdm": Setting((*_FAIR, "run.validation_steps=15"), 100, 15),
-    "jdam": Setting((*_FAIR, "run.validation_steps=100"), 100, 100),
-    "sde": Setting((*_FAIR, "run.validation_steps=100"), 100, 100),
-    "ddgan": Setting(
-        ("preset=fair", f"preset.generator_learning_rate={RATE}", "run.validation_steps=4"),
-        100,
-        4,
-        paper=(25.45, 26.38, 25.20),
-    ),
-    "diffusion_gan": Setting(_FAIR, 100, 1, 1, paper=(24.98, 23.49, 23.11)),
-    "pix2pix": Setting(_FAIR, 100, 1, 1),
+    "ddgan": Setting(("preset=fair", f"preset.generator_learning_rate={RATE}"), 100, 4, paper=(25.45, 26.38, 25.20)),
+    "resdm": Setting(_FAIR, 100, 15),
+    "mtgd": Setting(_FAIR, 100, 20, paper=(25.00, 25.68, 23.85)),
+    "jdam": Setting(_FAIR, 100, 100),
+    "sde": Setting(_FAIR, 100, 100),
+    "rectified_flow": Setting(_FAIR, 100, 20),
+    "bridge": Setting(_FAIR, 100, 14),
 }
 
 
