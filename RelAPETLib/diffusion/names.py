@@ -2,7 +2,8 @@
 
 #: Samplers, the default first: DPM-Solver++ 2M, deterministic DDIM, ancestral DDPM.
 SAMPLERS = ("dpmpp", "ddim", "ddpm")
-#: The sampler of a method whose chain is another than Gaussian diffusion: each step is drawn from its own posterior.
+#: The own sampler of a method whose steps are drawn otherwise: from the posterior of another chain than Gaussian
+#: diffusion, or with another variance.
 ANCESTRAL = "ancestral"
 #: Every sampler that a synthesis can be asked for; each model has some of them.
 EVERY_SAMPLER = (*SAMPLERS, ANCESTRAL)
