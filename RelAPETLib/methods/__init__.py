@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 #: The only methods that a bundle's metadata can name, and the class of each in its folder.
 METHODS = {
     "rela": "RelaDiffusion",
+    "mri2pet": "Mri2Pet",
     "resdm": "ResDM",
     "unet": "UNet",
 }

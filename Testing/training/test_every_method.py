@@ -32,6 +32,8 @@ class Row:
         learner: further words, of the run that learns a phantom by heart.
         steps: of that run.
         player: whose loss must know the MRI.
+        listed: network calls that the list of methods says; where None, `calls`.
+        psnr: least one of a phantom known by heart.
     """
 
     choice: str
@@ -40,6 +42,8 @@ class Row:
     learner: tuple[str, ...]
     steps: int
     player: str = "network"
+    listed: int | None = None
+    psnr: float = 30.0
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -55,6 +59,27 @@ UNET = (
     "network.cross_attention_dim=16",
 )
 ROWS = [
+    Row(
+        "mri2pet",
+        20,
+        (
+            "preset=fair",
+            "preset.channels=[8,16]",
+            "preset.norm_num_groups=1",
+            "preset.code_width=64",
+            "preset.learning_rate=6e-3",
+            "pretrain.steps=0",
+            # At 1,000 steps nearly all of the loss comes from the last, where x_t is all noise, and noise is learned
+            # slowly where x_t has nearly none: this chain leaves most of both out.
+            "method.timesteps=40",
+            "method.beta_start=0.02",
+            "method.beta_end=0.2",
+        ),
+        ("preset.ema_decay=0.95", "preset.global_batch=1", "method.image_weight=0.1", "method.laplacian_weight=0.1"),
+        400,
+        listed=999,
+        psnr=20.0,
+    ),
     Row(
         "rela",
         20,
@@ -104,7 +129,7 @@ def test_it_learns_a_phantom_by_heart(tmp_path, row):
     config = plain_config(tmp_path, *row.words, *row.learner, *words)
     assert run(config, RunData(Same(1), Same(4), "0" * 64), quiet=True) == 0
     last = logged(tmp_path)[-1]
-    assert last["group"] == "validation" and last["step"] == row.steps and last["psnr"] > 30, last
+    assert last["group"] == "validation" and last["step"] == row.steps and last["psnr"] > row.psnr, last
 
 
 @pytest.mark.slow
@@ -222,4 +247,4 @@ def test_the_training_lists_it(capsys):
     choices = [name for names in METHODS.values() for name in names]
     assert [line.split()[0] for line in lines] == choices and not any(" - " in line for line in lines)
     for row in ROWS:
-        assert f"  {row.calls} " in next(line for line in lines if line.split()[0] == row.choice)
+        assert f"  {row.listed or row.calls} " in next(line for line in lines if line.split()[0] == row.choice)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: Folder of each method, which is its name in a bundle, and the choices of ``method=`` that it offers.
 METHODS = {
     "rela": ("rela", "rela_latent", "ficd", "ddpm"),
+    "mri2pet": ("mri2pet",),
     "resdm": ("resdm",),
     "unet": ("unet_l1", "unet_l2"),
 }
