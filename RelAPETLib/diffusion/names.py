@@ -2,7 +2,8 @@
 
 #: Samplers, the default first: DPM-Solver++ 2M, deterministic DDIM, ancestral DDPM.
 SAMPLERS = ("dpmpp", "ddim", "ddpm")
-#: The sampler of a method with a chain of its own: each step is drawn from the chain's posterior.
+#: The own sampler of a method whose steps are drawn otherwise: from the posterior of its own chain, or with another
+#: variance.
 ANCESTRAL = "ancestral"
 #: The sampler of a method that learns the score: at every noise level a Langevin step, then one of reverse diffusion.
 PREDICTOR_CORRECTOR = "pc"

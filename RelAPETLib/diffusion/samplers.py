@@ -19,6 +19,8 @@ from .schedule import NoiseSchedule, select_timesteps
 
 #: What the model behind a sampler can give.
 GIVES = ("noise", "clean")
+#: Variances of the noise that ``ddpm`` adds: of q(x_next | x_t, x0), or beta of the step (Ho et al., section 3.2).
+VARIANCES = ("small", "large")
 
 
 def sample(
@@ -28,6 +30,7 @@ def sample(
     *,
     gives: str = "noise",
     sampler: str = "dpmpp",
+    variance: str = "small",
     steps: int = 20,
     noise: Callable[[int, Sequence[int]], torch.Tensor] | None = None,
     seed: int = 0,
@@ -43,8 +46,9 @@ def sample(
         predict: called with x_t (`shape`, on `device`) and integer timesteps [N]; returns the noise in x_t, or the
             clean estimate, as `gives` says.
         gives: ``"noise"`` or ``"clean"``. A schedule with a timestep without signal needs ``"clean"``.
-        sampler: ``"ddpm"`` ancestral with fixed-small variance (1000 steps: the published sampler), ``"ddim"``
+        sampler: ``"ddpm"`` ancestral (1000 steps with fixed-small variance: the published sampler), ``"ddim"``
             deterministic (eta 0), ``"dpmpp"`` DPM-Solver++ 2M.
+        variance: of the noise that ``ddpm`` adds, one of `VARIANCES`.
         steps: network calls, 1 to T.
         noise: ``noise(index, shape)`` gives standard normal numbers; index 0 is the start x_T and index i the noise
             added by the i-th step (``ddpm`` alone asks for it, never for the last step). The result has its dtype.
@@ -60,10 +64,11 @@ def sample(
         Tensor of `shape` on `device`.
 
     Raises:
-        InputError: unknown sampler or spacing, or steps out of range.
+        InputError: unknown sampler, variance or spacing, or steps out of range.
     """
-    if sampler not in SAMPLERS:
-        raise InputError(f"unknown sampler '{sampler}'; use one of {', '.join(SAMPLERS)}")
+    for what, name, known in (("sampler", sampler, SAMPLERS), ("variance", variance, VARIANCES)):
+        if name not in known:
+            raise InputError(f"unknown {what} '{name}'; use one of {', '.join(known)}")
     if gives not in GIVES or (gives == "noise" and schedule.zero_terminal_snr):
         raise InputError(f"a sampler on this schedule cannot use a model that gives '{gives}'; use clean")
     if timesteps is None:
@@ -83,7 +88,7 @@ def sample(
             visited = [*visited[-1:], (t, x0)]
             x_t = update(schedule, x_t, visited, t_next)
             if sampler == "ddpm" and t_next >= 0:
-                x_t = x_t + _ancestral_deviation(schedule, t, t_next) * noise(i + 1, shape).to(x_t)
+                x_t = x_t + _ancestral_deviation(schedule, t, t_next, variance) * noise(i + 1, shape).to(x_t)
             if progress:
                 progress((i + 1) / len(timesteps), f"step {i + 1} of {len(timesteps)}")
     return x_t
@@ -160,11 +165,12 @@ def _ancestral(schedule, x_t, visited, t_next):
     return alpha_next * beta_step / sigma**2 * x0 + alpha_step * sigma_next**2 / sigma**2 * x_t
 
 
-def _ancestral_deviation(schedule, t, t_next):
-    """sigma_t of eq. 7, fixed-small: the standard deviation of q(x_next | x_t, x0)."""
+def _ancestral_deviation(schedule, t, t_next, variance):
+    """sigma_t of eq. 7: the standard deviation of q(x_next | x_t, x0), or with fixed-large of q(x_t | x_next)."""
     alpha, sigma = schedule.rates(t)
     alpha_next, sigma_next = schedule.rates(t_next)
-    return sigma_next / sigma * (1 - (alpha / alpha_next) ** 2) ** 0.5
+    large = (1 - (alpha / alpha_next) ** 2) ** 0.5
+    return large if variance == "large" else sigma_next / sigma * large
 
 
 def _check_timesteps(timesteps, schedule):

@@ -116,8 +116,10 @@ class NoiseSchedule:
         return alpha_bar.sqrt().to(x), (1 - alpha_bar).sqrt().to(x)
 
 
-def select_timesteps(schedule: NoiseSchedule, steps: int, spacing: str) -> list[int]:
+def select_timesteps(schedule: NoiseSchedule, steps: int, spacing: str, lowest: int = 0) -> list[int]:
     """The timesteps that a sampler of `steps` network calls visits, from T - 1 down, all different.
+
+    None is below `lowest`, for networks that were trained from there on; the following says what is so for 0.
 
     ``"trailing"``: equal strides from T - 1 (Lin et al., arXiv 2305.08891, table 2). The last one is T / steps - 1,
     from where the sampler jumps to the clean image at once: at few steps that jump throws away much of the spread.
@@ -126,21 +128,21 @@ def select_timesteps(schedule: NoiseSchedule, steps: int, spacing: str) -> list[
     networks are trained at integers; where two would fall together, as many as needed move one up.
 
     Raises:
-        InputError: unknown spacing, or not 1 <= steps <= T.
+        InputError: unknown spacing, or not 1 <= steps <= T - lowest.
     """
-    total = schedule.num_timesteps
+    total = schedule.num_timesteps - lowest
     if not 1 <= steps <= total:
         raise InputError(f"number of sampling steps must lie between 1 and {total}, not {steps}")
     if spacing == "trailing":
-        return [int(t) for t in np.round(total - np.arange(steps) * (total / steps)).astype(int) - 1]
+        return [int(t) + lowest for t in np.round(total - np.arange(steps) * (total / steps)).astype(int) - 1]
     if spacing != "logsnr":
         raise InputError(f"unknown timestep spacing '{spacing}'; use trailing or logsnr")
     if steps == 1:
-        return [total - 1]
-    log_snr = schedule.log_snr()[::-1]
+        return [total - 1 + lowest]
+    log_snr = schedule.log_snr()[lowest:][::-1]
     if np.isneginf(log_snr[0]):  # a timestep without signal has no place among the others: it comes first
-        return [total - 1, *_equal_strides(log_snr[1:], steps - 1)]
-    return _equal_strides(log_snr, steps)
+        return [total - 1 + lowest, *(t + lowest for t in _equal_strides(log_snr[1:], steps - 1))]
+    return [t + lowest for t in _equal_strides(log_snr, steps)]
 
 
 def _equal_strides(log_snr: np.ndarray, steps: int) -> list[int]:

@@ -21,6 +21,7 @@ METHODS = {
     "pix2pix": "Pix2Pix",
     "flows": "Flow",
     "rela": "RelaDiffusion",
+    "mri2pet": "Mri2Pet",
     "resdm": "ResDM",
     "resvit": "ResViT",
     "transunet": "TransUNet",

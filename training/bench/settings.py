@@ -76,6 +76,7 @@ SETTINGS: Mapping[str, Setting] = {
     "rela": Setting((*_RELA, *_GAN), 100, 20, paper=(28.31, 26.27, 29.32)),
     "ddgan": Setting(("preset=fair", f"preset.generator_learning_rate={RATE}"), 100, 4, paper=(25.45, 26.38, 25.20)),
     "resdm": Setting(_FAIR, 100, 15),
+    "mri2pet": Setting((*_FAIR, "preset.pretrain_steps=100"), 100, 20),
     "mtgd": Setting(_FAIR, 100, 20, paper=(25.00, 25.68, 23.85)),
     "jdam": Setting(_FAIR, 100, 100),
     "sde": Setting(_FAIR, 100, 100),

@@ -86,11 +86,7 @@ class PetDataset(Dataset):
         if unknown:
             raise InputError(f"unknown tracer '{unknown[0]}'; use one of {', '.join(TRACERS)}")
         self.shape = pooled_shape(factor, crop)
-        if factor % cache.factor:
-            raise InputError(
-                f"{cache.folder}: holds means of {cache.factor} x {cache.factor} x {cache.factor} voxels; "
-                f"network.factor={factor} must be a multiple of {cache.factor}"
-            )
+        check_blocks(cache, factor)
         if augmentation is not None and cache.factor > 1:
             raise InputError(f"{cache.folder}: augmentation needs the whole grid; run prepare with --factor 1")
         self.cache, self.scaling, self.factor = cache, scaling, factor
@@ -159,6 +155,15 @@ def few_of_each_tracer(dataset: PetDataset, scans: int) -> PetDataset:
     fewer = copy.copy(dataset)
     fewer.items = [item for own in by_tracer.values() for item in own[:scans]]
     return fewer
+
+
+def check_blocks(cache: Cache, factor: int) -> None:
+    """Raise `InputError` where blocks of `factor` voxels cannot be made of what a cache holds."""
+    if factor % cache.factor:
+        raise InputError(
+            f"{cache.folder}: holds means of {cache.factor} x {cache.factor} x {cache.factor} voxels; "
+            f"network.factor={factor} must be a multiple of {cache.factor}"
+        )
 
 
 def pooled_shape(factor: int, crop: Sequence[int] | None) -> tuple[int, int, int]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 METHODS = {
     "rela": ("rela", "rela_latent", "ficd", "ddpm"),
     "flows": ("rectified_flow", "bridge"),
+    "mri2pet": ("mri2pet",),
     "resdm": ("resdm",),
     "ddgan": ("ddgan",),
     "jdam": ("jdam", "sde"),

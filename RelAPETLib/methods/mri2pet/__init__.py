@@ -1,0 +1,140 @@
+"""MRI2PET (Theodorou et al.): a Gaussian diffusion of the PET that is told the MRI by one vector, or voxel by voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ...diffusion.names import ANCESTRAL, PREDICTIONS, SAMPLERS
+from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress
+from ..schema import INTERVAL, SCHEDULE, arguments, closed
+
+if TYPE_CHECKING:
+    import torch
+
+    from ...diffusion import Parametrization
+
+__all__ = ["Encoded", "Mri2Pet"]
+
+#: Samplers that a model can be asked for.
+OWN_SAMPLERS = (ANCESTRAL, *SAMPLERS)
+#: Network calls of a sampler that is not the model's own.
+DEFAULT_STEPS = 20
+
+
+class Encoded(NamedTuple):
+    """What a draw needs to know: the MRI's blocks [1, 2, X, Y, Z], and their vector [1, W] where there is one."""
+
+    mri: torch.Tensor
+    vector: torch.Tensor | None
+
+
+class Mri2Pet(Method):
+    """A model of MRI2PET.
+
+    Attributes:
+        settings: ``arguments`` of `ConditionedUNet`, ``schedule`` (arguments of `NoiseSchedule`), ``prediction`` and
+            ``sampler``.
+        parametrization: what the network gives, on the schedule it was trained with; t = 0 was left out.
+    """
+
+    name = "mri2pet"
+    title = "MRI2PET"
+    schema = closed(
+        {
+            "arguments": arguments(),
+            "schedule": SCHEDULE,
+            "prediction": {"enum": list(PREDICTIONS)},
+            "sampler": closed(
+                {
+                    "name": {"enum": list(OWN_SAMPLERS)},
+                    "steps": {"type": "integer", "minimum": 1},
+                    "samples": {"type": "integer", "minimum": 1, "maximum": 64},
+                    "clip": {"oneOf": [{"type": "null"}, INTERVAL]},
+                }
+            ),
+        }
+    )
+
+    def __init__(self, settings: Mapping[str, Any], network: torch.nn.Module, parametrization: Parametrization):
+        self.settings, self.network, self.parametrization = settings, network, parametrization
+
+    @classmethod
+    def build(cls, settings: Mapping[str, Any]) -> Mri2Pet:
+        """See `Method.build`."""
+        from ...diffusion import NoiseSchedule, Parametrization
+        from .network import ConditionedUNet
+
+        parametrization = Parametrization(NoiseSchedule(**settings["schedule"]), settings["prediction"])
+        return cls(settings, ConditionedUNet(**settings["arguments"]), parametrization)
+
+    @classmethod
+    def check(cls, settings: Mapping[str, Any]) -> None:
+        """See `Method.check`."""
+        schedule, sampler = settings["schedule"], settings["sampler"]
+        if schedule["beta_start"] > schedule["beta_end"]:
+            raise ValueError("schedule: beta_start is larger than beta_end")
+        if schedule.get("zero_terminal_snr"):
+            raise ValueError("schedule: zero_terminal_snr is not for this method")
+        if sampler["steps"] > schedule["num_timesteps"] - 1:
+            raise ValueError("sampler.steps: more than the timesteps from 1 on")
+        if sampler["clip"] is not None and sampler["clip"][0] >= sampler["clip"][1]:
+            raise ValueError(f"sampler.clip: {sampler['clip']} is empty")
+
+    @classmethod
+    def default_steps(cls, settings: Mapping[str, Any]) -> int:
+        """See `Method.default_steps`."""
+        return settings["sampler"]["steps"]
+
+    @property
+    def defaults(self) -> Defaults:
+        """From the settings; t = 0 is never visited."""
+        own, longest = self.settings["sampler"], self.settings["schedule"]["num_timesteps"] - 1
+        others = {name: min(DEFAULT_STEPS, longest) for name in OWN_SAMPLERS if name != own["name"]}
+        return Defaults(
+            samplers=MappingProxyType({own["name"]: own["steps"], **others}),
+            longest=longest,
+            samples=own["samples"],
+            clip=tuple(own["clip"]) if own["clip"] else None,
+            slow_on_cpu=True,
+        )
+
+    def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> Encoded:
+        """See `Method.encode`."""
+        import torch
+
+        with torch.inference_mode():
+            blocks = self.network.blocks.of(mri.to(self.device))
+            return Encoded(blocks, self.network.vector_of(blocks))
+
+    def draw(
+        self,
+        encoded: Encoded,
+        label: int,
+        count: int,
+        options: DrawOptions,
+        noise: NoiseSource,
+        progress: Progress | None = None,
+    ) -> torch.Tensor:
+        """See `Method.draw`."""
+        import torch
+
+        from .sampling import draw
+
+        labels = torch.full((count,), label, dtype=torch.long, device=self.device)
+        mri = encoded.mri.expand(count, *encoded.mri.shape[1:])
+        vector = None if encoded.vector is None else encoded.vector.expand(count, -1)
+        with torch.inference_mode():
+            pet = draw(
+                lambda x_t, t: self.network(x_t, mri, t, labels, vector),
+                (count, 1, *mri.shape[2:]),
+                self.parametrization,
+                options.sampler,
+                options.steps,
+                noise,
+                options.clip,
+                self.device,
+                progress,
+            )
+            return self.network.blocks.to_grid(pet).float().clamp(-1, 1)
