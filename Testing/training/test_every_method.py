@@ -237,7 +237,7 @@ ROWS = [
             "preset.discriminator_layers=2",
         ),
         ("preset.ema_decay=0.95", "preset.dropout=0"),
-        200,
+        80,
     ),
     Row(
         "cyclegan",
