@@ -49,6 +49,7 @@ class Setting:
         calls: network calls of a sample.
         samples: drawn of a volume; 1 for a method without spread.
         paper: PSNR of TAU, PIB and PBR in RelA-Diffusion's Table I (other data: NFL-LONG), where it stands there.
+        before: key of a stage's steps and its share of them; the training has the rest.
     """
 
     words: tuple[str, ...]
@@ -56,6 +57,7 @@ class Setting:
     calls: int
     samples: int = SAMPLES
     paper: tuple[float, float, float] | None = None
+    before: tuple[str, float] | None = None
 
 
 _RELA = (*UNET, f"preset.generator_learning_rate={RATE}", "preset.mean_pet=none")
@@ -76,7 +78,7 @@ SETTINGS: Mapping[str, Setting] = {
     "rela": Setting((*_RELA, *_GAN), 100, 20, paper=(28.31, 26.27, 29.32)),
     "ddgan": Setting(("preset=fair", f"preset.generator_learning_rate={RATE}"), 100, 4, paper=(25.45, 26.38, 25.20)),
     "resdm": Setting(_FAIR, 100, 15),
-    "mri2pet": Setting((*_FAIR, "preset.pretrain_steps=100"), 100, 20),
+    "mri2pet": Setting(_FAIR, 100, 20, before=("pretrain.steps", 0.25)),
     "mtgd": Setting(_FAIR, 100, 20, paper=(25.00, 25.68, 23.85)),
     "jdam": Setting(_FAIR, 100, 100),
     "sde": Setting(_FAIR, 100, 100),
@@ -96,6 +98,10 @@ def overrides(name: str, cache: Path, split: Path, out: Path, steps: int, seed: 
     start = []
     if name == "rela":  # the discriminator joins after a third
         start = [f"preset.adversarial_start_epoch={max(1, round(steps / 3 * 16 / 960))}"]
+    if setting.before:
+        key, share = setting.before
+        start.append(f"{key}={max(1, round(share * steps))}")
+        steps = max(1, steps - round(share * steps))
     return [
         f"method={name}",
         *COMMON,
