@@ -164,6 +164,7 @@ def _facts(entry):
     """What one must know before using a model, as rich text."""
     rows = [
         (_("Tracers"), ", ".join(entry["tracers"])),
+        (_("Network calls a sample"), entry["steps"]),
         (_("Licence"), entry["licence"]),
         (_("Trained on"), entry["training_data"]),
         (_("Meant for"), entry["intended_use"]),
