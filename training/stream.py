@@ -10,6 +10,19 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+#: Numbers that set apart what follows from seed and position; `jitter` has 1 and `training.methods.clinical` 2.
+PRESENT, NULLS, STYLE, DROPOUT, POOL, TIME = range(3, 9)
+
+
+def random_of(seed: int, position: int, stream: int, number: int = 0) -> np.random.Generator:
+    """Random numbers of the image at a position of the run.
+
+    Args:
+        stream: one of the numbers above.
+        number: of several such in one network, from 0.
+    """
+    return np.random.default_rng([seed, position, stream, number + 1])
+
 
 def places(start: int, rank: int, ranks: int, batch: int) -> list[int]:
     """Positions of a rank's next `batch` images when it has got all of its own before `start`.

@@ -12,6 +12,7 @@ __all__ = [
     "SAMPLERS",
     "SCHEDULES",
     "WEIGHTINGS",
+    "along",
     "NoiseSchedule",
     "Parametrization",
     "sample",
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "along": "schedule",
     "NoiseSchedule": "schedule",
     "Parametrization": "parametrization",
     "sample": "samplers",

@@ -116,6 +116,11 @@ class NoiseSchedule:
         return alpha_bar.sqrt().to(x), (1 - alpha_bar).sqrt().to(x)
 
 
+def along(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """A number [N] for each image of a batch, shaped [N, 1, ...] to multiply x [N, ...]; of its type and device."""
+    return values.to(x).reshape(-1, *(1 for _ in x.shape[1:]))
+
+
 def select_timesteps(schedule: NoiseSchedule, steps: int, spacing: str, lowest: int = 0) -> list[int]:
     """The timesteps that a sampler of `steps` network calls visits, from T - 1 down, all different.
 

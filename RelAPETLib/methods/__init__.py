@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 #: The only methods that a bundle's metadata can name, and the class of each in its folder.
 METHODS = {
+    "rela": "RelaDiffusion",
+    "cyclegan": "CycleGAN",
     "ddgan": "DDGAN",
     "diffusion_gan": "DiffusionGAN",
-    "jdam": "JDAM",
-    "mtgd": "MTGD",
-    "cyclegan": "CycleGan",
-    "pix2pix": "Pix2Pix",
     "flows": "Flow",
-    "rela": "RelaDiffusion",
-    "mri2pet": "Mri2Pet",
+    "jdam": "JDAM",
+    "mri2pet": "MRI2PET",
+    "mtgd": "MTGD",
+    "pix2pix": "Pix2Pix",
     "resdm": "ResDM",
     "resvit": "ResViT",
+    "scgan": "SCGAN",
     "transunet": "TransUNet",
-    "scgan": "ScGan",
     "unet": "UNet",
 }
 #: The method of bundles from before methods had names (schema version 1), whose settings stand beside everything else.

@@ -40,7 +40,7 @@ class OnePass(Method):
 
     @property
     def defaults(self) -> Defaults:
-        """It draws at once, by one pass of the network: seconds even at 1 mm, so that nobody has to be asked first."""
+        """It draws at once, by one pass of the network, so that nobody has to be asked first."""
         return Defaults()
 
     def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> torch.Tensor:

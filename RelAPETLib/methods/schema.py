@@ -60,7 +60,12 @@ def arguments(depth: int = 4) -> Schema:
     return {
         "type": "object",
         "propertyNames": {"pattern": _NAME},
-        # Each block takes time even where it takes no memory.
-        "properties": {"num_res_blocks": {"type": "integer", "minimum": 1, "maximum": 32}},
+        # Each block takes time even where it takes no memory, and each level doubles what volumes are padded to.
+        "properties": {
+            "num_res_blocks": {"type": "integer", "minimum": 1, "maximum": 32},
+            "latent_layers": {"type": "integer", "minimum": 0, "maximum": 32},
+            "token_halvings": {"type": "integer", "minimum": 0, "maximum": 4},
+            "channels": {"type": "array", "minItems": 1, "maxItems": 8, "items": {"type": "integer", "minimum": 1}},
+        },
         "additionalProperties": {"anyOf": inner},
     }

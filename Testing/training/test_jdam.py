@@ -5,10 +5,10 @@ import torch
 from lightning_fabric import Fabric
 from training_runs import Phantoms
 
-from RelAPETLib.diffusion import seeded_noise
+from RelAPETLib.diffusion import along, seeded_noise
 from RelAPETLib.errors import InputError
 from RelAPETLib.methods.jdam.network import ScoreNetwork
-from RelAPETLib.methods.jdam.process import VarianceExploding, along
+from RelAPETLib.methods.jdam.process import VarianceExploding
 from training import checkpoints
 from training.config import load_config
 from training.errors import ConfigError
@@ -21,7 +21,8 @@ from training.trainer import RunData
 
 NOISE = VarianceExploding()
 SMALL = {"factor": 10, "crop": [4, 6, 4], "channels": [4, 8], "attention_levels": [False, True], "norm_num_groups": 1}
-WORDS = ["data.cache=memory", "data.workers=0", "hardware.accelerator=cpu", "run.log_every=1", "preset.channels=[4,8]",
+WORDS = ["preset=fair", "data.cache=memory", "data.workers=0", "hardware.accelerator=cpu", "run.log_every=1",
+         "preset.channels=[4,8]",
          "preset.attention_levels=[false,false]", "preset.norm_num_groups=1", "run.validation_volumes=0"]  # fmt: skip
 
 
@@ -251,7 +252,6 @@ PAPER = ("preset.channels=[4,8]", "preset.attention_levels=[false,false]", "pres
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["method.sees_mri=false"], "method.sees_mri=False: method=jdam sees the MRI, method=sde does not"),
         (["method.image_weight=-1"], "method.image_weight=-1.0 must be at least 0"),
         (["method.sigma_min=0.5", "preset.sigma_max=0.4"], "preset.sigma_max=0.4 must be above method.sigma_min=0.5"),
         (["method.sigma_min=1"], "method.sigma_min=1.0 must be below 1"),

@@ -8,7 +8,7 @@ from training_launch import cached
 from training_runs import Phantoms, plain_config, tensors, tiny_data
 
 from RelAPETLib.diffusion import NoiseSchedule, Parametrization, seeded_noise, select_timesteps
-from RelAPETLib.methods.mri2pet import Mri2Pet
+from RelAPETLib.methods.mri2pet import MRI2PET
 from RelAPETLib.methods.mri2pet.network import ConditionedUNet, LinearAttention, time_code
 from RelAPETLib.methods.mri2pet.sampling import draw
 from training import checkpoints, loop
@@ -196,7 +196,7 @@ def test_a_step_of_the_presets_on_a_crop(tmp_path, preset):
 
 def test_the_paper_draws_by_its_own_sampler():
     settings = {"arguments": {}, "schedule": {}, "sampler": {"name": "ancestral", "steps": 999}}
-    assert Mri2Pet.default_steps(settings) == 999
+    assert MRI2PET.default_steps(settings) == 999
     config = load_config(["method=mri2pet", "data.cache=memory", "out=unused"])
     assert (config.preset.sampler, config.preset.sampler_steps, config.conditioning) == ("ancestral", 999, "vector")
 

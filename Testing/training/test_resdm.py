@@ -15,8 +15,8 @@ from training.errors import ConfigError
 from training.loop import run
 from training.methods import objective
 from training.methods.base import Place
+from training.methods.clinical import hidden
 from training.methods.resdm.losses import image, intra_domain, reconstruction
-from training.methods.resdm.objective import hidden
 from training.trainer import RunData
 
 CHAIN = ResidualShift()

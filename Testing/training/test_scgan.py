@@ -10,10 +10,11 @@ from RelAPETLib.networks.self_attention import SelfAttention
 from training.config import load_config
 from training.errors import ConfigError
 from training.methods import objective
+from training.methods.adversarial import cross_entropy
 from training.methods.base import Place
 from training.methods.dropout import PlacedDropout, place_dropouts, set_positions
 from training.methods.scgan.discriminator import AttentivePatches
-from training.methods.scgan.losses import cross_entropy, inside_rmse, kernel_norms, matching
+from training.methods.scgan.losses import inside_rmse, kernel_norms, matching
 from training.methods.scgan.spectral import advance, normalise, normalised, plain
 
 SMALL = {"factor": 10, "crop": [8, 8, 8], "channels": [4, 8, 8], "kernels": [5, 3, 2], "norm_num_groups": 1,

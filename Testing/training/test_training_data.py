@@ -254,7 +254,7 @@ def test_clinical_values_are_those_of_the_participants_table_and_reach_the_items
     from RelAPETLib.phantom.tables import participant
     from training.data.case_dataset import CaseDataset
     from training.data.dataset import PetDataset
-    from training.methods.resdm.objective import clinical_moments
+    from training.methods.clinical import clinical_moments
 
     cache = open_cache(rendered[1])
     data = PetDataset(cache, cache.subjects, factor=10)

@@ -9,8 +9,9 @@ import numpy as np
 
 from RelAPETLib.errors import InputError
 from RelAPETLib.tracers import TRACERS as FACTS
+from RelAPETLib.whole_files import write_whole
 
-from ..data.cache import open_cache
+from ..data.cache import alone_in, open_cache
 from ..data.dataset import PetDataset
 from ..data.split import FILE, Split, load_split
 from ..words import say
@@ -18,6 +19,8 @@ from .settings import FACTOR
 
 #: Seeds of the simulated people; nobody is in both.
 TRAIN_SEED, TEST_SEED = 1, 2
+#: What another job may take to render everybody.
+RENDERING_SECONDS = 3600.0
 #: Draws of the law's posterior.
 IDEAL_DRAWS = 512
 TRACERS = ("TAU", "PIB", "PBR")
@@ -102,17 +105,22 @@ def load_cohort(out: Path, cache: Path | None, test: Path | None, train: int, va
     Args:
         out: of the bench; keeps what is made here.
         cache, test: of ``prepare --rendered N --rendered-seed 1`` (test: 2) ``--factor 10``; None makes them.
-        train, validation, tested: how many people to train on, to measure errors of who gives no spread, and to
-            test on; the first of each cache's own part.
+        train, validation, tested: how many people to train on, to measure the errors of methods without a spread,
+            and to test on; the first of each cache's own part.
 
     Raises:
         InputError: caches of other blocks or other people, or with too few of them.
     """
+    with alone_in(out, wait=RENDERING_SECONDS):  # several jobs may begin side by side
+        cache = cache or _rendered(out / "people", train + validation, TRAIN_SEED, (train, validation, 0))
+        test = test or _rendered(out / "test", tested + 1, TEST_SEED, (1, 0, tested))
+        return _opened(out, cache, test, train, validation, tested)
+
+
+def _opened(out: Path, cache: Path, test: Path, train: int, validation: int, tested: int) -> Cohort:
     from RelAPETLib.phantom.people import template_maps
     from RelAPETLib.phantom.truth import region_weights
 
-    cache = cache or _rendered(out / "people", train + validation, TRAIN_SEED, (train, validation, 0))
-    test = test or _rendered(out / "test", tested + 1, TEST_SEED, (1, 0, tested))
     whole, opened, other = load_split(cache / FILE, open_cache(cache)), open_cache(cache), open_cache(test)
     for folder, kept, seed in ((cache, opened, TRAIN_SEED), (test, other, TEST_SEED)):
         if (
@@ -178,9 +186,8 @@ def _truth(folder: Path, cases: list[str], mask: np.ndarray, weights: np.ndarray
     for case in cases:
         path = folder / f"{case}.npz"
         if not path.exists():
-            part = path.with_suffix(".part.npz")
-            np.savez(part, **_truth_of(int(case.split("-")[1]), mask, weights))
-            part.replace(path)
+            answers = _truth_of(int(case.split("-")[1]), mask, weights)
+            write_whole(path, lambda part, answers=answers: np.savez(part, **answers), suffix=".npz")
         with np.load(path) as file:
             found[case] = dict(file)
     return found

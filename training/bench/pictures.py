@@ -8,12 +8,15 @@ import numpy as np
 
 from RelAPETLib.report import BURNED_IN
 from RelAPETLib.tracers import TRACERS as FACTS
+from RelAPETLib.whole_files import write_whole
 
 from .people import Cohort, scan_of
 
 
 def draw_page(cohort: Cohort, kept: dict[str, Path], tracer: str, path: Path, people: int = 3) -> None:
-    """A PNG: a row a person, the measured PET first, then one draw of each method, an axial slice through the middle.
+    """A PNG, unless no test person has the tracer: an axial slice through the middle, a row a person.
+
+    The measured PET comes first, then one draw of each method.
 
     Args:
         kept: by method, a run's ``pictures.npz``.
@@ -26,6 +29,8 @@ def draw_page(cohort: Cohort, kept: dict[str, Path], tracer: str, path: Path, pe
     import matplotlib.pyplot as plt
 
     places = [place for place, item in enumerate(cohort.test.items) if item.tracer == tracer][:people]
+    if not places:
+        return
     columns = {"measured": np.stack([scan_of(cohort.test, place).suvr for place in places])}
     for name, file in kept.items():
         with np.load(file) as volumes:
@@ -44,7 +49,5 @@ def draw_page(cohort: Cohort, kept: dict[str, Path], tracer: str, path: Path, pe
         axes[row, 0].set_ylabel(cohort.test.items[place].case, fontsize=7)
     figure.suptitle(f"{tracer}, SUVR, one draw each. Beside the measured: {BURNED_IN}", fontsize=8)
     figure.colorbar(shown, ax=axes, fraction=0.02, pad=0.01)
-    part = path.with_suffix(".part.png")
-    figure.savefig(part, dpi=130)
+    write_whole(path, lambda part: figure.savefig(part, dpi=130), suffix=".png")
     plt.close(figure)
-    part.replace(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -13,14 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from RelAPETLib.comparison import mae, psnr, ssim, window_to_unit
+from RelAPETLib.errors import InputError
 from RelAPETLib.evaluation.scores import crps, energy_distance
 from RelAPETLib.tracers import TRACERS as FACTS
+from RelAPETLib.whole_files import write_whole
 
 from .. import checkpoints
-from ..data.cache import write_whole
+from ..data.cache import canonical_json
 from ..errors import DivergedError
 from .people import COMPOSITE, CORTEX, Cohort, Scan, to_suvr
-from .settings import SETTINGS, overrides, steps_of
+from .settings import SETTINGS, Setting, overrides, steps_of
 
 #: What a run keeps.
 COST, FIGURES = "cost.json", "figures.json"
@@ -53,18 +56,34 @@ def carry_out(run: Run, cohort: Cohort, out: Path) -> dict:
         ``parameters``, and ``rows``, figures of test scans (`figures_of`).
 
     Raises:
+        InputError: the folder holds figures of other people or settings.
         SystemExit: the training ended otherwise than by success or divergence; it has said why.
     """
     folder = run.folder(out)
     path = folder / FIGURES
-    if path.exists():
-        return json.loads(path.read_text(encoding="utf-8"))
     steps = steps_of(run.name, run.minutes)
-    code = _train(overrides(run.name, cohort.cache, cohort.split, folder, steps, run.seed), folder)
+    words = overrides(run.name, cohort.cache, cohort.split, folder, steps, run.seed)
+    key = key_of(words, SETTINGS[run.name], cohort)
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["key"] != key:
+            raise InputError(
+                f"{path}: of other people, steps or settings than these; use another --out, or remove {folder}"
+            )
+        return found
+    code = _train(words, folder)
     if code not in (0, DivergedError.exit_code):
         raise SystemExit(code)
-    found = {"name": run.name, "seed": run.seed, "minutes": run.minutes, "steps": steps, "diverged": bool(code),
-             "cost": json.loads((folder / COST).read_text(encoding="utf-8")), "rows": []}  # fmt: skip
+    found = {
+        "key": key,
+        "name": run.name,
+        "seed": run.seed,
+        "minutes": run.minutes,
+        "steps": steps,
+        "diverged": bool(code),
+        "cost": json.loads((folder / COST).read_text(encoding="utf-8")),
+        "rows": [],
+    }
     if not code:
         drawn = Drawer(checkpoints.saved(folder)[-1], SETTINGS[run.name].calls)
         found["parameters"] = drawn.parameters
@@ -72,6 +91,16 @@ def carry_out(run: Run, cohort: Cohort, out: Path) -> dict:
         drawn.pictures(cohort, run.seed, folder / "pictures.npz")
     write_whole(path, json.dumps(found).encode())
     return found
+
+
+def key_of(words: list[str], setting: Setting, cohort: Cohort) -> str:
+    """Hash of all that a run's figures depend on, but for where its folders are."""
+    plain = [word for word in words if not word.startswith(("data.cache=", "data.split=", "out="))]
+    parts = (cohort.train, cohort.validation, cohort.test)
+    people = [[item.case, item.tracer] for data in parts for item in data.items]
+    caches = [data.cache.sha256 for data in parts]
+    content = {"words": plain, "draws": [setting.calls, setting.samples], "people": people, "caches": caches}
+    return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
 def _train(words: list[str], folder: Path) -> int:
@@ -90,7 +119,7 @@ def _train(words: list[str], folder: Path) -> int:
 
 
 def pace(name: str, cohort: Cohort, out: Path) -> float:
-    """Optimiser steps of a method in a minute of CPU time of one thread, by 8 steps more or less."""
+    """Optimiser steps of a method in a minute of CPU time of one thread, from runs of 2 and of 10 steps."""
     spent = []
     with tempfile.TemporaryDirectory(dir=out) as folder:
         for steps in (2, 10):
@@ -151,9 +180,7 @@ class Drawer:
             places = [place for place, item in enumerate(cohort.test.items) if item.tracer == tracer][:people]
             if places:
                 kept[tracer] = np.stack([self.draw(cohort.test[n], 1, noise_seed(seed, n))[0] for n in places])
-        part = path.with_suffix(".part.npz")
-        np.savez(part, **kept)
-        part.replace(path)
+        write_whole(path, lambda part: np.savez(part, **kept), suffix=".npz")
 
 
 def noise_seed(seed: int, place: int) -> int:
@@ -179,7 +206,7 @@ def _measured(drawn: Drawer, cohort: Cohort, samples: int, seed: int) -> tuple[l
 
 
 def residuals_of(cohort: Cohort, guesses: dict[int, np.ndarray]) -> dict[str, np.ndarray]:
-    """Regional errors [n, 12] by tracer of guesses at validation scans, by place: the spread of who gives none."""
+    """Regional errors [n, 12] by tracer of guesses at validation scans, by place: a spread for methods without one."""
     errors: dict[str, list] = {}
     for scan in cohort.scans(cohort.validation):
         errors.setdefault(scan.tracer, []).append(cohort.regions(scan.suvr - guesses[scan.place]))

@@ -1,4 +1,4 @@
-"""What each method is told: the same data, nearly the same network and the same budget."""
+"""What each method is told: the same data, a network of less than a million weights, the same budget."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ class ConditionalPatches(nn.Module):
 
     Args:
         labels: number of class labels.
-        channels: width of the first layer; every further one has twice as many, up to eight times.
-        layers: strided ones beside the first; a patch of three is 70 voxels wide.
+        channels: width of the first layer; every further one has twice as many.
+        layers: strided ones, the first included; a patch of three is 70 voxels wide.
         sees_mri: the MRI is judged with the PET; False judges the PET alone.
         judged: channels of what is judged in place of a PET, such as an MRI's.
     """

@@ -8,47 +8,51 @@ import numpy as np
 import torch
 from torch import nn
 
-#: Sets these numbers apart from others that follow from seed and position.
-_STREAM = 3
+from ..stream import DROPOUT, random_of
+
+#: Layers that drop whole channels, and those that drop single numbers.
+_WHOLE, _SINGLE = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d), nn.Dropout
 
 
 class PlacedDropout(nn.Module):
-    """Whole channels of an image are dropped in training; which ones, its position in the run says.
+    """Channels of an image, or single numbers, are dropped in training; which ones, its position in the run says.
 
     Args:
-        share: of the channels.
+        share: of the channels or numbers.
         seed: of the run.
         layer: number among the network's layers that drop.
+        whole: drop channels; False drops single numbers.
 
     Attributes:
         positions: of the batch's images; set before every forward pass of a training.
     """
 
-    def __init__(self, share: float, seed: int, layer: int):
+    def __init__(self, share: float, seed: int, layer: int, whole: bool = True):
         super().__init__()
-        self.share, self.seed, self.layer = share, seed, layer
+        self.share, self.seed, self.layer, self.whole = share, seed, layer, whole
         self.positions: Sequence[int] = ()
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
-        """A volume [N, C, X, Y, Z] without the dropped channels, the others larger by as much."""
-        if not self.training:
+        """Features [N, C, ...] without what is dropped, the rest larger by as much."""
+        if not self.training or not self.share:
             return volume
-        streams = [np.random.default_rng([self.seed, place, _STREAM, self.layer]) for place in self.positions]
-        kept = np.stack([stream.random(volume.shape[1]) >= self.share for stream in streams])
+        shape = volume.shape[1:2] if self.whole else volume.shape[1:]
+        streams = [random_of(self.seed, place, DROPOUT, self.layer) for place in self.positions]
+        kept = np.stack([stream.random(shape, np.float32) >= self.share for stream in streams])
         factors = torch.from_numpy(kept).to(volume) / (1 - self.share)
-        return volume * factors[..., None, None, None]
+        return volume * factors.reshape(*factors.shape, *(1 for _ in range(volume.ndim - factors.ndim)))
 
 
 def place_dropouts(network: nn.Module, seed: int) -> None:
-    """Put a `PlacedDropout` in the place of every ``Dropout3d`` of a network; its weights keep their names."""
+    """Put a `PlacedDropout` in the place of every dropout of a network; its weights keep their names."""
     found = [
         (parent, name, child)
         for parent in network.modules()
         for name, child in parent.named_children()
-        if isinstance(child, nn.Dropout3d)
+        if isinstance(child, (*_WHOLE, _SINGLE))
     ]
     for layer, (parent, name, child) in enumerate(found):
-        setattr(parent, name, PlacedDropout(child.p, seed, layer))
+        setattr(parent, name, PlacedDropout(child.p, seed, layer, isinstance(child, _WHOLE)))
 
 
 def set_positions(network: nn.Module, positions: Sequence[int]) -> None:

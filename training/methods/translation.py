@@ -79,7 +79,8 @@ class TranslationObjective(Objective):
     def critic(self, module: nn.Module) -> Player:
         """The player of a discriminator."""
         optimizer = partial(torch.optim.Adam, betas=BETAS)
-        return Player(module, optimizer, self.config.preset.discriminator_learning_rate, wrapped=False)
+        rate, clip = self.config.preset.discriminator_learning_rate, self.config.run.clip_gradients
+        return Player(module, optimizer, rate, clip=clip, wrapped=False)
 
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
         """See `Objective.losses`: the weighted terms for the generator, and the discriminator's own."""

@@ -9,10 +9,10 @@ from ..one_pass import OnePass
 if TYPE_CHECKING:
     from .network import ResNetTranslator
 
-__all__ = ["CycleGan"]
+__all__ = ["CycleGAN"]
 
 
-class CycleGan(OnePass):
+class CycleGAN(OnePass):
     """A model of CycleGAN: of its two networks, the one that gives a PET."""
 
     name = "cyclegan"

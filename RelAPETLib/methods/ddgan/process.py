@@ -7,11 +7,12 @@ paper's t is the level that a step leads to: the generator sees x_{t+1} and t.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from ...diffusion import along
 from ...errors import InputError
 from ..base import NoiseSource, Progress
 
@@ -57,13 +58,13 @@ class PosteriorChain:
 
     def noised(self, x0: torch.Tensor, levels: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
         """q(x_n | x0): x at integer levels n [N] of clean images and standard normal noise, both [N, C, X, Y, Z]."""
-        shares = [self.kept(level) for level in levels.tolist()]
-        return _shaped([n**0.5 for n in shares], x0) * x0 + _shaped([(1 - n) ** 0.5 for n in shares], x0) * eps
+        shares = torch.tensor([self.kept(level) for level in levels.tolist()], dtype=torch.float64)
+        return along(shares.sqrt(), x0) * x0 + along((1 - shares).sqrt(), x0) * eps
 
     def stepped(self, x_t: torch.Tensor, t: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
         """q(x_{t+1} | x_t): one level further from levels t [N], 0 to T - 1."""
-        betas = [self.beta(level + 1) for level in t.tolist()]
-        return _shaped([(1 - n) ** 0.5 for n in betas], x_t) * x_t + _shaped([n**0.5 for n in betas], x_t) * eps
+        betas = torch.tensor([self.beta(level + 1) for level in t.tolist()], dtype=torch.float64)
+        return along((1 - betas).sqrt(), x_t) * x_t + along(betas.sqrt(), x_t) * eps
 
     def posterior(
         self, x: torch.Tensor, x0: torch.Tensor, levels: torch.Tensor, before: torch.Tensor, eps: torch.Tensor
@@ -76,7 +77,7 @@ class PosteriorChain:
             levels, before: integers [N], before < levels.
         """
         weights = [self.weights(*pair) for pair in zip(levels.tolist(), before.tolist(), strict=True)]
-        of_x0, of_x, deviation = (_shaped(column, x) for column in zip(*weights, strict=True))
+        of_x0, of_x, deviation = (along(column, x) for column in torch.tensor(weights, dtype=torch.float64).unbind(1))
         return of_x0 * x0 + of_x * x + deviation * eps
 
     def weights(self, level: int, before: int) -> tuple[float, float, float]:
@@ -132,8 +133,3 @@ class PosteriorChain:
             if progress:
                 progress(number / len(path), f"step {number} of {len(path)}")
         return x
-
-
-def _shaped(numbers: Sequence[float], like: torch.Tensor) -> torch.Tensor:
-    """A number for each image of a batch, shaped [N, 1, ...]."""
-    return torch.tensor(numbers, dtype=torch.float64).to(like).reshape(-1, *(1 for _ in like.shape[1:]))

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Encoded", "Flow", "path_class"]
 
-_RATE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+_RATE = {"type": "number", "minimum": 1e-6, "exclusiveMaximum": 1}
 _PATHS = (
-    closed({"kind": {"enum": ["rectified_flow"]}, "shift": {"type": "number", "exclusiveMinimum": 0, "maximum": 1000}}),
+    closed({"kind": {"enum": ["rectified_flow"]}, "shift": {"type": "number", "minimum": 1e-3, "maximum": 1000}}),
     closed(
         {
             "kind": {"enum": ["bridge"]},
             "beta_d": {"type": "number", "minimum": 0, "maximum": 100},
-            "beta_min": {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
+            "beta_min": {"type": "number", "minimum": 1e-6, "maximum": 100},
             "first": _RATE,
-            "churn": _RATE,
-            "sigma_data": {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
+            "churn": {"type": "number", "minimum": 1e-3, "exclusiveMaximum": 1},
+            "sigma_data": {"type": "number", "minimum": 1e-6, "maximum": 100},
         }
     ),
 )

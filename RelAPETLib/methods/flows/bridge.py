@@ -12,9 +12,10 @@ from typing import ClassVar
 
 import torch
 
+from ...diffusion import along
 from ...diffusion.names import ANCESTRAL, HEUN
 from ..base import NoiseSource
-from .process import Estimate, Path, intervals, like
+from .process import Estimate, Path, intervals
 
 #: Exponent of the sampler's times (Karras et al., arXiv 2206.00364, eq. 5).
 RHO = 7.0
@@ -72,11 +73,11 @@ class Bridge(Path):
     def mean(self, x0: torch.Tensor, y: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """a_t y + b_t x0 at times [N]."""
         a, b, _ = self.coefficients(t)
-        return like(a, x0) * y + like(b, x0) * x0
+        return along(a, x0) * y + along(b, x0) * x0
 
     def noised(self, x0: torch.Tensor, y: torch.Tensor, t: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
         """See `Path.noised`."""
-        return self.mean(x0, y, t) + like(self.coefficients(t)[2].sqrt(), x0) * eps
+        return self.mean(x0, y, t) + along(self.coefficients(t)[2].sqrt(), x0) * eps
 
     # -- what the network sees and gives -----------------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ class Bridge(Path):
 
     def seen(self, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """See `Path.seen`."""
-        return like(self.scalings(t)[0], x_t) * x_t
+        return along(self.scalings(t)[0], x_t) * x_t
 
     def told(self, t: torch.Tensor) -> torch.Tensor:
         """See `Path.told`: ln(t) / 4."""
@@ -105,12 +106,12 @@ class Bridge(Path):
         Its squared error is the clean estimate's, times the paper's weight 1 / c_out^2.
         """
         _, c_skip, c_out = self.scalings(t)
-        return (x0 - like(c_skip, x0) * x_t) / like(c_out, x0)
+        return (x0 - along(c_skip, x0) * x_t) / along(c_out, x0)
 
     def clean(self, x_t: torch.Tensor, output: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """See `Path.clean`."""
         _, c_skip, c_out = self.scalings(t)
-        return like(c_skip, x_t) * x_t + like(c_out, x_t) * output
+        return along(c_skip, x_t) * x_t + along(c_out, x_t) * output
 
     # -- the way back ------------------------------------------------------------------------------------------------
 

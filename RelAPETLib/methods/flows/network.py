@@ -9,9 +9,9 @@ from torch import nn
 
 from ...networks.blocks import BACKGROUND, Blocks
 from ...networks.shapes import central, padded
+from ...networks.table_tokens import TableTokens
 from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
-from ..resdm.network import TableTokens
 
 
 class FlowNetwork(nn.Module):

@@ -123,8 +123,3 @@ def intervals(calls: int, churned: bool) -> list[Interval]:
     made = [Interval(churned, n < count - 1 - without) for n in range(count)]
     made[-1] = Interval(churned and spare == without, False)
     return made
-
-
-def like(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Numbers [N], shaped [N, 1, ...] to multiply x [N, ...]."""
-    return values.to(x).reshape(-1, *(1 for _ in x.shape[1:]))

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import torch
 
+from ...diffusion import along
 from ...diffusion.names import EULER, HEUN
 from ..base import NoiseSource
-from .process import Estimate, Path, intervals, like
+from .process import Estimate, Path, intervals
 
 #: Times are told to the network as if there were so many steps, as MONAI does.
 TOLD = 1000.0
@@ -42,7 +43,7 @@ class RectifiedFlow(Path):
 
     def noised(self, x0: torch.Tensor, y: torch.Tensor, t: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
         """See `Path.noised`; y has no part in it."""
-        return like(1 - t, x0) * x0 + like(t, x0) * eps
+        return along(1 - t, x0) * x0 + along(t, x0) * eps
 
     def told(self, t: torch.Tensor) -> torch.Tensor:
         """See `Path.told`."""
@@ -54,7 +55,7 @@ class RectifiedFlow(Path):
 
     def clean(self, x_t: torch.Tensor, output: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """See `Path.clean`: x_t - t v."""
-        return x_t - like(t, x_t) * output
+        return x_t - along(t, x_t) * output
 
     def visited(self, count: int) -> list[float]:
         """The times at which `count` intervals begin, from 1 on."""

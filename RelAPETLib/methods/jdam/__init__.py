@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JDAM"]
 
-_SIGMA = {"type": "number", "exclusiveMinimum": 0, "maximum": 1e5}
+_SIGMA = {"type": "number", "minimum": 1e-6, "maximum": 1e5}
 
 
 class JDAM(Method):

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ...diffusion import along
 from ...networks.blocks import BACKGROUND, Blocks
 from ...networks.shapes import central, padded
 from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
-from .process import along
 
 #: Radians of the time embedding's fastest wave for a factor e of noise.
 _PACE = 10.0

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ...diffusion import along
 from ...errors import InputError
 from ..base import NoiseSource, Progress
 
@@ -124,8 +125,3 @@ class VarianceExploding:
         ratio = z.flatten(1).norm(dim=1) / gradient.flatten(1).norm(dim=1)
         size = 2 * self.snr**2 * along(ratio.square().nan_to_num(torch.inf).clamp(max=1 + sigma**2), x_t)
         return x_t + size * gradient + (2 * size).sqrt() * z
-
-
-def along(values: torch.Tensor, volumes: torch.Tensor) -> torch.Tensor:
-    """Numbers [N] in a shape that multiplies volumes [N, C, X, Y, Z]."""
-    return values.to(volumes).reshape(-1, *(1 for _ in volumes.shape[1:]))

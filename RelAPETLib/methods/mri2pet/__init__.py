@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ...diffusion import Parametrization
 
-__all__ = ["Encoded", "Mri2Pet"]
+__all__ = ["Encoded", "MRI2PET"]
 
 #: Samplers that a model can be asked for.
 OWN_SAMPLERS = (ANCESTRAL, *SAMPLERS)
@@ -30,7 +30,7 @@ class Encoded(NamedTuple):
     vector: torch.Tensor | None
 
 
-class Mri2Pet(Method):
+class MRI2PET(Method):
     """A model of MRI2PET.
 
     Attributes:
@@ -61,7 +61,7 @@ class Mri2Pet(Method):
         self.settings, self.network, self.parametrization = settings, network, parametrization
 
     @classmethod
-    def build(cls, settings: Mapping[str, Any]) -> Mri2Pet:
+    def build(cls, settings: Mapping[str, Any]) -> MRI2PET:
         """See `Method.build`."""
         from ...diffusion import NoiseSchedule, Parametrization
         from .network import ConditionedUNet

@@ -9,10 +9,10 @@ from ..one_pass import OnePass
 if TYPE_CHECKING:
     from .network import AttentiveUNet
 
-__all__ = ["ScGan"]
+__all__ = ["SCGAN"]
 
 
-class ScGan(OnePass):
+class SCGAN(OnePass):
     """A model of SC-GAN."""
 
     name = "scgan"

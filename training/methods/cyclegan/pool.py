@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
-#: Sets these numbers apart from others that follow from seed and position.
-_STREAM = 4
+from ...stream import POOL, random_of
 
 
 class ImagePool:
@@ -36,7 +34,7 @@ class ImagePool:
         """The place in the pool that the image at a position of the run takes; None where it takes none."""
         if position < self.size or not self.size:
             return position if self.size else None
-        random = np.random.default_rng([self.seed, position, _STREAM, self.number])
+        random = random_of(self.seed, position, POOL, self.number)
         return int(random.integers(self.size)) if random.random() < 0.5 else None
 
     def exchange(

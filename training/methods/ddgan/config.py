@@ -15,7 +15,7 @@ from ..translation_config import check_patches
 
 @dataclass
 class Preset(config.Preset):
-    """Sizes and constants; the defaults are the paper's and its authors', of their images of 256 x 256 pixels."""
+    """Sizes and constants; sizes, penalty and length are the paper's for images of 256 x 256 pixels."""
 
     name: str = "paper"
     global_batch: int = 32

@@ -111,7 +111,7 @@ class DdganObjective(Objective):
         step = self._step(x0, place, 0)
         with torch.no_grad():
             _, fake = self._drawn(step, mri, labels)
-        penalised = method.penalty_gamma > 0 and place.step % method.penalty_every == 0
+        penalised = method.penalty_gamma > 0 and (place.step + 1) % method.penalty_every == 0
         loss_D, terms = self._judged(step, fake, mri, labels, penalised)
 
         step = self._step(x0, place, 1)

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from RelAPETLib.clinical import CLINICAL
@@ -19,9 +18,9 @@ from RelAPETLib.methods.flows.straight import RectifiedFlow
 from RelAPETLib.tracers import label_count
 
 from ...data.dataset import PetDataset
-from ...stream import draw
+from ...stream import TIME, draw, random_of
 from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work
-from ..resdm.objective import clinical_moments, clinical_of, hidden
+from ..clinical import clinical_moments, clinical_of, hidden
 from .config import FlowConfig
 
 if TYPE_CHECKING:
@@ -167,7 +166,7 @@ WORDS = {
 
 def chances(seed: int, positions: Sequence[int], logit_normal: bool) -> torch.Tensor:
     """Numbers [N] between 0 and 1, float64, that follow from seed and positions: uniform, or with a normal logit."""
-    generators = [np.random.default_rng([seed, position, 3]) for position in positions]
+    generators = [random_of(seed, position, TIME) for position in positions]
     if logit_normal:
         return torch.tensor([g.standard_normal() for g in generators], dtype=torch.float64).sigmoid()
     return torch.tensor([g.random() for g in generators], dtype=torch.float64)

@@ -31,7 +31,6 @@ class Preset(config.Preset):
 
 #: ``paper`` has the paper's constants and, where it is silent, its authors' settings.
 PRESETS = {
-    "fair": Preset(),
     "paper": Preset(
         name="paper",
         global_batch=1,
@@ -47,6 +46,7 @@ PRESETS = {
         predictor="reverse",
         image_weight=0.0,
     ),
+    "fair": Preset(),
 }
 
 
@@ -55,13 +55,12 @@ class Method(config.Method):
     """The noise and the losses."""
 
     name: str = "jdam"
-    sees_mri: bool = True
     sigma_min: float = 0.01
     snr: float = 0.075
     image_weight: float | None = None
 
 
-METHODS = {"jdam": Method(), "sde": Method(name="sde", sees_mri=False)}
+METHODS = {"jdam": Method(), "sde": Method(name="sde")}
 
 
 @dataclass
@@ -72,7 +71,6 @@ class Run(config.Run):
 
 
 RULES = Rules({
-    "method.sees_mri": Key("T1w and T2F are channels beside the noisy PET; false for sde, the paper's ablation"),
     "method.sigma_min": Key("SD of the least noise, for images in [-1, 1]", above=0, below=1),
     "method.snr": Key("ratio of image to noise that sets the size of the sampler's Langevin steps", above=0, most=1),
     "method.image_weight": Key("weight of L_I, the mean absolute error; null: preset.image_weight"),
@@ -96,7 +94,7 @@ RULES = Rules({
 
 
 def _about(what: str, needs: str) -> config.About:
-    return config.About(what, "100 (1 to 2000)", "Apache-2.0 (in its headers)", needs)
+    return config.About(what, "2000 (1 to 2000); preset=fair 100", "Apache-2.0 (in its headers)", needs)
 
 
 @dataclass
@@ -111,8 +109,13 @@ class JdamConfig(config.TrainConfig):
     }
 
     method: Method = field(default_factory=Method)
-    preset: Preset = field(default_factory=Preset)
+    preset: Preset = field(default_factory=lambda: PRESETS["paper"])
     run: Run = field(default_factory=Run)
+
+    @property
+    def sees_mri(self) -> bool:
+        """Whether T1w and T2F are channels beside the noisy PET; not for ``sde``, the paper's ablation."""
+        return self.method.name == "jdam"
 
     @property
     def image_weight(self) -> float:
@@ -123,8 +126,6 @@ class JdamConfig(config.TrainConfig):
     def check(self) -> None:
         """See `TrainConfig.check`."""
         method, preset = self.method, self.preset
-        if method.sees_mri != (method.name == "jdam"):
-            raise ConfigError(f"method.sees_mri={method.sees_mri}: method=jdam sees the MRI, method=sde does not")
         if method.image_weight is not None and method.image_weight < 0:
             raise ConfigError(f"method.image_weight={method.image_weight} must be at least 0, or null")
         if preset.sigma_max is not None and not method.sigma_min < preset.sigma_max <= 1e5:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from RelAPETLib.diffusion import along
 from RelAPETLib.methods.base import NoiseSource
 from RelAPETLib.methods.jdam.network import ScoreNetwork
-from RelAPETLib.methods.jdam.process import FIRST_TIME, LONGEST, VarianceExploding, along
+from RelAPETLib.methods.jdam.process import FIRST_TIME, LONGEST, VarianceExploding
 from RelAPETLib.tracers import label_count
 
 from ...stream import draw
@@ -54,7 +55,7 @@ class JdamObjective(Objective):
             "num_res_blocks": preset.num_res_blocks,
             "norm_num_groups": preset.norm_num_groups,
             "num_class_embeds": labels,
-            "sees_mri": self.config.method.sees_mri,
+            "sees_mri": self.config.sees_mri,
             "gives": preset.gives,
         }
 
@@ -126,7 +127,7 @@ class JdamObjective(Objective):
         arguments = self.arguments(len(weights["network"]["unet.class_embedding.weight"]))
         network = ScoreNetwork(**arguments)
         network.load_state_dict(weights["network"], strict=True)
-        name, seen = ("JDAM", "beside the MRI") if config.method.sees_mri else ("SDE", "without any MRI")
+        name, seen = ("JDAM", "beside the MRI") if config.sees_mri else ("SDE", "without any MRI")
         return Bundle(
             network=network,
             settings={"arguments": arguments, "process": asdict(process), "samples": samples},

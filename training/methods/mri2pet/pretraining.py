@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn import functional
 from torch.utils.data import Dataset
@@ -20,6 +19,7 @@ from ...data.mri_dataset import MriDataset
 from ...data.split import FILE, load_split
 from ...errors import ConfigError
 from ...plans import Plan, stage_plan
+from ...stream import STYLE, random_of
 from ...trainer import RunData, Trainer
 from ..base import Losses, Place, Terms, Work
 from .config import Mri2PetConfig
@@ -53,7 +53,7 @@ class StyledMri(Dataset):
 
     def __getitem__(self, index: tuple[int, int]) -> dict:
         number, place = index
-        chosen = int(np.random.default_rng([self.seed, place, 3]).integers(len(self.scans)))
+        chosen = int(random_of(self.seed, place, STYLE).integers(len(self.scans)))
         own, style = self.mri[index if self.draws else number], self.scans[chosen]
         return {
             **{name: own[name] for name in ("t1w", "t2f", "subject")},

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn import functional
 
@@ -17,7 +16,7 @@ from RelAPETLib.methods.mtgd.network import MultiSequenceDiffusion
 from RelAPETLib.methods.mtgd.process import sample_guided
 from RelAPETLib.tracers import label_count
 
-from ...stream import draw
+from ...stream import NULLS, draw, random_of
 from ..base import Bundle, Losses, Objective, Place, Player, Terms
 from .config import MtgdConfig
 
@@ -149,7 +148,7 @@ DIFFERENCES = (
 
 def nulls(seed: int, positions: list[int], share: float) -> torch.Tensor:
     """For which images (bool [N]) the tracer is hidden; by chance that follows from seed and positions."""
-    return torch.tensor([np.random.default_rng([seed, position, 4]).random() < share for position in positions])
+    return torch.tensor([random_of(seed, position, NULLS).random() < share for position in positions])
 
 
 OBJECTIVE = MtgdObjective

@@ -15,6 +15,7 @@ from RelAPETLib.methods.resvit.network import ResViTNetwork, available
 from ... import checkpoints
 from ...groups import flatten
 from ...plans import stage_plan
+from ...stream import PRESENT, random_of
 from ...trainer import RunData, Trainer
 from ..base import Losses, Place, Player, Stage, Terms, Work
 from ..transformer_config import transformer_arguments
@@ -137,7 +138,7 @@ DIFFERENCES = (
 
 def present(seed: int, positions: list[int], share: float) -> torch.Tensor:
     """Which sequences are shown (bool [N, 2]); by chance that follows from seed and positions, one is not."""
-    chances = np.stack([np.random.default_rng([seed, position, 3]).random(2) for position in positions])
+    chances = np.stack([random_of(seed, position, PRESENT).random(2) for position in positions])
     hidden, first = torch.from_numpy(chances[:, 0] < share), torch.from_numpy(chances[:, 1] < 0.5)
     return torch.stack([~(hidden & first), ~(hidden & ~first)], 1)
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from RelAPETLib.networks.blocks import BACKGROUND
 
@@ -20,11 +19,6 @@ def inside_rmse(made: torch.Tensor, pet: torch.Tensor) -> torch.Tensor:
     # A norm, whose gradient is 0 and not infinite where there is no error.
     errors = torch.linalg.vector_norm((made - pet).flatten(1) * mask, dim=1)
     return (errors / mask.sum(1).clamp(min=1).sqrt()).mean()
-
-
-def cross_entropy(logits: torch.Tensor, real: bool) -> torch.Tensor:
-    """Mean binary cross-entropy of logits with 1 for `real`, else with 0."""
-    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
 
 def matching(judged: Sequence[torch.Tensor], real: Sequence[torch.Tensor]) -> torch.Tensor:

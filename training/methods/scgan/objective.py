@@ -11,11 +11,12 @@ from torch import nn
 
 from RelAPETLib.methods.scgan.network import AttentiveUNet
 
+from ..adversarial import cross_entropy
 from ..base import Losses, Place, Terms
 from ..translation import TranslationObjective, WeightedTerms
 from .config import ScganConfig
 from .discriminator import AttentivePatches
-from .losses import cross_entropy, inside_rmse, kernel_norms, matching
+from .losses import inside_rmse, kernel_norms, matching
 from .spectral import advance, normalise, plain
 
 
