@@ -134,7 +134,9 @@ def main() -> None:
             measure(known, Path(folder), name, options.samples, options.calls)
     with np.load(options.out / "control.npz") as file:
         control = dict(file)
-    head = f"{date.today()}, CPU. {options.people} unseen people, {options.samples} draws of {options.calls} calls each."
+    head = (
+        f"{date.today()}, CPU. {options.people} unseen people, {options.samples} draws of {options.calls} calls each."
+    )
     text = "\n".join(["# RelA-Diffusion on blocks of 4 mm", "", head, "", *table(known, list(runs), control)]) + "\n"
     (RESULTS / "four_mm.md").write_text(text, encoding="utf-8")
     print(text)

@@ -65,25 +65,25 @@ _GAN = (f"preset.penalty_gamma={6.25e-6 * FACTOR**3:g}", "preset.discriminator_l
 _FAIR = ("preset=fair", f"preset.learning_rate={RATE}")
 #: By choice of ``method=``.
 SETTINGS: Mapping[str, Setting] = {
-    "unet_l1": Setting((*UNET, f"preset.learning_rate={RATE}"), 100, 1, 1),
-    "unet_l2": Setting((*UNET, f"preset.learning_rate={RATE}"), 100, 1, 1),
-    "pix2pix": Setting(_FAIR, 100, 1, 1),
+    "unet_l1": Setting((*UNET, f"preset.learning_rate={RATE}"), 77, 1, 1),
+    "unet_l2": Setting((*UNET, f"preset.learning_rate={RATE}"), 76, 1, 1),
+    "pix2pix": Setting(_FAIR, 567, 1, 1),
     "scgan": Setting(_FAIR, 100, 1, 1),
-    "cyclegan": Setting(_FAIR, 100, 1, 1, paper=(27.51, 24.95, 28.07)),
-    "diffusion_gan": Setting(_FAIR, 100, 1, 1, paper=(24.98, 23.49, 23.11)),
-    "transunet": Setting(_FAIR, 100, 1, 1),
-    "resvit": Setting(_FAIR, 100, 1, 1),
-    "ddpm": Setting(_RELA, 100, 20),
-    "ficd": Setting(_RELA, 100, 20, paper=(24.24, 24.23, 25.59)),
-    "rela": Setting((*_RELA, *_GAN), 100, 20, paper=(28.31, 26.27, 29.32)),
-    "ddgan": Setting(("preset=fair", f"preset.generator_learning_rate={RATE}"), 100, 4, paper=(25.45, 26.38, 25.20)),
-    "resdm": Setting(_FAIR, 100, 15),
-    "mri2pet": Setting(_FAIR, 100, 20, before=("pretrain.steps", 0.25)),
-    "mtgd": Setting(_FAIR, 100, 20, paper=(25.00, 25.68, 23.85)),
-    "jdam": Setting(_FAIR, 100, 100),
-    "sde": Setting(_FAIR, 100, 100),
-    "rectified_flow": Setting(_FAIR, 100, 20),
-    "bridge": Setting(_FAIR, 100, 14),
+    "cyclegan": Setting(_FAIR, 48, 1, 1, paper=(27.51, 24.95, 28.07)),
+    "diffusion_gan": Setting(_FAIR, 63, 1, 1, paper=(24.98, 23.49, 23.11)),
+    "transunet": Setting(_FAIR, 165, 1, 1),
+    "resvit": Setting(_FAIR, 67, 1, 1),
+    "ddpm": Setting(_RELA, 66, 20),
+    "ficd": Setting(_RELA, 66, 20, paper=(24.24, 24.23, 25.59)),
+    "rela": Setting((*_RELA, *_GAN), 66, 20, paper=(28.31, 26.27, 29.32)),
+    "ddgan": Setting(("preset=fair", f"preset.generator_learning_rate={RATE}"), 56, 4, paper=(25.45, 26.38, 25.20)),
+    "resdm": Setting(_FAIR, 26, 15),
+    "mri2pet": Setting(_FAIR, 42, 20, before=("pretrain.steps", 0.25)),
+    "mtgd": Setting(_FAIR, 49, 20, paper=(25.00, 25.68, 23.85)),
+    "jdam": Setting(_FAIR, 77, 100),
+    "sde": Setting(_FAIR, 77, 100),
+    "rectified_flow": Setting(_FAIR, 76, 20),
+    "bridge": Setting(_FAIR, 74, 14),
 }
 
 
@@ -96,8 +96,8 @@ def overrides(name: str, cache: Path, split: Path, out: Path, steps: int, seed: 
     """Words of ``train`` for one run."""
     setting = SETTINGS[name]
     start = []
-    if name == "rela":  # the discriminator joins after a third
-        start = [f"preset.adversarial_start_epoch={max(1, round(steps / 3 * 16 / 960))}"]
+    if name == "rela":  # the discriminator joins after a third, in a run of a few steps at once
+        start = [f"preset.adversarial_start_epoch={round(steps / 3 * 16 / 960)}"]
     if setting.before:
         key, share = setting.before
         start.append(f"{key}={max(1, round(share * steps))}")
