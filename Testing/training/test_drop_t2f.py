@@ -127,7 +127,7 @@ def test_who_has_learned_without_it_does_better_without_it(tmp_path):
     alone = without_some_t2f(batch, torch.ones(6, dtype=torch.bool))
     for share in (0.0, 0.5):
         config = plain_config(
-            tmp_path / str(share), *WORDS, f"data.drop_t2f={share}", "run.steps=150", "preset.global_batch=3",
+            tmp_path / str(share), *WORDS, f"data.drop_t2f={share}", "run.steps=80", "preset.global_batch=3",
             "hardware.micro_batch=3", "run.validation_volumes=0", "run.checkpoint_every=9999", "preset.ema_decay=0.95",
         )  # fmt: skip
         assert run(config, RunData(people, None, "0" * 64), quiet=True) == 0
