@@ -8,6 +8,8 @@ extracted brain and the affine say how much of the brain each scan shows.
 
 Two runs on the CPU of one machine give the same bytes: ITK's mutual information runs in one thread, since several add
 it up in no fixed order. Another number of threads, another processor or a GPU may change a transform's last digits.
+
+A T1w alone goes the same way; what concerns the T2F is left out.
 """
 
 from __future__ import annotations
@@ -42,28 +44,28 @@ class Preprocessed:
     """A T1w and T2F (and PET) on the model grid, and how they got there.
 
     Attributes:
-        t1w, t2f: float32 on `MNI_GRID`, brain only, [-1, 1], background exactly -1.
+        t1w, t2f: float32 on `MNI_GRID`, brain only, [-1, 1], background exactly -1; `t2f` is None without one.
         pet: float32 on `MNI_GRID` in its own units, 0 outside the brain; None without one.
         mask: uint8 on `MNI_GRID`, 1 inside the brain.
         grid_to_t1w: from LPS points of the grid to points of the raw T1w (what resampling the T1w onto the grid takes).
         t1w_to_grid: its inverse.
-        t1w_to_t2f: rigid, from T1w points to T2F points.
+        t1w_to_t2f: rigid, from T1w points to T2F points; None without a T2F.
         quality: figures by name; see `RelAPETLib.registration.quality`.
         warnings: one line each.
         method: how the T1w was deformed: ``demons``, ``torch``, ``affine`` (not at all), ``none`` (came on the grid).
         skull_stripped: the T1w came without scalp.
         pets: further PET by name, as `pet`.
         pet_quality: figures of each PET (`registration.uptake`) by name, ``PET`` for `pet`.
-        in_view: uint8 on `MNI_GRID`, 1 where the brain is in the field of view of both MRI; None: everywhere.
+        in_view: uint8 on `MNI_GRID`, 1 where the brain is in the field of view of all MRI; None: everywhere.
     """
 
     t1w: sitk.Image
-    t2f: sitk.Image
+    t2f: sitk.Image | None
     pet: sitk.Image | None
     mask: sitk.Image
     grid_to_t1w: sitk.Transform
     t1w_to_grid: sitk.Transform
-    t1w_to_t2f: sitk.Transform
+    t1w_to_t2f: sitk.Transform | None
     quality: dict[str, float]
     warnings: list[str] = field(default_factory=list)
     method: str = "none"
@@ -75,7 +77,7 @@ class Preprocessed:
 
 def preprocess(
     t1w: sitk.Image,
-    t2f: sitk.Image,
+    t2f: sitk.Image | None,
     *,
     pet: sitk.Image | None = None,
     pets: Mapping[str, sitk.Image] | None = None,
@@ -86,7 +88,7 @@ def preprocess(
     """Bring a raw pair, of any orientation and spacing, onto the model grid.
 
     Args:
-        t1w, t2f: 3-D scalar images (`volumes.read_volume`), with scalp or skull-stripped.
+        t1w, t2f: 3-D scalar images (`volumes.read_volume`), with scalp or skull-stripped; `t2f` may be None.
         pet: a PET of the same person, e.g. in SUVR; goes rigidly to the T1w and through the same warp.
         pets: further PET by name, each on its own grid.
         device: ``cpu``, ``cuda``, ``cuda:i`` or ``mps``, for the torch method and the brain extraction.
@@ -112,14 +114,15 @@ def preprocess(
     if method not in METHODS:
         raise InputError(f"unknown registration method '{method}'; use one of {', '.join(METHODS)}")
     uptakes = _named(pet, pets)
-    check_memory([t1w, t2f, *uptakes.values()])
+    check_memory(image for image in (t1w, t2f, *uptakes.values()) if image is not None)
     report = progress or (lambda fraction, message: None)
     template = load_template()
     report(0.0, "correcting the T1w's bias field")
     raw = upright(t1w)
     scans = {"t1w": prepare(raw, "T1w")}
-    report(0.12, "correcting the T2F's bias field")
-    scans["t2f"] = prepare(t2f, "T2F")
+    if t2f is not None:
+        report(0.12, "correcting the T2F's bias field")
+        scans["t2f"] = prepare(t2f, "T2F")
     report(0.22, "looking for the brain in the T1w")
     brain, lines = _extract(raw, device)
     report(0.28, "laying the T1w over the template")
@@ -127,14 +130,15 @@ def preprocess(
     skull_stripped = is_skull_stripped(raw, affine, template)
     del raw
     rigid = _rigid_to_t1w(scans, uptakes, affine, template, report)
-    coverage = measure_coverage(brain, scans["t1w"].image, scans["t2f"].image, affine, rigid["t2f"], template)
+    images = [scans[name].image if name in scans else None for name in ("t1w", "t2f")]
+    coverage = measure_coverage(brain, *images, affine, rigid.get("t2f"), template)
     report(0.5, "fitting the T1w to the template")
     warp = fit_warp(scans["t1w"].image, affine, template, method, device)
     report(0.85, "resampling onto the model grid")
     result = _on_grid(scans, uptakes, rigid, warp, template)
     result.skull_stripped = skull_stripped
     result.in_view = array_to_image(coverage.in_view.astype(np.uint8))
-    result.quality |= _brain_figures(scans, brain, rigid["t2f"], coverage)
+    result.quality |= _brain_figures(scans, brain, rigid.get("t2f"), coverage)
     result.warnings += lines + _missing(coverage.missing)
     report(1.0, "preprocessing done")
     return result
@@ -172,13 +176,13 @@ def _extract(t1w: sitk.Image, device: str) -> tuple[Brain, list[str]]:
         return extract_brain(t1w), [f"brain extraction could not run on {device} ({cause}); it ran on the CPU instead"]
 
 
-def _brain_figures(scans: dict, brain: Brain, rigid: sitk.Transform, coverage: Coverage) -> dict[str, float]:
+def _brain_figures(scans: dict, brain: Brain, rigid: sitk.Transform | None, coverage: Coverage) -> dict[str, float]:
     """Figures that need the extracted brain and no deformation."""
     from .registration.quality import pair_sharpness
 
     figures = {f"brain_missing_{name}": share for name, share in coverage.missing.items()}
     figures |= {"intracranial_ml": brain.volume_ml}
-    if not brain.volume_ml:  # whatever this is, its other figures tell
+    if not brain.volume_ml or rigid is None:  # without a brain, whatever this is, its other figures tell
         return figures
     return figures | pair_sharpness(scans["t1w"].image, scans["t2f"].image, brain.mask, rigid)
 
@@ -206,7 +210,7 @@ def _split(uptakes: dict) -> dict:
 
 
 def _rigid_to_t1w(scans: dict, uptakes: dict, affine, template, report) -> dict[str, sitk.Transform]:
-    """Rigid transforms from T1w points to T2F points and to the points of each PET."""
+    """Rigid transforms from T1w points to T2F points, where there is one, and to the points of each PET."""
     import SimpleITK as sitk
 
     from .registration.mutual_information import on_grid
@@ -215,8 +219,10 @@ def _rigid_to_t1w(scans: dict, uptakes: dict, affine, template, report) -> dict[
 
     wider = sitk.BinaryDilate(template.mask, [4] * 3)
     brain = on_grid(wider, working_copy(scans["t1w"].image, 2.0), affine.GetInverse())
-    report(0.35, "laying the T2F over the T1w")
-    rigid = {"t2f": register_rigid(scans["t1w"], brain, scans["t2f"], "T2F")}
+    rigid = {}
+    if "t2f" in scans:
+        report(0.35, "laying the T2F over the T1w")
+        rigid["t2f"] = register_rigid(scans["t1w"], brain, scans["t2f"], "T2F")
     for name, pet in uptakes.items():
         report(0.45, f"laying the {name} over the T1w")
         rigid[name] = register_rigid(scans["t1w"], brain, prepare(pet, name, bias=False), name)
@@ -236,12 +242,14 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
     raw = {name: scan.image for name, scan in scans.items()}
     arrays = {name: image_to_array(resample_to_grid(image, chains[name])) for name, image in raw.items()}
     seen = {name: quality.field_of_view(image, chains[name]) for name, image in raw.items()}
-    both = mask & seen["t1w"] & seen["t2f"]
-    if not both.any():
+    shown = np.logical_and.reduce([mask, *seen.values()])
+    if not shown.any():
+        if "t2f" not in scans:
+            raise InputError("the T1w shows no part of the brain; check that it is of a head")
         raise InputError("T1w and T2F show no common part of the brain; check that both are of the same head")
     figures = dict(warp.quality)
     figures |= quality.template_figures(arrays["t1w"], mask & seen["t1w"], template)
-    figures |= quality.pair_figures(arrays["t1w"], arrays["t2f"], both, template)
+    figures |= _mri_figures(arrays["t1w"], arrays.get("t2f"), shown, template)
     pet_quality = {}
     for name, pet in uptakes.items():
         array = image_to_array(resample_to_grid(pet, chains[name]))
@@ -250,17 +258,26 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
         uptakes = uptakes | {name: array_to_image(np.where(mask, array, 0).astype(np.float32))}
     return Preprocessed(
         t1w=array_to_image(_scaled(arrays["t1w"], mask)),
-        t2f=array_to_image(_scaled(arrays["t2f"], mask)),
+        t2f=array_to_image(_scaled(arrays["t2f"], mask)) if "t2f" in arrays else None,
         **_split(uptakes),
         mask=sitk.Image(template.mask),
         grid_to_t1w=warp.to_t1w,
         t1w_to_grid=warp.to_grid,
-        t1w_to_t2f=rigid["t2f"],
+        t1w_to_t2f=rigid.get("t2f"),
         quality=figures,
         warnings=list(warp.warnings),
         method=warp.method,
         pet_quality=pet_quality,
     )
+
+
+def _mri_figures(t1w: np.ndarray, t2f: np.ndarray | None, where: np.ndarray, template) -> dict[str, float]:
+    """Figures of a pair on the grid, or what a T1w says alone."""
+    from .registration import quality
+
+    if t2f is None:
+        return {"t1w_contrast": quality.tissue_contrast(t1w, where, template)}
+    return quality.pair_figures(t1w, t2f, where, template)
 
 
 def _scaled(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -275,12 +292,12 @@ def _scaled(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def from_grid(
     t1w: sitk.Image,
-    t2f: sitk.Image,
+    t2f: sitk.Image | None,
     *,
     pet: sitk.Image | None = None,
     pets: Mapping[str, sitk.Image] | None = None,
 ) -> Preprocessed:
-    """A pair that is on the model grid already (other software's registration to the ICBM 152 template).
+    """A pair, or T1w, that is on the model grid already (other software's registration to the ICBM 152 template).
 
     Volumes are masked by the template's brain and scaled to [-1, 1] unless they are already; PET are only masked.
 
@@ -296,20 +313,21 @@ def from_grid(
     template = load_template()
     mask = image_to_array(template.mask) > 0
     uptakes = _named(pet, pets)
-    arrays = {name: _checked_on_grid(image, name) for name, image in {"T1w": t1w, "T2F": t2f, **uptakes}.items()}
+    given = {"T1w": t1w, **({} if t2f is None else {"T2F": t2f}), **uptakes}
+    arrays = {name: _checked_on_grid(image, name) for name, image in given.items()}
     figures = quality.template_figures(arrays["T1w"], mask, template)
-    figures |= quality.pair_figures(arrays["T1w"], arrays["T2F"], mask, template)
+    figures |= _mri_figures(arrays["T1w"], arrays.get("T2F"), mask, template)
     everywhere = np.ones_like(mask)
     pet_quality = {name.removeprefix("PET "): uptake_figures(arrays[name], everywhere, template) for name in uptakes}
     uptakes = {name: array_to_image(np.where(mask, arrays[name], 0).astype(np.float32)) for name in uptakes}
     return Preprocessed(
         t1w=array_to_image(_scaled_unless_already(arrays["T1w"], mask)),
-        t2f=array_to_image(_scaled_unless_already(arrays["T2F"], mask)),
+        t2f=array_to_image(_scaled_unless_already(arrays["T2F"], mask)) if "T2F" in arrays else None,
         **_split(uptakes),
         mask=sitk.Image(template.mask),
         grid_to_t1w=sitk.Transform(),
         t1w_to_grid=sitk.Transform(),
-        t1w_to_t2f=sitk.Transform(),
+        t1w_to_t2f=sitk.Transform() if "T2F" in arrays else None,
         quality=figures,
         pet_quality=pet_quality,
     )
@@ -361,7 +379,7 @@ def cautions(quality: dict[str, float], kind: str = "raw") -> list[str]:
 
 
 def reference_doubts(preprocessed: Preprocessed, region: str) -> list[str]:
-    """A line when the region whose mean is the SUVR's unit is not in the field of view of both MRI; else none.
+    """A line when the region whose mean is the SUVR's unit is not in the field of view of all MRI; else none.
 
     Args:
         preprocessed: from `preprocess` or `from_grid`.

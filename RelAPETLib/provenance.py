@@ -30,6 +30,7 @@ UNCERTAINTY_MEANING = (
     "standard deviation over the samples drawn from the model, in the units of the PET: the spread of its guesses, "
     "not the error against a real PET"
 )
+WITHOUT_T2F = "From the T1w alone: no T2-FLAIR was given."
 DIFFERENCE_MEANING = "synthetic minus reference"
 SUVR_UNITS = "SUVR"
 RELATIVE_UNITS = "relative (0 to 1)"
@@ -82,7 +83,7 @@ def build_provenance(
     *,
     model: dict,
     tracer: dict,
-    inputs: dict[str, str],
+    inputs: dict[str, str | None],
     second_files: dict[str, str] | None = None,
     sampling: dict,
     preprocessing: dict,
@@ -97,7 +98,8 @@ def build_provenance(
     Args:
         model: from `describe_model`.
         tracer: ``name``, ``radiopharmaceutical``, ``output`` ("suvr" or "relative"), ``window``, ``reference_region``.
-        inputs: SHA-256 of each input's content by role (``t1w``, ``t2f``, ``reference``).
+        inputs: SHA-256 of each input's content by role (``t1w``, ``t2f``, ``reference``); None for a ``t2f`` that was
+            not given.
         second_files: SHA-256 by role of the other file of an input in two (a header and its voxels).
         sampling: ``sampler``, ``steps``, ``samples``, ``seed``, ``device``.
         preprocessing: ``method``, ``skull_stripped``, ``preprocessed`` and the ``quality`` figures.
@@ -126,7 +128,7 @@ def build_provenance(
         "tracer": tracer,
         "model": model,
         "inputs": {
-            role: {"sha256": digest} | ({"second_sha256": second_files[role]} if role in (second_files or {}) else {})
+            role: None if digest is None else {"sha256": digest} | _second(second_files, role)
             for role, digest in inputs.items()
         },
         "sampling": sampling,
@@ -139,6 +141,10 @@ def build_provenance(
         "platform": {"system": platform.system(), "machine": platform.machine()},
     }
     return _jsonable(record)
+
+
+def _second(second_files: dict[str, str] | None, role: str) -> dict[str, str]:
+    return {"second_sha256": second_files[role]} if role in (second_files or {}) else {}
 
 
 def schema() -> dict:

@@ -148,6 +148,7 @@ def sample_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0)
     add("--tracers", nargs="+", help="default: all of the bundle")
     add("--limit", type=int, help="at most so many volumes")
+    add("--without-t2f", action="store_true", help="from the T1w alone, by a model that was trained for it")
 
 
 def run_sample(options: argparse.Namespace) -> None:
@@ -158,7 +159,9 @@ def run_sample(options: argparse.Namespace) -> None:
 
     cache = open_cache(options.cache)
     split = load_split(options.split_file or options.cache / FILE, cache)
-    drawing = Drawing(options.device, options.samples, options.steps, options.sampler, options.seed)
+    drawing = Drawing(
+        options.device, options.samples, options.steps, options.sampler, options.seed, options.without_t2f
+    )
     record = sample_cache(
         options.bundle, cache, split, options.split, options.out, drawing,
         tracers=options.tracers, limit=options.limit, progress=say,

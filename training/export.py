@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -133,7 +133,8 @@ def export_model(
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
         first = (str(error).splitlines() or [""])[-1].strip()
         raise InputError(f"export: the weights do not fit the configuration's network: {first}") from error
-    metadata = describe(facts, folder_of(objective.config.method.name), bundle)
+    optional = ["t2f"] if objective.config.data.drop_t2f or "t2f" in bundle.unseen else []
+    metadata = describe(facts, folder_of(objective.config.method.name), bundle, optional)
     text = (REPOSITORY / "LICENSE").read_text(encoding="utf-8") if facts["licence"] == "Apache-2.0" else None
     return write_bundle(
         out, bundle.network, metadata, overwrite, half=tuple(bundle.half) if half else (), licence_text=text
@@ -190,8 +191,8 @@ def tracer_entries(cache, split, relative: bool) -> dict:
     return entries
 
 
-def describe(facts: dict, method: str, bundle: Bundle) -> dict:
-    """All metadata that `write_bundle` does not fill in."""
+def describe(facts: dict, method: str, bundle: Bundle, optional: Sequence[str] = ()) -> dict:
+    """All metadata that `write_bundle` does not fill in; `optional` are the inputs that the model can do without."""
     data = facts["training_data"]
     return {
         "name": facts["name"],
@@ -206,6 +207,7 @@ def describe(facts: dict, method: str, bundle: Bundle) -> dict:
             "space": "ICBM 152 2009a symmetric",
         },
         "inputs": list(SEQUENCES),
+        **({"optional_inputs": list(optional)} if optional else {}),
         "mri_scaling": {"method": "minmax", "range": [-1, 1]},
         "tracers": facts["tracers"],
         "method": {"name": method, "settings": dict(bundle.settings)},

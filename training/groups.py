@@ -45,6 +45,7 @@ class Data:
     split: str = ""
     workers: int = 2
     augment: bool = False
+    drop_t2f: float = 0.0
 
 
 @dataclass

@@ -110,6 +110,11 @@ RULES = Rules({
     "data.split": Key("split file; empty: the cache's own", free=True),
     "data.workers": count("processes that read data, a rank", least=0, most=1024, free=True),
     "data.augment": Key("small random changes of the training images; needs a cache of the whole grid"),
+    "data.drop_t2f": Key(
+        "share of the training images whose T2-FLAIR is replaced by background, so that the model can do without one",
+        least=0,
+        most=1,
+    ),
     "hardware.accelerator": Key("where to train", ("auto", "cpu", "gpu", "cuda", "mps"), free=True),
     "hardware.devices": count("processes on each node, one a GPU", most=1024, free=True),
     "hardware.nodes": count("nodes", most=MANY, free=True),

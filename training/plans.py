@@ -31,6 +31,7 @@ class Plan:
         workers: processes that load data.
         largest_loss: a term beyond it stops the run.
         skips_overflow: fp16, whose overflowing gradients are no sign of anything: such steps are skipped.
+        drop_t2f: share of the images whose T2-FLAIR is replaced by background.
         activation_checkpointing, channels_last: of the wrapped players.
     """
 
@@ -52,6 +53,7 @@ class Plan:
     workers: int = 0
     largest_loss: float = 1e4
     skips_overflow: bool = False
+    drop_t2f: float = 0.0
     activation_checkpointing: bool = False
     channels_last: bool = False
 
@@ -82,6 +84,7 @@ def plan_of(config: TrainConfig, images: int, ranks: int) -> Plan:
         workers=config.data.workers,
         largest_loss=run.largest_loss,
         skips_overflow=hardware.precision == "fp16",
+        drop_t2f=config.data.drop_t2f,
         activation_checkpointing=hardware.activation_checkpointing,
         channels_last=hardware.channels_last,
     )

@@ -19,6 +19,7 @@ import numpy as np
 
 from RelAPETLib.errors import InputError
 from RelAPETLib.jsonfiles import read_json_object
+from RelAPETLib.methods.base import SEQUENCES
 
 from .data.cache import Cache, Item, alone_in, pretty_json, sweep, write_whole
 from .data.split import Split
@@ -38,6 +39,7 @@ class Drawing:
         samples: how many are averaged to one volume.
         steps, sampler: of the sampler.
         seed: every case's own seed follows from it and the case's name; see `case_seed`.
+        without_t2f: from the T1w alone, by a bundle that can do without the T2-FLAIR.
     """
 
     device: str = "auto"
@@ -45,6 +47,7 @@ class Drawing:
     steps: int | None = None
     sampler: str | None = None
     seed: int = 0
+    without_t2f: bool = False
 
     def options(self, tracers: str | Sequence[str]) -> Options:
         """The same as the library's `Options`. Raises `InputError` for what no model could do."""
@@ -89,11 +92,12 @@ def sample_cache(
         The contents of ``samples.json``.
 
     Raises:
-        InputError: nothing to draw, a cache of blocks, or the folder holds volumes of another model or other settings.
+        InputError: nothing to draw, a cache of blocks, a bundle that needs the T2-FLAIR where it is left out, or the
+            folder holds volumes of another model or other settings.
         ModelError, DeviceError: as `load_model`.
     """
     from RelAPETLib.models import load_model
-    from RelAPETLib.synthesis.options import resolve
+    from RelAPETLib.synthesis.options import check_sequences, resolve
 
     cache.check_whole()
     options = drawing.options(tracers or "all")
@@ -101,6 +105,7 @@ def sample_cache(
         raise InputError(f"limit {limit} is out of range; use at least 1")
     model = load_model(Path(bundle) if Path(bundle).is_dir() else str(bundle), drawing.device)
     plans = resolve(options, model)
+    check_sequences(("t1w",) if drawing.without_t2f else SEQUENCES, model.metadata)
     wanted = [plan.tracer.name for plan in plans]
     resolved = replace(drawing, sampler=plans[0].sampler, steps=plans[0].steps)
     items = cache.items(split.part(part), wanted)[:limit]
@@ -127,12 +132,15 @@ def draw_volume(model, cache: Cache, item: Item, drawing: Drawing, inside: np.nd
     """One volume [160, 180, 160] in the model's units, and the seconds from MRI in memory to PET in memory."""
     import torch
 
+    from RelAPETLib.networks.blocks import BACKGROUND
     from RelAPETLib.scaling import to_units
     from RelAPETLib.synthesis.options import resolve
     from RelAPETLib.synthesis.sampling import ConditionedModel, draw_samples
 
     (plan,) = resolve(drawing.options(item.tracer), model)
-    mri = np.stack([cache.array(item.case, name).astype(np.float32) for name in ("t1w", "t2f")])
+    mri = np.stack([cache.array(item.case, name).astype(np.float32) for name in SEQUENCES])
+    if drawing.without_t2f:
+        mri[SEQUENCES.index("t2f")] = BACKGROUND
     begin = time.perf_counter()
     conditioned = ConditionedModel(model, torch.from_numpy(mri)[None])
     draw = draw_samples(conditioned, replace(plan, seed=case_seed(drawing.seed, item.case)), yes=True)
@@ -155,6 +163,7 @@ def _record(out: Path, model, cache: Cache, split: Split, part: str, drawing: Dr
         "samples": drawing.samples,
         "seed": drawing.seed,
         "noise": "by case",  # in folders of earlier versions, by case and tracer
+        "without_t2f": drawing.without_t2f,
         "device": str(model.device),
         "device_name": _device_name(str(model.device)),
     }
@@ -163,6 +172,7 @@ def _record(out: Path, model, cache: Cache, split: Split, part: str, drawing: Dr
     if not path.exists():
         return {**settings, "volumes": []}
     kept = read_record(out)
+    kept = {"without_t2f": False, **kept}  # folders of earlier versions do not say
     other = [key for key, value in settings.items() if kept.get(key) != value]
     if other:
         raise InputError(f"{path}: made with another {other[0]}; choose another --out, or remove that folder")

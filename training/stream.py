@@ -7,6 +7,8 @@ hardware, sees the same images with the same noise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -50,6 +52,11 @@ def draw(
         generator = torch.Generator(device).manual_seed(int(for_eps >> np.uint64(1)))
         noise.append(torch.randn(shape, generator=generator, device=device))
     return torch.tensor(timesteps), torch.stack(noise)
+
+
+def dropped(seed: int, positions: Sequence[int], share: float) -> torch.Tensor:
+    """Which of the images at `positions` lose a sequence of their MRI, bool [N]: each with the chance `share`."""
+    return torch.tensor([np.random.default_rng([seed, position, 3]).random() < share for position in positions])
 
 
 def jitter(seed: int, positions: list[int], shape: tuple[int, ...], device: torch.device | str) -> torch.Tensor:

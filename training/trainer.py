@@ -11,17 +11,19 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from RelAPETLib.networks.blocks import BACKGROUND
+
 from . import checkpoints
 from .config import differences, upgraded
 from .data.dataset import StreamSampler, build_loader
-from .errors import EXIT_REQUEUE, DivergedError, ResumeError
+from .errors import EXIT_REQUEUE, ConfigError, DivergedError, ResumeError
 from .faults import StopRequest
 from .methods.base import Objective, Place, Terms
 from .plans import Plan
 from .players import TrainedPlayer
 from .reports import Report
 from .schedules import learning_rate_share, validates_at
-from .stream import places
+from .stream import dropped, places
 from .validation import validate
 
 
@@ -48,6 +50,20 @@ class State:
     best_psnr: float | None = None
     last_checkpoint: Path | None = None
     history: list[str] = field(default_factory=list)
+
+
+def without_some_t2f(batch: dict, gone: torch.Tensor) -> dict:
+    """A batch in which the T2-FLAIR [N, 1, X, Y, Z] of some images is background, as in a synthesis from a T1w alone.
+
+    Args:
+        gone: bool [N].
+
+    Raises:
+        ConfigError: the batch brings no T2-FLAIR.
+    """
+    if "t2f" not in batch:
+        raise ConfigError("data.drop_t2f: what this method is trained on holds no T2-FLAIR of its own; use 0")
+    return {**batch, "t2f": batch["t2f"].masked_fill(gone[:, None, None, None, None], BACKGROUND)}
 
 
 class Trainer:
@@ -168,6 +184,8 @@ class Trainer:
         count = len(batch["subject"])
         start = self.position + turn * count * self.fabric.world_size
         positions = places(start, self.fabric.global_rank, self.fabric.world_size, count)
+        if self.plan.drop_t2f:
+            batch = without_some_t2f(batch, dropped(self.plan.seed, positions, self.plan.drop_t2f))
         losses, terms = self.objective.losses(batch, Place(self.state.step, epoch, positions))
         for name, loss in losses.items():
             self.players[name].backward(loss / self.accumulation)

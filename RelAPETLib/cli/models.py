@@ -39,7 +39,9 @@ def _list(arguments, reporter) -> int:
     for entry in entries:
         state = "installed" if entry["installed"] else "not installed"
         steps = "1 step" if entry["steps"] == 1 else f"{entry['steps']} steps"
-        facts = (", ".join(entry["tracers"]), f"{entry['output']} output", steps, entry["licence"])
+        facts = [", ".join(entry["tracers"]), f"{entry['output']} output", steps, entry["licence"]]
+        if "t2f" in entry.get("optional_inputs", ()):
+            facts.append("T2-FLAIR optional")
         lines.append(f"{entry['name']:<16} {state:<14} {entry['title']} ({'; '.join(facts)})")
     reporter.result("models", {"action": "list", "models": entries}, lines)
     return 0

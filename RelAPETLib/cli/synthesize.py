@@ -43,12 +43,13 @@ def add_parser(commands, common, tracers, whole_number) -> None:
         "synthesize",
         parents=[common],
         help="make a synthetic PET from a T1w and a T2-FLAIR",
-        description="Make a synthetic PET from a T1-weighted and a T2-FLAIR scan of one person.",
+        description="Make a synthetic PET from a T1-weighted and a T2-FLAIR scan of one person. Models that are "
+        "trained for it do without the T2-FLAIR.",
         allow_abbrev=False,
     )
     group = parser.add_argument_group("input")
     group.add_argument("--t1w", metavar="FILE", help="T1-weighted scan (NIfTI, NRRD, MGH, DICOM folder)")
-    group.add_argument("--t2f", metavar="FILE", help="T2-FLAIR scan of the same person")
+    group.add_argument("--t2f", metavar="FILE", help="T2-FLAIR scan of the same person; some models need none")
     group.add_argument("--case", metavar="DIR", help="a prepared case of --save-case, in place of the scans")
     group.add_argument(
         "--tracer",
@@ -125,10 +126,12 @@ def _check_combination(arguments) -> None:
     """Refuse options that exclude one another, or lack what they need."""
     from ..errors import InputError
 
-    scans = () if arguments.case is not None else ("t1w", "t2f")
+    if arguments.t2f is not None and arguments.t1w is None and arguments.case is None:
+        raise InputError("--t2f alone: everything is registered to the T1w; give --t1w too")
+    scans = () if arguments.case is not None else ("t1w",)
     missing = [f"--{name}" for name in (*scans, "tracer", "out") if getattr(arguments, name) is None]
     if missing:
-        instead = " (or --case in place of the scans)" if missing[0] in ("--t1w", "--t2f") else ""
+        instead = " (or --case in place of the scans)" if missing[0] == "--t1w" else ""
         raise InputError(
             f"the following arguments are required: {', '.join(missing)}{instead}; see 'relapet synthesize --help'"
         )

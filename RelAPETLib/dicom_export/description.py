@@ -47,9 +47,10 @@ def derivation(record: dict, uncertainty: bool = False) -> str:
     model, sampling, tracer = record["model"], record["sampling"], record["tracer"]
     content = UNCERTAINTY_MEANING if uncertainty else record["pet"]["content"]
     unit = "SUVR" if is_suvr(record) else "relative units from 0 to 1, not SUVR"
+    mri = "T1-weighted and T2-FLAIR MRI" if record["inputs"]["t2f"] else "T1-weighted MRI alone, without T2-FLAIR,"
     return short(
-        f"{record['statement']} {tracer['radiopharmaceutical']} in {unit}: {content}. From T1-weighted and T2-FLAIR "
-        f"MRI by RelAPET {record['versions']['relapet']}, model {short(model['name'])} {short(model['version'], 20)}, "
+        f"{record['statement']} {tracer['radiopharmaceutical']} in {unit}: {content}. From {mri} "
+        f"by RelAPET {record['versions']['relapet']}, model {short(model['name'])} {short(model['version'], 20)}, "
         f"weights SHA-256 {model['weights_sha256']}; {_how(sampling)}, "
         f"{sampling['samples']} sample(s), seed {sampling['seed']}.",
         _TEXT_MAX,

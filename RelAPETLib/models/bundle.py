@@ -282,7 +282,7 @@ def _inference_summary(metadata: dict) -> dict:
         "about": "Summary for readers, without expressions. RelAPET reads configs/metadata.json, not this file.",
         "model": metadata["name"],
         "command": f"relapet synthesize --model FOLDER --t1w T1W --t2f T2F --tracer {tracer} --out OUT",
-        "inputs": metadata["inputs"],
+        **{key: metadata[key] for key in ("inputs", "optional_inputs") if key in metadata},
         "tracers": list(metadata["tracers"]),
         "method": method_of(metadata)[0],
     }

@@ -127,6 +127,7 @@ def _own_entry(path: Path, metadata: dict) -> dict:
         "source": None,
         "weights_sha256": metadata["weights"]["sha256"],
         "tracers": list(metadata["tracers"]),
+        "optional_inputs": metadata.get("optional_inputs", []),
         "output": outputs[0] if len(outputs) == 1 else "mixed",
         "training_data": metadata["training_data"]["description"],
         "simulated": metadata["training_data"]["simulated"],

@@ -51,6 +51,11 @@ class Model:
         return self.metadata["version"]
 
     @property
+    def optional_inputs(self) -> tuple[str, ...]:
+        """MRI sequences that it was trained to do without; empty: it needs all."""
+        return tuple(self.metadata.get("optional_inputs", ()))
+
+    @property
     def grid(self) -> ModelGrid:
         """Grid of the MRI it takes and the PET it gives."""
         return MNI_GRID

@@ -29,8 +29,8 @@ class Coverage:
     """What two scans show of a brain.
 
     Attributes:
-        missing: share of the brain outside the field of view, 0 to 1, by ``t1w`` and ``t2f``.
-        in_view: boolean [X, Y, Z] on `MNI_GRID`: brain that both scans show.
+        missing: share of the brain outside the field of view, 0 to 1, by ``t1w`` and ``t2f``, those that there are.
+        in_view: boolean [X, Y, Z] on `MNI_GRID`: brain that all scans show.
     """
 
     missing: dict[str, float]
@@ -38,13 +38,18 @@ class Coverage:
 
 
 def measure_coverage(
-    brain: Brain, t1w: sitk.Image, t2f: sitk.Image, affine: sitk.Transform, rigid: sitk.Transform, template: Template
+    brain: Brain,
+    t1w: sitk.Image,
+    t2f: sitk.Image | None,
+    affine: sitk.Transform,
+    rigid: sitk.Transform | None,
+    template: Template,
 ) -> Coverage:
     """Compare where the brain is with what the scans show.
 
     Args:
         brain: of the T1w.
-        t1w, t2f: the scans, for their geometry.
+        t1w, t2f: the scans, for their geometry; `t2f` and `rigid` are None where there is no T2F.
         affine: template points to T1w points, linear.
         rigid: T1w points to T2F points, linear.
         template: from `load_template`.
@@ -52,20 +57,19 @@ def measure_coverage(
     points = mask_points(template.mask)
     placed = _moved(points, affine)
     seen_t1w = _inside(placed, t1w, touched_faces(brain.mask))
-    seen_t2f = _inside(_moved(placed, rigid), t2f)
+    seen = seen_t1w if t2f is None else seen_t1w & _inside(_moved(placed, rigid), t2f)
     index = np.round((points * (-1, -1, 1) - MNI_GRID.origin) / MNI_GRID.spacing).astype(int)
     in_view = np.zeros(MNI_GRID.shape, bool)
-    in_view[tuple(index.T)] = seen_t1w & seen_t2f
+    in_view[tuple(index.T)] = seen
 
     size = abs(np.linalg.det(linear_parts(affine)[0])) * float(np.prod(template.mask.GetSpacing()))
     shown = mask_points(brain.mask)[::STRIDE]
     lacking = placed[~seen_t1w][::STRIDE] if len(shown) else placed[::STRIDE]
     weight = np.r_[np.full(len(shown), float(np.prod(brain.mask.GetSpacing()))), np.full(len(lacking), size)]
     whole = np.concatenate([shown, lacking])
-    missing = {
-        "t1w": 1 - np.average(_inside(whole, t1w), weights=weight),
-        "t2f": 1 - np.average(_inside(_moved(whole, rigid), t2f), weights=weight),
-    }
+    missing = {"t1w": 1 - np.average(_inside(whole, t1w), weights=weight)}
+    if t2f is not None:
+        missing["t2f"] = 1 - np.average(_inside(_moved(whole, rigid), t2f), weights=weight)
     return Coverage({name: float(share) for name, share in missing.items()}, in_view)
 
 

@@ -100,6 +100,13 @@ def template_figures(t1w: np.ndarray, where: np.ndarray, template: Template) -> 
     }
 
 
+def tissue_contrast(volume: np.ndarray, where: np.ndarray, template: Template) -> float:
+    """Correlation of a volume [X, Y, Z] with the template's white minus grey matter, in tissue among `where`."""
+    grey, white = (image_to_array(m)[where] for m in (template.grey, template.white))
+    tissue = grey + white > 0.8
+    return correlation(volume[where][tissue], (white - grey)[tissue])
+
+
 def pair_figures(t1w: np.ndarray, t2f: np.ndarray, where: np.ndarray, template: Template) -> dict[str, float]:
     """Whether two volumes on the grid are a T1w and a T2F of the same brain.
 
@@ -112,9 +119,8 @@ def pair_figures(t1w: np.ndarray, t2f: np.ndarray, where: np.ndarray, template: 
     a, b = t1w[where], t2f[where]
     grey, white = (image_to_array(m)[where] for m in (template.grey, template.white))
     tissue, fluid = grey + white > 0.8, grey + white < 0.1
-    difference = (white - grey)[tissue]
     level = float(b[tissue].mean())
-    contrasts = [correlation(values[tissue], difference) for values in (a, b)]
+    contrasts = [tissue_contrast(volume, where, template) for volume in (t1w, t2f)]
     return {
         "pair_mutual_information": normalised_mutual_information(a, b),
         "pair_correlation": correlation(a, b),

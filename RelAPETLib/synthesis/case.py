@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DoubtfulInputError
+from ..errors import DoubtfulInputError, InputError
 from ..grid import image_to_tensor
+from ..methods.base import SEQUENCES
 from ..notices import collected, warn
 from .inputs import Inputs, read_inputs, reference_role, without_paths
 
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     from ..preprocessing import Preprocessed
 
 GO_ON = "check the files, or use --force to go on all the same"
+WITHOUT_T2F = "no T2-FLAIR was given: the PET is drawn from the T1w alone, and checks that need both were left out"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A T1w and a T2F of one person (and measured PET), ready for any number of syntheses.
+    """A T1w and a T2F, or a T1w alone, of one person (and measured PET), ready for any number of syntheses.
 
     Attributes:
         ready: the volumes on the model grid and how they got there.
@@ -55,15 +57,24 @@ class Case:
         return "grid" if self.preprocessed else "raw"
 
     def mri(self) -> torch.Tensor:
-        """T1w and T2F as [1, 2, 160, 180, 160] in [-1, 1]."""
+        """T1w and T2F as [1, 2, 160, 180, 160] in [-1, 1]; a T2F that was not given is background throughout."""
         import torch
 
-        return torch.cat([image_to_tensor(self.ready.t1w), image_to_tensor(self.ready.t2f)], dim=1)
+        from ..networks.blocks import BACKGROUND
+
+        t1w = image_to_tensor(self.ready.t1w)
+        t2f = torch.full_like(t1w, BACKGROUND) if self.ready.t2f is None else image_to_tensor(self.ready.t2f)
+        return torch.cat([t1w, t2f], dim=1)
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """Which of `SEQUENCES` were given."""
+        return tuple(name for name in SEQUENCES if getattr(self.ready, name) is not None)
 
 
 def prepare_case(
     t1w: str | os.PathLike | sitk.Image,
-    t2f: str | os.PathLike | sitk.Image,
+    t2f: str | os.PathLike | sitk.Image | None = None,
     *,
     references: Mapping[str, str | os.PathLike | sitk.Image] | None = None,
     preprocessed: bool = False,
@@ -74,7 +85,8 @@ def prepare_case(
     """Read and register one person's scans.
 
     Args:
-        t1w, t2f: files (NIfTI, NRRD, MetaImage, MGH, a DICOM folder) or 3-D images.
+        t1w, t2f: files (NIfTI, NRRD, MetaImage, MGH, a DICOM folder) or 3-D images; `t2f` is None for a case of
+            models that can do without.
         references: measured PET by tracer.
         preprocessed: all volumes lie on the model grid already.
         device: where the registration may run; see `preprocessing.preprocess`.
@@ -101,17 +113,26 @@ def prepare_case(
 
 
 def read(t1w, t2f, references: Mapping[str, object], progress, force: bool) -> Inputs:
-    """See `read_inputs`."""
+    """See `read_inputs`. Raises `InputError` without a T1w, too."""
+    check_t1w(t1w)
     given = {"t1w": t1w, "t2f": t2f, **{reference_role(name): volume for name, volume in references.items()}}
     return read_inputs(given, progress, force)
+
+
+def check_t1w(t1w: object) -> None:
+    """Raise `InputError` where there is no T1w."""
+    if t1w is None:
+        raise InputError("no T1w was given, to which everything else is registered", "give --t1w too")
 
 
 def register(inputs: Inputs, preprocessed: bool, device: str, progress) -> Preprocessed:
     """Bring the inputs onto the model grid; what is odd about it becomes warnings."""
     from .. import preprocessing
 
-    t1w, t2f = inputs.images["t1w"], inputs.images["t2f"]
-    pets = {role: image for role, image in inputs.images.items() if role not in ("t1w", "t2f")}
+    t1w, t2f = inputs.images["t1w"], inputs.images.get("t2f")
+    pets = {role: image for role, image in inputs.images.items() if role not in SEQUENCES}
+    if t2f is None:
+        warn(WITHOUT_T2F)
     # A single PET is called "PET" in messages, several by their tracers.
     given = {"pet": next(iter(pets.values()))} if len(pets) == 1 else {"pets": _by_tracer(pets)}
     if preprocessed:
@@ -163,7 +184,7 @@ def make_case(inputs: Inputs, ready: Preprocessed, preprocessed: bool, messages:
         second_sha256=inputs.second_sha256,
         preprocessed=preprocessed,
         warnings=tuple(without_paths(messages, inputs.paths)),
-        raw={role: inputs.images[role] for role in ("t1w", "t2f")},
+        raw={role: inputs.images[role] for role in SEQUENCES if role in inputs.images},
         names=inputs.names,
         paths=inputs.paths,
     )

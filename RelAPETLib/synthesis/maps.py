@@ -69,8 +69,9 @@ def bring_back(
         returned = {name: to_t1w_space(maps[name], ready, case.t1w_space) for name in shown}
         volumes |= {name: returned[name] for name in saved}
         if case.raw:
-            t1w, t2f = case.raw["t1w"], case.raw["t2f"]
-            t2f = sitk.Resample(t2f, t1w, ready.t1w_to_t2f, sitk.sitkLinear, 0.0)
+            t1w, t2f = case.raw["t1w"], case.raw.get("t2f")
+            if t2f is not None:
+                t2f = sitk.Resample(t2f, t1w, ready.t1w_to_t2f, sitk.sitkLinear, 0.0)
             pictures = returned | {"t1w": t1w, "t2f": t2f}
     if space in ("mni", "both"):
         volumes |= {f"{name}_space-MNI": maps[name] for name in saved}

@@ -12,6 +12,7 @@ from ..diffusion.names import EVERY_SAMPLER
 from ..errors import InputError
 from ..notices import warn
 from ..tracers import ALL, TRACERS, Tracer, get_tracer
+from .inputs import title
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -206,6 +207,17 @@ def resolve(options: Options, model: Model) -> tuple[Plan, ...]:
             )
         )
     return tuple(plans)
+
+
+def check_sequences(given: Iterable[str], metadata: Mapping) -> None:
+    """Raise `InputError` where a model, by its metadata, cannot do without an MRI sequence that is not given."""
+    optional = metadata.get("optional_inputs", ())
+    for name in metadata["inputs"]:
+        if name not in given and name not in optional:
+            raise InputError(
+                f"model {metadata['name']} needs a {title(name)} and none was given",
+                f"add it (--{name}), or use a model that was trained to do without",
+            )
 
 
 def _check_clinical(given: tuple[str, ...], model: Model) -> None:

@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import DeviceError, InputError
+from ..methods.base import SEQUENCES
 from ..notices import collected, warn
-from .case import Case, make_case, read, register, settle_doubts
+from .case import Case, check_t1w, make_case, read, register, settle_doubts
 from .inputs import reference_role, without_paths
-from .options import Options, Plan, for_model, resolve
+from .options import Options, Plan, check_sequences, for_model, resolve
 from .result import Syntheses, Synthesis, describe
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _SHARES = {"read": 0.03, "model": 0.02, "preprocess": 0.55, "sample": 0.25, "com
 
 def synthesize(
     t1w: str | os.PathLike | sitk.Image,
-    t2f: str | os.PathLike | sitk.Image,
+    t2f: str | os.PathLike | sitk.Image | None,
     tracer: str,
     *,
     progress: Progress | None = None,
@@ -40,7 +41,8 @@ def synthesize(
     """Make a synthetic PET of one tracer from a T1w and a T2-FLAIR of one person.
 
     Args:
-        t1w, t2f: files (NIfTI, NRRD, MetaImage, MGH, a DICOM folder) or 3-D images.
+        t1w, t2f: files (NIfTI, NRRD, MetaImage, MGH, a DICOM folder) or 3-D images; `t2f` is None where there is none
+            and the model can do without (`Model.optional_inputs`).
         tracer: a name of `RelAPETLib.tracers.TRACERS`, or a BIDS ``trc-`` spelling of one.
         progress: called as progress(fraction, message).
         options: further fields of `Options`: model, reference, reference_region, sampler, steps, samples, seed, device,
@@ -67,7 +69,7 @@ def synthesize(
 
 def synthesize_many(
     t1w: str | os.PathLike | sitk.Image,
-    t2f: str | os.PathLike | sitk.Image,
+    t2f: str | os.PathLike | sitk.Image | None,
     tracers: str | Iterable[str] = "all",
     *,
     progress: Progress | None = None,
@@ -92,6 +94,8 @@ def run_files(
     t1w, t2f, options: Options, progress: Progress | None = None, on_case: Callable[[Case], object] | None = None
 ) -> Syntheses:
     """`synthesize_many` with options that are made already; `on_case` is given the case once it is accepted."""
+    check_t1w(t1w)
+    _check_model(SEQUENCES if t2f is not None else ("t1w",), options)
     options = for_model(options)
     return Syntheses(options.tracers, _run_files(t1w, t2f, options, progress, on_case))
 
@@ -131,6 +135,7 @@ def run_case(case: Case, options: Options, progress: Progress | None = None) -> 
     """
     if options.reference:
         raise InputError("a prepared case takes no other reference PET; give it to the one that prepares the case")
+    _check_model(case.sequences, options)
     options = for_model(options)
     return Syntheses(options.tracers, _run_case(case, options, progress))
 
@@ -175,6 +180,7 @@ def draw(
     said: list[str] = []
     with collected(said):
         model = model or _load(options.model, resolve_device(options.device))
+        check_sequences(case.sequences, model.metadata)
         (plan,) = resolve(options, model)
         said += _judge(case, (plan,), options.force)
         check_duration(model, plan.label, plan.steps, plan.samples, options.yes, progress)
@@ -255,6 +261,15 @@ def _result(
         drawn = draw_samples(conditioned, plan, yes=options.yes, progress=part("sample"))
     clock.lap("sampling")
     return finish(case, drawn, units=units, force=options.force, warnings=said, seconds=clock.seconds, part=part)
+
+
+def _check_model(given: Iterable[str], options: Options) -> None:
+    """Refuse, before anything is read or loaded, a model that cannot do with these sequences."""
+    if set(given) == set(SEQUENCES):
+        return  # every model can, and a large one's files are checked but once
+    from ..models import locate
+
+    check_sequences(given, locate(options.model).metadata)
 
 
 def _judge(case: Case, plans: Iterable[Plan], force: bool) -> list[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from .. import provenance as record
 from ..errors import InputError
+from ..methods.base import SEQUENCES
 from ..notices import warn
 from ..tracers import get_tracer
 from .inputs import reference_role
@@ -196,6 +197,8 @@ def _notes(document: dict) -> list[str]:
         f"{sampling['samples']} sample(s), {_how(sampling)}, "
         f"seed {sampling['seed']}, on {sampling['device']}; registration: {document['preprocessing']['method']}."
     ]
+    if document["inputs"]["t2f"] is None:
+        notes.append(record.WITHOUT_T2F)
     if model["trained_on_simulated_data"]:
         notes.append(record.SIMULATED_STATEMENT)
     if document["uncertainty"]:
@@ -287,8 +290,8 @@ def describe(
     """The record of one synthesis (`provenance.build_provenance`), its ``outputs`` still empty."""
     plan, model, ready, reference = draw.plan, draw.model, case.ready, None
     own = reference_role(plan.tracer.name)
-    inputs = {role: case.sha256[role] for role in ("t1w", "t2f")}
-    second = {role: case.second_sha256[role] for role in inputs if role in case.second_sha256}
+    inputs = {role: case.sha256[role] if role in case.sequences else None for role in SEQUENCES}
+    second = {role: case.second_sha256[role] for role in case.sequences if role in case.second_sha256}
     if units is not None:
         inputs["reference"] = case.sha256[own]
         if own in case.second_sha256:

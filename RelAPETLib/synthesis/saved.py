@@ -5,12 +5,12 @@
     DIR/case.json           what `Resources/case.schema.json` says: hashes of the scans and of the files below, geometry
                             of the raw T1w, quality figures, warnings, versions; a fingerprint of all that
     DIR/t1w.nii.gz          on the model grid, brain only, [-1, 1]
-    DIR/t2f.nii.gz          the same
+    DIR/t2f.nii.gz          the same; absent for a T1w alone
     DIR/mask.nii.gz         1 inside the brain
-    DIR/in_view.nii.gz      1 where both scans show the brain; absent where they show all of it
+    DIR/in_view.nii.gz      1 where the scans show the brain; absent where they show all of it
     DIR/grid_to_t1w.h5      ITK transform from points of the model grid to points of the raw T1w, LPS mm
     DIR/t1w_to_grid.h5      its inverse
-    DIR/t1w_to_t2f.h5       rigid, from T1w points to T2F points
+    DIR/t1w_to_t2f.h5       rigid, from T1w points to T2F points; absent for a T1w alone
 
 No path, name or header of a person is in it; but a brain is, so it is to be guarded as the scans are. It gives the same
 PET, byte for byte, as the scans do with the same options.
@@ -71,7 +71,8 @@ def save_case(case: Case, folder: str | os.PathLike, *, overwrite: bool = False)
         f"{name}.nii.gz": lambda path, image=image: write_volume(image, path) for name, image in volumes.items()
     }
     for name in _TRANSFORMS:
-        transform = getattr(case.ready, name)
+        if (transform := getattr(case.ready, name)) is None:
+            continue
         writers[f"{name}.h5"] = lambda path, transform=transform: _write_transform(transform, path)
     names = list(writers)
     writers[RECORD] = lambda path: _write_record(case, names, path)
@@ -96,7 +97,7 @@ def _write_record(case: Case, names: list[str], path: Path) -> None:
     record = {
         "schema_version": SCHEMA_VERSION,
         "relapet": __version__,
-        "inputs": {role: _hashes(case, role) for role in ("t1w", "t2f")},
+        "inputs": {role: _hashes(case, role) for role in case.sequences},
         "files": {name: {"sha256": file_sha256(path.parent / name)} for name in names},
         "t1w_space": {
             "size": list(space.GetSize()),
@@ -140,15 +141,21 @@ def load_case(folder: str | os.PathLike) -> Case:
     _check_files(folder, record)
 
     def volume(name: str) -> sitk.Image | None:
-        return read_volume(folder / f"{name}.nii.gz", name=name) if f"{name}.nii.gz" in record["files"] else None
+        if f"{name}.nii.gz" not in record["files"]:
+            return None
+        return _on_grid(read_volume(folder / f"{name}.nii.gz", name=name), folder)
 
+    def transform(name: str) -> sitk.Transform | None:
+        return _transform(folder / f"{name}.h5") if f"{name}.h5" in record["files"] else None
+
+    in_view = volume("in_view")
     ready = Preprocessed(
-        t1w=_on_grid(volume("t1w"), folder),
-        t2f=_on_grid(volume("t2f"), folder),
+        t1w=volume("t1w"),
+        t2f=volume("t2f"),
         pet=None,
-        mask=_as_mask(_on_grid(volume("mask"), folder)),
-        in_view=_as_mask(_on_grid(volume("in_view"), folder)) if "in_view.nii.gz" in record["files"] else None,
-        **{name: _transform(folder / f"{name}.h5") for name in _TRANSFORMS},
+        mask=_as_mask(volume("mask")),
+        in_view=None if in_view is None else _as_mask(in_view),
+        **{name: transform(name) for name in _TRANSFORMS},
         quality={name: float("nan") if value is None else value for name, value in record["quality"].items()},
         warnings=[],
         method=record["method"],

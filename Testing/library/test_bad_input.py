@@ -302,7 +302,7 @@ def test_an_output_below_a_file(refused, tmp_path):
     [
         ([], "required: COMMAND"),
         (["paint"], "invalid choice: 'paint'"),
-        (["synthesize"], "required: --t1w, --t2f, --tracer, --out"),
+        (["synthesize"], "required: --t1w, --tracer, --out"),
         (["models"], "required: ACTION"),
         (["models", "show", "nobody"], "no model 'nobody'"),
         (["models", "verify", "nobody"], "unknown model 'nobody'"),

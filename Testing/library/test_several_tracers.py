@@ -304,7 +304,8 @@ def test_what_a_case_does_not_go_with(command, grid_case, kept, tmp_path):
         (("--case", kept, "--reference", grid_case["pet"]), "leave --reference out"),
         (("--case", kept, "--preprocessed"), "leave --preprocessed out"),
         (("--case", kept, "--save-case", tmp_path / "x"), "leave --save-case out"),
-        (("--t1w", grid_case["t1w"]), "required: --t2f (or --case in place of the scans)"),
+        (("--preprocessed",), "required: --t1w (or --case in place of the scans)"),
+        (("--t2f", grid_case["t2f"]), "--t2f alone: everything is registered to the T1w; give --t1w too"),
         (("--case", tmp_path), "not a prepared case"),
     ):
         code, line = command(*words, *out, scans=False)

@@ -75,8 +75,16 @@ def _metadata(kind: str, arguments: dict, space: dict, output: str, tracers: tup
     }
 
 
-def write_tiny_latent(folder: Path, output: str = "suvr", tracers: tuple[str, ...] = ("TAU", "PIB", "PBR")) -> Path:
-    """A `LatentDiffusion` with random weights around a flat mean PET; half a second a synthesis."""
+def write_tiny_latent(
+    folder: Path,
+    output: str = "suvr",
+    tracers: tuple[str, ...] = ("TAU", "PIB", "PBR"),
+    optional: tuple[str, ...] = (),
+) -> Path:
+    """A `LatentDiffusion` with random weights around a flat mean PET; half a second a synthesis.
+
+    `optional` are the sequences that its metadata say it can do without.
+    """
     import torch
 
     from RelAPETLib.methods.rela.regression import LatentDiffusion
@@ -93,6 +101,7 @@ def write_tiny_latent(folder: Path, output: str = "suvr", tracers: tuple[str, ..
         network.pet_mean.fill_(0.4)
         network.head_index.copy_(torch.arange(4))
     metadata = _metadata("latent", arguments, {"channels": 2, "shape": [10, 12, 10]}, output, tracers)
+    metadata |= {"optional_inputs": list(optional)} if optional else {}
     write_bundle(folder, network, metadata)
     return folder
 

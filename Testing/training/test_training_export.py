@@ -99,6 +99,7 @@ def test_an_exported_run_loads_and_predicts_what_its_generator_does(trained, tmp
     assert str(trained.parent) not in json.dumps(metadata)
     assert any("4 mm" in line for line in metadata["differences_from_paper"])
     assert ("ablation" in metadata["title"]) == (ablation != "none")
+    assert model.optional_inputs == (("t2f",) if ablation == "wo_t2f" else ())
 
 
 def test_without_validation_those_subjects_are_trained_on(trained):

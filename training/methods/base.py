@@ -119,6 +119,7 @@ class Bundle:
         description: a clause that says what it is and how it was trained.
         differences: a line for each thing that the method's paper does otherwise.
         half: beginnings of the names of tensors that bear float16; all by default.
+        unseen: sequences of the MRI that the network does not look at, whatever it was trained on; not the T1w.
     """
 
     network: nn.Module
@@ -127,6 +128,7 @@ class Bundle:
     description: str
     differences: Sequence[str] = field(default_factory=tuple)
     half: Iterable[str] = ("",)
+    unseen: Sequence[str] = ()
 
 
 class Objective(ABC):

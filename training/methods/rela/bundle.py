@@ -88,6 +88,7 @@ def bundle_of(
         f"RelAPET's training package: {', '.join(words)}",
         differences=differences_from_paper(asdict(config), trained_on),
         half=HALF.get(type(network).__name__, ("",)),
+        unseen=() if config.ablation.t2f else ("t2f",),
     )
 
 

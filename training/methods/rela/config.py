@@ -330,6 +330,11 @@ def _check_latent(config: RelaConfig) -> None:
         raise ConfigError("preset.mean_pet is for diffusion of voxels; the latent variant has no use for it")
     if config.data.augment:
         raise ConfigError("data.augment: in the latent variant volumes are coded once, before training; leave it off")
+    if config.data.drop_t2f:
+        raise ConfigError(
+            "data.drop_t2f: in the latent variant volumes are coded once, before training, with both sequences; use 0, "
+            "or a method that works on voxels"
+        )
     if latent.name in REGRESSIONS:
         if network.factor != 2 or coder.blocks * 2 ** (len(coder.channels) - 1) != 8:
             raise ConfigError(
