@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 #: Numbers that set apart what follows from seed and position; `jitter` has 1 and `training.methods.clinical` 2.
-PRESENT, NULLS, STYLE, DROPOUT, POOL, TIME = range(3, 9)
+PRESENT, NULLS, STYLE, DROPOUT, POOL, TIME, DROPPED = range(3, 10)
 
 
 def random_of(seed: int, position: int, stream: int, number: int = 0) -> np.random.Generator:
@@ -56,7 +56,7 @@ def draw(
 
 def dropped(seed: int, positions: Sequence[int], share: float) -> torch.Tensor:
     """Which of the images at `positions` lose a sequence of their MRI, bool [N]: each with the chance `share`."""
-    return torch.tensor([np.random.default_rng([seed, position, 3]).random() < share for position in positions])
+    return torch.tensor([random_of(seed, position, DROPPED).random() < share for position in positions])
 
 
 def jitter(seed: int, positions: list[int], shape: tuple[int, ...], device: torch.device | str) -> torch.Tensor:

@@ -140,7 +140,7 @@ class JdamObjective(Objective):
                 *([CLEAN] if config.preset.gives == "clean" else []),
                 *([ANCESTRAL] if config.preset.predictor == "ancestral" else []),
             ],
-            unseen=() if config.method.sees_mri else ("t2f",),
+            unseen=() if config.sees_mri else ("t2f",),
         )
 
 
