@@ -242,7 +242,8 @@ def test_data_without_a_flair_refuse_it(tmp_path, capfd):
 
 def test_a_method_that_sees_no_mri_needs_no_flair():
     for name, unseen in (("jdam", ()), ("sde", ("t2f",))):
-        learned = objective(plain_config("out", f"method={name}", "preset=fair", "preset.channels=[8,16]", "preset.norm_num_groups=1",
-                                         "preset.attention_levels=[false,false]", "preset.sigma_max=10"))  # fmt: skip
+        learned = objective(plain_config("out", f"method={name}", "preset=fair", "preset.channels=[8,16]",
+                                         "preset.norm_num_groups=1", "preset.attention_levels=[false,false]",
+                                         "preset.sigma_max=10"))  # fmt: skip
         weights = {"network": learned.build()["network"].module.state_dict()}
         assert learned.bundle(weights, "nobody", 1).unseen == unseen
