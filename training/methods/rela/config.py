@@ -276,11 +276,6 @@ class RelaConfig(config.TrainConfig):
     autoencoder: Autoencoder = field(default_factory=Autoencoder)
 
     @property
-    def image_weight(self) -> float | None:
-        """Weight of L_I."""
-        return self.method.image_weight
-
-    @property
     def trains_modes(self) -> bool:
         """Whether the perceptron of whole-brain modes is trained before the U-Net."""
         return self.method.latent and self.latent.name == "conditional" and self.latent.mode_steps > 0
@@ -311,7 +306,7 @@ class RelaConfig(config.TrainConfig):
                 f"preset.beta_start={self.preset.beta_start} is above preset.beta_end={self.preset.beta_end}; noise "
                 "grows with the timesteps, so give a smaller first beta or a larger last one"
             )
-        if method.noise_weight == 0 and self.image_weight == 0:
+        if method.noise_weight == 0 and method.image_weight == 0:
             raise ConfigError("method: with noise_weight=0 and image_weight=0 nothing teaches the generator")
         check_sizes(self)
 

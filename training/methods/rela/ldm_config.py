@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 from ... import config
 from ...autoencoder_config import Autoencoder
 from ...errors import ConfigError
-from ...keys import Key, Rules, weight
 from ...unet_config import Network
 from . import config as rela
 
@@ -31,14 +30,13 @@ class Preset(rela.Preset):
     generator_learning_rate: float = 9.6e-5
     sampler: str = "ddim"
     sampler_steps: int = 50
-    image_weight: float = 0.0
 
 
-#: ``fair`` is for comparisons: small networks, and the image loss that all methods get.
+#: ``fair`` is for comparisons: small networks. RelA-Diffusion's authors give L_I to methods on images alone.
 PRESETS = {
     "paper": Preset(),
     "fair": Preset(
-        name="fair", global_batch=3, ema_decay=0.999, generator_learning_rate=5e-4, image_weight=1.0
+        name="fair", global_batch=3, ema_decay=0.999, generator_learning_rate=5e-4
     ),
 }  # fmt: skip
 #: LDM-4 in three dimensions. Its U-Net attends at three levels; RelA-Diffusion's attends at one width alone.
@@ -82,20 +80,12 @@ AUTOENCODERS = {
 
 @dataclass
 class Method(rela.Method):
-    """The losses."""
+    """L_N alone, in latents."""
 
     name: str = "ldm"
-    image_weight: float | None = None
+    image_weight: float = 0.0
     adversarial: bool = False
     latent: bool = True
-
-
-RULES = Rules({
-    "method.image_weight": Key(
-        "weight of L_I, the absolute error of the clean estimate, here of the latent; null: preset.image_weight"
-    ),
-    "preset.image_weight": weight("weight of L_I, unless method.image_weight says another"),
-})  # fmt: skip
 
 
 @dataclass
@@ -111,7 +101,6 @@ class LdmConfig(rela.RelaConfig):
         "latent": {"autoencoded": rela.LATENTS["autoencoded"]},
     }
     follows: ClassVar[Mapping[str, str]] = {"network": "preset", "autoencoder": "preset"}
-    rules: ClassVar[Rules] = rela.RelaConfig.rules | RULES
     renamed: ClassVar[Mapping[str, str]] = {}
     about: ClassVar[Mapping[str, config.About]] = {
         "ldm": config.About(
@@ -127,17 +116,9 @@ class LdmConfig(rela.RelaConfig):
     network: Network = field(default_factory=_PAPER)
     autoencoder: Autoencoder = field(default_factory=_PAPER_CODER)
 
-    @property
-    def image_weight(self) -> float:
-        """See `RelaConfig.image_weight`."""
-        own = self.method.image_weight
-        return self.preset.image_weight if own is None else own
-
     def check(self) -> None:
         """See `TrainConfig.check`."""
         method = self.method
-        if method.image_weight is not None and method.image_weight < 0:
-            raise ConfigError(f"method.image_weight={method.image_weight} must be at least 0, or null")
         if not method.latent or self.latent.name != "autoencoded":
             raise ConfigError(
                 "method.latent, latent.name: method=ldm diffuses the latents of autoencoders and nothing else; use "

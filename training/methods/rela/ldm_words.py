@@ -38,8 +38,7 @@ def differences_from_ldm(config: dict[str, Any], trained_on: str) -> list[str]:
             for key in keys.split()
             if config[group][key] != paper[key]
         ]
-    own, coder = config["method"]["image_weight"], config["autoencoder"]
-    image_weight = config["preset"]["image_weight"] if own is None else own
+    image_weight, coder = config["method"]["image_weight"], config["autoencoder"]
     if image_weight:
         lines.append(f"{image_weight:g} times the absolute error of the latent's clean estimate (paper: none)")
     missing = [name for name in ("perceptual", "adversarial") if not coder[f"{name}_weight"]]

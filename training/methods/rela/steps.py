@@ -63,7 +63,7 @@ def weights_of(config: RelaConfig, epoch: int) -> Weights:
     adversarial = method.adversarial and epoch >= preset.adversarial_start_epoch
     return Weights(
         noise_weight=method.noise_weight,
-        image_weight=config.image_weight,
+        image_weight=method.image_weight,
         adversarial_weight=preset.adversarial_weight if adversarial else 0.0,
         relativistic=ablation.relativistic,
         penalty_gamma=preset.penalty_gamma if ablation.penalty else 0.0,
