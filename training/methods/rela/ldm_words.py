@@ -46,8 +46,9 @@ def differences_from_ldm(config: dict[str, Any], trained_on: str) -> list[str]:
         lines.append(f"no {' and no '.join(missing)} loss of the autoencoder (paper: both)")
     if coder["adversarial_weight"]:
         lines.append("the autoencoder's adversarial loss is relativistic (paper: hinge)")
+    attending = sum(config["network"]["attention_levels"])
     lines += [
-        "three-dimensional; the U-Net attends at its last level alone, twice there (paper: at three levels)",
+        f"three-dimensional; the U-Net attends in its middle and at {attending} of its levels (paper: at three)",
         "each channel of a latent has mean 0 and SD 1 over the training set (paper: one scale, no shift, of one batch)",
         "T1w and T2-FLAIR are coded by an autoencoder of their own; their latents are further channels, the tracer a "
         "class label beside the timestep (RelA-Diffusion's comparison does not say how they are coded)",
