@@ -229,8 +229,8 @@ def methods_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_methods(options: argparse.Namespace) -> None:
-    """``methods``: a line each, as a table."""
-    from .methods import METHODS, config_class
+    """``methods``: a line each, as a table; below it, those that are left out."""
+    from .methods import LEFT_OUT, METHODS, config_class
 
     rows = [("method", "paper", "network calls", "licence of the authors' code", "needs")]
     for choice in (name for choices in METHODS.values() for name in choices):
@@ -239,6 +239,8 @@ def run_methods(options: argparse.Namespace) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         say("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    for name, why in LEFT_OUT.items():
+        say(f"{name} is left out: {why}")
 
 
 COMMANDS = {

@@ -68,12 +68,14 @@ class TrainConfig:
         groups: by group, its choices by name, the default one first.
         rules: what each key does and which values it takes; a method adds its own keys:
             ``rules = TrainConfig.rules | Rules({"preset.strength": Key("strength of the penalty", least=0)})``.
+        follows: groups whose choice, where nobody names one, is that of another group (``{"network": "preset"}``).
         renamed: keys of earlier versions, and what they are called now.
         about: by choice of ``method=``, what the list of methods says of it.
     """
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     rules: ClassVar[Rules] = RULES
+    follows: ClassVar[Mapping[str, str]] = {}
     renamed: ClassVar[Mapping[str, str]] = {}
     about: ClassVar[Mapping[str, About]] = {}
 
@@ -118,7 +120,7 @@ def load_config(overrides: Sequence[str]) -> TrainConfig:
             raise ConfigError(f"{word}: this key is called {kind.renamed[key]} now")
     _check_words(overrides, kind)
     store = ConfigStore.instance()
-    defaults = ["_self_", *({group: next(iter(choices))} for group, choices in kind.groups.items())]
+    defaults = ["_self_", *({group: choice} for group, choice in _usual(overrides, kind).items())]
     root = OmegaConf.structured(kind)
     store.store(name="train", node=OmegaConf.merge({"defaults": defaults}, root))
     for group, choices in kind.groups.items():
@@ -154,16 +156,29 @@ def chosen(overrides: Sequence[str]) -> TrainConfig:
         ConfigError: a choice that does not exist.
     """
     kind = method_class(overrides)
-    picked = {group: next(iter(nodes)) for group, nodes in kind.groups.items()}
-    for word in overrides:
-        group, _, choice = word.partition("=")
-        if group in kind.groups:
-            _check_words([word], kind)
-            picked[group] = choice.strip(" '\"")
+    named = _named(overrides, kind)
+    _check_words([f"{group}={choice}" for group, choice in named.items()], kind)
+    picked = _usual(overrides, kind) | named
     try:
         return kind(**{group: kind.groups[group][choice] for group, choice in picked.items()})
     except KeyError as error:
         raise ConfigError(f"{error.args[0]}: no choice of {', '.join(kind.groups)}") from error
+
+
+def _named(overrides: Sequence[str], kind: type[TrainConfig]) -> dict[str, str]:
+    """Choices of groups among overrides, by group."""
+    words = [word.partition("=") for word in overrides]
+    return {group: choice.strip(" '\"") for group, _, choice in words if group in kind.groups}
+
+
+def _usual(overrides: Sequence[str], kind: type[TrainConfig]) -> dict[str, str]:
+    """The choice of every group that counts where none is named: the first, or that of the group that it follows."""
+    usual, named = {group: next(iter(choices)) for group, choices in kind.groups.items()}, _named(overrides, kind)
+    for group, leader in kind.follows.items():
+        choice = named.get(leader, usual[leader])
+        if choice in kind.groups[group]:
+            usual[group] = choice
+    return usual
 
 
 def typed(config: Mapping[str, Any]) -> TrainConfig:

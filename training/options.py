@@ -101,7 +101,11 @@ def help_text(overrides: Sequence[str] = ()) -> str:
     lines += ["", "choices of whole groups (the first is the default):"]
     methods = [name for choices in METHODS.values() for name in choices]
     lines.append(f"  method={'|'.join([DEFAULT, *(name for name in methods if name != DEFAULT)])}")
-    lines += [f"  {group}={'|'.join(choices)}" for group, choices in kind.groups.items() if group != "method"]
+    lines += [
+        f"  {group}={'|'.join(choices)}{f' (as {kind.follows[group]})' if group in kind.follows else ''}"
+        for group, choices in kind.groups.items()
+        if group != "method"
+    ]
     lines += ["", f"keys of method={config.method.name}, with their defaults:", *_keys(config)]
     return "\n".join([*lines, "", ENDINGS])
 

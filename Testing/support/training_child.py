@@ -147,11 +147,12 @@ def lost(out: Path) -> dict:
     return {"codes": codes, "whole": whole, "left": [path.name for path in (out / "whole").glob(".failures*")]}
 
 
-def latent(out: Path, cache: str) -> dict:
+def latent(out: Path, cache: str, method: str = "rela_latent") -> dict:
     """All stages of a latent run by two ranks x batch 1, and by one rank x accumulation 2."""
 
     def work(name: str, *overrides: str) -> Callable[[], int]:
-        config = latent_config(cache, out / name, "hardware.micro_batch=1", "autoencoder.batch=2", *overrides)
+        words = ["hardware.micro_batch=1", "autoencoder.batch=2", *overrides]
+        config = latent_config(cache, out / name, *words, method=method)
         return lambda: run(config, load_data(config), quiet=True)
 
     codes = [wait(fork(work("one"), out / "one.txt"))]

@@ -43,7 +43,6 @@ PLAIN = ["data.cache=memory", "data.workers=0", "hardware.accelerator=cpu", "run
 #: A latent run over a cache of blocks of 10 mm.
 LATENT = [
     *COMMON,
-    "method=rela_latent",
     "network.factor=10",
     "autoencoder.channels=[4,8]",
     "autoencoder.norm_num_groups=4",
@@ -122,9 +121,9 @@ def tiny_data(count: int = 4, **how) -> RunData:
     return RunData(Phantoms(count, **how), Phantoms(2), "0" * 64)
 
 
-def latent_config(cache: Path | str, out: Path | str, *overrides: str) -> TrainConfig:
+def latent_config(cache: Path | str, out: Path | str, *overrides: str, method: str = "rela_latent") -> TrainConfig:
     """Configuration of a small latent run over a cache of blocks of 10 mm."""
-    return load_config([*LATENT, f"data.cache={cache}", f"out={out}", *overrides])
+    return load_config([f"method={method}", *LATENT, f"data.cache={cache}", f"out={out}", *overrides])
 
 
 def scenario(name: str, out: Path, *arguments: Path | str) -> dict:

@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 #: Folder of each method, which is its name in a bundle, and the choices of ``method=`` that it offers.
 METHODS = {
     "rela": ("rela", "rela_latent", "ficd", "ddpm"),
+    "rela": ("rela", "rela_latent", "ficd", "ddpm", "ldm"),
+    "flows": ("rectified_flow", "bridge"),
+    "resdm": ("resdm",),
+    "ddgan": ("ddgan",),
+    "jdam": ("jdam", "sde"),
+    "pix2pix": ("pix2pix",),
+    "diffusion_gan": ("diffusion_gan",),
+    "transunet": ("transunet",),
+    "resvit": ("resvit",),
+    "mtgd": ("mtgd",),
+    "scgan": ("scgan",),
     "cyclegan": ("cyclegan",),
     "ddgan": ("ddgan",),
     "diffusion_gan": ("diffusion_gan",),
@@ -33,6 +44,13 @@ METHODS = {
     "scgan": ("scgan",),
     "transunet": ("transunet",),
     "unet": ("unet_l1", "unet_l2"),
+}
+#: Modules with ``CONFIG`` of choices whose configuration is another than their folder's.
+CONFIGS = {"ldm": "ldm_config"}
+#: Methods of RelA-Diffusion's comparison that cannot be trained here, and why.
+LEFT_OUT = {
+    "NFlow": "the published code (Harmonizing Flows, Beizaee et al., 2023) harmonises MRI, and RelA-Diffusion's paper "
+    "does not describe how it made PET with it"
 }
 #: Choice of ``method=`` when nobody says otherwise.
 DEFAULT = "rela"
@@ -50,7 +68,8 @@ def folder_of(choice: str) -> str:
 
 def config_class(choice: str) -> type[TrainConfig]:
     """The configuration of a choice of ``method=``; loads no torch. Raises `ConfigError` as `folder_of` does."""
-    return importlib.import_module(f".{folder_of(choice)}.config", __package__).CONFIG
+    module = CONFIGS.get(choice, "config")
+    return importlib.import_module(f".{folder_of(choice)}.{module}", __package__).CONFIG
 
 
 def objective(config: TrainConfig) -> Objective:

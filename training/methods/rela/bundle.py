@@ -15,6 +15,10 @@ from ...statistics import PetStatistics
 from ..base import Bundle
 from .config import PRESETS, REGRESSIONS, Network, RelaConfig
 from .latent.encoded import TRAINED
+from .latent.reconstruction import in_words
+from .ldm_config import LdmConfig
+from .ldm_words import DESCRIPTION as LDM_DESCRIPTION
+from .ldm_words import differences_from_ldm
 from .networks import published_state_dict, schedule_arguments, sees_mean_pet
 from .spaces import VoxelSpace
 
@@ -64,6 +68,10 @@ def bundle_of(
         if sees_mean_pet(config):
             network.mean_pet.copy_(statistics.mean)
         network.generator.load_state_dict(published, strict=True)
+    ldm = isinstance(config, LdmConfig)
+    kind = LDM_DESCRIPTION if ldm else f"{'Latent-space' if latent else 'Voxel-space'} diffusion"
+    figures = frozen.get("reconstruction")
+    bound = f"; {in_words(figures)}" if figures else ""
     words = [f"method {config.method.name}", f"preset {preset.name}"]
     words += [f"ablation {config.ablation.name}"] if config.ablation.name != "none" else []
     return Bundle(
@@ -83,10 +91,10 @@ def bundle_of(
                 "clip": list(clip) if clip else None,
             },
         },
-        title=f"RelA-Diffusion{'-Latent' * latent} ({', '.join(words)})",
-        description=f"{'Latent-space' if latent else 'Voxel-space'} diffusion of PET from T1w and T2-FLAIR, trained by "
-        f"RelAPET's training package: {', '.join(words)}",
-        differences=differences_from_paper(asdict(config), trained_on),
+        title=f"{'Latent diffusion' if ldm else 'RelA-Diffusion' + '-Latent' * latent} ({', '.join(words)})",
+        description=f"{kind} of PET from T1w and T2-FLAIR, trained by RelAPET's training package: {', '.join(words)}"
+        f"{bound}",
+        differences=(differences_from_ldm if ldm else differences_from_paper)(asdict(config), trained_on),
         half=HALF.get(type(network).__name__, ("",)),
         unseen=() if config.ablation.t2f else ("t2f",),
     )

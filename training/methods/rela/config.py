@@ -28,6 +28,8 @@ class Preset(config.Preset):
     """What paper (arXiv 2602.21345) and published implementation do differently, one key a difference."""
 
     beta_schedule: str = "scaled-linear"
+    beta_start: float = 5e-4
+    beta_end: float = 1.95e-2
     prediction: str = "noise"
     loss_weighting: str = "none"
     zero_terminal_snr: bool = False
@@ -157,6 +159,8 @@ RULES = Rules({
     "preset.beta_schedule": Key(
         "noise schedule; scaled-linear is linear in sqrt(beta)", SCHEDULES
     ),
+    "preset.beta_start": Key("first beta of the noise schedule", above=0, below=1),
+    "preset.beta_end": Key("its last beta, not below the first", above=0, below=1),
     "preset.prediction": Key(
         "what the generator learns to predict: noise (the paper), v (arXiv 2202.00512), x0, or EDM's output (arXiv "
         "2206.00364); its error is L_N",
@@ -297,6 +301,11 @@ class RelaConfig(config.TrainConfig):
             )
         if not (ablation.t1w or ablation.t2f):
             raise ConfigError("ablation: without T1w and T2F there is nothing to synthesize from")
+        if self.preset.beta_start > self.preset.beta_end:
+            raise ConfigError(
+                f"preset.beta_start={self.preset.beta_start} is above preset.beta_end={self.preset.beta_end}; noise "
+                "grows with the timesteps, so give a smaller first beta or a larger last one"
+            )
         if method.noise_weight == 0 and method.image_weight == 0:
             raise ConfigError("method: with noise_weight=0 and image_weight=0 nothing teaches the generator")
         check_sizes(self)

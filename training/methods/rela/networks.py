@@ -59,7 +59,10 @@ def schedule_arguments(config: RelaConfig) -> dict:
 
 def noise_schedule(config: RelaConfig) -> NoiseSchedule:
     """The forward process of a configuration."""
-    return NoiseSchedule(kind=config.preset.beta_schedule, zero_terminal_snr=config.preset.zero_terminal_snr)
+    preset = config.preset
+    return NoiseSchedule(
+        preset.beta_schedule, preset.beta_start, preset.beta_end, zero_terminal_snr=preset.zero_terminal_snr
+    )
 
 
 def build_networks(config: RelaConfig) -> tuple[nn.Module, nn.Module | None]:

@@ -90,6 +90,7 @@ class LatentSpace:
         decoder: of its latents.
         judged: the discriminator judges decoded latents; else latents themselves.
         modes: weights of a `ModeNetwork` that was trained before, which then stay as they are.
+        figures: of `training.methods.rela.latent.reconstruction`, by part; None where they were not measured.
     """
 
     def __init__(
@@ -100,8 +101,10 @@ class LatentSpace:
         decoder: Decoder,
         judged: bool = True,
         modes: dict[str, torch.Tensor] | None = None,
+        figures: dict[str, Any] | None = None,
     ):
         self.fabric, self.arguments, self.decoder, self.judged, self.modes = fabric, arguments, decoder, judged, modes
+        self.figures = figures
         self.network = network.to(fabric.device).eval().requires_grad_(False)
 
     def encode(self, batch: dict, device: torch.device) -> Encoded:
@@ -128,11 +131,12 @@ class LatentSpace:
             generator.mode_network.requires_grad_(False)
 
     def frozen(self) -> dict[str, Any]:
-        """Class, arguments and everything but the generator."""
+        """Class, arguments and everything but the generator; what the autoencoder loses, where that was measured."""
         kind = type(self.network).__name__
         state = {
             name: tensor.cpu()
             for name, tensor in self.network.state_dict().items()
             if not name.startswith(TRAINED[kind])
         }
-        return {"class": kind, "arguments": self.arguments, "state": state}
+        figures = {"reconstruction": self.figures} if self.figures else {}
+        return {"class": kind, "arguments": self.arguments, "state": state, **figures}

@@ -29,6 +29,8 @@ from .encoded import LatentDataset
 FOLDER, NAME = "modes", "mode network"
 #: Keys of the configuration that this training depends on, beside the coded data.
 SHAPING = ("seed", "latent.", "method.", "ablation.", "preset.", "run.weight_decay", "run.clip_gradients")
+#: Keys that came later: a training from before them has their defaults, so these are not said.
+LATER = ("preset.beta_start", "preset.beta_end")
 
 
 class ModeCritic(nn.Module):
@@ -114,6 +116,13 @@ def _called(network: nn.Module, x: torch.Tensor, timesteps: torch.Tensor, class_
     return network(x[:, :components].float(), x[:, components:].float(), timesteps, class_labels)
 
 
+def identity_of(config: RelaConfig, key: str) -> dict[str, object]:
+    """What makes this training another one; `key` is that of the coded data."""
+    flat, usual = flatten(config), flatten(type(config)())
+    said = {k: v for k, v in flat.items() if k.startswith(SHAPING) and not (k in LATER and v == usual[k])}
+    return said | {"coded": key}
+
+
 def trained_modes(
     work: Work, config: RelaConfig, coded: LatentDataset, directions: torch.Tensor, key: str
 ) -> dict[str, torch.Tensor] | None:
@@ -135,7 +144,7 @@ def trained_modes(
         out=Path(config.out) / FOLDER,
         steps=latent.mode_steps,
         batch=("latent.mode_batch", latent.mode_batch),
-        identity={k: v for k, v in flatten(config).items() if k.startswith(SHAPING)} | {"coded": key},
+        identity=identity_of(config, key),
         free=config.rules.free,
         name=NAME,
         learning_rate=run.learning_rate,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
+
+from RelAPETLib.whole_files import write_whole
 
 from .... import checkpoints
 from ....autoencoding import trained_autoencoder
@@ -18,9 +21,11 @@ from .autoencoded import Autoencoded
 from .conditional import Conditional
 from .encoded import LatentDataset, Latents, LatentSpace
 from .modes import trained_modes
+from .reconstruction import in_words, reconstruction
 from .regression import Regression
 
 FOLDER, FILE = "latent", "coded.pt"
+FIGURES = "reconstruction.json"
 CODED = {"key": str, "frozen": dict, "train": dict, "validation": (dict, type(None))}
 #: Keys of the configuration that make an autoencoder another one; with where its images come from.
 SHAPING = ("autoencoder.", "latent.name", "network.factor", "seed", "preset.pet_intensity")
@@ -80,12 +85,15 @@ def prepare_latents(work: Work, config: RelaConfig) -> tuple[LatentSpace, RunDat
         kind.network.load_state_dict(saved["frozen"]["state"], strict=False)
         train = LatentDataset(Latents(**saved["train"]), data.train, volumes)
         validation = saved["validation"] and LatentDataset(Latents(**saved["validation"]), data.validation, True)
+    figures = saved["frozen"].get("reconstruction")  # which coded data of earlier versions do not have
+    if figures:
+        fabric.print(in_words(figures))
     modes = None
     if config.trains_modes:
         modes = trained_modes(work, config, train, kind.network.mode_directions, key)
         if modes is None:
             return None
-    space = LatentSpace(fabric, kind.network, kind.arguments, kind.decoder, judged, modes)
+    space = LatentSpace(fabric, kind.network, kind.arguments, kind.decoder, judged, modes, figures)
     return space, RunData(train, validation or None, data.split_sha256)
 
 
@@ -104,10 +112,14 @@ def _key(config: RelaConfig, data: RunData) -> dict:
 
 
 def _code(fabric, config: RelaConfig, kind, coders: dict, path: Path, key: str) -> None:
-    """Freeze everything, code all volumes, and write it down whole."""
+    """Freeze everything, code all volumes, measure what that loses, and write it down whole."""
     fabric.print("coding the data set")
     train, validation = kind.freeze(coders)
-    space = LatentSpace(fabric, kind.network, kind.arguments, kind.decoder)
+    parts = {"train": (kind.train, train)} | ({"validation": (kind.validation, validation)} if validation else {})
+    figures = {name: reconstruction(fabric, kind.decoder, *part) for name, part in parts.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path.with_name(FIGURES), json.dumps(figures, indent=1).encode())
+    space = LatentSpace(fabric, kind.network, kind.arguments, kind.decoder, figures=figures)
     content = {
         "key": key,
         "frozen": space.frozen(),

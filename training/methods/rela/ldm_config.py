@@ -1,0 +1,132 @@
+"""The configuration of latent diffusion: ``method=ldm``, with ``preset=paper`` or ``preset=fair``.
+
+Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022, as RelA-Diffusion's authors
+compare it ("StableDiff"): autoencoders first, then Algorithm 1 on their latents without the adversarial part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar
+
+from ... import config
+from ...autoencoder_config import Autoencoder
+from ...errors import ConfigError
+from ...unet_config import Network
+from . import config as rela
+
+
+@dataclass
+class Preset(rela.Preset):
+    """Constants; the defaults are the paper's and, where it is silent, its authors' settings."""
+
+    name: str = "paper"
+    global_batch: int = 48
+    ema_decay: float = 0.9999
+    beta_start: float = 1.5e-3
+    beta_end: float = 1.95e-2
+    generator_learning_rate: float = 9.6e-5
+    sampler: str = "ddim"
+    sampler_steps: int = 50
+
+
+#: ``fair`` is for comparisons: small networks. RelA-Diffusion's authors give L_I to methods on images alone.
+PRESETS = {
+    "paper": Preset(),
+    "fair": Preset(
+        name="fair", global_batch=3, ema_decay=0.999, generator_learning_rate=5e-4
+    ),
+}  # fmt: skip
+#: LDM-4 in three dimensions. Its U-Net attends at three levels; RelA-Diffusion's attends at one width alone.
+_PAPER = partial(
+    Network,
+    channels=[224, 448, 672, 896],
+    num_res_blocks=2,
+    attention_levels=[False, False, False, True],
+    num_head_channels=32,
+    norm_num_groups=32,
+    cross_attention_dim=896,
+)
+NETWORKS = {
+    "paper": _PAPER(),
+    "fair": Network(
+        channels=[16, 24, 32],
+        num_res_blocks=1,
+        attention_levels=[False, False, False],
+        num_head_channels=32,
+        norm_num_groups=4,
+        cross_attention_dim=32,
+    ),
+}
+#: KL-regularised, with a factor of 4.
+_PAPER_CODER = partial(
+    Autoencoder,
+    batch=4,
+    learning_rate=1.8e-5,
+    latent_channels=3,
+    channels=[128, 256, 512],
+    num_res_blocks=2,
+    norm_num_groups=32,
+)
+AUTOENCODERS = {
+    "paper": _PAPER_CODER(),
+    "fair": Autoencoder(
+        batch=3, steps=5000, learning_rate=5e-4, latent_channels=4, channels=[8, 16, 24], norm_num_groups=4
+    ),
+}
+
+
+@dataclass
+class Method(rela.Method):
+    """L_N alone, in latents."""
+
+    name: str = "ldm"
+    image_weight: float = 0.0
+    adversarial: bool = False
+    latent: bool = True
+
+
+@dataclass
+class LdmConfig(rela.RelaConfig):
+    """A run of latent diffusion."""
+
+    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "method": {"ldm": Method()},
+        "preset": PRESETS,
+        "network": NETWORKS,
+        "autoencoder": AUTOENCODERS,
+        "ablation": {name: rela.ABLATIONS[name] for name in ("none", "wo_t2f", "wo_t1w")},
+        "latent": {"autoencoded": rela.LATENTS["autoencoded"]},
+    }
+    follows: ClassVar[Mapping[str, str]] = {"network": "preset", "autoencoder": "preset"}
+    renamed: ClassVar[Mapping[str, str]] = {}
+    about: ClassVar[Mapping[str, config.About]] = {
+        "ldm": config.About(
+            "StableDiff in RelA-Diffusion's paper; latent diffusion: Rombach et al., CVPR 2022",
+            "50 (1 to 1000)",
+            "MIT",
+            "T1w, FLAIR",
+        )
+    }
+
+    method: Method = field(default_factory=Method)
+    preset: Preset = field(default_factory=Preset)
+    network: Network = field(default_factory=_PAPER)
+    autoencoder: Autoencoder = field(default_factory=_PAPER_CODER)
+
+    def check(self) -> None:
+        """See `TrainConfig.check`."""
+        method = self.method
+        if not method.latent or self.latent.name != "autoencoded":
+            raise ConfigError(
+                "method.latent, latent.name: method=ldm diffuses the latents of autoencoders and nothing else; use "
+                "method=ddpm for voxels, method=rela_latent for the other latents"
+            )
+        if method.adversarial:
+            raise ConfigError("method.adversarial: method=ldm has no discriminator; use method=rela_latent for one")
+        super().check()
+
+
+CONFIG = LdmConfig
