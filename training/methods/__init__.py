@@ -19,18 +19,7 @@ if TYPE_CHECKING:
 
 #: Folder of each method, which is its name in a bundle, and the choices of ``method=`` that it offers.
 METHODS = {
-    "rela": ("rela", "rela_latent", "ficd", "ddpm"),
     "rela": ("rela", "rela_latent", "ficd", "ddpm", "ldm"),
-    "flows": ("rectified_flow", "bridge"),
-    "resdm": ("resdm",),
-    "ddgan": ("ddgan",),
-    "jdam": ("jdam", "sde"),
-    "pix2pix": ("pix2pix",),
-    "diffusion_gan": ("diffusion_gan",),
-    "transunet": ("transunet",),
-    "resvit": ("resvit",),
-    "mtgd": ("mtgd",),
-    "scgan": ("scgan",),
     "cyclegan": ("cyclegan",),
     "ddgan": ("ddgan",),
     "diffusion_gan": ("diffusion_gan",),
