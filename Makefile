@@ -7,6 +7,9 @@ TEST_STAMP := $(VENV)/.relapet-tests-installed
 PYTHON ?= python3
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUT ?= relapet_demo
+# Tests run in so many processes of one thread each, a whole file in one, since its tests share what they made.
+WORKERS ?= 2
+TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow lint format clean
@@ -40,10 +43,10 @@ format: setup  ## let ruff format and mend what it can
 	$(BIN)/ruff format .
 
 test: lint  ## lint and the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(TESTS) -m "not slow"
 
 test-slow: setup  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(TESTS) -m slow
 
 clean:  ## remove .venv and what the builds left
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
