@@ -100,7 +100,9 @@ def help_text(overrides: Sequence[str] = ()) -> str:
     lines += [_entry(name, what) for name, what in OPTIONS.items()]
     lines += ["", "choices of whole groups (the first is the default):"]
     methods = [name for choices in METHODS.values() for name in choices]
-    lines.append(f"  method={'|'.join([DEFAULT, *(name for name in methods if name != DEFAULT)])}")
+    methods = "| ".join([DEFAULT, *(name for name in methods if name != DEFAULT)])
+    wrapped = textwrap.wrap(methods, 110, initial_indent="  method=", subsequent_indent="         ")
+    lines += [line.replace("| ", "|") for line in wrapped]
     lines += [
         f"  {group}={'|'.join(choices)}{f' (as {kind.follows[group]})' if group in kind.follows else ''}"
         for group, choices in kind.groups.items()

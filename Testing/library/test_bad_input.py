@@ -184,7 +184,7 @@ def test_a_volume_that_is_not_on_the_grid(refused, tmp_path):
     ("replaced", "words"),
     [
         ({"tracer": "FDG"}, "unknown tracer 'FDG'; use one of TAU, PIB, PBR"),
-        ({"sampler": "euler"}, "unknown sampler 'euler'"),
+        ({"sampler": "leapfrog"}, "unknown sampler 'leapfrog'"),
         ({"steps": 0}, "steps 0 is out of range"),
         ({"steps": 1001}, "has 1000 timesteps"),
         ({"steps": "many"}, "a whole number is wanted, not 'many'"),

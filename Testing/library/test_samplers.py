@@ -244,7 +244,7 @@ def test_progress_ends_at_one():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sampler": "euler"}, "unknown sampler 'euler'; use one of dpmpp, ddim, ddpm"),
+        ({"sampler": "leapfrog"}, "unknown sampler 'leapfrog'; use one of dpmpp, ddim, ddpm"),
         ({"steps": 0}, "between 1 and 1000, not 0"),
         ({"steps": 1001}, "between 1 and 1000, not 1001"),
         ({"spacing": "karras"}, "unknown timestep spacing 'karras'"),

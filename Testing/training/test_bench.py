@@ -19,7 +19,9 @@ def test_every_setting_is_a_method_and_its_words_are_a_configuration(tmp_path):
     assert set(settings.SETTINGS) <= known
     for name, setting in settings.SETTINGS.items():
         config = load_config(settings.overrides(name, tmp_path, tmp_path / "split.json", tmp_path / name, 40, 3))
-        assert config.method.name == name and config.seed == 3 and config.run.steps == 40
+        group, _, key = (setting.before or ("",))[0].partition(".")
+        before = getattr(getattr(config, group), key) if group else 0
+        assert config.method.name == name and config.seed == 3 and config.run.steps + before == 40
         assert setting.calls <= settings.MOST_CALLS and 1 <= setting.samples <= settings.SAMPLES
 
 

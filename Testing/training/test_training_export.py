@@ -283,7 +283,7 @@ def test_synthesize_and_sample_take_the_same_steps(monkeypatch, tmp_path, own, s
     [
         (["--steps", "0"], "steps 0 is out of range"),
         (["--steps", "1001"], "use 1 to 1000"),
-        (["--sampler", "euler"], "unknown sampler 'euler'"),
+        (["--sampler", "leapfrog"], "unknown sampler 'leapfrog'"),
         (["--samples", "0"], "samples 0 is out of range"),
         (["--limit", "0"], "limit 0 is out of range"),
     ],

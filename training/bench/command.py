@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from RelAPETLib.errors import InputError
+from RelAPETLib.tracers import paper_order
 
 from ..data.cache import write_whole
 from ..words import say
@@ -82,7 +83,7 @@ def write_tables(cohort, out: Path, minutes: float) -> str:
     lines = ["# Methods", "", *_head(people, minutes), "", *tables(control_rows(cohort), list(done.values()))]
     first = {run["name"]: folder / "pictures.npz" for folder, run in reversed(done.items()) if not run["diverged"]}
     kept = {name: first[name] for name in SETTINGS if name in first}
-    for tracer in ("TAU", "PIB", "PBR"):
+    for tracer in paper_order():
         draw_page(cohort, kept, tracer, out / f"methods_{tracer}.png")
     text = "\n".join(lines) + "\n"
     write_whole(out / "methods.md", text.encode())

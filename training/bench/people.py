@@ -23,7 +23,6 @@ TRAIN_SEED, TEST_SEED = 1, 2
 RENDERING_SECONDS = 3600.0
 #: Draws of the law's posterior.
 IDEAL_DRAWS = 512
-TRACERS = ("TAU", "PIB", "PBR")
 #: Regions of `RelAPETLib.phantom.factors.REGIONS` in the mean that amyloid status is read from, and those of cortex.
 COMPOSITE, CORTEX = [0, 1, 2, 5], slice(0, 6)
 
@@ -51,8 +50,8 @@ class Cohort:
     Attributes:
         cache, split: of the training and validation people, as ``train`` takes them.
         train, validation, test: data sets.
-        truth: by test case: ``positive``, and by tracer ``mean_TAU`` [X, Y, Z] and ``draws_TAU`` [512, 12] of the law's
-            posterior given the MRI, in SUVR.
+        truth: by test case: ``positive``, and of each tracer T ``mean_T`` [X, Y, Z] and ``draws_T`` [512, 12] of the
+            law's posterior given the MRI, in SUVR.
         inside: bool [X, Y, Z], blocks that are brain for more than half.
         weights: [12, X, Y, Z], how much of a region a block holds.
     """
@@ -203,7 +202,7 @@ def _truth_of(index: int, mask: np.ndarray, weights: np.ndarray) -> dict[str, np
     matrix = regional(maps, weights).T
     draws = posterior_draws(person, IDEAL_DRAWS, person.rng("bench"))
     found = {"positive": np.array(person.hidden.positive)}
-    for tracer in TRACERS:
+    for tracer in draws:
         found[f"mean_{tracer}"] = np.tensordot(person.uptake[tracer].vector(expected=True), maps, 1).astype(np.float32)
         found[f"draws_{tracer}"] = (draws[tracer] @ matrix.T).astype(np.float32)
     return found

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from RelAPETLib.evaluation.scores import auc
-from RelAPETLib.tracers import paper_order
+from RelAPETLib.tracers import TRACERS, paper_order
 
 from .settings import SETTINGS
 
 #: Figures of the first table, laid out like RelA-Diffusion's Table I, with their digits.
 IMAGES = {"psnr": ("PSNR ↑", 2), "ssim": ("SSIM ↑", 3), "mae": ("MAE x 1000 ↓", 1)}
 LEVEL = 0.05
+#: The tracer that amyloid status is read from.
+AMYLOID = next(name for name, facts in TRACERS.items() if facts.target == "amyloid")
 
 
 def tables(controls: Mapping[str, list[dict]], runs: Sequence[dict]) -> list[str]:
@@ -47,8 +49,7 @@ def image_table(seeds: Mapping[str, list[list[dict]]]) -> list[str]:
                 line.append(cell(by_person(runs, tracer, key) * (1e3 if key == "mae" else 1), digits))
             line.append(marks[tracer].get(name, ""))
         paper = SETTINGS[name].paper if name in SETTINGS else None
-        facts = dict(zip(("TAU", "PIB", "PBR"), paper, strict=True)) if paper else {}
-        lines.append([*line, ", ".join(f"{facts[tracer]:.2f}" for tracer in tracers) if paper else ""])
+        lines.append([*line, ", ".join(f"{value:.2f}" for value in paper or ())])
     return rows_of(lines)
 
 
@@ -66,7 +67,7 @@ def region_table(seeds: Mapping[str, list[list[dict]]]) -> list[str]:
             control = by_person(seeds["ridge_head"], tracer, "distance").sum()
             line.append(number([1 - values.sum() / control for values in by_person(runs, tracer, "distance")], 2))
             line.append(number([spread(rows, tracer) for rows in runs], 2))
-            line.append(number([amyloid(rows) for rows in runs], 2) if tracer == "PIB" else "")
+            line.append(number([amyloid(rows) for rows in runs], 2) if tracer == AMYLOID else "")
             lines.append(line)
     return rows_of(lines)
 
@@ -154,8 +155,8 @@ def spread(rows: list[dict], tracer: str) -> float:
 
 
 def amyloid(rows: list[dict]) -> float:
-    """AUC of the cortical composite of PIB for amyloid status."""
-    own = [row for row in rows if row["tracer"] == "PIB"]
+    """AUC of the cortical composite of the amyloid tracer for amyloid status."""
+    own = [row for row in rows if row["tracer"] == AMYLOID]
     return auc(np.array([row["composite"] for row in own]), np.array([row["positive"] for row in own]))
 
 
