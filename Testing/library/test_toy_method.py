@@ -19,7 +19,7 @@ TOY = Path(__file__).parents[1] / "toy_method"
 #: (file, the line that is there, the line that is added below it)
 LINES = [
     ("RelAPETLib/methods/__init__.py", '    "rela": "RelaDiffusion",', '    "toy": "Toy",'),
-    ("training/methods/__init__.py", '    "rela": ("rela", "rela_latent", "ficd", "ddpm"),', '    "toy": ("toy",),'),
+    ("training/methods/__init__.py", '    "rela": ("rela", "rela_latent", "ficd", "ddpm", "ldm"),', '    "toy": ("toy",),'),
     ("RelAPETLib/CMakeLists.txt", "  methods/schema.py", "  methods/toy/__init__.py\n  methods/toy/network.py"),
 ]
 
@@ -74,7 +74,7 @@ def test_it_trains_goes_on_and_is_validated(trained):
 @pytest.mark.slow
 def test_help_and_dry_run_know_it(copy, cache, tmp_path):
     said = call(copy, "training", "train", "method=toy", "--help")
-    assert "rela|rela_latent|ficd|ddpm|toy" in said and "learning rate" in said and "discriminator" not in said
+    assert "rela|rela_latent|ficd|ddpm|ldm|toy" in said and "learning rate" in said and "discriminator" not in said
     words = ["method=toy", f"data.cache={cache}", f"out={tmp_path / 'run'}", "network.factor=10", "data.workers=0"]
     said = call(copy, "training", "train", *words, "hardware.accelerator=cpu", "--dry-run")
     assert "parameters: network " in said and "time of the whole run" in said and not (tmp_path / "run").exists()
