@@ -19,7 +19,11 @@ TOY = Path(__file__).parents[1] / "toy_method"
 #: (file, the line that is there, the line that is added below it)
 LINES = [
     ("RelAPETLib/methods/__init__.py", '    "rela": "RelaDiffusion",', '    "toy": "Toy",'),
-    ("training/methods/__init__.py", '    "rela": ("rela", "rela_latent", "ficd", "ddpm", "ldm"),', '    "toy": ("toy",),'),
+    (
+        "training/methods/__init__.py",
+        '    "rela": ("rela", "rela_latent", "ficd", "ddpm", "ldm"),',
+        '    "toy": ("toy",),',
+    ),
     ("RelAPETLib/CMakeLists.txt", "  methods/schema.py", "  methods/toy/__init__.py\n  methods/toy/network.py"),
 ]
 
