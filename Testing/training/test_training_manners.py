@@ -157,7 +157,8 @@ def test_dry_run_tells_what_a_run_needs_and_leaves_nothing(cache, tmp_path, caps
 
 def test_dry_run_of_a_latent_run_goes_through_every_stage(cache, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(["train", "method=rela_latent", *LATENT, "data.workers=0", f"data.cache={cache}", f"out={out}", "--dry-run"]) == 0
+    words = ["method=rela_latent", *LATENT, "data.workers=0", f"data.cache={cache}", f"out={out}"]
+    assert main(["train", *words, "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "pet autoencoder" in said and "s a step of the mri autoencoder" in said
     assert "time of the whole run" in said and not out.exists()
