@@ -36,6 +36,10 @@ class Network:
     factor: int = 1
     crop: list[int] | None = None
 
+    def arguments(self) -> dict[str, Any]:
+        """What is set, as keyword arguments of the library's network."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
 
 @dataclass
 class Data:

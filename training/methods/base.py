@@ -152,6 +152,15 @@ class Objective(ABC):
         """Take the modules that `losses` and `draw` are to call; the trainer does so before the first step."""
         self.fabric, self.modules = fabric, modules
 
+    def mri(self, batch: dict) -> torch.Tensor:
+        """T1w and T2F of a batch side by side, [N, 2, X, Y, Z], on the device."""
+        return torch.cat([batch["t1w"], batch["t2f"]], 1).to(self.fabric.device)
+
+    def inputs(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """MRI [N, 2, X, Y, Z], labels [N] and PET [N, 1, X, Y, Z] of a batch of scans, on the device."""
+        device = self.fabric.device
+        return self.mri(batch), torch.as_tensor(batch["label"]).to(device), batch["pet"].to(device)
+
     @abstractmethod
     def build(self) -> dict[str, Player]:
         """The players by name, in the order in which they take their steps; the same weights on every call."""

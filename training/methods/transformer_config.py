@@ -22,7 +22,7 @@ class Preset(translation_config.Preset):
 
 
 #: What the keys do; a method joins this table to its own.
-RULES = translation_config.RULES | Rules({
+RULES = Rules({
     "preset.hidden_size": count("numbers a token of the transformer", most=WIDEST),
     "preset.num_layers": count("layers of the transformer", most=MOST_BLOCKS),
     "preset.num_heads": count("heads of its attention; must divide preset.hidden_size"),

@@ -17,7 +17,6 @@ from RelAPETLib.tracers import label_count
 from .adversarial import ConditionalPatches, frozen, least_squares
 from .base import Bundle, Losses, Objective, Place, Player, Terms
 from .dropout import place_dropouts, set_positions
-from .translation_config import image_weight
 
 #: Adam's, of Pix2Pix and CycleGAN.
 BETAS = (0.5, 0.999)
@@ -107,7 +106,7 @@ class TranslationObjective(Objective):
 
     def image_terms(self, made: torch.Tensor, pet: torch.Tensor) -> WeightedTerms:
         """What the generator's PET costs beside the measured one: its mean absolute error."""
-        return {"L_I": (image_weight(self.config.method, self.config.preset), functional.l1_loss(made, pet))}
+        return {"L_I": (self.config.image_weight, functional.l1_loss(made, pet))}
 
     def adversarial_terms(self, judged: Sequence[torch.Tensor], real: Sequence[torch.Tensor]) -> WeightedTerms:
         """What the discriminator's maps of the generator's PET cost the generator; `real` are those of the measured."""
@@ -116,12 +115,6 @@ class TranslationObjective(Objective):
     def discriminator_loss(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
         """The discriminator's own, of its logits of measured and made PET: half of LSGAN's."""
         return (least_squares(real, True) + least_squares(fake, False)) / 2
-
-    def inputs(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """MRI [N, 2, X, Y, Z], labels [N] and PET [N, 1, X, Y, Z] of a batch, on the device."""
-        device = self.fabric.device
-        mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
-        return mri, torch.as_tensor(batch["label"]).to(device), batch["pet"].to(device)
 
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
         """See `Objective.draw`: no noise is asked for."""

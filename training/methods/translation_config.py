@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .. import config
 from ..errors import ConfigError
 from ..keys import Key, Rules, count, weight
+from ..sizes import shape_of
+from .image_loss import ImageLossConfig
 
 
 @dataclass
@@ -33,31 +36,33 @@ class Method(config.Method):
     image_weight: float | None = None
 
 
-#: What the keys do; a method joins this table to its own.
 RULES = Rules({
-    "method.image_weight": Key("weight of the mean absolute error; null: preset.image_weight"),
     "preset.learning_rate": Key("learning rate of the generator", above=0),
     "preset.discriminator_learning_rate": Key("learning rate of the discriminator", above=0),
-    "preset.image_weight": weight("weight of the mean absolute error, unless method.image_weight says another"),
     "preset.adversarial_weight": weight("weight of what the discriminator says; 0 trains without one"),
     "preset.discriminator_channels": count("width of the discriminator's first layer", most=1024),
     "preset.discriminator_layers": count("strided layers of the discriminator; three see patches of 70 voxels", most=6),
 })  # fmt: skip
 
 
-def image_weight(method: Method, preset: Preset) -> float:
-    """Weight of the mean absolute error."""
-    return preset.image_weight if method.image_weight is None else method.image_weight
+class TranslationConfig(ImageLossConfig):
+    """A run of such a method, whose ``preset`` and ``method`` are subclasses of those above."""
 
+    rules: ClassVar[Rules] = ImageLossConfig.rules | RULES
 
-def check_translation(method: Method, preset: Preset, shape: Sequence[int]) -> None:
-    """Raise `ConfigError` for losses that cannot be, or volumes (X, Y, Z) too small for the discriminator."""
-    if method.image_weight is not None and method.image_weight < 0:
-        raise ConfigError(f"method.image_weight={method.image_weight} must be at least 0, or null")
-    if image_weight(method, preset) == 0 and preset.adversarial_weight == 0:
-        raise ConfigError("method.image_weight=0 with preset.adversarial_weight=0 leaves nothing to learn from")
-    if preset.adversarial_weight:
-        check_patches(preset.discriminator_layers, shape)
+    @property
+    def other_weights(self) -> float:
+        """Sum of the weights of what else is learned from, beside L_I and the discriminator."""
+        return 0.0
+
+    def check(self) -> None:
+        """See `TrainConfig.check`: losses that cannot be, volumes too small for the discriminator."""
+        super().check()
+        preset = self.preset
+        if not (self.image_weight or preset.adversarial_weight or self.other_weights):
+            raise ConfigError("method.image_weight=0 with preset.adversarial_weight=0 leaves nothing to learn from")
+        if preset.adversarial_weight:
+            check_patches(preset.discriminator_layers, shape_of(self.network))
 
 
 def check_patches(layers: int, shape: Sequence[int]) -> None:

@@ -11,7 +11,6 @@ from ...errors import ConfigError
 from ...keys import Key, Rules, count, weight
 from ...sizes import check_levels, shape_of
 from .. import translation_config
-from ..translation_config import check_translation
 
 
 @dataclass
@@ -67,11 +66,11 @@ RULES = Rules({
 
 
 @dataclass
-class CycleganConfig(config.TrainConfig):
+class CycleganConfig(translation_config.TranslationConfig):
     """A run of CycleGAN."""
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"cyclegan": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = config.TrainConfig.rules | translation_config.RULES | RULES
+    rules: ClassVar[Rules] = translation_config.TranslationConfig.rules | RULES
     about: ClassVar[Mapping[str, config.About]] = {
         "cyclegan": config.About("CycleGAN: Zhu et al., ICCV 2017", "1", "BSD-2-Clause", "T1w, FLAIR; no spread")
     }
@@ -100,7 +99,7 @@ class CycleganConfig(config.TrainConfig):
                 f"preset.channels={list(preset.channels)}: volumes of {shape} are too small for {levels} levels; use "
                 "fewer channels"
             )
-        check_translation(self.method, preset, shape)
+        super().check()
 
 
 CONFIG = CycleganConfig

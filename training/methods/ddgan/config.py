@@ -10,6 +10,7 @@ from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count, weight
 from ...sizes import MOST_BLOCKS, WIDEST, check_levels, shape_of
+from ..image_loss import ImageLossConfig
 from ..translation_config import check_patches
 
 
@@ -75,7 +76,6 @@ RULES = Rules({
     "method.latent": count("numbers of the latent z that the generator draws a step by", most=WIDEST),
     "method.penalty_gamma": weight("gamma of the discriminator's penalty R1, gamma / 2 times the squared gradient"),
     "method.penalty_every": count("steps between two steps with that penalty"),
-    "method.image_weight": Key("weight of L_I, the mean absolute error; null: preset.image_weight"),
     "preset.generator_learning_rate": Key("learning rate of the generator", above=0),
     "preset.discriminator_learning_rate": Key("learning rate of the discriminator", above=0),
     "preset.channels": Key("channels of the U-Net's levels; the grid is halved from one to the next"),
@@ -85,16 +85,15 @@ RULES = Rules({
     "preset.latent_layers": count("number of those layers", least=0, most=MOST_BLOCKS),
     "preset.discriminator_channels": count("channels of the discriminator's first layer, even", least=2, most=WIDEST),
     "preset.discriminator_layers": count("the discriminator's layers between the first and the last", most=6),
-    "preset.image_weight": weight("weight of L_I, the mean absolute error, unless method.image_weight says another"),
 })  # fmt: skip
 
 
 @dataclass
-class DdganConfig(config.TrainConfig):
+class DdganConfig(ImageLossConfig):
     """A run of DDGAN."""
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"ddgan": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = config.TrainConfig.rules | RULES
+    rules: ClassVar[Rules] = ImageLossConfig.rules | RULES
     about: ClassVar[Mapping[str, config.About]] = {
         "ddgan": config.About(
             "Denoising Diffusion GAN: Xiao et al., ICLR 2022", "4 (1 to 4)", "NVIDIA, non-commercial", "T1w, FLAIR"
@@ -104,22 +103,15 @@ class DdganConfig(config.TrainConfig):
     method: Method = field(default_factory=Method)
     preset: Preset = field(default_factory=Preset)
 
-    @property
-    def image_weight(self) -> float:
-        """Weight of L_I."""
-        own = self.method.image_weight
-        return self.preset.image_weight if own is None else own
-
     def check(self) -> None:
         """See `TrainConfig.check`."""
+        super().check()
         method, preset = self.method, self.preset
         if method.beta_min > method.beta_max:
             raise ConfigError(
                 f"method.beta_min={method.beta_min} is above method.beta_max={method.beta_max}; the chain goes from "
                 "the PET to noise"
             )
-        if method.image_weight is not None and method.image_weight < 0:
-            raise ConfigError(f"method.image_weight={method.image_weight} must be at least 0, or null")
         check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
         if preset.channels[0] % 2:
             raise ConfigError(

@@ -64,7 +64,7 @@ class DdganObjective(Objective):
         """Arguments of `PosteriorGenerator` with so many class labels."""
         network, preset = self.config.network, self.config.preset
         return {
-            **{key: value for key, value in asdict(network).items() if value is not None},
+            **network.arguments(),
             "channels": list(preset.channels),
             "num_res_blocks": preset.num_res_blocks,
             "norm_num_groups": preset.norm_num_groups,
@@ -107,7 +107,7 @@ class DdganObjective(Objective):
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
         """See `Objective.losses`. The penalty comes every so many steps, unscaled."""
         method = self.config.method
-        x0, mri, labels = self._shown(batch)
+        mri, labels, x0 = self.inputs(batch)
         step = self._step(x0, place, 0)
         with torch.no_grad():
             _, fake = self._drawn(step, mri, labels)
@@ -124,12 +124,6 @@ class DdganObjective(Objective):
             {"generator": loss, "discriminator": loss_D},
             {"L": loss.detach(), "L_G": L_G.detach(), "L_I": L_I.detach(), **terms},
         )
-
-    def _shown(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """PET, MRI and labels of a batch on the device."""
-        device = self.fabric.device
-        mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
-        return batch["pet"].to(device), mri, torch.as_tensor(batch["label"]).to(device)
 
     def _step(self, x0: torch.Tensor, place: Place, player: int) -> Step:
         """A step of the chain for each image of x0, which follows from the seed, its position and the player."""
@@ -166,7 +160,7 @@ class DdganObjective(Objective):
 
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
         """See `Objective.draw`."""
-        x0, mri, labels = self._shown(batch)
+        mri, labels, x0 = self.inputs(batch)
         process = self.process
         return process.sample(
             lambda x, t, z: self.modules["generator"](x, mri, t, labels, z),

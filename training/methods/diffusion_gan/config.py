@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count
-from ...sizes import check_levels, shape_of
+from ...sizes import check_levels
 from .. import translation_config
-from ..translation_config import check_translation
 
 
 @dataclass
@@ -72,11 +71,11 @@ RULES = Rules({
 
 
 @dataclass
-class DiffusionGanConfig(config.TrainConfig):
+class DiffusionGanConfig(translation_config.TranslationConfig):
     """A run of Diffusion-GAN."""
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"diffusion_gan": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = config.TrainConfig.rules | translation_config.RULES | RULES
+    rules: ClassVar[Rules] = translation_config.TranslationConfig.rules | RULES
     about: ClassVar[Mapping[str, config.About]] = {
         "diffusion_gan": config.About(
             "Diffusion-GAN: Wang et al., ICLR 2023", "1", "MIT, parts NVIDIA's", "T1w, FLAIR; no spread"
@@ -106,7 +105,7 @@ class DiffusionGanConfig(config.TrainConfig):
             )
         if preset.discriminator_channels % 2:
             raise ConfigError(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
-        check_translation(method, preset, shape_of(self.network))
+        super().check()
 
 
 CONFIG = DiffusionGanConfig

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -17,7 +16,6 @@ from ...stream import draw
 from ..adversarial import cross_entropy, frozen
 from ..base import Losses, Place, Terms
 from ..translation import TranslationObjective
-from ..translation_config import image_weight
 from .config import DiffusionGanConfig
 from .noising import AdaptiveNoise, drawn_timesteps, noised
 
@@ -42,7 +40,7 @@ class DiffusionGanObjective(TranslationObjective):
         """See `TranslationObjective.arguments`."""
         preset = self.config.preset
         return {
-            **{key: value for key, value in asdict(self.config.network).items() if value is not None},
+            **self.config.network.arguments(),
             "channels": list(preset.channels),
             "num_res_blocks": preset.num_res_blocks,
             "norm_num_groups": preset.norm_num_groups,
@@ -70,7 +68,7 @@ class DiffusionGanObjective(TranslationObjective):
         made = self.modules["network"](mri, labels).float()
         method, preset = self.config.method, self.config.preset
         terms = {"L_I": functional.l1_loss(made, pet)}
-        losses = {"network": image_weight(method, preset) * terms["L_I"]}
+        losses = {"network": self.config.image_weight * terms["L_I"]}
         if not preset.adversarial_weight:
             return losses, {name: term.detach() for name, term in terms.items()}
 

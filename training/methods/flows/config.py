@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from ... import config
 from ...errors import ConfigError
-from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count, weight
+from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count
 from ...sizes import check_levels, shape_of
+from ..image_loss import ImageLossConfig
 
 
 @dataclass
@@ -89,7 +90,6 @@ RULES = Rules({
     "method.hidden_share": Key(
         "how often a clinical value is hidden in training, so that a synthesis can do without it", least=0, most=1
     ),
-    "method.image_weight": Key("weight of L_I, the mean absolute error; null: preset.image_weight"),
     "method.time": Key(
         "rectified_flow: how times are drawn in training, evenly or with a normal logit (arXiv 2403.03206)",
         ("uniform", "logit_normal"),
@@ -115,16 +115,15 @@ RULES = Rules({
         "rectified_flow: r of t -> r t / (1 + (r - 1) t), more noise on larger volumes; 1 is none, null: "
         "MAISI-v2's, the cube root of voxels / 32^3"
     ),
-    "preset.image_weight": weight("weight of L_I, the mean absolute error, unless method.image_weight says another"),
 })  # fmt: skip
 
 
 @dataclass
-class FlowConfig(config.TrainConfig):
+class FlowConfig(ImageLossConfig):
     """A run of a flow."""
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": METHODS, "preset": PRESETS}
-    rules: ClassVar[Rules] = config.TrainConfig.rules | RULES
+    rules: ClassVar[Rules] = ImageLossConfig.rules | RULES
     about: ClassVar[Mapping[str, config.About]] = {
         "rectified_flow": config.About(
             "Rectified flow: Liu et al., ICLR 2023; MAISI-v2",
@@ -144,12 +143,6 @@ class FlowConfig(config.TrainConfig):
     preset: Preset = field(default_factory=Preset)
 
     @property
-    def image_weight(self) -> float:
-        """Weight of L_I."""
-        own = self.method.image_weight
-        return self.preset.image_weight if own is None else own
-
-    @property
     def channels(self) -> list[int]:
         """Of the U-Net's levels."""
         own = self.preset.channels
@@ -165,13 +158,12 @@ class FlowConfig(config.TrainConfig):
 
     def check(self) -> None:
         """See `TrainConfig.check`."""
+        super().check()
         method, preset = self.method, self.preset
         for other in OWN.keys() - {method.name}:
             for key in OWN[other]:
                 if getattr(method, key) != getattr(METHODS[other], key):
                     raise ConfigError(f"method.{key} is a key of method={other}; leave it out with {method.name}")
-        if method.image_weight is not None and method.image_weight < 0:
-            raise ConfigError(f"method.image_weight={method.image_weight} must be at least 0, or null")
         if preset.time_shift is not None and not 0 < preset.time_shift <= LARGEST_SHIFT:
             raise ConfigError(
                 f"preset.time_shift={preset.time_shift} must lie above 0 and be at most {LARGEST_SHIFT}, or null"

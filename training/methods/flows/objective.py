@@ -46,7 +46,7 @@ class FlowObjective(Objective):
         """Arguments of `FlowNetwork` with so many class labels."""
         network, preset = self.config.network, self.config.preset
         return {
-            **{key: value for key, value in asdict(network).items() if value is not None},
+            **network.arguments(),
             "channels": self.config.channels,
             "num_res_blocks": preset.num_res_blocks,
             "attending_levels": preset.attending_levels,
@@ -84,7 +84,7 @@ class FlowObjective(Objective):
         """See `Objective.losses`."""
         device, config, method, path = self.fabric.device, self.config, self.config.method, self.path
         x0, labels = batch["pet"].to(device), torch.as_tensor(batch["label"]).to(device)
-        mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
+        mri = self.mri(batch)
         _, eps = draw(config.seed, place.positions, x0.shape[1:], 1, device)
         t = path.times(chances(config.seed, place.positions, method.time == "logit_normal"))
         x_t = path.noised(x0, mri[:, :1], t, eps)
@@ -100,7 +100,7 @@ class FlowObjective(Objective):
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
         """See `Objective.draw`: without clinical values, as a synthesis has none unless they are given."""
         device, path = self.fabric.device, self.path
-        mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
+        mri = self.mri(batch)
         labels = torch.as_tensor(batch["label"]).to(device)
         unknown = torch.full((len(mri), len(CLINICAL)), torch.nan, device=device)
         return path.sample(

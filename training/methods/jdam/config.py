@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from ... import config
 from ...errors import ConfigError
-from ...keys import Key, Rules, count, weight
+from ...keys import Key, Rules, count
 from ...sizes import check_levels
+from ..image_loss import ImageLossConfig
 
 
 @dataclass
@@ -73,7 +74,6 @@ class Run(config.Run):
 RULES = Rules({
     "method.sigma_min": Key("SD of the least noise, for images in [-1, 1]", above=0, below=1),
     "method.snr": Key("ratio of image to noise that sets the size of the sampler's Langevin steps", above=0, most=1),
-    "method.image_weight": Key("weight of L_I, the mean absolute error; null: preset.image_weight"),
     "preset.learning_rate": Key("learning rate", above=0),
     "preset.channels": Key("channels of the U-Net's levels; the grid is halved from one to the next"),
     "preset.attention_levels": Key("which levels attend to themselves, one true or false a level"),
@@ -89,7 +89,6 @@ RULES = Rules({
         "the sampler's step: reverse diffusion (paper), or ancestral with bounded clean estimates, for few calls",
         ("reverse", "ancestral"),
     ),
-    "preset.image_weight": weight("weight of L_I, the mean absolute error, unless method.image_weight says another"),
 })  # fmt: skip
 
 
@@ -98,11 +97,11 @@ def _about(what: str, needs: str) -> config.About:
 
 
 @dataclass
-class JdamConfig(config.TrainConfig):
+class JdamConfig(ImageLossConfig):
     """A run of JDAM or SDE."""
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": METHODS, "preset": PRESETS}
-    rules: ClassVar[Rules] = config.TrainConfig.rules | RULES
+    rules: ClassVar[Rules] = ImageLossConfig.rules | RULES
     about: ClassVar[Mapping[str, config.About]] = {
         "jdam": _about("JDAM: Xie et al., Med. Phys. 2023", "T1w, FLAIR"),
         "sde": _about("JDAM without the MRI, its paper's ablation; a control", "nothing of a person"),
@@ -117,17 +116,10 @@ class JdamConfig(config.TrainConfig):
         """Whether T1w and T2F are channels beside the noisy PET; not for ``sde``, the paper's ablation."""
         return self.method.name == "jdam"
 
-    @property
-    def image_weight(self) -> float:
-        """Weight of L_I."""
-        own = self.method.image_weight
-        return self.preset.image_weight if own is None else own
-
     def check(self) -> None:
         """See `TrainConfig.check`."""
+        super().check()
         method, preset = self.method, self.preset
-        if method.image_weight is not None and method.image_weight < 0:
-            raise ConfigError(f"method.image_weight={method.image_weight} must be at least 0, or null")
         if preset.sigma_max is not None and not method.sigma_min < preset.sigma_max <= 1e5:
             raise ConfigError(
                 f"preset.sigma_max={preset.sigma_max} must be above method.sigma_min={method.sigma_min} and at most "

@@ -49,7 +49,7 @@ class JdamObjective(Objective):
         """Arguments of `ScoreNetwork` with so many class labels."""
         network, preset = self.config.network, self.config.preset
         return {
-            **{key: value for key, value in asdict(network).items() if value is not None},
+            **network.arguments(),
             "channels": list(preset.channels),
             "attention_levels": list(preset.attention_levels),
             "num_res_blocks": preset.num_res_blocks,
@@ -109,7 +109,7 @@ class JdamObjective(Objective):
 
     def _score(self, batch: dict, x_t: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         device = self.fabric.device
-        mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
+        mri = self.mri(batch)
         return self.modules["network"](x_t, mri, sigma, torch.as_tensor(batch["label"]).to(device))
 
     def state(self) -> dict[str, Any]:

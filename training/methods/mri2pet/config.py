@@ -10,6 +10,7 @@ from ... import config
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count, weight
 from ...sizes import DEEPEST, WIDEST, check_levels
+from ..image_loss import ImageLossConfig
 
 CONDITIONINGS = ("vector", "spatial", "both")
 SAMPLERS = ("ancestral", "dpmpp", "ddim", "ddpm")
@@ -111,7 +112,6 @@ RULES = Rules({
     "method.beta_start": Key("first beta, which grow linearly", above=0, below=1),
     "method.beta_end": Key("last beta", above=0, below=1),
     "method.laplacian_weight": weight("weight of L_Lap, the squared errors of five band-pass levels"),
-    "method.image_weight": Key("weight of L_I, the mean absolute error; null: preset.image_weight"),
     "method.conditioning": Key(
         "how the network is told the MRI: vector (the paper's), spatial, both; null: preset.conditioning"
     ),
@@ -141,7 +141,6 @@ RULES = Rules({
         "what the network gives and is judged by: noise (paper), or x0, the clean image, learned sooner",
         ("noise", "x0"),
     ),
-    "preset.image_weight": weight("weight of L_I, the mean absolute error, unless method.image_weight says another"),
     "preset.sampler": Key("sampler of the bundle; ancestral adds noise of variance beta, the paper's", SAMPLERS),
     "preset.sampler_steps": count("its network calls, at most method.timesteps - 1", most=MOST_SAMPLER_STEPS),
     "preset.sampler_clip": Key("clip the clean estimate to [-1, 1] while sampling"),
@@ -150,11 +149,11 @@ RULES = Rules({
 
 
 @dataclass
-class Mri2PetConfig(config.TrainConfig):
+class Mri2PetConfig(ImageLossConfig):
     """A run of MRI2PET."""
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"mri2pet": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = config.TrainConfig.rules | RULES
+    rules: ClassVar[Rules] = ImageLossConfig.rules | RULES
     about: ClassVar[Mapping[str, config.About]] = {
         "mri2pet": config.About(
             "MRI2PET: Theodorou et al.",
@@ -170,12 +169,6 @@ class Mri2PetConfig(config.TrainConfig):
     run: Run = field(default_factory=Run)
 
     @property
-    def image_weight(self) -> float:
-        """Weight of L_I."""
-        own = self.method.image_weight
-        return self.preset.image_weight if own is None else own
-
-    @property
     def conditioning(self) -> str:
         """How the network is told the MRI."""
         return self.method.conditioning or self.preset.conditioning
@@ -189,6 +182,7 @@ class Mri2PetConfig(config.TrainConfig):
 
     def check(self) -> None:
         """See `TrainConfig.check`."""
+        super().check()
         method, preset, pretrain = self.method, self.preset, self.pretrain
         if method.beta_start > method.beta_end:
             raise ConfigError(f"method.beta_start={method.beta_start} is above method.beta_end={method.beta_end}")
@@ -196,9 +190,8 @@ class Mri2PetConfig(config.TrainConfig):
             raise ConfigError(
                 f"method.conditioning={method.conditioning} is not one of {', '.join(CONDITIONINGS)}, or null"
             )
-        for key, value in (("method.image_weight", method.image_weight), ("pretrain.steps", pretrain.steps)):
-            if value is not None and value < 0:
-                raise ConfigError(f"{key}={value} must be at least 0, or null")
+        if pretrain.steps is not None and pretrain.steps < 0:
+            raise ConfigError(f"pretrain.steps={pretrain.steps} must be at least 0, or null")
         if method.pretrained and pretrain.steps:
             raise ConfigError(
                 f"pretrain.steps={pretrain.steps}: with method.pretrained the pre-training is another run's; leave one"

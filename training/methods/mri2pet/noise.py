@@ -67,7 +67,7 @@ class Noise(Objective):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Clean images x0 [N, 1, X, Y, Z] at drawn timesteps: x_t, t [N], the network's target and what it gives."""
         device, schedule = self.fabric.device, self.parametrization.schedule
-        mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
+        mri = self.mri(batch)
         timesteps = schedule.num_timesteps - FIRST
         t, eps = stream.draw(self.config.seed, place.positions, x0.shape[1:], timesteps, device)
         t = (t + FIRST).to(device)

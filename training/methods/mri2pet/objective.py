@@ -62,7 +62,7 @@ class Mri2PetObjective(Noise):
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
         """See `Objective.draw`: by DPM-Solver++ on clipped estimates, since few steps have to do."""
         device, config = self.fabric.device, self.config
-        mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
+        mri = self.mri(batch)
         labels = torch.as_tensor(batch["label"]).to(device)
         steps = min(config.run.validation_steps, self.parametrization.schedule.num_timesteps - FIRST)
         return draw(

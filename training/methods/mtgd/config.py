@@ -11,8 +11,9 @@ from RelAPETLib.methods.mtgd import PREDICTIONS
 
 from ... import config
 from ...errors import ConfigError
-from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count, weight
+from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count
 from ...sizes import check_levels
+from ..image_loss import ImageLossConfig
 
 
 @dataclass
@@ -80,16 +81,12 @@ RULES = Rules({
     "method.beta_start": Key("variance that the first timestep adds", above=0, below=1),
     "method.beta_end": Key("the same of the last timestep", above=0, below=1),
     "method.null_share": Key("how often the tracer is hidden in training, for guidance", least=0, below=1),
-    "method.image_weight": Key(
-        "weight of L_I, the mean absolute error of the clean estimate; null: preset.image_weight"
-    ),
     "preset.learning_rate": Key("learning rate", above=0),
     "preset.channels": Key("channels of the levels of U-Net and encoders; the grid is halved from one to the next"),
     "preset.num_res_blocks": Key("residual blocks a level of the U-Net"),
     "preset.num_heads": count("heads of all attention; must divide the last of preset.channels"),
     "preset.norm_num_groups": Key("groups of the normalisation; must divide all channels"),
     "preset.prediction": Key("what the network gives: the noise, v, or x0, the clean PET", PREDICTIONS),
-    "preset.image_weight": weight("weight of L_I, unless method.image_weight says another"),
     "preset.guidance": Key(
         "how far a draw goes from what is predicted without the tracer; 1: no further than with it", least=0, most=100
     ),
@@ -99,11 +96,11 @@ RULES = Rules({
 
 
 @dataclass
-class MtgdConfig(config.TrainConfig):
+class MtgdConfig(ImageLossConfig):
     """A run of MTGD."""
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"mtgd": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = config.TrainConfig.rules | RULES
+    rules: ClassVar[Rules] = ImageLossConfig.rules | RULES
     about: ClassVar[Mapping[str, config.About]] = {
         "mtgd": config.About(
             "MTGD, as the RelA-Diffusion paper describes it",
@@ -117,14 +114,9 @@ class MtgdConfig(config.TrainConfig):
     preset: Preset = field(default_factory=Preset)
     run: Run = field(default_factory=Run)
 
-    @property
-    def image_weight(self) -> float:
-        """Weight of L_I."""
-        own = self.method.image_weight
-        return self.preset.image_weight if own is None else own
-
     def check(self) -> None:
         """See `TrainConfig.check`."""
+        super().check()
         method, preset = self.method, self.preset
         if method.beta_start > method.beta_end:
             raise ConfigError(f"method.beta_start={method.beta_start} is above method.beta_end={method.beta_end}")
@@ -137,8 +129,6 @@ class MtgdConfig(config.TrainConfig):
                 f"preset.guidance={preset.guidance} needs method.null_share above 0: without it the network never "
                 "learns to do without a tracer"
             )
-        if method.image_weight is not None and method.image_weight < 0:
-            raise ConfigError(f"method.image_weight={method.image_weight} must be at least 0, or null")
         check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
         if preset.channels[0] % 2:
             raise ConfigError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -48,7 +47,7 @@ class MtgdObjective(Objective):
         """Arguments of `MultiSequenceDiffusion` with so many class labels."""
         network, preset = self.config.network, self.config.preset
         return {
-            **{key: value for key, value in asdict(network).items() if value is not None},
+            **network.arguments(),
             "channels": list(preset.channels),
             "num_res_blocks": preset.num_res_blocks,
             "num_heads": preset.num_heads,
@@ -86,12 +85,6 @@ class MtgdObjective(Objective):
         }
         loss = terms["L_eps"] + config.image_weight * terms["L_I"] if config.image_weight else terms["L_eps"]
         return {"network": loss}, {"L": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
-
-    def inputs(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """MRI [N, 2, X, Y, Z], labels [N] and PET [N, 1, X, Y, Z] of a batch, on the device."""
-        device = self.fabric.device
-        mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
-        return mri, torch.as_tensor(batch["label"]).to(device), batch["pet"].to(device)
 
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
         """See `Objective.draw`, by the preset's sampler in `run.validation_steps`."""

@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules
-from ...sizes import check_levels, shape_of
+from ...sizes import check_levels
 from .. import translation_config
-from ..translation_config import check_translation
 
 
 @dataclass
@@ -55,11 +54,11 @@ RULES = Rules({
 
 
 @dataclass
-class Pix2PixConfig(config.TrainConfig):
+class Pix2PixConfig(translation_config.TranslationConfig):
     """A run of Pix2Pix."""
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"pix2pix": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = config.TrainConfig.rules | translation_config.RULES | RULES
+    rules: ClassVar[Rules] = translation_config.TranslationConfig.rules | RULES
     about: ClassVar[Mapping[str, config.About]] = {
         "pix2pix": config.About("Pix2Pix: Isola et al., CVPR 2017", "1", "BSD-2-Clause", "T1w, FLAIR; no spread")
     }
@@ -73,7 +72,7 @@ class Pix2PixConfig(config.TrainConfig):
         if preset.norm_num_groups < 0:
             raise ConfigError(f"preset.norm_num_groups={preset.norm_num_groups} must be at least 0")
         check_levels("preset", preset.channels, 1, preset.norm_num_groups or 1)
-        check_translation(self.method, preset, shape_of(self.network))
+        super().check()
 
 
 CONFIG = Pix2PixConfig

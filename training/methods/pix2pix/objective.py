@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from RelAPETLib.methods.pix2pix.network import Pix2PixUNet
@@ -20,7 +19,7 @@ class Pix2PixObjective(TranslationObjective):
         """See `TranslationObjective.arguments`."""
         preset = self.config.preset
         return {
-            **{key: value for key, value in asdict(self.config.network).items() if value is not None},
+            **self.config.network.arguments(),
             "channels": list(preset.channels),
             "norm_num_groups": preset.norm_num_groups,
             "dropout": preset.dropout,

@@ -119,7 +119,7 @@ def _latent_network(weights: dict[str, torch.Tensor], frozen: dict[str, Any]) ->
 def network_arguments(config: RelaConfig, statistics: PetStatistics | None = None) -> dict[str, Any]:
     """Arguments of `VoxelDiffusion` for a configuration and the statistics of its training set, where it uses them."""
     preset = config.preset
-    arguments = {key: value for key, value in asdict(config.network).items() if value is not None}
+    arguments = config.network.arguments()
     seen = [name for name in SEQUENCES if getattr(config.ablation, name)]
     if len(seen) < len(SEQUENCES):
         arguments["sequences"] = seen

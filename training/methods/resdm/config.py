@@ -10,6 +10,7 @@ from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, weight
 from ...sizes import check_levels
+from ..image_loss import ImageLossConfig
 
 
 @dataclass
@@ -72,7 +73,6 @@ RULES = Rules({
     "method.intra_domain_weight": weight(
         "weight of L_high: the squared error of differences between two tracers of a person"
     ),
-    "method.image_weight": Key("weight of L_I, the mean absolute error; null: preset.image_weight"),
     "method.hidden_share": Key(
         "how often a clinical value is hidden in training, so that a synthesis can do without it", least=0, most=1
     ),
@@ -80,16 +80,15 @@ RULES = Rules({
     "preset.channels": Key("channels of the U-Net's levels; the grid is halved from one to the next"),
     "preset.num_res_blocks": Key("residual blocks a level"),
     "preset.norm_num_groups": Key("groups of the U-Net's normalisation; must divide all channels"),
-    "preset.image_weight": weight("weight of L_I, the mean absolute error, unless method.image_weight says another"),
 })  # fmt: skip
 
 
 @dataclass
-class ResdmConfig(config.TrainConfig):
+class ResdmConfig(ImageLossConfig):
     """A run of ResDM."""
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"resdm": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = config.TrainConfig.rules | RULES
+    rules: ClassVar[Rules] = ImageLossConfig.rules | RULES
     about: ClassVar[Mapping[str, config.About]] = {
         "resdm": config.About(
             "ResDM: Ou et al., IJCAI 2024",
@@ -103,22 +102,15 @@ class ResdmConfig(config.TrainConfig):
     preset: Preset = field(default_factory=Preset)
     run: Run = field(default_factory=Run)
 
-    @property
-    def image_weight(self) -> float:
-        """Weight of L_I."""
-        own = self.method.image_weight
-        return self.preset.image_weight if own is None else own
-
     def check(self) -> None:
         """See `TrainConfig.check`."""
+        super().check()
         method, preset = self.method, self.preset
         if method.first_shift > method.last_shift:
             raise ConfigError(
                 f"method.first_shift={method.first_shift} is above method.last_shift={method.last_shift}; the chain "
                 "goes from the PET to the T1w"
             )
-        if method.image_weight is not None and method.image_weight < 0:
-            raise ConfigError(f"method.image_weight={method.image_weight} must be at least 0, or null")
         check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
         if preset.channels[0] % 2:
             raise ConfigError(

@@ -44,7 +44,7 @@ class ResdmObjective(Objective):
         """Arguments of `ResidualDiffusion` with so many class labels."""
         network, preset = self.config.network, self.config.preset
         return {
-            **{key: value for key, value in asdict(network).items() if value is not None},
+            **network.arguments(),
             "channels": list(preset.channels),
             "num_res_blocks": preset.num_res_blocks,
             "norm_num_groups": preset.norm_num_groups,
@@ -81,7 +81,7 @@ class ResdmObjective(Objective):
         """See `Objective.losses`. The tracers of a person are at the same t, each with noise of its own."""
         device, config, method = self.fabric.device, self.config, self.config.method
         pet, scanned, labels = (batch["pet"].to(device), *(part.to(device) for part in tracers_of(batch)))
-        mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
+        mri = self.mri(batch)
         t, eps = draw(config.seed, place.positions, pet.shape[1:], method.timesteps, device)
         clinical = hidden(clinical_of(batch), config.seed, place.positions, method.hidden_share)
         person, tracer = scanned.nonzero(as_tuple=True)
@@ -99,7 +99,7 @@ class ResdmObjective(Objective):
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
         """See `Objective.draw`: without clinical values, as a synthesis has none unless they are given."""
         device, process = self.fabric.device, self.process
-        mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
+        mri = self.mri(batch)
         labels = torch.as_tensor(batch["label"]).to(device)
         unknown = torch.full((len(mri), len(CLINICAL)), torch.nan, device=device)
         return process.sample(

@@ -14,7 +14,6 @@ from ...keys import Key, Rules, count
 from ...sizes import MOST_BLOCKS, check_levels, shape_of
 from .. import transformer_config, translation_config
 from ..transformer_config import check_transformer
-from ..translation_config import check_translation
 
 
 @dataclass
@@ -88,11 +87,11 @@ RULES = transformer_config.RULES | Rules({
 
 
 @dataclass
-class ResViTConfig(config.TrainConfig):
+class ResViTConfig(translation_config.TranslationConfig):
     """A run of ResViT."""
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"resvit": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = config.TrainConfig.rules | RULES
+    rules: ClassVar[Rules] = translation_config.TranslationConfig.rules | RULES
     about: ClassVar[Mapping[str, config.About]] = {
         "resvit": config.About(
             "ResViT: Dalmaz et al., IEEE TMI 2022", "1", "MIT, BSD-2-Clause", "T1w, FLAIR; no spread"
@@ -118,7 +117,7 @@ class ResViTConfig(config.TrainConfig):
                 "beside those of preset.channels; use fewer"
             )
         check_transformer(preset)
-        check_translation(self.method, preset, shape)
+        super().check()
 
     @property
     def of_convolutions(self) -> ResViTConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ class ResViTObjective(TranslationObjective):
         """See `TranslationObjective.arguments`."""
         preset = self.config.preset
         return {
-            **{key: value for key, value in asdict(self.config.network).items() if value is not None},
+            **self.config.network.arguments(),
             "channels": list(preset.channels),
             "art_blocks": preset.art_blocks,
             "transformer_blocks": list(preset.transformer_blocks),

@@ -11,7 +11,6 @@ from ...errors import ConfigError
 from ...keys import Key, Rules, count, weight
 from ...sizes import check_levels, shape_of
 from .. import translation_config
-from ..translation_config import check_translation
 
 
 @dataclass
@@ -77,17 +76,22 @@ RULES = Rules({
 
 
 @dataclass
-class ScganConfig(config.TrainConfig):
+class ScganConfig(translation_config.TranslationConfig):
     """A run of SC-GAN."""
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"scgan": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = config.TrainConfig.rules | translation_config.RULES | RULES
+    rules: ClassVar[Rules] = translation_config.TranslationConfig.rules | RULES
     about: ClassVar[Mapping[str, config.About]] = {
         "scgan": config.About("SC-GAN: Lan et al., MRM 2021", "1", "non-profit research only", "T1w, FLAIR; no spread")
     }
 
     method: Method = field(default_factory=Method)
     preset: Preset = field(default_factory=Preset)
+
+    @property
+    def other_weights(self) -> float:
+        """See `TranslationConfig.other_weights`: the error inside the brain; the penalties teach nothing of a PET."""
+        return self.preset.inside_weight
 
     def check(self) -> None:
         """See `TrainConfig.check`."""
@@ -107,7 +111,7 @@ class ScganConfig(config.TrainConfig):
         for name, most in (("encoder_attention", levels), ("decoder_attention", levels - 1)):
             if not 0 <= (level := getattr(preset, name)) <= most:
                 raise ConfigError(f"preset.{name}={level} must lie between 0 and {most}")
-        check_translation(self.method, preset, shape)
+        super().check()
 
 
 CONFIG = ScganConfig

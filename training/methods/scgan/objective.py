@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -31,7 +30,7 @@ class ScganObjective(TranslationObjective):
         """See `TranslationObjective.arguments`."""
         preset = self.config.preset
         return {
-            **{key: value for key, value in asdict(self.config.network).items() if value is not None},
+            **self.config.network.arguments(),
             "channels": list(preset.channels),
             "kernels": list(preset.kernels),
             "encoder_attention": preset.encoder_attention,

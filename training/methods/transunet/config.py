@@ -9,10 +9,9 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count
-from ...sizes import MOST_BLOCKS, check_levels, shape_of
+from ...sizes import MOST_BLOCKS, check_levels
 from .. import transformer_config, translation_config
 from ..transformer_config import check_transformer
-from ..translation_config import check_translation
 
 
 @dataclass
@@ -70,11 +69,11 @@ RULES = transformer_config.RULES | Rules({
 
 
 @dataclass
-class TransUNetConfig(config.TrainConfig):
+class TransUNetConfig(translation_config.TranslationConfig):
     """A run of TransUNet."""
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"transunet": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = config.TrainConfig.rules | RULES
+    rules: ClassVar[Rules] = translation_config.TranslationConfig.rules | RULES
     about: ClassVar[Mapping[str, config.About]] = {
         "transunet": config.About(
             "TransUNet: Chen et al., arXiv 2102.04306", "1", "Apache-2.0", "T1w, FLAIR; no spread"
@@ -105,7 +104,7 @@ class TransUNetConfig(config.TrainConfig):
                 f"preset.decoder_channels={decoder}: {levels} multiples of preset.norm_num_groups={groups} are wanted"
             )
         check_transformer(preset)
-        check_translation(self.method, preset, shape_of(self.network))
+        super().check()
 
 
 CONFIG = TransUNetConfig

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from RelAPETLib.methods.transunet.network import TransUNetNetwork
@@ -21,7 +20,7 @@ class TransUNetObjective(TranslationObjective):
         """See `TranslationObjective.arguments`."""
         preset = self.config.preset
         return {
-            **{key: value for key, value in asdict(self.config.network).items() if value is not None},
+            **self.config.network.arguments(),
             "channels": list(preset.channels),
             "residual_blocks": list(preset.residual_blocks),
             "bottleneck": preset.bottleneck,

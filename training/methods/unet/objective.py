@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,7 @@ class UNetObjective(Objective):
 
     def arguments(self, labels: int) -> dict[str, Any]:
         """Arguments of `RegressionUNet` with so many class labels."""
-        arguments = {key: value for key, value in asdict(self.config.network).items() if value is not None}
+        arguments = self.config.network.arguments()
         arguments |= {"mean_pet": self.config.preset.mean_pet, "num_class_embeds": labels}
         if self.statistics is not None:
             arguments["residual_scale"] = self.statistics.residual_sd
@@ -86,7 +86,7 @@ class UNetObjective(Objective):
 
     def _predict(self, batch: dict) -> torch.Tensor:
         device = self.fabric.device
-        mri = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
+        mri = self.mri(batch)
         return self.modules["network"](mri, torch.as_tensor(batch["label"]).to(device))
 
     def state(self) -> dict[str, Any]:
