@@ -19,6 +19,18 @@ def closed(properties: Schema, optional: tuple[str, ...] = ()) -> Schema:
     }
 
 
+def sampler(names: tuple[str, ...] = SAMPLERS) -> Schema:
+    """How a model on a Gaussian noise schedule draws: one of these samplers."""
+    return closed(
+        {
+            "name": {"enum": list(names)},
+            "steps": {"type": "integer", "minimum": 1},
+            "samples": {"type": "integer", "minimum": 1, "maximum": 64},
+            "clip": {"oneOf": [{"type": "null"}, INTERVAL]},
+        }
+    )
+
+
 #: Settings of a method that has none.
 NOTHING: Schema = closed({})
 INTERVAL: Schema = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
@@ -37,14 +49,6 @@ SCHEDULE: Schema = closed(
         "zero_terminal_snr": {"type": "boolean"},
     },
     optional=("zero_terminal_snr",),
-)
-SAMPLER: Schema = closed(
-    {
-        "name": {"enum": list(SAMPLERS)},
-        "steps": {"type": "integer", "minimum": 1},
-        "samples": {"type": "integer", "minimum": 1, "maximum": 64},
-        "clip": {"oneOf": [{"type": "null"}, INTERVAL]},
-    }
 )
 _NAME = "^[a-z][a-z0-9_]*$"
 

@@ -97,6 +97,7 @@ def test_what_cannot_be_asked_is_one_line(tmp_path, capsys):
         assert main(["bench", "--out", str(tmp_path / "out"), *words]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert why in line
+    assert not (tmp_path / "out").exists(), "nobody was rendered"
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ from RelAPETLib.diffusion import seeded_noise
 from RelAPETLib.errors import InputError
 from RelAPETLib.methods.ddgan.network import PosteriorGenerator
 from RelAPETLib.methods.ddgan.process import PosteriorChain
-from RelAPETLib.networks.timed_discriminator import TimedDiscriminator
 from training.config import load_config
 from training.errors import ConfigError
 from training.loop import run
@@ -19,6 +18,7 @@ from training.methods import objective
 from training.methods.adversarial import cross_entropy
 from training.methods.base import Place
 from training.methods.ddgan.losses import with_penalty
+from training.methods.timed_discriminator import TimedDiscriminator
 from training.trainer import RunData
 
 CHAIN = PosteriorChain()

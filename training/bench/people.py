@@ -11,7 +11,7 @@ from RelAPETLib.errors import InputError
 from RelAPETLib.tracers import TRACERS as FACTS
 from RelAPETLib.whole_files import write_whole
 
-from ..data.cache import alone_in, open_cache
+from ..data.cache import Cache, alone_in, open_cache
 from ..data.dataset import PetDataset
 from ..data.split import FILE, Split, load_split
 from ..words import say
@@ -19,6 +19,8 @@ from .settings import FACTOR
 
 #: Seeds of the simulated people; nobody is in both.
 TRAIN_SEED, TEST_SEED = 1, 2
+#: Law of their uptake.
+LAW = 2
 #: What another job may take to render everybody.
 RENDERING_SECONDS = 3600.0
 #: Draws of the law's posterior.
@@ -110,30 +112,38 @@ def load_cohort(out: Path, cache: Path | None, test: Path | None, train: int, va
     Raises:
         InputError: caches of other blocks or other people, or with too few of them.
     """
+    given = [(folder, seed) for folder, seed in ((cache, TRAIN_SEED), (test, TEST_SEED)) if folder]
+    for folder, seed in given:  # before minutes of rendering
+        _checked(folder, seed)
     with alone_in(out, wait=RENDERING_SECONDS):  # several jobs may begin side by side
         cache = cache or _rendered(out / "people", train + validation, TRAIN_SEED, (train, validation, 0))
         test = test or _rendered(out / "test", tested + 1, TEST_SEED, (1, 0, tested))
         return _opened(out, cache, test, train, validation, tested)
 
 
+def _checked(folder: Path, seed: int) -> tuple[Cache, Split]:
+    """A cache and its split. Raises `InputError` unless they are of the bench's blocks and people."""
+    cache = open_cache(folder)
+    made = {name: cache.index["options"].get(name) for name in ("rendered_seed", "law")}
+    if cache.factor != FACTOR or made != {"rendered_seed": seed, "law": LAW}:
+        raise InputError(
+            f"{folder}: not of 'prepare --rendered N --rendered-seed {seed} --factor {FACTOR}'; leave the option "
+            "out, and the bench renders its people itself"
+        )
+    return cache, load_split(folder / FILE, cache)
+
+
 def _opened(out: Path, cache: Path, test: Path, train: int, validation: int, tested: int) -> Cohort:
     from RelAPETLib.phantom.people import template_maps
     from RelAPETLib.phantom.truth import region_weights
 
-    whole, opened, other = load_split(cache / FILE, open_cache(cache)), open_cache(cache), open_cache(test)
-    for folder, kept, seed in ((cache, opened, TRAIN_SEED), (test, other, TEST_SEED)):
-        if (
-            kept.factor != FACTOR
-            or kept.index["options"].get("rendered_seed") != seed
-            or kept.index["options"].get("law") != 2
-        ):
-            raise InputError(
-                f"{folder}: not of 'prepare --rendered N --rendered-seed {seed} --factor {FACTOR}'; leave the option "
-                "out, and the bench renders its people itself"
-            )
-    people = load_split(test / FILE, other).part("test")[:tested]
+    (opened, whole), (other, others) = _checked(cache, TRAIN_SEED), _checked(test, TEST_SEED)
+    people = others.part("test")[:tested]
     if len(whole.train) < train or len(whole.validation) < validation or len(people) < tested:
-        raise InputError(f"{cache}, {test}: too few people; {train} to train on and {tested} to test on are wanted")
+        raise InputError(
+            f"{cache}, {test}: too few people; {train} to train on, {validation} to validate and {tested} to test on "
+            "are wanted"
+        )
     split = _subset(out / f"split-{train}-{validation}.json", whole, train, validation)
     how = {"factor": FACTOR}
     dataset = PetDataset(other, people, **how)
@@ -161,7 +171,7 @@ def _rendered(folder: Path, people: int, seed: int, parts: tuple[int, int, int])
     if not (folder / FILE).exists():
         say(f"rendering {people} people into {folder}")
         prepare.prepare(
-            rendered_people(people, seed), folder, prepare.Options(factor=FACTOR),
+            rendered_people(people, seed, LAW), folder, prepare.Options(factor=FACTOR),
             workers=prepare.default_workers(), progress=lambda message: None,
         )  # fmt: skip
         cache = open_cache(folder)
@@ -171,10 +181,13 @@ def _rendered(folder: Path, people: int, seed: int, parts: tuple[int, int, int])
 
 def _subset(path: Path, whole: Split, train: int, validation: int) -> Path:
     """Split file with the first so many training and validation people."""
+    rest = (*whole.unused, *whole.train[train:], *whole.validation[validation:])
+    wanted = Split(whole.train[:train], whole.validation[:validation], whole.test, rest)
     if not path.exists():
-        rest = (*whole.unused, *whole.train[train:], *whole.validation[validation:])
         path.parent.mkdir(parents=True, exist_ok=True)
-        Split(whole.train[:train], whole.validation[:validation], whole.test, rest).save(path)
+        wanted.save(path)
+    elif load_split(path).sha256 != wanted.sha256:
+        raise InputError(f"{path}: of other people than those given now; use another --out")
     return path
 
 
@@ -197,7 +210,7 @@ def _truth_of(index: int, mask: np.ndarray, weights: np.ndarray) -> dict[str, np
     from RelAPETLib.phantom.people import make_person
     from RelAPETLib.phantom.truth import component_maps, posterior_draws
 
-    person = make_person(TEST_SEED, index)
+    person = make_person(TEST_SEED, index, LAW)
     maps = pooled(component_maps(person) * mask, FACTOR // 2)
     matrix = regional(maps, weights).T
     draws = posterior_draws(person, IDEAL_DRAWS, person.rng("bench"))

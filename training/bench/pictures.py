@@ -37,17 +37,18 @@ def draw_page(cohort: Cohort, kept: dict[str, Path], tracer: str, path: Path, pe
             if tracer in volumes:
                 columns[name] = volumes[tracer]
     low, high = FACTS[tracer].suvr_window
-    figure, axes = plt.subplots(len(places), len(columns), figsize=(1.1 * len(columns), 1.35 * len(places) + 0.5),
-                                squeeze=False)  # fmt: skip
+    figure, axes = plt.subplots(len(places), len(columns), figsize=(1.2 * len(columns) + 0.8, 1.4 * len(places) + 0.9),
+                                squeeze=False, layout="constrained")  # fmt: skip
     for column, (name, volumes) in enumerate(columns.items()):
         for row in range(len(places)):
-            image = np.where(cohort.inside, volumes[row], np.nan)[:, :, volumes.shape[-1] // 2]
+            image = np.where(cohort.inside, volumes[row], np.nan)[::-1, :, volumes.shape[-1] // 2]
             shown = axes[row, column].imshow(image.T, origin="lower", vmin=low, vmax=high, cmap="inferno")
             axes[row, column].set(xticks=[], yticks=[], facecolor="black")
-        axes[0, column].set_title(name, fontsize=7)
+        axes[0, column].set_title(name if not column else f"{name}\nsynthetic", fontsize=7)
     for row, place in enumerate(places):
         axes[row, 0].set_ylabel(cohort.test.items[place].case, fontsize=7)
-    figure.suptitle(f"{tracer}, SUVR, one draw each. Beside the measured: {BURNED_IN}", fontsize=8)
-    figure.colorbar(shown, ax=axes, fraction=0.02, pad=0.01)
+    words = f"{tracer} of simulated people, one draw of each method. {BURNED_IN}."
+    figure.suptitle(f"{words} The person's right is on the left.", fontsize=8, wrap=True)
+    figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.01, label="SUVR")
     write_whole(path, lambda part: figure.savefig(part, dpi=130), suffix=".png")
     plt.close(figure)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -55,6 +56,18 @@ class Player:
     clip: float = 0.0
     ema_decay: float = 0.0
     wrapped: bool = True
+
+
+def adamw_player(module: nn.Module, config: TrainConfig) -> Player:
+    """A player by AdamW, as most have it: rate and moving average of the preset, decay and clipping of the run."""
+    preset, run = config.preset, config.run
+    return Player(
+        module,
+        partial(torch.optim.AdamW, weight_decay=run.weight_decay, fused=True),
+        preset.learning_rate,
+        clip=run.clip_gradients,
+        ema_decay=preset.ema_decay,
+    )
 
 
 @dataclass(frozen=True)

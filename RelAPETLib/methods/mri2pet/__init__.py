@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...diffusion.names import ANCESTRAL, PREDICTIONS, SAMPLERS
 from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress
-from ..schema import INTERVAL, SCHEDULE, arguments, closed
+from ..gaussian import check_gaussian, gaussian_defaults
+from ..schema import SCHEDULE, arguments, closed, sampler
 
 if TYPE_CHECKING:
     import torch
@@ -19,8 +19,8 @@ __all__ = ["Encoded", "MRI2PET"]
 
 #: Samplers that a model can be asked for.
 OWN_SAMPLERS = (ANCESTRAL, *SAMPLERS)
-#: Network calls of a sampler that is not the model's own.
-DEFAULT_STEPS = 20
+#: The first timestep that is trained, and the last that is visited: t = 0 never is.
+FIRST = 1
 
 
 class Encoded(NamedTuple):
@@ -46,14 +46,7 @@ class MRI2PET(Method):
             "arguments": arguments(),
             "schedule": SCHEDULE,
             "prediction": {"enum": list(PREDICTIONS)},
-            "sampler": closed(
-                {
-                    "name": {"enum": list(OWN_SAMPLERS)},
-                    "steps": {"type": "integer", "minimum": 1},
-                    "samples": {"type": "integer", "minimum": 1, "maximum": 64},
-                    "clip": {"oneOf": [{"type": "null"}, INTERVAL]},
-                }
-            ),
+            "sampler": sampler(OWN_SAMPLERS),
         }
     )
 
@@ -72,15 +65,9 @@ class MRI2PET(Method):
     @classmethod
     def check(cls, settings: Mapping[str, Any]) -> None:
         """See `Method.check`."""
-        schedule, sampler = settings["schedule"], settings["sampler"]
-        if schedule["beta_start"] > schedule["beta_end"]:
-            raise ValueError("schedule: beta_start is larger than beta_end")
-        if schedule.get("zero_terminal_snr"):
+        if settings["schedule"].get("zero_terminal_snr"):
             raise ValueError("schedule: zero_terminal_snr is not for this method")
-        if sampler["steps"] > schedule["num_timesteps"] - 1:
-            raise ValueError("sampler.steps: more than the timesteps from 1 on")
-        if sampler["clip"] is not None and sampler["clip"][0] >= sampler["clip"][1]:
-            raise ValueError(f"sampler.clip: {sampler['clip']} is empty")
+        check_gaussian(settings, FIRST)
 
     @classmethod
     def default_steps(cls, settings: Mapping[str, Any]) -> int:
@@ -90,15 +77,7 @@ class MRI2PET(Method):
     @property
     def defaults(self) -> Defaults:
         """From the settings; t = 0 is never visited."""
-        own, longest = self.settings["sampler"], self.settings["schedule"]["num_timesteps"] - 1
-        others = {name: min(DEFAULT_STEPS, longest) for name in OWN_SAMPLERS if name != own["name"]}
-        return Defaults(
-            samplers=MappingProxyType({own["name"]: own["steps"], **others}),
-            longest=longest,
-            samples=own["samples"],
-            clip=tuple(own["clip"]) if own["clip"] else None,
-            slow_on_cpu=True,
-        )
+        return Defaults(**gaussian_defaults(self.settings, OWN_SAMPLERS, FIRST), slow_on_cpu=True)
 
     def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> Encoded:
         """See `Method.encode`."""

@@ -9,9 +9,7 @@ import torch
 from ...diffusion import Parametrization, sample, select_timesteps
 from ...diffusion.names import ANCESTRAL
 from ..base import NoiseSource, Progress
-
-#: The first timestep that is trained, and the last that is visited: t = 0 never is.
-FIRST = 1
+from . import FIRST
 
 
 def draw(

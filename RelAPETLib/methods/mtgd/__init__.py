@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ...diffusion.names import SAMPLERS
 from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress
-from ..schema import SAMPLER, SCHEDULE, arguments, closed
+from ..gaussian import check_gaussian, gaussian_defaults
+from ..schema import SCHEDULE, arguments, closed, sampler
 
 if TYPE_CHECKING:
     import torch
@@ -20,8 +19,6 @@ __all__ = ["MTGD"]
 
 #: What the network can be trained to give.
 PREDICTIONS = ("noise", "v", "x0")
-#: Network calls of samplers that are not the model's own.
-DEFAULT_STEPS = 20
 
 
 class MTGD(Method):
@@ -39,7 +36,7 @@ class MTGD(Method):
             "arguments": arguments(),
             "schedule": SCHEDULE,
             "prediction": {"enum": list(PREDICTIONS)},
-            "sampler": SAMPLER,
+            "sampler": sampler(),
             "guidance": {"type": "number", "minimum": 0, "maximum": 100},
         }
     )
@@ -59,13 +56,7 @@ class MTGD(Method):
     @classmethod
     def check(cls, settings: Mapping[str, Any]) -> None:
         """See `Method.check`."""
-        schedule, sampler = settings["schedule"], settings["sampler"]
-        if schedule["beta_start"] > schedule["beta_end"]:
-            raise ValueError("schedule: beta_start is larger than beta_end")
-        if sampler["steps"] > schedule["num_timesteps"]:
-            raise ValueError("sampler.steps: more than schedule.num_timesteps")
-        if sampler["clip"] is not None and sampler["clip"][0] >= sampler["clip"][1]:
-            raise ValueError(f"sampler.clip: {sampler['clip']} is empty")
+        check_gaussian(settings)
 
     @classmethod
     def default_steps(cls, settings: Mapping[str, Any]) -> int:
@@ -75,15 +66,7 @@ class MTGD(Method):
     @property
     def defaults(self) -> Defaults:
         """From the settings."""
-        own, longest = self.settings["sampler"], self.settings["schedule"]["num_timesteps"]
-        others = {name: min(DEFAULT_STEPS, longest) for name in SAMPLERS if name != own["name"]}
-        return Defaults(
-            samplers=MappingProxyType({own["name"]: own["steps"], **others}),
-            longest=longest,
-            samples=own["samples"],
-            clip=tuple(own["clip"]) if own["clip"] else None,
-            slow_on_cpu=True,
-        )
+        return Defaults(**gaussian_defaults(self.settings), slow_on_cpu=True)
 
     def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> Conditions:
         """See `Method.encode`: what the encoders see, once for all steps."""

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ...diffusion.names import PREDICTIONS, SAMPLERS
+from ...diffusion.names import PREDICTIONS
 from ..base import SEQUENCES, Defaults, DrawOptions, Method, NoiseSource, Progress
-from ..schema import SAMPLER, SCHEDULE, SHAPE, arguments, closed
+from ..gaussian import check_gaussian, gaussian_defaults
+from ..schema import SCHEDULE, SHAPE, arguments, closed, sampler
 
 if TYPE_CHECKING:
     import torch
 
     from ...diffusion import NoiseSchedule
 
-#: Network calls of a sampler that is not the model's own: what one sampler needs says nothing of another.
-DEFAULT_STEPS = 20
 #: Latents worth drawing together. A single voxel sample fills a machine already.
 LATENT_BATCH = 4
 VOXEL = "VoxelDiffusion"
@@ -56,7 +54,7 @@ class RelaDiffusion(Method):
             "diffusion_space": closed({"channels": {"type": "integer", "minimum": 1, "maximum": 1024}, "shape": SHAPE}),
             "schedule": SCHEDULE,
             "prediction": {"enum": list(PREDICTIONS)},
-            "sampler": SAMPLER,
+            "sampler": sampler(),
         }
     )
 
@@ -86,16 +84,10 @@ class RelaDiffusion(Method):
     @classmethod
     def check(cls, settings: Mapping[str, Any]) -> None:
         """See `Method.check`."""
-        schedule, sampler = settings["schedule"], settings["sampler"]
-        if schedule["beta_start"] > schedule["beta_end"]:
-            raise ValueError("schedule: beta_start is larger than beta_end")
-        if sampler["steps"] > schedule["num_timesteps"]:
-            raise ValueError("sampler.steps: more than schedule.num_timesteps")
-        own = settings["network"]["arguments"].get("schedule")
+        check_gaussian(settings)
+        schedule, own = settings["schedule"], settings["network"]["arguments"].get("schedule")
         if own is not None and {**DEFAULT_SCHEDULE, **own} != {**DEFAULT_SCHEDULE, **schedule}:
             raise ValueError("schedule: it is not the one in network.arguments.schedule")
-        if sampler["clip"] is not None and sampler["clip"][0] >= sampler["clip"][1]:
-            raise ValueError(f"sampler.clip: {sampler['clip']} is empty")
 
     @classmethod
     def default_steps(cls, settings: Mapping[str, Any]) -> int:
@@ -105,17 +97,9 @@ class RelaDiffusion(Method):
     @property
     def defaults(self) -> Defaults:
         """From the settings."""
-        own, longest = self.settings["sampler"], self.settings["schedule"]["num_timesteps"]
-        others = {name: min(DEFAULT_STEPS, longest) for name in SAMPLERS if name != own["name"]}
         voxel = self.settings["network"]["class"] == VOXEL
-        return Defaults(
-            samplers=MappingProxyType({own["name"]: own["steps"], **others}),
-            longest=longest,
-            samples=own["samples"],
-            clip=tuple(own["clip"]) if own["clip"] else None,
-            batch=1 if voxel else LATENT_BATCH,
-            slow_on_cpu=voxel,
-        )
+        shared = gaussian_defaults(self.settings)
+        return Defaults(**shared, batch=1 if voxel else LATENT_BATCH, slow_on_cpu=voxel)
 
     @property
     def diffusion_shape(self) -> tuple[int, int, int, int]:

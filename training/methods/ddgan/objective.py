@@ -14,12 +14,12 @@ from torch.nn import functional
 from RelAPETLib.methods.base import SEQUENCES, NoiseSource
 from RelAPETLib.methods.ddgan.network import PosteriorGenerator
 from RelAPETLib.methods.ddgan.process import PosteriorChain
-from RelAPETLib.networks.timed_discriminator import TimedDiscriminator
 from RelAPETLib.tracers import label_count
 
 from ...stream import draw
 from ..adversarial import cross_entropy, frozen
 from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work
+from ..timed_discriminator import TimedDiscriminator
 from ..translation_config import check_patches
 from .config import DdganConfig
 from .losses import with_penalty

@@ -10,11 +10,11 @@ from torch.nn import functional
 
 from RelAPETLib.methods.base import SEQUENCES
 from RelAPETLib.methods.diffusion_gan.network import TranslatingUNet
-from RelAPETLib.networks.timed_discriminator import TimedDiscriminator
 
 from ...stream import draw
 from ..adversarial import cross_entropy, frozen
 from ..base import Losses, Place, Terms
+from ..timed_discriminator import TimedDiscriminator
 from ..translation import TranslationObjective
 from .config import DiffusionGanConfig
 from .noising import AdaptiveNoise, drawn_timesteps, noised

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +18,7 @@ from RelAPETLib.tracers import label_count
 
 from ...data.dataset import PetDataset
 from ...stream import TIME, draw, random_of
-from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work
+from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work, adamw_player
 from ..clinical import clinical_moments, clinical_of, hidden
 from .config import FlowConfig
 
@@ -58,21 +57,12 @@ class FlowObjective(Objective):
 
     def build(self) -> dict[str, Player]:
         """See `Objective.build`."""
-        preset, run = self.config.preset, self.config.run
         torch.manual_seed(self.config.seed)
         network = FlowNetwork(**self.arguments(label_count()))
         if self.moments is not None:
             network.tokens.center.copy_(self.moments[0])
             network.tokens.scale.copy_(self.moments[1])
-        return {
-            "network": Player(
-                network,
-                partial(torch.optim.AdamW, weight_decay=run.weight_decay, fused=True),
-                preset.learning_rate,
-                clip=run.clip_gradients,
-                ema_decay=preset.ema_decay,
-            )
-        }
+        return {"network": adamw_player(network, self.config)}
 
     def stages(self, work: Work) -> RunData:
         """See `Objective.stages`: only looks at the clinical values, where they are used."""

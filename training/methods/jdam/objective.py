@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from RelAPETLib.methods.jdam.process import FIRST_TIME, LONGEST, VarianceExplodi
 from RelAPETLib.tracers import label_count
 
 from ...stream import draw
-from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work
+from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work, adamw_player
 from .config import JdamConfig
 from .noise import kept_distance
 
@@ -61,17 +60,8 @@ class JdamObjective(Objective):
 
     def build(self) -> dict[str, Player]:
         """See `Objective.build`."""
-        preset, run = self.config.preset, self.config.run
         torch.manual_seed(self.config.seed)
-        return {
-            "network": Player(
-                ScoreNetwork(**self.arguments(label_count())),
-                partial(torch.optim.AdamW, weight_decay=run.weight_decay, fused=True),
-                preset.learning_rate,
-                clip=run.clip_gradients,
-                ema_decay=preset.ema_decay,
-            )
-        }
+        return {"network": adamw_player(ScoreNetwork(**self.arguments(label_count())), self.config)}
 
     def stages(self, work: Work) -> RunData:
         """See `Objective.stages`: measures the largest noise unless the preset says it."""

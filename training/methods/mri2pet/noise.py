@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from RelAPETLib.methods.mri2pet.sampling import FIRST
 from RelAPETLib.tracers import label_count
 
 from ... import stream
-from ..base import Objective, Place, Player
+from ..base import Objective, Place, Player, adamw_player
 from .config import Mri2PetConfig
 
 #: Of a network in `Mri2PetConfig.preset`.
@@ -47,20 +46,11 @@ class Noise(Objective):
 
     def build(self) -> dict[str, Player]:
         """See `Objective.build`."""
-        preset, run = self.config.preset, self.config.run
         torch.manual_seed(self.config.seed)
         network = ConditionedUNet(**self.arguments(label_count()))
         if self.start is not None:
             network.load_state_dict(self.start)
-        return {
-            "network": Player(
-                network,
-                partial(torch.optim.AdamW, weight_decay=run.weight_decay, fused=True),
-                preset.learning_rate,
-                clip=run.clip_gradients,
-                ema_decay=preset.ema_decay,
-            )
-        }
+        return {"network": adamw_player(network, self.config)}
 
     def predicted(
         self, x0: torch.Tensor, batch: dict, place: Place

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from RelAPETLib.methods.mtgd.process import sample_guided
 from RelAPETLib.tracers import label_count
 
 from ...stream import NULLS, draw, random_of
-from ..base import Bundle, Losses, Objective, Place, Player, Terms
+from ..base import Bundle, Losses, Objective, Place, Player, Terms, adamw_player
 from .config import MtgdConfig
 
 #: Bounds on clean estimates, in the loss as in draws.
@@ -57,17 +56,8 @@ class MtgdObjective(Objective):
 
     def build(self) -> dict[str, Player]:
         """See `Objective.build`."""
-        preset, run = self.config.preset, self.config.run
         torch.manual_seed(self.config.seed)
-        return {
-            "network": Player(
-                MultiSequenceDiffusion(**self.arguments(label_count())),
-                partial(torch.optim.AdamW, weight_decay=run.weight_decay, fused=True),
-                preset.learning_rate,
-                clip=run.clip_gradients,
-                ema_decay=preset.ema_decay,
-            )
-        }
+        return {"network": adamw_player(MultiSequenceDiffusion(**self.arguments(label_count())), self.config)}
 
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
         """See `Objective.losses`: squared error of what the network gives, and L_I of the clean estimate."""

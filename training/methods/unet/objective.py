@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from RelAPETLib.tracers import label_count
 
 from ...data.dataset import few_of_each_tracer
 from ...statistics import PetStatistics, kept_statistics
-from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work
+from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work, adamw_player
 from .config import UNetConfig
 
 if TYPE_CHECKING:
@@ -35,17 +34,8 @@ class UNetObjective(Objective):
 
     def build(self) -> dict[str, Player]:
         """See `Objective.build`."""
-        preset, run = self.config.preset, self.config.run
         torch.manual_seed(self.config.seed)
-        return {
-            "network": Player(
-                self._network(label_count()),
-                partial(torch.optim.AdamW, weight_decay=run.weight_decay, fused=True),
-                preset.learning_rate,
-                clip=run.clip_gradients,
-                ema_decay=preset.ema_decay,
-            )
-        }
+        return {"network": adamw_player(self._network(label_count()), self.config)}
 
     def arguments(self, labels: int) -> dict[str, Any]:
         """Arguments of `RegressionUNet` with so many class labels."""

@@ -1,4 +1,4 @@
-"""A discriminator of noisy images that is told the time and the tracer: MONAI's patch discriminator; for training."""
+"""A discriminator of noisy images that is told the time and the tracer: MONAI's patch discriminator."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 #: Numbers of the sinusoidal embedding of the time, and of the layers behind it.
 EMBEDDING = 64
-#: Groups of the normalisation, which judges each image by itself, as in `discriminator`.
+#: Groups of the normalisation, which judges each image by itself, as in `RelAPETLib.networks.discriminator`.
 GROUPS = 4
 
 
