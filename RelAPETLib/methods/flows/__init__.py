@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from ...clinical import CLINICAL
-from ..base import SEQUENCES, Defaults, DrawOptions, Method, NoiseSource, Progress
+from ..base import SEQUENCES, Defaults, DrawOptions, NoiseSource, Progress
+from ..clinical import Person, ToldClinical
 from ..schema import arguments, closed
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .process import Path
 
-__all__ = ["Encoded", "Flow", "path_class"]
+__all__ = ["Flow", "path_class"]
 
 _RATE = {"type": "number", "minimum": 1e-6, "exclusiveMaximum": 1}
 _PATHS = (
@@ -41,14 +41,7 @@ def path_class(kind: str) -> type[Path]:
     return {path.kind: path for path in (RectifiedFlow, Bridge)}[kind]
 
 
-class Encoded(NamedTuple):
-    """What a draw needs to know: the MRI's blocks [1, 2, X, Y, Z], and clinical values [1, 3], NaN where missing."""
-
-    mri: torch.Tensor
-    clinical: torch.Tensor
-
-
-class Flow(Method):
+class Flow(ToldClinical):
     """A model of a flow.
 
     Attributes:
@@ -100,17 +93,9 @@ class Flow(Method):
             inputs=(*SEQUENCES, *told),
         )
 
-    def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> Encoded:
-        """See `Method.encode`; without clinical values all are missing."""
-        import torch
-
-        if clinical is None:
-            clinical = torch.full((1, len(CLINICAL)), float("nan"))
-        return Encoded(self.network.blocks.of(mri.to(self.device)), clinical.float().to(self.device))
-
     def draw(
         self,
-        encoded: Encoded,
+        encoded: Person,
         label: int,
         count: int,
         options: DrawOptions,
@@ -121,8 +106,7 @@ class Flow(Method):
         import torch
 
         labels = torch.full((count,), label, dtype=torch.long, device=self.device)
-        mri = encoded.mri.expand(count, *encoded.mri.shape[1:])
-        clinical = encoded.clinical.expand(count, -1)
+        mri, clinical = encoded.expand(count)
         with torch.inference_mode():
             pet = self.path.sample(
                 lambda x_t, told: self.network(x_t, mri, told, labels, clinical),

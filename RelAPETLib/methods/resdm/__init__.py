@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from ...clinical import CLINICAL
 from ...diffusion.names import ANCESTRAL
-from ..base import SEQUENCES, Defaults, DrawOptions, Method, NoiseSource, Progress
+from ..base import SEQUENCES, Defaults, DrawOptions, NoiseSource, Progress
+from ..clinical import Person, ToldClinical
 from ..schema import arguments, closed
 
 if TYPE_CHECKING:
@@ -16,19 +16,12 @@ if TYPE_CHECKING:
 
     from .process import ResidualShift
 
-__all__ = ["Encoded", "ResDM"]
+__all__ = ["ResDM"]
 
 _RATE = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
 
 
-class Encoded(NamedTuple):
-    """What a draw needs to know: the MRI's blocks [1, 2, X, Y, Z], and clinical values [1, 3], NaN where missing."""
-
-    mri: torch.Tensor
-    clinical: torch.Tensor
-
-
-class ResDM(Method):
+class ResDM(ToldClinical):
     """A model of ResDM.
 
     Attributes:
@@ -88,17 +81,9 @@ class ResDM(Method):
             inputs=(*SEQUENCES, "clinical"),
         )
 
-    def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> Encoded:
-        """See `Method.encode`; without clinical values all are missing."""
-        import torch
-
-        if clinical is None:
-            clinical = torch.full((1, len(CLINICAL)), float("nan"))
-        return Encoded(self.network.blocks.of(mri.to(self.device)), clinical.float().to(self.device))
-
     def draw(
         self,
-        encoded: Encoded,
+        encoded: Person,
         label: int,
         count: int,
         options: DrawOptions,
@@ -109,8 +94,7 @@ class ResDM(Method):
         import torch
 
         labels = torch.full((count,), label, dtype=torch.long, device=self.device)
-        mri = encoded.mri.expand(count, *encoded.mri.shape[1:])
-        clinical = encoded.clinical.expand(count, -1)
+        mri, clinical = encoded.expand(count)
         with torch.inference_mode():
             pet = self.process.sample(
                 lambda x_t, t: self.network(x_t, mri, t, labels, clinical),
