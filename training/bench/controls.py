@@ -11,11 +11,10 @@ from .runs import figures_of, residuals_of
 
 #: Principal components of the PET that the ridge regression predicts.
 COMPONENTS = 24
-CONTROLS = ("population mean", "ridge_head", "ideal")
 
 
 def control_rows(cohort: Cohort) -> dict[str, list[dict]]:
-    """Figures of every test scan by `CONTROLS`.
+    """Figures of every test scan by ``population mean``, ``ridge_head`` and ``ideal``.
 
     The mean and the ridge regression are of the training people, and their spread is their errors at the validation
     people. The ideal is the posterior of the law that made the people, given their MRI: its mean for images, half

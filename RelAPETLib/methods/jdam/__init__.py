@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
     from .process import VarianceExploding
 
-__all__ = ["JDAM"]
+__all__ = ["OUTPUTS", "PREDICTORS", "JDAM"]
+
+#: Predictors: Song et al.'s algorithm 2, and their appendix F, whose noise is that of the next level however far it is.
+PREDICTORS = ("reverse", "ancestral")
+#: What the U-Net gives: the score times sigma, or the clean image.
+OUTPUTS = ("score", "clean")
 
 _SIGMA = {"type": "number", "minimum": 1e-6, "maximum": 1e5}
 
@@ -39,7 +44,7 @@ class JDAM(Method):
                     "sigma_max": _SIGMA,
                     "calls": {"type": "integer", "minimum": 1, "maximum": 2000},
                     "snr": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-                    "predictor": {"enum": ["reverse", "ancestral"]},
+                    "predictor": {"enum": list(PREDICTORS)},
                 }
             ),
             "samples": {"type": "integer", "minimum": 1, "maximum": 64},
@@ -77,7 +82,7 @@ class JDAM(Method):
             samplers=MappingProxyType({PREDICTOR_CORRECTOR: self.default_steps(self.settings)}),
             longest=LONGEST,
             samples=self.settings["samples"],
-            clip=(-1.0, 1.0) if self.process.predictor == "ancestral" else None,
+            clip=self.process.clip,
             slow_on_cpu=True,
         )
 

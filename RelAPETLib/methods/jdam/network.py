@@ -12,11 +12,10 @@ from ...networks.blocks import BACKGROUND, Blocks
 from ...networks.shapes import central, padded
 from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
+from . import OUTPUTS
 
 #: Radians of the time embedding's fastest wave for a factor e of noise.
 _PACE = 10.0
-#: What the U-Net gives: the score times sigma, or the clean image.
-OUTPUTS = ("score", "clean")
 
 
 class ScoreNetwork(nn.Module):

@@ -16,13 +16,12 @@ import torch
 from ...diffusion import along
 from ...errors import InputError
 from ..base import NoiseSource, Progress
+from . import PREDICTORS
 
 #: The smallest t that is trained.
 FIRST_TIME = 1e-5
 #: Network calls of the paper's 1000 steps, and the most that a synthesis can ask for.
 LONGEST = 2000
-#: Predictors: Song et al.'s algorithm 2, and their appendix F, whose noise is that of the next level however far it is.
-PREDICTORS = ("reverse", "ancestral")
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,11 @@ class VarianceExploding:
             raise ValueError(f"sigma_min must be below sigma_max, snr above 0, and calls 1 to {LONGEST}")
         if self.predictor not in PREDICTORS:
             raise ValueError(f"predictor {self.predictor!r} is not one of {PREDICTORS}")
+
+    @property
+    def clip(self) -> tuple[float, float] | None:
+        """Bounds on clean estimates where nobody says others: few steps by ancestral sampling need them."""
+        return (-1.0, 1.0) if self.predictor == "ancestral" else None
 
     def sigma(self, t: torch.Tensor) -> torch.Tensor:
         """SD of the noise at times t of any shape."""

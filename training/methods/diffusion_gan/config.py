@@ -54,6 +54,8 @@ class Method(translation_config.Method):
     adaptation_images: int = 500_000
 
 
+#: How t is drawn where it is not 0: with a probability that grows as t, or all alike.
+DRAWS = ("priority", "uniform")
 RULES = Rules({
     "preset.channels": Key("channels of the U-Net's levels; the grid is halved from one to the next"),
     "preset.num_res_blocks": Key("residual blocks a level"),
@@ -63,7 +65,7 @@ RULES = Rules({
     "method.least_timesteps": Key("T at the beginning, and its least", least=1, most=100_000),
     "method.most_timesteps": Key("largest T", least=1, most=100_000),
     "method.timestep_draw": Key("how t is drawn from 1 to T: with a probability that grows as t, or all alike",
-                                ("priority", "uniform")),
+                                DRAWS),
     "method.target": Key("mean sign of the discriminator's logits of real PET, above which T grows", least=-1, most=1),
     "method.adjust_every": count("steps between two adjustments of T"),
     "method.adaptation_images": count("images over which T goes from its least to its largest, if it always grows"),

@@ -16,10 +16,10 @@ import torch
 
 from RelAPETLib.diffusion import NoiseSchedule
 
+from .config import DRAWS
+
 #: First and last beta of the chain, whatever its length.
 BETAS = (1e-4, 0.02)
-#: How t is drawn where it is not 0: with a probability that grows as t, or all alike.
-DRAWS = ("priority", "uniform")
 #: How often t is 0.
 CLEAN_SHARE = 0.5
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from RelAPETLib.methods.jdam import OUTPUTS, PREDICTORS
+
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count
@@ -81,13 +83,13 @@ RULES = Rules({
     "preset.norm_num_groups": Key("groups of the U-Net's normalisation; must divide all channels"),
     "preset.gives": Key(
         "what the U-Net gives: the score times sigma (paper), or the clean image, which a small one learns sooner",
-        ("score", "clean"),
+        OUTPUTS,
     ),
     "preset.sigma_max": Key("SD of the most noise; null: largest distance between two PET of the training set"),
     "preset.calls": count("network calls of a sample when nobody says, two a step", most=2000),
     "preset.predictor": Key(
         "the sampler's step: reverse diffusion (paper), or ancestral with bounded clean estimates, for few calls",
-        ("reverse", "ancestral"),
+        PREDICTORS,
     ),
 })  # fmt: skip
 

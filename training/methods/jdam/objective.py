@@ -94,7 +94,7 @@ class JdamObjective(Objective):
             noise,
             min(self.config.run.validation_steps, LONGEST),
             self.fabric.device,
-            (-1.0, 1.0) if self.config.preset.predictor == "ancestral" else None,
+            self.process.clip,
         )
 
     def _score(self, batch: dict, x_t: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
