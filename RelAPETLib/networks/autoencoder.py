@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+CHANNELS, BLOCKS = (48, 96), 4
+
 
 def space_to_depth(volume: torch.Tensor, factor: int) -> torch.Tensor:
     """[N, C, X, Y, Z] -> [N, C factor^3, X/factor, Y/factor, Z/factor]."""
@@ -24,6 +26,11 @@ def depth_to_space(blocks: torch.Tensor, factor: int) -> torch.Tensor:
     return volume.reshape(n, c // f**3, x * f, y * f, z * f)
 
 
+def reduction_of(channels: Sequence[int] = CHANNELS, *, blocks: int = BLOCKS, **_) -> int:
+    """Voxels a side of a volume that become one of its latent, from arguments of `VolumeAutoencoder`."""
+    return blocks * 2 ** (len(channels) - 1)
+
+
 class VolumeAutoencoder(nn.Module):
     """Volumes [N, 1, X, Y, Z] <-> latents [N, latent_channels, X/r, Y/r, Z/r] with r = `reduction`.
 
@@ -37,16 +44,16 @@ class VolumeAutoencoder(nn.Module):
     def __init__(
         self,
         latent_channels: int = 8,
-        channels: Sequence[int] = (48, 96),
+        channels: Sequence[int] = CHANNELS,
         *,
-        blocks: int = 4,
+        blocks: int = BLOCKS,
         num_res_blocks: int = 1,
         norm_num_groups: int = 16,
     ):
         from monai.networks.nets import AutoencoderKL
 
         super().__init__()
-        self.blocks, self.reduction = blocks, blocks * 2 ** (len(channels) - 1)
+        self.blocks, self.reduction = blocks, reduction_of(channels, blocks=blocks)
         self.coder = AutoencoderKL(
             spatial_dims=3,
             in_channels=blocks**3,

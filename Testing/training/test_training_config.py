@@ -80,7 +80,11 @@ def test_one_key_of_a_preset_can_be_changed():
             "method=rela_latent latent=regression network.factor=2 autoencoder.blocks=4 autoencoder.channels=[48,96]",
             "use preset.prediction=v with it",
         ),
-        ("method=rela_latent preset.mean_pet=input", "preset.mean_pet is for diffusion of voxels"),
+        (
+            "method=rela_latent latent=regression network.factor=2 autoencoder.blocks=4 autoencoder.channels=[48,96] "
+            "preset.mean_pet=input",
+            "codes the difference from the tracer's mean PET",
+        ),
         ("preset.zero_terminal_snr=true", "use preset.prediction=v, x0 or edm with it"),
         ("preset.prediction=score", "noise, v, x0, edm"),
         ("preset.loss_weighting=max_snr", "none, min_snr"),

@@ -11,6 +11,7 @@ from training_runs import latent_config, scenario
 
 from RelAPETLib.diffusion import NoiseSchedule, Parametrization
 from RelAPETLib.models import load_model
+from RelAPETLib.tracers import TRACERS
 from training import checkpoints, loop
 from training.__main__ import main
 from training.data.cache import open_cache
@@ -153,7 +154,9 @@ def test_an_autoencoder_that_diverges_says_so(cache, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("words", [(), ("ablation=wo_t1w",), ("preset.first_timestep=1", "preset.prediction=v"),
-                                   ("ablation=wo_t2f", "preset.missing_sequence=blank")])  # fmt: skip
+                                   ("ablation=wo_t2f", "preset.missing_sequence=blank"),
+                                   ("preset.mean_pet=input",),
+                                   ("preset.mean_pet=residual", "preset.prediction=v")])  # fmt: skip
 def test_the_bundle_predicts_what_the_generator_does(cache, tmp_path, words):
     """From MRI on the 1 mm grid; the generator is fed the coded data set's latents."""
     out = tmp_path / "run"
@@ -177,7 +180,8 @@ def test_the_bundle_predicts_what_the_generator_does(cache, tmp_path, words):
     coded = checkpoints.load(out / FOLDER / FILE)["train"]
     t = torch.tensor([300])
     with torch.no_grad():
-        seen = torch.cat([x_t, coded["mri"][1:2]], 1)
+        mean = model.method.network.mean_pet[item["label"]][None] if config.preset.mean_pet != "none" else x_t[:, :0]
+        seen = torch.cat([x_t, coded["mri"][1:2], mean], 1)
         shift = config.preset.first_timestep
         expected = generator.eval()(seen, t + shift, class_labels=torch.tensor([item["label"]]))
         if config.preset.prediction == "v":
@@ -186,6 +190,28 @@ def test_the_bundle_predicts_what_the_generator_does(cache, tmp_path, words):
     assert model.method.settings["network"]["class"] == "AutoencodedDiffusion"
     pet = model.method.decode(coded["x0"][1:2], item["label"])
     assert pet.shape == (1, 1, 160, 180, 160) and float(pet.abs().max()) <= 1
+
+
+def test_differences_from_the_mean_latent_are_diffused_in_the_latent_form(cache, tmp_path):
+    """Of SD 1 and mean 0 for each tracer; with the mean they are the latent that is diffused without it."""
+    parts = {}
+    for use in ("none", "residual"):
+        out = tmp_path / use
+        assert run(cache, out, f"preset.mean_pet={use}", "run.steps=1") == 0
+        saved = checkpoints.load(out / FOLDER / FILE)
+        parts[use] = saved["train"]["x0"], network_of(saved["frozen"])
+    config = latent_config(cache, tmp_path / "none")
+    labels = torch.tensor([TRACERS[scan.tracer].label for scan in loop.load_data(config).train.items])
+    whole, differences = parts["none"][0], parts["residual"][0]
+    for label in labels.unique():
+        torch.testing.assert_close(differences[labels == label].mean(0), torch.zeros_like(whole[0]), rtol=0, atol=1e-4)
+    spread = differences.transpose(0, 1).flatten(1).std(1)
+    assert bool(((spread - 1).abs() < 0.02).logical_or(spread < 1e-3).all()), "a channel that never varies stays 0"
+    with torch.no_grad():
+        plain = parts["none"][1].decode(whole[:1], labels[:1])
+        through = parts["residual"][1].decode(differences[:1], labels[:1])
+    torch.testing.assert_close(through, plain, rtol=0, atol=1e-3)
+    assert not torch.allclose(parts["residual"][1].decode(0 * differences[:1], labels[:1]), plain, atol=1e-3)
 
 
 def test_decoding_undoes_padding_and_scale(trained):

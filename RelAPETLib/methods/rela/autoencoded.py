@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from ...diffusion import NoiseSchedule, Parametrization
 from ...grid import MNI_GRID
-from ...networks.autoencoder import VolumeAutoencoder
+from ...networks.autoencoder import VolumeAutoencoder, reduction_of
 from ...networks.blocks import BACKGROUND
 from ...networks.generator import build_generator
 from ...networks.shapes import central, padded_shape
 from ..base import SEQUENCES
+from ..mean_pet import MeanPetNetwork
 
 
-class AutoencodedDiffusion(nn.Module):
+class AutoencodedDiffusion(MeanPetNetwork):
     """Two autoencoders (PET; T1w and T2F) and a generator of latents, as one module with one state dict.
 
     With the published grid, four halvings and a two-level generator the latent is 10x12x10: the 180 voxels of y are
-    padded to 192. Latents are scaled to mean 0 and SD 1 a channel over the training set.
+    padded to 192. Latents are scaled to SD 1 a channel over the training set, their differences from the tracer's mean
+    latent where these are what is diffused.
 
     Args:
         latent_channels: C, channels of a latent.
@@ -31,12 +32,13 @@ class AutoencodedDiffusion(nn.Module):
         prediction: what the generator gives, see `Parametrization`; latents have SD 1.
         factor: side in voxels of the blocks of the model grid that are averaged into one.
         sequences: which of T1w and T2F the generator sees; in ablations, the other is background to it.
+        mean_pet: `use` of `MeanPetNetwork`, of the tracers' mean latents; ``residual``'s scale is the latents' own.
 
     Attributes:
         diffusion_shape: (C, X, Y, Z) of the latent.
 
     Raises:
-        ValueError: a factor that does not divide the grid, or an unknown sequence.
+        ValueError: a factor that does not divide the grid, an unknown sequence or use of the mean.
         InputError: an unknown prediction, or one that the schedule does not allow.
     """
 
@@ -50,8 +52,13 @@ class AutoencodedDiffusion(nn.Module):
         prediction: str = "noise",
         factor: int = 1,
         sequences: Sequence[str] = SEQUENCES,
+        mean_pet: str = "none",
     ):
-        super().__init__()
+        blocks = tuple(n // factor for n in MNI_GRID.shape) if factor > 0 else MNI_GRID.shape
+        reduction = reduction_of(**autoencoder)
+        padded = padded_shape(blocks, reduction * 2 ** (len(generator["channels"]) - 1))
+        diffused = (latent_channels, *(n // reduction for n in padded))
+        super().__init__(mean_pet, 1.0, diffused, generator.get("num_class_embeds"))
         if factor < 1 or any(n % factor for n in MNI_GRID.shape):
             raise ValueError(f"factor {factor} does not divide the grid {MNI_GRID.shape}")
         if not sequences or not set(sequences) <= set(SEQUENCES):
@@ -61,15 +68,12 @@ class AutoencodedDiffusion(nn.Module):
         self.parametrization = Parametrization(self.schedule, prediction)
         #: v is turned into noise, as bundles of version 1 have it.
         self.gives = "noise" if prediction in ("noise", "v") and not self.schedule.zero_terminal_snr else "clean"
-        self.blocks = tuple(n // factor for n in MNI_GRID.shape)
+        self.blocks, self.padded, self.diffusion_shape = blocks, padded, diffused
         self._unseen = [channel for channel, name in enumerate(SEQUENCES) if name not in sequences]
         self.pet_autoencoder = VolumeAutoencoder(latent_channels, **autoencoder)
         self.mri_autoencoder = VolumeAutoencoder(latent_channels, **autoencoder)
-        channels = latent_channels * (1 + len(SEQUENCES))
+        channels = latent_channels * (1 + len(SEQUENCES) + (mean_pet != "none"))
         self.generator = build_generator(in_channels=channels, out_channels=latent_channels, **generator)
-        reduction = self.pet_autoencoder.reduction
-        self.padded = padded_shape(self.blocks, reduction * 2 ** (len(generator["channels"]) - 1))
-        self.diffusion_shape = (latent_channels, *(n // reduction for n in self.padded))
         for name in ("pet", "mri"):
             self.register_buffer(f"{name}_mean", torch.zeros(latent_channels))
             self.register_buffer(f"{name}_sd", torch.ones(latent_channels))
@@ -94,7 +98,7 @@ class AutoencodedDiffusion(nn.Module):
         return scaled.unflatten(0, (len(mri), -1)).flatten(1, 2)
 
     def decode_blocks(self, x0: torch.Tensor) -> torch.Tensor:
-        """PET blocks [N, 1, X, Y, Z] of scaled latents, not clamped."""
+        """PET blocks [N, 1, X, Y, Z] of scaled latents (whole ones, no differences), not clamped."""
         volume = self.pet_autoencoder.decode(x0 * _column(self.pet_sd) + _column(self.pet_mean))
         return central(volume, self.blocks)
 
@@ -111,20 +115,28 @@ class AutoencodedDiffusion(nn.Module):
 
         Of a generator that predicts noise or v; the others `denoise`.
         """
-        output = self.generator(torch.cat([x_t, encoded], 1), timesteps, class_labels=labels)
+        output = self.generator(self._seen(x_t, encoded, labels), timesteps, class_labels=labels)
         return output if self.prediction == "noise" else self.schedule.noise_of_velocity(x_t, output, timesteps)
 
     def denoise(
         self, x_t: torch.Tensor, encoded: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor
     ) -> torch.Tensor:
         """Clean estimate of the latent, from arguments as `predict_noise` has them."""
-        seen = torch.cat([self.parametrization.network_input(x_t, timesteps), encoded], 1)
-        output = self.generator(seen, timesteps, class_labels=labels)
+        scaled = self.parametrization.network_input(x_t, timesteps)
+        output = self.generator(self._seen(scaled, encoded, labels), timesteps, class_labels=labels)
         return self.parametrization.clean(x_t, output, timesteps)
 
+    def _seen(self, x_t: torch.Tensor, encoded: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The generator's channels: x_t, the MRI's latents, and the tracer's mean latent where it is used."""
+        return self.with_mean(torch.cat([x_t, encoded], 1), labels)
+
     def decode(self, x0: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """PET [N, 1, 160, 180, 160] in [-1, 1] of latents; interpolated from blocks where `factor` is not 1."""
-        blocks = self.decode_blocks(x0).clamp(-1, 1)
+        """PET [N, 1, 160, 180, 160] in [-1, 1] of latents; interpolated from blocks where `factor` is not 1.
+
+        Args:
+            labels: of the tracers [N]; may be None where no differences from the mean are diffused.
+        """
+        blocks = self.decode_blocks(self.from_residual(x0, labels)).clamp(-1, 1)
         if self.factor == 1:
             return blocks
         return F.interpolate(blocks, size=MNI_GRID.shape, mode="trilinear", align_corners=False)

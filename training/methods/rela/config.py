@@ -335,8 +335,11 @@ def _check_latent(config: RelaConfig) -> None:
     coder, network, latent = config.autoencoder, config.network, config.latent
     if network.crop is not None:
         raise ConfigError("network.crop: the latent variant codes whole volumes; leave it out")
-    if config.preset.mean_pet != "none":
-        raise ConfigError("preset.mean_pet is for diffusion of voxels; the latent variant has no use for it")
+    if config.preset.mean_pet == "input" and latent.name in REGRESSIONS:
+        raise ConfigError(
+            f"preset.mean_pet=input: latent={latent.name} codes the difference from the tracer's mean PET and shows "
+            "none to its generator; use residual or none, which are the same there"
+        )
     if config.data.augment:
         raise ConfigError("data.augment: in the latent variant volumes are coded once, before training; leave it off")
     if config.data.drop_t2f:

@@ -108,8 +108,12 @@ def _discriminator(config: RelaConfig) -> nn.Module:
 
 
 def sees_mean_pet(config: RelaConfig) -> bool:
-    """Whether the tracer's mean PET is among the generator's channels, the last one."""
-    return config.preset.mean_pet != "none"
+    """Whether the tracer's mean PET, or its latent, is among the generator's channels, at their end.
+
+    The forms that stand on a regression have a mean of their own.
+    """
+    own = config.method.latent and config.latent.name in REGRESSIONS
+    return config.preset.mean_pet != "none" and not own
 
 
 def _fed(config: RelaConfig) -> int:
@@ -137,7 +141,8 @@ def _latent_generator(config: RelaConfig) -> nn.Module:
             unet=arguments,
             local_mri=config.latent.local_mri,
         )
-    return build_generator(in_channels=channels * (1 + _fed(config)), out_channels=channels, **arguments)
+    seen = channels * (1 + _fed(config) + sees_mean_pet(config))
+    return build_generator(in_channels=seen, out_channels=channels, **arguments)
 
 
 def mode_network(config: RelaConfig) -> ModeNetwork:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from RelAPETLib.methods.rela.autoencoded import BACKGROUND, AutoencodedDiffusion
+from RelAPETLib.tracers import TRACERS, label_count
 
 from ....autoencoding import Images, MriImages, PetImages
 from ....data.dataset import PetDataset
@@ -37,6 +38,7 @@ class Autoencoded:
             "prediction": config.preset.prediction,
             "factor": config.network.factor,
             "sequences": sequences_seen(config),
+            "mean_pet": config.preset.mean_pet,
         }
         self.network = AutoencodedDiffusion(**self.arguments).to(fabric.device)
 
@@ -55,15 +57,31 @@ class Autoencoded:
         network = self.network.eval()
         for name, coder in coders.items():
             getattr(network, f"{name}_autoencoder").load_state_dict(coder.state_dict())
-        raw = self._coded(self.train)
-        for name, latents in zip(AUTOENCODERS, raw, strict=True):
-            channels = latents.unflatten(1, (-1, self.config.autoencoder.latent_channels)).transpose(1, 2)
-            per_channel = channels.transpose(0, 1).flatten(1)
-            getattr(network, f"{name}_mean").copy_(per_channel.mean(1))
-            getattr(network, f"{name}_sd").copy_(per_channel.std(1).clamp(min=1e-6))
-        parts = [raw] if self.validation is None else [raw, self._coded(self.validation)]
-        made = [Latents(self._scaled(pet, "pet"), self._condition(mri)) for pet, mri in parts]
+        pet, mri = self._coded(self.train)
+        use, labels = self.config.preset.mean_pet, _labels(self.train)
+        means = tracer_means(pet, labels, label_count()) if use != "none" else None
+        self._fix_scale("pet", pet - means[labels] if use == "residual" else pet)
+        if use == "residual":  # differences have mean 0: it stays with the tracers' means
+            network.pet_mean.zero_()
+        self._fix_scale("mri", mri)
+        if means is not None:
+            network.mean_pet.copy_(self._scaled(means, "pet"))
+        parts = [(self.train, pet, mri)]
+        parts += [] if self.validation is None else [(self.validation, *self._coded(self.validation))]
+        made = [Latents(self._diffused(pet, _labels(part)), self._condition(mri)) for part, pet, mri in parts]
         return made[0], made[1] if len(made) > 1 else None
+
+    def _fix_scale(self, name: str, latents: torch.Tensor) -> None:
+        """Keep mean and SD of each channel of one or two volumes' latents, [n, K C, ...]."""
+        channels = latents.unflatten(1, (-1, self.config.autoencoder.latent_channels)).transpose(1, 2)
+        per_channel = channels.transpose(0, 1).flatten(1)
+        getattr(self.network, f"{name}_mean").copy_(per_channel.mean(1))
+        getattr(self.network, f"{name}_sd").copy_(per_channel.std(1).clamp(min=1e-6))
+
+    def _diffused(self, pet: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """What is diffused of unscaled latents of PET with their tracers' labels [n]."""
+        scaled = self._scaled(pet, "pet")
+        return scaled - self.network.mean_pet.cpu()[labels] if self.config.preset.mean_pet == "residual" else scaled
 
     def _coded(self, dataset: PetDataset) -> tuple[torch.Tensor, torch.Tensor]:
         """Latents of all PET and of their T1w and T2F, unscaled: [n, C, ...] and [n, 2 C, ...]."""
@@ -104,5 +122,18 @@ class Autoencoded:
         return torch.cat(fed, 1)
 
     def decoder(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """PET blocks of scaled latents."""
-        return self.network.decode_blocks(z)
+        """PET blocks of what is diffused."""
+        return self.network.decode_blocks(self.network.from_residual(z, labels))
+
+
+def _labels(dataset: PetDataset) -> torch.Tensor:
+    """Class label of every item, int64 [n]."""
+    return torch.tensor([TRACERS[scan.tracer].label for scan in dataset.items])
+
+
+def tracer_means(values: torch.Tensor, labels: torch.Tensor, count: int) -> torch.Tensor:
+    """Mean of values [n, ...] with each of `count` labels [n], [count, ...]; of a label without any, that of all."""
+    means = values.mean(0, keepdim=True).repeat(count, *[1] * (values.ndim - 1))
+    for label in labels.unique().tolist():
+        means[label] = values[labels == label].mean(0)
+    return means

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import Dataset
 
+from RelAPETLib.methods.mean_pet import MeanPetNetwork
 from RelAPETLib.tracers import TRACERS
 
 from ....data.dataset import PetDataset
@@ -120,6 +121,8 @@ class LatentSpace:
                 return self.decoder(z, labels).float()
 
         mri = there["mri"].expand(-1, -1, *there["x0"].shape[2:])
+        if isinstance(self.network, MeanPetNetwork):
+            mri = self.network.with_mean(mri, labels)
         return Encoded(there["x0"], mri, there.get("pet"), decode, self.judged)
 
     def prepare(self, generator: torch.nn.Module) -> None:

@@ -17,6 +17,7 @@ from ....trainer import RunData
 from ...base import Work
 from ..adversary import RelativisticAdversary
 from ..config import RelaConfig
+from ..networks import sees_mean_pet
 from .autoencoded import Autoencoded
 from .conditional import Conditional
 from .encoded import LatentDataset, Latents, LatentSpace
@@ -99,9 +100,10 @@ def prepare_latents(work: Work, config: RelaConfig) -> tuple[LatentSpace, RunDat
 
 def _key(config: RelaConfig, data: RunData) -> dict:
     """What the coded data depend on."""
-    registered = config.latent.registered
+    registered, mean = config.latent.registered, config.preset.mean_pet
     return {
         **shaping(config),
+        **({"mean": mean} if sees_mean_pet(config) else {}),
         "components": config.latent.components,
         "embedding": [config.latent.embedding, config.latent.explained, config.latent.local_mri],
         "registered": open_cache(registered).sha256 if registered else "",
