@@ -16,10 +16,12 @@ from .grid import MNI_GRID, ModelGrid, array_to_image, image_to_array
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
+    import torch
 
-#: Voxels of SSIM's Gaussian window and its standard deviation, as in Wang et al., IEEE TIP 2004;13:600-612.
+#: Voxels of SSIM's Gaussian window, its standard deviation and constants: Wang et al., IEEE TIP 2004;13:600-612.
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
+SSIM_K1, SSIM_K2 = 0.01, 0.03
 
 
 def _inside(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
@@ -56,19 +58,38 @@ def mae(synthetic: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = 
 def ssim_map(synthetic: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Structural similarity of every voxel of two volumes [X, Y, Z] in [0, 1], the same shape, float32.
 
-    MONAI's three-dimensional SSIM (Gaussian window of 11 voxels, sigma 1.5, K1 0.01, K2 0.03). Both volumes are padded
-    with background (0) by half a window, so that every voxel has a value. Raises `InputError` on unequal shapes.
+    Three-dimensional, with a Gaussian window of 11 voxels, sigma 1.5, K1 0.01, K2 0.03 and sample moments, as MONAI and
+    scikit-image have it. Both volumes are padded with background (0) by half a window, so that every voxel has a value.
+    The window is separable: three matrix products a moment, where MONAI's has 11^3 taps. Raises `InputError` on unequal
+    shapes.
     """
     import torch
-    from monai.metrics.regression import compute_ssim_and_cs
 
-    pair = [torch.from_numpy(v.astype(np.float32))[None, None] for v in _check_pair(synthetic, reference)]
-    synthetic, reference = (torch.nn.functional.pad(v, (SSIM_WINDOW // 2,) * 6) for v in pair)
+    x, y = (torch.from_numpy(volume.astype(np.float32)) for volume in _check_pair(synthetic, reference))
+    lines = [torch.from_numpy(_window(size)) for size in x.shape]
     with torch.inference_mode():
-        values, _ = compute_ssim_and_cs(
-            synthetic, reference, spatial_dims=3, kernel_size=[SSIM_WINDOW] * 3, kernel_sigma=[SSIM_SIGMA] * 3
-        )
-    return values[0, 0].numpy()
+        mean_x, mean_y = (_windowed(volume, lines) for volume in (x, y))
+        variances = _windowed(x * x, lines) - mean_x**2 + _windowed(y * y, lines) - mean_y**2
+        covariance = _windowed(x * y, lines) - mean_x * mean_y
+        luminance = (2 * mean_x * mean_y + SSIM_K1**2) / (mean_x**2 + mean_y**2 + SSIM_K1**2)
+        return (luminance * (2 * covariance + SSIM_K2**2) / (variances + SSIM_K2**2)).numpy()
+
+
+def _window(size: int) -> np.ndarray:
+    """Matrix [size, size] that smooths a line by SSIM's window, with 0 beyond its ends; float32."""
+    offsets = np.subtract.outer(np.arange(size), np.arange(size))
+    reach = SSIM_WINDOW // 2
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / SSIM_SIGMA) ** 2).sum()
+    return np.where(np.abs(offsets) <= reach, np.exp(-0.5 * (offsets / SSIM_SIGMA) ** 2) / weights, 0).astype(
+        np.float32
+    )
+
+
+def _windowed(volume: torch.Tensor, lines: list[torch.Tensor]) -> torch.Tensor:
+    """A volume [X, Y, Z] smoothed along each axis by matrices of `_window`."""
+    along_x, along_y, along_z = lines
+    smooth = along_y @ (volume @ along_z)
+    return (along_x @ smooth.flatten(1)).view(volume.shape)
 
 
 def ssim(synthetic: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> float:

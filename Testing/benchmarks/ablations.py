@@ -30,7 +30,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from RelAPETLib.comparison import window_to_unit  # noqa: E402
+from RelAPETLib.comparison import ssim_map, window_to_unit  # noqa: E402
 from RelAPETLib.evaluation.figures import METRICS  # noqa: E402
 from RelAPETLib.tracers import TRACERS, paper_order  # noqa: E402
 from training.data.cache import Cache, open_cache, write_whole  # noqa: E402
@@ -165,18 +165,6 @@ def export_and_sample(name: str, checkpoint: Path, out: Path, test: Path, volume
             "sample", "--bundle", bundle, "--cache", test, "--out", folder, "--device", "cpu", "--samples", samples,
             "--steps", SAMPLER_STEPS, "--limit", volumes,
         )  # fmt: skip
-
-
-def ssim_map(synthetic: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """`RelAPETLib.comparison.ssim_map` by separable filters: the same figures, in a twentieth of the time."""
-    from scipy.ndimage import gaussian_filter
-
-    x, y = synthetic.astype(np.float32), reference.astype(np.float32)
-    windowed = [gaussian_filter(v, 1.5, radius=5, mode="constant") for v in (x, y, x * x, y * y, x * y)]
-    mean_x, mean_y = windowed[:2]
-    var_x, var_y, cov = windowed[2] - mean_x**2, windowed[3] - mean_y**2, windowed[4] - mean_x * mean_y
-    c1, c2 = 0.01**2, 0.03**2
-    return (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1) * (2 * cov + c2) / (var_x + var_y + c2)
 
 
 def figures(made: np.ndarray, measured: np.ndarray, inside: np.ndarray, tracer: str) -> dict[str, dict[str, float]]:

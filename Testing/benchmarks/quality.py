@@ -27,7 +27,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 from phantom_cases import LAW, Case, load_case  # noqa: E402
 
-from RelAPETLib.comparison import mae, psnr, window_to_unit  # noqa: E402
+from RelAPETLib.comparison import mae, psnr, ssim, window_to_unit  # noqa: E402
 from RelAPETLib.diffusion import sample, seeded_noise  # noqa: E402
 from RelAPETLib.grid import MNI_GRID, image_to_array  # noqa: E402
 from RelAPETLib.models import load_model  # noqa: E402
@@ -128,18 +128,6 @@ def fair_means(cases: list[Case]) -> list[dict[str, np.ndarray]]:
             others = np.maximum(count - inside[number], 1)
             result[number][tracer] = (total - np.where(inside[number], case.pet[tracer], 0)) / others
     return result
-
-
-def ssim(synthetic: np.ndarray, reference: np.ndarray, mask: np.ndarray) -> float:
-    """The library's SSIM inside the mask, by scikit-image, whose separable window takes a tenth of the time."""
-    from skimage.metrics import structural_similarity
-
-    box = tuple(slice(max(i.min() - 6, 0), i.max() + 7) for i in np.nonzero(mask))
-    _, values = structural_similarity(
-        synthetic[box].astype(np.float32), reference[box].astype(np.float32), data_range=1.0, full=True,
-        gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
-    )  # fmt: skip
-    return float(values[mask[box]].mean())
 
 
 def regional_correlation(estimates: np.ndarray, truths: np.ndarray, names: list[str]) -> float:

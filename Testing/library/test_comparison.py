@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from RelAPETLib import comparison
@@ -44,6 +45,17 @@ def test_ssim_agrees_with_scikit_image(pair):
     assert comparison.ssim(synthetic, reference) == pytest.approx(expected.mean(), abs=2e-5)
     assert comparison.ssim(synthetic, reference, mask) == pytest.approx(expected[mask].mean(), abs=2e-5)
     assert comparison.ssim(reference, reference) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_ssim_agrees_with_monai(pair):
+    """The window as three matrix products is the window of 11^3 taps, at the edges of an uneven grid too."""
+    from monai.metrics.regression import compute_ssim_and_cs
+
+    half = comparison.SSIM_WINDOW // 2
+    padded = [torch.nn.functional.pad(torch.from_numpy(v).float()[None, None], (half,) * 6) for v in pair[:2]]
+    window = {"kernel_size": [comparison.SSIM_WINDOW] * 3, "kernel_sigma": [comparison.SSIM_SIGMA] * 3}
+    expected, _ = compute_ssim_and_cs(*padded, spatial_dims=3, **window)
+    np.testing.assert_allclose(comparison.ssim_map(*pair[:2]), expected[0, 0].numpy(), atol=1e-4)
 
 
 def _images(pair):
