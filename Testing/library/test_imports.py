@@ -18,7 +18,7 @@ LAYERS = [
     {"resources", "tracers", "grid", "notices", "scaling", "whole_files", "clinical"},
     {"jsonfiles", "outputs"},
     {"volumes", "diffusion", "devices"},
-    {"networks", "regions", "comparison", "registration"},
+    {"networks", "regions", "comparison", "registration", "suvr"},
     {"methods"},
     {"phantom", "preprocessing", "models", "evaluation"},
     {"provenance", "report"},
