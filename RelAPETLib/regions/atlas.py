@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..notices import printable
+from ..volumes.geometry import image_affine
 from . import load_regions
 from .lookup import lookup_beside, read_lookup
 
@@ -43,6 +44,7 @@ class Atlas:
         labels: labels of each region, by its name; several where a name stands for several.
         space: ``MNI``, or ``T1w`` for a person's own.
         facts: where it is from, for the record: hashes, no paths.
+        sides: labels of the left and of the right region of each pair, by what the pair is called.
     """
 
     name: str
@@ -50,10 +52,7 @@ class Atlas:
     labels: Mapping[str, tuple[int, ...]]
     space: str
     facts: Mapping[str, str]
-
-    def pairs(self) -> dict[str, tuple[str, str]]:
-        """Left and right region by their common name, where the names tell the sides."""
-        return side_pairs(list(self.labels))
+    sides: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
 
 
 def side_pairs(names: list[str]) -> dict[str, tuple[str, str]]:
@@ -122,3 +121,31 @@ def read_atlas(path: Path | str, name: str, space: str, lookup: Path | str | Non
 
 def _few(labels: list[int]) -> str:
     return ", ".join(map(str, labels[:5])) + (" ..." if len(labels) > 5 else "")
+
+
+def with_sides(atlas: Atlas) -> Atlas:
+    """The same with its `sides`: as the names tell them, else, in MNI space, each region parted at the midline x = 0.
+
+    In the latter case its image gets twice as many labels, and each region both of its own.
+    """
+    import SimpleITK as sitk
+
+    pairs = side_pairs(list(atlas.labels))
+    if pairs:
+        return replace(atlas, sides={name: (atlas.labels[a], atlas.labels[b]) for name, (a, b) in pairs.items()})
+    if atlas.space != "MNI":
+        return atlas
+    array = sitk.GetArrayFromImage(atlas.image).astype(np.int32)
+    top = int(array.max())
+    affine = image_affine(atlas.image)
+    indices = np.indices(array.shape, sparse=True)[::-1]  # x, y, z of an array [z, y, x]
+    right = sum(affine[0, axis] * index for axis, index in enumerate(indices)) + affine[0, 3] > 0
+    image = sitk.GetImageFromArray(np.where((array > 0) & right, array + top, array))
+    image.CopyInformation(atlas.image)
+    shifted = {name: tuple(label + top for label in labels) for name, labels in atlas.labels.items()}
+    return replace(
+        atlas,
+        image=image,
+        labels={name: labels + shifted[name] for name, labels in atlas.labels.items()},
+        sides={name: (labels, shifted[name]) for name, labels in atlas.labels.items()},
+    )
