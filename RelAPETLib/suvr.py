@@ -61,7 +61,7 @@ def stated_units(path: Path | None) -> ReferenceUnits:
     return ReferenceUnits(f"its sidecar: Units '{units}'")
 
 
-def check_suvr(mean: float, units: ReferenceUnits, name: str, force: bool) -> None:
+def check_suvr(mean: float, units: ReferenceUnits, name: str, force: bool, *, tell: bool = True) -> None:
     """Whether a PET that counts as SUVR has the values of one.
 
     Args:
@@ -69,6 +69,7 @@ def check_suvr(mean: float, units: ReferenceUnits, name: str, force: bool) -> No
         units: from `stated_units`.
         name: what messages call the PET.
         force: accept values that SUVR hardly has when the sidecar says SUVR.
+        tell: warn where only the values speak for SUVR.
 
     Raises:
         InputError: the unit is unknown and the values are not SUVR's.
@@ -84,7 +85,8 @@ def check_suvr(mean: float, units: ReferenceUnits, name: str, force: bool) -> No
             raise InputError(
                 f"{name}: unit unknown (no JSON sidecar with Units), and its brain mean {mean:.4g} is not SUVR; {HINT}"
             )
-        warn(f"{name}: no sidecar says what its unit is; taken to be SUVR since its brain mean is {mean:.2f}")
+        if tell:
+            warn(f"{name}: no sidecar says what its unit is; taken to be SUVR since its brain mean is {mean:.2f}")
     elif not plausible:
         words = f"{name}: said to be SUVR, but its brain mean is {mean:.4g} (SUVR gives {low:g} to {high:g})"
         if not force:

@@ -49,7 +49,7 @@ def agreement(synthetic: np.ndarray, measured: np.ndarray, weights: np.ndarray |
         mx, my = sx / n, sy / n
         # A spread of rounding alone is none.
         vx, vy = (_clean(square / n - mean**2, columns[:, 3:5]) for square, mean in ((sxx, mx), (syy, my)))
-        cxy = sxy / n - mx * my
+        cxy = np.where((vx > 0) & (vy > 0), sxy / n - mx * my, 0.0)
         bias, unbiased = mx - my, n / (n - 1)
         vd = _clean(vx + vy - 2 * cxy, columns[:, 3:5]) * unbiased
         # Two-way analysis of variance with two raters: mean squares of rows, columns and error.
@@ -167,6 +167,8 @@ def describe(
         notes.append("the measured values are all the same: no slope, no r")
     if alone:
         return {**row, "note": "; ".join(notes)}
+    if len(y) > 1 and found["sd_synthetic"] == 0:
+        notes.append("the synthetic values are all the same: no r")
     if row["people"] == 1:
         notes.append("one person: no interval")
     ends = intervals(x, y, names, resamples, seed)

@@ -20,7 +20,9 @@ from .pairs import Pair
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-MEAN, REGRESSION = "baseline: training people's mean", "baseline: age and sex"
+#: What the names of all baselines begin with, and their names.
+BASELINE = "baseline: "
+MEAN, REGRESSION = f"{BASELINE}training people's mean", f"{BASELINE}age and sex"
 #: Fewer people than this fit no regression on two values.
 LEAST_PEOPLE = 5
 
@@ -42,7 +44,7 @@ class Training:
     counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, pair: Pair, regions: Mapping[tuple[str, str], float], image: sitk.Image) -> None:
-        """Take one PET in: its regional SUVR and its image in SUVR, 0 outside the brain."""
+        """Take one PET in: its regional SUVR and its image in SUVR."""
         own = self.values.setdefault(pair.tracer, defaultdict(lambda: defaultdict(list)))
         for region, value in regions.items():
             if np.isfinite(value):
@@ -82,6 +84,11 @@ def _regression(
         return None
     fitted = LinearRegression().fit(list(known.values()), [means[person] for person in known])
     return float(fitted.predict([[age, sex]])[0])
+
+
+def is_baseline(model: str) -> bool:
+    """Whether a model's name is a baseline's."""
+    return model.startswith(BASELINE)
 
 
 def age_and_sex(pair: Pair) -> tuple[float, float]:

@@ -45,7 +45,7 @@ class Loaded:
         brain_from: what says so.
         shown: 1 where the synthetic one shows a brain; None where there is none.
         relative: whether the synthetic one is not in SUVR but in units of its own.
-        units_from: how the measured one's unit is known, once it is.
+        units_from, unit_guessed: how the measured one's unit is known, once it is, and whether by its values alone.
         space: ``MNI`` or ``T1w``.
     """
 
@@ -59,6 +59,7 @@ class Loaded:
     shown: sitk.Image | None = None
     relative: bool = False
     units_from: str = ""
+    unit_guessed: bool = False
 
 
 def load_pair(pair: Pair, settings: Settings) -> Loaded:
@@ -147,7 +148,7 @@ def _brain(pair: Pair, target: sitk.Image, synthetic: sitk.Image | None, space: 
     """The brain on a grid, and what says where it is."""
     import SimpleITK as sitk
 
-    from ..regions.atlas import shipped_atlas
+    from ..registration.template import load_template
     from ..volumes import read_volume
 
     def there(image: sitk.Image) -> sitk.Image:
@@ -164,7 +165,7 @@ def _brain(pair: Pair, target: sitk.Image, synthetic: sitk.Image | None, space: 
             sitk.Cast(synthetic != 0, sitk.sitkUInt8), "synthetic PET"
         ), "where the synthetic PET is not 0"
     if space == "MNI":
-        return _not_empty(there(shipped_atlas().image), "measured PET"), "regions of the template"
+        return _not_empty(there(load_template().mask), "measured PET"), "the template's brain"
     return None, "nothing"
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from ..errors import InputError
 from ..notices import printable
 from ..regions import LEAST_IN_VIEW
-from ..regions.atlas import NATIVE, Atlas, read_atlas, with_sides
-from ..suvr import check_suvr, stated_units
+from ..regions.atlas import NATIVE, Atlas, cropped, read_atlas, with_sides
+from ..suvr import ReferenceUnits, check_suvr, stated_units
 from .pairs import Pair
 from .reading import Loaded, field_of_view
 from .settings import Settings
@@ -85,7 +85,7 @@ def _atlas(pair: Pair, loaded: Loaded, name: str, common: Mapping[str, Atlas]) -
     if name == NATIVE:
         if pair.dseg is None:
             raise InputError(f"{pair.name}: no label image of its own (dseg), as --atlas {NATIVE} asks for")
-        return with_sides(read_atlas(pair.dseg, NATIVE, "T1w", pair.lookup))
+        return with_sides(cropped(read_atlas(pair.dseg, NATIVE, "T1w", pair.lookup)))
     atlas = common[name]
     if loaded.space == "MNI":
         return atlas
@@ -110,21 +110,23 @@ def _transform(path: Path) -> sitk.Transform:
 def _means(loaded: Loaded, atlas: Atlas) -> Means:
     import SimpleITK as sitk
 
-    labels = sitk.GetArrayFromImage(atlas.image).ravel()
-    top = int(labels.max()) + 1
-    pet = [image for image in (loaded.synthetic, loaded.measured) if image is not None]
-    seen = np.logical_and.reduce(
-        [sitk.GetArrayFromImage(field_of_view(image, atlas.image)).ravel() > 0 for image in pet]
-    )
+    everywhere = sitk.GetArrayViewFromImage(atlas.image).ravel()
+    where = np.flatnonzero(everywhere)
+    labels = everywhere[where]
+    top = int(labels.max()) + 1 if labels.size else 1
+
+    def there(image: sitk.Image, how: int) -> np.ndarray:
+        """An image's values in the voxels of all labels."""
+        moved = sitk.Resample(image, atlas.image, sitk.Transform(), how, 0.0)
+        return sitk.GetArrayViewFromImage(moved).ravel()[where]
+
+    seen = sitk.GetArrayViewFromImage(field_of_view(loaded.measured, atlas.image)).ravel()[where] > 0
     if loaded.shown is not None:
-        shown = sitk.Resample(loaded.shown, atlas.image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-        seen &= sitk.GetArrayViewFromImage(shown).ravel() > 0
+        seen &= there(loaded.shown, sitk.sitkNearestNeighbor) > 0
     whole = np.bincount(labels, minlength=top).astype(float)
     voxels = np.bincount(labels, weights=seen, minlength=top)
-    sums = []
-    for image in pet:
-        there = sitk.Resample(image, atlas.image, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-        sums.append(np.bincount(labels, weights=sitk.GetArrayViewFromImage(there).ravel() * seen, minlength=top))
+    pet = [image for image in (loaded.synthetic, loaded.measured) if image is not None]
+    sums = [np.bincount(labels, weights=there(image, sitk.sitkLinear) * seen, minlength=top) for image in pet]
     if loaded.synthetic is None:
         sums.insert(0, np.full(top, np.nan))
 
@@ -181,7 +183,9 @@ def asymmetries(means: Means) -> dict[str, tuple[float, float]]:
     return {name: tuple(map(index, left, right)) for name, (left, right) in means.sides.items()}
 
 
-def to_suvr(pair: Pair, loaded: Loaded, found: Sequence[Means], settings: Settings) -> tuple[float, float, str]:
+def to_suvr(
+    pair: Pair, loaded: Loaded, found: Sequence[Means], settings: Settings
+) -> tuple[float, float, ReferenceUnits]:
     """What to divide the synthetic and the measured PET by so that both are SUVR on one scale, and how that is known.
 
     With a reference region the measured PET gets the synthetic one's mean there, as in `synthesis.reference`; where
@@ -196,10 +200,10 @@ def to_suvr(pair: Pair, loaded: Loaded, found: Sequence[Means], settings: Settin
     region = settings.reference(pair.tracer)
     if region is not None:
         synthetic, measured = reference_means(found, region, pair.name)
-        words = f"scaled by its mean in {region}"
+        known = ReferenceUnits(f"scaled by its mean in {region}", region)
         if loaded.synthetic is None or loaded.relative:
-            return synthetic, measured, words
-        return 1.0, measured / synthetic, words
+            return synthetic, measured, known
+        return 1.0, measured / synthetic, known
     if loaded.relative:
         raise InputError(f"{pair.name}: the synthetic PET is not in SUVR; name a --reference-region")
     units = stated_units(pair.measured)
@@ -207,5 +211,5 @@ def to_suvr(pair: Pair, loaded: Loaded, found: Sequence[Means], settings: Settin
     inside = sitk.GetArrayViewFromImage(loaded.in_field) > 0
     inside &= array > array.mean() if loaded.brain is None else sitk.GetArrayViewFromImage(loaded.brain) > 0
     mean = float(array[inside].mean()) if inside.any() else 0.0
-    check_suvr(mean, units, f"measured PET {pair.name}", settings.force)
-    return 1.0, 1.0, units.known_from
+    check_suvr(mean, units, f"measured PET {pair.name}", settings.force, tell=False)
+    return 1.0, 1.0, units

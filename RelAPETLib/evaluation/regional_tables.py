@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from .summary import tracer_order
 
-_MAIN = ("suvr", "as evaluated")
+#: Stands for the reference region of the evaluation itself.
+AS_EVALUATED = "as evaluated"
 _AGREEMENT = (
     "Region", "People", "Measured", "Synthetic", "MAE", "Bias", "Limits of agreement", "ICC(A,1)", "CCC", "Slope",
 )  # fmt: skip
@@ -16,44 +17,65 @@ _RETEST = (
 
 
 def agreement_tables(rows: Sequence[dict]) -> str:
-    """Agreement of each model in each region, everybody; other reference regions and sides after it."""
-    parts = []
-    everybody = [row for row in rows if row["covariate"] == "all"]
-    for tracer, model, atlas, what, reference in _keys(everybody):
-        own = [
-            row
-            for row in everybody
-            if (row["tracer"], row["model"], row["atlas"], row["what"], row["reference"])
-            == (tracer, model, atlas, what, reference)
+    """Agreement of each model in each region, everybody; then how it changes with the reference region."""
+    everybody = [row for row in rows if row["covariate"] == "all" and row["what"] == "suvr"]
+    parts = [
+        "",
+        "Regional SUVR, everybody. Intervals: 95 %, bootstrap over people; mean ± SD over volumes. Groups of people "
+        "and asymmetry indices stand in agreement.tsv.",
+    ]
+    cells = {(r["tracer"], r["model"], r["atlas"], r["region"], r["reference"]): r for r in everybody}
+    references = list(dict.fromkeys(row["reference"] for row in everybody))
+    for tracer, model, atlas in _keys(everybody):
+        own = [r for r in everybody if (r["tracer"], r["model"], r["atlas"]) == (tracer, model, atlas)]
+        regions = list(dict.fromkeys(row["region"] for row in own))
+        main = [cells[tracer, model, atlas, region, AS_EVALUATED] for region in regions]
+        parts += [
+            "",
+            f"## {tracer}, {model}, regions '{atlas}'",
+            "",
+            *_lines([_AGREEMENT, *map(_agreement_line, main)]),
         ]
-        title = f"{tracer}, {model}, regions '{atlas}'"
-        title += ", asymmetry index (%)" if what == "asymmetry" else ", SUVR"
-        title += "" if reference == _MAIN[1] else f", both divided by their own mean in {reference}"
-        lines = [
-            [
-                row["region"],
-                str(row["people"]),
-                _pm(row, "measured"),
-                _pm(row, "synthetic"),
-                _with_ends(row, "mae"),
-                _with_ends(row, "bias"),
-                f"{_number(row, 'loa_low')} to {_number(row, 'loa_high')}" if _number(row, "loa_low") else "",
-                _with_ends(row, "icc"),
-                _with_ends(row, "ccc"),
-                _with_ends(row, "slope"),
+        others = [r for r in references[1:] if (tracer, model, atlas, regions[0], r) in cells]
+        if others:
+            names = [AS_EVALUATED, *(f"over {reference}" for reference in others)]
+            header = ["Region", *(f"{figure} {name}" for name in names for figure in ("Bias", "ICC(A,1)"))]
+            lines = [
+                [
+                    region,
+                    *(
+                        _number(cells[tracer, model, atlas, region, reference], figure)
+                        for reference in (AS_EVALUATED, *others)
+                        for figure in ("bias", "icc")
+                    ),
+                ]
+                for region in regions
             ]
-            for row in own
-        ]
-        parts += ["", f"## {title}", "", *_lines([_AGREEMENT, *lines])]
+            parts += ["", "Sensitivity to the reference region, both PET divided by their own mean in it:", ""]
+            parts += _lines([header, *lines])
     parts += _notes(everybody)
-    return "\n".join(["", "Intervals: 95 %, bootstrap over people; mean ± SD over volumes.", *parts, ""])
+    return "\n".join([*parts, ""])
+
+
+def _agreement_line(row: dict) -> list[str]:
+    limits = f"{_number(row, 'loa_low')} to {_number(row, 'loa_high')}" if _number(row, "loa_low") else ""
+    return [
+        row["region"],
+        str(row["people"]),
+        _pm(row, "measured"),
+        _pm(row, "synthetic"),
+        _with_ends(row, "mae"),
+        _with_ends(row, "bias"),
+        limits,
+        *(_with_ends(row, name) for name in ("icc", "ccc", "slope")),
+    ]
 
 
 def measured_tables(rows: Sequence[dict]) -> str:
     """Mean and SD of measured SUVR by region and group of people."""
     parts = []
     main = [row for row in rows if row["what"] == "suvr"]
-    for tracer, _, atlas, _, reference in _keys(main):
+    for tracer, atlas, reference in dict.fromkeys((r["tracer"], r["atlas"], r["reference"]) for r in main):
         own = [r for r in main if (r["tracer"], r["atlas"], r["reference"]) == (tracer, atlas, reference)]
         groups = list(dict.fromkeys((row["covariate"], row["group"]) for row in own))
         cells = {(row["region"], row["covariate"], row["group"]): row for row in own}
@@ -62,7 +84,7 @@ def measured_tables(rows: Sequence[dict]) -> str:
         lines = [
             [region, *(_pm(cells.get((region, *group), {}), "measured") for group in groups)] for region in regions
         ]
-        title = f"{tracer}, regions '{atlas}', SUVR" + ("" if reference == _MAIN[1] else f" over {reference}")
+        title = f"{tracer}, regions '{atlas}', SUVR" + ("" if reference == AS_EVALUATED else f" over {reference}")
         parts += ["", f"## {title}: mean ± SD over volumes", "", *_lines([header, *lines])]
     return "\n".join([*parts, *_notes(main), ""])
 
@@ -79,10 +101,10 @@ def retest_table(rows: Sequence[dict]) -> str:
     return "\n".join(["", "## Test-retest over sessions, SUVR", "", *_lines([_RETEST, *lines]), ""])
 
 
-def _keys(rows: Sequence[dict]) -> list[tuple]:
-    keys = dict.fromkeys((r["tracer"], r["model"], r["atlas"], r["what"], r["reference"]) for r in rows)
-    order = {tracer: number for number, tracer in enumerate(tracer_order(key[0] for key in keys))}
-    return sorted(keys, key=lambda key: (key[3] != "suvr", key[4] != _MAIN[1], order[key[0]]))
+def _keys(rows: Sequence[dict]) -> list[tuple[str, str, str]]:
+    keys = dict.fromkeys((row["tracer"], row["model"], row["atlas"]) for row in rows)
+    order = tracer_order(key[0] for key in keys)
+    return sorted(keys, key=lambda key: order.index(key[0]))
 
 
 def _group_title(covariate: str, group: str, rows: Iterable[dict]) -> str:

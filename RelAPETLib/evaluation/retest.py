@@ -24,13 +24,17 @@ def retest_rows(regions: Iterable[Mapping]) -> list[dict]:
     ICC(A,1), the latter two of the first two sessions in order of their names.
     """
     values: dict[tuple, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    first: dict[str, str] = {}
     for row in regions:
         for pet in ("synthetic", "measured"):
             value = row[pet]
             if value is None or not np.isfinite(value):
                 continue
-            # A measured PET is the same whoever made the synthetic one, but its scale may follow the synthetic one's.
-            key = (row["tracer"], row["model"], row["atlas"], row["region"], pet)
+            # The measured PET is the same whoever made the synthetic one; the first model's rows have it.
+            if pet == "measured" and first.setdefault(row["tracer"], row["model"]) != row["model"]:
+                continue
+            model = row["model"] if pet == "synthetic" else "n/a"
+            key = (row["tracer"], model, row["atlas"], row["region"], pet)
             values[key][row["participant_id"]][row["session"]] = float(value)
     return [row for key, people in values.items() if (row := _row(key, people))]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..notices import warn
-from ..regions.atlas import NATIVE, Atlas, with_sides
+from ..regions.atlas import NATIVE, Atlas, cropped, with_sides
 from ..regions.stored import load
 from .baselines import MEAN, Training, check_apart
 from .figures import Row, image_figures
@@ -20,7 +20,7 @@ from .regional import Means, asymmetries, measure, reference_means, to_suvr
 from .settings import Settings
 
 if TYPE_CHECKING:
-    import SimpleITK as sitk
+    pass
 
 Progress = Callable[[float, str], None]
 
@@ -105,7 +105,7 @@ def measure_all(
     """
     _check_pairs(pairs)
     check_apart(train, pairs)
-    common = {name: with_sides(load(name)) for name in settings.atlases if name != NATIVE}
+    common = {name: with_sides(cropped(load(name))) for name in settings.atlases if name != NATIVE}
     found = Measured(atlases={name: dict(atlas.facts) for name, atlas in common.items()})
     total = len(pairs) + len(train)
     tell = progress or (lambda fraction, message: None)
@@ -117,7 +117,7 @@ def measure_all(
         except InputError as error:
             raise InputError(f"training people: {error}") from error
         regions = {(m.atlas, name): float(v) for m in scaled for name, v in zip(m.names, m.measured, strict=True)}
-        trained.add(pair, regions, _masked(loaded))
+        trained.add(pair, regions, loaded.on_grid)
     for number, pair in enumerate(pairs):
         tell((len(train) + number) / total, f"measuring {pair.name}")
         try:
@@ -127,6 +127,12 @@ def measure_all(
             found.failures.append((pair, str(error)))
     if not found.pairs:
         raise InputError(f"none of {len(pairs)} PET could be measured; the first: {found.failures[0][1]}")
+    guessed = sum(fact["unit_guessed"] for fact in found.facts)
+    if guessed:
+        warn(
+            f"of {guessed} of {len(found.facts)} measured PET no sidecar says what their unit is; taken to be SUVR "
+            "since their values are those of SUVR"
+        )
     if train:
         _add_baselines(found, trained, settings, common)
     return found
@@ -148,12 +154,13 @@ def _measure(pair: Pair, settings: Settings, common: dict[str, Atlas]) -> tuple[
     """Images of a pair in SUVR (`Loaded.measured` stays as it is), its regional means, and these in SUVR."""
     loaded = load_pair(pair, settings)
     means = measure(pair, loaded, settings.atlases, common)
-    synthetic, measured, known_from = to_suvr(pair, loaded, means, settings)
+    synthetic, measured, known = to_suvr(pair, loaded, means, settings)
     loaded = replace(
         loaded,
         synthetic=None if loaded.synthetic is None else loaded.synthetic / synthetic,
         on_grid=loaded.on_grid / measured,
-        units_from=known_from,
+        units_from=known.known_from,
+        unit_guessed=known.plausibility_only,
     )
     return loaded, means, [m.over(synthetic, measured) for m in means]
 
@@ -179,7 +186,7 @@ def _take(pair: Pair, settings: Settings, common: dict[str, Atlas], found: Measu
     found.regions += values
     found.facts.append({
         **pair.key, "units_from": loaded.units_from, "brain_from": loaded.brain_from, "space": loaded.space,
-        "relative": loaded.relative,
+        "unit_guessed": loaded.unit_guessed, "relative": loaded.relative,
     })  # fmt: skip
 
 
@@ -203,38 +210,31 @@ def _rows(pair: Pair, loaded: Loaded, made: np.ndarray, window: tuple[float, flo
     ]
 
 
-def _masked(loaded: Loaded) -> sitk.Image:
-    """A measured PET in SUVR, 0 outside the brain where it is known."""
-    import SimpleITK as sitk
-
-    return loaded.on_grid if loaded.brain is None else sitk.Mask(loaded.on_grid, loaded.brain)
-
-
 def _add_baselines(found: Measured, trained: Training, settings: Settings, common: dict[str, Atlas]) -> None:
     """Evaluate the guesses for everybody who was measured, against their measured PET in its own SUVR."""
     import SimpleITK as sitk
 
     from .baselines import same_grid
 
-    alone, done = replace(settings, measured_only=True), set()
+    done = set()
     for pair in list(found.pairs):
         key = (pair.participant, pair.session, pair.tracer)
         if key in done:
             continue
         done.add(key)
-        loaded, _, scaled = _measure(pair, alone, common)
-        mean = trained.mean_image(pair.tracer)
+        loaded = load_pair(pair, settings)  # with a synthetic PET, so that the brain is the same as the models'
+        means, region = measure(pair, loaded, settings.atlases, common), settings.reference(pair.tracer)
+        own = 1.0 if region is None else reference_means(means, region, pair.name)[1]
+        loaded, mean = replace(loaded, on_grid=loaded.on_grid / own), trained.mean_image(pair.tracer)
         for name, guesses in trained.predictions(pair).items():
             guess = replace(pair, model=name, synthetic=None)
             found.pairs.append(guess)
-            for own in scaled:
-                rows = zip(own.names, own.measured, own.volume_ml, own.in_field, strict=True)
-                found.regions += [
-                    RegionValue(
-                        guess, own.atlas, region, "suvr", "", guesses.get((own.atlas, region), np.nan), *numbers
+            for atlas in (m.over(1.0, own) for m in means):
+                for region, *numbers in zip(atlas.names, atlas.measured, atlas.volume_ml, atlas.in_field, strict=True):
+                    value = guesses.get((atlas.atlas, region), np.nan)
+                    found.regions.append(
+                        RegionValue(guess, atlas.atlas, region, "suvr", "", value, *map(float, numbers))
                     )
-                    for region, *numbers in rows
-                ]
-            if name == MEAN and mean is not None and loaded.brain is not None and same_grid(mean, loaded.on_grid):
+            if name == MEAN and mean is not None and same_grid(mean, loaded.on_grid):
                 window = settings.window(pair.tracer)
                 found.images += _rows(guess, loaded, sitk.GetArrayFromImage(mean), window)

@@ -96,15 +96,21 @@ def _best(cells: dict, methods: list[str], tracer: str, metric: str) -> set[str]
 
 
 def _significant(rows: list, methods: list[str], tracer: str, region: str) -> set[str]:
-    """Methods whose SSIM differs from the last one's over the volumes that both have (paired t-test)."""
-    by_method = {
-        method: {row.case: row.ssim for row in rows if (row.method, row.tracer, row.region) == (method, tracer, region)}
-        for method in methods
-    }
-    ours, found = by_method[methods[-1]], set()
+    """Methods whose SSIM differs from the last one's over the people that both have (paired t-test)."""
+
+    def by_person(method: str) -> dict[str, float]:
+        """SSIM of each person, the mean over their volumes."""
+        values: dict[str, list[float]] = {}
+        for row in rows:
+            if (row.method, row.tracer, row.region) == (method, tracer, region):
+                values.setdefault(row.subject, []).append(row.ssim)
+        return {person: sum(found) / len(found) for person, found in values.items()}
+
+    ours, found = by_person(methods[-1]), set()
     for method in methods[:-1]:
-        shared = sorted(ours.keys() & by_method[method].keys())
-        p = paired_tests([ours[case] for case in shared], [by_method[method][case] for case in shared]).t_p
+        theirs = by_person(method)
+        shared = sorted(ours.keys() & theirs.keys())
+        p = paired_tests([ours[person] for person in shared], [theirs[person] for person in shared]).t_p
         if p is not None and p < LEVEL:
             found.add(method)
     return found

@@ -15,9 +15,11 @@ from .. import __version__
 from ..errors import InputError
 from ..outputs import Reserved, write_set
 from . import agreement, retest, significance
+from .baselines import is_baseline
 from .figures import ALL_METRICS, RISING, Row
 from .groups import partition
 from .pairs import Pair
+from .regional_tables import AS_EVALUATED, agreement_tables, measured_tables, retest_table
 from .run import Measured, RegionValue
 from .settings import Settings
 from .summary import as_tsv, by_method, summarize, tracer_order
@@ -94,7 +96,7 @@ def write_evaluation(
     images = image_rows(found, settings)
     regions = [value.row() for value in found.regions if value.what == "suvr" and not value.reference]
     agreements = agreement_rows(found, settings)
-    repeated = retest.retest_rows(regions)
+    repeated = retest.retest_rows(row for row in regions if not is_baseline(row["model"]))
     lost = [{**pair.key, "reason": reason} for pair, reason in found.failures] + list(failures)
     summary = _summary(found, settings, agreements, len(lost), notes, facts or {})
     text = _markdown(found, settings, agreements, repeated, len(lost))
@@ -152,7 +154,7 @@ def agreement_rows(found: Measured, settings: Settings) -> list[dict]:
             tracer, model, atlas, region, what, reference = key
             rows.append({
                 "tracer": tracer, "model": model, "atlas": atlas, "region": region, "what": what,
-                "reference": reference or "as evaluated", "covariate": covariate, "group": group, **figures,
+                "reference": reference or AS_EVALUATED, "covariate": covariate, "group": group, **figures,
             })  # fmt: skip
     return rows
 
@@ -193,7 +195,7 @@ def _figures(rows: Sequence[Row], settings: Settings) -> dict:
 def test_rows(found: Measured, settings: Settings) -> list[dict]:
     """Rows of ``statistics.tsv``; none where there is one model only."""
     models = found.models
-    against = settings.against or next(model for model in reversed(models) if not model.startswith("baseline: "))
+    against = settings.against or next(model for model in reversed(models) if not is_baseline(model))
     if against not in models:
         raise InputError(f"--against {against}: no such model; there are {', '.join(models)}")
     values: dict[tuple, dict[str, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
@@ -267,8 +269,6 @@ def _finite(value):
 
 
 def _markdown(found: Measured, settings: Settings, agreements, repeated, lost: int) -> str:
-    from .regional_tables import agreement_tables, measured_tables, retest_table
-
     notes = [f"people: {len({pair.participant for pair in found.pairs})}"]
     notes += [f"{lost} could not be measured; failures.tsv says why"] if lost else []
     notes += _said(found, settings)
@@ -277,7 +277,7 @@ def _markdown(found: Measured, settings: Settings, agreements, repeated, lost: i
         return head + measured_tables(agreements) + retest_table(repeated)
     notes.insert(0, STATEMENT)
     models = found.models
-    baselines = [model for model in models if model.startswith("baseline: ")]
+    baselines = [model for model in models if is_baseline(model)]
     order = baselines + [model for model in models if model not in baselines]
     if settings.against in order:  # the tables test against the last
         order = [model for model in order if model != settings.against] + [settings.against]

@@ -123,6 +123,17 @@ def _few(labels: list[int]) -> str:
     return ", ".join(map(str, labels[:5])) + (" ..." if len(labels) > 5 else "")
 
 
+def cropped(atlas: Atlas) -> Atlas:
+    """The same with its image cut to the box that holds all labels; nothing is measured outside it."""
+    import SimpleITK as sitk
+
+    inside = np.argwhere(sitk.GetArrayViewFromImage(atlas.image) > 0)[:, ::-1]
+    if not len(inside):
+        return atlas
+    low, high = inside.min(0), inside.max(0)
+    return replace(atlas, image=sitk.RegionOfInterest(atlas.image, (high - low + 1).tolist(), low.tolist()))
+
+
 def with_sides(atlas: Atlas) -> Atlas:
     """The same with its `sides`: as the names tell them, else, in MNI space, each region parted at the midline x = 0.
 
