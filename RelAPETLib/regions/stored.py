@@ -17,8 +17,7 @@ from ..errors import InputError
 from ..jsonfiles import read_json_object
 from ..notices import printable, warn
 from ..outputs import write_set
-from ..resources import user_folder
-from . import load_regions
+from ..resources import resource, user_folder
 from .atlas import NATIVE, SHIPPED, Atlas, read_atlas, shipped_atlas
 
 IMAGE, TABLE, RECORD = "labels.nii.gz", "regions.tsv", "atlas.json"
@@ -94,10 +93,9 @@ def share_in_brain(atlas: Atlas) -> float:
     """Share of an atlas's labelled voxels that lie in the template's brain, 0 to 1."""
     import SimpleITK as sitk
 
-    brain = sitk.Cast(load_regions()[0] > 0, sitk.sitkUInt8)
-    brain = sitk.BinaryDilate(brain, (4, 4, 4))  # between the regions there are gaps
+    brain = sitk.ReadImage(str(resource("template", "brain_mask.nii.gz")), sitk.sitkUInt8)
     there = sitk.GetArrayViewFromImage(sitk.Resample(brain, atlas.image, sitk.Transform(), sitk.sitkNearestNeighbor))
-    return float(np.mean(there[sitk.GetArrayViewFromImage(atlas.image) > 0]))
+    return float(np.mean(there[sitk.GetArrayViewFromImage(atlas.image) > 0] > 0))
 
 
 def load(name: str) -> Atlas:
