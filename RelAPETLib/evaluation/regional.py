@@ -120,7 +120,7 @@ def _means(loaded: Loaded, atlas: Atlas) -> Means:
         moved = sitk.Resample(image, atlas.image, sitk.Transform(), how, 0.0)
         return sitk.GetArrayViewFromImage(moved).ravel()[where]
 
-    seen = sitk.GetArrayViewFromImage(field_of_view(loaded.measured, atlas.image)).ravel()[where] > 0
+    seen = sitk.GetArrayFromImage(field_of_view(loaded.measured, atlas.image)).ravel()[where] > 0
     if loaded.shown is not None:
         seen &= there(loaded.shown, sitk.sitkNearestNeighbor) > 0
     whole = np.bincount(labels, minlength=top).astype(float)

@@ -94,7 +94,7 @@ def share_in_brain(atlas: Atlas) -> float:
     import SimpleITK as sitk
 
     brain = sitk.ReadImage(str(resource("template", "brain_mask.nii.gz")), sitk.sitkUInt8)
-    there = sitk.GetArrayViewFromImage(sitk.Resample(brain, atlas.image, sitk.Transform(), sitk.sitkNearestNeighbor))
+    there = sitk.GetArrayFromImage(sitk.Resample(brain, atlas.image, sitk.Transform(), sitk.sitkNearestNeighbor))
     return float(np.mean(there[sitk.GetArrayViewFromImage(atlas.image) > 0] > 0))
 
 
