@@ -36,8 +36,8 @@ def _add_inputs(parser) -> None:
     group.add_argument(
         "--table",
         metavar="FILE",
-        help="CSV or TSV, one line a pair: participant_id, tracer, synthetic, measured; perhaps session, model, mask, "
-        "dseg, lut, space, to_mni, age, sex, scanner, site, group",
+        help="CSV or TSV, one line a pair: participant_id, tracer, synthetic, measured; perhaps session, model, t1w, "
+        "mask, dseg, lut, space, to_mni, age, sex, scanner, site, group",
     )
     group.add_argument("--bids", metavar="DIR", help="BIDS data set with measured PET; with --derivatives")
     group.add_argument(
@@ -52,6 +52,9 @@ def _add_inputs(parser) -> None:
         nargs="+",
         default=[],
         help="minutes after injection to average of dynamic PET, or all",
+    )
+    group.add_argument(
+        "--register", action="store_true", help="lay measured PET over the T1w first (rigid; column t1w, or BIDS)"
     )
     group.add_argument("--force", action="store_true", help="accept doubtful PET with a warning")
 
@@ -148,6 +151,7 @@ def _settings(arguments):
         against=arguments.against,
         resamples=arguments.resamples,
         seed=arguments.seed,
+        register=arguments.register,
         force=arguments.force,
     )
 

@@ -140,6 +140,7 @@ def _pair(
         model,
         made.path if made else None,
         measured.path,
+        t1w=_t1w(main, roots[-1]),
         mask=_beside(main, roots, "mask", "brain", space),
         dseg=_beside(main, roots, "dseg", None, space),
         space=space,
@@ -147,6 +148,16 @@ def _pair(
         sidecar=sidecar.content,
         sidecar_paths=sidecar.paths,
     )
+
+
+def _t1w(file: BidsFile, raw: Path) -> Path | None:
+    """The first T1w of the subject's session in the data set, else of the subject."""
+    subject, session = f"sub-{file.entities['sub']}", file.entities.get("ses")
+    for folder in ([f"{subject}/ses-{session}"] if session else []) + [subject, f"{subject}/ses-*"]:
+        found = sorted(path for path in raw.glob(f"{folder}/anat/*_T1w.nii*") if path.name.endswith(_IMAGES))
+        if found:
+            return found[0]
+    return None
 
 
 def _beside(file: BidsFile, roots: tuple[Path, ...], suffix: str, desc: str | None, space: str) -> Path | None:

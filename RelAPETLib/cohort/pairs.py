@@ -1,9 +1,9 @@
 """Pairs of synthetic and measured PET of a table, for evaluation: CSV, or TSV where its name ends in ``.tsv``.
 
 Columns ``participant_id``, ``tracer`` and ``measured``; ``synthetic`` unless measured PET alone are evaluated; and as
-they are there ``session``, ``model``, ``mask``, ``dseg``, ``lut``, ``space`` (``MNI`` or ``T1w``), ``to_mni``, ``age``,
-``sex``, ``scanner``, ``site``, ``group``. Paths are relative to the table's folder. ``synthetic`` may be a folder that
-``relapet synthesize`` wrote, which knows its model and tracer.
+they are there ``session``, ``model``, ``t1w``, ``mask``, ``dseg``, ``lut``, ``space`` (``MNI`` or ``T1w``),
+``to_mni``, ``age``, ``sex``, ``scanner``, ``site``, ``group``. Paths are relative to the table's folder. ``synthetic``
+may be a folder that ``relapet synthesize`` wrote, which knows its model and tracer.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def _pair(folder: Path, row: dict[str, str], measured_only: bool, space: str) ->
         "" if measured_only else row.get("model", ""),
         None if measured_only else file("synthetic"),
         measured,
+        t1w=file("t1w"),
         mask=file("mask"),
         dseg=file("dseg"),
         lookup=file("lut"),

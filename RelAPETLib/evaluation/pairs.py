@@ -20,6 +20,7 @@ class Pair:
         model: who made the synthetic one; empty where there is none.
         synthetic: its file; None where only the measured one is evaluated.
         measured: its file, 3-D or 4-D.
+        t1w: the MRI in whose space the synthetic one is, for those who ask for registration; or None.
         mask: brain mask, or None.
         dseg: the person's own label image in the space of the PET, or None.
         lookup: its table, or None for the one beside it.
@@ -36,6 +37,7 @@ class Pair:
     model: str
     synthetic: Path | None
     measured: Path
+    t1w: Path | None = None
     mask: Path | None = None
     dseg: Path | None = None
     lookup: Path | None = None

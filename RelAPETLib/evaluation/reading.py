@@ -1,7 +1,7 @@
 """A pair read: both PET at one resolution, the measured one also on the synthetic one's grid, and the brain.
 
-Nothing is registered here. A measured PET on another grid is resampled to where its own header puts it, and refused
-where that is clearly another place than the synthetic one's.
+A measured PET on another grid is resampled to where its own header puts it, and refused where that is clearly another
+place than the synthetic one's. Only who asks for it gets a registration.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 LEAST_IN_FIELD = 0.5
 #: Correlation of the two in and around the brain (`AROUND_MM`) below which they are refused, and told of. On simulated
 #: people, PET of two tracers that lie 10 mm apart reach .6 to .8 and 40 mm apart .1 to .4.
-LEAST_LIKENESS, GOOD_LIKENESS = 0.6, 0.75
+LEAST_LIKENESS, GOOD_LIKENESS = 0.6, 0.85
 AROUND_MM = 20.0
 #: Full width at half maximum of a Gaussian of SD 1.
 FWHM_OF_SD = 2.3548
-_APART = "register the measured PET to the MRI first and give that file; nothing is registered here"
+_APART = "register the measured PET to the T1w first and give that file, or use --register"
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,8 @@ def load_pair(pair: Pair, settings: Settings) -> Loaded:
     brain, brain_from = _brain(pair, target, synthetic, space)
     made = None if synthetic is None else shown(synthetic)
     if synthetic is not None:
+        if settings.register:
+            measured = registered(measured, pair, brain)
         synthetic = _smoothed(synthetic, settings.fwhm, settings.fwhm_synthetic)
     on_grid = sitk.Resample(measured, target, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     in_field = field_of_view(measured, target)
@@ -97,6 +99,37 @@ def load_pair(pair: Pair, settings: Settings) -> Loaded:
     if synthetic is not None:
         _check_place(pair, loaded, settings.force)
     return loaded
+
+
+def registered(measured: sitk.Image, pair: Pair, brain: sitk.Image) -> sitk.Image:
+    """A measured PET laid over the T1w by a rigid registration: its voxels are as they were, their places are not.
+
+    Args:
+        brain: 1 in the brain, in the T1w's space.
+
+    Raises:
+        InputError: the pair names no T1w, or the two cannot be laid over each other.
+    """
+    import SimpleITK as sitk
+
+    from ..registration.rigid import register_rigid
+    from ..registration.scans import prepare
+    from ..volumes import check_volume, read_volume
+
+    if pair.t1w is None:
+        raise InputError(f"{pair.name}: --register needs the T1w in whose space the synthetic PET is (column t1w)")
+    t1w = read_volume(pair.t1w, name="T1w")
+    check_volume(t1w, str(pair.t1w))
+    # As in preprocessing, the brain's surroundings count too.
+    radius = [max(1, round(4 / spacing)) for spacing in brain.GetSpacing()]
+    wider = sitk.BinaryDilate(brain, radius, sitk.sitkBall, 0, 1, False)
+    to_pet = register_rigid(prepare(t1w, "T1w"), wider, prepare(measured, "PET", bias=False), "PET")
+    back = to_pet.GetInverse()
+    moved = sitk.Image(measured)
+    moved.SetOrigin(back.TransformPoint(measured.GetOrigin()))
+    turn = np.reshape(sitk.Euler3DTransform(back).GetMatrix(), (3, 3))
+    moved.SetDirection((turn @ np.reshape(measured.GetDirection(), (3, 3))).ravel().tolist())
+    return moved
 
 
 def shown(synthetic: sitk.Image) -> sitk.Image:

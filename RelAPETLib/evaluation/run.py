@@ -186,7 +186,7 @@ def _take(pair: Pair, settings: Settings, common: dict[str, Atlas], found: Measu
     found.regions += values
     found.facts.append({
         **pair.key, "units_from": loaded.units_from, "brain_from": loaded.brain_from, "space": loaded.space,
-        "unit_guessed": loaded.unit_guessed, "relative": loaded.relative,
+        "unit_guessed": loaded.unit_guessed, "relative": loaded.relative, "registered": settings.register,
     })  # fmt: skip
 
 

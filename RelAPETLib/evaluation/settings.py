@@ -32,6 +32,7 @@ class Settings:
         against: model that the others are tested against; None: the last one.
         resamples: of people, for intervals.
         seed: of these.
+        register: lay each measured PET over the T1w by a rigid registration first.
         force: accept doubtful PET with a warning.
 
     Raises:
@@ -50,6 +51,7 @@ class Settings:
     against: str | None = None
     resamples: int = 1000
     seed: int = 0
+    register: bool = False
     force: bool = False
 
     def __post_init__(self):
@@ -59,6 +61,8 @@ class Settings:
             raise InputError(f"--resamples {self.resamples}: use 100 to 100000")
         if not 0 <= self.seed < 2**32:
             raise InputError(f"--seed {self.seed}: use 0 to {2**32 - 1}")
+        if self.register and self.measured_only:
+            raise InputError("--register lays measured PET over the synthetic ones' T1w; not with --measured-only")
         self._check_fwhm()
 
     def _check_fwhm(self) -> None:

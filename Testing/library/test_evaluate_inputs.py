@@ -299,6 +299,30 @@ def test_a_folder_of_synthesize_knows_its_model(person, tmp_path):
     assert float(cerebellum["synthetic"]) == float(cerebellum["measured"]) == 1
 
 
+@pytest.mark.slow
+def test_registration_is_there_for_who_asks(tmp_path):
+    """A simulated person's PET from a scanner space of its own: laid over the T1w it is the true one, left alone not."""
+    from RelAPETLib.phantom.bids import write_case
+
+    case = write_case(tmp_path / "case", 3, oracle=True)
+    truth = nib.load(case["oracle_PIB"])
+    array = truth.get_fdata()
+    brain = array > 0.3
+    nib.save(nib.Nifti1Image(np.where(brain, array, 0).astype(np.float32), truth.affine), tmp_path / "made.nii.gz")
+    labels = np.where(brain, np.digitize(array, np.quantile(array[brain], (0.3, 0.7))) + 1, 0).astype(np.int16)
+    nib.save(nib.Nifti1Image(labels, truth.affine), tmp_path / "labels.nii.gz")
+    row = {
+        "participant_id": "sub-01", "tracer": "PIB", "synthetic": "made.nii.gz", "measured": case["pet_PIB"],
+        "t1w": case["t1w"], "dseg": "labels.nii.gz",
+    }  # fmt: skip
+    apart = tables_of(tmp_path, row, "--atlas", "dseg", "--force")
+    there = tables_of(tmp_path, row, "--atlas", "dseg", "--register")
+    before, after = (values(tables, "volumes.tsv", "ssim") for tables in (apart, there))
+    assert (after > before + 0.02).all() and after[0] > 0.97
+    table = write_table(tmp_path / "table.tsv", [{**row, "t1w": ""}])
+    assert evaluate("--table", table, "--atlas", "dseg", "--register", "--out", tmp_path / "none") == 2
+
+
 #: Means of regional SUVR over cerebellar grey of real people, as read from the volumes beforehand by other code:
 #: `Testing/benchmarks/law_vs_real.py`, whose table is `results/pbr28_regions.tsv`.
 REAL = {
