@@ -301,7 +301,7 @@ def test_a_folder_of_synthesize_knows_its_model(person, tmp_path):
 
 @pytest.mark.slow
 def test_registration_is_there_for_who_asks(tmp_path):
-    """A simulated person's PET from a scanner space of its own: laid over the T1w it is the true one, left alone not."""
+    """A simulated person's PET of another scanner space: laid over the T1w it is the true one, left alone not."""
     from RelAPETLib.phantom.bids import write_case
 
     case = write_case(tmp_path / "case", 3, oracle=True)

@@ -75,17 +75,17 @@ def read_table(path: Path) -> list[dict]:
         return list(csv.DictReader(stream, delimiter="\t"))
 
 
-def own_means(volume: np.ndarray, shown: np.ndarray) -> dict[str, float]:
-    """Regional means of a volume on `GRID` by scipy alone: linear at each voxel of the labels, where a PET shows."""
+def own_means(volume: np.ndarray, shown: np.ndarray, grid: ModelGrid = GRID) -> dict[str, float]:
+    """Regional means of a volume on a grid by scipy alone: linear at each voxel of the labels, where a PET shows."""
     from scipy.ndimage import map_coordinates
 
     image, regions = load_regions()
     labels = image_to_array(image)
     voxels = np.argwhere(labels > 0)
-    places = (voxels + np.subtract(MNI_GRID.origin, GRID.origin)) / GRID.spacing
+    places = (voxels + np.subtract(MNI_GRID.origin, grid.origin)) / grid.spacing
     values = map_coordinates(volume.astype(float), places.T, order=1, mode="nearest")
     nearest = np.round(places).astype(int)
-    inside = ((nearest >= 0) & (nearest < GRID.shape)).all(1)
-    kept = inside & shown[tuple(np.clip(nearest, 0, np.subtract(GRID.shape, 1)).T)]
+    inside = ((nearest >= 0) & (nearest < grid.shape)).all(1)
+    kept = inside & shown[tuple(np.clip(nearest, 0, np.subtract(grid.shape, 1)).T)]
     numbers = labels[tuple(voxels.T)]
     return {region.name: float(values[kept & (numbers == region.label)].mean()) for region in regions}
