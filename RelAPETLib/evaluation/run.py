@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -113,7 +114,7 @@ def measure_all(
     for number, pair in enumerate(train):
         tell(number / total, f"training people: measuring {pair.name}")
         try:
-            loaded, _, scaled = _measure(pair, replace(settings, measured_only=True), common)
+            loaded, _, scaled = _measure(pair, replace(settings, measured_only=True, register=False), common)
         except InputError as error:
             raise InputError(f"training people: {error}") from error
         regions = {(m.atlas, name): float(v) for m in scaled for name, v in zip(m.names, m.measured, strict=True)}
@@ -130,8 +131,8 @@ def measure_all(
     guessed = sum(fact["unit_guessed"] for fact in found.facts)
     if guessed:
         warn(
-            f"of {guessed} of {len(found.facts)} measured PET no sidecar says what their unit is; taken to be SUVR "
-            "since their values are those of SUVR"
+            f"{guessed} of {len(found.facts)} measured PET have no sidecar that says their unit; taken to be SUVR since "
+            "their values are those of SUVR"
         )
     if train:
         _add_baselines(found, trained, settings, common)
@@ -141,8 +142,8 @@ def measure_all(
 def _check_pairs(pairs: Sequence[Pair]) -> None:
     if not pairs:
         raise InputError("nothing to evaluate: no pair of PET was found")
-    names = [tuple(pair.key.values()) for pair in pairs]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    counts = Counter(tuple(pair.key.values()) for pair in pairs)
+    twice = next((name for name, count in counts.items() if count > 1), None)
     if twice:
         raise InputError(
             f"two rows are of one participant, session, tracer and model ({', '.join(twice)}); tell them apart, "
