@@ -43,10 +43,10 @@ class Loaded:
         in_field: there, 1 where the measured one's field of view is.
         brain: there, 1 in the brain; None where nothing says where it is.
         brain_from: what says so.
+        space: ``MNI`` or ``T1w``.
         shown: 1 where the synthetic one shows a brain; None where there is none.
         relative: whether the synthetic one is not in SUVR but in units of its own.
         units_from, unit_guessed: how the measured one's unit is known, once it is, and whether by its values alone.
-        space: ``MNI`` or ``T1w``.
     """
 
     synthetic: sitk.Image | None

@@ -131,8 +131,8 @@ def measure_all(
     guessed = sum(fact["unit_guessed"] for fact in found.facts)
     if guessed:
         warn(
-            f"{guessed} of {len(found.facts)} measured PET have no sidecar that says their unit; taken to be SUVR since "
-            "their values are those of SUVR"
+            f"{guessed} of {len(found.facts)} measured PET have no sidecar that says their unit; taken to be SUVR, "
+            "since their values are those of SUVR"
         )
     if train:
         _add_baselines(found, trained, settings, common)
