@@ -55,6 +55,18 @@ def mae(synthetic: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = 
     return float(np.mean(_inside(np.abs(synthetic - reference), mask)))
 
 
+def nrmse(synthetic: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Root mean square error over the reference's root mean square, of two volumes [X, Y, Z]: 0 for identical ones.
+
+    scikit-image's ``normalized_root_mse`` with its default, "euclidean". NaN where the reference is 0 everywhere.
+    Raises `InputError` on unequal shapes or an empty mask.
+    """
+    synthetic, reference = _check_pair(synthetic, reference)
+    size = float(np.mean(_inside(reference**2, mask)))
+    error = float(np.mean(_inside((synthetic - reference) ** 2, mask)))
+    return float(np.sqrt(error / size)) if size > 0 else float("nan")
+
+
 def ssim_map(synthetic: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Structural similarity of every voxel of two volumes [X, Y, Z] in [0, 1], the same shape, float32.
 
@@ -111,6 +123,24 @@ def minmax(array: np.ndarray) -> np.ndarray:
     return (array - low) / (high - low)
 
 
+def figures(synthetic: np.ndarray, reference: np.ndarray, inside: np.ndarray) -> dict[str, dict[str, float | None]]:
+    """PSNR (dB; None for identical volumes), SSIM, MAE and NRMSE of two volumes [X, Y, Z] in [0, 1].
+
+    Returns:
+        Figures by ``whole_grid`` and ``brain``, which is where `inside` is true.
+    """
+    similarity, found = ssim_map(synthetic, reference), {}
+    for name, where in (("whole_grid", None), ("brain", inside)):
+        level = psnr(synthetic, reference, where)
+        found[name] = {
+            "psnr": level if np.isfinite(level) else None,
+            "ssim": float(np.mean(_inside(similarity, where), dtype=np.float64)),
+            "mae": mae(synthetic, reference, where),
+            "nrmse": nrmse(synthetic, reference, where),
+        }
+    return found
+
+
 def compare(
     synthetic: sitk.Image,
     reference: sitk.Image,
@@ -143,16 +173,10 @@ def compare(
         unit_made, unit_measured = made, measured
     else:
         unit_made, unit_measured = window_to_unit(made, window), window_to_unit(measured, window)
-    similarity = ssim_map(unit_made, unit_measured)
     metrics = {
         "scaling": "minmax" if window is None else f"SUVR window {window[0]:g} to {window[1]:g}",
         "data_range": 1.0,
     }
-    for name, where in (("whole_grid", None), ("brain", inside)):
-        level = psnr(unit_made, unit_measured, where)
-        metrics[name] = {
-            "psnr": level if np.isfinite(level) else None,
-            "ssim": float(np.mean(_inside(similarity, where), dtype=np.float64)),
-            "mae": mae(unit_made, unit_measured, where),
-        }
+    for name, found in figures(unit_made, unit_measured, inside).items():
+        metrics[name] = {figure: found[figure] for figure in ("psnr", "ssim", "mae")}
     return array_to_image(np.where(inside, made - measured, 0).astype(np.float32), grid), metrics

@@ -1,6 +1,7 @@
-"""Where the data files that come with the library are."""
+"""Where the data files that come with the library are, and where a user's own are kept."""
 
 import os
+import sys
 from pathlib import Path
 
 from .errors import RelAPETError
@@ -33,3 +34,17 @@ def resource(*parts: str) -> Path:
     if not path.exists():
         raise RelAPETError(f"data file missing: {path}; reinstall relapet")
     return path
+
+
+def user_folder() -> Path:
+    """Folder of this user's data; see `models.catalogue.home`. Raises `RuntimeError` where the system knows no home."""
+    named = os.environ.get("RELAPET_HOME")
+    if named:
+        return Path(named).expanduser().absolute()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "relapet"

@@ -41,9 +41,10 @@ def prepare_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_prepare(options: argparse.Namespace) -> None:
     """``prepare``: cache, list of failures, split."""
+    from RelAPETLib.volumes.frames import parse_frames
+
     from .data import prepare
     from .data.cache import open_cache
-    from .data.pet import parse_frames
 
     if options.workers < 0:
         raise InputError(f"--workers {options.workers}: 0 or more")

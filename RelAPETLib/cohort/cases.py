@@ -7,29 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..clinical import ClinicalValues
-from ..volumes.sidecar import sidecar_path
-
-
-@dataclass(frozen=True)
-class PetScan:
-    """One PET of a case.
-
-    Attributes:
-        tracer: short name.
-        path: the image, 3-D or 4-D.
-        sidecar: its JSON, merged by the BIDS inheritance principle; empty without one.
-        sidecar_paths: the files it came from, the nearest last.
-    """
-
-    tracer: str
-    path: Path
-    sidecar: dict = field(default_factory=dict)
-    sidecar_paths: tuple[Path, ...] = ()
-
-    @property
-    def sidecar_name(self) -> str:
-        """What messages call the sidecar: the nearest file, or where it would stand."""
-        return str(self.sidecar_paths[-1] if self.sidecar_paths else sidecar_path(self.path) or self.path)
+from ..volumes.frames import PetScan
 
 
 @dataclass(frozen=True)

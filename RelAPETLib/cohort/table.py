@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..clinical import from_row
@@ -37,7 +38,7 @@ def read_table(path: Path | str, *, simulated: bool = False) -> Source:
     """
     path = Path(path)
     groups: dict[str, list[dict]] = defaultdict(list)
-    for number, row in _rows(path):
+    for number, row in read_rows(path, COLUMNS):
         subject, session = row["subject"], row.get("session", "")
         name = f"{subject}_{session}" if session else subject
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name):
@@ -53,42 +54,51 @@ def read_table(path: Path | str, *, simulated: bool = False) -> Source:
     return Source(path.stem, simulated, cases, failures)
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Numbers of lines, and their fields by column. Raises `InputError` for whatever is no plain table."""
+def read_rows(path: Path, wanted: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Numbers of a table's lines, and their fields by column. Tabs part them where its name ends in .tsv, else commas.
+
+    Args:
+        path: in UTF-8.
+        wanted: columns that it has to have.
+
+    Raises:
+        InputError: whatever is no plain table.
+    """
+    tabs = path.suffix.lower() == ".tsv"
     try:
         if not path.is_file():
             raise InputError(f"{path}: {'not a plain file' if path.exists() else 'no such file'}")
         with open(path, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, strict=True)
+            reader = csv.reader(stream, strict=True, delimiter="\t" if tabs else ",")
             columns = [name.strip() for name in next(reader, [])]
-            _check_columns(path, columns)
+            _check_columns(path, columns, wanted)
             rows = [
                 (reader.line_num, _row(f"{path}: line {reader.line_num}", columns, fields))
                 for fields in reader
                 if any(map(str.strip, fields))
             ]
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text; save it as CSV in UTF-8") from error
+        raise InputError(f"{path}: not UTF-8 text; save it as {'TSV' if tabs else 'CSV'} in UTF-8") from error
     except (OSError, ValueError, csv.Error) as error:
         reason = error.strerror or error if isinstance(error, OSError) else error
-        raise InputError(f"{path}: cannot be read as a CSV table ({reason})") from error
+        raise InputError(f"{path}: cannot be read as a {'TSV' if tabs else 'CSV'} table ({reason})") from error
     if not rows:
         raise InputError(f"{path}: an empty data set, without any row")
     return rows
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
-    wanted = ", ".join(COLUMNS)
+def _check_columns(path: Path, columns: list[str], wanted: Sequence[str]) -> None:
+    named = ", ".join(wanted)
     if not any(columns):
-        raise InputError(f"{path}: empty, or its first line is; it must name the columns {wanted}")
+        raise InputError(f"{path}: empty, or its first line is; it must name the columns {named}")
     twice = [name for name in columns if name and columns.count(name) > 1]
     if twice:
         raise InputError(f"{path}: column '{_short(twice[0])}' stands there twice; rename or remove one")
-    missing = [column for column in COLUMNS if column not in columns]
+    missing = [column for column in wanted if column not in columns]
     if missing:
-        separated = [sign for sign in (";", "\t") if any(sign in name for name in columns)]
-        hint = "; separate columns with commas" if separated else ""
-        raise InputError(f"{path}: no column '{missing[0]}'; wanted are {wanted}{hint}")
+        sign, name = (",", "tabs") if path.suffix.lower() == ".tsv" else ("\t", "commas")
+        hint = f"; separate columns with {name}" if any(s in column for column in columns for s in (";", sign)) else ""
+        raise InputError(f"{path}: no column '{missing[0]}'; wanted are {named}{hint}")
 
 
 def _row(where: str, columns: list[str], fields: list[str]) -> dict[str, str]:

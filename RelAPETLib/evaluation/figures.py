@@ -14,6 +14,10 @@ from ..scaling import to_network
 
 #: What is measured, and its heading in tables: whether more or less is better.
 METRICS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓"}
+#: The same with what the paper's tables do not have.
+ALL_METRICS = {**METRICS, "nrmse": "NRMSE ↓"}
+#: Metrics of which more is better; of the others less is.
+RISING = frozenset({"psnr", "ssim"})
 #: Where and how volumes are compared, by the name that asks for it.
 REGIONS = {"both": ("whole_grid", "brain"), "full_grid": ("whole_grid",), "release": ("release",)}
 
@@ -29,6 +33,8 @@ class Row:
         psnr: dB; NaN where the two are identical.
         ssim, mae: as in `comparison`.
         seconds: it took to draw; NaN for the baseline.
+        nrmse: as in `comparison`; NaN where nobody asked.
+        session: empty without one.
     """
 
     method: str
@@ -40,6 +46,8 @@ class Row:
     ssim: float
     mae: float
     seconds: float
+    nrmse: float = float("nan")
+    session: str = ""
 
 
 def figures_of(
@@ -77,6 +85,30 @@ def figures_of(
             "mae": found[region]["mae"],
         }
         for region in regions
+    }
+
+
+def image_figures(
+    made: np.ndarray, measured: np.ndarray, inside: np.ndarray, window: tuple[float, float] | None
+) -> dict[str, dict[str, float]]:
+    """PSNR (dB; NaN where the volumes are identical), SSIM, MAE and NRMSE over the whole grid and in the brain.
+
+    Args:
+        made, measured: [X, Y, Z] on one grid, SUVR or relative; counted as 0 outside the brain.
+        inside: the brain, where both show it.
+        window: SUVR range that both are scaled by to [0, 1] and clipped to; None: each by its own minimum and maximum.
+
+    Raises:
+        InputError: `inside` is empty, or a volume is constant that is to be scaled by its own range.
+    """
+    from ..comparison import figures, minmax, window_to_unit
+
+    pair = [np.where(inside, volume, 0).astype(np.float32) for volume in (made, measured)]
+    pair = [minmax(volume) if window is None else window_to_unit(volume, window) for volume in pair]
+    found = figures(*pair, inside)
+    return {
+        region: {name: float("nan") if value is None else value for name, value in values.items()}
+        for region, values in found.items()
     }
 
 

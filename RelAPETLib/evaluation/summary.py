@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from ..notices import printable
 from ..tracers import paper_order
 from .figures import METRICS, Row
 
 
-def summarize(rows: Sequence[Row], methods: Sequence[str]) -> list[dict]:
+def tracer_order(tracers: Iterable[str]) -> list[str]:
+    """Tracers in the order of the paper's tables, then those that are not known, by name."""
+    found = set(tracers)
+    known = [tracer for tracer in paper_order() if tracer in found]
+    return known + sorted(found - set(known))
+
+
+def summarize(rows: Sequence[Row], methods: Sequence[str], metrics: Iterable[str] = METRICS) -> list[dict]:
     """Mean and SD (n - 1) by method, tracer and region; the seconds leave out each method's first volume (warm-up)."""
     summary = []
     for method in methods:
@@ -20,13 +28,13 @@ def summarize(rows: Sequence[Row], methods: Sequence[str]) -> list[dict]:
         regions = list(dict.fromkeys(row.region for row in own))
         seconds = [row.seconds for row in own if row.region == regions[0]]
         seconds = seconds[1:] or seconds
-        for tracer in paper_order():
+        for tracer in tracer_order(row.tracer for row in own):
             for region in regions:
                 kept = [row for row in own if row.tracer == tracer and row.region == region]
                 if not kept:
                     continue
                 line = {"method": method, "tracer": tracer, "region": region, "volumes": len(kept)}
-                for metric in METRICS:
+                for metric in metrics:
                     values = np.array([getattr(row, metric) for row in kept])
                     values = values[np.isfinite(values)]
                     line[f"{metric}_mean"] = float(values.mean()) if values.size else None
@@ -44,6 +52,18 @@ def by_method(summary: list[dict]) -> dict:
         figures = {k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()}
         nested.setdefault(line["method"], {}).setdefault(line["tracer"], {})[line["region"]] = figures
     return nested
+
+
+def as_tsv(columns: Sequence[str], rows: Iterable[Mapping]) -> str:
+    """A table with tabs, numbers to six digits; None and NaN are ``n/a``, as BIDS has it. No text may hold a tab."""
+
+    def cell(value: object) -> str:
+        if value is None or value != value or value == "":
+            return "n/a"
+        return f"{value:.6g}" if isinstance(value, float) else " ".join(printable(value, None).split())
+
+    lines = ["\t".join(columns), *("\t".join(cell(row.get(column)) for column in columns) for row in rows)]
+    return "\n".join(lines) + "\n"
 
 
 def as_csv(rows: list[dict]) -> bytes:

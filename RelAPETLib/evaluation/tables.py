@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
-from ..tracers import paper_order
 from .figures import METRICS
+from .significance import paired_tests
+from .summary import tracer_order
 
 TITLES = {
     "whole_grid": "whole grid, as in the paper",
@@ -15,7 +16,13 @@ TITLES = {
 LEVEL = 0.05
 
 
-def markdown(rows: list, summary: list[dict], methods: list[str], notes: list[str]) -> str:
+#: Tables of the paper, and what each has beside the figures.
+LAYOUTS = {"Table I": "sig", "Table III": "", "Table IV": "time"}
+
+
+def markdown(
+    rows: list, summary: list[dict], methods: list[str], notes: list[str], layouts: Sequence[str] = tuple(LAYOUTS)
+) -> str:
     """All tables of all regions.
 
     Args:
@@ -23,8 +30,9 @@ def markdown(rows: list, summary: list[dict], methods: list[str], notes: list[st
         summary: of `summary.summarize`.
         methods: in the order of the lines; significance is against the last.
         notes: one line each, above the tables.
+        layouts: those of `LAYOUTS` that are wanted.
     """
-    tracers = [tracer for tracer in paper_order() if any(line["tracer"] == tracer for line in summary)]
+    tracers = tracer_order(line["tracer"] for line in summary)
     counts = {t: max(line["volumes"] for line in summary if line["tracer"] == t) for t in tracers}
     parts = ["# Synthetic against measured PET", "", *(f"- {note}" for note in notes)]
     parts.append(f"- volumes: {', '.join(f'{t} {n}' for t, n in counts.items())}; mean ± SD over volumes; best in bold")
@@ -37,7 +45,8 @@ def markdown(rows: list, summary: list[dict], methods: list[str], notes: list[st
     for region in regions:
         cells = {(line["method"], line["tracer"]): line for line in summary if line["region"] == region}
         significant = {t: _significant(rows, methods, t, region) for t in tracers}
-        for title, extras in (("Table I", "sig"), ("Table III", ""), ("Table IV", "time")):
+        for title in layouts:
+            extras = LAYOUTS[title]
             parts += ["", f"## Layout of {title}: {TITLES[region]}", ""]
             if extras == "sig":
                 parts += [f"Sig.: * where SSIM differs from {methods[-1]}'s, paired t-test, p < {LEVEL:g}.", ""]
@@ -87,22 +96,21 @@ def _best(cells: dict, methods: list[str], tracer: str, metric: str) -> set[str]
 
 
 def _significant(rows: list, methods: list[str], tracer: str, region: str) -> set[str]:
-    """Methods whose SSIM differs from the last one's over the volumes that both have (paired t-test)."""
-    from scipy.stats import ttest_rel
+    """Methods whose SSIM differs from the last one's over the people that both have (paired t-test)."""
 
-    by_method = {
-        method: {row.case: row.ssim for row in rows if (row.method, row.tracer, row.region) == (method, tracer, region)}
-        for method in methods
-    }
-    ours, found = by_method[methods[-1]], set()
+    def by_person(method: str) -> dict[str, float]:
+        """SSIM of each person, the mean over their volumes."""
+        values: dict[str, list[float]] = {}
+        for row in rows:
+            if (row.method, row.tracer, row.region) == (method, tracer, region):
+                values.setdefault(row.subject, []).append(row.ssim)
+        return {person: sum(found) / len(found) for person, found in values.items()}
+
+    ours, found = by_person(methods[-1]), set()
     for method in methods[:-1]:
-        shared = sorted(ours.keys() & by_method[method].keys())
-        if len(shared) < 2:
-            continue
-        differences = [ours[case] - by_method[method][case] for case in shared]
-        if len(set(differences)) == 1:  # no spread: the statistic is infinite or undefined
-            continue
-        p = float(ttest_rel([ours[c] for c in shared], [by_method[method][c] for c in shared]).pvalue)
-        if not math.isnan(p) and p < LEVEL:
+        theirs = by_person(method)
+        shared = sorted(ours.keys() & theirs.keys())
+        p = paired_tests([ours[person] for person in shared], [theirs[person] for person in shared]).t_p
+        if p is not None and p < LEVEL:
             found.add(method)
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from ..errors import ModelError
 from ..methods import method_class
 from ..notices import warn
 from ..outputs import reserve
-from ..resources import resource, resources_dir
+from ..resources import resource, resources_dir, user_folder
 from .bundle import METADATA_FILE, VerifiedBundle
 from .metadata import check_metadata, check_schema, load_json, method_of
 
@@ -29,22 +28,9 @@ def home() -> Path:
         ModelError: the system knows no home of this user, and ``$RELAPET_HOME`` names none.
     """
     try:
-        return _home()
+        return user_folder()
     except RuntimeError as error:
         raise ModelError("no home folder is known for this user; set RELAPET_HOME to a folder of yours") from error
-
-
-def _home() -> Path:
-    named = os.environ.get("RELAPET_HOME")
-    if named:
-        return Path(named).expanduser().absolute()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "relapet"
 
 
 def load_catalogue(path: Path | None = None) -> dict[str, dict]:

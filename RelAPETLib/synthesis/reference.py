@@ -13,47 +13,18 @@ Between volumes that are min-max scaled (relative models) the unit does not matt
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import DoubtfulInputError, InputError
-from ..notices import warn
-from ..volumes.sidecar import is_suvr, read_sidecar
+from ..errors import InputError
+from ..suvr import PLAUSIBLE_SUVR, ReferenceUnits, check_suvr, sidecar_units, stated_units
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-#: Mean over the brain of any tracer's SUVR, with room on both sides. SUV and kBq/mL can fall inside too,
-#: hence the warning; Bq/mL cannot.
-PLAUSIBLE_SUVR = (0.3, 4.0)
-_HINT = "give a SUVR volume, or --reference-region to make it SUVR by a region's mean"
-
-
-@dataclass(frozen=True)
-class ReferenceUnits:
-    """How a reference's unit is known.
-
-    Attributes:
-        known_from: words for the provenance.
-        region: region whose mean the PET is divided by, or None.
-        plausibility_only: nothing but the values speaks for SUVR.
-    """
-
-    known_from: str
-    region: str | None = None
-    plausibility_only: bool = False
-
-
-def sidecar_units(path: Path) -> str | None:
-    """``Units`` of an image's JSON sidecar, its own or inherited; None where nothing is said.
-
-    Raises:
-        InputError: a sidecar cannot be read, or is not a JSON object.
-    """
-    return read_sidecar(path, advice=f"mend it, move it away, or {_HINT}").units
+__all__ = ["PLAUSIBLE_SUVR", "ReferenceUnits", "level_of", "reference_units", "sidecar_units", "to_suvr"]
 
 
 def reference_units(path: Path | None, region: str | None, *, relative: bool) -> ReferenceUnits:
@@ -77,12 +48,7 @@ def reference_units(path: Path | None, region: str | None, *, relative: bool) ->
         return ReferenceUnits("not needed: both volumes are min-max scaled")
     if region is not None:
         return ReferenceUnits(f"scaled by its mean in {region}", region)
-    units = sidecar_units(path) if path is not None else None
-    if units is None:
-        return ReferenceUnits("no sidecar says so; its values are those of SUVR", plausibility_only=True)
-    if not is_suvr(units):
-        raise InputError(f"{path}: its sidecar (its own or inherited) gives the unit '{units}', not SUVR; {_HINT}")
-    return ReferenceUnits(f"its sidecar: Units '{units}'")
+    return stated_units(path)
 
 
 def level_of(synthetic: sitk.Image, mask: sitk.Image, region: str) -> float:
@@ -130,17 +96,5 @@ def to_suvr(
         return pet * (level / mean)
     inside = image_to_array(pet)[image_to_array(mask) > 0]
     mean = float(np.mean(inside)) if inside.size else 0.0
-    low, high = PLAUSIBLE_SUVR
-    plausible = low <= mean <= high
-    if units.plausibility_only:
-        if not plausible:
-            raise InputError(
-                f"{name}: unit unknown (no JSON sidecar with Units), and its brain mean {mean:.4g} is not SUVR; {_HINT}"
-            )
-        warn(f"{name}: no sidecar says what its unit is; taken to be SUVR since its brain mean is {mean:.2f}")
-    elif not plausible:
-        words = f"{name}: said to be SUVR, but its brain mean is {mean:.4g} (SUVR gives {low:g} to {high:g})"
-        if not force:
-            raise DoubtfulInputError(words, "check it, or use --force to accept it")
-        warn(words)
+    check_suvr(mean, units, name, force)
     return pet

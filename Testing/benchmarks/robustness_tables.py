@@ -32,8 +32,9 @@ from RelAPETLib.cohort.bids import read_bids
 from RelAPETLib.cohort.table import read_table
 from RelAPETLib.errors import RelAPETError
 from RelAPETLib.synthesis.reference import reference_units
+from RelAPETLib.volumes.frames import parse_frames, read_pet
 from training.__main__ import main as training
-from training.data.pet import parse_frames, pet_units, read_pet
+from training.data.pet import pet_units
 from training.data.prepare import Options, digest
 
 LIMIT_SECONDS = 5

@@ -18,7 +18,7 @@ LAYERS = [
     {"resources", "tracers", "grid", "notices", "scaling", "whole_files", "clinical"},
     {"jsonfiles", "outputs"},
     {"volumes", "diffusion", "devices"},
-    {"networks", "regions", "comparison", "registration"},
+    {"networks", "regions", "comparison", "registration", "suvr"},
     {"methods"},
     {"phantom", "preprocessing", "models", "evaluation"},
     {"provenance", "report"},
@@ -28,7 +28,19 @@ LAYERS = [
     {"__main__"},
 ]
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
-HEAVY = {"torch", "monai", "SimpleITK", "nibabel", "matplotlib", "scipy", "jsonschema", "pydicom", "highdicom"}
+HEAVY = {
+    "torch",
+    "monai",
+    "SimpleITK",
+    "nibabel",
+    "matplotlib",
+    "scipy",
+    "sklearn",
+    "statsmodels",
+    "jsonschema",
+    "pydicom",
+    "highdicom",
+}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -77,6 +89,8 @@ def test_importing_the_package_needs_the_standard_library_alone():
         ["models", "--help"],
         ["demo", "--help"],
         ["dicom", "--help"],
+        ["evaluate", "--help"],
+        ["regions", "--help"],
     ],
     ids=" ".join,
 )

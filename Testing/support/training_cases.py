@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from RelAPETLib.cohort.table import read_table
 from RelAPETLib.grid import array_to_image, image_to_array
 from RelAPETLib.volumes import read_volume, write_volume
-from training.data.pet import parse_frames
+from RelAPETLib.volumes.frames import parse_frames
 from training.data.prepare import Options, prepare
 
 

@@ -14,14 +14,13 @@ import pytest
 import training_cases as cases
 
 from RelAPETLib.cohort.bids import read_bids
-from RelAPETLib.cohort.cases import PetScan
 from RelAPETLib.cohort.table import read_table
 from RelAPETLib.errors import InputError
 from RelAPETLib.grid import MNI_GRID, array_to_image, image_to_array
 from RelAPETLib.volumes import read_volume, write_volume
+from RelAPETLib.volumes.frames import Frames, PetScan, choose_frames, parse_frames, read_pet
 from training.__main__ import main
 from training.data.cache import block_mask, block_means, open_cache
-from training.data.pet import Frames, choose_frames, parse_frames, read_pet
 from training.data.prepare import Options, prepare
 from training.data.rendered import rendered_people
 from training.data.split import make_split, read_lists

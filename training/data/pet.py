@@ -1,141 +1,15 @@
-"""Reading a PET: its frames averaged where it is dynamic, and how its unit is known.
-
-Frame times are BIDS's (PET extension): ``FrameTimesStart`` and ``InjectionStart`` in seconds from time zero,
-``FrameDuration`` in seconds. A window is in minutes after injection, e.g. 80-100 for 18F-AV1451.
-"""
+"""How the unit of a PET of the training data is known."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from RelAPETLib.cohort.cases import PetScan
 from RelAPETLib.errors import InputError
-from RelAPETLib.tracers import TRACERS, get_tracer
+from RelAPETLib.tracers import TRACERS
+from RelAPETLib.volumes.frames import PetScan, needed
 
 if TYPE_CHECKING:
-    import SimpleITK as sitk
-
     from RelAPETLib.synthesis.reference import ReferenceUnits
-
-#: Frame times are whole seconds; a frame may stick out of a window by this much, or leave this much of it open.
-TOLERANCE_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Which frames of a dynamic PET are averaged: those inside a window, or all.
-
-    Attributes:
-        minutes: begin and end after injection; None for all frames.
-    """
-
-    minutes: tuple[float, float] | None = None
-
-    def __str__(self) -> str:
-        return "all" if self.minutes is None else "{:g}-{:g} min".format(*self.minutes)
-
-
-def parse_frames(words: Sequence[str]) -> dict[str, Frames]:
-    """Frames by tracer from ``TAU=80-100``, ``80-100`` (every tracer) or ``all``.
-
-    Raises:
-        InputError: another spelling, an empty window, or an unknown tracer.
-    """
-    frames: dict[str, Frames] = {}
-    for word in words:
-        name, _, window = word.rpartition("=")
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)", window)
-        if match is None and window != "all":
-            raise InputError(f"--frames {word}: give minutes after injection as TAU=80-100, or 'all'")
-        minutes = None if match is None else (float(match[1]), float(match[2]))
-        if minutes and minutes[0] >= minutes[1]:
-            raise InputError(f"--frames {word}: the window is empty")
-        for tracer in [get_tracer(name).name] if name else TRACERS:
-            if name or tracer not in frames:
-                frames[tracer] = Frames(minutes)
-    return frames
-
-
-def read_pet(scan: PetScan, frames: dict[str, Frames]) -> tuple[sitk.Image, dict | None]:
-    """A PET as one 3-D volume in its own unit, and which frames it was averaged from (None for a static one).
-
-    Raises:
-        InputError: unreadable, no head scan, NaN voxels; dynamic without frames named, a field of the sidecar missing,
-            or no frame in the window.
-    """
-    from RelAPETLib.volumes import check_volume, count_frames, read_frames, read_volume
-
-    count = count_frames(scan.path)
-    if count == 1:
-        image, facts = read_volume(scan.path, name=f"PET {scan.tracer}"), None
-    else:
-        if scan.tracer not in frames:
-            raise InputError(
-                f"{scan.path}: a dynamic PET of {count} frames; name those to average, --frames {scan.tracer}=80-100"
-            )
-        chosen, weights, facts = choose_frames(scan, frames[scan.tracer], count)
-        image = read_frames(scan.path, dict(zip(chosen, weights, strict=True)), name=f"PET {scan.tracer}")
-    check_volume(image, str(scan.path))
-    return image, facts
-
-
-def needed(scan: PetScan, name: str):
-    """A field of the sidecar. Raises `InputError` naming field and file when it is not there."""
-    if scan.sidecar.get(name) is None:
-        raise InputError(f"{scan.sidecar_name}: no field '{name}', which {scan.path.name} needs")
-    return scan.sidecar[name]
-
-
-def _numbers(scan: PetScan, name: str, count: int) -> np.ndarray:
-    values = needed(scan, name)
-    try:
-        numbers = np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
-        numbers = np.zeros(())
-    if numbers.shape != (count,) or not np.isfinite(numbers).all():
-        raise InputError(f"{scan.sidecar_name}: '{name}' must hold {count} numbers, one a frame")
-    return numbers
-
-
-def choose_frames(scan: PetScan, frames: Frames, count: int) -> tuple[list[int], np.ndarray, dict]:
-    """Frames inside the window, their weights (durations, summing to 1), and facts for the record.
-
-    Raises:
-        InputError: a field is missing or wrong, not decay-corrected, or the frames do not fill the window.
-    """
-    starts, durations = _numbers(scan, "FrameTimesStart", count), _numbers(scan, "FrameDuration", count)
-    if (durations <= 0).any():
-        raise InputError(f"{scan.sidecar_name}: 'FrameDuration' holds a frame of no length; they weight the average")
-    if needed(scan, "ImageDecayCorrected") is not True:
-        raise InputError(f"{scan.sidecar_name}: 'ImageDecayCorrected' is not true; such frames cannot be averaged")
-    injection = needed(scan, "InjectionStart")
-    if isinstance(injection, bool) or not isinstance(injection, (int, float)):
-        raise InputError(f"{scan.sidecar_name}: 'InjectionStart' must be a number of seconds")
-    begin, end = starts - injection, starts - injection + durations
-    if frames.minutes is None:
-        inside = np.ones(count, bool)
-    else:
-        low, high = (60 * minutes for minutes in frames.minutes)
-        inside = (begin >= low - TOLERANCE_SECONDS) & (end <= high + TOLERANCE_SECONDS)
-        if abs(durations[inside].sum() - (high - low)) > TOLERANCE_SECONDS * max(1, inside.sum()):
-            edges = f"{begin.min() / 60:g} to {end.max() / 60:g} min"
-            raise InputError(
-                f"{scan.path}: {inside.sum()} whole frames lie in {frames}, and do not fill it; "
-                f"its {count} frames are from {edges} after injection"
-            )
-    chosen = np.flatnonzero(inside)
-    weights = durations[chosen] / durations[chosen].sum()
-    facts = {
-        "window": str(frames),
-        "frames": [int(i) for i in chosen],
-        "seconds_after_injection": [float(begin[chosen].min()), float(end[chosen].max())],
-    }
-    return [int(i) for i in chosen], weights, facts
 
 
 def pet_units(scan: PetScan, region: str | None, declared: str | None) -> ReferenceUnits:

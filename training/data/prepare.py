@@ -19,14 +19,15 @@ from pathlib import Path
 import numpy as np
 
 from RelAPETLib.clinical import ClinicalValues
-from RelAPETLib.cohort.cases import Case, Failure, PetScan, RenderedCase, Source
+from RelAPETLib.cohort.cases import Case, Failure, RenderedCase, Source
 from RelAPETLib.cohort.pool import run_tasks
 from RelAPETLib.errors import InputError, OutputError, RelAPETError
 from RelAPETLib.notices import listening, warn
+from RelAPETLib.volumes.frames import Frames, PetScan, read_pet
 
 from . import cache as storage
 from .cache import block_mask, block_means, stored
-from .pet import Frames, pet_units, read_pet
+from .pet import pet_units
 from .rendered import rendered_clinical, rendered_volumes
 
 #: Raised whenever what the cache holds would come out otherwise.

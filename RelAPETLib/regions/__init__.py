@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import InputError
-from .grid import image_to_array
-from .resources import resource
+from ..errors import InputError
+from ..grid import image_to_array
+from ..resources import resource
 
 if TYPE_CHECKING:
     import SimpleITK as sitk

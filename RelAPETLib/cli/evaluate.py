@@ -1,0 +1,194 @@
+"""``relapet evaluate``: synthetic against measured PET."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def numbers(text: str) -> tuple[float, float]:
+    """argparse type of two numbers, ``LOW,HIGH``."""
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"two numbers LOW,HIGH are wanted, not '{text}'") from None
+    return low, high
+
+
+def add_parser(commands, common, whole_number) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        parents=[common],
+        help="compare synthetic with measured PET",
+        description="Say how good synthetic PET are beside measured ones: figures of images, regional SUVR, agreement, "
+        "tests of models, test-retest. A synthetic PET stays a model's guess.",
+        allow_abbrev=False,
+    )
+    _add_inputs(parser)
+    _add_measures(parser, whole_number)
+    group = parser.add_argument_group("output")
+    group.add_argument("--out", required=True, metavar="DIR", help="folder of the tables")
+    group.add_argument("--overwrite", action="store_true", help="replace tables that are there")
+    parser.set_defaults(run=run)
+
+
+def _add_inputs(parser) -> None:
+    group = parser.add_argument_group("input")
+    group.add_argument(
+        "--table",
+        metavar="FILE",
+        help="CSV or TSV, one line a pair: participant_id, tracer, synthetic, measured; perhaps session, model, t1w, "
+        "mask, dseg, lut, space, to_mni, age, sex, scanner, site, group",
+    )
+    group.add_argument("--bids", metavar="DIR", help="BIDS data set with measured PET; with --derivatives")
+    group.add_argument(
+        "--derivatives", metavar="DIR", nargs="+", help="folders with *_desc-synthetic_pet.nii.gz, one a model"
+    )
+    group.add_argument("--measured-only", action="store_true", help="measure the measured PET alone")
+    group.add_argument("--train", metavar="FILE", help="table of training people's measured PET, for baselines")
+    group.add_argument("--space", choices=("MNI", "T1w"), default="", help="space of the PET where names do not say it")
+    group.add_argument(
+        "--frames",
+        metavar="TRACER=A-B",
+        nargs="+",
+        default=[],
+        help="minutes after injection to average of dynamic PET, or all",
+    )
+    group.add_argument(
+        "--register", action="store_true", help="lay measured PET over the T1w first (rigid; column t1w, or BIDS)"
+    )
+    group.add_argument("--force", action="store_true", help="accept doubtful PET with a warning")
+
+
+def _add_measures(parser, whole_number) -> None:
+    group = parser.add_argument_group("measures")
+    group.add_argument(
+        "--atlas",
+        metavar="NAME",
+        nargs="+",
+        default=None,
+        help="regions: relapet (approximate, MNI; the default), dseg (people's own label images) or names of 'relapet "
+        "regions add'",
+    )
+    group.add_argument(
+        "--reference-region",
+        metavar="NAME",
+        help="region, or several joined by +, whose mean makes PET SUVR; 'tracer' for each tracer's own",
+    )
+    group.add_argument(
+        "--other-references", metavar="NAME", nargs="+", default=[], help="do it again with these reference regions"
+    )
+    group.add_argument(
+        "--data-range", type=numbers, metavar="LOW,HIGH", help="SUVR range of figures of images (default: the tracer's)"
+    )
+    group.add_argument("--fwhm", type=float, metavar="MM", help="bring both PET to this resolution first")
+    group.add_argument("--fwhm-synthetic", type=float, metavar="MM", help="resolution that synthetic PET have")
+    group.add_argument("--fwhm-measured", type=float, metavar="MM", help="resolution that measured PET have")
+    group.add_argument("--against", metavar="MODEL", help="model to test the others against (default: the last)")
+    group.add_argument(
+        "--resamples", type=whole_number, default=1000, metavar="N", help="of people, for intervals (default: 1000)"
+    )
+    group.add_argument("--seed", type=whole_number, default=0, metavar="S", help="random seed of them (default: 0)")
+
+
+def run(arguments, reporter) -> int:
+    from importlib.util import find_spec
+
+    from ..errors import InputError
+
+    if missing := [name for name in ("scipy", "sklearn", "statsmodels") if find_spec(name) is None]:
+        raise InputError(f"relapet evaluate needs {', '.join(missing)}; pip install 'relapet[evaluation]'")
+    from ..evaluation.run import measure_all
+    from ..evaluation.written import OUTPUT_NAMES, write_evaluation
+    from ..notices import collected
+    from ..outputs import reserve
+
+    settings, notes = _settings(arguments), []
+    with collected(notes):
+        pairs, failures = _pairs(arguments)
+        train = _train(arguments)
+        with reserve(arguments.out, OUTPUT_NAMES, overwrite=arguments.overwrite) as place:
+            found = measure_all(pairs, settings, train, lambda share, text: reporter.progress(0.9 * share, text))
+            reporter.progress(0.9, "agreement, intervals and tests")
+            paths = write_evaluation(
+                found,
+                settings,
+                place,
+                overwrite=arguments.overwrite,
+                failures=failures,
+                notes=notes,
+                facts={"training_people": len({pair.participant for pair in train})},
+            )
+    lost = len(found.failures) + len(failures)
+    content = {
+        "folder": str(paths["tables.md"].parent),
+        "files": {name: str(path) for name, path in paths.items()},
+        "people": len({pair.participant for pair in found.pairs}),
+        "measured": len(found.facts),
+        "failed": lost,
+    }
+    lines = [f"{content['measured']} PET of {content['people']} people measured: {paths['tables.md']}"]
+    lines += [f"{lost} could not be measured: {paths['failures.tsv']}"] if lost else []
+    reporter.result("evaluate", content, lines)
+    return 0
+
+
+def _settings(arguments):
+    from ..evaluation.settings import Settings
+    from ..regions.atlas import NATIVE, SHIPPED
+    from ..volumes.frames import parse_frames
+
+    default = NATIVE if arguments.bids and not arguments.measured_only else SHIPPED
+    return Settings(
+        atlases=tuple(dict.fromkeys(arguments.atlas or [default])),
+        reference_region=arguments.reference_region,
+        other_references=tuple(arguments.other_references),
+        data_range=arguments.data_range,
+        fwhm=arguments.fwhm,
+        fwhm_synthetic=arguments.fwhm_synthetic,
+        fwhm_measured=arguments.fwhm_measured,
+        frames=parse_frames(arguments.frames),
+        measured_only=arguments.measured_only,
+        against=arguments.against,
+        resamples=arguments.resamples,
+        seed=arguments.seed,
+        register=arguments.register,
+        force=arguments.force,
+    )
+
+
+def _pairs(arguments):
+    from dataclasses import replace
+
+    from ..cohort.derivatives import read_derivatives
+    from ..cohort.pairs import read_pairs
+    from ..errors import InputError
+
+    if bool(arguments.table) == bool(arguments.bids):
+        raise InputError("give --table FILE, or --bids DIR with --derivatives DIR")
+    if arguments.table:
+        if arguments.derivatives:
+            raise InputError("--derivatives goes with --bids; a table names its synthetic PET itself")
+        return read_pairs(arguments.table, measured_only=arguments.measured_only, space=arguments.space)
+    if not arguments.derivatives and not arguments.measured_only:
+        raise InputError("--bids has measured PET; name the synthetic ones by --derivatives, or use --measured-only")
+    pairs, failures = [], []
+    for folder in arguments.derivatives or [arguments.bids]:
+        found, lost = read_derivatives(arguments.bids, folder, measured_only=arguments.measured_only)
+        pairs, failures = pairs + found, failures + lost
+        if arguments.measured_only:
+            break
+    return [replace(pair, space=pair.space or arguments.space) for pair in pairs], failures
+
+
+def _train(arguments) -> list:
+    from ..cohort.pairs import read_pairs
+    from ..errors import InputError
+
+    if not arguments.train:
+        return []
+    if arguments.measured_only:
+        raise InputError("--train is for baselines beside synthetic PET, not for --measured-only")
+    train, failures = read_pairs(arguments.train, measured_only=True, space=arguments.space)
+    if failures:
+        raise InputError(f"{arguments.train}: {failures[0]['reason']}")
+    return train

@@ -1,0 +1,137 @@
+"""Pairs of synthetic and measured PET of a table, for evaluation: CSV, or TSV where its name ends in ``.tsv``.
+
+Columns ``participant_id``, ``tracer`` and ``measured``; ``synthetic`` unless measured PET alone are evaluated; and as
+they are there ``session``, ``model``, ``t1w``, ``mask``, ``dseg``, ``lut``, ``space`` (``MNI`` or ``T1w``),
+``to_mni``, ``age``, ``sex``, ``scanner``, ``site``, ``group``. Paths are relative to the table's folder. ``synthetic``
+may be a folder that ``relapet synthesize`` wrote, which knows its model and tracer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import InputError
+from ..evaluation.pairs import COVARIATES, Pair
+from ..jsonfiles import read_json_object
+from ..notices import printable
+from ..regions.atlas import SPACES
+from ..tracers import get_tracer
+from ..volumes.sidecar import parse_name, read_sidecar
+from .table import read_rows
+
+#: What a folder of `relapet synthesize` holds: the PET, its record, and the PET on the model grid.
+MADE, RECORD, MADE_MNI = "synthetic_pet.nii.gz", "synthetic_pet.json", "synthetic_pet_space-MNI.nii.gz"
+_MISSING = {"", "n/a"}
+
+
+def read_pairs(path: Path | str, *, measured_only: bool = False, space: str = "") -> tuple[list[Pair], list[dict]]:
+    """Pairs of a table, and rows of ``failures.tsv`` for lines that cannot be used.
+
+    Args:
+        path: the table.
+        measured_only: take the measured PET of each person, session and tracer once, and no synthetic one.
+        space: space of those whose line names none.
+
+    Raises:
+        InputError: no plain table, a column is missing, or no line.
+    """
+    path = Path(path)
+    wanted = ("participant_id", "tracer", "measured") if measured_only else _wanted()
+    pairs, failures = [], []
+    for number, row in read_rows(path, wanted):
+        row = {name: "" if text.lower() in _MISSING else text for name, text in row.items()}
+        try:
+            pairs.append(_pair(path.parent, row, measured_only, space))
+        except InputError as error:
+            key = {name: row.get(name) or "n/a" for name in ("participant_id", "session", "tracer", "model")}
+            failures.append({**key, "reason": f"line {number}: {error}"})
+    if not pairs:
+        raise InputError(f"{path}: no line can be used; the first: {failures[0]['reason']}")
+    if measured_only:
+        pairs = list({(pair.participant, pair.session, pair.tracer): pair for pair in reversed(pairs)}.values())[::-1]
+    return pairs, failures
+
+
+def _wanted() -> tuple[str, ...]:
+    return ("participant_id", "tracer", "synthetic", "measured")
+
+
+def known_tracer(word: str) -> str:
+    """Short name of a known tracer, else the word itself: a tracer that no model has can be measured too."""
+    try:
+        return get_tracer(word).name
+    except InputError:
+        return printable(word, 40)
+
+
+def _pair(folder: Path, row: dict[str, str], measured_only: bool, space: str) -> Pair:
+    def file(name: str) -> Path | None:
+        return folder / row[name] if row.get(name) else None
+
+    if not row["participant_id"]:
+        raise InputError("no participant_id")
+    measured = file("measured")
+    if measured is None:
+        raise InputError("no measured PET")
+    space = row.get("space") or space
+    if space and space not in SPACES:
+        raise InputError(f"space '{printable(space, 40)}' is not known; use {' or '.join(SPACES)}")
+    sidecar = read_sidecar(measured)
+    pair = Pair(
+        row["participant_id"],
+        row.get("session", ""),
+        known_tracer(row["tracer"]) if row["tracer"] else "",
+        "" if measured_only else row.get("model", ""),
+        None if measured_only else file("synthetic"),
+        measured,
+        t1w=file("t1w"),
+        mask=file("mask"),
+        dseg=file("dseg"),
+        lookup=file("lut"),
+        space=space or space_of(measured),
+        to_mni=file("to_mni"),
+        covariates={name: row[name] for name in COVARIATES if row.get(name)},
+        sidecar=sidecar.content,
+        sidecar_paths=sidecar.paths,
+    )
+    pair = pair if measured_only else _made(pair)
+    if not pair.tracer:
+        raise InputError("no tracer")
+    return pair
+
+
+def space_of(path: Path) -> str:
+    """``MNI`` or ``T1w`` by the ``space-`` entity of a name; empty where it says nothing."""
+    entity = parse_name(path).entities.get("space", "")
+    return "MNI" if entity.startswith("MNI") else "T1w" if entity == "T1w" else ""
+
+
+def _made(pair: Pair) -> Pair:
+    """A pair whose synthetic PET is there, with model and tracer from the record where the table does not say."""
+    if pair.synthetic is None:
+        raise InputError("no synthetic PET")
+    if pair.synthetic.is_dir():
+        names = (MADE_MNI, MADE) if pair.space == "MNI" else (MADE, MADE_MNI)
+        file = next((f for name in names if (f := pair.synthetic / name).is_file()), None)
+        if file is None:
+            if not (pair.synthetic / pair.tracer / MADE).is_file():
+                raise InputError(f"{printable(pair.synthetic)}: a folder without {MADE}")
+            file = pair.synthetic / pair.tracer / MADE
+        pair = replace(pair, synthetic=file)
+    model, tracer = made_by(pair.synthetic)
+    if tracer and pair.tracer and tracer != pair.tracer:
+        raise InputError(f"{printable(pair.synthetic)}: made of {tracer}, not of {pair.tracer}")
+    space = pair.space or space_of(pair.synthetic)
+    return replace(pair, model=pair.model or model or "model", tracer=pair.tracer or tracer, space=space)
+
+
+def made_by(synthetic: Path) -> tuple[str, str]:
+    """Model (name and version) and tracer of a synthetic PET by the record beside it; empty where there is none."""
+    record = synthetic.with_name(RECORD)
+    if not synthetic.name.startswith("synthetic_pet") or not record.is_file():
+        return "", ""
+    content = read_json_object(record, "record")
+    model, tracer = (content.get(name) if isinstance(content.get(name), dict) else {} for name in ("model", "tracer"))
+    words = [str(model[name]) for name in ("name", "version") if isinstance(model.get(name), str)]
+    return " ".join(words), str(tracer.get("name", ""))

@@ -1,0 +1,247 @@
+"""A pair read: both PET at one resolution, the measured one also on the synthetic one's grid, and the brain.
+
+A measured PET on another grid is resampled to where its own header puts it, and refused where that is clearly another
+place than the synthetic one's. Only who asks for it gets a registration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import DoubtfulInputError, InputError
+from ..grid import MNI_GRID
+from ..notices import printable, warn
+from .pairs import Pair
+from .settings import Settings
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+#: Least share of the synthetic PET's brain in the measured one's field of view.
+LEAST_IN_FIELD = 0.5
+#: Correlation of the two in and around the brain (`AROUND_MM`) below which they are refused, and told of. On simulated
+#: people, PET of two tracers that lie 10 mm apart reach .6 to .8 and 40 mm apart .1 to .4.
+LEAST_LIKENESS, GOOD_LIKENESS = 0.6, 0.85
+AROUND_MM = 20.0
+#: Full width at half maximum of a Gaussian of SD 1.
+FWHM_OF_SD = 2.3548
+_APART = "register the measured PET to the T1w first and give that file, or use --register"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Images of a pair.
+
+    Attributes:
+        synthetic: on its own grid, SUVR; None for a measured PET alone.
+        measured: on its own grid, in its own unit.
+        on_grid: the measured one on the synthetic one's grid (its own where there is none), its own unit.
+        in_field: there, 1 where the measured one's field of view is.
+        brain: there, 1 in the brain; None where nothing says where it is.
+        brain_from: what says so.
+        space: ``MNI`` or ``T1w``.
+        shown: 1 where the synthetic one shows a brain; None where there is none.
+        relative: whether the synthetic one is not in SUVR but in units of its own.
+        units_from, unit_guessed: how the measured one's unit is known, once it is, and whether by its values alone.
+    """
+
+    synthetic: sitk.Image | None
+    measured: sitk.Image
+    on_grid: sitk.Image
+    in_field: sitk.Image
+    brain: sitk.Image | None
+    brain_from: str
+    space: str
+    shown: sitk.Image | None = None
+    relative: bool = False
+    units_from: str = ""
+    unit_guessed: bool = False
+
+
+def load_pair(pair: Pair, settings: Settings) -> Loaded:
+    """Read a pair.
+
+    Raises:
+        InputError: a file that cannot be read or used, or two PET that lie in two places.
+        DoubtfulInputError: two PET that hardly overlap, and `settings.force` is False.
+
+    Warns:
+        RelAPETWarning: two PET that overlap poorly.
+    """
+    import SimpleITK as sitk
+
+    from ..volumes import check_volume, read_volume
+    from ..volumes.frames import PetScan, read_pet
+
+    scan = PetScan(pair.tracer, pair.measured, pair.sidecar, pair.sidecar_paths)
+    measured, _ = read_pet(scan, settings.frames)
+    measured = _smoothed(measured, settings.fwhm, settings.fwhm_measured)
+    synthetic = None
+    if pair.synthetic is not None and not settings.measured_only:
+        synthetic = read_volume(pair.synthetic, name="synthetic PET")
+        check_volume(synthetic, str(pair.synthetic))
+    space = _space(pair, synthetic if synthetic is not None else measured)
+    target = synthetic if synthetic is not None else measured
+    brain, brain_from = _brain(pair, target, synthetic, space)
+    made = None if synthetic is None else shown(synthetic)
+    if synthetic is not None:
+        if settings.register:
+            measured = registered(measured, pair, brain)
+        synthetic = _smoothed(synthetic, settings.fwhm, settings.fwhm_synthetic)
+    on_grid = sitk.Resample(measured, target, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    in_field = field_of_view(measured, target)
+    relative = synthetic is not None and is_relative(pair.synthetic)
+    loaded = Loaded(synthetic, measured, on_grid, in_field, brain, brain_from, space, made, relative)
+    if synthetic is not None:
+        _check_place(pair, loaded, settings.force)
+    return loaded
+
+
+def registered(measured: sitk.Image, pair: Pair, brain: sitk.Image) -> sitk.Image:
+    """A measured PET laid over the T1w by a rigid registration: its voxels are as they were, their places are not.
+
+    Args:
+        brain: 1 in the brain, in the T1w's space.
+
+    Raises:
+        InputError: the pair names no T1w, or the two cannot be laid over each other.
+    """
+    import SimpleITK as sitk
+
+    from ..registration.rigid import register_rigid
+    from ..registration.scans import prepare
+    from ..volumes import check_volume, read_volume
+
+    if pair.t1w is None:
+        raise InputError(f"{pair.name}: --register needs the T1w in whose space the synthetic PET is (column t1w)")
+    t1w = read_volume(pair.t1w, name="T1w")
+    check_volume(t1w, str(pair.t1w))
+    # As in preprocessing, the brain's surroundings count too.
+    radius = [max(1, round(4 / spacing)) for spacing in brain.GetSpacing()]
+    wider = sitk.BinaryDilate(brain, radius, sitk.sitkBall, 0, 1, False)
+    to_pet = register_rigid(prepare(t1w, "T1w"), wider, prepare(measured, "PET", bias=False), "PET")
+    back = to_pet.GetInverse()
+    moved = sitk.Image(measured)
+    moved.SetOrigin(back.TransformPoint(measured.GetOrigin()))
+    turn = np.reshape(sitk.Euler3DTransform(back).GetMatrix(), (3, 3))
+    moved.SetDirection((turn @ np.reshape(measured.GetDirection(), (3, 3))).ravel().tolist())
+    return moved
+
+
+def shown(synthetic: sitk.Image) -> sitk.Image:
+    """Where a synthetic PET shows a brain: 1 where it is not 0, holes filled, since a model may give 0 inside."""
+    import SimpleITK as sitk
+
+    return sitk.BinaryFillhole(sitk.Cast(synthetic != 0, sitk.sitkUInt8))
+
+
+def is_relative(path: Path) -> bool:
+    """Whether the record or sidecar beside a synthetic PET says that its unit is not SUVR; without one it is.
+
+    Raises:
+        InputError: what stands beside it cannot be read.
+    """
+    from ..suvr import sidecar_units
+    from ..volumes.sidecar import is_suvr, read_sidecar
+
+    pet = read_sidecar(path).content.get("pet")  # as `relapet synthesize` writes it
+    units = pet.get("units") if isinstance(pet, dict) else sidecar_units(path)
+    return units is not None and not is_suvr(str(units))
+
+
+def field_of_view(image: sitk.Image, target: sitk.Image) -> sitk.Image:
+    """Where a grid lies in an image's field of view: 1 there, else 0."""
+    import SimpleITK as sitk
+
+    ones = sitk.Image(image.GetSize(), sitk.sitkUInt8) + 1
+    ones.CopyInformation(image)
+    return sitk.Resample(ones, target, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+
+
+def _smoothed(image: sitk.Image, wanted: float | None, own: float | None) -> sitk.Image:
+    """An image at the wanted resolution (FWHM, mm): Gaussians add up in squares."""
+    import SimpleITK as sitk
+
+    if wanted is None or wanted == own:
+        return image
+    sd = float(np.sqrt(wanted**2 - own**2)) / FWHM_OF_SD
+    return sitk.SmoothingRecursiveGaussian(image, [sd] * 3)
+
+
+def _space(pair: Pair, image: sitk.Image) -> str:
+    """The space of a pair: as the data set says, else MNI on the model's own grid, else the person's own."""
+    return pair.space or ("MNI" if MNI_GRID.matches(image) else "T1w")
+
+
+def _brain(pair: Pair, target: sitk.Image, synthetic: sitk.Image | None, space: str) -> tuple[sitk.Image | None, str]:
+    """The brain on a grid, and what says where it is."""
+    import SimpleITK as sitk
+
+    from ..registration.template import load_template
+    from ..volumes import read_volume
+
+    def there(image: sitk.Image) -> sitk.Image:
+        return sitk.Resample(
+            sitk.Cast(image > 0, sitk.sitkUInt8), target, sitk.Transform(), sitk.sitkNearestNeighbor, 0
+        )
+
+    for path, words in ((pair.mask, "mask"), (pair.dseg, "dseg")):
+        if path is not None:
+            image = read_volume(path, name=words)
+            return _not_empty(there(image), f"{words} {printable(path)}"), words
+    if synthetic is not None:
+        return _not_empty(
+            sitk.Cast(synthetic != 0, sitk.sitkUInt8), "synthetic PET"
+        ), "where the synthetic PET is not 0"
+    if space == "MNI":
+        return _not_empty(there(load_template().mask), "measured PET"), "the template's brain"
+    return None, "nothing"
+
+
+def _not_empty(mask: sitk.Image, name: str) -> sitk.Image:
+    import SimpleITK as sitk
+
+    if not sitk.GetArrayViewFromImage(mask).any():
+        raise InputError(f"{name}: no voxel of it lies on the PET's grid as a brain; do they lie in one space?")
+    return mask
+
+
+def _check_place(pair: Pair, loaded: Loaded, force: bool) -> None:
+    """Whether the two PET lie in one place: field of view, then uptake."""
+    import SimpleITK as sitk
+
+    brain = sitk.GetArrayViewFromImage(loaded.brain) > 0
+    seen = sitk.GetArrayViewFromImage(loaded.in_field) > 0
+    share = float(seen[brain].mean())
+    if share < LEAST_IN_FIELD:
+        raise InputError(
+            f"{printable(pair.measured)}: its field of view has {100 * share:.0f} % of the synthetic PET's brain, so "
+            f"that the two do not lie in one space; {_APART}"
+        )
+    likeness = place_likeness(loaded)
+    words = f"{printable(pair.measured)}: hardly lies where the synthetic PET does (correlation {likeness:.2f} in and "
+    words += f"{AROUND_MM:g} mm around the brain, where {GOOD_LIKENESS:g} is usual)"
+    if likeness < LEAST_LIKENESS and not force:
+        raise DoubtfulInputError(words, f"{_APART}; --force takes it as it is")
+    if likeness < GOOD_LIKENESS:
+        warn(words)
+
+
+def place_likeness(loaded: Loaded) -> float:
+    """Pearson correlation of the two PET in the brain and `AROUND_MM` around it, in the field of view: -1 to 1.
+
+    Most of it is brain against surroundings, so that it tells place rather than how good a synthesis is.
+    """
+    import SimpleITK as sitk
+
+    from ..registration.quality import correlation
+
+    distance = sitk.SignedMaurerDistanceMap(loaded.brain, squaredDistance=False, useImageSpacing=True)
+    near = (sitk.GetArrayViewFromImage(distance) <= AROUND_MM) & (sitk.GetArrayViewFromImage(loaded.in_field) > 0)
+    inside = sitk.GetArrayViewFromImage(loaded.brain) > 0
+    synthetic = np.where(inside, sitk.GetArrayViewFromImage(loaded.synthetic), 0.0)
+    return correlation(synthetic[near], sitk.GetArrayViewFromImage(loaded.on_grid)[near])

@@ -1,0 +1,215 @@
+"""Regional SUVR of a pair: means on the label image's own grid, and how a measured PET becomes SUVR.
+
+Labels are never resampled: each PET is brought to their grid by one linear interpolation. Only a person's deformation
+(`Pair.to_mni`) brings labels of MNI space to a person's PET, by nearest neighbour.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+from ..notices import printable
+from ..regions import LEAST_IN_VIEW
+from ..regions.atlas import NATIVE, Atlas, cropped, read_atlas, with_sides
+from ..suvr import ReferenceUnits, check_suvr, stated_units
+from .pairs import Pair
+from .reading import Loaded, field_of_view
+from .settings import Settings
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+
+@dataclass(frozen=True)
+class Means:
+    """Means of a pair in the regions of one atlas, each [regions], in the order of `names`.
+
+    Attributes:
+        atlas: its name.
+        names: of the regions.
+        synthetic: SUVR; NaN where there is no synthetic PET.
+        measured: in the PET's own unit until `scaled`; NaN where less than `regions.LEAST_IN_VIEW` is in the field.
+        volume_ml: of the region.
+        in_field: share of it that both PET show, 0 to 1.
+        voxels: of it that both show; 0 where it has no value.
+        sides: means of synthetic and measured PET in the left and in the right region of each pair, by its name.
+    """
+
+    atlas: str
+    names: tuple[str, ...]
+    synthetic: np.ndarray
+    measured: np.ndarray
+    volume_ml: np.ndarray
+    in_field: np.ndarray
+    voxels: np.ndarray
+    sides: dict[str, tuple[tuple[float, float], tuple[float, float]]] = field(default_factory=dict)
+
+    def mean(self, region: str, which: str) -> float | None:
+        """Mean in a region, or in several joined by ``+`` (weighted by voxels); None where one is unknown."""
+        numbers = [self.names.index(name) for name in region.split("+") if name in self.names]
+        if len(numbers) != len(region.split("+")):
+            return None
+        values, weights = getattr(self, which)[numbers], self.voxels[numbers]
+        return float(np.average(values, weights=weights)) if weights.all() else math.nan
+
+    def over(self, synthetic: float, measured: float) -> Means:
+        """The same with each PET divided by a number."""
+        return replace(self, synthetic=self.synthetic / synthetic, measured=self.measured / measured)
+
+
+def measure(pair: Pair, loaded: Loaded, names: Sequence[str], common: Mapping[str, Atlas]) -> list[Means]:
+    """Means of a pair in the regions of all atlases that are asked for.
+
+    Args:
+        names: of atlases; ``dseg`` for the pair's own labels.
+        common: atlases of all people, by name.
+
+    Raises:
+        InputError: an atlas that cannot be used for this pair: people's own labels where it has none, or labels in MNI
+            space for a PET that is not there and has no transform.
+    """
+    return [_means(loaded, _atlas(pair, loaded, name, common)) for name in names]
+
+
+def _atlas(pair: Pair, loaded: Loaded, name: str, common: Mapping[str, Atlas]) -> Atlas:
+    """A label image in a pair's own space."""
+    import SimpleITK as sitk
+
+    if name == NATIVE:
+        if pair.dseg is None:
+            raise InputError(f"{pair.name}: no label image of its own (dseg), as --atlas {NATIVE} asks for")
+        return with_sides(cropped(read_atlas(pair.dseg, NATIVE, "T1w", pair.lookup)))
+    atlas = common[name]
+    if loaded.space == "MNI":
+        return atlas
+    if pair.to_mni is None:
+        raise InputError(
+            f"{pair.name}: regions '{name}' are in MNI space and the PET is not; use --atlas {NATIVE} with labels of "
+            "its own, give PET in MNI space, or name a transform in a column to_mni (t1w_to_grid.h5 of a kept case)"
+        )
+    warped = sitk.Resample(atlas.image, loaded.on_grid, _transform(pair.to_mni), sitk.sitkNearestNeighbor, 0)
+    return replace(atlas, image=warped, space="T1w")
+
+
+def _transform(path: Path) -> sitk.Transform:
+    import SimpleITK as sitk
+
+    try:
+        return sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise InputError(f"{printable(path)}: no ITK transform that can be read; give a .h5, .tfm or .txt") from error
+
+
+def _means(loaded: Loaded, atlas: Atlas) -> Means:
+    import SimpleITK as sitk
+
+    everywhere = sitk.GetArrayViewFromImage(atlas.image).ravel()
+    where = np.flatnonzero(everywhere)
+    labels = everywhere[where]
+    top = int(labels.max()) + 1 if labels.size else 1
+
+    def there(image: sitk.Image, how: int) -> np.ndarray:
+        """An image's values in the voxels of all labels."""
+        moved = sitk.Resample(image, atlas.image, sitk.Transform(), how, 0.0)
+        return sitk.GetArrayViewFromImage(moved).ravel()[where]
+
+    seen = sitk.GetArrayFromImage(field_of_view(loaded.measured, atlas.image)).ravel()[where] > 0
+    if loaded.shown is not None:
+        seen &= there(loaded.shown, sitk.sitkNearestNeighbor) > 0
+    whole = np.bincount(labels, minlength=top).astype(float)
+    voxels = np.bincount(labels, weights=seen, minlength=top)
+    pet = [image for image in (loaded.synthetic, loaded.measured) if image is not None]
+    sums = [np.bincount(labels, weights=there(image, sitk.sitkLinear) * seen, minlength=top) for image in pet]
+    if loaded.synthetic is None:
+        sums.insert(0, np.full(top, np.nan))
+
+    def region(numbers: Sequence[int]) -> tuple[float, float, float, float, float]:
+        """Mean of synthetic and measured PET, voxels, share in the field and voxels that count."""
+        kept = [number for number in numbers if number < top]
+        there, all_there = voxels[kept].sum(), whole[kept].sum()
+        share = there / all_there if all_there else 0.0
+        if share < LEAST_IN_VIEW:
+            return math.nan, math.nan, all_there, share, 0.0
+        return sums[0][kept].sum() / there, sums[1][kept].sum() / there, all_there, share, there
+
+    synthetic, measured, total, share, counted = map(np.array, zip(*map(region, atlas.labels.values()), strict=True))
+    volume = total * float(np.prod(atlas.image.GetSpacing())) / 1000
+    sides = {name: tuple(region(side)[:2] for side in both) for name, both in atlas.sides.items()}
+    return Means(atlas.name, tuple(atlas.labels), synthetic, measured, volume, share, counted, sides)
+
+
+def reference_means(found: Sequence[Means], region: str, name: str) -> tuple[float, float]:
+    """Means of the synthetic and the measured PET in a reference region; NaN for no synthetic PET.
+
+    Args:
+        found: means in the regions of all atlases, in whose order the region is looked for.
+        region: its name, several joined by ``+``, perhaps with ``ATLAS:`` before it.
+        name: what messages call the pair.
+
+    Raises:
+        InputError: no atlas has it, it is out of the field of view, or a mean is not above 0.
+    """
+    atlas, _, wanted = region.rpartition(":")
+    for means in found:
+        if atlas and means.atlas != atlas:
+            continue
+        measured = means.mean(wanted, "measured")
+        if measured is None:
+            continue
+        synthetic = means.mean(wanted, "synthetic")
+        if not measured > 0 or (not np.isnan(means.synthetic).all() and not synthetic > 0):
+            raise InputError(
+                f"{name}: the mean in the reference region {region} is {measured:.4g} (measured) and {synthetic:.4g} "
+                "(synthetic; nan: none, or out of the field of view); choose another"
+            )
+        return synthetic, measured
+    known = [f"{means.atlas}: {', '.join(means.names[:15])}{' ...' * (len(means.names) > 15)}" for means in found]
+    raise InputError(f"{name}: no region '{region}' to refer to; there are {'; '.join(known)}")
+
+
+def asymmetries(means: Means) -> dict[str, tuple[float, float]]:
+    """Asymmetry index of synthetic and measured PET, 200 (L - R) / (L + R) in %, by pair of regions."""
+
+    def index(left: float, right: float) -> float:
+        return 200 * (left - right) / (left + right) if left + right > 0 else math.nan
+
+    return {name: tuple(map(index, left, right)) for name, (left, right) in means.sides.items()}
+
+
+def to_suvr(
+    pair: Pair, loaded: Loaded, found: Sequence[Means], settings: Settings
+) -> tuple[float, float, ReferenceUnits]:
+    """What to divide the synthetic and the measured PET by so that both are SUVR on one scale, and how that is known.
+
+    With a reference region the measured PET gets the synthetic one's mean there, as in `synthesis.reference`; where
+    there is no synthetic one, or a relative one, each is divided by its own mean. Otherwise it has to be SUVR already.
+
+    Raises:
+        InputError: the region is unknown or empty, or the unit is not SUVR.
+        DoubtfulInputError: SUVR by its sidecar, but not by its values, and `settings.force` is False.
+    """
+    import SimpleITK as sitk
+
+    region = settings.reference(pair.tracer)
+    if region is not None:
+        synthetic, measured = reference_means(found, region, pair.name)
+        known = ReferenceUnits(f"scaled by its mean in {region}", region)
+        if loaded.synthetic is None or loaded.relative:
+            return synthetic, measured, known
+        return 1.0, measured / synthetic, known
+    if loaded.relative:
+        raise InputError(f"{pair.name}: the synthetic PET is not in SUVR; name a --reference-region")
+    units = stated_units(pair.measured)
+    array = sitk.GetArrayViewFromImage(loaded.on_grid)
+    inside = sitk.GetArrayViewFromImage(loaded.in_field) > 0
+    inside &= array > array.mean() if loaded.brain is None else sitk.GetArrayViewFromImage(loaded.brain) > 0
+    mean = float(array[inside].mean()) if inside.any() else 0.0
+    check_suvr(mean, units, f"measured PET {pair.name}", settings.force, tell=False)
+    return 1.0, 1.0, units

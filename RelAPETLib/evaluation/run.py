@@ -1,0 +1,241 @@
+"""An evaluation from pairs to figures: measure each pair, then people together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+from ..notices import warn
+from ..regions.atlas import NATIVE, Atlas, cropped, with_sides
+from ..regions.stored import load
+from .baselines import MEAN, Training, check_apart
+from .figures import Row, image_figures
+from .pairs import Pair
+from .reading import Loaded, load_pair
+from .regional import Means, asymmetries, measure, reference_means, to_suvr
+from .settings import Settings
+
+if TYPE_CHECKING:
+    pass
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class RegionValue:
+    """One value of a pair in a region.
+
+    Attributes:
+        pair: whose.
+        atlas, region: where.
+        what: ``suvr``, or ``asymmetry`` for the asymmetry index of two sides, in %.
+        reference: region that both PET were divided by for this value, each by its own mean; empty for the main one.
+        synthetic, measured: the values; NaN where there is none.
+        volume_ml, in_field: of the region; NaN for two sides.
+    """
+
+    pair: Pair
+    atlas: str
+    region: str
+    what: str
+    reference: str
+    synthetic: float
+    measured: float
+    volume_ml: float = float("nan")
+    in_field: float = float("nan")
+
+    def row(self) -> dict:
+        """As a row of ``regions.tsv``."""
+        return {
+            **self.pair.key,
+            "region": self.region,
+            "atlas": self.atlas,
+            "synthetic": self.synthetic,
+            "measured": self.measured,
+            "spread": None,
+            "low": None,
+            "high": None,
+            "volume_ml": self.volume_ml,
+            "in_field": self.in_field,
+        }
+
+
+@dataclass
+class Measured:
+    """Everything that was measured.
+
+    Attributes:
+        pairs: those that could be measured, baselines among them.
+        images: figures of images.
+        regions: values in regions.
+        failures: pairs that could not, each with the reason.
+        facts: of each pair: how its unit is known, what says where the brain is, its space.
+        atlases: facts of the label images, by name.
+    """
+
+    pairs: list[Pair] = field(default_factory=list)
+    images: list[Row] = field(default_factory=list)
+    regions: list[RegionValue] = field(default_factory=list)
+    failures: list[tuple[Pair, str]] = field(default_factory=list)
+    facts: list[dict] = field(default_factory=list)
+    atlases: dict[str, dict] = field(default_factory=dict)
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models, in order of appearance."""
+        return list(dict.fromkeys(pair.model for pair in self.pairs))
+
+
+def measure_all(
+    pairs: Sequence[Pair], settings: Settings, train: Sequence[Pair] = (), progress: Progress | None = None
+) -> Measured:
+    """Measure all pairs, and baselines of training people. A pair that cannot be measured becomes a failure.
+
+    Args:
+        pairs: to evaluate.
+        train: measured PET of other people, for baselines.
+
+    Raises:
+        InputError: no pairs, two of them with one name, people in both, an atlas that is not there, or none of the
+            pairs can be measured.
+    """
+    _check_pairs(pairs)
+    check_apart(train, pairs)
+    common = {name: with_sides(cropped(load(name))) for name in settings.atlases if name != NATIVE}
+    found = Measured(atlases={name: dict(atlas.facts) for name, atlas in common.items()})
+    total = len(pairs) + len(train)
+    tell = progress or (lambda fraction, message: None)
+    trained = Training()
+    for number, pair in enumerate(train):
+        tell(number / total, f"training people: measuring {pair.name}")
+        try:
+            loaded, _, scaled = _measure(pair, replace(settings, measured_only=True, register=False), common)
+        except InputError as error:
+            raise InputError(f"training people: {error}") from error
+        regions = {(m.atlas, name): float(v) for m in scaled for name, v in zip(m.names, m.measured, strict=True)}
+        trained.add(pair, regions, loaded.on_grid)
+    for number, pair in enumerate(pairs):
+        tell((len(train) + number) / total, f"measuring {pair.name}")
+        try:
+            _take(pair, settings, common, found)
+        except InputError as error:
+            warn(f"left out {pair.name}: {error}")
+            found.failures.append((pair, str(error)))
+    if not found.pairs:
+        raise InputError(f"none of {len(pairs)} PET could be measured; the first: {found.failures[0][1]}")
+    guessed = sum(fact["unit_guessed"] for fact in found.facts)
+    if guessed:
+        warn(
+            f"{guessed} of {len(found.facts)} measured PET have no sidecar that says their unit; taken to be SUVR, "
+            "since their values are those of SUVR"
+        )
+    if train:
+        _add_baselines(found, trained, settings, common)
+    return found
+
+
+def _check_pairs(pairs: Sequence[Pair]) -> None:
+    if not pairs:
+        raise InputError("nothing to evaluate: no pair of PET was found")
+    counts = Counter(tuple(pair.key.values()) for pair in pairs)
+    twice = next((name for name, count in counts.items() if count > 1), None)
+    if twice:
+        raise InputError(
+            f"two rows are of one participant, session, tracer and model ({', '.join(twice)}); tell them apart, "
+            "e.g. by a column session or model"
+        )
+
+
+def _measure(pair: Pair, settings: Settings, common: dict[str, Atlas]) -> tuple[Loaded, list[Means], list[Means]]:
+    """Images of a pair in SUVR (`Loaded.measured` stays as it is), its regional means, and these in SUVR."""
+    loaded = load_pair(pair, settings)
+    means = measure(pair, loaded, settings.atlases, common)
+    synthetic, measured, known = to_suvr(pair, loaded, means, settings)
+    loaded = replace(
+        loaded,
+        synthetic=None if loaded.synthetic is None else loaded.synthetic / synthetic,
+        on_grid=loaded.on_grid / measured,
+        units_from=known.known_from,
+        unit_guessed=known.plausibility_only,
+    )
+    return loaded, means, [m.over(synthetic, measured) for m in means]
+
+
+def _take(pair: Pair, settings: Settings, common: dict[str, Atlas], found: Measured) -> None:
+    """Measure one pair; nothing is kept of one that fails half way."""
+    loaded, means, scaled = _measure(pair, settings, common)
+    images = [] if loaded.synthetic is None else _image_rows(pair, loaded, settings)
+    values = []
+    for own in scaled:
+        rows = zip(own.names, own.synthetic, own.measured, own.volume_ml, own.in_field, strict=True)
+        values += [RegionValue(pair, own.atlas, name, "suvr", "", *map(float, numbers)) for name, *numbers in rows]
+        values += [
+            RegionValue(pair, own.atlas, name, "asymmetry", "", *both) for name, both in asymmetries(own).items()
+        ]
+    for region in settings.other_references:
+        by = reference_means(means, region, pair.name)
+        for own in (m.over(*by) for m in means):
+            rows = zip(own.names, own.synthetic, own.measured, strict=True)
+            values += [RegionValue(pair, own.atlas, name, "suvr", region, *map(float, both)) for name, *both in rows]
+    found.pairs.append(pair)
+    found.images += images
+    found.regions += values
+    found.facts.append({
+        **pair.key, "units_from": loaded.units_from, "brain_from": loaded.brain_from, "space": loaded.space,
+        "unit_guessed": loaded.unit_guessed, "relative": loaded.relative, "registered": settings.register,
+    })  # fmt: skip
+
+
+def _image_rows(pair: Pair, loaded: Loaded, settings: Settings) -> list[Row]:
+    import SimpleITK as sitk
+
+    window = None if loaded.relative else settings.window(pair.tracer)
+    return _rows(pair, loaded, sitk.GetArrayFromImage(loaded.synthetic), window)
+
+
+def _rows(pair: Pair, loaded: Loaded, made: np.ndarray, window: tuple[float, float] | None) -> list[Row]:
+    import SimpleITK as sitk
+
+    inside = sitk.GetArrayViewFromImage(loaded.brain) > 0
+    inside &= sitk.GetArrayViewFromImage(loaded.in_field) > 0
+    figures = image_figures(made, sitk.GetArrayFromImage(loaded.on_grid), inside, window)
+    case = f"{pair.participant}_{pair.session}" if pair.session else pair.participant
+    return [
+        Row(pair.model, pair.participant, case, pair.tracer, region, seconds=np.nan, session=pair.session, **numbers)
+        for region, numbers in figures.items()
+    ]
+
+
+def _add_baselines(found: Measured, trained: Training, settings: Settings, common: dict[str, Atlas]) -> None:
+    """Evaluate the guesses for everybody who was measured, against their measured PET in its own SUVR."""
+    import SimpleITK as sitk
+
+    from .baselines import same_grid
+
+    done = set()
+    for pair in list(found.pairs):
+        key = (pair.participant, pair.session, pair.tracer)
+        if key in done:
+            continue
+        done.add(key)
+        loaded = load_pair(pair, settings)  # with a synthetic PET, so that the brain is the same as the models'
+        means, region = measure(pair, loaded, settings.atlases, common), settings.reference(pair.tracer)
+        own = 1.0 if region is None else reference_means(means, region, pair.name)[1]
+        loaded, mean = replace(loaded, on_grid=loaded.on_grid / own), trained.mean_image(pair.tracer)
+        for name, guesses in trained.predictions(pair).items():
+            guess = replace(pair, model=name, synthetic=None)
+            found.pairs.append(guess)
+            for atlas in (m.over(1.0, own) for m in means):
+                for region, *numbers in zip(atlas.names, atlas.measured, atlas.volume_ml, atlas.in_field, strict=True):
+                    value = guesses.get((atlas.atlas, region), np.nan)
+                    found.regions.append(
+                        RegionValue(guess, atlas.atlas, region, "suvr", "", value, *map(float, numbers))
+                    )
+            if name == MEAN and mean is not None and same_grid(mean, loaded.on_grid):
+                window = settings.window(pair.tracer)
+                found.images += _rows(guess, loaded, sitk.GetArrayFromImage(mean), window)

@@ -1,0 +1,169 @@
+"""relapet regions: label images that a user keeps, lookup tables, sides of regions."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from RelAPETLib.cli import main
+from RelAPETLib.errors import InputError, OutputError, RelAPETWarning
+from RelAPETLib.grid import MNI_GRID, ModelGrid, array_to_image, image_to_array
+from RelAPETLib.regions import load_regions
+from RelAPETLib.regions import stored as atlases
+from RelAPETLib.regions.atlas import cropped, read_atlas, shipped_atlas, side_pairs, with_sides
+from RelAPETLib.regions.lookup import lookup_beside, read_lookup
+from RelAPETLib.volumes import read_volume, write_volume
+
+COARSE = ModelGrid((40, 45, 40), (4.0, 4.0, 4.0), (-78.7, -105.7, -71.7))
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("RELAPET_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def mask(tmp_path):
+    """A mask of one region in MNI space, on another grid and with other axes than the model's."""
+    array = np.zeros(COARSE.shape, np.uint8)
+    array[15:25, 20:26, 15:22] = 1
+    path = tmp_path / "voi.nii.gz"
+    write_volume(sitk.DICOMOrient(array_to_image(array, COARSE), "LPI"), path)
+    return path
+
+
+def regions(*arguments) -> int:
+    return main(["regions", *map(str, arguments)])
+
+
+def test_a_mask_is_kept_listed_and_removed(home, mask, capsys):
+    assert regions("add", "centiloid-ctx", mask) == 0
+    assert "1 region kept" in capsys.readouterr().out
+    assert regions("list", "--progress", "json") == 0
+    listed = json.loads(capsys.readouterr().out)["atlases"]
+    assert [entry["name"] for entry in listed] == ["relapet", "centiloid-ctx"]
+    assert listed[1]["regions"] == ["centiloid-ctx"] and len(listed[1]["source_sha256"]) == 64
+    kept, given = atlases.load("centiloid-ctx").image, read_volume(mask)
+    assert kept.GetOrigin() == pytest.approx(given.GetOrigin()) and kept.GetDirection() == given.GetDirection()
+    assert np.array_equal(sitk.GetArrayFromImage(kept), sitk.GetArrayFromImage(given))
+    assert regions("add", "centiloid-ctx", mask) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert regions("add", "centiloid-ctx", mask, "--overwrite") == 0
+    assert regions("remove", "centiloid-ctx") == 0 and not (home / "regions" / "centiloid-ctx").exists()
+    assert regions("remove", "centiloid-ctx") == 2
+
+
+def test_what_was_changed_is_refused(home, mask):
+    atlases.add("voi", mask)
+    table = home / "regions" / "voi" / atlases.TABLE
+    table.write_text("index\tname\n1\tother\n")
+    with pytest.raises(InputError, match="not the file that was added; add it again"):
+        atlases.load("voi")
+
+
+@pytest.mark.parametrize("name", ["relapet", "dseg", "../up", "", "a b", "-x", "x" * 65])
+def test_names_that_cannot_be(home, mask, name):
+    with pytest.raises(InputError, match="name"):
+        atlases.add(name, mask)
+    assert not (home / "regions").exists()
+
+
+def test_labels_outside_the_brain_are_told_of(home, tmp_path):
+    array = np.zeros(COARSE.shape, np.uint8)
+    array[:4, :4, :4] = 1
+    write_volume(array_to_image(array, COARSE), tmp_path / "corner.nii.gz")
+    with pytest.warns(RelAPETWarning, match="only 0 % of the labels"):
+        atlases.add("corner", tmp_path / "corner.nii.gz")
+    with pytest.raises(OutputError, match="exists already"), pytest.warns(RelAPETWarning):
+        atlases.add("corner", tmp_path / "corner.nii.gz")
+
+
+def test_images_that_hold_no_labels(tmp_path):
+    for name, value, words in (("half", 0.5, "no whole numbers"), ("nothing", 0, "every voxel is 0")):
+        array = np.full(COARSE.shape, value, np.float32)
+        write_volume(array_to_image(array, COARSE), tmp_path / f"{name}.nii.gz")
+        with pytest.raises(InputError, match=words):
+            read_atlas(tmp_path / f"{name}.nii.gz", name, "MNI")
+
+
+LOOKUPS = {
+    "bids.tsv": "index\tname\tcolor\n0\tBackground\t#000000\n17\tLeft-Hippocampus\t#dcd814\n53\tRight-Hippocampus\t#\n",
+    "ours.csv": "label,name\n17,Left-Hippocampus\n53,Right-Hippocampus\n",
+    "FreeSurferColorLUT.txt": (
+        "#$Id: FreeSurferColorLUT.txt\n#No. Label Name:  R G B A\n\n0   Unknown  0 0 0 0\n"
+        "17  Left-Hippocampus   220 216 20  0\n53  Right-Hippocampus  220 216 20  0\n"
+    ),
+    "snap.label": (
+        '# ITK-SnAP Label Description File\n    0     0    0    0        0  0  0    "Clear Label"\n'
+        '   17   220  216   20        1  1  1    "Left-Hippocampus"\n'
+        '   53   220  216   20        1  1  1    "Right-Hippocampus"\n'
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOOKUPS)
+def test_lookup_tables_in_the_forms_that_people_have(tmp_path, name):
+    (tmp_path / name).write_text(LOOKUPS[name])
+    assert read_lookup(tmp_path / name) == {17: "Left-Hippocampus", 53: "Right-Hippocampus"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "no labels found"),
+        (b"a b c\n", "no labels found"),
+        (b"index\tname\n1\ta\n1\tb\n", "label 1 is both 'a' and 'b'"),
+        (b"index\tname\n1\t\xff\n", "not UTF-8"),
+    ],
+)
+def test_lookup_tables_that_cannot_be_used(tmp_path, content, words):
+    (tmp_path / "lut.tsv").write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        read_lookup(tmp_path / "lut.tsv")
+
+
+def test_the_table_that_bids_has_for_a_label_image(tmp_path):
+    (tmp_path / "dataset_description.json").write_text("{}")
+    folder = tmp_path / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    image = folder / "sub-01_desc-aseg_dseg.nii.gz"
+    assert lookup_beside(image) is None
+    for path in (tmp_path / "dseg.tsv", tmp_path / "desc-aseg_dseg.tsv", folder / "sub-01_desc-aseg_dseg.tsv"):
+        path.write_text("index\tname\n1\ta\n")
+        assert lookup_beside(image) == path, "the nearer and the closer one"
+    (tmp_path / "desc-other_dseg.tsv").write_text("index\tname\n1\tb\n")
+    assert lookup_beside(image).name == "sub-01_desc-aseg_dseg.tsv"
+
+
+def test_sides_by_their_names():
+    names = [
+        "Left-Hippocampus",
+        "Right-Hippocampus",
+        "ctx-lh-cuneus",
+        "ctx-rh-cuneus",
+        "amygdala_L",
+        "amygdala_R",
+        "pons",
+    ]
+    assert side_pairs(names) == {
+        "Hippocampus": ("Left-Hippocampus", "Right-Hippocampus"),
+        "ctx-cuneus": ("ctx-lh-cuneus", "ctx-rh-cuneus"),
+        "amygdala": ("amygdala_L", "amygdala_R"),
+    }
+
+
+def test_regions_of_mni_space_are_parted_at_the_midline():
+    atlas = with_sides(cropped(shipped_atlas()))
+    array = image_to_array(load_regions()[0])
+    x = np.arange(MNI_GRID.shape[0]) + MNI_GRID.origin[0]
+    ours = sitk.GetArrayViewFromImage(atlas.image)
+    for name, labels in shipped_atlas().labels.items():
+        left, right = (np.isin(ours, side).sum() for side in atlas.sides[name])
+        whole = array == labels[0]
+        assert (left, right) == (whole[x <= 0].sum(), whole[x > 0].sum())
+        assert set(atlas.labels[name]) == {*atlas.sides[name][0], *atlas.sides[name][1]}
+    # A point on the right, whose x is above 0 in RAS and below 0 in ITK's LPS.
+    index = atlas.image.TransformPhysicalPointToIndex((-25.0, -2.0, 4.0 - 3.0))
+    assert atlas.image[index] in atlas.sides["striatum"][1]
