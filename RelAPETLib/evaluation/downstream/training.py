@@ -67,8 +67,8 @@ def build_network(targets: int) -> torch.nn.Module:
     from monai.networks.nets import ResNet
 
     return ResNet(
-        "basic", [1, 1, 1, 1], list(WIDTHS), spatial_dims=3, n_input_channels=3, conv1_t_size=3, no_max_pool=True,
-        num_classes=targets,
+        "basic", [1, 1, 1, 1], list(WIDTHS), spatial_dims=3, n_input_channels=3, conv1_t_size=3, conv1_t_stride=2,
+        no_max_pool=True, num_classes=targets,
     )  # fmt: skip
 
 
