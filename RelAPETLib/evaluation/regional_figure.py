@@ -44,6 +44,13 @@ def regional_ssim_rows(
     ]
 
 
+def can_draw(regions: Iterable[Mapping]) -> bool:
+    """Whether rows of one tracer and atlas have a pair and fit a page."""
+    groups = pairs_by(regions, ("model", "region"))
+    models, names = ({key[place] for key in groups} for place in (0, 1))
+    return bool(groups) and len(names) <= MOST_REGIONS and len(models) <= MOST_MODELS
+
+
 def draw_regions(
     regions: Iterable[Mapping],
     tracer: str,
@@ -121,6 +128,9 @@ def _scatter(axes, rows: Sequence[Mapping], reach: tuple[float, float]) -> None:
     axes.plot(reach, reach, "-", color="0.6", linewidth=0.8, zorder=0)
     axes.set(xlim=reach, ylim=reach, aspect="equal")
     axes.tick_params(labelsize=6)
+    axes.locator_params(nbins=4)
+    axes.set_yticks(axes.get_xticks(), minor=False)
+    axes.set(xlim=reach, ylim=reach)
     if not rows:
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", fontsize=6)
         return
@@ -144,4 +154,4 @@ def _bars(figure, rows: Sequence[Mapping], models: Sequence[str], names: Sequenc
     axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names], fontsize=6)
     axes.set_ylabel("SSIM (mean, SD over scans)", fontsize=7)
     axes.tick_params(axis="y", labelsize=6)
-    axes.legend(fontsize=6, ncols=min(len(models), 4), loc="lower right")
+    axes.legend(fontsize=6, ncols=min(len(models), 5), loc="lower left", bbox_to_anchor=(0, 1), frameon=False)

@@ -36,8 +36,8 @@ Masks = dict[str, dict[str, np.ndarray]]
 
 
 def scale_of(tracer: str, *, relative: bool = False) -> Scale | None:
-    """Scale of a tracer; None for a tracer without one, and for relative PET, which has no SUVR to tell."""
-    return None if relative else TRACERS[tracer].scale
+    """Scale of a tracer; None for one that has none or is not known, and for relative PET, which has no SUVR."""
+    return None if relative or tracer not in TRACERS else TRACERS[tracer].scale
 
 
 def words_of(scale: Scale) -> str:

@@ -20,10 +20,11 @@ COLUMNS = ("participant_id", "tracer")
 
 @dataclass(frozen=True)
 class VolumeRow:
-    """One row: the volumes of one person, session and tracer.
+    """One row: the volumes of one person, session, tracer and model.
 
     Attributes:
-        participant_id, session, tracer: whose, which and what; the session is ``n/a`` without one.
+        participant_id, session, tracer, model: whose, which, what, and who made the synthetic PET; the session and the
+            model are ``n/a`` without one.
         files: paths by column of `FILES`; those that are ``n/a`` are left out.
         values: numbers by other column, such as age; NaN for what is no number.
     """
@@ -33,6 +34,7 @@ class VolumeRow:
     tracer: str
     files: dict[str, Path] = field(default_factory=dict)
     values: dict[str, float] = field(default_factory=dict)
+    model: str = MISSING
 
     def array(self, name: str) -> np.ndarray:
         """A volume [X, Y, Z], float32, on `MNI_GRID`. Raises `InputError` as `read_on_grid`."""
@@ -61,24 +63,26 @@ def read_volume_table(path: Path | str, files: Iterable[str], values: Iterable[s
     """Rows of a table of volumes, tab separated in UTF-8.
 
     Args:
-        path: columns ``participant_id``, ``tracer``, perhaps ``session``, and those of `files` and `values`.
+        path: columns ``participant_id``, ``tracer``, perhaps ``session`` and ``model``, and those of `files` and
+            `values`.
         files: columns of `FILES` that it must have.
         values: columns of numbers that it must have.
 
     Raises:
-        InputError: unreadable, a column is missing, an unknown tracer, a file that is not there, or a person, session
-            and tracer that stand there twice.
+        InputError: unreadable, a column is missing, an unknown tracer, a file that is not there, or a person, session,
+            tracer and model that stand there twice.
     """
     path, values = Path(path), tuple(values)
     rows, seen = [], set()
     for row in read_tsv(path, (*COLUMNS, *files, *values)):
         key = row["participant_id"], row.get("session") or MISSING, get_tracer(row["tracer"]).name
-        if key in seen:
-            raise InputError(f"{path}: {', '.join(key)} stands there twice; remove one row")
-        seen.add(key)
+        model = row.get("model") or MISSING
+        if (*key, model) in seen:
+            raise InputError(f"{path}: {', '.join((*key, model))} stands there twice; remove one row")
+        seen.add((*key, model))
         named = {name: path.parent / row[name] for name in FILES if row.get(name, MISSING) not in ("", MISSING)}
         for name, file in named.items():
             if not file.is_file():
                 raise InputError(f"{path}: {key[0]}: no file {file}; mend the column {name}")
-        rows.append(VolumeRow(*key, named, {name: number(row[name]) for name in values}))
+        rows.append(VolumeRow(*key, named, {name: number(row[name]) for name in values}, model))
     return rows

@@ -7,7 +7,7 @@ that does not beat the second nothing that takes a network.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..grid import MNI_GRID, block_means, image_to_array
+from ..grid import MNI_GRID, array_to_image, block_means, image_to_array
 from ..notices import warn
 from .ridge import PetRidge, check_apart, fit_pet_ridge, mri_features
+from .tsv import MISSING
 from .volume_table import VolumeRow
 
 #: Names of the models, as tables have them.
-MEAN, RIDGE = "population mean", "ridge regression"
+MEAN, RIDGE = "baseline: mean PET of training people", "baseline: ridge regression on the MRI"
 #: Side in voxels of the blocks of MRI that the regression sees.
 FACTOR = 10
 #: Fewer people than this carry no regression; they carry a mean.
@@ -108,6 +109,43 @@ def fit_baselines(
     found = []
     for tracer in dict.fromkeys(row.tracer for row in rows):
         found += _fit(tracer, [row for row in rows if row.tracer == tracer], scratch)
+    return found
+
+
+def write_guesses(
+    baselines: Iterable[Baseline], pairs: Iterable[Mapping[str, str]], mri: Iterable[VolumeRow], folder: Path
+) -> list[dict]:
+    """Write every baseline's PET of everybody who is tested, each a NIfTI on `MNI_GRID`, as synthetic PET of a model.
+
+    Args:
+        baselines: of `fit_baselines`.
+        pairs: ``participant_id``, ``session`` and ``tracer`` of the measured PET; each is taken once.
+        mri: ``t1w`` and ``t2f`` of the people tested (`volume_table.read_volume_table`); one row a person and session.
+        folder: where to write; it exists.
+
+    Returns:
+        ``participant_id``, ``session``, ``tracer``, ``model`` and ``synthetic`` (a path) of each file.
+
+    Raises:
+        InputError: somebody was trained on, has no MRI in the table, or one that cannot be used.
+    """
+    from ..volumes import write_volume
+
+    baselines, found = list(baselines), []
+    volumes = {(row.participant_id, row.session): row for row in mri}
+    keys = dict.fromkeys((pair["participant_id"], pair.get("session") or MISSING, pair["tracer"]) for pair in pairs)
+    check_apart([person for baseline in baselines for person in baseline.people], [key[0] for key in keys])
+    for person, session, tracer in keys:
+        own = [baseline for baseline in baselines if baseline.tracer == tracer]
+        if own and (person, session) not in volumes:
+            who = person if session == MISSING else f"{person}, {session}"
+            raise InputError(f"{who} is not in the table of MRI; add it")
+        shown = [volumes[person, session].array(name) for name in ("t1w", "t2f")] if own else []
+        for baseline in own:
+            path = folder / f"{len(found):05d}_synthetic.nii.gz"
+            write_volume(array_to_image(baseline.guess(shown)), path)
+            names = {"participant_id": person, "session": session, "tracer": tracer, "model": baseline.name}
+            found.append({**names, "synthetic": path})
     return found
 
 

@@ -7,9 +7,9 @@ import pytest
 from sklearn.linear_model import RidgeCV
 
 from RelAPETLib.errors import InputError, RelAPETWarning
-from RelAPETLib.evaluation import baselines
+from RelAPETLib.evaluation import mri_baselines as baselines
 from RelAPETLib.evaluation.ridge import RIDGE_PENALTIES, check_apart, fit_pet_ridge, mri_features, ridge
-from RelAPETLib.evaluation.volume_table import VolumeRow, read_volume_table
+from RelAPETLib.evaluation.volume_table import VolumeRow, read_on_grid, read_volume_table
 from RelAPETLib.grid import MNI_GRID, array_to_image
 from RelAPETLib.volumes import write_volume
 
@@ -113,7 +113,7 @@ def test_baselines_of_a_table(table, tmp_path):
     rows = read_volume_table(table, ("t1w", "t2f", "measured"), ["age"])
     assert rows[3].tracer == "TAU" and rows[3].values == {"age": 63} and rows[3].session == "n/a"
     mean, regression = baselines.fit_baselines(rows[:10], ["sub-10", "sub-11"], tmp_path)
-    assert (mean.name, regression.name, mean.tracer) == ("population mean", "ridge regression", "TAU")
+    assert (mean.name, regression.name, mean.tracer) == (baselines.MEAN, baselines.RIDGE, "TAU")
     assert mean.people == tuple(f"sub-{n:02d}" for n in range(10)) and not list(tmp_path.iterdir())
     inside, left = baselines.brain(), np.arange(160)[:, None, None] < 79
     for row in rows[10:]:
@@ -126,11 +126,19 @@ def test_baselines_of_a_table(table, tmp_path):
         assert np.sign(sides[0]) == np.sign(sides[1]), "left and right are where they were"
     with pytest.raises(InputError, match="sub-09 is among the people tested"):
         baselines.fit_baselines(rows[:10], ["sub-09"])
+    pairs = [{"participant_id": "sub-10", "session": "n/a", "tracer": tracer} for tracer in ("TAU", "TAU", "PIB")]
+    written = baselines.write_guesses([mean, regression], pairs, rows[10:], tmp_path)
+    assert [row["model"] for row in written] == [baselines.MEAN, baselines.RIDGE]
+    made = regression.guess([rows[10].array("t1w"), rows[10].array("t2f")])
+    np.testing.assert_allclose(read_on_grid(written[1]["synthetic"]), made, atol=1e-5)
+    for person, told in (("sub-03", "among the people tested"), ("sub-77", "sub-77 is not in the table of MRI")):
+        with pytest.raises(InputError, match=told):
+            baselines.write_guesses([mean], [{**pairs[0], "participant_id": person}], rows[10:], tmp_path)
 
 
 def test_few_people_carry_a_mean_only(table):
     rows = read_volume_table(table, ("t1w", "t2f", "measured"))
-    with pytest.warns(RelAPETWarning, match="ridge regression of TAU was left out: 2 training people"):
+    with pytest.warns(RelAPETWarning, match="ridge regression on the MRI of TAU was left out: 2"):
         (mean,) = baselines.fit_baselines(rows[:2], [])
     both = [row.array("measured") for row in rows[:2]]
     np.testing.assert_allclose(mean.guess([]), np.mean(both, 0), atol=1e-6)
