@@ -125,9 +125,10 @@ def draw(rows: list[dict], path: Path) -> None:
     for column, target in enumerate(targets):
         own = [row for row in rows if row["target"] == target]
         upper, lower = axes[0, column], axes[1, column]
-        _points(upper, [row for row in own if row["what"] == MAE])
+        correlations = {row["arm"]: row["value"] for row in own if row["what"] == CORRELATION}
+        _points(upper, [row for row in own if row["what"] == MAE], correlations)
         upper.set_title(f"{target} ({own[0]['people']} people)")
-        upper.set_xlabel("mean absolute error")
+        upper.set_xlabel("mean absolute error (r: correlation with the truth)")
         pairs = [row for row in own if row["what"] == DIFFERENCE and row["arm"] != NOBODY]
         _points(lower, pairs)
         lower.axvline(0, color="0.6", linewidth=1, zorder=0)
@@ -143,12 +144,16 @@ def draw(rows: list[dict], path: Path) -> None:
     figure.savefig(path, format="png")
 
 
-def _points(axes, rows: list[dict]) -> None:
-    """One line a row from the top: its value, its interval, and its name."""
+def _points(axes, rows: list[dict], correlations: dict[str, float] | None = None) -> None:
+    """One line a row from the top: its value, its interval, its name, and the arm's correlation where it is known."""
     for number, row in enumerate(rows):
         axes.plot(row["value"], -number, "o", color="C3" if row["arm"].startswith(SYNTHETIC) else "C0")
         if math.isfinite(row["low"]):
             axes.plot([row["low"], row["high"]], [-number, -number], "-", color="0.3", linewidth=1.5, zorder=1)
+        level = (correlations or {}).get(row["arm"], math.nan)
+        if math.isfinite(level):
+            place = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(f"r {level:.2f}", (row["value"], -number), fontsize=7, **place)
     names = [f"{row['arm']}\nless {row['against']}" if row["against"] else row["arm"] for row in rows]
     axes.set_yticks([-n for n in range(len(rows))], names, fontsize=8)
     axes.set_ylim(0.6 - len(rows), 0.6)
