@@ -106,6 +106,17 @@ def array_to_image(array: np.ndarray, grid: ModelGrid = MNI_GRID) -> sitk.Image:
     return image
 
 
+def block_means(array: np.ndarray, factor: int) -> np.ndarray:
+    """Means over blocks of `factor` voxels a side of an array [X, Y, Z] that they fill, float32.
+
+    The array itself for a factor of 1.
+    """
+    if factor == 1:
+        return array
+    x, y, z = (n // factor for n in array.shape)
+    return array.reshape(x, factor, y, factor, z, factor).mean((1, 3, 5), dtype=np.float32)
+
+
 def image_to_tensor(image: sitk.Image, grid: ModelGrid = MNI_GRID) -> torch.Tensor:
     """Float32 tensor [1, 1, X, Y, Z] of an image on `grid`. Raises `InputError` as `image_to_array` does."""
     import torch

@@ -23,6 +23,68 @@ PUBLISHED_LABELS = 4
 
 
 @dataclass(frozen=True)
+class Scale:
+    """A published linear scale of uptake: ``slope * SUVR + intercept`` of a region, SUVR by the scale's own masks.
+
+    Attributes:
+        name: as people write it: ``Centiloid``.
+        unit: of its values.
+        lines: slope and intercept by region; each region has a mask of its own.
+        regions: what each region's mask is, in words, and that of ``reference``.
+        minutes: scanning times after injection that the equations were made for.
+        source: publication of the equations.
+        caution: what a value of it is not, in one sentence.
+    """
+
+    name: str
+    unit: str
+    lines: dict[str, tuple[float, float]]
+    regions: dict[str, str]
+    minutes: tuple[int, int]
+    source: str
+    caution: str
+
+
+#: Zero is the mean of 34 young controls, 100 that of 45 people with mild Alzheimer's disease (SUVR 1.009 and 2.076).
+CENTILOID = Scale(
+    name="Centiloid",
+    unit="CL",
+    lines={"cortex": (100 / (2.076 - 1.009), -100 * 1.009 / (2.076 - 1.009))},
+    regions={
+        "cortex": "the standard cortical target (voi_ctx)",
+        "reference": "the whole cerebellum (voi_WhlCbl)",
+    },
+    minutes=(50, 70),
+    source="Klunk et al., Alzheimers Dement 2015;11:1-15 (11C-PiB)",
+    caution="the equation holds for the standard SPM8 processing of GAAIN; no level-2 calibration of ours was made",
+)
+#: A z score against amyloid-negative, cognitively unimpaired people. The article itself was not to be had: the numbers
+#: were checked against two independent public programs that cite it, which agree in all five regions.
+CENTAURZ = Scale(
+    name="CenTauRz",
+    unit="CTRz",
+    lines={
+        "universal": (13.63, -15.85),
+        "mesial_temporal": (10.42, -12.11),
+        "meta_temporal": (12.95, -15.37),
+        "temporo_parietal": (13.75, -15.92),
+        "frontal": (11.61, -13.01),
+    },
+    regions={
+        "universal": "CenTauR",
+        "mesial_temporal": "Mesial_CenTauR",
+        "meta_temporal": "Meta_CenTauR",
+        "temporo_parietal": "TP_CenTauR",
+        "frontal": "Frontal_CenTauR",
+        "reference": "inferior cerebellar grey (voi_CerebGry_tau)",
+    },
+    minutes=(80, 100),
+    source="Villemagne et al., Alzheimers Dement (Amst) 2023;15:e12454 (18F-flortaucipir)",
+    caution="made to tell positive from negative, not to compare amounts of tau between tracers",
+)
+
+
+@dataclass(frozen=True)
 class Tracer:
     """A PET tracer.
 
@@ -39,6 +101,7 @@ class Tracer:
         dicom_code: value, scheme and meaning of its code in DICOM's CID 4021 (PET Radiopharmaceutical); None for one
             that has no code.
         paper_column: place in the paper's tables, from 0; None for a tracer that the paper does not have.
+        scale: published scale that its SUVR can be told on; None where there is none.
     """
 
     name: str
@@ -52,6 +115,7 @@ class Tracer:
     citations: tuple[str, ...]
     dicom_code: tuple[str, str, str] | None = None
     paper_column: int | None = None
+    scale: Scale | None = None
 
     @property
     def radionuclide(self) -> str:
@@ -79,6 +143,7 @@ TRACERS = {
             ),
             dicom_code=("879808000", "SCT", "Flortaucipir F^18^"),
             paper_column=0,
+            scale=CENTAURZ,
         ),
         Tracer(
             name="PIB",
@@ -95,6 +160,7 @@ TRACERS = {
             ),
             dicom_code=("126500", "DCM", "Pittsburgh compound B C^11^"),
             paper_column=2,
+            scale=CENTILOID,
         ),
         Tracer(
             name="PBR",

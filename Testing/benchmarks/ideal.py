@@ -231,8 +231,8 @@ def run_control(known: Known, folder: Path) -> dict[str, np.ndarray]:
     """
 
     def make():
+        from RelAPETLib.evaluation.ridge import ridge
         from training.methods.rela.latent.regression import cases_of
-        from training.methods.rela.latent.ridge import ridge
 
         network = Drawn(folder, 1).network
         index = network.head_index.long()

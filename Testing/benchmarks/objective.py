@@ -291,7 +291,7 @@ class Bench:
 
         It predicts the PET's first 24 principal components; its errors are those of each training person left out.
         """
-        from training.methods.rela.latent.ridge import ridge
+        from RelAPETLib.evaluation.ridge import ridge
 
         features = mri_features(train, list(range(len(train))), self.inside)
         centre, scale = features.mean(0), features.std(0).clip(0.02)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from RelAPETLib.evaluation.ridge import ridge
 from RelAPETLib.methods.rela.regression import LatentDiffusion, robust_scale
 from RelAPETLib.networks.autoencoder import depth_to_space, space_to_depth
-from training.methods.rela.latent.ridge import ridge
 
 SCHEDULE = {"kind": "scaled-linear", "beta_start": 5e-4, "beta_end": 1.95e-2, "num_timesteps": 1000}
 

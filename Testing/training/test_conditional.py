@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from RelAPETLib.diffusion import sample, seeded_noise
+from RelAPETLib.evaluation.ridge import ridge
 from RelAPETLib.methods.rela.conditional import ConditionalLatentDiffusion, ModeDenoiser
 from RelAPETLib.models import load_model
 from RelAPETLib.tracers import TRACERS
@@ -21,7 +22,6 @@ from training.data.split import make_split
 from training.errors import ConfigError, ResumeError
 from training.methods.rela.latent.encoded import Latents
 from training.methods.rela.latent.regression import as_registered, left_out_of
-from training.methods.rela.latent.ridge import ridge
 from training.methods.rela.latent.stages import FILE, FOLDER
 from training.stream import jitter
 

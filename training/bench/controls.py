@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from RelAPETLib.evaluation import ridge
+from RelAPETLib.evaluation.ridge import fit_pet_ridge
 from RelAPETLib.evaluation.scores import crps, energy_distance
 
 from .people import IDEAL_DRAWS, Cohort, Scan
 from .runs import figures_of, residuals_of
-
-#: Principal components of the PET that the ridge regression predicts.
-COMPONENTS = 24
 
 
 def control_rows(cohort: Cohort) -> dict[str, list[dict]]:
@@ -23,7 +22,7 @@ def control_rows(cohort: Cohort) -> dict[str, list[dict]]:
     train = cohort.scans(cohort.train)
     tracers = dict.fromkeys(scan.tracer for scan in train)
     means = {tracer: np.mean([scan.suvr for scan in train if scan.tracer == tracer], 0) for tracer in tracers}
-    heads = {tracer: RidgeHead(cohort, train, tracer, means[tracer]) for tracer in tracers}
+    heads = {tracer: RidgeHead(cohort, train, tracer) for tracer in tracers}
     tested = cohort.scans(cohort.test)
     found = {
         "population mean": _rows(cohort, tested, lambda scan, dataset: means[scan.tracer]),
@@ -54,43 +53,26 @@ def _ideal(scan: Scan, cohort: Cohort) -> dict:
 
 
 class RidgeHead:
-    """A ridge regression from the MRI's blocks to the PET's first principal components.
+    """A ridge regression from the MRI's blocks to the PET's first principal components (`evaluation.ridge`).
 
     Args:
         cohort: for the data sets and the brain.
         train: training scans.
         tracer: whose PET.
-        mean: of its training PET, SUVR [X, Y, Z].
     """
 
-    def __init__(self, cohort: Cohort, train: list[Scan], tracer: str, mean: np.ndarray):
-        from ..methods.rela.latent.ridge import ridge
-
+    def __init__(self, cohort: Cohort, train: list[Scan], tracer: str):
         own = [scan for scan in train if scan.tracer == tracer]
-        self._inside, self._mean, self._seen = cohort.inside, mean, {}
-        raw = mri_features(cohort.train, [scan.place for scan in own], cohort.inside)
-        self._center, self._scale = raw.mean(0), raw.std(0).clip(0.02)
-        features = self._scaled(raw)
-        rest = (np.stack([scan.suvr for scan in own]) - mean).reshape(len(own), -1).astype(np.float64)
-        self._basis = np.linalg.svd(rest, full_matrices=False)[2][:COMPONENTS]
-        self._level = features.mean(0)
-        self._weights = ridge(features - self._level, rest @ self._basis.T)[0]
-
-    def _scaled(self, raw: np.ndarray) -> np.ndarray:
-        return ((raw - self._center) / self._scale).clip(-6, 6).astype(np.float64)
+        self._inside, self._shape = cohort.inside, own[0].suvr.shape
+        features = mri_features(cohort.train, [scan.place for scan in own], cohort.inside)
+        self._ridge = fit_pet_ridge(features, np.stack([scan.suvr.ravel() for scan in own]))
 
     def guess(self, dataset, place: int) -> np.ndarray:
         """SUVR [X, Y, Z] at an item of a data set."""
-        features = self._scaled(mri_features(dataset, [place], self._inside))[0]
-        return self._mean + ((features - self._level) @ self._weights.T @ self._basis).reshape(self._mean.shape)
+        return self._ridge.guess(mri_features(dataset, [place], self._inside)[0]).reshape(self._shape)
 
 
 def mri_features(dataset, places: list[int], inside: np.ndarray) -> np.ndarray:
-    """Features [n, F] of items' MRI: blocks inside the brain, less their median, over their 10 to 90 % range."""
-    found = []
-    for place in places:
-        item = dataset[place]
-        values = np.concatenate([item["t1w"].numpy(), item["t2f"].numpy()])[:, inside]
-        low, middle, high = np.quantile(values, [0.1, 0.5, 0.9], axis=1, keepdims=True)
-        found.append(((values - middle) / (high - low)).ravel())
-    return np.stack(found)
+    """Features [n, F] of items' MRI, as `RelAPETLib.evaluation.ridge.mri_features` has them."""
+    items = (dataset[place] for place in places)
+    return np.stack([ridge.mri_features(np.concatenate([i["t1w"].numpy(), i["t2f"].numpy()]), inside) for i in items])

@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from RelAPETLib.errors import InputError
-from RelAPETLib.grid import MNI_GRID, ModelGrid
+from RelAPETLib.grid import MNI_GRID, ModelGrid, block_means
 from RelAPETLib.jsonfiles import read_json_object
 from RelAPETLib.tracers import TRACERS
 from RelAPETLib.whole_files import write_whole
@@ -155,14 +155,6 @@ def block_grid(factor: int) -> ModelGrid:
         spacing=tuple(s * factor for s in MNI_GRID.spacing),
         origin=tuple(o + s * (factor - 1) / 2 for o, s in zip(MNI_GRID.origin, MNI_GRID.spacing, strict=True)),
     )
-
-
-def block_means(array: np.ndarray, factor: int) -> np.ndarray:
-    """Means over blocks of `factor` voxels a side, float32; the array itself for a factor of 1."""
-    if factor == 1:
-        return array
-    x, y, z = (n // factor for n in array.shape)
-    return array.reshape(x, factor, y, factor, z, factor).mean((1, 3, 5), dtype=np.float32)
 
 
 def block_mask(factor: int) -> np.ndarray:

@@ -12,37 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-RIDGE_PENALTIES = np.geomspace(1e-3, 1e3, 13)
-
-
-def ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ridge regression with one penalty a target, chosen by leave-one-out error.
-
-    Args:
-        features: [n, F], centred. targets: [n, k], centred.
-
-    Returns:
-        Weights [k, F], leave-one-out predictions [n, k], chosen penalties [k] (shares of the mean eigenvalue).
-    """
-    gram = features @ features.T
-    values, vectors = np.linalg.eigh(gram)
-    rotated = vectors.T @ targets
-    best = np.full(targets.shape[1], np.inf)
-    weights = np.empty((targets.shape[1], features.shape[1]))
-    predicted, chosen = np.empty_like(targets), np.empty(targets.shape[1])
-    for penalty in RIDGE_PENALTIES:
-        ratio = 1 / (values + penalty * values.mean())
-        fitted = vectors @ ((values * ratio)[:, None] * rotated)
-        # Both means were taken with the person left out in them: the intercept has leverage too, and without its 1 / n
-        # a fit that goes through every point would seem to predict.
-        leverage = 1 / len(features) + (vectors**2) @ (values * ratio)
-        left_out = targets - (targets - fitted) / (1 - leverage)[:, None]
-        errors = ((left_out - targets) ** 2).mean(0)
-        better = errors < best
-        best[better], chosen[better] = errors[better], penalty
-        predicted[:, better] = left_out[:, better]
-        weights[better] = (features.T @ (vectors @ (ratio[:, None] * rotated[:, better]))).T
-    return weights, predicted, chosen
+from RelAPETLib.evaluation.ridge import ridge
 
 
 @dataclass

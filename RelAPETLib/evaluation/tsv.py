@@ -1,0 +1,79 @@
+"""Tables of an evaluation: tab separated, UTF-8, ``n/a`` for what is missing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ..errors import InputError
+
+MISSING = "n/a"
+#: First columns of every table of volumes, regions or values: whose, which session, of what, made by which model.
+KEYS = ("participant_id", "session", "tracer", "model")
+
+
+def as_tsv(rows: Sequence[Mapping], columns: Sequence[str]) -> bytes:
+    """Rows as a table with these columns, numbers to six places; None, NaN and absent ones become ``n/a``."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_text(row.get(column)) for column in columns] for row in rows)
+    return stream.getvalue().encode()
+
+
+def _text(value) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def read_tsv(path: Path | str, columns: Iterable[str]) -> list[dict[str, str]]:
+    """Rows of a table as texts by column.
+
+    Args:
+        path: the table.
+        columns: those that it must have; others are kept.
+
+    Raises:
+        InputError: unreadable, empty, a column is missing or a row has more fields than there are columns.
+    """
+    path = Path(path)
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, delimiter="\t", strict=True)
+            rows, names = list(reader), [name.strip() for name in reader.fieldnames or ()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text; save it as a tab separated table in UTF-8") from error
+    except (OSError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a table ({getattr(error, 'strerror', None) or error})") from error
+    missing = [column for column in columns if column not in names]
+    if missing:
+        raise InputError(f"{path}: no column '{missing[0]}'; wanted are {', '.join(columns)}, separated by tabs")
+    if not rows:
+        raise InputError(f"{path}: a table without any row")
+    for number, row in enumerate(rows, start=2):
+        if None in row:
+            raise InputError(f"{path}: line {number} has more fields than there are columns")
+    return [{name.strip(): (text or "").strip() for name, text in row.items()} for row in rows]
+
+
+def number(value) -> float:
+    """A value of a row as a number; NaN for ``n/a``, empty, None or what is no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def pairs_by(rows: Iterable[Mapping], columns: Sequence[str]) -> dict[tuple, list[Mapping]]:
+    """Rows with both a synthetic and a measured value, grouped by columns, in the order in which groups appear."""
+    groups: dict[tuple, list[Mapping]] = {}
+    for row in rows:
+        if math.isfinite(number(row["synthetic"])) and math.isfinite(number(row["measured"])):
+            groups.setdefault(tuple(row[column] for column in columns), []).append(row)
+    return groups
