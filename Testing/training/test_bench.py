@@ -1,33 +1,64 @@
 """The bench: its statistics by hand, and a whole small one."""
 
+import hashlib
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from RelAPETLib.evaluation.scores import auc, crps, energy_distance
 from training.__main__ import main
-from training.bench import settings, tables
+from training.bench import published, settings, tables
 from training.bench.people import pooled, regional
 from training.methods import METHODS
 
+EVERY = settings.SETTINGS | settings.ablations("v", "residual") | settings.ablations("noise", "none")
 
-def test_every_setting_is_a_method_and_its_words_are_a_configuration(tmp_path):
-    from training.config import load_config
 
+#: By name: what `test_a_finished_run_is_known_by_the_same_hash_as_ever` finds.
+KEYS = {}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_setting_is_a_configuration_with_its_steps(tmp_path, name):
+    from training.config import flatten, load_config
+
+    setting, minutes = EVERY[name], 2
+    steps = settings.lengths(setting, minutes)
+    config = load_config(
+        settings.overrides(name, setting, tmp_path, tmp_path / "split.json", tmp_path / name, steps, 3)
+    )
+    flat = flatten(config)
+    assert config.method.name == (setting.method or name) and config.seed == 3
+    assert {key: flat[key] for key in steps} == steps
+    spent = steps["run.steps"] / setting.pace + sum(steps[stage.key] / stage.pace for stage in setting.before)
+    assert spent == pytest.approx(minutes, abs=1 / setting.pace + sum(1 / stage.pace for stage in setting.before))
+    assert setting.calls <= settings.MOST_CALLS and 1 <= setting.samples <= settings.SAMPLES
+    assert setting.full is None or setting.full.calls > settings.MOST_CALLS
+
+
+def test_every_method_that_can_be_trained_is_on_the_bench():
     known = {name for names in METHODS.values() for name in names}
-    assert set(settings.SETTINGS) <= known
-    for name, setting in settings.SETTINGS.items():
-        config = load_config(settings.overrides(name, tmp_path, tmp_path / "split.json", tmp_path / name, 40, 3))
-        group, _, key = (setting.before or ("",))[0].partition(".")
-        before = getattr(getattr(config, group), key) if group else 0
-        assert config.method.name == name and config.seed == 3 and config.run.steps + before == 40
-        assert setting.calls <= settings.MOST_CALLS and 1 <= setting.samples <= settings.SAMPLES
+    assert {setting.method or name for name, setting in settings.SETTINGS.items()} == known
+    assert all(name in settings.SETTINGS for name in published.METHODS)
 
 
-def test_steps_follow_from_minutes_and_pace():
-    assert settings.steps_of("unet_l2", 2) == round(2 * settings.SETTINGS["unet_l2"].pace)
-    assert settings.steps_of("unet_l2", 1e-9) == 1
+def test_a_finished_run_is_known_by_the_same_hash_as_ever():
+    """Of the words that a run's key is made of: who changes them on purpose trains these methods anew, and says so."""
+    found = {}
+    for name, setting in EVERY.items():
+        words = settings.overrides(name, setting, Path("c"), Path("s"), Path("o"), settings.lengths(setting, 15), 0)
+        told = [words, setting.calls, setting.samples, setting.sampler]
+        found[name] = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8]
+    assert found == KEYS
+
+
+def test_steps_follow_from_minutes_paces_and_shares():
+    setting = settings.Setting((), 60, 20, before=(settings.Stage("a", 0.25, 40), settings.Stage("b", 0.25, 80)))
+    assert settings.lengths(setting, 4) == {"a": 40, "b": 80, "run.steps": 120}
+    assert settings.lengths(setting, 1e-9) == {"a": 1, "b": 1, "run.steps": 1}
 
 
 def test_holm_is_stricter_than_each_test_alone_and_stops_at_the_first_that_fails():
@@ -57,6 +88,31 @@ def test_a_difference_is_marked_only_where_people_and_seeds_bear_it():
     seeds["fickle"] = [rows([level + 4 + 0.1 * (n % 2) for n, level in enumerate(control)]), rows(control)]
     seeds["worse"] = [rows([level - 1 + 0.1 * (n % 3) for n, level in enumerate(control)])]
     assert tables.significant(seeds, "PIB") == {"better": "+", "worse": "-"}
+
+
+def test_what_seeds_do_not_tell_apart_is_not_ranked():
+    seeds = {"ridge_head": [rows(25)], "a": [rows(26), rows(26.2)], "b": [rows(26.05), rows(26.05)]}
+    seeds |= {"c": [rows(20), rows(20.2)], "d": [rows(29)]}
+    line = tables.unranked({name: seeds[name] for name in ("ridge_head", "a", "b", "c")}, "PIB")
+    assert "The seeds' spread (SD) is 0.12 dB; within it of the best, a, and so not ranked: b." in line
+    assert "of one seed alone, and so not ranked either: d" in tables.unranked(seeds, "PIB")
+    assert "no ranking" in tables.unranked({"ridge_head": [rows(25)], "d": [rows(29)]}, "PIB")
+
+
+def test_the_papers_figures_stand_beside_ours_and_say_so():
+    everywhere = [row for tracer in ("TAU", "PBR", "PIB") for row in rows(25, tracer)]
+    lines = tables.image_tables({"ridge_head": [everywhere], "rela": [everywhere]}, published.METHODS, "ridge_head")
+    text = "\n".join(lines)
+    assert text.count("paper's PSNR (other data)") == 3 and "| 28.314 | 0.898 | 0.017 |" in text
+    assert lines.index("TAU:") < lines.index("PBR:") < lines.index("PIB:")
+    whole = {"ridge_head": everywhere}
+    run = {"rows": everywhere, "diverged": False, "seed": 0, "steps": 9, "seconds": 1.0, "parameters": 5}
+    run["cost"] = {"cpu_s": 60, "peak_mb": 1}
+    runs = [{**run, "name": name} for name in ("full-v-residual", "wo_gp-v-residual")]
+    own = settings.ablations("v", "residual")
+    lines = tables.ablation_tables(whole, runs, own, "full-v-residual")
+    assert any(line.startswith("| wo_gp-v-residual | 25.00") and "| 18.401 |" in line for line in lines)
+    assert any("Sig. against full-v-residual" in line for line in lines)
 
 
 def test_figures_of_a_table_are_of_people_first():
@@ -93,6 +149,8 @@ def test_what_cannot_be_asked_is_one_line(tmp_path, capsys):
         (["--part", "3/2"], "--part 3/2: I/N is wanted"),
         (["--minutes", "0"], "--minutes above 0"),
         (["--cache", str(tmp_path / "none")], "none"),
+        (["--only", "wo_gp"], "--only wo_gp: an ablation; give --ablations"),
+        (["--only", "ldm", "--ablations"], "--only ldm: a method; leave --ablations out"),
     ):
         assert main(["bench", "--out", str(tmp_path / "out"), *words]) == 2
         (line,) = capsys.readouterr().err.splitlines()
@@ -101,15 +159,17 @@ def test_what_cannot_be_asked_is_one_line(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_nothing(tmp_path, capsys):
-    words = ["bench", "--out", str(tmp_path), "--minutes", "0.01", "--seeds", "0", "--only", "unet_l2", "ddpm",
+def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_nothing(tmp_path, capsys, monkeypatch):
+    names = ["unet_l2", "ddpm", "ldm", "rela_latent"]
+    small = ["bench", "--out", str(tmp_path), "--minutes", "0.01", "--seeds", "0",
              "--train-people", "5", "--validation-people", "3", "--test-people", "3"]  # fmt: skip
+    words = [*small, "--only", *names]
     assert main(words) == 0
     text = (tmp_path / "methods.md").read_text(encoding="utf-8")
-    for name in ("population mean", "ridge_head", "ideal", "unet_l2", "ddpm"):
+    for name in ("population mean", "ridge_head", "ideal", *names):
         assert sum(line.startswith(f"| {name} |") for line in text.splitlines()) >= 2
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/figures.json")}
-    assert len(kept) == 2
+    assert len(kept) == len(names)
     for path in kept:
         found = json.loads(path.read_text(encoding="utf-8"))
         assert not found["diverged"] and found["cost"]["cpu_s"] > 1 and len({row["case"] for row in found["rows"]}) == 3
@@ -117,3 +177,17 @@ def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_
     assert main(words) == 0 and "step" not in capsys.readouterr().out.split("# Methods")[0]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert main([*words, "--train-people", "50"]) == 2 and "too few people" in capsys.readouterr().err
+    # In full, and where it was stopped; and one ablation.
+    monkeypatch.setitem(settings.SETTINGS, "ddpm", replace(settings.SETTINGS["ddpm"], full=settings.Full(30, "ddpm")))
+    assert main([*words, "--in-full"]) == 0
+    (folder,) = tmp_path.glob("runs/ddpm-*/full")
+    single = sorted(folder.iterdir())
+    before = [path.stat().st_mtime_ns for path in single]
+    single[0].unlink()
+    assert main([*small, "--only", "ddpm", "--in-full"]) == 0
+    assert [path.stat().st_mtime_ns for path in single][1:] == before[1:] and single[0].exists()
+    assert main([*small, "--ablations", "--only", "full", "wo_t2f"]) == 0
+    text = (tmp_path / "methods.md").read_text(encoding="utf-8")
+    assert "## In full" in text and "| ddpm | 0 | 30 | ddpm |" in text
+    assert "## Ablations, preset.prediction=v preset.mean_pet=residual" in text and "| wo_t2f-v-residual |" in text
+    assert "no order of merit" in text and "What was tuned for one was tuned for all" in text

@@ -6,8 +6,8 @@ import numpy as np
 
 from RelAPETLib.evaluation.scores import crps, energy_distance
 
+from .figures import figures_of, residuals_of
 from .people import IDEAL_DRAWS, Cohort, Scan
-from .runs import figures_of, residuals_of
 
 #: Principal components of the PET that the ridge regression predicts.
 COMPONENTS = 24

@@ -157,6 +157,8 @@ class Objective(ABC):
 
     fabric: Fabric
     modules: Mapping[str, nn.Module]
+    #: Sampler of `draw`, by a name that the method's bundles know; empty: a quick one. Of methods that have several.
+    sampler: str = ""
 
     def __init__(self, config: TrainConfig):
         self.config = config

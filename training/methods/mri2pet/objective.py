@@ -75,7 +75,7 @@ class Mri2PetObjective(Noise):
         return {"network": loss}, {"L": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
 
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
-        """See `Objective.draw`: by DPM-Solver++ on clipped estimates, since few steps have to do."""
+        """See `Objective.draw`: by DPM-Solver++ (or `sampler`) on clipped estimates, since few steps have to do."""
         device, config = self.fabric.device, self.config
         mri = self.mri(batch)
         labels = torch.as_tensor(batch["label"]).to(device)
@@ -84,7 +84,7 @@ class Mri2PetObjective(Noise):
             lambda x_t, t: self.modules["network"](x_t, mri, t, labels),
             (len(mri), 1, *mri.shape[2:]),
             self.parametrization,
-            "dpmpp",
+            self.sampler or "dpmpp",
             steps,
             noise,
             CLIP,

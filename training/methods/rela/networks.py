@@ -12,12 +12,13 @@ from torch import nn
 from RelAPETLib.diffusion import NoiseSchedule
 from RelAPETLib.methods.base import SEQUENCES
 from RelAPETLib.methods.rela.conditional import ModeDenoiser, ModeNetwork
-from RelAPETLib.methods.rela.regression import LABELS, build_denoiser
+from RelAPETLib.methods.rela.regression import LABELS, Cells, build_denoiser
 from RelAPETLib.networks.blocks import BACKGROUND
 from RelAPETLib.networks.discriminator import build_discriminator
 from RelAPETLib.networks.generator import build_generator
 from RelAPETLib.tracers import label_count
 
+from ...autoencoder_config import reduction_of
 from ..base import Player
 from .config import REGRESSIONS, RelaConfig, judges_modes
 
@@ -136,6 +137,7 @@ def _latent_generator(config: RelaConfig) -> nn.Module:
             width=config.latent.width,
             unet=arguments,
             local_mri=config.latent.local_mri,
+            grid=Cells(config.network.factor, reduction_of(config.autoencoder)).latent,
         )
     return build_generator(in_channels=channels * (1 + _fed(config)), out_channels=channels, **arguments)
 
