@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from RelAPETLib.evaluation.scores import auc, crps, energy_distance
+from RelAPETLib.models import import_model, load_model
 from training.__main__ import main
-from training.bench import published, settings, tables
+from training.bench import four_mm, published, settings, tables
 from training.bench.people import pooled, regional
 from training.methods import METHODS
 
@@ -18,7 +19,42 @@ EVERY = settings.SETTINGS | settings.ablations("v", "residual") | settings.ablat
 
 
 #: By name: what `test_a_finished_run_is_known_by_the_same_hash_as_ever` finds.
-KEYS = {}
+KEYS = {
+    "unet_l1": "0a7ff14d",
+    "unet_l2": "f629a250",
+    "pix2pix": "3dd2ab61",
+    "scgan": "919bc4c8",
+    "cyclegan": "8241eda0",
+    "diffusion_gan": "d65dab6c",
+    "transunet": "e1dba7ac",
+    "resvit": "9c8373bc",
+    "ddpm": "3a9adc97",
+    "ficd": "2b84b95a",
+    "rela": "fb4e0658",
+    "ddgan": "b1aec0d9",
+    "resdm": "9e09dbfc",
+    "mri2pet": "3e1a6d1e",
+    "mtgd": "adb1ec5b",
+    "jdam": "4d0f8925",
+    "sde": "4e73b842",
+    "rectified_flow": "4aa8e95e",
+    "bridge": "ed2e1481",
+    "rela_latent": "9d26c7c0",
+    "ldm": "e18c14e6",
+    "conditional": "9021a13f",
+    "full-v-residual": "c4f5ba41",
+    "wo_ra-v-residual": "3060e66f",
+    "wo_gp-v-residual": "1b6ccc77",
+    "wo_ra_gp-v-residual": "bdba4b7e",
+    "wo_t2f-v-residual": "8397d768",
+    "wo_t1w-v-residual": "bf79df59",
+    "full-noise-none": "9258d86e",
+    "wo_ra-noise-none": "4509ce79",
+    "wo_gp-noise-none": "4822e111",
+    "wo_ra_gp-noise-none": "5331e8d8",
+    "wo_t2f-noise-none": "0cfd2935",
+    "wo_t1w-noise-none": "fff20c48",
+}
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -191,3 +227,34 @@ def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_
     assert "## In full" in text and "| ddpm | 0 | 30 | ddpm |" in text
     assert "## Ablations, preset.prediction=v preset.mean_pet=residual" in text and "| wo_t2f-v-residual |" in text
     assert "no order of merit" in text and "What was tuned for one was tuned for all" in text
+
+
+@pytest.mark.slow
+def test_a_method_on_blocks_of_4_mm_becomes_a_bundle_that_can_be_installed(tmp_path, capsys, monkeypatch):
+    words = ["bench", "--out", str(tmp_path), "--four-mm", "unet_l2", "--minutes", "0.005", "--seeds", "0",
+             "--train-people", "2", "--validation-people", "2"]  # fmt: skip
+    assert main(words) == 0
+    (file,) = tmp_path.glob("four_mm/*.zip")
+    assert f"relapet models import {file}" in capsys.readouterr().out
+    monkeypatch.setenv("RELAPET_HOME", str(tmp_path / "home"))
+    model = load_model(import_model(file))
+    assert model.metadata["name"] == "bench-unet-l2-4mm" and "not a model of real PET" in model.metadata["description"]
+    written = file.stat().st_mtime_ns
+    assert main(words) == 0 and file.stat().st_mtime_ns == written
+    assert "step" not in capsys.readouterr().out
+    assert main([*words, "--only", "unet_l2"]) == 2 and "--only does not go with it" in capsys.readouterr().err
+
+
+def test_settings_of_4_mm_are_those_of_the_bench_but_for_the_blocks(tmp_path):
+    from training.config import load_config
+
+    for name, latent in (("rela", False), ("rela_latent", True), ("unet_l1", False)):
+        common, setting = four_mm.fine(name)
+        setting = four_mm.paced(setting, dict.fromkeys([*(stage.key for stage in setting.before), "run.steps"], 5.0))
+        steps = settings.lengths(setting, 60)
+        config = load_config(settings.overrides(name, setting, tmp_path, tmp_path, tmp_path, steps, 0, common))
+        assert config.network.factor == 4 and config.network.crop == (None if latent else [40, 44, 40])
+        assert config.preset.global_batch == config.hardware.micro_batch == 4
+        assert sum(steps.values()) == 300
+        if name != "unet_l1":
+            assert config.preset.penalty_gamma == pytest.approx(6.25e-6 * 64)

@@ -131,20 +131,8 @@ SETTINGS: Mapping[str, Setting] = {
     "sde": Setting(_FAIR, 77, 100, full=Full(2000)),
     "rectified_flow": Setting(_FAIR, 76, 20),
     "bridge": Setting(_FAIR, 74, 14),
-    "rela_latent": Setting(
-        (*_LATENT, *_GAN),
-        150,
-        20,
-        before=(Stage("autoencoder.steps", 0.4, 100),),
-        full=_EVERY,
-    ),
-    "ldm": Setting(
-        ("preset=fair", *_LATENT),
-        150,
-        50,
-        before=(Stage("autoencoder.steps", 0.4, 100),),
-        sampler="ddim",
-    ),
+    "rela_latent": Setting((*_LATENT, *_GAN), 300, 20, before=(Stage("autoencoder.steps", 0.4, 250),), full=_EVERY),
+    "ldm": Setting(("preset=fair", *_LATENT), 500, 50, before=(Stage("autoencoder.steps", 0.4, 250),), sampler="ddim"),
     "conditional": Setting(
         (
             "latent=conditional",
@@ -156,14 +144,12 @@ SETTINGS: Mapping[str, Setting] = {
             "autoencoder.mirror=true",
             *_LATENT,
         ),
-        150,
+        460,
         20,
-        before=(Stage("autoencoder.steps", 0.3, 200), Stage("latent.mode_steps", 0.3, 500)),
+        before=(Stage("autoencoder.steps", 0.3, 480), Stage("latent.mode_steps", 0.1, 2800)),
         method="rela_latent",
     ),
 }
-
-
 #: The row that the others are compared with.
 WHOLE = "full"
 

@@ -15,6 +15,7 @@ from ...networks.blocks import BACKGROUND
 from ...networks.generator import build_generator
 from ...networks.shapes import central, padded_shape
 from ..base import SEQUENCES
+from .control import ControlledUNet
 
 
 class AutoencodedDiffusion(nn.Module):
@@ -31,6 +32,7 @@ class AutoencodedDiffusion(nn.Module):
         prediction: what the generator gives, see `Parametrization`; latents have SD 1.
         factor: side in voxels of the blocks of the model grid that are averaged into one.
         sequences: which of T1w and T2F the generator sees; in ablations, the other is background to it.
+        control: the generator is a U-Net without MRI that a ControlNet steers (`ControlledUNet`).
 
     Attributes:
         diffusion_shape: (C, X, Y, Z) of the latent.
@@ -50,6 +52,7 @@ class AutoencodedDiffusion(nn.Module):
         prediction: str = "noise",
         factor: int = 1,
         sequences: Sequence[str] = SEQUENCES,
+        control: bool = False,
     ):
         super().__init__()
         if factor < 1 or any(n % factor for n in MNI_GRID.shape):
@@ -65,8 +68,12 @@ class AutoencodedDiffusion(nn.Module):
         self._unseen = [channel for channel, name in enumerate(SEQUENCES) if name not in sequences]
         self.pet_autoencoder = VolumeAutoencoder(latent_channels, **autoencoder)
         self.mri_autoencoder = VolumeAutoencoder(latent_channels, **autoencoder)
-        channels = latent_channels * (1 + len(SEQUENCES))
-        self.generator = build_generator(in_channels=channels, out_channels=latent_channels, **generator)
+        seen = latent_channels * len(SEQUENCES)
+        if control:
+            self.generator = ControlledUNet(latent_channels=latent_channels, condition_channels=seen, **generator)
+        else:
+            channels = latent_channels + seen
+            self.generator = build_generator(in_channels=channels, out_channels=latent_channels, **generator)
         reduction = self.pet_autoencoder.reduction
         self.padded = padded_shape(self.blocks, reduction * 2 ** (len(generator["channels"]) - 1))
         self.diffusion_shape = (latent_channels, *(n // reduction for n in self.padded))

@@ -280,6 +280,11 @@ class RelaConfig(config.TrainConfig):
         """Whether the perceptron of whole-brain modes is trained before the U-Net."""
         return self.method.latent and self.latent.name == "conditional" and self.latent.mode_steps > 0
 
+    @property
+    def base_steps(self) -> int:
+        """Steps of a U-Net without MRI that a ControlNet then steers; 0 where the generator sees the MRI itself."""
+        return 0
+
     def check(self) -> None:
         """See `TrainConfig.check`."""
         if self.preset.relativistic_loss != "softplus":

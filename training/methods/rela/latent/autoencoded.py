@@ -38,6 +38,8 @@ class Autoencoded:
             "factor": config.network.factor,
             "sequences": sequences_seen(config),
         }
+        if config.base_steps:
+            self.arguments["control"] = True
         self.network = AutoencodedDiffusion(**self.arguments).to(fabric.device)
 
     def images(self, name: str) -> Images:
