@@ -35,13 +35,8 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ablations", action="store_true", help="RelA-Diffusion and its ablations instead of the methods")
     add("--prediction", choices=PREDICTIONS, default="v", help="what the generator of the ablations gives; default: v")
     add("--mean-pet", choices=MEAN_PET, default="residual", help="mean PET in the ablations; default: residual")
-    add(
-        "--in-full",
-        action="store_true",
-        help="draw 6 people with all network calls of the papers, of runs that are done",
-    )
-    names = list(SETTINGS)
-    add("--four-mm", nargs="+", choices=names, metavar="METHOD",
+    add("--in-full", action="store_true", help="of runs that are done: 6 people by as many calls as the papers have")
+    add("--four-mm", nargs="+", choices=list(SETTINGS), metavar="METHOD",
         help="instead: train these on blocks of 4 mm with 4 times the minutes, as bundles to install")  # fmt: skip
     add("--pace", action="store_true", help="only measure steps a CPU minute of each method and its stages")
     add("--table", action="store_true", help="only write OUT/methods.md and pictures from the runs that are done")

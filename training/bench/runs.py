@@ -142,16 +142,18 @@ def carry_out_in_full(run: Run, cohort: Cohort, out: Path, progress=lambda messa
 
     Returns:
         The content of ``full.json``: ``key``, ``name``, ``seed``, ``minutes``, ``calls``, ``sampler``, ``seconds`` (a
-        draw) and ``rows`` as of `figures_of`; None where that is no other than on the bench, or the run diverged.
+        draw) and ``rows`` as of `figures_of`; None where that is no other than on the bench, or the run diverged or is
+        not done yet.
 
     Raises:
-        InputError: the run is not done yet, or what is there is of other people or settings.
+        InputError: what is there is of other people or settings.
     """
     folder, full = run.folder(out), run.setting.full
     if full is None:
         return None
     if not (folder / FIGURES).exists():
-        raise InputError(f"{folder}: not done yet; --in-full draws from runs that are, leave it out first")
+        progress(f"{folder}: not done yet, so left out; --in-full draws from runs that are")
+        return None
     if carry_out(run, cohort, out)["diverged"]:
         return None
     content = {"run": key_of(run.words(cohort, out), run.setting, cohort), "full": asdict(full), "samples": SAMPLES}
