@@ -196,7 +196,9 @@ def test_what_cannot_be_asked_is_one_line(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_nothing(tmp_path, capsys, monkeypatch):
-    names = ["unet_l2", "ddpm", "ldm", "rela_latent"]
+    names = ["unet_l2", "ddpm", "ldm"]
+    for name in names[1:]:  # fewer draws than are wanted of a real one
+        monkeypatch.setitem(settings.SETTINGS, name, replace(settings.SETTINGS[name], calls=3, samples=2))
     small = ["bench", "--out", str(tmp_path), "--minutes", "0.01", "--seeds", "0",
              "--train-people", "5", "--validation-people", "3", "--test-people", "3"]  # fmt: skip
     words = [*small, "--only", *names]
@@ -214,7 +216,7 @@ def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert main([*words, "--train-people", "50"]) == 2 and "too few people" in capsys.readouterr().err
     # In full, and where it was stopped; and one ablation.
-    monkeypatch.setitem(settings.SETTINGS, "ddpm", replace(settings.SETTINGS["ddpm"], full=settings.Full(30, "ddpm")))
+    monkeypatch.setitem(settings.SETTINGS, "ddpm", replace(settings.SETTINGS["ddpm"], full=settings.Full(5, "ddpm")))
     assert main([*words, "--in-full"]) == 0
     (folder,) = tmp_path.glob("runs/ddpm-*/full")
     single = sorted(folder.iterdir())
@@ -222,10 +224,10 @@ def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_
     single[0].unlink()
     assert main([*small, "--only", "ddpm", "--in-full"]) == 0
     assert [path.stat().st_mtime_ns for path in single][1:] == before[1:] and single[0].exists()
-    assert main([*small, "--ablations", "--only", "full", "wo_t2f"]) == 0
+    assert main([*small, "--ablations", "--only", "full"]) == 0
     text = (tmp_path / "methods.md").read_text(encoding="utf-8")
-    assert "## In full" in text and "| ddpm | 0 | 30 | ddpm |" in text
-    assert "## Ablations, preset.prediction=v preset.mean_pet=residual" in text and "| wo_t2f-v-residual |" in text
+    assert "## In full" in text and "| ddpm | 0 | 5 | ddpm |" in text
+    assert "## Ablations, preset.prediction=v preset.mean_pet=residual" in text and "| full-v-residual |" in text
     assert "no order of merit" in text and "What was tuned for one was tuned for all" in text
 
 
@@ -233,6 +235,9 @@ def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_
 def test_a_method_on_blocks_of_4_mm_becomes_a_bundle_that_can_be_installed(tmp_path, capsys, monkeypatch):
     words = ["bench", "--out", str(tmp_path), "--four-mm", "unet_l2", "--minutes", "0.005", "--seeds", "0",
              "--train-people", "2", "--validation-people", "2"]  # fmt: skip
+    kept = tmp_path / "four_mm" / f"unet_l2-{4 * 0.005:g}min-0" / four_mm.PACES
+    kept.parent.mkdir(parents=True)
+    kept.write_text('{"run.steps": 60}')  # as an earlier call may have measured
     assert main(words) == 0
     (file,) = tmp_path.glob("four_mm/*.zip")
     assert f"relapet models import {file}" in capsys.readouterr().out

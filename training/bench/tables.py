@@ -177,7 +177,7 @@ def cost_table(runs: Sequence[dict], settings: Mapping[str, Setting]) -> list[st
         parameters = f"{whole[0]['parameters']:,}" if whole else ""
         minutes = np.mean([run["cost"]["cpu_s"] for run in own]) / 60
         peak = max(run["cost"]["peak_mb"] for run in own)
-        before = [f"{number} {key.split('.')[0]}" for key, number in own[0].get("stages", {}).items()]
+        before = [f"{key} {number}" for key, number in own[0].get("stages", {}).items()]
         steps = str(own[0]["steps"]) + (f" ({', '.join(before)})" if before else "")
         lines.append([
             name, ", ".join(str(run["seed"]) for run in own), steps, parameters, str(setting.calls),
