@@ -155,6 +155,9 @@ def test_figures_of_a_table_are_of_people_first():
     assert tables.cell(np.array([[1.0, 3.0]]), 1) == "2.0 ± 1.0"
     assert tables.cell(np.array([[1.0, 3.0], [3.0, 5.0]]), 1) == "3.0 ± 1.0 (1.4)"
     assert tables.cell(np.array([[1.0, np.nan]]), 1) == ""
+    assert tables.cell(np.array([[2.0], [4.0]]), 1) == "3.0 of one person (1.4)"
+    alone = {"ridge_head": [rows(25, people=1)], "a": [rows(27, people=1)]}
+    assert tables.significant(alone, "PIB") == {}
     assert tables.spread(rows(25), "PIB") == pytest.approx(1) and tables.amyloid(rows(25)) == 1
     assert np.isnan(tables.correlation(rows(25, regions=[1.0] * 12), "PIB"))
     assert tables.correlation([{**row, "regions": row["measured"]} for row in rows(25)], "PIB") == pytest.approx(1)

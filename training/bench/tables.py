@@ -205,6 +205,8 @@ def significant(seeds: Seeds, tracer: str, base: str = CONTROL) -> dict[str, str
         if name in (base, "ideal"):
             continue
         values = by_person(runs, tracer, "psnr")
+        if values.shape[1] < 2:  # one person proves nothing
+            continue
         gap = float((values.mean(0) - control).mean())
         if np.ptp(values.mean(0) - control) > 0 and (len(runs) == 1 or abs(gap) > values.mean(1).std(ddof=1)):
             chances[name] = float(ttest_rel(values.mean(0), control).pvalue)
@@ -249,7 +251,8 @@ def cell(values: np.ndarray, digits: int) -> str:
     if np.isnan(values).any() or not values.size:
         return ""
     people = values.mean(0)
-    text = f"{people.mean():.{digits}f} ± {people.std(ddof=1) / np.sqrt(len(people)):.{digits}f}"
+    error = f"± {people.std(ddof=1) / np.sqrt(len(people)):.{digits}f}" if len(people) > 1 else "of one person"
+    text = f"{people.mean():.{digits}f} {error}"
     return text + (f" ({values.mean(1).std(ddof=1):.{digits}f})" if len(values) > 1 else "")
 
 
