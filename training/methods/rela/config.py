@@ -352,8 +352,8 @@ def _check_latent(config: RelaConfig) -> None:
     if latent.name in REGRESSIONS:
         if network.factor < 2 or reduction_of(coder) % 2:
             raise ConfigError(
-                f"latent={latent.name} sees the MRI in blocks of half a latent cell a side, of voxels of 2 mm or more: it "
-                "needs network.factor=2 (or more), and autoencoder.blocks x 2^(levels - 1) must be even, e.g. "
+                f"latent={latent.name} sees the MRI in blocks of half a latent cell a side, of voxels of 2 mm or more: "
+                "it needs network.factor=2 (or more), and autoencoder.blocks x 2^(levels - 1) must be even, e.g. "
                 "autoencoder.blocks=4 autoencoder.channels=[48,96]"
             )
         if latent.embedding > latent.components:
