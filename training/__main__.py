@@ -1,4 +1,4 @@
-"""``python -m training methods|prepare|train|sample|evaluate|export``: from raw scans to a model and its figures.
+"""``python -m training prepare|pretrain|train|sample|evaluate|export|...``: from raw scans to a model and its figures.
 
 Exit codes: 0 done; 2 a mistake the user can mend, told in one line on stderr; others as `training.errors` says.
 """
@@ -26,7 +26,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Parser of all commands; ``train`` hands its words on to Hydra."""
+    """Parser of all commands; ``train`` and ``pretrain`` hand their words on to Hydra."""
     parser = _Parser(prog="python -m training", description="From raw scans to a model and its figures.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (help_line, add_arguments, run) in COMMANDS.items():
@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_arguments(command)
         command.set_defaults(run=run)
     commands.add_parser("train", help="train a model; 'train --help' lists options and keys", add_help=False)
+    commands.add_parser("pretrain", help="only the pre-training on MRI; words as of 'train'", add_help=False)
     return parser
 
 
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        if argv[:1] == ["train"]:
+        if argv[:1] in (["train"], ["pretrain"]):
             asked = read_words(argv[1:])
             if asked.action == "help":  # without what the training loads
                 say(help_text(asked.overrides))
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
             from .loop import main as train
 
-            return train(argv[1:]) or 0
+            return train(argv[1:], pretraining=argv[0] == "pretrain") or 0
         arguments = build_parser().parse_args(argv)
         arguments.run(arguments)
         return 0

@@ -51,13 +51,18 @@ RULES = Rules({
 })  # fmt: skip
 
 
+def reduction_of(coder: Autoencoder) -> int:
+    """Voxels a side that the autoencoder makes one of."""
+    return coder.blocks * 2 ** (len(coder.channels) - 1)
+
+
 def check_autoencoder(coder: Autoencoder, blocks: Sequence[int]) -> None:
     """Raise `ConfigError` naming the key unless the autoencoder can be built and codes volumes of this shape."""
     check_levels("autoencoder", coder.channels, coder.num_res_blocks, coder.norm_num_groups)
     for key, highest in (("latent_channels", WIDEST), ("blocks", COARSEST)):
         if not 1 <= getattr(coder, key) <= highest:
             raise ConfigError(f"autoencoder.{key}={getattr(coder, key)} must lie between 1 and {highest}")
-    reduction = coder.blocks * 2 ** (len(coder.channels) - 1)
+    reduction = reduction_of(coder)
     if reduction > min(blocks):
         raise ConfigError(
             f"autoencoder.channels, autoencoder.blocks: {len(coder.channels)} levels behind blocks of {coder.blocks} "

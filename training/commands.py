@@ -18,6 +18,7 @@ def prepare_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``prepare``."""
     add = parser.add_argument
     add("--source", type=Path, help="BIDS folder, or CSV with subject,t1w,t2f,pet,tracer[,session]")
+    add("--mri-only", action="store_true", help="no PET, also of people who have none: for 'pretrain'; no split")
     add("--rendered", type=int, metavar="N", help="instead: N simulated people, rendered straight on the model grid")
     add("--rendered-seed", type=int, metavar="S", help="which people: those of 'relapet phantom --seed S'; default 0")
     add("--law", type=int, choices=[1, 2], help="law of their uptake: 2 (default), or 1, of demo model 2")
@@ -48,6 +49,8 @@ def run_prepare(options: argparse.Namespace) -> None:
 
     if options.workers < 0:
         raise InputError(f"--workers {options.workers}: 0 or more")
+    if options.mri_only:
+        _refuse(options, _OF_PET, "is about PET or their split, which a cache of --mri-only does not have")
     how = prepare.Options(
         frames=parse_frames(options.frames),
         reference_region=options.reference_region,
@@ -57,24 +60,39 @@ def run_prepare(options: argparse.Namespace) -> None:
         dtype=options.dtype,
         force=options.force,
         factor=options.factor,
+        mri_only=options.mri_only,
     )
     fractions = _fractions(options.fractions)
     source = _source(options)
     workers = options.workers or prepare.default_workers()
     summary = prepare.prepare(source, options.out, how, workers=workers, progress=say)
-    cache = open_cache(options.out)
+    cache = open_cache(options.out, mri_only=options.mri_only)
     say(
         f"{len(cache.index['cases'])} cases, {len(cache.items())} PET in {options.out}: {summary.prepared} prepared "
         f"now, {summary.kept} kept; {len(summary.failures)} failures"
         + (f", see {options.out / prepare.FAILURES}" if summary.failures else "")
     )
-    _split(options, cache, fractions)
+    if not options.mri_only:
+        _split(options, cache, fractions)
+
+
+def _refuse(options: argparse.Namespace, defaults: dict, why: str) -> None:
+    """Raise `InputError` for the first of these options that is given."""
+    for name, default in defaults.items():
+        if getattr(options, name) != default:
+            raise InputError(f"--{name.replace('_', '-')} {why}")
 
 
 #: Options of `prepare` that say something about files, which rendered people do not have; with their defaults.
 _OF_FILES = {
     "frames": [], "reference_region": None, "units": None, "preprocessed": False, "method": "auto", "force": False,
     "simulated": False,
+}  # fmt: skip
+
+#: Those that say something about PET, or about the split of people who have some.
+_OF_PET = {
+    "frames": [], "reference_region": None, "units": None, "seed": 0, "fractions": "0.7,0.15,0.15",
+    "complete_test": False, "split_lists": None, "new_split": False,
 }  # fmt: skip
 
 
@@ -87,16 +105,14 @@ def _source(options: argparse.Namespace):
     if (options.source is None) == (options.rendered is None):
         raise InputError("prepare wants one of --source (files) and --rendered (simulated people)")
     if options.source is None:
-        for name, default in _OF_FILES.items():
-            if getattr(options, name) != default:
-                raise InputError(f"--{name.replace('_', '-')} goes with --source; --rendered people have no files")
+        _refuse(options, _OF_FILES, "goes with --source; --rendered people have no files")
         return rendered.rendered_people(options.rendered, options.rendered_seed or 0, options.law or 2)
     for name in ("rendered_seed", "law"):
         if getattr(options, name) is not None:
             raise InputError(f"--{name.replace('_', '-')} goes with --rendered, not with --source")
     if options.source.is_dir():
-        return bids.read_bids(options.source)
-    return table.read_table(options.source, simulated=options.simulated)
+        return bids.read_bids(options.source, mri_only=options.mri_only)
+    return table.read_table(options.source, simulated=options.simulated, mri_only=options.mri_only)
 
 
 def _fractions(words: str) -> tuple[float, ...]:

@@ -24,11 +24,11 @@ import torch
 from . import methods, origins
 from .config import TrainConfig, load_config
 from .data.cache import alone_in, sweep
-from .errors import EXIT_REQUEUE, user_error
+from .errors import EXIT_REQUEUE, ConfigError, user_error
 from .faults import FailureBoard, StopRequest
 from .header import header
 from .machine import check_machine, device_kind
-from .methods.base import Work
+from .methods.base import Objective, Work
 from .options import help_text, read_words
 from .plans import plan_of
 from .precision import chosen, use
@@ -40,8 +40,13 @@ from .words_of_config import as_words
 LOCK_SECONDS = 5.0
 
 
-def main(argv: Sequence[str]) -> int:
-    """Do what the words behind ``train`` say; returns the exit code. A failing rank ends all, each with its cause."""
+def main(argv: Sequence[str], pretraining: bool = False) -> int:
+    """Do what the words behind ``train`` say; returns the exit code. A failing rank ends all, each with its cause.
+
+    Args:
+        argv: the words.
+        pretraining: they stand behind ``pretrain``: only the method's pre-training on MRI is wanted.
+    """
     try:
         asked = read_words(argv)
         if asked.action == "help":
@@ -51,13 +56,22 @@ def main(argv: Sequence[str]) -> int:
             say("\n".join(shown_config(asked.overrides)))
             return 0
         config = load_config(asked.overrides)
+        if pretraining:
+            check_pretraining(methods.objective(config), asked.action)
         check_machine(config)
         data = load_data(config)
         if asked.action == "dry-run":
             return dry_run(config, data)
     except Exception as error:
         return end_with(error, None)
-    return run(config, data, words=argv)
+    return run(config, data, words=argv, pretraining=pretraining)
+
+
+def check_pretraining(objective: Objective, action: str) -> None:
+    """Raise `ConfigError` unless the configuration has a pre-training on MRI, and running it is what is asked for."""
+    objective.check_pretraining()
+    if action == "dry-run":
+        raise ConfigError("--dry-run: 'train --dry-run' with the same words rehearses the pre-training too")
 
 
 def shown_config(overrides: Sequence[str]) -> list[str]:
@@ -99,8 +113,17 @@ def load_data(config: TrainConfig) -> RunData:
     return RunData(train, held_out, split.sha256, draws=config.data.augment)
 
 
-def run(config: TrainConfig, data: RunData, quiet: bool = False, words: Sequence[str] = ()) -> int:
-    """Train until the end, a signal or a failure; returns the exit code. `words` are the command line's, to be kept."""
+def run(
+    config: TrainConfig, data: RunData, quiet: bool = False, words: Sequence[str] = (), pretraining: bool = False
+) -> int:
+    """Train until the end, a signal or a failure; returns the exit code.
+
+    Args:
+        config, data: of the run.
+        quiet: no console.
+        words: the command line's, to be kept.
+        pretraining: only the method's pre-training on MRI.
+    """
     board = None
     try:
         check_machine(config)
@@ -116,12 +139,19 @@ def run(config: TrainConfig, data: RunData, quiet: bool = False, words: Sequence
             fabric.barrier()
             objective, start = methods.objective(config), {}
             if fabric.is_global_zero:
-                start = origins.origin(words)
+                start = origins.origin(words, "pretrain" if pretraining else "train")
                 if not quiet:
                     kind = fabric.device.type
                     precision = chosen(config.hardware.precision, kind)
                     say("\n".join(header(objective, data, kind, fabric.world_size, precision)))
-            ready = objective.stages(Work(fabric, data, stop, quiet, start))
+            work = Work(fabric, data, stop, quiet, start)
+            if pretraining:
+                objective.check_pretraining()
+                ready = objective.pretrain(work)
+                if ready and fabric.is_global_zero:
+                    origins.write(Path(config.out), config, start, 0)
+                return 0 if ready else EXIT_REQUEUE
+            ready = objective.stages(work)
             if ready is None:
                 return EXIT_REQUEUE
             plan = plan_of(config, len(ready.train), fabric.world_size)

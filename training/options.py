@@ -28,6 +28,7 @@ USAGE = """usage: python -m training train data.cache=CACHE out=OUT [KEY=VALUE .
 
 Train a model on a cache that 'prepare' wrote. The same command goes on where an interrupted run stopped.
 @FILE stands for a file of such words, one a line; lines that begin with # do not count.
+'pretrain' in place of 'train' takes the same words and runs the pre-training on MRI alone, of a method that has one.
 """
 ENDINGS = (
     "exit codes: 0 done; 75 asked to stop, start it again; 2 a bad configuration or input; 3 diverged; "

@@ -16,17 +16,19 @@ from RelAPETLib.provenance import versions
 from .words_of_config import as_words
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-COMMAND = "python -m training train"
+PROGRAM = "python -m training"
+COMMAND = f"{PROGRAM} train"
 #: In ``out``: the configuration as words for ``@FILE``, and one JSON object a start of the run.
 CONFIG, STARTS = "config.txt", "starts.jsonl"
 _PACKAGES = {"lightning_fabric": "lightning-fabric", "hydra": "hydra-core"}
 
 
-def origin(words: Sequence[str]) -> dict[str, Any]:
+def origin(words: Sequence[str], command: str = "train") -> dict[str, Any]:
     """What is known of this start of a run, in JSON types.
 
     Args:
-        words: of the command line, behind ``train``.
+        words: of the command line, behind `command`.
+        command: ``train`` or ``pretrain``.
     """
     from importlib import metadata
 
@@ -37,7 +39,7 @@ def origin(words: Sequence[str]) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             found[name] = "unknown"
     return {
-        "command": [*COMMAND.split(), *words],
+        "command": [*PROGRAM.split(), command, *words],
         "versions": found,
         "git_commit": commit(),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),

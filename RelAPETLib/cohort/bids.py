@@ -28,11 +28,15 @@ def is_bids(folder: Path) -> bool:
     return (folder / "dataset_description.json").is_file() or any(folder.glob("sub-*/"))
 
 
-def read_bids(folder: Path | str) -> Source:
+def read_bids(folder: Path | str, *, mri_only: bool = False) -> Source:
     """Find the cases of a data set. Nothing but names, JSON and ``participants.tsv`` is read.
 
     Several T1w or FLAIR of a session, or PET of one tracer: the first by name, and a note says so. A PET of a session
     without MRI belongs to the subject's only session with MRI; where there are several, it is not used.
+
+    Args:
+        folder: of the data set.
+        mri_only: PET are not looked at, and people without any are cases too.
 
     Raises:
         InputError: no folder, no subject in it, or a ``participants.tsv`` that is no table.
@@ -48,7 +52,7 @@ def read_bids(folder: Path | str) -> Source:
     description = _description(folder)
     cases, failures, people = [], [], _participants(folder)
     for subject in subjects:
-        found, lost = _subject_cases(folder, subject)
+        found, lost = _subject_cases(folder, subject, mri_only)
         clinical, notes = from_row(people.get(subject.name, {}))
         notes = tuple(f"{PARTICIPANTS}: {note}" for note in notes)
         cases += [replace(case, clinical=clinical, notes=(*case.notes, *notes)) for case in found]
@@ -92,8 +96,8 @@ def _simulation(description: dict) -> dict | None:
     return next((entry for entry in entries if isinstance(entry, dict) and entry.get("Name") == GENERATOR), None)
 
 
-def _subject_cases(root: Path, folder: Path) -> tuple[list[Case], list[Failure]]:
-    """Cases of one subject, one a session that has MRI."""
+def _subject_cases(root: Path, folder: Path, mri_only: bool) -> tuple[list[Case], list[Failure]]:
+    """Cases of one subject, one a session that has MRI; without PET where only MRI is wanted."""
     subject = folder.name
     sessions = {path.name: path for path in sorted(folder.glob("ses-*")) if path.is_dir()} or {"": folder}
     files = {session: _session_files(path) for session, path in sessions.items()}
@@ -104,7 +108,7 @@ def _subject_cases(root: Path, folder: Path) -> tuple[list[Case], list[Failure]]
         words = f"no {' and no '.join(missing)}" if missing else "no session with both T1w and FLAIR"
         return [], [Failure(subject, subject, "", words)]
     pets: dict[str, list[BidsFile]] = defaultdict(list)
-    for session, found in files.items():
+    for session, found in () if mri_only else files.items():
         home = session if session in with_mri else with_mri[0] if len(with_mri) == 1 else None
         if home is not None:
             pets[home] += found["pet"]
@@ -116,7 +120,7 @@ def _subject_cases(root: Path, folder: Path) -> tuple[list[Case], list[Failure]]
         name = f"{subject}_{session}" if len(with_mri) > 1 else subject
         scans, notes, lost = _tracers(root, pets[session], subject, name)
         failures += lost
-        if not scans:
+        if not scans and not mri_only:
             failures.append(Failure(subject, name, "", "no PET that can be used"))
             continue
         chosen = {kind: _first(files[session][kind], kind, notes) for kind in ("T1w", "FLAIR")}

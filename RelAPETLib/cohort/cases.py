@@ -18,7 +18,7 @@ class Case:
         name: identifier, a file name: the subject, with the session where there are several.
         subject: whose it is; people are told apart by it.
         t1w, t2f: files.
-        pets: by tracer.
+        pets: by tracer; empty where only the MRI is wanted.
         notes: choices made among several files, one line each.
         clinical: what is known of the subject.
     """

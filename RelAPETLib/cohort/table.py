@@ -1,5 +1,7 @@
 """Cases of a plain table: a CSV with columns subject, t1w, t2f, pet, tracer, and perhaps session; one row a PET.
 
+Where only the MRI is wanted, pet and tracer are not needed.
+
 Columns age, sex and score are taken from a case's first row, where there are such.
 
 Paths are relative to the table's folder. Sidecars of PET are read as `volumes.sidecar` says.
@@ -20,17 +22,19 @@ from ..volumes.sidecar import read_sidecar
 from .cases import Case, Failure, PetScan, Source
 
 COLUMNS = ("subject", "t1w", "t2f", "pet", "tracer")
+MRI_COLUMNS = COLUMNS[:3]
 #: No path is longer on Linux, macOS or Windows.
 LONGEST_FIELD = 4096
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-def read_table(path: Path | str, *, simulated: bool = False) -> Source:
+def read_table(path: Path | str, *, simulated: bool = False, mri_only: bool = False) -> Source:
     """Find the cases of a table. Rows with the same subject (and session) are one case and must name the same MRI.
 
     Args:
         path: the CSV.
         simulated: the people do not exist; goes into the metadata of what is trained on them.
+        mri_only: PET are not looked at, and people without any are cases too.
 
     Raises:
         InputError: unreadable, a column is missing, no rows, a subject that cannot be a file name, or rows of one
@@ -38,7 +42,7 @@ def read_table(path: Path | str, *, simulated: bool = False) -> Source:
     """
     path = Path(path)
     groups: dict[str, list[dict]] = defaultdict(list)
-    for number, row in read_rows(path, COLUMNS):
+    for number, row in read_rows(path, MRI_COLUMNS if mri_only else COLUMNS):
         subject, session = row["subject"], row.get("session", "")
         name = f"{subject}_{session}" if session else subject
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name):
@@ -48,7 +52,7 @@ def read_table(path: Path | str, *, simulated: bool = False) -> Source:
         groups[name].append(row)
     cases, failures = [], []
     for name, rows in sorted(groups.items()):
-        case, lost = _case(path, name, rows)
+        case, lost = _case(path, name, rows, mri_only)
         failures += lost
         cases += [case] if case else []
     return Source(path.stem, simulated, cases, failures)
@@ -117,7 +121,7 @@ def _short(text: str) -> str:
     return ascii(text[:40])[1:-1]
 
 
-def _case(path: Path, name: str, rows: list[dict]) -> tuple[Case | None, list[Failure]]:
+def _case(path: Path, name: str, rows: list[dict], mri_only: bool) -> tuple[Case | None, list[Failure]]:
     subject = rows[0]["subject"]
     if any(row["subject"] != subject for row in rows):
         raise InputError(f"{path}: two subjects with their sessions make the same name '{name}'; rename one")
@@ -127,7 +131,7 @@ def _case(path: Path, name: str, rows: list[dict]) -> tuple[Case | None, list[Fa
         if not rows[0][column]:
             return None, [Failure(subject, name, "", f"no {column} in {path.name}")]
     pets, failures = {}, []
-    for row in rows:
+    for row in () if mri_only else rows:
         if not row["pet"]:
             continue
         try:
@@ -137,7 +141,7 @@ def _case(path: Path, name: str, rows: list[dict]) -> tuple[Case | None, list[Fa
             pets[scan.tracer] = scan
         except InputError as error:
             failures.append(Failure(subject, name, row["tracer"], str(error)))
-    if not pets:
+    if not pets and not mri_only:
         return None, [*failures, Failure(subject, name, "", "no PET that can be used")]
     clinical, notes = from_row(rows[0])
     mri = path.parent / rows[0]["t1w"], path.parent / rows[0]["t2f"]

@@ -47,7 +47,7 @@ def volumes_at_2mm(made: np.ndarray, low: float) -> np.ndarray:
 def measure(known: Known, run: Path, name: str, samples: int, calls: int) -> None:
     """Draw and measure every test scan, each kept in a file of its own."""
     from training import checkpoints
-    from training.bench.runs import Drawer
+    from training.bench.figures import Drawer
     from training.data.cache import open_cache
     from training.data.dataset import PetDataset
     from training.data.split import FILE, load_split

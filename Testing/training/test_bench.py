@@ -1,33 +1,100 @@
 """The bench: its statistics by hand, and a whole small one."""
 
+import hashlib
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from RelAPETLib.evaluation.scores import auc, crps, energy_distance
+from RelAPETLib.models import import_model, load_model
 from training.__main__ import main
-from training.bench import settings, tables
+from training.bench import four_mm, published, settings, tables
 from training.bench.people import pooled, regional
 from training.methods import METHODS
 
+EVERY = settings.SETTINGS | settings.ablations("v", "residual") | settings.ablations("noise", "none")
 
-def test_every_setting_is_a_method_and_its_words_are_a_configuration(tmp_path):
-    from training.config import load_config
 
+#: By name: what `test_a_finished_run_is_known_by_the_same_hash_as_ever` finds.
+KEYS = {
+    "unet_l1": "0a7ff14d",
+    "unet_l2": "f629a250",
+    "pix2pix": "3dd2ab61",
+    "scgan": "919bc4c8",
+    "cyclegan": "8241eda0",
+    "diffusion_gan": "d65dab6c",
+    "transunet": "e1dba7ac",
+    "resvit": "9c8373bc",
+    "ddpm": "3a9adc97",
+    "ficd": "2b84b95a",
+    "rela": "fb4e0658",
+    "ddgan": "b1aec0d9",
+    "resdm": "9e09dbfc",
+    "mri2pet": "3e1a6d1e",
+    "mtgd": "adb1ec5b",
+    "jdam": "4d0f8925",
+    "sde": "4e73b842",
+    "rectified_flow": "4aa8e95e",
+    "bridge": "ed2e1481",
+    "rela_latent": "9d26c7c0",
+    "ldm": "e18c14e6",
+    "conditional": "9021a13f",
+    "full-v-residual": "c4f5ba41",
+    "wo_ra-v-residual": "3060e66f",
+    "wo_gp-v-residual": "1b6ccc77",
+    "wo_ra_gp-v-residual": "bdba4b7e",
+    "wo_t2f-v-residual": "8397d768",
+    "wo_t1w-v-residual": "bf79df59",
+    "full-noise-none": "9258d86e",
+    "wo_ra-noise-none": "4509ce79",
+    "wo_gp-noise-none": "4822e111",
+    "wo_ra_gp-noise-none": "5331e8d8",
+    "wo_t2f-noise-none": "0cfd2935",
+    "wo_t1w-noise-none": "fff20c48",
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_setting_is_a_configuration_with_its_steps(tmp_path, name):
+    from training.config import flatten, load_config
+
+    setting, minutes = EVERY[name], 2
+    steps = settings.lengths(setting, minutes)
+    config = load_config(
+        settings.overrides(name, setting, tmp_path, tmp_path / "split.json", tmp_path / name, steps, 3)
+    )
+    flat = flatten(config)
+    assert config.method.name == (setting.method or name) and config.seed == 3
+    assert {key: flat[key] for key in steps} == steps
+    spent = steps["run.steps"] / setting.pace + sum(steps[stage.key] / stage.pace for stage in setting.before)
+    assert spent == pytest.approx(minutes, abs=1 / setting.pace + sum(1 / stage.pace for stage in setting.before))
+    assert setting.calls <= settings.MOST_CALLS and 1 <= setting.samples <= settings.SAMPLES
+    assert setting.full is None or setting.full.calls > settings.MOST_CALLS
+
+
+def test_every_method_that_can_be_trained_is_on_the_bench():
     known = {name for names in METHODS.values() for name in names}
-    assert set(settings.SETTINGS) <= known
-    for name, setting in settings.SETTINGS.items():
-        config = load_config(settings.overrides(name, tmp_path, tmp_path / "split.json", tmp_path / name, 40, 3))
-        group, _, key = (setting.before or ("",))[0].partition(".")
-        before = getattr(getattr(config, group), key) if group else 0
-        assert config.method.name == name and config.seed == 3 and config.run.steps + before == 40
-        assert setting.calls <= settings.MOST_CALLS and 1 <= setting.samples <= settings.SAMPLES
+    assert {setting.method or name for name, setting in settings.SETTINGS.items()} == known
+    assert all(name in settings.SETTINGS for name in published.METHODS)
 
 
-def test_steps_follow_from_minutes_and_pace():
-    assert settings.steps_of("unet_l2", 2) == round(2 * settings.SETTINGS["unet_l2"].pace)
-    assert settings.steps_of("unet_l2", 1e-9) == 1
+def test_a_finished_run_is_known_by_the_same_hash_as_ever():
+    """Of the words that a run's key is made of: who changes them on purpose trains these methods anew, and says so."""
+    found = {}
+    for name, setting in EVERY.items():
+        words = settings.overrides(name, setting, Path("c"), Path("s"), Path("o"), settings.lengths(setting, 15), 0)
+        told = [words, setting.calls, setting.samples, setting.sampler]
+        found[name] = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8]
+    assert found == KEYS
+
+
+def test_steps_follow_from_minutes_paces_and_shares():
+    setting = settings.Setting((), 60, 20, before=(settings.Stage("a", 0.25, 40), settings.Stage("b", 0.25, 80)))
+    assert settings.lengths(setting, 4) == {"a": 40, "b": 80, "run.steps": 120}
+    assert settings.lengths(setting, 1e-9) == {"a": 1, "b": 1, "run.steps": 1}
 
 
 def test_holm_is_stricter_than_each_test_alone_and_stops_at_the_first_that_fails():
@@ -59,10 +126,38 @@ def test_a_difference_is_marked_only_where_people_and_seeds_bear_it():
     assert tables.significant(seeds, "PIB") == {"better": "+", "worse": "-"}
 
 
+def test_what_seeds_do_not_tell_apart_is_not_ranked():
+    seeds = {"ridge_head": [rows(25)], "a": [rows(26), rows(26.2)], "b": [rows(26.05), rows(26.05)]}
+    seeds |= {"c": [rows(20), rows(20.2)], "d": [rows(29)]}
+    line = tables.unranked({name: seeds[name] for name in ("ridge_head", "a", "b", "c")}, "PIB")
+    assert "The seeds' spread (SD) is 0.12 dB; within it of the best, a, and so not ranked: b." in line
+    assert "of one seed alone, and so not ranked either: d" in tables.unranked(seeds, "PIB")
+    assert "no ranking" in tables.unranked({"ridge_head": [rows(25)], "d": [rows(29)]}, "PIB")
+
+
+def test_the_papers_figures_stand_beside_ours_and_say_so():
+    everywhere = [row for tracer in ("TAU", "PBR", "PIB") for row in rows(25, tracer)]
+    lines = tables.image_tables({"ridge_head": [everywhere], "rela": [everywhere]}, published.METHODS, "ridge_head")
+    text = "\n".join(lines)
+    assert text.count("paper's PSNR (other data)") == 3 and "| 28.314 | 0.898 | 0.017 |" in text
+    assert lines.index("TAU:") < lines.index("PBR:") < lines.index("PIB:")
+    whole = {"ridge_head": everywhere}
+    run = {"rows": everywhere, "diverged": False, "seed": 0, "steps": 9, "seconds": 1.0, "parameters": 5}
+    run["cost"] = {"cpu_s": 60, "peak_mb": 1}
+    runs = [{**run, "name": name} for name in ("full-v-residual", "wo_gp-v-residual")]
+    own = settings.ablations("v", "residual")
+    lines = tables.ablation_tables(whole, runs, own, "full-v-residual")
+    assert any(line.startswith("| wo_gp-v-residual | 25.00") and "| 18.401 |" in line for line in lines)
+    assert any("Sig. against full-v-residual" in line for line in lines)
+
+
 def test_figures_of_a_table_are_of_people_first():
     assert tables.cell(np.array([[1.0, 3.0]]), 1) == "2.0 ± 1.0"
     assert tables.cell(np.array([[1.0, 3.0], [3.0, 5.0]]), 1) == "3.0 ± 1.0 (1.4)"
     assert tables.cell(np.array([[1.0, np.nan]]), 1) == ""
+    assert tables.cell(np.array([[2.0], [4.0]]), 1) == "3.0 of one person (1.4)"
+    alone = {"ridge_head": [rows(25, people=1)], "a": [rows(27, people=1)]}
+    assert tables.significant(alone, "PIB") == {}
     assert tables.spread(rows(25), "PIB") == pytest.approx(1) and tables.amyloid(rows(25)) == 1
     assert np.isnan(tables.correlation(rows(25, regions=[1.0] * 12), "PIB"))
     assert tables.correlation([{**row, "regions": row["measured"]} for row in rows(25)], "PIB") == pytest.approx(1)
@@ -93,6 +188,8 @@ def test_what_cannot_be_asked_is_one_line(tmp_path, capsys):
         (["--part", "3/2"], "--part 3/2: I/N is wanted"),
         (["--minutes", "0"], "--minutes above 0"),
         (["--cache", str(tmp_path / "none")], "none"),
+        (["--only", "wo_gp"], "--only wo_gp: an ablation; give --ablations"),
+        (["--only", "ldm", "--ablations"], "--only ldm: a method; leave --ablations out"),
     ):
         assert main(["bench", "--out", str(tmp_path / "out"), *words]) == 2
         (line,) = capsys.readouterr().err.splitlines()
@@ -101,15 +198,19 @@ def test_what_cannot_be_asked_is_one_line(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_nothing(tmp_path, capsys):
-    words = ["bench", "--out", str(tmp_path), "--minutes", "0.01", "--seeds", "0", "--only", "unet_l2", "ddpm",
+def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_nothing(tmp_path, capsys, monkeypatch):
+    names = ["unet_l2", "ddpm", "ldm"]
+    for name in names[1:]:  # fewer draws than are wanted of a real one
+        monkeypatch.setitem(settings.SETTINGS, name, replace(settings.SETTINGS[name], calls=3, samples=2))
+    small = ["bench", "--out", str(tmp_path), "--minutes", "0.01", "--seeds", "0",
              "--train-people", "5", "--validation-people", "3", "--test-people", "3"]  # fmt: skip
+    words = [*small, "--only", *names]
     assert main(words) == 0
     text = (tmp_path / "methods.md").read_text(encoding="utf-8")
-    for name in ("population mean", "ridge_head", "ideal", "unet_l2", "ddpm"):
+    for name in ("population mean", "ridge_head", "ideal", *names):
         assert sum(line.startswith(f"| {name} |") for line in text.splitlines()) >= 2
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/figures.json")}
-    assert len(kept) == 2
+    assert len(kept) == len(names)
     for path in kept:
         found = json.loads(path.read_text(encoding="utf-8"))
         assert not found["diverged"] and found["cost"]["cpu_s"] > 1 and len({row["case"] for row in found["rows"]}) == 3
@@ -117,3 +218,51 @@ def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_
     assert main(words) == 0 and "step" not in capsys.readouterr().out.split("# Methods")[0]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert main([*words, "--train-people", "50"]) == 2 and "too few people" in capsys.readouterr().err
+    # In full, and where it was stopped; and one ablation.
+    monkeypatch.setitem(settings.SETTINGS, "ddpm", replace(settings.SETTINGS["ddpm"], full=settings.Full(5, "ddpm")))
+    assert main([*words, "--in-full"]) == 0
+    (folder,) = tmp_path.glob("runs/ddpm-*/full")
+    single = sorted(folder.iterdir())
+    before = [path.stat().st_mtime_ns for path in single]
+    single[0].unlink()
+    assert main([*small, "--only", "ddpm", "--in-full"]) == 0
+    assert [path.stat().st_mtime_ns for path in single][1:] == before[1:] and single[0].exists()
+    assert main([*small, "--ablations", "--only", "full"]) == 0
+    text = (tmp_path / "methods.md").read_text(encoding="utf-8")
+    assert "## In full" in text and "| ddpm | 0 | 5 | ddpm |" in text
+    assert "## Ablations, preset.prediction=v preset.mean_pet=residual" in text and "| full-v-residual |" in text
+    assert "no order of merit" in text and "What was tuned for one was tuned for all" in text
+
+
+@pytest.mark.slow
+def test_a_method_on_blocks_of_4_mm_becomes_a_bundle_that_can_be_installed(tmp_path, capsys, monkeypatch):
+    words = ["bench", "--out", str(tmp_path), "--four-mm", "unet_l2", "--minutes", "0.005", "--seeds", "0",
+             "--train-people", "2", "--validation-people", "2"]  # fmt: skip
+    kept = tmp_path / "four_mm" / f"unet_l2-{4 * 0.005:g}min-0" / four_mm.PACES
+    kept.parent.mkdir(parents=True)
+    kept.write_text('{"run.steps": 60}')  # as an earlier call may have measured
+    assert main(words) == 0
+    (file,) = tmp_path.glob("four_mm/*.zip")
+    assert f"relapet models import {file}" in capsys.readouterr().out
+    monkeypatch.setenv("RELAPET_HOME", str(tmp_path / "home"))
+    model = load_model(import_model(file))
+    assert model.metadata["name"] == "bench-unet-l2-4mm" and "not a model of real PET" in model.metadata["description"]
+    written = file.stat().st_mtime_ns
+    assert main(words) == 0 and file.stat().st_mtime_ns == written
+    assert "step" not in capsys.readouterr().out
+    assert main([*words, "--only", "unet_l2"]) == 2 and "--only does not go with it" in capsys.readouterr().err
+
+
+def test_settings_of_4_mm_are_those_of_the_bench_but_for_the_blocks(tmp_path):
+    from training.config import load_config
+
+    for name, latent in (("rela", False), ("rela_latent", True), ("unet_l1", False)):
+        common, setting = four_mm.fine(name)
+        setting = four_mm.paced(setting, dict.fromkeys([*(stage.key for stage in setting.before), "run.steps"], 5.0))
+        steps = settings.lengths(setting, 60)
+        config = load_config(settings.overrides(name, setting, tmp_path, tmp_path, tmp_path, steps, 0, common))
+        assert config.network.factor == 4 and config.network.crop == (None if latent else [40, 44, 40])
+        assert config.preset.global_batch == config.hardware.micro_batch == 4
+        assert sum(steps.values()) == 300
+        if name != "unet_l1":
+            assert config.preset.penalty_gamma == pytest.approx(6.25e-6 * 64)

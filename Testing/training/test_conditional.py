@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from RelAPETLib.diffusion import sample, seeded_noise
 from RelAPETLib.evaluation.ridge import ridge
@@ -20,6 +21,7 @@ from training.data.prepare import Options, prepare
 from training.data.rendered import rendered_people
 from training.data.split import make_split
 from training.errors import ConfigError, ResumeError
+from training.methods import objective
 from training.methods.rela.latent.encoded import Latents
 from training.methods.rela.latent.regression import as_registered, left_out_of
 from training.methods.rela.latent.stages import FILE, FOLDER
@@ -227,7 +229,7 @@ def test_jitter_follows_from_the_position_alone():
         (["preset.prediction=noise"], "samples by clean estimates"),
         (["latent.embedding=4"], "there are only latent.components=3 scores"),
         (["preset.zero_terminal_snr=true"], "works on the plain schedule"),
-        (["network.factor=4"], "needs network.factor=2"),
+        (["autoencoder.blocks=1", "autoencoder.channels=[8]"], "must be even"),
         (["latent.judged=modes"], "only latent=conditional with latent.mode_steps trains modes"),
         (["latent.judged=nobody"], "is not one of image, latent, modes"),
     ],
@@ -238,11 +240,18 @@ def test_what_cannot_be_is_refused(words, reason):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [[], ["latent.local_mri=true", "latent.mode_steps=3", "latent.mode_batch=4"]])
-def test_a_bundle_draws_what_the_trained_generator_does(tmp_path, words):
+@pytest.mark.parametrize(
+    "factor, words",
+    [
+        (2, []),
+        (2, ["latent.local_mri=true", "latent.mode_steps=3", "latent.mode_batch=4"]),
+        (10, ["latent.local_mri=true", "network.factor=10", "autoencoder.blocks=2", "autoencoder.channels=[8]"]),
+    ],
+)
+def test_a_bundle_draws_what_the_trained_generator_does(tmp_path, factor, words):
     """From people to a bundle with every term of Algorithm 1; the bundle reads the MRI itself."""
     cache, out = tmp_path / "cache", tmp_path / "run"
-    prepare(rendered_people(10, 4), cache, Options(factor=2))
+    prepare(rendered_people(10, 4), cache, Options(factor=factor))
     make_split(open_cache(cache).subjects, seed=0, fractions=(0.9, 0.1, 0)).save(cache / "split.json")
     config = load_config([*WORDS, *words, f"data.cache={cache}", f"out={out}"])
     data = loop.load_data(config)
@@ -254,15 +263,15 @@ def test_a_bundle_draws_what_the_trained_generator_does(tmp_path, words):
     model = load_model(tmp_path / "bundle")
     item, coded = data.validation[0], Latents(**checkpoints.load(out / FOLDER / FILE)["validation"])
     mri = torch.cat([item["t1w"], item["t2f"]])[None]
-    fine = torch.nn.functional.interpolate(mri, scale_factor=2, mode="nearest")
+    fine = torch.nn.functional.interpolate(mri, scale_factor=factor, mode="nearest")
     encoded = model.method.encode(fine)
     label = TRACERS[item["tracer"]].label
     network = model.method.network
     scores, local = network.parts(encoded)
     torch.testing.assert_close(network.embedded(scores), coded.mri[:1, :, 0, 0, 0], rtol=1e-3, atol=1e-3)
-    channels = coded.seen(0)[None].expand(-1, -1, 10, 12, 10)
+    channels = coded.seen(0)[None].expand(-1, -1, *network.diffusion_shape[1:])
     torch.testing.assert_close(local, channels[:, coded.mri.shape[1] :], rtol=1e-2, atol=1e-2)
-    if words:
+    if "latent.mode_steps=3" in words:
         modes = checkpoints.exported_weights(checkpoints.latest(out / "modes")[1])["generator"]
         assert all(torch.equal(network.unet.mode_network.state_dict()[name], modes[name].float()) for name in modes)
 
@@ -288,3 +297,15 @@ def test_a_bundle_draws_what_the_trained_generator_does(tmp_path, words):
     found = model.method.draw(encoded, label, 1, DrawOptions("dpmpp", 4, None), shifted)
     torch.testing.assert_close(found, expected, rtol=1e-2, atol=2e-3)
     assert (Path(tmp_path) / "bundle" / "configs" / "metadata.json").read_text().count("judges latents") == 1
+    # The objective alone, without its coded data, draws the same in its own voxels.
+    state = checkpoints.latest(out)[1]
+    learned = objective(config)
+    learned.config.run.validation_steps = 4
+    learned.load_state(state["objective"])
+    modules = {name: player.module for name, player in learned.build().items()}
+    modules["generator"].load_state_dict(checkpoints.exported_weights(state)["generator"])
+    learned.bind(Fabric(accelerator="cpu"), modules)
+    batch = {"t1w": item["t1w"][None], "t2f": item["t2f"][None], "label": torch.tensor([label])}
+    with torch.inference_mode():
+        own = network.decode_inner(rest + coded.base[:1], torch.tensor([label])) * 2 - 1
+        torch.testing.assert_close(learned.draw(batch, seeded_noise(1)), own, rtol=1e-2, atol=5e-3)

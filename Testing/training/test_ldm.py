@@ -14,8 +14,11 @@ from lightning_fabric import Fabric
 from test_training_latent import StopAfter, weights
 from training_runs import latent_config, logged, scenario
 
+from RelAPETLib.cli import main
 from RelAPETLib.diffusion import NoiseSchedule
+from RelAPETLib.methods.rela.control import ControlledUNet
 from RelAPETLib.models import load_model
+from RelAPETLib.networks.generator import build_generator
 from training import checkpoints, loop
 from training.config import load_config
 from training.data.cache import open_cache
@@ -246,6 +249,87 @@ def test_it_resumes_bit_by_bit(cache, trained, tmp_path, monkeypatch, looks):
     assert run(cache, tmp_path) == 0
     whole, resumed = weights(trained), weights(tmp_path)
     assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+# -- with a ControlNet ----------------------------------------------------------------------------------------------
+
+CONTROL = ["method.control=true", "method.base_steps=3"]
+
+
+@pytest.fixture(scope="module")
+def controlled(cache, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("controlled")
+    assert run(cache, out, *CONTROL) == 0
+    return out
+
+
+def test_a_controlled_unet_begins_as_the_unet_and_learns_by_the_control_alone():
+    torch.manual_seed(0)
+    sizes = {"channels": [4, 8], "attention_levels": [False, False], "num_head_channels": 4, "norm_num_groups": 4,
+             "num_res_blocks": 1, "cross_attention_dim": 8, "num_class_embeds": 3}  # fmt: skip
+    base = build_generator(in_channels=2, out_channels=2, **sizes)
+    torch.nn.init.normal_(base.out[2].conv.weight, 0, 0.1)
+    network = ControlledUNet(latent_channels=2, condition_channels=4, **sizes)
+    network.take_base(base.state_dict())
+    x, mri, t, labels = (
+        torch.randn(2, 2, 8, 8, 8),
+        torch.randn(2, 4, 8, 8, 8),
+        torch.tensor([3, 700]),
+        torch.tensor([0, 2]),
+    )
+    with torch.no_grad():
+        before = base(x, t, class_labels=labels)
+    torch.testing.assert_close(network(torch.cat([x, mri], 1), t, labels), before)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        network(torch.cat([x, mri], 1), t, labels).square().mean().backward()
+        optimizer.step()
+    assert all(torch.equal(tensor, base.state_dict()[name]) for name, tensor in network.unet.state_dict().items())
+    with torch.no_grad():
+        own, other = (network(torch.cat([x, seen], 1), t, labels) for seen in (mri, -mri))
+    assert (own - before).abs().max() > 1e-4 and (own - other).abs().max() > 1e-6
+
+
+def test_the_unet_is_trained_first_without_mri_and_stays_what_it_is(controlled):
+    base = checkpoints.exported_weights(checkpoints.latest(controlled / "base")[1])["generator"]
+    own = weights(controlled)
+    assert len(base) > 50 and all(torch.equal(own[f"generator.unet.{name}"], tensor) for name, tensor in base.items())
+    start = base["down_blocks.0.resnets.0.conv1.conv.weight"]
+    assert not torch.equal(own["generator.control.down_blocks.0.resnets.0.conv1.conv.weight"], start)
+    config = latent_config("memory", "unused", *CONTROL, method="ldm")
+    assert [(stage.name, stage.steps) for stage in objective(config).trainings_before()][-1] == ("U-Net without MRI", 3)
+
+
+@pytest.mark.parametrize("looks", [12, 15])
+def test_a_controlled_run_resumes_bit_by_bit(cache, controlled, tmp_path, monkeypatch, looks):
+    """In the U-Net's training, and in the ControlNet's."""
+    monkeypatch.setattr(loop, "StopRequest", lambda: StopAfter(looks))
+    assert run(cache, tmp_path, *CONTROL) == 75
+    monkeypatch.setattr(loop, "StopRequest", lambda: StopAfter(None))
+    assert run(cache, tmp_path, *CONTROL) == 0
+    whole, resumed = weights(controlled), weights(tmp_path)
+    assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.slow
+def test_the_program_draws_by_a_controlled_bundle(controlled, grid_case, tmp_path):
+    metadata = exported(controlled, tmp_path / "bundle")
+    assert metadata["method"]["settings"]["network"]["arguments"]["control"] is True
+    assert any("a ControlNet tells it the MRI" in line for line in metadata["differences_from_paper"])
+    words = ["synthesize", "--preprocessed", "--t1w", grid_case["t1w"], "--t2f", grid_case["t2f"], "--tracer", "TAU",
+             "--model", tmp_path / "bundle", "--out", tmp_path / "out", "--device", "cpu", "--no-report", "--space",
+             "mni", "--steps", "2"]  # fmt: skip
+    assert main(list(map(str, words))) == 0 and list((tmp_path / "out").glob("synthetic_pet*.nii.gz"))
+
+
+@pytest.mark.parametrize("words", [["ablation=wo_t2f"], ["preset.first_timestep=1"]])
+def test_a_control_net_wants_both_sequences(words):
+    with pytest.raises(ConfigError, match="method.control: the ControlNet sees T1w and T2-FLAIR"):
+        configured("method=ldm", "method.control=true", *words)
+
+
+# -- ranks ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Known answers of MRI2PET: its schedule, losses, style, conditioning and pre-training."""
 
+import json
+
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -12,7 +14,11 @@ from RelAPETLib.methods.mri2pet import MRI2PET
 from RelAPETLib.methods.mri2pet.network import ConditionedUNet, LinearAttention, time_code
 from RelAPETLib.methods.mri2pet.sampling import draw
 from training import checkpoints, loop
+from training.__main__ import main
 from training.config import load_config
+from training.data.cache import open_cache
+from training.data.prepare import Options, prepare
+from training.data.rendered import rendered_people
 from training.data.split import FILE, explicit_split
 from training.errors import ConfigError
 from training.faults import StopRequest
@@ -319,6 +325,52 @@ def test_header_and_dry_run_tell_of_the_pre_training(tmp_path):
     measured = rehearse(Fabric(accelerator="cpu"), config, data)
     assert measured.stages[NAME] > 0 and not list(tmp_path.iterdir())
     assert objective(plain_config(tmp_path, *WORDS)).trainings_before() == []
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """A cache of three simulated people with PET and one of two others' MRI alone, in blocks of 10 mm."""
+    folder = tmp_path_factory.mktemp("people")
+    prepare(rendered_people(3, 5), folder / "pairs", Options(factor=10))
+    prepare(rendered_people(2, 6), folder / "mri", Options(factor=10, mri_only=True))
+    everybody = open_cache(folder / "pairs").subjects
+    explicit_split(everybody, {"train": everybody[:2], "test": everybody[2:]}).save(folder / "pairs" / FILE)
+    return folder
+
+
+def test_pretrain_runs_the_stage_alone_over_mri_alone_and_train_takes_it(people, tmp_path, capsys):
+    shared = [word for word in WORDS if not word.startswith("pretrain")]
+    shared += [f"data.cache={people / 'pairs'}", "network.factor=10", "run.steps=1", "data.workers=0"]
+    shared += ["hardware.accelerator=cpu"]
+    own = [*shared, f"pretrain.cache={people / 'mri'}", "pretrain.steps=2", f"out={tmp_path / 'before'}"]
+    assert main(["pretrain", *own]) == 0
+    said = capsys.readouterr().out
+    assert "2 steps on 2 MRI" in said and f"method.pretrained={tmp_path / 'before'}" in said
+    assert not checkpoints.saved(tmp_path / "before") and (tmp_path / "before" / "config.txt").is_file()
+    start = json.loads((tmp_path / "before" / "starts.jsonl").read_text())
+    assert start["command"][:4] == ["python", "-m", "training", "pretrain"]
+    assert main(["pretrain", *own]) == 0  # there is nothing left to do
+    after = [*shared, f"method.pretrained={tmp_path / 'before'}", f"out={tmp_path / 'after'}"]
+    assert main(["train", *after, "preset.learning_rate=1e-9"]) == 0
+    weights = checkpoints.exported_weights(checkpoints.latest(tmp_path / "before" / FOLDER)[1])["network"]
+    taken = checkpoints.latest(tmp_path / "after")[1]["players"]["network"]["weights"]
+    for name, tensor in weights.items():
+        torch.testing.assert_close(taken[name], tensor, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["method=unet_l2"], "method=unet_l2 has no pre-training on MRI alone; use train"),
+        (["method=mri2pet", "pretrain.steps=0"], "pretrain.steps=0: nothing to pre-train"),
+        (["method=mri2pet", "method.pretrained=x"], "method.pretrained: another run has pre-trained already"),
+        (["method=mri2pet", "--dry-run"], "--dry-run: 'train --dry-run'"),
+    ],
+)
+def test_pretrain_refuses_what_has_no_such_stage_in_one_line(tmp_path, capsys, words, why):
+    assert main(["pretrain", *words, "data.cache=nowhere", f"out={tmp_path / 'out'}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert why in line and not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

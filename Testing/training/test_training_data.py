@@ -23,7 +23,7 @@ from training.__main__ import main
 from training.data.cache import block_mask, block_means, open_cache
 from training.data.prepare import Options, prepare
 from training.data.rendered import rendered_people
-from training.data.split import make_split, read_lists
+from training.data.split import FILE, make_split, read_lists
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [("a", "TAU"), ("a", "PIB"), ("b", "TAU"), ("c", "PBR")]
@@ -216,6 +216,40 @@ def test_rendered_people_are_named_like_the_raw_data_set_of_the_same_seed(render
     raw = {(case.name, case.subject): set(case.pets) for case in read_bids(tmp_path / "raw").cases}
     cache = open_cache(rendered[1])
     assert raw == {(record["case"], record["subject"]): set(record["pets"]) for record in cache.cases.values()}
+
+
+def test_a_cache_of_mri_alone_takes_people_without_pet(tmp_path, grid_case, capsys):
+    path = tmp_path / "t.csv"
+    path.write_text(f"subject,t1w,t2f\nx,{grid_case['t1w']},{grid_case['t2f']}\n")
+    out = tmp_path / "c"
+    words = ["prepare", "--mri-only", "--source", str(path), "--out", str(out), "--preprocessed", "--factor", "10",
+             "--workers", "1"]  # fmt: skip
+    assert main(words) == 0 and "1 cases, 0 PET" in capsys.readouterr().out
+    cache = open_cache(out, mri_only=True)
+    assert cache.cases["x"]["pets"] == {} and not (out / FILE).exists()
+    assert {path.name for path in (out / "cases" / "x").iterdir()} == {"t1w.npy", "t2f.npy", "case.json"}
+    assert main(words) == 0 and "0 prepared now, 1 kept" in capsys.readouterr().out
+    with pytest.raises(InputError, match="made by 'prepare --mri-only'"):
+        open_cache(out)
+    assert main([*words, "--fractions", "1,0,0"]) == 2 and "--fractions is about PET" in capsys.readouterr().err
+    assert main([word for word in words if word != "--mri-only"]) == 2 and "no column 'pet'" in capsys.readouterr().err
+
+
+def test_bids_people_without_pet_count_where_mri_alone_is_wanted(tmp_path):
+    touch(tmp_path, "sub-a/anat/sub-a_T1w.nii.gz", "sub-a/anat/sub-a_FLAIR.nii.gz", "sub-b/anat/sub-b_T1w.nii.gz")
+    source = read_bids(tmp_path, mri_only=True)
+    assert [(case.name, case.pets) for case in source.cases] == [("sub-a", {})]
+    assert [(f.subject, f.reason) for f in source.failures] == [("sub-b", "no FLAIR")]
+    assert not read_bids(tmp_path).cases
+
+
+def test_rendered_mri_does_not_depend_on_whether_pet_are_wanted(rendered, tmp_path):
+    summary = prepare(rendered_people(2, 3), tmp_path / "c", Options(factor=10, mri_only=True))
+    assert summary.prepared == 2 and summary.index["options"]["mri_only"] is True
+    own, whole = open_cache(tmp_path / "c", mri_only=True), open_cache(rendered[1])
+    for name in ("t1w", "t2f"):
+        assert np.array_equal(own.array("sub-0001", name), whole.array("sub-0001", name))
+    assert not own.items() and "mri_only" not in whole.index["options"]
 
 
 def test_two_prepares_do_not_work_on_one_cache(tmp_path):

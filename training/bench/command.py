@@ -7,19 +7,23 @@ import json
 from datetime import date
 from pathlib import Path
 
+from RelAPETLib.diffusion.names import PREDICTIONS
 from RelAPETLib.errors import InputError
+from RelAPETLib.methods.base import MEAN_PET
 from RelAPETLib.tracers import paper_order
 
 from ..data.cache import write_whole
 from ..words import say
-from .settings import FACTOR, MINUTES, SETTINGS
+from .published import ABLATIONS
+from .settings import COMMON, FACTOR, MINUTES, MOST_CALLS, SAMPLES, SETTINGS, WHOLE, Setting, ablations
 
 
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``bench``."""
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder of the bench: people, runs, tables; the same one goes on")
-    add("--only", nargs="+", choices=list(SETTINGS), metavar="METHOD", help="methods; default: all")
+    names = [*SETTINGS, WHOLE, *(name for name in ABLATIONS if name != "none")]
+    add("--only", nargs="+", choices=names, metavar="METHOD", help="methods (or ablations); default: all")
     add("--seeds", type=int, nargs="+", default=[0, 1], help="seeds of weights, order and noise; default: 0 1")
     add("--minutes", type=float, default=MINUTES, help="CPU minutes of a training, as steps; default: 15")
     add("--part", default="1/1", metavar="I/N", help="only every N-th run, for jobs side by side (a Slurm array)")
@@ -28,14 +32,20 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     add("--test-people", type=int, default=60, help="default: 60")
     add("--cache", type=Path, help="training people that are there already; default: rendered into OUT")
     add("--test", type=Path, help="test people that are there already; default: rendered into OUT")
-    add("--pace", action="store_true", help="only measure optimiser steps a CPU minute of each method")
+    add("--ablations", action="store_true", help="RelA-Diffusion and its ablations instead of the methods")
+    add("--prediction", choices=PREDICTIONS, default="v", help="what the generator of the ablations gives; default: v")
+    add("--mean-pet", choices=MEAN_PET, default="residual", help="mean PET in the ablations; default: residual")
+    add("--in-full", action="store_true", help="of runs that are done: 6 people by as many calls as the papers have")
+    add("--four-mm", nargs="+", choices=list(SETTINGS), metavar="METHOD",
+        help="instead: train these on blocks of 4 mm with 4 times the minutes, as bundles to install")  # fmt: skip
+    add("--pace", action="store_true", help="only measure steps a CPU minute of each method and its stages")
     add("--table", action="store_true", help="only write OUT/methods.md and pictures from the runs that are done")
 
 
 def run_bench(options: argparse.Namespace) -> None:
     """``bench``: every run that is asked for, then the tables of all that are done."""
     from .people import load_cohort
-    from .runs import Run, carry_out, pace
+    from .runs import Run, carry_out, carry_out_in_full, paces
 
     part, parts = _part(options.part)
     if (
@@ -44,20 +54,59 @@ def run_bench(options: argparse.Namespace) -> None:
         or min(options.seeds) < 0
     ):
         raise InputError("bench: --minutes above 0, at least 2 people of each kind and seeds of 0 or more are wanted")
+    if options.four_mm:
+        make_fine(options, part, parts)
+        return
+    chosen = settings_of(options)
     people = (options.train_people, options.validation_people, options.test_people)
     cohort = load_cohort(options.out, options.cache, options.test, *people)
     if options.pace:
-        for name in options.only or SETTINGS:
-            say(f"{name}: {pace(name, cohort, options.out):.1f} steps a CPU minute")
+        for name, setting in chosen.items():
+            told = ", ".join(f"{key} {pace:.1f}" for key, pace in paces(name, setting, cohort, options.out).items())
+            say(f"{name}: {told} steps a CPU minute")
         return
-    runs = [Run(name, seed, options.minutes) for seed in options.seeds for name in options.only or SETTINGS]
-    if not options.table:
-        for number, run in enumerate(runs[part - 1 :: parts], start=1):
-            say(f"bench: run {number} of {len(runs[part - 1 :: parts])}: {run.name}, seed {run.seed}")
+    runs = [Run(name, setting, seed, options.minutes) for seed in options.seeds for name, setting in chosen.items()]
+    own = [] if options.table else runs[part - 1 :: parts]
+    for number, run in enumerate(own, start=1):
+        say(f"bench: run {number} of {len(own)}: {run.name}, seed {run.seed}{' in full' if options.in_full else ''}")
+        if options.in_full:
+            carry_out_in_full(run, cohort, options.out, say)
+        else:
             carry_out(run, cohort, options.out)
     if parts == 1 or options.table:
-        text = write_tables(cohort, options.out, options.minutes)
-        say(text)
+        say(write_tables(cohort, options.out, options.minutes))
+
+
+def make_fine(options: argparse.Namespace, part: int, parts: int) -> None:
+    """Bundles of methods on blocks of 4 mm."""
+    from .four_mm import people_of, train_fine
+
+    other = [name for name in ("only", "test", "ablations", "in_full", "pace", "table") if getattr(options, name)]
+    if other:
+        raise InputError(f"--four-mm: --{other[0].replace('_', '-')} does not go with it; leave it out")
+    people = people_of(options.out, options.cache, options.train_people, options.validation_people)
+    wanted = [(name, seed) for seed in options.seeds for name in options.four_mm]
+    for name, seed in wanted[part - 1 :: parts]:
+        file = train_fine(name, seed, options.minutes, people, options.out / "four_mm")
+        say(f"{file}: install it with 'relapet models import {file}'")
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Setting]:
+    """The rows that are asked for, by name. Raises `InputError` on a method among ablations or the other way round."""
+    if not options.ablations:
+        there = dict(SETTINGS)
+    else:
+        end = f"-{options.prediction}-{options.mean_pet}"
+        there = {
+            name.removesuffix(end): (name, setting)
+            for name, setting in ablations(options.prediction, options.mean_pet).items()
+        }
+    for name in options.only or ():
+        if name not in there:
+            which = "an ablation; give --ablations" if name not in SETTINGS else "a method; leave --ablations out"
+            raise InputError(f"--only {name}: {which}")
+    picked = {name: there[name] for name in there if not options.only or name in options.only}
+    return dict(picked.values()) if options.ablations else picked
 
 
 def _part(words: str) -> tuple[int, int]:
@@ -72,15 +121,21 @@ def write_tables(cohort, out: Path, minutes: float) -> str:
     """Tables and pictures of all runs of so many minutes that are done; returns what ``methods.md`` holds."""
     from .controls import control_rows
     from .pictures import draw_page
-    from .runs import FIGURES
-    from .tables import tables
+    from .runs import FIGURES, FULL
+    from .tables import ablation_tables, tables
 
-    done = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob(f"runs/*/{FIGURES}"))}
-    done = {folder: run for folder, run in done.items() if run["minutes"] == minutes}
+    done = _read(out, FIGURES, minutes)
     if not done:
         raise InputError(f"{out}: no run of {minutes:g} minutes is done yet; leave --table out")
-    people = len({item.case for item in cohort.test.items})
-    lines = ["# Methods", "", *_head(people, minutes), "", *tables(control_rows(cohort), list(done.values()))]
+    people, controls = len({item.case for item in cohort.test.items}), control_rows(cohort)
+    whole = list(done.values())
+    lines = ["# Methods", "", *_head(people, minutes), ""]
+    lines += tables(controls, whole, list(_read(out, FULL, minutes).values()))
+    for prediction, mean_pet in _objectives(whole):
+        rows = ablations(prediction, mean_pet)
+        lines += [f"## Ablations, preset.prediction={prediction} preset.mean_pet={mean_pet}", ""]
+        lines += ablation_tables(controls, whole, rows, next(iter(rows)))
+    lines += ["## Settings", "", *_settings(whole)]
     first = {run["name"]: folder / "pictures.npz" for folder, run in reversed(done.items()) if not run["diverged"]}
     kept = {name: first[name] for name in SETTINGS if name in first}
     for tracer in paper_order():
@@ -90,12 +145,40 @@ def write_tables(cohort, out: Path, minutes: float) -> str:
     return text
 
 
+def _read(out: Path, name: str, minutes: float) -> dict[Path, dict]:
+    """What all runs of so many minutes keep under a name, by their folders."""
+    found = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob(f"runs/*/{name}"))}
+    return {folder: run for folder, run in found.items() if run["minutes"] == minutes}
+
+
+def _objectives(runs: list[dict]) -> list[tuple[str, str]]:
+    """Prediction and use of the mean PET of all ablations among runs."""
+    names = {run["name"] for run in runs}
+    pairs = [(prediction, mean_pet) for prediction in PREDICTIONS for mean_pet in MEAN_PET]
+    return [pair for pair in pairs if names & ablations(*pair).keys()]
+
+
 def _head(people: int, minutes: float) -> list[str]:
     """What the tables are about."""
     return [
         f"{date.today()}, CPU, one thread. {people} simulated people that no training saw, blocks of {FACTOR} mm.",
-        f"Trainings of {minutes:g} CPU minutes each, as a number of steps fixed beforehand. Mean ± standard error over",
-        "people; the SD over seeds in brackets. Sig.: PSNR above (+) or below (-) that of `ridge_head`, people paired,",
-        "with Holm's correction over the methods, and not within the seeds' SD. Distance to the ideal and share of it:",
+        f"Trainings of {minutes:g} CPU minutes each, stages before included, as numbers of steps fixed beforehand;",
+        f"at most {MOST_CALLS} network calls and {SAMPLES} samples a volume. Mean ± standard error over people; the SD",
+        "over seeds in brackets. Sig.: PSNR above (+) or below (-) that of the row named, people paired, with Holm's",
+        "correction over the methods, and not within the seeds' SD. Rows are in no order of merit, and there is no",
+        "ranking within the seeds' spread. The paper's figures are of other data (10 real people, 1 mm): they say what",
+        "was reported there, and cannot be compared with ours in size. Distance to the ideal and share of it:",
         "`RelAPETLib/evaluation/scores.py`; methods without spread get their errors at held-out people as one.",
     ]
+
+
+def _settings(runs: list[dict]) -> list[str]:
+    """What was chosen once for all, and what a method was told beside it."""
+    lines = ["What was tuned for one was tuned for all. Every method:", "", f"`{' '.join(COMMON)}`", ""]
+    names = {run["name"] for run in runs}
+    rows = [("method", "its own words"), ("---", "---")]
+    every = dict(SETTINGS)
+    for pair in _objectives(runs):
+        every |= ablations(*pair)
+    rows += [(name, f"`{' '.join(setting.words)}`") for name, setting in every.items() if name in names]
+    return [*lines, *(f"| {name} | {words} |" for name, words in rows)]

@@ -8,8 +8,8 @@ from RelAPETLib.evaluation import ridge
 from RelAPETLib.evaluation.ridge import fit_pet_ridge
 from RelAPETLib.evaluation.scores import crps, energy_distance
 
+from .figures import figures_of, residuals_of
 from .people import IDEAL_DRAWS, Cohort, Scan
-from .runs import figures_of, residuals_of
 
 
 def control_rows(cohort: Cohort) -> dict[str, list[dict]]:

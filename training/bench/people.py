@@ -116,8 +116,8 @@ def load_cohort(out: Path, cache: Path | None, test: Path | None, train: int, va
     for folder, seed in given:  # before minutes of rendering
         _checked(folder, seed)
     with alone_in(out, wait=RENDERING_SECONDS):  # several jobs may begin side by side
-        cache = cache or _rendered(out / "people", train + validation, TRAIN_SEED, (train, validation, 0))
-        test = test or _rendered(out / "test", tested + 1, TEST_SEED, (1, 0, tested))
+        cache = cache or rendered(out / "people", train + validation, TRAIN_SEED, (train, validation, 0))
+        test = test or rendered(out / "test", tested + 1, TEST_SEED, (1, 0, tested))
         return _opened(out, cache, test, train, validation, tested)
 
 
@@ -144,7 +144,7 @@ def _opened(out: Path, cache: Path, test: Path, train: int, validation: int, tes
             f"{cache}, {test}: too few people; {train} to train on, {validation} to validate and {tested} to test on "
             "are wanted"
         )
-    split = _subset(out / f"split-{train}-{validation}.json", whole, train, validation)
+    split = subset(out / f"split-{train}-{validation}.json", whole, train, validation)
     how = {"factor": FACTOR}
     dataset = PetDataset(other, people, **how)
     mask = template_maps(2)["brain"] > 0.5
@@ -162,7 +162,7 @@ def _opened(out: Path, cache: Path, test: Path, train: int, validation: int, tes
     )
 
 
-def _rendered(folder: Path, people: int, seed: int, parts: tuple[int, int, int]) -> Path:
+def rendered(folder: Path, people: int, seed: int, parts: tuple[int, int, int], factor: int = FACTOR) -> Path:
     """A cache of rendered people, made or gone on with."""
     from ..data import prepare
     from ..data.rendered import rendered_people
@@ -171,7 +171,7 @@ def _rendered(folder: Path, people: int, seed: int, parts: tuple[int, int, int])
     if not (folder / FILE).exists():
         say(f"rendering {people} people into {folder}")
         prepare.prepare(
-            rendered_people(people, seed, LAW), folder, prepare.Options(factor=FACTOR),
+            rendered_people(people, seed, LAW), folder, prepare.Options(factor=factor),
             workers=prepare.default_workers(), progress=lambda message: None,
         )  # fmt: skip
         cache = open_cache(folder)
@@ -179,7 +179,7 @@ def _rendered(folder: Path, people: int, seed: int, parts: tuple[int, int, int])
     return folder
 
 
-def _subset(path: Path, whole: Split, train: int, validation: int) -> Path:
+def subset(path: Path, whole: Split, train: int, validation: int) -> Path:
     """Split file with the first so many training and validation people."""
     rest = (*whole.unused, *whole.train[train:], *whole.validation[validation:])
     wanted = Split(whole.train[:train], whole.validation[:validation], whole.test, rest)

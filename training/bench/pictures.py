@@ -12,11 +12,14 @@ from RelAPETLib.whole_files import write_whole
 
 from .people import Cohort, scan_of
 
+#: Most columns side by side; more go below.
+WIDEST = 12
+
 
 def draw_page(cohort: Cohort, kept: dict[str, Path], tracer: str, path: Path, people: int = 3) -> None:
     """A PNG, unless no test person has the tracer: an axial slice through the middle, a row a person.
 
-    The measured PET comes first, then one draw of each method.
+    The measured PET comes first, then one draw of each method; many methods make several bands, one below the other.
 
     Args:
         kept: by method, a run's ``pictures.npz``.
@@ -37,16 +40,24 @@ def draw_page(cohort: Cohort, kept: dict[str, Path], tracer: str, path: Path, pe
             if tracer in volumes:
                 columns[name] = volumes[tracer]
     low, high = FACTS[tracer].suvr_window
-    figure, axes = plt.subplots(len(places), len(columns), figsize=(1.2 * len(columns) + 0.8, 1.4 * len(places) + 0.9),
-                                squeeze=False, layout="constrained")  # fmt: skip
-    for column, (name, volumes) in enumerate(columns.items()):
-        for row in range(len(places)):
-            image = np.where(cohort.inside, volumes[row], np.nan)[::-1, :, volumes.shape[-1] // 2]
-            shown = axes[row, column].imshow(image.T, origin="lower", vmin=low, vmax=high, cmap="inferno")
-            axes[row, column].set(xticks=[], yticks=[], facecolor="black")
-        axes[0, column].set_title(name if not column else f"{name}\nsynthetic", fontsize=7)
-    for row, place in enumerate(places):
-        axes[row, 0].set_ylabel(cohort.test.items[place].case, fontsize=7)
+    wide = min(WIDEST, len(columns))
+    bands = -(-len(columns) // wide)
+    size = (1.2 * wide + 0.8, bands * (1.4 * len(places) + 0.3) + 0.6)
+    figure, axes = plt.subplots(bands * len(places), wide, figsize=size, squeeze=False, layout="constrained")
+    for empty in axes[(bands - 1) * len(places) :].flat:
+        empty.set_axis_off()
+    for number, (name, volumes) in enumerate(columns.items()):
+        band, column = divmod(number, wide)
+        own = axes[band * len(places) : (band + 1) * len(places), column]
+        for axis, volume in zip(own, volumes, strict=True):
+            image = np.where(cohort.inside, volume, np.nan)[::-1, :, volume.shape[-1] // 2]
+            shown = axis.imshow(image.T, origin="lower", vmin=low, vmax=high, cmap="inferno")
+            axis.set_axis_on()
+            axis.set(xticks=[], yticks=[], facecolor="black")
+        own[0].set_title(f"{name}\nsynthetic" if number else name, fontsize=7)
+        for axis, place in zip(own, places, strict=True):
+            if not column:
+                axis.set_ylabel(cohort.test.items[place].case, fontsize=7)
     words = f"{tracer} of simulated people, one draw of each method. {BURNED_IN}."
     figure.suptitle(f"{words} The person's right is on the left.", fontsize=8, wrap=True)
     figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.01, label="SUVR")

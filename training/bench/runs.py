@@ -1,4 +1,4 @@
-"""One method on the bench: a training in a process of its own, then its draws of the test people and their figures."""
+"""One method on the bench: a training in a process of its own, then its draws of the test people, also in full."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ import os
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
-from RelAPETLib.comparison import mae, psnr, ssim, window_to_unit
 from RelAPETLib.errors import InputError
-from RelAPETLib.evaluation.scores import crps, energy_distance
-from RelAPETLib.tracers import TRACERS as FACTS
 from RelAPETLib.whole_files import write_whole
 
 from .. import checkpoints
 from ..data.cache import canonical_json
 from ..errors import DivergedError
-from .people import COMPOSITE, CORTEX, Cohort, Scan, to_suvr
-from .settings import SETTINGS, Setting, overrides, steps_of
+from .figures import Drawer, figures_of, measured, noise_seed
+from .people import Cohort
+from .settings import COMMON, SAMPLES, Setting, lengths, overrides
 
-#: What a run keeps.
-COST, FIGURES = "cost.json", "figures.json"
+#: What a run keeps: cost of its training, figures, and those of the draws in full with a folder of single ones.
+COST, FIGURES, FULL, SINGLE = "cost.json", "figures.json", "full.json", "full"
+#: Test people who are drawn in full.
+PEOPLE_IN_FULL = 6
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,14 @@ class Run:
     """One training of the bench.
 
     Attributes:
-        name: choice of ``method=``.
+        name: of its setting.
+        setting: what it is told.
         seed: of weights, order and noise.
         minutes: CPU minutes that its number of steps stands for.
     """
 
     name: str
+    setting: Setting
     seed: int
     minutes: float
 
@@ -47,13 +48,23 @@ class Run:
         """Its folder in that of the bench."""
         return out / "runs" / f"{self.name}-{self.minutes:g}min-{self.seed}"
 
+    @property
+    def steps(self) -> dict[str, int]:
+        """Steps of its stages and of its training, see `lengths`."""
+        return lengths(self.setting, self.minutes)
+
+    def words(self, cohort: Cohort, out: Path) -> list[str]:
+        """Words of ``train``."""
+        folder = self.folder(out)
+        return overrides(self.name, self.setting, cohort.cache, cohort.split, folder, self.steps, self.seed)
+
 
 def carry_out(run: Run, cohort: Cohort, out: Path) -> dict:
     """Train, draw and measure, unless that is done; goes on where an earlier call stopped.
 
     Returns:
-        The content of ``figures.json``: ``name``, ``seed``, ``minutes``, ``steps``, ``diverged``, ``cost``,
-        ``parameters``, and ``rows``, figures of test scans (`figures_of`).
+        The content of ``figures.json``: ``name``, ``seed``, ``minutes``, ``steps`` (in all), ``stages`` (of them, by
+        key), ``diverged``, ``cost``, ``parameters``, and ``rows``, figures of test scans (`figures_of`).
 
     Raises:
         InputError: the folder holds figures of other people or settings.
@@ -61,9 +72,8 @@ def carry_out(run: Run, cohort: Cohort, out: Path) -> dict:
     """
     folder = run.folder(out)
     path = folder / FIGURES
-    steps = steps_of(run.name, run.minutes)
-    words = overrides(run.name, cohort.cache, cohort.split, folder, steps, run.seed)
-    key = key_of(words, SETTINGS[run.name], cohort)
+    setting, words = run.setting, run.words(cohort, out)
+    key = key_of(words, setting, cohort)
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["key"] != key:
@@ -71,7 +81,7 @@ def carry_out(run: Run, cohort: Cohort, out: Path) -> dict:
                 f"{path}: of other people, steps or settings than these; use another --out, or remove {folder}"
             )
         return found
-    code = _train(words, folder)
+    code = train(words, folder)
     if code not in (0, DivergedError.exit_code):
         raise SystemExit(code)
     found = {
@@ -79,31 +89,40 @@ def carry_out(run: Run, cohort: Cohort, out: Path) -> dict:
         "name": run.name,
         "seed": run.seed,
         "minutes": run.minutes,
-        "steps": steps,
+        "steps": sum(run.steps.values()),
+        "stages": {name: number for name, number in run.steps.items() if name != "run.steps"},
         "diverged": bool(code),
         "cost": json.loads((folder / COST).read_text(encoding="utf-8")),
         "rows": [],
     }
     if not code:
-        drawn = Drawer(checkpoints.saved(folder)[-1], SETTINGS[run.name].calls)
+        drawn = Drawer(checkpoints.saved(folder)[-1], setting.calls, setting.sampler)
         found["parameters"] = drawn.parameters
-        found["rows"], found["seconds"] = _measured(drawn, cohort, SETTINGS[run.name].samples, run.seed)
+        found["rows"], found["seconds"] = measured(drawn, cohort, setting.samples, run.seed)
         drawn.pictures(cohort, run.seed, folder / "pictures.npz")
     write_whole(path, json.dumps(found).encode())
     return found
 
 
 def key_of(words: list[str], setting: Setting, cohort: Cohort) -> str:
-    """Hash of all that a run's figures depend on, but for where its folders are."""
-    plain = [word for word in words if not word.startswith(("data.cache=", "data.split=", "out="))]
+    """Hash of all that a run's figures depend on, but for where its folders are.
+
+    It tells a finished run from another: the same words and people must go on giving the same hash.
+    """
     parts = (cohort.train, cohort.validation, cohort.test)
     people = [[item.case, item.tracer] for data in parts for item in data.items]
     caches = [data.cache.sha256 for data in parts]
-    content = {"words": plain, "draws": [setting.calls, setting.samples], "people": people, "caches": caches}
+    draws = [setting.calls, setting.samples, *([setting.sampler] if setting.sampler else [])]
+    content = {"words": plain(words), "draws": draws, "people": people, "caches": caches}
     return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
-def _train(words: list[str], folder: Path) -> int:
+def plain(words: list[str]) -> list[str]:
+    """Words of ``train`` without those that say where folders are."""
+    return [word for word in words if not word.startswith(("data.cache=", "data.split=", "out="))]
+
+
+def train(words: list[str], folder: Path) -> int:
     """``train`` in a process of one thread; adds its CPU seconds and peak memory to the run's ``cost.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -118,132 +137,77 @@ def _train(words: list[str], folder: Path) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def pace(name: str, cohort: Cohort, out: Path) -> float:
-    """Optimiser steps of a method in a minute of CPU time of one thread, from runs of 2 and of 10 steps."""
-    spent = []
+def carry_out_in_full(run: Run, cohort: Cohort, out: Path, progress=lambda message: None) -> dict | None:
+    """Draw the first `PEOPLE_IN_FULL` test people as the method's paper does; goes on at the scan where it stopped.
+
+    Returns:
+        The content of ``full.json``: ``key``, ``name``, ``seed``, ``minutes``, ``calls``, ``sampler``, ``seconds`` (a
+        draw) and ``rows`` as of `figures_of`; None where that is no other than on the bench, or the run diverged or is
+        not done yet.
+
+    Raises:
+        InputError: what is there is of other people or settings.
+    """
+    folder, full = run.folder(out), run.setting.full
+    if full is None:
+        return None
+    if not (folder / FIGURES).exists():
+        progress(f"{folder}: not done yet, so left out; --in-full draws from runs that are")
+        return None
+    if carry_out(run, cohort, out)["diverged"]:
+        return None
+    content = {"run": key_of(run.words(cohort, out), run.setting, cohort), "full": asdict(full), "samples": SAMPLES}
+    key, drawn, rows, seconds = hashlib.sha256(canonical_json(content)).hexdigest(), None, [], 0.0
+    cases = list(dict.fromkeys(item.case for item in cohort.test.items))[:PEOPLE_IN_FULL]
+    scans = [scan for scan in cohort.scans(cohort.test) if scan.case in cases]
+    for number, scan in enumerate(scans, start=1):
+        path = folder / SINGLE / f"{scan.case}-{scan.tracer}.json"
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        if found is not None and found["key"] != key:
+            raise InputError(f"{path}: of other people, steps or settings than these; remove {path.parent}")
+        if found is None:
+            drawn = drawn or Drawer(checkpoints.saved(folder)[-1], full.calls, full.sampler)
+            begin = time.perf_counter()
+            made = drawn.draw(cohort.test[scan.place], SAMPLES, noise_seed(run.seed, scan.place))
+            spent = (time.perf_counter() - begin) / SAMPLES
+            found = {"key": key, "seconds": spent, "row": figures_of(scan, made, None, cohort)}
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, json.dumps(found).encode())
+            progress(f"{run.name} in full: {number} of {len(scans)}, {spent:.1f} s a draw of {full.calls} calls")
+        rows.append(found["row"])
+        seconds += found["seconds"] / len(scans)
+    whole = {"key": key, "name": run.name, "seed": run.seed, "minutes": run.minutes, **asdict(full)}
+    whole |= {"seconds": seconds, "rows": rows}
+    write_whole(folder / FULL, json.dumps(whole).encode())
+    return whole
+
+
+def paces(name: str, setting: Setting, people, out: Path, common: tuple[str, ...] = COMMON) -> dict[str, float]:
+    """Steps of each stage and of the training (``run.steps``) in a minute of CPU time of one thread.
+
+    From a run of `FEW` steps of everything, and one for each with `MANY` of it.
+
+    Args:
+        name, setting: of the method.
+        people: with `cache` and `split`, such as a `Cohort`.
+        out: folder that the runs are in for a while.
+        common: what every method is told.
+    """
+    names = [*(stage.key for stage in setting.before), "run.steps"]
+    few = dict.fromkeys(names, FEW)
     with tempfile.TemporaryDirectory(dir=out) as folder:
-        for steps in (2, 10):
-            here = Path(folder) / str(steps)
-            words = overrides(name, cohort.cache, cohort.split, here, steps, 0)
-            if _train([*words, "run.checkpoint_every=9999"], here):
+
+        def cost(where: str, steps: Mapping[str, int]) -> float:
+            here = Path(folder) / where
+            words = overrides(name, setting, people.cache, people.split, here, steps, 0, common)
+            if train([*words, "run.checkpoint_every=9999"], here):
                 raise SystemExit(f"{name}: the training failed")
-            spent.append(json.loads((here / COST).read_text(encoding="utf-8"))["cpu_s"])
-    return 8 * 60 / max(spent[1] - spent[0], 1e-3)
+            return json.loads((here / COST).read_text(encoding="utf-8"))["cpu_s"]
+
+        base = cost("few", few)
+        costs = {key: cost(key, {**few, key: MANY}) for key in names}
+    return {key: (MANY - FEW) * 60 / max(cost - base, 1e-3) for key, cost in costs.items()}
 
 
-class Drawer:
-    """A trained objective with its averaged weights, which draws on the CPU.
-
-    Args:
-        checkpoint: of the run.
-        calls: network calls of a draw.
-
-    Attributes:
-        parameters: of the networks that draw, in all.
-    """
-
-    def __init__(self, checkpoint: Path, calls: int):
-        from lightning_fabric import Fabric
-
-        from .. import methods
-        from ..config import typed
-
-        state = checkpoints.load(checkpoint)
-        self.objective = methods.objective(typed(state["config"]))
-        self.objective.config.run.validation_steps = calls
-        self.objective.load_state(state["objective"])
-        players = self.objective.build()
-        modules = {name: player.module.eval() for name, player in players.items()}
-        for name, weights in checkpoints.exported_weights(state).items():
-            modules[name].load_state_dict(weights)
-        self.objective.bind(Fabric(accelerator="cpu", devices=1), modules)
-        first = next(iter(modules.values()))
-        self.parameters = sum(p.numel() for p in first.parameters())
-
-    def draw(self, item: dict, samples: int, seed: int) -> np.ndarray:
-        """SUVR [samples, X, Y, Z] of an item of a data set, independent draws."""
-        import torch
-
-        from RelAPETLib.diffusion import seeded_noise
-
-        batch = {n: v[None].expand(samples, *v.shape) for n, v in item.items() if isinstance(v, torch.Tensor)}
-        batch |= {n: [v] * samples for n, v in item.items() if isinstance(v, str)}
-        batch["label"] = torch.full((samples,), item["label"])
-        with torch.inference_mode():
-            pet = self.objective.draw(batch, seeded_noise(seed, first=0)).float().clamp(-1, 1).numpy()[:, 0]
-        return to_suvr(pet, item["tracer"])
-
-    def pictures(self, cohort: Cohort, seed: int, path: Path, people: int = 3) -> None:
-        """One draw of the first test people with each tracer, for the page of pictures."""
-        kept: dict[str, np.ndarray] = {}
-        for tracer in FACTS:
-            places = [place for place, item in enumerate(cohort.test.items) if item.tracer == tracer][:people]
-            if places:
-                kept[tracer] = np.stack([self.draw(cohort.test[n], 1, noise_seed(seed, n))[0] for n in places])
-        write_whole(path, lambda part: np.savez(part, **kept), suffix=".npz")
-
-
-def noise_seed(seed: int, place: int) -> int:
-    """Seed of a test scan's draws: another for every scan and run."""
-    return 100_000 * (seed + 1) + 100 * place
-
-
-def _measured(drawn: Drawer, cohort: Cohort, samples: int, seed: int) -> tuple[list[dict], float]:
-    """Figures of every test scan, and seconds a draw."""
-    residuals = None
-    if samples == 1:
-        residuals = residuals_of(cohort, {
-            scan.place: drawn.draw(cohort.validation[scan.place], 1, seed)[0]
-            for scan in cohort.scans(cohort.validation)
-        })  # fmt: skip
-    rows, seconds = [], 0.0
-    for scan in cohort.scans(cohort.test):
-        begin = time.perf_counter()
-        made = drawn.draw(cohort.test[scan.place], samples, noise_seed(seed, scan.place))
-        seconds += time.perf_counter() - begin
-        rows.append(figures_of(scan, made, None if residuals is None else residuals[scan.tracer], cohort))
-    return rows, seconds / (len(rows) * samples)
-
-
-def residuals_of(cohort: Cohort, guesses: dict[int, np.ndarray]) -> dict[str, np.ndarray]:
-    """Regional errors [n, 12] by tracer of guesses at validation scans, by place: a spread for methods without one."""
-    errors: dict[str, list] = {}
-    for scan in cohort.scans(cohort.validation):
-        errors.setdefault(scan.tracer, []).append(cohort.regions(scan.suvr - guesses[scan.place]))
-    return {tracer: np.stack(rows) for tracer, rows in errors.items()}
-
-
-def figures_of(scan: Scan, made: np.ndarray, residuals: np.ndarray | None, cohort: Cohort) -> dict:
-    """Figures of one test scan.
-
-    PSNR, SSIM and MAE are of one sample (``one``) and of the samples' mean, inside the brain, in three dimensions, data
-    range 1 for the tracer's window. Distributions are of regional SUVR.
-
-    Args:
-        made: SUVR [samples, X, Y, Z].
-        residuals: [n, 12], errors of held-out people around one guess; None for samples of a distribution.
-    """
-    window, truth = FACTS[scan.tracer].suvr_window, cohort.truth[scan.case]
-    regions, measured = cohort.regions(made), cohort.regions(scan.suvr)
-    mean = regions.mean(0)
-    spread = regions if residuals is None else mean + residuals - residuals.mean(0)
-    draws = truth[f"draws_{scan.tracer}"]
-    ours, theirs = (window_to_unit(volume, window).astype(np.float32) for volume in (made.mean(0), scan.suvr))
-    one = window_to_unit(made[0], window).astype(np.float32)
-    return {
-        "case": scan.case,
-        "tracer": scan.tracer,
-        "one": psnr(one, theirs, cohort.inside),
-        "psnr": psnr(ours, theirs, cohort.inside),
-        "ssim": ssim(ours, theirs, cohort.inside),
-        "mae": mae(ours, theirs, cohort.inside),
-        "regional_error": float(np.abs(mean - measured).mean()),
-        "regions": [round(float(value), 5) for value in mean],
-        "measured": [round(float(value), 5) for value in measured],
-        "crps": crps(spread, measured),
-        "distance": energy_distance(spread, draws),
-        "spread": float(spread[:, CORTEX].mean(1).std(ddof=1)),
-        "ideal_spread": float(draws[:, CORTEX].mean(1).std(ddof=1)),
-        "composite": float(mean[COMPOSITE].mean()),
-        "positive": bool(truth["positive"]),
-    }
+#: Steps of the runs that are compared.
+FEW, MANY = 2, 12

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from .published import ABLATIONS
 
 #: Side of a block in voxels of 1 mm. 8 does not divide the model grid.
 FACTOR = 10
@@ -40,6 +42,34 @@ RATE = "2e-3"
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A training before the training.
+
+    Attributes:
+        key: of its number of steps.
+        share: of the CPU minutes.
+        pace: steps a CPU minute; of two autoencoders, steps of both.
+    """
+
+    key: str
+    share: float
+    pace: float
+
+
+@dataclass(frozen=True)
+class Full:
+    """A draw as the paper makes it, where that takes more network calls than `MOST_CALLS`.
+
+    Attributes:
+        calls: network calls.
+        sampler: of `Objective.sampler`; empty: the one that the bench draws by.
+    """
+
+    calls: int
+    sampler: str = ""
+
+
+@dataclass(frozen=True)
 class Setting:
     """One method on the bench.
 
@@ -48,67 +78,130 @@ class Setting:
         pace: optimiser steps a CPU minute of one thread, measured once (``--pace``).
         calls: network calls of a sample.
         samples: drawn of a volume; 1 for a method without spread.
-        paper: PSNR in RelA-Diffusion's Table I, in its order of tracers (other data: NFL-LONG), where it stands there.
-        before: key of a stage's steps and its share of them; the training has the rest.
+        before: stages before the training, which has the rest of the minutes.
+        method: choice of ``method=``; empty: the name that it has on the bench.
+        sampler: of `Objective.sampler`; empty: the method's quick one.
+        full: how it is drawn in full.
     """
 
     words: tuple[str, ...]
     pace: float
     calls: int
     samples: int = SAMPLES
-    paper: tuple[float, float, float] | None = None
-    before: tuple[str, float] | None = None
+    before: tuple[Stage, ...] = ()
+    method: str = ""
+    sampler: str = ""
+    full: Full | None = None
 
 
 _RELA = (*UNET, f"preset.generator_learning_rate={RATE}", "preset.mean_pet=none")
 _GAN = (f"preset.penalty_gamma={6.25e-6 * FACTOR**3:g}", "preset.discriminator_learning_rate=2e-4")
 _FAIR = ("preset=fair", f"preset.learning_rate={RATE}")
-#: By choice of ``method=``.
+#: The autoencoders of the methods that diffuse latents: 16 x 18 x 16 blocks become 8 x 10 x 8 places.
+_CODER = (
+    "autoencoder.blocks=2",
+    "autoencoder.channels=[32]",
+    "autoencoder.latent_channels=8",
+    "autoencoder.norm_num_groups=8",
+    "autoencoder.l2_weight=1",
+    "autoencoder.batch=16",
+    f"autoencoder.learning_rate={RATE}",
+)
+_LATENT = (*UNET, *_CODER, f"preset.generator_learning_rate={RATE}")
+#: RelA-Diffusion's own sampler: every timestep, ancestral.
+_EVERY = Full(1000, "ddpm")
+#: By name on the bench.
 SETTINGS: Mapping[str, Setting] = {
     "unet_l1": Setting((*UNET, f"preset.learning_rate={RATE}"), 77, 1, 1),
     "unet_l2": Setting((*UNET, f"preset.learning_rate={RATE}"), 76, 1, 1),
     "pix2pix": Setting(_FAIR, 567, 1, 1),
     "scgan": Setting(_FAIR, 100, 1, 1),
-    "cyclegan": Setting(_FAIR, 48, 1, 1, paper=(27.51, 28.07, 24.95)),
-    "diffusion_gan": Setting(_FAIR, 63, 1, 1, paper=(24.98, 23.11, 23.49)),
+    "cyclegan": Setting(_FAIR, 48, 1, 1),
+    "diffusion_gan": Setting(_FAIR, 63, 1, 1),
     "transunet": Setting(_FAIR, 165, 1, 1),
     "resvit": Setting(_FAIR, 67, 1, 1),
-    "ddpm": Setting(_RELA, 66, 20),
-    "ficd": Setting(_RELA, 66, 20, paper=(24.24, 25.59, 24.23)),
-    "rela": Setting((*_RELA, *_GAN), 66, 20, paper=(28.31, 29.32, 26.27)),
-    "ddgan": Setting(("preset=fair", f"preset.generator_learning_rate={RATE}"), 56, 4, paper=(25.45, 25.20, 26.38)),
+    "ddpm": Setting(_RELA, 66, 20, full=_EVERY),
+    "ficd": Setting(_RELA, 66, 20, full=_EVERY),
+    "rela": Setting((*_RELA, *_GAN), 66, 20, full=_EVERY),
+    "ddgan": Setting(("preset=fair", f"preset.generator_learning_rate={RATE}"), 56, 4),
     "resdm": Setting(_FAIR, 26, 15),
-    "mri2pet": Setting(_FAIR, 42, 20, before=("pretrain.steps", 0.25)),
-    "mtgd": Setting(_FAIR, 49, 20, paper=(25.00, 23.85, 25.68)),
-    "jdam": Setting(_FAIR, 77, 100),
-    "sde": Setting(_FAIR, 77, 100),
+    "mri2pet": Setting(_FAIR, 42, 20, before=(Stage("pretrain.steps", 0.25, 42),), full=Full(999, "ancestral")),
+    "mtgd": Setting(_FAIR, 49, 20),
+    "jdam": Setting(_FAIR, 77, 100, full=Full(2000)),
+    "sde": Setting(_FAIR, 77, 100, full=Full(2000)),
     "rectified_flow": Setting(_FAIR, 76, 20),
     "bridge": Setting(_FAIR, 74, 14),
+    "rela_latent": Setting((*_LATENT, *_GAN), 300, 20, before=(Stage("autoencoder.steps", 0.4, 250),), full=_EVERY),
+    "ldm": Setting(("preset=fair", *_LATENT), 500, 50, before=(Stage("autoencoder.steps", 0.4, 250),), sampler="ddim"),
+    "conditional": Setting(
+        (
+            "latent=conditional",
+            "preset.prediction=edm",
+            "method.adversarial=false",
+            "method.image_weight=0",
+            "latent.local_mri=true",
+            "autoencoder.kl_weight=1e-4",
+            "autoencoder.mirror=true",
+            *_LATENT,
+        ),
+        460,
+        20,
+        before=(Stage("autoencoder.steps", 0.3, 480), Stage("latent.mode_steps", 0.1, 2800)),
+        method="rela_latent",
+    ),
 }
+#: The row that the others are compared with.
+WHOLE = "full"
 
 
-def steps_of(name: str, minutes: float) -> int:
-    """Optimiser steps of a method in so many CPU minutes."""
-    return max(1, round(SETTINGS[name].pace * minutes))
+def ablations(prediction: str, mean_pet: str) -> dict[str, Setting]:
+    """RelA-Diffusion and its ablations with another objective; names end in it, since all of them stand in one folder.
+
+    Args:
+        prediction: of ``preset.prediction``.
+        mean_pet: of ``preset.mean_pet``.
+    """
+    own = (*UNET, f"preset.generator_learning_rate={RATE}", f"preset.mean_pet={mean_pet}", *_GAN)
+    own += (f"preset.prediction={prediction}",)
+    return {
+        f"{WHOLE if name == 'none' else name}-{prediction}-{mean_pet}": Setting(
+            (*own, f"ablation={name}"), SETTINGS["rela"].pace, 20, method="rela"
+        )
+        for name in ABLATIONS
+    }
 
 
-def overrides(name: str, cache: Path, split: Path, out: Path, steps: int, seed: int) -> list[str]:
-    """Words of ``train`` for one run."""
-    setting = SETTINGS[name]
-    start = []
-    if name == "rela":  # the discriminator joins after a third, in a run of a few steps at once
-        start = [f"preset.adversarial_start_epoch={round(steps / 3 * 16 / 960)}"]
-    if setting.before:
-        key, share = setting.before
-        start.append(f"{key}={max(1, round(share * steps))}")
-        steps = max(1, steps - round(share * steps))
+def lengths(setting: Setting, minutes: float) -> dict[str, int]:
+    """Steps of each stage by its key, and of the training under ``run.steps``, in so many CPU minutes."""
+    found = {stage.key: max(1, round(stage.pace * minutes * stage.share)) for stage in setting.before}
+    rest = 1 - sum(stage.share for stage in setting.before)
+    return {**found, "run.steps": max(1, round(setting.pace * minutes * rest))}
+
+
+def overrides(
+    name: str,
+    setting: Setting,
+    cache: Path,
+    split: Path,
+    out: Path,
+    steps: Mapping[str, int],
+    seed: int,
+    common: Sequence[str] = COMMON,
+) -> list[str]:
+    """Words of ``train`` for one run; `steps` as of `lengths`, `common` what every method is told."""
+    training, start = steps["run.steps"], []
+    if any(word.startswith("preset.penalty_gamma") for word in setting.words):
+        # The discriminator joins after a third of 960 images an epoch, in a run of a few steps at once.
+        batch = next(int(word.partition("=")[2]) for word in common if word.startswith("preset.global_batch="))
+        start.append(f"preset.adversarial_start_epoch={round(training / 3 * batch / 960)}")
+    start += [f"{key}={number}" for key, number in steps.items() if key != "run.steps"]
     return [
-        f"method={name}",
-        *COMMON,
+        f"method={setting.method or name}",
+        *common,
         *setting.words,
         *start,
-        f"run.steps={steps}",
-        f"run.checkpoint_every={max(1, steps // 10)}",
+        f"run.steps={training}",
+        f"run.checkpoint_every={max(1, training // 10)}",
         f"seed={seed}",
         f"data.cache={cache}",
         f"data.split={split}",

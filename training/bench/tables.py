@@ -9,51 +9,133 @@ import numpy as np
 from RelAPETLib.evaluation.scores import auc
 from RelAPETLib.tracers import TRACERS, paper_order
 
-from .settings import SETTINGS
+from . import published
+from .settings import MOST_CALLS, SETTINGS, Setting
 
-#: Figures of the first table, laid out like RelA-Diffusion's Table I, with their digits.
-IMAGES = {"psnr": ("PSNR ↑", 2), "ssim": ("SSIM ↑", 3), "mae": ("MAE x 1000 ↓", 1)}
+#: Figures of the first tables, those of RelA-Diffusion's Table I, with their digits.
+IMAGES = {"psnr": ("PSNR ↑", 2), "ssim": ("SSIM ↑", 3), "mae": ("MAE ↓", 4)}
 LEVEL = 0.05
+#: The control that every method is compared with.
+CONTROL = "ridge_head"
 #: The tracer that amyloid status is read from.
 AMYLOID = next(name for name, facts in TRACERS.items() if facts.target == "amyloid")
+#: Figures [seeds][scans] by name, with those of the controls.
+Seeds = Mapping[str, list[list[dict]]]
 
 
-def tables(controls: Mapping[str, list[dict]], runs: Sequence[dict]) -> list[str]:
-    """Lines of Markdown.
+def tables(controls: Mapping[str, list[dict]], runs: Sequence[dict], full: Sequence[dict]) -> list[str]:
+    """Lines of Markdown about all methods.
 
     Args:
         controls: figures of test scans by control (`controls.control_rows`).
         runs: contents of ``figures.json``.
+        full: contents of ``full.json``.
     """
-    seeds = {name: [controls[name]] for name in controls}
-    for name in SETTINGS:
+    seeds = seeds_of(controls, runs, SETTINGS)
+    parts = ["## Images", "", *image_tables(seeds, published.METHODS, CONTROL)]
+    parts += ["## Regions and distributions", "", *region_table(seeds), ""]
+    if full:
+        parts += ["## In full", "", *full_lines(full, runs), ""]
+    return [*parts, "## Costs", "", *cost_table(runs, SETTINGS), ""]
+
+
+def ablation_tables(
+    controls: Mapping[str, list[dict]], runs: Sequence[dict], settings: Mapping[str, Setting], whole: str
+) -> list[str]:
+    """Lines of Markdown about RelA-Diffusion and its ablations with one objective; `whole` is the full method."""
+    seeds = seeds_of(controls, runs, settings)
+    told = {name: published.ABLATIONS["none" if name == whole else name.split("-")[0]] for name in settings}
+    lines = ["### Images", ""]
+    lines += image_tables(seeds, told, whole) if whole in seeds else [f"{whole} is not done yet.", ""]
+    return [*lines, "### Regions and distributions", "", *region_table(seeds), "", *cost_table(runs, settings), ""]
+
+
+def seeds_of(controls: Mapping[str, list[dict]], runs: Sequence[dict], names) -> dict[str, list[list[dict]]]:
+    """Figures of all runs that did not diverge by name, seed after seed, behind those of the controls."""
+    seeds = {name: [rows] for name, rows in controls.items()}
+    for name in names:
         own = [run["rows"] for run in runs if run["name"] == name and not run["diverged"]]
         seeds |= {name: own} if own else {}
-    parts = ["## Images", "", *image_table(seeds), "", "## Regions and distributions", "", *region_table(seeds), ""]
-    return [*parts, "## Costs", "", *cost_table(runs)]
+    return seeds
 
 
-def image_table(seeds: Mapping[str, list[list[dict]]]) -> list[str]:
-    """PSNR, SSIM and MAE of the samples' mean, mean ± standard error over people; SD over seeds in brackets."""
-    tracers = paper_order()
-    head = ["method"]
-    for tracer in tracers:
-        head += [f"{tracer} {title}" for title, _ in IMAGES.values()] + ["Sig."]
-    head += [f"paper's PSNR {', '.join(tracers)} (other data)"]
-    lines = [head, ["---"] * len(head)]
-    marks = {tracer: significant(seeds, tracer) for tracer in tracers}
-    for name, runs in seeds.items():
-        line = [name]
-        for tracer in tracers:
-            for key, (_, digits) in IMAGES.items():
-                line.append(cell(by_person(runs, tracer, key) * (1e3 if key == "mae" else 1), digits))
-            line.append(marks[tracer].get(name, ""))
-        paper = SETTINGS[name].paper if name in SETTINGS else None
-        lines.append([*line, ", ".join(f"{value:.2f}" for value in paper or ())])
-    return rows_of(lines)
+def image_tables(seeds: Seeds, told: Mapping[str, published.Figures], base: str) -> list[str]:
+    """A table a tracer: PSNR, SSIM and MAE of the samples' mean, beside the paper's of other data.
+
+    Mean ± standard error over people; SD over seeds in brackets.
+
+    Args:
+        seeds: by name.
+        told: what the paper reports, by name.
+        base: whom the others' PSNR is compared with.
+    """
+    lines = []
+    for number, tracer in enumerate(paper_order()):
+        marks = significant(seeds, tracer, base)
+        head = ["method", *(title for title, _ in IMAGES.values()), f"Sig. against {base}"]
+        head += [f"paper's {title[:-2]} (other data)" for title, _ in IMAGES.values()]
+        rows = [head, ["---"] * len(head)]
+        for name, runs in seeds.items():
+            line = [name, *(cell(by_person(runs, tracer, key), digits) for key, (_, digits) in IMAGES.items())]
+            line.append(marks.get(name, ""))
+            figures = told[name][number] if name in told else None
+            line += [f"{value:.3f}" for value in figures] if figures else [""] * len(IMAGES)
+            rows.append(line)
+        lines += [f"{tracer}:", "", *rows_of(rows), "", unranked(seeds, tracer), ""]
+    return lines
 
 
-def region_table(seeds: Mapping[str, list[list[dict]]]) -> list[str]:
+def unranked(seeds: Seeds, tracer: str) -> str:
+    """A line that says which methods no ranking by PSNR can tell from the best one, and which there is none of.
+
+    The seeds' spread is one for all: the root mean square of the methods' SD over seeds.
+    """
+    own = {name: by_person(runs, tracer, "psnr").mean(1) for name, runs in seeds.items() if name not in FIXED}
+    if not own:
+        return "No method is done yet."
+    variances = [values.var(ddof=1) for values in own.values() if len(values) > 1]
+    if not variances:
+        return "One seed each: the spread over seeds is not known, so the order of methods here is no ranking."
+    sd = float(np.sqrt(np.mean(variances)))
+    best = max(own, key=lambda name: own[name].mean())
+    near = [name for name in own if name != best and own[best].mean() - own[name].mean() <= sd]
+    words = f"within it of the best, {best}, and so not ranked: {', '.join(near) or 'none'}"
+    alone = [name for name, values in own.items() if len(values) < 2]
+    more = f"; of one seed alone, and so not ranked either: {', '.join(alone)}" if alone else ""
+    return f"The seeds' spread (SD) is {sd:.2f} dB; {words}{more}. Nothing is ranked by less than that."
+
+
+#: Rows that have no seeds.
+FIXED = ("population mean", CONTROL, "ideal")
+
+
+def full_lines(full: Sequence[dict], runs: Sequence[dict]) -> list[str]:
+    """What more network calls change, on the people who were drawn in full: the bench's draws and the paper's."""
+    cases = list(dict.fromkeys(row["case"] for run in full for row in run["rows"]))
+    said = f"{len(cases)} people drawn with as many network calls and the sampler that the papers have, where those are"
+    lines = [f"{said} more than {MOST_CALLS}; the same people as drawn on the bench in brackets.", ""]
+    figures = {"one": ("one sample PSNR", 1, 2), "psnr": ("PSNR", 1, 2), "crps": ("CRPS x 1000", 1e3, 1),
+               "distance": ("distance to the ideal x 1000", 1e3, 1)}  # fmt: skip
+    head = ["method", "seed", "calls", "sampler", "tracer", *(title for title, _, _ in figures.values()), "s a draw"]
+    rows = [head, ["---"] * len(head)]
+    for run in full:
+        short = next(
+            (other for other in runs if all(other[key] == run[key] for key in ("name", "seed", "minutes"))), None
+        )
+        for tracer in paper_order():
+            ours = [row for row in run["rows"] if row["tracer"] == tracer]
+            theirs = [row for row in (short or run)["rows"] if row["tracer"] == tracer and row["case"] in cases]
+            if not ours:
+                continue
+            line = [run["name"], str(run["seed"]), str(run["calls"]), run["sampler"] or "as on the bench", tracer]
+            for key, (_, scale, digits) in figures.items():
+                both = [scale * np.mean([row[key] for row in rows]) for rows in (ours, theirs)]
+                line.append(f"{both[0]:.{digits}f} ({both[1]:.{digits}f})")
+            rows.append([*line, f"{run['seconds']:.1f}"])
+    return [*lines, *rows_of(rows)]
+
+
+def region_table(seeds: Seeds) -> list[str]:
     """Regional SUVR, scores of distributions and amyloid status, by tracer."""
     head = ["method", "tracer", "one sample PSNR", "regional error x 1000", "regional r", "CRPS x 1000",
             "distance to the ideal x 1000", "share of the ideal", "r of the spread", "amyloid AUC"]  # fmt: skip
@@ -64,7 +146,7 @@ def region_table(seeds: Mapping[str, list[list[dict]]]) -> list[str]:
             line.append(cell(1e3 * by_person(runs, tracer, "regional_error"), 1))
             line.append(number([correlation(rows, tracer) for rows in runs], 2))
             line += [cell(1e3 * by_person(runs, tracer, key), 1) for key in ("crps", "distance")]
-            control = by_person(seeds["ridge_head"], tracer, "distance").sum()
+            control = by_person(seeds[CONTROL], tracer, "distance").sum()
             line.append(number([1 - values.sum() / control for values in by_person(runs, tracer, "distance")], 2))
             line.append(number([spread(rows, tracer) for rows in runs], 2))
             line.append(number([amyloid(rows) for rows in runs], 2) if tracer == AMYLOID else "")
@@ -72,12 +154,12 @@ def region_table(seeds: Mapping[str, list[list[dict]]]) -> list[str]:
     return rows_of(lines)
 
 
-def cost_table(runs: Sequence[dict]) -> list[str]:
+def cost_table(runs: Sequence[dict], settings: Mapping[str, Setting]) -> list[str]:
     """What training and drawing cost."""
     head = [
         "method",
         "seeds",
-        "steps",
+        "steps (of them before)",
         "parameters",
         "calls",
         "seconds a draw",
@@ -86,7 +168,7 @@ def cost_table(runs: Sequence[dict]) -> list[str]:
         "diverged",
     ]
     lines = [head, ["---"] * len(head)]
-    for name, setting in SETTINGS.items():
+    for name, setting in settings.items():
         own = [run for run in runs if run["name"] == name]
         if not own:
             continue
@@ -95,8 +177,10 @@ def cost_table(runs: Sequence[dict]) -> list[str]:
         parameters = f"{whole[0]['parameters']:,}" if whole else ""
         minutes = np.mean([run["cost"]["cpu_s"] for run in own]) / 60
         peak = max(run["cost"]["peak_mb"] for run in own)
+        before = [f"{key} {number}" for key, number in own[0].get("stages", {}).items()]
+        steps = str(own[0]["steps"]) + (f" ({', '.join(before)})" if before else "")
         lines.append([
-            name, ", ".join(str(run["seed"]) for run in own), str(own[0]["steps"]), parameters, str(setting.calls),
+            name, ", ".join(str(run["seed"]) for run in own), steps, parameters, str(setting.calls),
             seconds, f"{minutes:.1f}", f"{peak:.0f}", str(len(own) - len(whole)),
         ])  # fmt: skip
     return rows_of(lines)
@@ -107,23 +191,25 @@ def by_person(runs: list[list[dict]], tracer: str, key: str) -> np.ndarray:
     return np.array([[row[key] for row in rows if row["tracer"] == tracer] for rows in runs], float)
 
 
-def significant(seeds: Mapping[str, list[list[dict]]], tracer: str) -> dict[str, str]:
-    """Marks by method: ``+`` or ``-`` where its PSNR differs from the control's (ridge_head), people paired.
+def significant(seeds: Seeds, tracer: str, base: str = CONTROL) -> dict[str, str]:
+    """Marks by method: ``+`` or ``-`` where its PSNR differs from that of `base`, people paired.
 
     Two-sided paired t-tests of people's means over seeds, with Holm's correction over all methods; a difference within
     the seeds' own SD is none.
     """
     from scipy.stats import ttest_rel
 
-    base = by_person(seeds["ridge_head"], tracer, "psnr").mean(0)
+    control = by_person(seeds[base], tracer, "psnr").mean(0)
     found, chances = {}, {}
     for name, runs in seeds.items():
-        if name in ("ridge_head", "ideal"):
+        if name in (base, "ideal"):
             continue
         values = by_person(runs, tracer, "psnr")
-        gap = float((values.mean(0) - base).mean())
-        if np.ptp(values.mean(0) - base) > 0 and (len(runs) == 1 or abs(gap) > values.mean(1).std(ddof=1)):
-            chances[name] = float(ttest_rel(values.mean(0), base).pvalue)
+        if values.shape[1] < 2:  # one person proves nothing
+            continue
+        gap = float((values.mean(0) - control).mean())
+        if np.ptp(values.mean(0) - control) > 0 and (len(runs) == 1 or abs(gap) > values.mean(1).std(ddof=1)):
+            chances[name] = float(ttest_rel(values.mean(0), control).pvalue)
             found[name] = "+" if gap > 0 else "-"
     kept = holm(chances)
     return {name: found[name] for name in found if kept[name]}
@@ -165,7 +251,8 @@ def cell(values: np.ndarray, digits: int) -> str:
     if np.isnan(values).any() or not values.size:
         return ""
     people = values.mean(0)
-    text = f"{people.mean():.{digits}f} ± {people.std(ddof=1) / np.sqrt(len(people)):.{digits}f}"
+    error = f"± {people.std(ddof=1) / np.sqrt(len(people)):.{digits}f}" if len(people) > 1 else "of one person"
+    text = f"{people.mean():.{digits}f} {error}"
     return text + (f" ({values.mean(1).std(ddof=1):.{digits}f})" if len(values) > 1 else "")
 
 

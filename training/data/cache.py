@@ -10,7 +10,8 @@
     CACHE/failures.tsv                   what could not be used, and why
     CACHE/split.json                     see `training.data.split`
 
-A case is one T1w and T2F of a subject with the PET that belong to them: a subject, or one session of a subject.
+A case is one T1w and T2F of a subject with the PET that belong to them: a subject, or one session of a subject. A
+cache of ``prepare --mri-only`` has no PET and no split.
 [X, Y, Z] is the model grid, [160, 180, 160], or its means over blocks of `factor` x `factor` x `factor` voxels; the
 brain's rim is averaged with the background, as a bundle of RelA-Diffusion in voxels averages what it is shown.
 """
@@ -303,8 +304,12 @@ class Cache:
         return mask > 0
 
 
-def open_cache(folder: Path | str) -> Cache:
+def open_cache(folder: Path | str, *, mri_only: bool = False) -> Cache:
     """Open a cache.
+
+    Args:
+        folder: where it is.
+        mri_only: it may be one without PET.
 
     Raises:
         InputError: no cache there, one of another version, a changed index, a missing file, or no PET in it.
@@ -319,8 +324,10 @@ def open_cache(folder: Path | str) -> Cache:
     if hashlib.sha256(canonical_json(rest)).hexdigest() != index.get("sha256"):
         raise InputError(f"{folder / INDEX} was changed after prepare wrote it; run prepare again")
     cache = Cache(folder, index)
-    if not cache.items():
-        raise InputError(f"{folder}: no case with a PET in it; see {folder / 'failures.tsv'}")
+    if not mri_only and not cache.items():
+        made = index.get("options", {}).get("mri_only")
+        advice = "it was made by 'prepare --mri-only'" if made else f"see {folder / 'failures.tsv'}"
+        raise InputError(f"{folder}: no case with a PET in it; {advice}")
     missing = [
         path
         for record in index["cases"]

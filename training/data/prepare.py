@@ -49,6 +49,7 @@ class Options:
         dtype: type of the stored arrays.
         force: take volumes that do not look like a brain's T1w and FLAIR.
         factor: side in voxels of the blocks whose means are stored.
+        mri_only: no PET is read or stored.
     """
 
     frames: dict[str, Frames] = field(default_factory=dict)
@@ -59,11 +60,13 @@ class Options:
     dtype: str = "float16"
     force: bool = False
     factor: int = 1
+    mri_only: bool = False
 
     def record(self) -> dict:
-        """JSON for the index and the digest; caches from before there was a factor keep theirs."""
+        """JSON for the index and the digest; caches from before there were a factor and MRI alone keep theirs."""
         content = {**asdict(self), "frames": {tracer: str(frames) for tracer, frames in sorted(self.frames.items())}}
-        return {key: value for key, value in content.items() if key != "factor" or value > 1}
+        later = {"factor": 1, "mri_only": False}
+        return {key: value for key, value in content.items() if key not in later or value != later[key]}
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,8 @@ def digest(case: Case | RenderedCase, options: Options) -> str:
         content |= {"rendered": [case.seed, case.index], "factor": options.factor, "dtype": options.dtype}
         if case.law != 1:  # caches of the first law are as old as the digest
             content["law"] = case.law
+        if options.mri_only:
+            content["mri_only"] = True
         return hashlib.sha256(storage.canonical_json(content)).hexdigest()
     content |= {
         "options": options.record(),
@@ -233,7 +238,7 @@ def make_case(case: Case | RenderedCase, options: Options, cache: Path, case_dig
     begin = time.perf_counter()
     try:
         if isinstance(case, RenderedCase):
-            arrays, record = rendered_volumes(case, options.factor, options.dtype)
+            arrays, record = rendered_volumes(case, options.factor, options.dtype, options.mri_only)
         else:
             arrays, record = _volumes(case, options)
         record = {"case": case.name, "subject": case.subject, "digest": case_digest, **record}
@@ -272,7 +277,7 @@ def _volumes(case: Case, options: Options) -> tuple[dict[str, np.ndarray], dict]
                 known[tracer] = known[tracer], frames
             except RelAPETError as error:
                 failures[tracer] = str(error)
-        if not pets:
+        if not pets and not options.mri_only:
             raise InputError("; ".join(failures.values()))
         if options.preprocessed:
             ready = preprocessing.from_grid(mri["t1w"], mri["t2f"], pets=pets)
@@ -326,7 +331,7 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
         arrays[f"pet_{tracer}.npy"] = array
         facts = {"brain_mean": float(suvr[inside].mean()), "units_from": units.known_from, "frames": frames}
         entries["pets"][tracer] = entry | facts
-    if not entries["pets"]:
+    if not entries["pets"] and not options.mri_only:
         raise InputError("; ".join(failures.values()))
     return arrays, entries
 

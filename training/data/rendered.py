@@ -47,7 +47,9 @@ def rendered_clinical(case: RenderedCase) -> ClinicalValues:
     )
 
 
-def rendered_volumes(case: RenderedCase, factor: int, dtype: str) -> tuple[dict[str, np.ndarray], dict]:
+def rendered_volumes(
+    case: RenderedCase, factor: int, dtype: str, mri_only: bool = False
+) -> tuple[dict[str, np.ndarray], dict]:
     """Arrays by file name and the case's entry (without name and digest); PET of the tracers scanned with.
 
     Even factors are rendered at 2 mm, others at 1 mm; blocks are averaged from there.
@@ -63,7 +65,7 @@ def rendered_volumes(case: RenderedCase, factor: int, dtype: str) -> tuple[dict[
     arrays = {}
     for name, volume in (("t1w", rendering.t1w), ("t2f", rendering.t2f)):
         arrays[f"{name}.npy"], entries[name] = stored(block_means(volume, factor // spacing), dtype, case.name)
-    for tracer in person.scanned:
+    for tracer in () if mri_only else person.scanned:
         suvr = block_means(rendering.pet[tracer], factor // spacing)
         arrays[f"pet_{tracer}.npy"], entry = stored(suvr, dtype, f"{case.name} {tracer}")
         facts = {"brain_mean": float(suvr[inside].mean()), "units_from": "the simulation", "frames": None}

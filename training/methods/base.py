@@ -157,6 +157,8 @@ class Objective(ABC):
 
     fabric: Fabric
     modules: Mapping[str, nn.Module]
+    #: Sampler of `draw`, by a name that the method's bundles know; empty: a quick one. Of methods that have several.
+    sampler: str = ""
 
     def __init__(self, config: TrainConfig):
         self.config = config
@@ -191,6 +193,22 @@ class Objective(ABC):
             ConfigError, ResumeError, DivergedError: as the stages do.
         """
         return work.data
+
+    def check_pretraining(self) -> None:
+        """See that ``pretrain`` has something to do; a method that pre-trains on MRI overrides this and `pretrain`.
+
+        Raises:
+            ConfigError: it has no such stage, or the configuration leaves it out.
+        """
+        raise ConfigError(f"method={self.config.method.name} has no pre-training on MRI alone; use train")
+
+    def pretrain(self, work: Work) -> bool:
+        """The pre-training on MRI alone and nothing else, resumable, into the run's folder; False when asked to stop.
+
+        Raises:
+            ConfigError, ResumeError, DivergedError: as `stages`.
+        """
+        raise NotImplementedError
 
     def trainings_before(self) -> list[Stage]:
         """The stages that take optimiser steps, in their order; data are not looked at."""

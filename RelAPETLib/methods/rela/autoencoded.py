@@ -15,6 +15,7 @@ from ...networks.generator import build_generator
 from ...networks.shapes import central, padded_shape
 from ..base import SEQUENCES
 from ..mean_pet import MeanPetNetwork
+from .control import ControlledUNet
 
 
 class AutoencodedDiffusion(MeanPetNetwork):
@@ -33,6 +34,7 @@ class AutoencodedDiffusion(MeanPetNetwork):
         factor: side in voxels of the blocks of the model grid that are averaged into one.
         sequences: which of T1w and T2F the generator sees; in ablations, the other is background to it.
         mean_pet: `use` of `MeanPetNetwork`, of the tracers' mean latents; ``residual``'s scale is the latents' own.
+        control: the generator is a U-Net without MRI that a ControlNet steers (`ControlledUNet`).
 
     Attributes:
         diffusion_shape: (C, X, Y, Z) of the latent.
@@ -53,6 +55,7 @@ class AutoencodedDiffusion(MeanPetNetwork):
         factor: int = 1,
         sequences: Sequence[str] = SEQUENCES,
         mean_pet: str = "none",
+        control: bool = False,
     ):
         blocks = tuple(n // factor for n in MNI_GRID.shape) if factor > 0 else MNI_GRID.shape
         reduction = reduction_of(**autoencoder)
@@ -72,8 +75,12 @@ class AutoencodedDiffusion(MeanPetNetwork):
         self._unseen = [channel for channel, name in enumerate(SEQUENCES) if name not in sequences]
         self.pet_autoencoder = VolumeAutoencoder(latent_channels, **autoencoder)
         self.mri_autoencoder = VolumeAutoencoder(latent_channels, **autoencoder)
-        channels = latent_channels * (1 + len(SEQUENCES) + (mean_pet != "none"))
-        self.generator = build_generator(in_channels=channels, out_channels=latent_channels, **generator)
+        seen = latent_channels * (len(SEQUENCES) + (mean_pet != "none"))
+        if control:
+            self.generator = ControlledUNet(latent_channels=latent_channels, condition_channels=seen, **generator)
+        else:
+            channels = latent_channels + seen
+            self.generator = build_generator(in_channels=channels, out_channels=latent_channels, **generator)
         for name in ("pet", "mri"):
             self.register_buffer(f"{name}_mean", torch.zeros(latent_channels))
             self.register_buffer(f"{name}_sd", torch.ones(latent_channels))

@@ -107,6 +107,7 @@ class ModeDenoiser(nn.Module):
         width, dropout: of `ModeNetwork`.
         unet: further arguments of `build_denoiser`.
         local_mri: the U-Net sees the MRI's block features.
+        grid: shape of a latent.
 
     Attributes:
         directions: [labels, components, C * 1200], orthonormal modes by label; no part of the state dict.
@@ -125,14 +126,15 @@ class ModeDenoiser(nn.Module):
         dropout: float = 0.0,
         unet: dict | None = None,
         local_mri: bool = False,
+        grid: Sequence[int] = LATENT_GRID,
     ):
         super().__init__()
         self.latent_channels, self.embedding = latent_channels, embedding
         seen = LOCAL_CHANNELS + PLACE_CHANNELS if local_mri else 0
         self.unet = build_denoiser(latent_channels, unet_channels, seen=seen, num_class_embeds=labels, **(unet or {}))
-        self.place = nn.Parameter(0.1 * torch.randn(PLACE_CHANNELS, *LATENT_GRID)) if local_mri else None
+        self.place = nn.Parameter(0.1 * torch.randn(PLACE_CHANNELS, *grid)) if local_mri else None
         self.mode_network = ModeNetwork(components, embedding, labels, num_timesteps, width, dropout)
-        size = latent_channels * math.prod(LATENT_GRID)
+        size = latent_channels * math.prod(grid)
         self.register_buffer("directions", torch.zeros(labels, components, size), persistent=False)
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
@@ -185,6 +187,7 @@ class ConditionalLatentDiffusion(LatentDiffusion):
             width=width,
             unet=arguments.get("unet"),
             local_mri=local_mri,
+            grid=self.cells.latent,
         )
         self.unet.directions = self.mode_directions
         self.register_buffer("head_used", torch.ones(self.labels, arguments["components"]))
@@ -207,7 +210,7 @@ class ConditionalLatentDiffusion(LatentDiffusion):
     def parts(self, encoded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What `encoded_of` put together; no features without `local_mri`."""
         numbers = self.head_used.numel()
-        features = encoded[:, numbers:].reshape(len(encoded), -1, *LATENT_GRID)
+        features = encoded[:, numbers:].reshape(len(encoded), -1, *self.cells.latent)
         return encoded[:, :numbers].reshape(-1, *self.head_used.shape), features
 
     def head_latent(self, encoded: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -231,7 +234,7 @@ class ConditionalLatentDiffusion(LatentDiffusion):
         signal, _ = self.schedule.rates_like(x_t, timesteps)
         r_t = x_t - signal * head
         scores, local = self.parts(encoded)
-        embedding = self.embedded(scores)[:, :, None, None, None].expand(-1, -1, *LATENT_GRID)
+        embedding = self.embedded(scores)[:, :, None, None, None].expand(-1, -1, *self.cells.latent)
         seen = torch.cat([self.parametrization.network_input(r_t, timesteps), embedding, local], 1)
         output = self.unet(seen, timesteps, class_labels=labels)
         return head + self.parametrization.clean(r_t, output, timesteps)

@@ -1,6 +1,7 @@
 """A latent model in the shape of RelA-Diffusion-Latent: autoencoder, 10x12x10 latent, conditional diffusion.
 
-It works on 2 mm voxels inside (80x90x80, padded to 80x96x80) and takes and gives volumes on the 1 mm model grid.
+It works on 2 mm voxels inside (80x90x80, padded to 80x96x80) and takes and gives volumes on the 1 mm model grid. Other
+voxels and latents are possible (`Cells`), for comparisons; the shapes that are written here are those of 2 mm.
 Where it departs from the paper (section 5.2 of arXiv 2602.21345):
 
 - the autoencoder codes the PET's *difference from the tracer's mean PET*, behind a space-to-depth of 4;
@@ -17,7 +18,9 @@ Where it departs from the paper (section 5.2 of arXiv 2602.21345):
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -26,20 +29,61 @@ from torch.nn import functional as F
 from ...grid import MNI_GRID
 from ...networks.autoencoder import VolumeAutoencoder, space_to_depth
 from ...networks.generator import build_generator
+from ...networks.shapes import central, padded, padded_shape
 
-#: 2 mm volume inside the model, its padding to a multiple of 8, and the latent grid.
-INNER_SHAPE = tuple(n // 2 for n in MNI_GRID.shape)
-PADDED_SHAPE = (80, 96, 80)
-LATENT_GRID = (10, 12, 10)
-PAD_Y = (PADDED_SHAPE[1] - INNER_SHAPE[1]) // 2
+#: Side of the voxels inside the model where nothing else is said, in voxels of the model grid.
+FACTOR = 2
+#: Halvings of the U-Net's two levels.
+MULTIPLE = 2
 RESIDUAL_SCALE = 8.0
 #: Class labels where nothing else is said: those of TAU, PIB and PBR.
 LABELS = 3
 
 
-def pad(volume: torch.Tensor) -> torch.Tensor:
-    """[N, C, 80, 90, 80] -> [N, C, 80, 96, 80], zeros added at both ends of y."""
-    return F.pad(volume, (0, 0, PAD_Y, PAD_Y))
+@dataclass(frozen=True)
+class Cells:
+    """The voxels inside a model, and the cells of its latent.
+
+    Attributes:
+        factor: side of such a voxel in voxels of the model grid.
+        reduction: voxels a side of a latent's cell; even.
+    """
+
+    factor: int = FACTOR
+    reduction: int = 8
+
+    @property
+    def inner(self) -> tuple[int, ...]:
+        """Shape of a volume inside the model."""
+        return tuple(n // self.factor for n in MNI_GRID.shape)
+
+    @property
+    def padded(self) -> tuple[int, ...]:
+        """Its shape as the autoencoder takes it."""
+        return padded_shape(self.inner, MULTIPLE * self.reduction)
+
+    @property
+    def latent(self) -> tuple[int, ...]:
+        """Shape of a latent."""
+        return tuple(n // self.reduction for n in self.padded)
+
+    def pad(self, volume: torch.Tensor) -> torch.Tensor:
+        """Volumes [N, C, *inner] with zeros around them, [N, C, *padded]."""
+        return padded(volume, MULTIPLE * self.reduction, 0.0)
+
+    def block_features(self, z_scores: torch.Tensor) -> torch.Tensor:
+        """Z-scored T1w and T2F [N, 2, 80, 90, 80] -> [N, 24, 10, 12, 10].
+
+        Means over blocks of half a cell a side (4 mm) of the T1w, the T2F, and the T2F's excess over 2 SD (lesions);
+        the eight blocks of a latent cell become channels.
+        """
+        lesions = (z_scores[:, 1:] - 2).clamp(min=0)
+        seen = self.pad(torch.cat([z_scores, lesions], 1))
+        return space_to_depth(F.avg_pool3d(seen, self.reduction // 2), 2)
+
+
+#: The latent grid of the demo model.
+LATENT_GRID = Cells().latent
 
 
 def robust_scale(mri: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -47,16 +91,6 @@ def robust_scale(mri: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     quantiles = mri[:, :, mask].quantile(mri.new_tensor([0.1, 0.5, 0.9]), dim=-1)
     low, middle, high = quantiles[..., None, None, None]
     return (mri - middle) / (high - low).clamp(min=1e-6) * mask
-
-
-def block_features(z_scores: torch.Tensor) -> torch.Tensor:
-    """Z-scored T1w and T2F [N, 2, 80, 90, 80] -> [N, 24, 10, 12, 10].
-
-    Means over 4 mm blocks of the T1w, the T2F, and the T2F's excess over 2 SD (lesions); the eight blocks of a latent
-    cell become channels.
-    """
-    lesions = (z_scores[:, 1:] - 2).clamp(min=0)
-    return space_to_depth(F.avg_pool3d(pad(torch.cat([z_scores, lesions], 1)), 4), 2)
 
 
 def build_denoiser(
@@ -99,11 +133,12 @@ class LatentDiffusion(nn.Module):
         brain_voxels: number of 2 mm voxels inside the brain mask.
         schedule: arguments of `RelAPETLib.diffusion.NoiseSchedule`.
         labels: number of class labels; buffers "of every label" are zero for a label that is no tracer's.
-        autoencoder: further arguments of `VolumeAutoencoder`; its reduction must be 8.
+        autoencoder: further arguments of `VolumeAutoencoder`; its reduction must be even.
         unet: further arguments of `build_denoiser`.
+        factor: side in voxels of the model grid of the blocks that are averaged into one voxel inside.
 
     Raises:
-        ValueError: the autoencoder makes another latent than 10x12x10.
+        ValueError: the autoencoder's reduction is odd, or the factor does not divide the grid.
     """
 
     def __init__(
@@ -118,22 +153,24 @@ class LatentDiffusion(nn.Module):
         labels: int = LABELS,
         autoencoder: dict | None = None,
         unet: dict | None = None,
+        factor: int = FACTOR,
     ):
         from ...diffusion import NoiseSchedule
 
         super().__init__()
-        self.diffusion_shape = (latent_channels, *LATENT_GRID)
+        if factor < 1 or any(n % factor for n in MNI_GRID.shape):
+            raise ValueError(f"factor {factor} does not divide the grid {MNI_GRID.shape}")
         self.schedule = NoiseSchedule(**schedule)
         self.autoencoder = VolumeAutoencoder(latent_channels, autoencoder_channels, **(autoencoder or {}))
-        if self.autoencoder.reduction != PADDED_SHAPE[0] // LATENT_GRID[0]:
-            raise ValueError(
-                f"the autoencoder makes 1/{self.autoencoder.reduction} of {PADDED_SHAPE}, not {LATENT_GRID}"
-            )
+        if self.autoencoder.reduction % 2:
+            raise ValueError(f"the autoencoder reduces {self.autoencoder.reduction} voxels to one; an even number fits")
+        self.cells = Cells(factor, self.autoencoder.reduction)
+        self.diffusion_shape = (latent_channels, *self.cells.latent)
         self.labels = labels
         self.unet = build_denoiser(latent_channels, unet_channels, num_class_embeds=labels, **(unet or {}))
-        size = latent_channels * LATENT_GRID[0] * LATENT_GRID[1] * LATENT_GRID[2]
+        size = math.prod(self.diffusion_shape)
         shapes = {
-            "mask": INNER_SHAPE,
+            "mask": self.cells.inner,
             "mri_mean": (2, brain_voxels),
             "mri_sd": (2, brain_voxels),
             "pet_mean": (labels, brain_voxels),
@@ -153,19 +190,19 @@ class LatentDiffusion(nn.Module):
 
     def volume(self, voxels: torch.Tensor) -> torch.Tensor:
         """Brain voxels [..., brain_voxels] as volumes [..., 80, 90, 80], zero outside."""
-        out = voxels.new_zeros(*voxels.shape[:-1], *INNER_SHAPE)
+        out = voxels.new_zeros(*voxels.shape[:-1], *self.cells.inner)
         out[..., self.mask.bool()] = voxels
         return out
 
     def features(self, condition: torch.Tensor) -> torch.Tensor:
         """Block features [N, 24, 10, 12, 10] of a condition [N, 2, 160, 180, 160] in [-1, 1]."""
-        return self.inner_features(F.avg_pool3d(condition.float(), 2))
+        return self.inner_features(F.avg_pool3d(condition.float(), self.cells.factor))
 
     def inner_features(self, mri: torch.Tensor) -> torch.Tensor:
         """The same of a condition at 2 mm, [N, 2, 80, 90, 80]."""
         mask = self.mask.bool()
         z_scores = (robust_scale(mri, mask)[:, :, mask] - self.mri_mean) / self.mri_sd.clamp(min=0.02)
-        return block_features(self.volume(z_scores.clamp(-6, 6)))
+        return self.cells.block_features(self.volume(z_scores.clamp(-6, 6)))
 
     def head(self, features: torch.Tensor) -> torch.Tensor:
         """The ridge regression's latent of every label, [N, labels, C, 10, 12, 10]."""
@@ -212,7 +249,7 @@ class LatentDiffusion(nn.Module):
     def decode(self, x0: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Latents [N, C, 10, 12, 10] of tracers `labels` [N] -> PET [N, 1, 160, 180, 160] in [-1, 1]."""
         inner = self.filled(self.decode_inner(x0, labels))
-        return F.interpolate(inner, scale_factor=2, mode="trilinear").clamp(0, 1) * 2 - 1
+        return F.interpolate(inner, scale_factor=self.cells.factor, mode="trilinear").clamp(0, 1) * 2 - 1
 
     def filled(self, inner: torch.Tensor) -> torch.Tensor:
         """A volume at 2 mm [N, 1, 80, 90, 80] continued by one voxel beyond the brain mask.
@@ -228,5 +265,5 @@ class LatentDiffusion(nn.Module):
         """The same at 2 mm, [N, 1, 80, 90, 80], as a fraction of the tracer's SUVR window, not clipped."""
         latent = self.whiten(x0, labels, inverse=True)
         latent = latent * self.latent_sd[:, None, None, None] + self.latent_mean[:, None, None, None]
-        residual = self.autoencoder.decode(latent)[:, :, :, PAD_Y:-PAD_Y] / self.scale_of_residual(labels)
+        residual = central(self.autoencoder.decode(latent), self.cells.inner) / self.scale_of_residual(labels)
         return self.volume(self.pet_mean)[labels][:, None] + residual * self.mask

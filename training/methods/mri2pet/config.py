@@ -122,7 +122,8 @@ RULES = Rules({
         "steps of pre-training on MRI in the style of PET, before the training; 0: none; null: preset.pretrain_steps"
     ),
     "pretrain.cache": Key(
-        "another cache of 'prepare', whose MRI are pre-trained on; empty: those of the training people",
+        "another cache of 'prepare', perhaps of --mri-only, whose MRI are pre-trained on; empty: those of the "
+        "training people",
         free=True,
     ),
     "preset.learning_rate": Key("learning rate", above=0),

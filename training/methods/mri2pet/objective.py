@@ -13,6 +13,7 @@ from RelAPETLib.methods.base import NoiseSource
 from RelAPETLib.methods.mri2pet.network import ConditionedUNet
 from RelAPETLib.methods.mri2pet.sampling import FIRST, draw
 
+from ...errors import ConfigError
 from ..base import Bundle, Losses, Place, Stage, Terms, Work
 from .config import Mri2PetConfig
 from .losses import laplacian
@@ -33,6 +34,20 @@ class Mri2PetObjective(Noise):
         """See `Objective.stages`: the pre-training, or its result from another run."""
         ready, self.start = pretrained(work, self.config)
         return work.data if ready else None
+
+    def check_pretraining(self) -> None:
+        """See `Objective.check_pretraining`."""
+        if self.config.method.pretrained:
+            raise ConfigError("method.pretrained: another run has pre-trained already; leave it out to pre-train")
+        if not self.config.pretrain_steps:
+            raise ConfigError("pretrain.steps=0: nothing to pre-train; give a number of steps")
+
+    def pretrain(self, work: Work) -> bool:
+        """See `Objective.pretrain`."""
+        ready, _ = pretrained(work, self.config)
+        if ready:
+            work.fabric.print(f"{NAME} done; train takes it by method.pretrained={self.config.out}")
+        return ready
 
     def trainings_before(self) -> list[Stage]:
         """See `Objective.trainings_before`."""
@@ -60,7 +75,7 @@ class Mri2PetObjective(Noise):
         return {"network": loss}, {"L": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
 
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
-        """See `Objective.draw`: by DPM-Solver++ on clipped estimates, since few steps have to do."""
+        """See `Objective.draw`: by DPM-Solver++ (or `sampler`) on clipped estimates, since few steps have to do."""
         device, config = self.fabric.device, self.config
         mri = self.mri(batch)
         labels = torch.as_tensor(batch["label"]).to(device)
@@ -69,7 +84,7 @@ class Mri2PetObjective(Noise):
             lambda x_t, t: self.modules["network"](x_t, mri, t, labels),
             (len(mri), 1, *mri.shape[2:]),
             self.parametrization,
-            "dpmpp",
+            self.sampler or "dpmpp",
             steps,
             noise,
             CLIP,

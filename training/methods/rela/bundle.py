@@ -167,6 +167,12 @@ def differences_from_paper(config: dict[str, Any], trained_on: str) -> list[str]
     return lines
 
 
+def _half_cell(config: dict[str, Any]) -> int:
+    """Side in mm of the MRI's blocks: half of a latent's cell."""
+    coder = config["autoencoder"]
+    return config["network"]["factor"] * coder["blocks"] * 2 ** (len(coder["channels"]) - 1) // 2
+
+
 def latent_differences(config: dict[str, Any]) -> list[str]:
     """The same of the latent variant, which the paper describes in few words (section 5.2)."""
     coder, latent = config["autoencoder"], config["latent"]
@@ -183,7 +189,8 @@ def latent_differences(config: dict[str, Any]) -> list[str]:
         lines += [
             "the autoencoder codes the PET's difference from its tracer's mean in training, "
             + ("in units of its SD" if conditional else "times 8"),
-            "the MRI is not autoencoded: robustly scaled, voxelwise z-scored, averaged over 4 mm blocks; a ridge "
+            f"the MRI is not autoencoded: robustly scaled, voxelwise z-scored, averaged over {_half_cell(config)} mm "
+            "blocks; a ridge "
             "regression on them predicts the latent, the generator diffuses what it leaves and sees the tracer "
             + (f"and {latent['embedding']} scores of the regression a tracer" if conditional else "but not the MRI"),
         ]

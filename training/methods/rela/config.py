@@ -14,7 +14,7 @@ from RelAPETLib.methods.base import MEAN_PET
 
 from ... import config
 from ...autoencoder_config import RULES as AUTOENCODER_RULES
-from ...autoencoder_config import Autoencoder
+from ...autoencoder_config import Autoencoder, reduction_of
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count, weight
 from ...sizes import WIDEST
@@ -144,7 +144,7 @@ class Latent:
 
 #: ``autoencoded`` is section 5.2 of the paper: T1w, T2F and PET are coded, the generator sees their latents.
 #: ``regression`` is the demo model: a PET's difference from the tracer's mean is coded, a ridge regression on the MRI
-#: predicts its latent, and what that leaves is diffused; works on 2 mm voxels (network.factor=2).
+#: predicts its latent, and what that leaves is diffused; made for 2 mm voxels (network.factor=2, cells of 8).
 #: ``conditional`` is the same with a generator that sees the MRI, by some scores of the regression.
 LATENTS = {name: Latent(name=name) for name in ("autoencoded", "regression", "conditional")}
 #: Those that stand on the regression.
@@ -280,6 +280,11 @@ class RelaConfig(config.TrainConfig):
         """Whether the perceptron of whole-brain modes is trained before the U-Net."""
         return self.method.latent and self.latent.name == "conditional" and self.latent.mode_steps > 0
 
+    @property
+    def base_steps(self) -> int:
+        """Steps of a U-Net without MRI that a ControlNet then steers; 0 where the generator sees the MRI itself."""
+        return 0
+
     def check(self) -> None:
         """See `TrainConfig.check`."""
         if self.preset.relativistic_loss != "softplus":
@@ -348,10 +353,11 @@ def _check_latent(config: RelaConfig) -> None:
             "or a method that works on voxels"
         )
     if latent.name in REGRESSIONS:
-        if network.factor != 2 or coder.blocks * 2 ** (len(coder.channels) - 1) != 8:
+        if network.factor < 2 or reduction_of(coder) % 2:
             raise ConfigError(
-                f"latent={latent.name} has a latent of 10x12x10 of 2 mm voxels: it needs network.factor=2 and "
-                "autoencoder.blocks x 2^(levels - 1) = 8, e.g. autoencoder.blocks=4 autoencoder.channels=[48,96]"
+                f"latent={latent.name} sees the MRI in blocks of half a latent cell a side, of voxels of 2 mm or more: "
+                "it needs network.factor=2 (or more), and autoencoder.blocks x 2^(levels - 1) must be even, e.g. "
+                "autoencoder.blocks=4 autoencoder.channels=[48,96]"
             )
         if latent.embedding > latent.components:
             raise ConfigError(

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from ... import config
 from ...autoencoder_config import Autoencoder
 from ...errors import ConfigError
+from ...keys import Key, Rules, count
 from ...unet_config import Network
 from . import config as rela
 
@@ -80,12 +81,22 @@ AUTOENCODERS = {
 
 @dataclass
 class Method(rela.Method):
-    """L_N alone, in latents."""
+    """L_N alone, in latents; how the U-Net is told the MRI."""
 
     name: str = "ldm"
     image_weight: float = 0.0
     adversarial: bool = False
     latent: bool = True
+    control: bool = False
+    base_steps: int = 20000
+
+
+RULES = Rules({
+    "method.control": Key(
+        "tell the U-Net the MRI by a ControlNet (arXiv 2302.05543), after a training without MRI; else by more channels"
+    ),
+    "method.base_steps": count("method.control: steps of that training, after which the U-Net is frozen"),
+})  # fmt: skip
 
 
 @dataclass
@@ -100,6 +111,7 @@ class LdmConfig(rela.RelaConfig):
         "ablation": {name: rela.ABLATIONS[name] for name in ("none", "wo_t2f", "wo_t1w")},
         "latent": {"autoencoded": rela.LATENTS["autoencoded"]},
     }
+    rules: ClassVar[Rules] = rela.RelaConfig.rules | RULES
     follows: ClassVar[Mapping[str, str]] = {"network": "preset", "autoencoder": "preset"}
     renamed: ClassVar[Mapping[str, str]] = {}
     about: ClassVar[Mapping[str, config.About]] = {
@@ -116,6 +128,11 @@ class LdmConfig(rela.RelaConfig):
     network: Network = field(default_factory=_PAPER)
     autoencoder: Autoencoder = field(default_factory=_PAPER_CODER)
 
+    @property
+    def base_steps(self) -> int:
+        """See `RelaConfig.base_steps`."""
+        return self.method.base_steps if self.method.control else 0
+
     def check(self) -> None:
         """See `TrainConfig.check`."""
         method = self.method
@@ -126,6 +143,11 @@ class LdmConfig(rela.RelaConfig):
             )
         if method.adversarial:
             raise ConfigError("method.adversarial: method=ldm has no discriminator; use method=rela_latent for one")
+        if method.control and (self.ablation.name != "none" or self.preset.first_timestep):
+            raise ConfigError(
+                "method.control: the ControlNet sees T1w and T2-FLAIR, and timesteps from 0; use ablation=none and "
+                "preset.first_timestep=0 with it"
+            )
         super().check()
 
 

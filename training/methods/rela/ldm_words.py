@@ -53,6 +53,11 @@ def differences_from_ldm(config: dict[str, Any], trained_on: str) -> list[str]:
         "T1w and T2-FLAIR are coded by an autoencoder of their own; their latents are further channels, the tracer a "
         "class label beside the timestep (RelA-Diffusion's comparison does not say how they are coded)",
     ]
+    if config["method"].get("control"):
+        lines.append(
+            "a U-Net learns PET without MRI and is frozen; a ControlNet tells it the MRI (Zhang et al., ICCV 2023; "
+            "paper: the condition is further channels, or attended to)"
+        )
     if config["ablation"]["name"] != "none":
         lines.append(f"ablation {config['ablation']['name']} of RelA-Diffusion's section 5.3")
     if config["network"]["factor"] > 1:

@@ -12,12 +12,14 @@ from torch import nn
 from RelAPETLib.diffusion import NoiseSchedule
 from RelAPETLib.methods.base import SEQUENCES
 from RelAPETLib.methods.rela.conditional import ModeDenoiser, ModeNetwork
-from RelAPETLib.methods.rela.regression import LABELS, build_denoiser
+from RelAPETLib.methods.rela.control import ControlledUNet
+from RelAPETLib.methods.rela.regression import LABELS, Cells, build_denoiser
 from RelAPETLib.networks.blocks import BACKGROUND
 from RelAPETLib.networks.discriminator import build_discriminator
 from RelAPETLib.networks.generator import build_generator
 from RelAPETLib.tracers import label_count
 
+from ...autoencoder_config import reduction_of
 from ..base import Player
 from .config import REGRESSIONS, RelaConfig, judges_modes
 
@@ -140,9 +142,12 @@ def _latent_generator(config: RelaConfig) -> nn.Module:
             width=config.latent.width,
             unet=arguments,
             local_mri=config.latent.local_mri,
+            grid=Cells(config.network.factor, reduction_of(config.autoencoder)).latent,
         )
-    seen = channels * (1 + _fed(config) + sees_mean_pet(config))
-    return build_generator(in_channels=seen, out_channels=channels, **arguments)
+    seen = channels * (_fed(config) + sees_mean_pet(config))
+    if config.base_steps:
+        return ControlledUNet(latent_channels=channels, condition_channels=seen, **arguments)
+    return build_generator(in_channels=channels + seen, out_channels=channels, **arguments)
 
 
 def mode_network(config: RelaConfig) -> ModeNetwork:
@@ -162,6 +167,8 @@ def published_state_dict(config: RelaConfig, state_dict: dict[str, torch.Tensor]
     state = {name: tensor.clone() for name, tensor in state_dict.items()}
     if config.method.latent and config.latent.name == "conditional":
         return state  # it sees no sequences, and both of its networks their own timesteps
+    if config.base_steps:
+        return state  # it sees both sequences, and timesteps from 0
     name = next(n for n in ("conv_in.conv.weight", "conv_in.weight") if n in state)
     width = config.autoencoder.latent_channels if config.method.latent else 1
     following = list(state[name].split(width, 1))

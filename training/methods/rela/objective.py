@@ -46,6 +46,15 @@ class RelaObjective(Objective):
             players["discriminator"] = discriminator_player(discriminator, self.config)
         return players
 
+    def bind(self, fabric, modules) -> None:
+        """See `Objective.bind`. A trained latent run without its stages codes what it is shown."""
+        super().bind(fabric, modules)
+        if self.config.method.latent and self._frozen and isinstance(self.space, VoxelSpace):
+            from .latent.coding import CodingSpace
+
+            self.space = CodingSpace(fabric, self.config, self._frozen)
+            self.space.prepare(modules["generator"])
+
     def stages(self, work: Work):
         """See `Objective.stages`: in the latent forms, autoencoders and coding."""
         data = work.data
@@ -106,7 +115,7 @@ class RelaObjective(Objective):
         return torch.cat([mri[:, :embedding] + noise, mri[:, embedding:]], 1)
 
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
-        """See `Objective.draw`: by DPM-Solver++ in `run.validation_steps`."""
+        """See `Objective.draw`: by DPM-Solver++, or `sampler`, in `run.validation_steps`."""
         config, device = self.config, self.fabric.device
         encoded, labels = self.space.encode(batch, device), batch["label"].to(device)
         p, weights = self.parametrization, weights_of(config, 0)
@@ -121,7 +130,7 @@ class RelaObjective(Objective):
             encoded.x0.shape,
             p.schedule,
             gives="noise" if p.prediction == "noise" else "clean",
-            sampler="dpmpp",
+            sampler=self.sampler or "dpmpp",
             steps=config.run.validation_steps,
             noise=noise,
             clip=sampler_clip(config),

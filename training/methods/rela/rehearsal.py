@@ -21,9 +21,11 @@ SCANS, COMPONENTS = 4, 2
 
 
 def trainings_before(config: RelaConfig) -> list[Stage]:
-    """See `Objective.trainings_before`: autoencoders, where this run trains them, and the modes' perceptron."""
+    """See `Objective.trainings_before`: autoencoders, where this run trains them, and networks that come before."""
     if not config.method.latent:
         return []
+    from .latent.base import NAME as BASE
+    from .latent.base import BaseUNet
     from .latent.modes import NAME as MODES
     from .latent.modes import Modes
     from .latent.stages import autoencoders
@@ -34,6 +36,8 @@ def trainings_before(config: RelaConfig) -> list[Stage]:
         found += [Stage(name_of_stage(name), players, coder.steps) for name in autoencoders(config)]
     if config.trains_modes:
         found.append(Stage(MODES, Modes(config).build(), config.latent.mode_steps))
+    if config.base_steps:
+        found.append(Stage(BASE, BaseUNet(config).build(), config.base_steps))
     return found
 
 
@@ -51,6 +55,8 @@ def rehearsal(config: RelaConfig, data: RunData, steps: int, ranks: int) -> tupl
         data = replace(data, train=few_of_each_tracer(data.train, SCANS), validation=validation)
     if config.trains_modes:
         latent = replace(latent, mode_steps=steps, mode_batch=max(latent.mode_batch // ranks, 1))
+    if config.base_steps:
+        config = replace(config, method=replace(config.method, base_steps=steps))
     coder = replace(coder, steps=steps, batch=max(coder.batch // ranks, 1))
     return replace(config, autoencoder=coder, latent=latent), data
 

@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING
 
 from RelAPETLib.grid import MNI_GRID
 
-from ...autoencoder_config import check_autoencoder
+from ...autoencoder_config import check_autoencoder, reduction_of
 from ...errors import ConfigError
 from ...sizes import check_attention, check_levels, shape_of
 
 if TYPE_CHECKING:
     from .config import RelaConfig
-
-#: Of the regression form's latent, whatever the configuration.
-REGRESSION_LATENT = (10, 12, 10)
 
 
 def check_sizes(config: RelaConfig) -> None:
@@ -32,9 +29,16 @@ def check_sizes(config: RelaConfig) -> None:
     if latent:
         check_autoencoder(config.autoencoder, image)
     if regression or not latent:
-        check_shape(config, REGRESSION_LATENT if regression else image, image)
+        check_shape(config, _regression_latent(config) if regression else image, image)
     elif _judges_images(config):
         _check_discriminator(image)
+
+
+def _regression_latent(config: RelaConfig) -> tuple[int, ...]:
+    """Shape of the latent of a form that stands on the regression."""
+    from RelAPETLib.methods.rela.regression import Cells
+
+    return Cells(config.network.factor, reduction_of(config.autoencoder)).latent
 
 
 def check_shape(config: RelaConfig, diffused: tuple[int, ...], image: tuple[int, ...]) -> None:

@@ -40,6 +40,8 @@ class Autoencoded:
             "sequences": sequences_seen(config),
             "mean_pet": config.preset.mean_pet,
         }
+        if config.base_steps:
+            self.arguments["control"] = True
         self.network = AutoencodedDiffusion(**self.arguments).to(fabric.device)
 
     def images(self, name: str) -> Images:

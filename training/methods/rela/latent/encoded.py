@@ -92,6 +92,7 @@ class LatentSpace:
         judged: the discriminator judges decoded latents; else latents themselves.
         modes: weights of a `ModeNetwork` that was trained before, which then stay as they are.
         figures: of `training.methods.rela.latent.reconstruction`, by part; None where they were not measured.
+        base: weights of a U-Net that was trained before without MRI, which a ControlNet steers; None without one.
     """
 
     def __init__(
@@ -103,9 +104,10 @@ class LatentSpace:
         judged: bool = True,
         modes: dict[str, torch.Tensor] | None = None,
         figures: dict[str, Any] | None = None,
+        base: dict[str, torch.Tensor] | None = None,
     ):
         self.fabric, self.arguments, self.decoder, self.judged, self.modes = fabric, arguments, decoder, judged, modes
-        self.figures = figures
+        self.figures, self.base = figures, base
         self.network = network.to(fabric.device).eval().requires_grad_(False)
 
     def encode(self, batch: dict, device: torch.device) -> Encoded:
@@ -132,6 +134,8 @@ class LatentSpace:
         if self.modes is not None:
             generator.mode_network.load_state_dict(self.modes)
             generator.mode_network.requires_grad_(False)
+        if self.base is not None:
+            generator.take_base(self.base)
 
     def frozen(self) -> dict[str, Any]:
         """Class, arguments and everything but the generator; what the autoencoder loses, where that was measured."""

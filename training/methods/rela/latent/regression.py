@@ -9,15 +9,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from RelAPETLib.methods.rela.regression import (
-    LABELS,
-    LatentDiffusion,
-    pad,
-    robust_scale,
-    space_to_depth,
-)
+from RelAPETLib.methods.rela.regression import FACTOR, LABELS, Cells, LatentDiffusion, robust_scale
+from RelAPETLib.networks.autoencoder import space_to_depth
 from RelAPETLib.tracers import TRACERS, label_count
 
+from ....autoencoder_config import reduction_of
 from ....autoencoding import Images, PetImages
 from ....data.cache import open_cache
 from ....data.dataset import PetDataset
@@ -27,8 +23,6 @@ from ..config import RelaConfig
 from ..networks import schedule_arguments
 from .encoded import Latents
 from .ridge import Head, fit_head
-
-FACTOR = 2
 
 
 class Regression:
@@ -52,10 +46,10 @@ class Regression:
                     f"latent={config.latent.name} needs more than latent.components={components} training scans of "
                     f"every tracer; {tracer.name} has {scans}"
                 )
-        mask = torch.from_numpy(train.cache.mask())
-        if train.cache.factor != FACTOR:
-            mask = F.avg_pool3d(mask[None].float(), FACTOR // train.cache.factor)[0] > 0.5
-        index = brain_features(mask)
+        mask, factor = torch.from_numpy(train.cache.mask()), network.factor
+        if train.cache.factor != factor:
+            mask = F.avg_pool3d(mask[None].float(), factor // train.cache.factor)[0] > 0.5
+        index = brain_features(mask, Cells(factor, reduction_of(coder)))
         self.arguments = {
             "latent_channels": coder.latent_channels,
             "autoencoder_channels": list(coder.channels),
@@ -77,7 +71,7 @@ class Regression:
                 "norm_num_groups": network.norm_num_groups,
             },
         }
-        self.arguments |= self.further_arguments()
+        self.arguments |= self.further_arguments() | ({"factor": factor} if factor != FACTOR else {})
         self.network = self.network_class(**self.arguments)
         self.network.mask.copy_(mask)
         self.network.head_index.copy_(index)
@@ -108,7 +102,7 @@ class Regression:
     def images(self, name: str) -> Images:
         """What the PET's autoencoder learns from; finds every tracer's mean first."""
         self._measure_pet()
-        region = pad(self.network.mask[None, None].float()).bool()[0, 0]
+        region = self.network.cells.pad(self.network.mask[None, None].float()).bool()[0, 0]
         return Images(name, PetImages(self.train), self.prepared, region)
 
     def prepared(self, batch: dict) -> torch.Tensor:
@@ -116,7 +110,9 @@ class Regression:
         image = batch["image"].to(self.fabric.device)
         labels = torch.as_tensor(batch["label"])
         mean = self.network.volume(self.network.pet_mean)[labels][:, None]
-        return pad(((image + 1) / 2 - mean) * self.network.mask * self.network.scale_of_residual(labels))
+        return self.network.cells.pad(
+            ((image + 1) / 2 - mean) * self.network.mask * self.network.scale_of_residual(labels)
+        )
 
     @torch.no_grad()
     def freeze(self, coders: dict[str, torch.nn.Module]) -> tuple[Latents, Latents | None]:
@@ -227,7 +223,7 @@ class Regression:
         both = sorted(set(subjects) & set(cache.subjects))
         if not both:
             raise ConfigError(f"latent.registered={folder}: none of the training's subjects is in it")
-        registered = PetDataset(cache, both, scaling=self.config.preset.pet_intensity, factor=FACTOR)
+        registered = PetDataset(cache, both, scaling=self.config.preset.pet_intensity, factor=self.network.cells.factor)
         subject_of = {item.case: item.subject for item in registered.items}
         return [seen - features[subjects[subject_of[case]]] for case, seen in self._features(registered).items()]
 
@@ -271,9 +267,9 @@ def cases_of(dataset: PetDataset, say: Callable[[str], None]):
             yield item.case, torch.cat([volumes["t1w"], volumes["t2f"]])[None]
 
 
-def brain_features(mask: torch.Tensor) -> torch.Tensor:
+def brain_features(mask: torch.Tensor, cells: Cells) -> torch.Tensor:
     """Indices of the flattened block features that lie at least half inside the brain [80, 90, 80]."""
-    share = F.avg_pool3d(pad(mask[None, None].float()), 4)
+    share = F.avg_pool3d(cells.pad(mask[None, None].float()), cells.reduction // 2)
     blocks = space_to_depth(share.expand(-1, 3, -1, -1, -1).contiguous(), 2).flatten()
     return torch.nonzero(blocks > 0.5).flatten().to(torch.int32)
 

@@ -19,6 +19,7 @@ from ..adversary import RelativisticAdversary
 from ..config import RelaConfig
 from ..networks import sees_mean_pet
 from .autoencoded import Autoencoded
+from .base import trained_base
 from .conditional import Conditional
 from .encoded import LatentDataset, Latents, LatentSpace
 from .modes import trained_modes
@@ -94,7 +95,12 @@ def prepare_latents(work: Work, config: RelaConfig) -> tuple[LatentSpace, RunDat
         modes = trained_modes(work, config, train, kind.network.mode_directions, key)
         if modes is None:
             return None
-    space = LatentSpace(fabric, kind.network, kind.arguments, kind.decoder, judged, modes, figures)
+    base = None
+    if config.base_steps:
+        base = trained_base(work, config, train, key)
+        if base is None:
+            return None
+    space = LatentSpace(fabric, kind.network, kind.arguments, kind.decoder, judged, modes, figures, base)
     return space, RunData(train, validation or None, data.split_sha256)
 
 
@@ -110,7 +116,7 @@ def _key(config: RelaConfig, data: RunData) -> dict:
         "ablation": [config.ablation.t1w, config.ablation.t2f, config.preset.missing_sequence],
         "split": data.split_sha256,
         "cache": data.train.cache.sha256,
-    }
+    } | ({"control": True} if config.base_steps else {})
 
 
 def _code(fabric, config: RelaConfig, kind, coders: dict, path: Path, key: str) -> None:
