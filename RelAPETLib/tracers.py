@@ -39,6 +39,8 @@ class Tracer:
         dicom_code: value, scheme and meaning of its code in DICOM's CID 4021 (PET Radiopharmaceutical); None for one
             that has no code.
         paper_column: place in the paper's tables, from 0; None for a tracer that the paper does not have.
+        contrast_window: SUVR range of the report's pictures, narrow enough to tell regions apart and the same for all
+            people; None: each picture's own percentiles.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Tracer:
     citations: tuple[str, ...]
     dicom_code: tuple[str, str, str] | None = None
     paper_column: int | None = None
+    contrast_window: tuple[float, float] | None = None
 
     @property
     def radionuclide(self) -> str:
@@ -79,6 +82,7 @@ TRACERS = {
             ),
             dicom_code=("879808000", "SCT", "Flortaucipir F^18^"),
             paper_column=0,
+            contrast_window=(0.6, 1.8),
         ),
         Tracer(
             name="PIB",
@@ -95,6 +99,7 @@ TRACERS = {
             ),
             dicom_code=("126500", "DCM", "Pittsburgh compound B C^11^"),
             paper_column=2,
+            contrast_window=(0.6, 2.4),
         ),
         Tracer(
             name="PBR",
@@ -110,6 +115,7 @@ TRACERS = {
                 "Guo et al., NeuroImage 2012;60:902-910 (TSPO genotype; a prediction by a model)",
             ),
             paper_column=1,
+            contrast_window=(0.4, 1.2),
         ),
     )
 }

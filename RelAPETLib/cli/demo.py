@@ -67,7 +67,8 @@ def run(arguments, reporter) -> int:
                 copies = {name: functools.partial(shutil.copyfile, path) for name, path in scans.items()}
                 write_set(place, copies, overwrite=arguments.overwrite)
             tracer = result.tracer
-            files = result.save(places[tracer], overwrite=arguments.overwrite, report=not arguments.no_report)
+            how = {"overwrite": arguments.overwrite, "report": arguments.report, "label": arguments.report_label}
+            files = result.save(places[tracer], **how)
             contents.append(summary(result, out / tracer, files))
     reporter.progress(1.0, "done")
     lines = ["A simulated person, no patient:", f"  {out / 'input'}"]

@@ -7,7 +7,7 @@ import argparse
 from .. import __version__
 from ..errors import InputError
 from ..tracers import TRACERS
-from . import demo, dicom, doctor, models, phantom, synthesize
+from . import demo, dicom, doctor, models, phantom, report, synthesize
 from .progress import MODES
 
 _DESCRIPTION = (
@@ -48,5 +48,6 @@ def build_parser() -> argparse.ArgumentParser:
     models.add_parser(commands, common)
     dicom.add_parser(commands, common)
     phantom.add_parser(commands, common, whole_number)
+    report.add_parser(commands, common)
     doctor.add_parser(commands, common)
     return parser

@@ -35,7 +35,16 @@ def add_output_options(parser) -> None:
     """Options of writing, which ``synthesize`` and ``demo`` have alike."""
     group = parser.add_argument_group("output")
     group.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
-    group.add_argument("--no-report", action="store_true", help="write no report.png")
+    group.add_argument(
+        "--report",
+        choices=("none", "png", "html"),
+        default="png",
+        help="report.png, or report.html (interactive, one file, no network) beside it (png)",
+    )
+    group.add_argument(
+        "--no-report", dest="report", action="store_const", const="none", help="the same as --report none"
+    )
+    group.add_argument("--report-label", metavar="TEXT", help="a name or code to print on report.html (default: none)")
 
 
 def add_parser(commands, common, tracers, whole_number) -> None:
@@ -184,7 +193,8 @@ def _save(arguments, tracers, results, place, reporter) -> list[dict]:
     """Write the results and say what was written, a dictionary a tracer."""
     from ..synthesis import Syntheses, save_many
 
-    out, report, contents = Path(arguments.out), not arguments.no_report, []
+    out, contents = Path(arguments.out), []
+    how = {"overwrite": arguments.overwrite, "report": arguments.report, "label": arguments.report_label}
 
     def noted(results):
         for result in results:
@@ -194,10 +204,10 @@ def _save(arguments, tracers, results, place, reporter) -> list[dict]:
     if len(tracers) == 1:
         (result,) = noted(results)
         reporter.progress(1 - _SAVING, "writing the results")
-        files = {tracers[0]: result.save(place, overwrite=arguments.overwrite, report=report)}
+        files = {tracers[0]: result.save(place, **how)}
     else:
         results = Syntheses(tracers, noted(results))
-        files = save_many(results, place, overwrite=arguments.overwrite, report=report)
+        files = save_many(results, place, **how)
     for content in contents:
         content["files"] = {name: str(path) for name, path in files[content["tracer"]].items()}
     return contents
