@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import RelAPETError
+from ..errors import InputError, RelAPETError
 from ..provenance import SIMULATED_STATEMENT, STATEMENT
 from ..tracers import TRACERS
 from . import web
@@ -31,6 +31,7 @@ DISAGREE = (
     "a PET is wanted most. This guess may fail there too, and does not know it."
 )
 NOT_ERROR = "The spread of the samples is the spread of the model's guesses, not the error against a real PET."
+MEASURED = "measured PET, research only"
 _COLUMNS = {
     "synthetic_pet": "synthetic",
     "synthetic": "synthetic",
@@ -44,6 +45,8 @@ _COLUMNS = {
     "share_in_view": "share in view",
     "in_field": "share in view",
 }
+#: Pictures of fewer voxels along each axis show nothing.
+_LEAST_VOXELS = 16
 _MAPS = ("inferno", "RdBu_r", "viridis")
 
 
@@ -69,7 +72,7 @@ def write_html_report(
         label: a name or code to print on the page; None, and the page names nobody.
 
     Raises:
-        InputError: the volumes are not on one grid.
+        InputError: the volumes are not on one grid, or the page cannot be kept below 10 MB.
         RelAPETError: matplotlib, an optional part of the installation, is missing.
     """
     volumes = small_enough(prepare(pictures))
@@ -93,6 +96,8 @@ def write_html_report(
         content = web.page(heading, body, "viewer.js").encode("utf-8")
         if len(content) <= web.MAX_BYTES:
             break
+        if max(volumes.brain.shape) < _LEAST_VOXELS:
+            raise InputError(f"report.html would have more than {web.MAX_BYTES / 1e6:g} MB even with coarse pictures")
         volumes = coarser(volumes, tuple(int(n) for n in 1 + (volumes.spacing == volumes.spacing.min())))
     Path(path).write_bytes(content)
 
@@ -170,14 +175,15 @@ def _views(volumes: Volumes, layers: dict[str, Layer], tracer) -> list[dict]:
     """What the viewer's tabs show: a map over an MRI, or an edge over a picture, each with three windows."""
     arrays, views = volumes.arrays, []
 
-    def add(top: str, colours: str, windows: list, words: str, synthetic: bool = True) -> None:
+    def add(top: str, colours: str, windows: list, words: str, measured: bool = False) -> None:
+        banner = MEASURED if measured else ""
         views.append({"title": layers[top].title, "caption": words, "below": "t1w", "top": top, "colours": colours,
-                      "windows": windows, "synthetic": synthetic})  # fmt: skip
+                      "windows": windows, "synthetic": not measured, "banner": banner})  # fmt: skip
 
     windows = _pet_windows(arrays["pet"], tracer)
     add("pet", "inferno", windows, "A model's guess from MRI, over the MRI it was made of.")
     if "reference" in layers:
-        add("reference", "inferno", windows, "The measured PET, in the same windows.", synthetic=False)
+        add("reference", "inferno", windows, "The measured PET, in the same windows.", measured=True)
     if "difference" in layers:
         limit = round_limit(arrays["difference"], 0.1)
         windows = [_window(name, -limit * k, limit * k) for name, k in (("normal", 1), ("narrow", 0.5), ("wide", 2))]
@@ -199,12 +205,13 @@ def _views(volumes: Volumes, layers: dict[str, Layer], tracer) -> list[dict]:
     for below, edge, title, words in checks:
         if below in layers and edge in layers:
             views.append({"title": title, "caption": words, "below": below, "top": edge, "colours": None,
-                          "windows": _below_windows(below, layers, arrays, tracer), "synthetic": False})  # fmt: skip
+                          "windows": _below_windows(below, layers, arrays, tracer), "synthetic": False,
+                          "banner": MEASURED if below == "reference" else ""})  # fmt: skip
     return views
 
 
 def _window(name: str, low: float, high: float) -> dict:
-    return {"name": name, "low": round(float(low), 3), "high": round(float(high), 3)}
+    return {"name": name, "low": float(f"{low:.3g}"), "high": float(f"{high:.3g}")}
 
 
 def _pet_windows(pet: np.ndarray, tracer) -> list[dict]:

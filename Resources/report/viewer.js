@@ -9,7 +9,7 @@
     coronal: { normal: 1, across: 0, up: 2, marks: ["R", "L"] },
     sagittal: { normal: 0, across: 1, up: 2, marks: ["A", "P"] },
   };
-  const PIXELS_PER_MM = 3, EDGE = [255, 212, 0];
+  const PIXELS_PER_MM = 3, EDGE = [0, 229, 255];
   const state = { view: 0, window: 0, below: "t1w", opacity: 0.75, cross: true, at: data.centre.slice() };
   const layers = {}, colours = {};
   const find = (selector) => root.querySelector(selector);
@@ -97,7 +97,7 @@
     const w = data.shape[plane.across], h = data.shape[plane.up];
     const x = (w - state.at[plane.across] - 0.5) / w * canvas.width;
     const y = (h - state.at[plane.up] - 0.5) / h * canvas.height;
-    pen.strokeStyle = "#56b4e9";
+    pen.strokeStyle = "rgba(255, 255, 255, 0.65)";
     pen.lineWidth = 1.5;
     pen.beginPath();
     for (const [a, b, c, d] of [[x, 0, x, y - 12], [x, y + 12, x, canvas.height], [0, y, x - 12, y], [x + 12, y, canvas.width, y]]) {
@@ -120,13 +120,14 @@
       pen.strokeText(letter, x, 6);
       pen.fillText(letter, x, 6);
     }
-    if (!view().synthetic) return;
-    const width = pen.measureText(data.banner).width + 12;
-    pen.fillStyle = "#b00020";
+    const words = view().synthetic ? data.banner : view().banner;
+    if (!words) return;
+    const width = pen.measureText(words).width + 12;
+    pen.fillStyle = view().synthetic ? "#b00020" : "#12324f";
     pen.fillRect((canvas.width - width) / 2, canvas.height - size - 12, width, size + 8);
     pen.fillStyle = "#fff";
     pen.textAlign = "center";
-    pen.fillText(data.banner, canvas.width / 2, canvas.height - size - 7);
+    pen.fillText(words, canvas.width / 2, canvas.height - size - 7);
   }
 
   function draw() {
