@@ -21,7 +21,7 @@ from RelAPETLib.volumes import image_from_array
 SHAPE = (40, 48, 36)
 EVIL = "<script>window.pwned = 1</script></script><img src=x onerror='window.pwned = 2'>"
 #: Where the hot ball is, in RAS mm, and the SUVR of it and around it.
-BALL, HOT, COOL = (-32.0, 32.0, 24.0), 2.5, 1.0
+BALL, HOT, COOL = (-32.0, 32.0, 24.0), 2.5, 1.1
 
 
 def volumes(rotation=0.0):
