@@ -85,6 +85,15 @@ def add_parser(commands, common, tracers, whole_number) -> None:
     parser.set_defaults(run=run)
 
 
+def writing(arguments) -> dict:
+    """Keyword arguments of `Synthesis.save` from `add_output_options`; refuses a label without a page."""
+    from ..errors import InputError
+
+    if arguments.report_label is not None and arguments.report != "html":
+        raise InputError("--report-label is printed on report.html alone; add --report html")
+    return {"overwrite": arguments.overwrite, "report": arguments.report, "label": arguments.report_label}
+
+
 def _number(text: str) -> float:
     """argparse type of an option that is a number."""
     try:
@@ -98,6 +107,7 @@ def run(arguments, reporter) -> int:
     from ..synthesis import Options, for_model
 
     _check_combination(arguments)
+    writing(arguments)
     options = Options(
         tracers=arguments.tracer,
         reference=arguments.reference,
@@ -193,8 +203,7 @@ def _save(arguments, tracers, results, place, reporter) -> list[dict]:
     """Write the results and say what was written, a dictionary a tracer."""
     from ..synthesis import Syntheses, save_many
 
-    out, contents = Path(arguments.out), []
-    how = {"overwrite": arguments.overwrite, "report": arguments.report, "label": arguments.report_label}
+    out, contents, how = Path(arguments.out), [], writing(arguments)
 
     def noted(results):
         for result in results:

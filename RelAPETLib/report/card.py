@@ -110,7 +110,7 @@ def _performance(metadata: Mapping) -> list:
 def _examination(metadata: Mapping) -> list:
     return [
         ("Interpretability and analysis of errors", _named(metadata.get("metrics"), "error")),
-        ("Risks that the examination showed", metadata.get("limitations")),
+        ("Risks, as far as its limitations name them", metadata.get("limitations")),
         ("Bias, privacy, security and other harm", NOT_STATED),
         ("Shifts of distribution", NOT_STATED),
         ("Evaluation after deployment", STUDY),

@@ -38,10 +38,13 @@ class ResultFiles:
 def find_results(folder: str | os.PathLike, keys: Iterable[Key]) -> dict[Key, ResultFiles]:
     """Files of results below a folder; those that are not found are left out.
 
-    A result is known by its record, the tracer and model in it, and the person's (and session's) name, which is a
-    folder's above it. Damaged records are told of by a `RelAPETWarning`.
+    A result is known by its record: by the tracer and model in it, and by the folders above it, the first of which that
+    has a person's name tells whose it is; the next one, where the person has sessions, tells which. Damaged records are
+    told of by a `RelAPETWarning`.
     """
-    wanted, found = list(keys), {}
+    wanted, found = {}, {}
+    for key in keys:
+        wanted.setdefault(key.participant_id.removeprefix("sub-"), []).append(key)
     for path in sorted(_records(Path(folder))):
         try:
             record = read_json_object(path)
@@ -51,16 +54,14 @@ def find_results(folder: str | os.PathLike, keys: Iterable[Key]) -> dict[Key, Re
         except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):
             warn(f"{path.name} of {path.parent.name} is no record of a synthetic PET and was left out")
             continue
-        parts = {part.lower() for part in path.relative_to(folder).parts[:-1]}
-        for key in wanted:
-            if (
-                key not in found
-                and key.tracer == tracer
-                and (key.model in names or key.model == MISSING)
-                and _named(key.participant_id, "sub-", parts)
-                and (key.session == MISSING or _named(key.session, "ses-", parts))
-            ):
-                found[key] = _files(path, record)
+        parts = [part.removeprefix("sub-") for part in path.relative_to(folder).parts[:-1]]
+        place = next((n for n, part in enumerate(parts) if part in wanted), None)
+        if place is None:
+            continue
+        session = (*parts[place + 1 :], "")[0]
+        for key in wanted[parts[place]]:
+            if key.tracer == tracer and key.model in (*names, MISSING) and _is_session(key.session, session):
+                found.setdefault(key, _files(path, record))
     return found
 
 
@@ -70,9 +71,11 @@ def _records(folder: Path) -> Iterable[Path]:
         yield from (Path(parent) / name for name in names if name == _RECORD or _BIDS_RECORD.match(name))
 
 
-def _named(name: str, prefix: str, parts: set[str]) -> bool:
-    name = name.lower()
-    return name in parts or f"{prefix}{name}" in parts
+def _is_session(session: str, folder: str) -> bool:
+    """Whether the folder below a person's is a session's; without sessions, whether it is no session's."""
+    if session == MISSING:
+        return not folder.startswith("ses-")
+    return folder.removeprefix("ses-") == session.removeprefix("ses-")
 
 
 def _files(path: Path, record: dict) -> ResultFiles:

@@ -75,11 +75,21 @@ def prepare(images: dict[str, sitk.Image | None]) -> Volumes:
     Raises:
         InputError: they are not on one grid.
     """
-    arrays, spacing, affine = canonical_arrays(images)
-    box = _box(arrays["pet"] != 0, spacing)
+    from ..volumes import canonical, image_affine
+
+    pet = canonical(images["pet"])
+    whole, spacing, affine = array_of(pet), np.array(pet.GetSpacing()), image_affine(pet)
+    box = _box(whole != 0, spacing)
+    arrays = {}
+    for name, image in images.items():  # one at a time, since a whole scan may be large
+        if image is None:
+            continue
+        image = canonical(image)
+        if image.GetSize() != pet.GetSize() or not np.allclose(image_affine(image), affine, atol=0.01):
+            raise InputError(f"the report needs all volumes on the T1w's grid, but {name} is on another one")
+        arrays[name] = np.ascontiguousarray(array_of(image)[box], dtype=np.float32)
     affine = affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
-    arrays = {name: np.ascontiguousarray(array[box]) for name, array in arrays.items()}
     brain = arrays["pet"] != 0
     shown = _rim(brain, spacing)
     for name in _WHOLE_HEADS:
@@ -88,22 +98,11 @@ def prepare(images: dict[str, sitk.Image | None]) -> Volumes:
     return Volumes(arrays, brain, spacing, affine, _centre(brain, spacing))
 
 
-def canonical_arrays(images: dict[str, sitk.Image | None]) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Canonical arrays [X, Y, Z] of images on one grid, their voxel size in mm and their affine to RAS mm."""
+def array_of(image: sitk.Image) -> np.ndarray:
+    """The image's own voxels as [X, Y, Z], not copied; read them while the image lives."""
     import SimpleITK as sitk
 
-    from ..volumes import canonical, image_affine
-
-    arrays, first = {}, None
-    for name, image in images.items():
-        if image is None:
-            continue
-        image = canonical(image)
-        first = first or image
-        if image.GetSize() != first.GetSize() or not np.allclose(image_affine(image), image_affine(first), atol=0.01):
-            raise InputError(f"the report needs all volumes on the T1w's grid, but {name} is on another one")
-        arrays[name] = sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.float32)
-    return arrays, np.array(first.GetSpacing()), image_affine(first)
+    return sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)
 
 
 def _rim(brain: np.ndarray, spacing: np.ndarray) -> np.ndarray:

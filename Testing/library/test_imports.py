@@ -78,6 +78,7 @@ def test_importing_the_package_needs_the_standard_library_alone():
         ["models", "--help"],
         ["demo", "--help"],
         ["dicom", "--help"],
+        ["report", "--help"],
     ],
     ids=" ".join,
 )

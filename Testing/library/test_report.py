@@ -8,7 +8,7 @@ from PIL import Image
 from RelAPETLib.errors import InputError
 from RelAPETLib.report import pictures, still, write_report
 from RelAPETLib.tracers import TRACERS
-from RelAPETLib.volumes import image_from_array
+from RelAPETLib.volumes import image_affine, image_from_array
 
 SHAPE = (40, 48, 36)
 
@@ -36,7 +36,8 @@ def _slice(array, plane, centre):
 
 
 def test_slices_are_radiological_and_upright():
-    arrays, _, _ = pictures.canonical_arrays(dict(zip(("t1w", "pet"), _head(), strict=True)))
+    arrays = {"pet": pictures.array_of(pet := _head()[1]).copy()}
+    assert pet.GetSize() == SHAPE
     axial, coronal, sagittal = pictures.PLANES
     picture = _slice(arrays["pet"], axial, (20, 24, 24))
     row, column = np.argwhere(picture == 3).mean(axis=0)
@@ -57,8 +58,8 @@ def test_the_brain_is_shown_and_no_face():
     t1w, pet = _head((2.0, 4.0, 4.0))
     head = sitk.Cast(t1w * 0 + 50 + t1w, sitk.sitkFloat32)
     volumes = pictures.prepare({"t1w": head, "t2f": head, "pet": pet})
-    whole, _, affine = pictures.canonical_arrays({"t1w": head, "pet": pet})
-    start = np.rint(np.linalg.solve(affine, volumes.affine @ [0, 0, 0, 1]))[:3].astype(int)
+    whole = {"t1w": pictures.array_of(head), "pet": pictures.array_of(pet)}
+    start = np.rint(np.linalg.solve(image_affine(pet), volumes.affine @ [0, 0, 0, 1]))[:3].astype(int)
     box = tuple(slice(s, s + n) for s, n in zip(start, volumes.brain.shape, strict=True))
     np.testing.assert_array_equal(volumes.arrays["pet"], whole["pet"][box])
     np.testing.assert_array_equal(volumes.arrays["t1w"][volumes.brain], whole["t1w"][box][volumes.brain])

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from RelAPETLib.cli import main
 from RelAPETLib.errors import InputError
 from RelAPETLib.report import web, write_cohort_report
+from RelAPETLib.report.cohort import without_places
 from RelAPETLib.report.cohort_results import find_results
 from RelAPETLib.report.cohort_tables import Group, Key, agreements, ranked, read_tables
 from RelAPETLib.volumes import image_from_array, write_volume
@@ -131,6 +132,18 @@ def test_the_page_is_closed_escaped_and_names_no_place(cohort, page):
     assert "endorsed" in page and "arXiv 2406.11143" in page
 
 
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("cannot read /data/my study/sub-01/T1w.nii.gz: no such file", "cannot read T1w.nii.gz: no such file"),
+        (r"C:\Users\ann lee\t1.nii: damaged; get it again", "t1.nii: damaged; get it again"),
+        ("a T1w and/or a FLAIR of 1/2 mm, SUVR / ml", "a T1w and/or a FLAIR of 1/2 mm, SUVR / ml"),
+    ],
+)
+def test_reasons_give_no_place_of_a_machine_away(told, shown):
+    assert without_places(told) == shown
+
+
 def test_results_are_found_as_folders_and_as_derivatives(cohort, tmp_path):
     found = find_results(cohort, read_tables(cohort).results())
     assert {key.participant_id for key in found} == {"sub-02", "sub-03"}
@@ -144,6 +157,9 @@ def test_results_are_found_as_folders_and_as_derivatives(cohort, tmp_path):
     keys = [Key("7", "b", "TAU", "demo"), Key("sub-7", "ses-a", "TAU", "demo"), Key("sub-7", "ses-b", "PIB", "demo")]
     found = find_results(tmp_path, keys)
     assert list(found) == keys[:1] and set(found[keys[0]].volumes) == {"pet", "difference"}
+    write_result(tmp_path / "2" / "1", 1.0)  # a session that is called as another person is
+    keys = [Key(person, session, "TAU", "demo") for person, session in (("1", "n/a"), ("2", "1"), ("2", "n/a"))]
+    assert keys[0] not in find_results(tmp_path, keys) and keys[1] in find_results(tmp_path, keys)
 
 
 @pytest.mark.parametrize(

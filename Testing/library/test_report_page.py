@@ -162,7 +162,7 @@ def test_the_page_never_grows_beyond_ten_megabytes(tmp_path, monkeypatch):
     assert len(page) <= whole - 10_000 and data_of(page)["spacing"] != [4.0, 4.0, 4.0]
 
 
-def test_synthesize_writes_the_page_of_a_run(tiny_latent, grid_case, tmp_path):
+def test_synthesize_writes_the_page_of_a_run(tiny_latent, grid_case, tmp_path, capsys):
     words = ["synthesize", "--preprocessed", "--t1w", grid_case["t1w"], "--t2f", grid_case["t2f"], "--tracer", "TAU",
              "--model", tiny_latent, "--steps", "1", "--samples", "2", "--device", "cpu", "--overwrite",
              "--report-label", "P-07"]  # fmt: skip
@@ -178,7 +178,9 @@ def test_synthesize_writes_the_page_of_a_run(tiny_latent, grid_case, tmp_path):
     assert 0.02 < white < 0.6
     outputs = json.loads((tmp_path / "a" / "synthetic_pet.json").read_text(encoding="utf-8"))["outputs"]
     assert {"report.html", "report.png"} <= set(outputs) and "P-07" not in json.dumps(outputs)
-    assert main(list(map(str, [*words, "--out", tmp_path / "a", "--report", "none"]))) == 0
+    assert main(list(map(str, [*words, "--out", tmp_path / "b", "--report", "png"]))) == 2
+    assert "add --report html" in capsys.readouterr().err and not (tmp_path / "b").exists()
+    assert main(list(map(str, [*words[:-2], "--out", tmp_path / "a", "--report", "none"]))) == 0
     assert not list((tmp_path / "a").glob("report.*")), "what this run does not write is removed"
     with pytest.raises(InputError, match="unknown report 'pdf'"):
         report_kind("pdf")
