@@ -14,8 +14,10 @@ from browser import chromium, opened
 from RelAPETLib import provenance
 from RelAPETLib.cli import main
 from RelAPETLib.errors import InputError
+from RelAPETLib.grid import MNI_GRID, array_to_image, image_to_array
 from RelAPETLib.report import packing, person, pictures, web, write_html_report
 from RelAPETLib.synthesis.result import report_kind
+from RelAPETLib.synthesis.white_matter import t1w_white
 from RelAPETLib.volumes import image_from_array
 
 SHAPE = (40, 48, 36)
@@ -160,6 +162,22 @@ def test_the_page_never_grows_beyond_ten_megabytes(tmp_path, monkeypatch):
     monkeypatch.setattr(web, "MAX_BYTES", whole - 10_000)
     page = write(tmp_path / "b.html")
     assert len(page) <= whole - 10_000 and data_of(page)["spacing"] != [4.0, 4.0, 4.0]
+
+
+def test_white_matter_is_the_brightest_of_three_classes_of_the_brain():
+    bright = np.zeros(MNI_GRID.shape, np.float32)
+    bright[40:120, 40:120, 40:120] = -0.5
+    bright[50:110, 50:110, 50:110] = 0.0
+    bright[60:100, 60:90, 60:80] = 0.6
+    bright += np.random.default_rng(0).normal(0, 0.05, bright.shape).astype(np.float32)
+    bright[:20] = 1.0  # fat outside of the brain
+    mask = np.zeros(MNI_GRID.shape, np.uint8)
+    mask[40:120, 40:120, 40:120] = 1
+    found = image_to_array(t1w_white(array_to_image(bright), array_to_image(mask)))
+    wanted = np.zeros(MNI_GRID.shape, bool)
+    wanted[60:100, 60:90, 60:80] = True
+    assert (found.astype(bool) != wanted).mean() < 1e-4
+    assert t1w_white(array_to_image(bright * 0), array_to_image(mask)) is None
 
 
 def test_synthesize_writes_the_page_of_a_run(tiny_latent, grid_case, tmp_path, capsys):
