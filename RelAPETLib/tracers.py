@@ -102,6 +102,8 @@ class Tracer:
             that has no code.
         paper_column: place in the paper's tables, from 0; None for a tracer that the paper does not have.
         scale: published scale that its SUVR can be told on; None where there is none.
+        contrast_window: SUVR range of the report's pictures, narrow enough to tell regions apart and the same for all
+            people; None: each picture's own percentiles.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Tracer:
     dicom_code: tuple[str, str, str] | None = None
     paper_column: int | None = None
     scale: Scale | None = None
+    contrast_window: tuple[float, float] | None = None
 
     @property
     def radionuclide(self) -> str:
@@ -144,6 +147,7 @@ TRACERS = {
             dicom_code=("879808000", "SCT", "Flortaucipir F^18^"),
             paper_column=0,
             scale=CENTAURZ,
+            contrast_window=(0.6, 1.8),
         ),
         Tracer(
             name="PIB",
@@ -161,6 +165,7 @@ TRACERS = {
             dicom_code=("126500", "DCM", "Pittsburgh compound B C^11^"),
             paper_column=2,
             scale=CENTILOID,
+            contrast_window=(0.6, 2.4),
         ),
         Tracer(
             name="PBR",
@@ -176,6 +181,7 @@ TRACERS = {
                 "Guo et al., NeuroImage 2012;60:902-910 (TSPO genotype; a prediction by a model)",
             ),
             paper_column=1,
+            contrast_window=(0.4, 1.2),
         ),
     )
 }

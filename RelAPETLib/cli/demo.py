@@ -7,7 +7,7 @@ import functools
 import shutil
 from pathlib import Path
 
-from .synthesize import add_model_options, add_output_options, as_text, drawing, silence_itk, summary
+from .synthesize import add_model_options, add_output_options, as_text, drawing, silence_itk, summary, writing
 
 #: Seed of the simulated person; training uses other seeds.
 DEMO_PERSON = 20_000
@@ -42,6 +42,7 @@ def run(arguments, reporter) -> int:
     from ..phantom.bids import write_case
     from ..synthesis import OUTPUT_NAMES
 
+    how = writing(arguments)
     chosen = _simulated(arguments.tracer, arguments.model)
     out = Path(arguments.out)
     silence_itk()
@@ -67,7 +68,7 @@ def run(arguments, reporter) -> int:
                 copies = {name: functools.partial(shutil.copyfile, path) for name, path in scans.items()}
                 write_set(place, copies, overwrite=arguments.overwrite)
             tracer = result.tracer
-            files = result.save(places[tracer], overwrite=arguments.overwrite, report=not arguments.no_report)
+            files = result.save(places[tracer], **how)
             contents.append(summary(result, out / tracer, files))
     reporter.progress(1.0, "done")
     lines = ["A simulated person, no patient:", f"  {out / 'input'}"]

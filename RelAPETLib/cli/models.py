@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..errors import ModelError
+
 
 def add_parser(commands, common) -> None:
     parser = commands.add_parser(
@@ -18,7 +20,9 @@ def add_parser(commands, common) -> None:
         return action
 
     add("list", _list, "list the models of the catalogue")
-    add("show", _show, "print what the catalogue says of a model").add_argument("name", metavar="NAME")
+    showing = add("show", _show, "print what the catalogue says of a model, or its model card")
+    showing.add_argument("name", metavar="NAME", help="name of a model; with --card also the folder of one")
+    showing.add_argument("--card", action="store_true", help="a model card by MI-CLAIM-GEN's items, in Markdown")
     add("verify", _verify, "check that a model is whole and unchanged").add_argument("name", metavar="NAME|DIR")
     fetch = add("fetch", _fetch, "download a model, or take it from a file")
     fetch.add_argument("name", metavar="NAME")
@@ -50,9 +54,25 @@ def _list(arguments, reporter) -> int:
 def _show(arguments, reporter) -> int:
     from ..models import show
 
+    if arguments.card:
+        return _card(arguments.name, reporter)
     entry = show(arguments.name)
     lines = [f"{key.replace('_', ' '):<16} {_plain(value)}" for key, value in entry.items()]
     reporter.result("models", {"action": "show", "model": entry}, lines)
+    return 0
+
+
+def _card(name: str, reporter) -> int:
+    """The card of a bundle that is here, verified, else of what the catalogue says."""
+    from ..models import locate, show
+    from ..report.card import model_card
+
+    try:
+        installed = show(name)["installed"]
+    except ModelError:
+        installed = True  # a folder, perhaps; if it is none, `locate` says so
+    card = model_card(locate(name).metadata if installed else show(name), installed=installed)
+    reporter.result("models", {"action": "show", "card": card}, card.rstrip("\n").split("\n"))
     return 0
 
 

@@ -7,7 +7,7 @@ import argparse
 from .. import __version__
 from ..errors import InputError
 from ..tracers import TRACERS
-from . import demo, dicom, doctor, evaluate, models, phantom, regions, synthesize
+from . import demo, dicom, doctor, evaluate, models, phantom, regions, report, synthesize
 from .progress import MODES
 
 _DESCRIPTION = (
@@ -50,5 +50,6 @@ def build_parser() -> argparse.ArgumentParser:
     phantom.add_parser(commands, common, whole_number)
     evaluate.add_parser(commands, common, whole_number)
     regions.add_parser(commands, common)
+    report.add_parser(commands, common)
     doctor.add_parser(commands, common)
     return parser

@@ -35,7 +35,16 @@ def add_output_options(parser) -> None:
     """Options of writing, which ``synthesize`` and ``demo`` have alike."""
     group = parser.add_argument_group("output")
     group.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
-    group.add_argument("--no-report", action="store_true", help="write no report.png")
+    group.add_argument(
+        "--report",
+        choices=("none", "png", "html"),
+        default="png",
+        help="report.png, or report.html (interactive, one file, no network) beside it (png)",
+    )
+    group.add_argument(
+        "--no-report", dest="report", action="store_const", const="none", help="the same as --report none"
+    )
+    group.add_argument("--report-label", metavar="TEXT", help="a name or code to print on report.html (default: none)")
 
 
 def add_parser(commands, common, tracers, whole_number) -> None:
@@ -76,6 +85,15 @@ def add_parser(commands, common, tracers, whole_number) -> None:
     parser.set_defaults(run=run)
 
 
+def writing(arguments) -> dict:
+    """Keyword arguments of `Synthesis.save` from `add_output_options`; refuses a label without a page."""
+    from ..errors import InputError
+
+    if arguments.report_label is not None and arguments.report != "html":
+        raise InputError("--report-label is printed on report.html alone; add --report html")
+    return {"overwrite": arguments.overwrite, "report": arguments.report, "label": arguments.report_label}
+
+
 def _number(text: str) -> float:
     """argparse type of an option that is a number."""
     try:
@@ -89,6 +107,7 @@ def run(arguments, reporter) -> int:
     from ..synthesis import Options, for_model
 
     _check_combination(arguments)
+    writing(arguments)
     options = Options(
         tracers=arguments.tracer,
         reference=arguments.reference,
@@ -184,7 +203,7 @@ def _save(arguments, tracers, results, place, reporter) -> list[dict]:
     """Write the results and say what was written, a dictionary a tracer."""
     from ..synthesis import Syntheses, save_many
 
-    out, report, contents = Path(arguments.out), not arguments.no_report, []
+    out, contents, how = Path(arguments.out), [], writing(arguments)
 
     def noted(results):
         for result in results:
@@ -194,10 +213,10 @@ def _save(arguments, tracers, results, place, reporter) -> list[dict]:
     if len(tracers) == 1:
         (result,) = noted(results)
         reporter.progress(1 - _SAVING, "writing the results")
-        files = {tracers[0]: result.save(place, overwrite=arguments.overwrite, report=report)}
+        files = {tracers[0]: result.save(place, **how)}
     else:
         results = Syntheses(tracers, noted(results))
-        files = save_many(results, place, overwrite=arguments.overwrite, report=report)
+        files = save_many(results, place, **how)
     for content in contents:
         content["files"] = {name: str(path) for name, path in files[content["tracer"]].items()}
     return contents

@@ -60,6 +60,7 @@ def bring_back(
     import SimpleITK as sitk
 
     from ..preprocessing import to_t1w_space
+    from .white_matter import shown_on_t1w
 
     progress(0.0, "bringing the PET back to the T1w")
     ready, saved = case.ready, [name for name in maps if name != "reference"]
@@ -68,7 +69,7 @@ def bring_back(
         shown = maps if case.raw else saved
         returned = {name: to_t1w_space(maps[name], ready, case.t1w_space) for name in shown}
         volumes |= {name: returned[name] for name in saved}
-        if case.raw:
+        if shown_on_t1w(case, space):
             t1w, t2f = case.raw["t1w"], case.raw.get("t2f")
             if t2f is not None:
                 t2f = sitk.Resample(t2f, t1w, ready.t1w_to_t2f, sitk.sitkLinear, 0.0)

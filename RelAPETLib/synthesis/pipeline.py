@@ -212,6 +212,7 @@ def finish(
     """
     from ..regions import regional_rows
     from .maps import bring_back, make_maps
+    from .white_matter import white_matter
 
     part, clock = part or _parts(None), _Clock(seconds)
     messages = [*case.warnings, *drawn.said] if warnings is None else list(warnings)
@@ -234,6 +235,7 @@ def finish(
         regions=regions,
         volumes=volumes,
         pictures=pictures,
+        registration=lambda: white_matter(case, drawn.plan.space),
     )
 
 

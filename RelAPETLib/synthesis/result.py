@@ -36,10 +36,14 @@ OUTPUT_NAMES = (
     "regions.tsv",
     "synthetic_pet.json",
     "report.png",
+    "report.html",
 )
+#: What may be asked of a report: none, the picture, or the picture and the page.
+REPORTS = ("none", "png", "html")
 #: Folder in the staging folder for results of several tracers until all are made.
 _MADE = "results"
 NO_MATPLOTLIB = "report.png was left out: it needs matplotlib; install it with: pip install 'relapet[report]'"
+NO_PAGE = "report.html and report.png were left out: they need matplotlib; pip install 'relapet[report]' brings it"
 
 
 @dataclass
@@ -58,6 +62,7 @@ class Synthesis:
             (`regions.regional_rows`); what `regions.tsv` holds.
         volumes: all volumes by file name without ending, e.g. ``"synthetic_pet_space-MNI"``.
         pictures: the volumes of the report, all on one grid.
+        registration: gives white matter of template and T1w on that grid, for the page's registration check.
     """
 
     pet: sitk.Image
@@ -69,24 +74,34 @@ class Synthesis:
     regions: list[dict] = field(repr=False)
     volumes: dict[str, sitk.Image] = field(repr=False)
     pictures: dict[str, sitk.Image] = field(repr=False)
+    registration: Callable[[], dict[str, sitk.Image]] = field(default=dict, repr=False)
 
-    def save(self, folder: str | os.PathLike, overwrite: bool = False, report: bool = True) -> dict[str, Path]:
+    def save(
+        self,
+        folder: str | os.PathLike,
+        overwrite: bool = False,
+        report: bool | str = True,
+        label: str | None = None,
+    ) -> dict[str, Path]:
         """Write volumes, record and report into a folder, all of them or none.
 
         Args:
             folder: made when missing. Files of other names in it are left alone.
             overwrite: replace what an earlier run wrote (also what this one would not write).
-            report: write `report.png` too; without matplotlib a warning says that it was left out.
+            report: one of `REPORTS`: ``html`` writes `report.html` and `report.png`, ``png`` (or True) the picture
+                alone, ``none`` (or False) neither. Without matplotlib a warning says that they were left out.
+            label: a name or code to print on `report.html`, which otherwise names nobody.
 
         Returns:
             Paths by file name.
 
         Raises:
+            InputError: an unknown report.
             OutputError: an output exists and `overwrite` is False, or the folder cannot be written to.
         """
         from ..outputs import write_set
 
-        paths = write_set(folder, self.writers(report), owned=OUTPUT_NAMES, overwrite=overwrite)
+        paths = write_set(folder, self.writers(report, label), owned=OUTPUT_NAMES, overwrite=overwrite)
         return {path.name: path for path in paths}
 
     @property
@@ -94,15 +109,16 @@ class Synthesis:
         """Short name of the tracer."""
         return self.provenance["tracer"]["name"]
 
-    def writers(self, report: bool = True) -> dict[str, Callable[[Path], None]]:
+    def writers(self, report: bool | str = True, label: str | None = None) -> dict[str, Callable[[Path], None]]:
         """By file name, what writes it to a path; the record comes last and reads the others beside it."""
         from ..volumes import write_volume
 
-        messages = list(self.warnings)
-        if report and find_spec("matplotlib") is None:
-            report = False
-            warn(NO_MATPLOTLIB)
-            messages.append(NO_MATPLOTLIB)
+        messages, report = list(self.warnings), report_kind(report)
+        if report != "none" and find_spec("matplotlib") is None:
+            words = NO_PAGE if report == "html" else NO_MATPLOTLIB
+            report = "none"
+            warn(words)
+            messages.append(words)
         writers: dict[str, Callable[[Path], None]] = {
             f"{name}.nii.gz": lambda path, image=image: write_volume(image, path)
             for name, image in self.volumes.items()
@@ -112,9 +128,12 @@ class Synthesis:
         units = self.provenance["pet"]["units"]
         content = "means inside the brain in approximate regions of the model grid"
         outputs["regions.tsv"] = {"content": content, "space": "MNI", "units": units}
-        if report:
+        if report != "none":
             writers["report.png"] = self._write_report
             outputs["report.png"] = {"content": "pictures of inputs and results", "space": "none", "units": None}
+        if report == "html":
+            writers["report.html"] = lambda path: self._write_page(path, label)
+            outputs["report.html"] = {"content": "page to look through the results", "space": "none", "units": None}
         document = self.provenance | {"outputs": outputs, "warnings": messages}
         record.check_provenance(document)
         writers["synthetic_pet.json"] = lambda path: _write_record(document, path)
@@ -146,12 +165,33 @@ class Synthesis:
             path,
             **self.pictures,
             title=f"{tracer['name']}: {tracer['radiopharmaceutical']}, model {model['name']} {model['version']}",
-            window=get_tracer(tracer["name"]).display_window if suvr else (0.0, 1.0),
+            window=get_tracer(tracer["name"]).contrast_window if suvr else None,
             units=self.provenance["pet"]["units"],
             samples=self.provenance["sampling"]["samples"],
             notes=_notes(self.provenance),
             warnings=self.warnings,
         )
+
+    def _write_page(self, path: Path, label: str | None) -> None:
+        from ..report import write_html_report
+
+        write_html_report(
+            path,
+            pictures=self.pictures | self.registration(),
+            record=self.provenance | {"warnings": self.warnings},
+            regions=self.regions,
+            notes=_notes(self.provenance),
+            label=label,
+        )
+
+
+def report_kind(asked: bool | str) -> str:
+    """One of `REPORTS`, for True and False too. Raises `InputError` for anything else."""
+    if isinstance(asked, bool):
+        return "png" if asked else "none"
+    if asked not in REPORTS:
+        raise InputError(f"unknown report '{asked}'; use one of {', '.join(REPORTS)}")
+    return asked
 
 
 class Syntheses(Iterator[Synthesis]):
@@ -215,7 +255,12 @@ def _notes(document: dict) -> list[str]:
 
 
 def save_many(
-    results: Iterable[Synthesis], folder: str | os.PathLike, *, overwrite: bool = False, report: bool = True
+    results: Iterable[Synthesis],
+    folder: str | os.PathLike,
+    *,
+    overwrite: bool = False,
+    report: bool | str = True,
+    label: str | None = None,
 ) -> dict[str, dict[str, Path]]:
     """Write results of several tracers into folders of their names, as `Synthesis.save` does, all of them or none.
 
@@ -225,7 +270,7 @@ def save_many(
         results: from `synthesize_many`, or a list: outputs that exist already are then refused before the first one is
             made. Of any other iterable each result is checked when it comes, since its tracer is not known before.
         folder: gets a folder for each tracer; or what `outputs.reserve` gave for it.
-        overwrite, report: as for `Synthesis.save`.
+        overwrite, report, label: as for `Synthesis.save`.
 
     Returns:
         Paths by file name, by tracer.
@@ -241,9 +286,9 @@ def save_many(
     known = results.tracers if isinstance(results, Syntheses) else ()
     if not isinstance(folder, Reserved):
         with reserve(folder, output_names(known), overwrite=overwrite) as place:
-            return save_many(results, place, overwrite=overwrite, report=report)
+            return save_many(results, place, overwrite=overwrite, report=report, label=label)
     try:
-        writers = _made(results, known, folder, overwrite, report)
+        writers = _made(results, known, folder, overwrite, (report_kind(report), label))
         tracers = tuple(dict.fromkeys(name.split("/")[0] for name in writers))
         paths = write_set(folder, writers, owned=output_names(tracers), overwrite=overwrite)
     finally:
@@ -256,7 +301,7 @@ def output_names(tracers: Iterable[str]) -> list[str]:
     return [f"{tracer}/{name}" for tracer in tracers for name in OUTPUT_NAMES]
 
 
-def _made(results: Iterable[Synthesis], known: Sequence[str], place: Reserved, overwrite: bool, report: bool) -> dict:
+def _made(results: Iterable[Synthesis], known: Sequence[str], place: Reserved, overwrite: bool, report: tuple) -> dict:
     """Results made one after the other and written into the staging folder; returns what moves each file out of it."""
     from ..outputs import check_destination, shown_as
 
@@ -272,7 +317,7 @@ def _made(results: Iterable[Synthesis], known: Sequence[str], place: Reserved, o
         made = place.staging / _MADE / tracer
         made.mkdir(parents=True)
         with shown_as({made: place.folder / tracer}):
-            for name, write in result.writers(report).items():
+            for name, write in result.writers(*report).items():
                 write(made / name)
                 writers[f"{tracer}/{name}"] = functools.partial(os.replace, made / name)
         del result

@@ -21,7 +21,8 @@ LAYERS = [
     {"networks", "regions", "comparison", "registration", "suvr"},
     {"methods"},
     {"phantom", "preprocessing", "models", "evaluation"},
-    {"provenance", "report"},
+    {"provenance"},
+    {"report"},
     {"synthesis", "dicom_export"},
     {"cohort"},
     {"cli"},
@@ -91,6 +92,7 @@ def test_importing_the_package_needs_the_standard_library_alone():
         ["dicom", "--help"],
         ["evaluate", "--help"],
         ["regions", "--help"],
+        ["report", "--help"],
     ],
     ids=" ".join,
 )

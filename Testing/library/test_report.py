@@ -5,9 +5,10 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-from RelAPETLib import report
 from RelAPETLib.errors import InputError
-from RelAPETLib.volumes import image_from_array
+from RelAPETLib.report import pictures, still, write_report
+from RelAPETLib.tracers import TRACERS
+from RelAPETLib.volumes import image_affine, image_from_array
 
 SHAPE = (40, 48, 36)
 
@@ -26,27 +27,48 @@ def _head(spacing=(4.0, 4.0, 4.0)):
 
 
 def _write(path, t1w, pet, **extra):
-    report.write_report(path, t1w=t1w, pet=pet, title="TAU", window=(0, 3), units="SUVR", **extra)
+    write_report(path, t1w=t1w, pet=pet, title="TAU", units="SUVR", **({"window": (0, 3)} | extra))
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
+def _slice(array, plane, centre):
+    return pictures.slice_of(array, plane, centre)
+
+
 def test_slices_are_radiological_and_upright():
-    t1w, pet = _head()
-    arrays, spacing = report._arrays({"t1w": t1w, "pet": pet})
-    box = [slice(0, n) for n in SHAPE]
-    axial, coronal, sagittal = report._PLANES
-    picture = report._slice(arrays["pet"], axial, [20, 24, 24], box)
+    arrays = {"pet": pictures.array_of(pet := _head()[1]).copy()}
+    assert pet.GetSize() == SHAPE
+    axial, coronal, sagittal = pictures.PLANES
+    picture = _slice(arrays["pet"], axial, (20, 24, 24))
     row, column = np.argwhere(picture == 3).mean(axis=0)
     assert column > picture.shape[1] / 2, "the subject's left is on the right of the picture"
     assert row > picture.shape[0] / 2, "the nose is up (drawn from the lower edge)"
-    picture = report._slice(arrays["pet"], coronal, [20, 32, 24], box)
+    picture = _slice(arrays["pet"], coronal, (20, 32, 24))
     row, column = np.argwhere(picture == 3).mean(axis=0)
     assert column > picture.shape[1] / 2 and row > picture.shape[0] / 2
-    picture = report._slice(arrays["pet"], sagittal, [12, 24, 24], box)
+    picture = _slice(arrays["pet"], sagittal, (12, 24, 24))
     row, column = np.argwhere(picture == 3).mean(axis=0)
     assert column < picture.shape[1] / 2, "the nose is on the left"
     assert row > picture.shape[0] / 2
     assert axial.marks == coronal.marks == ("R", "L") and sagittal.marks == ("A", "P")
+
+
+def test_the_brain_is_shown_and_no_face():
+    """Of a head that fills its volume, only the brain and a thin rim stay, in place."""
+    t1w, pet = _head((2.0, 4.0, 4.0))
+    head = sitk.Cast(t1w * 0 + 50 + t1w, sitk.sitkFloat32)
+    volumes = pictures.prepare({"t1w": head, "t2f": head, "pet": pet})
+    whole = {"t1w": pictures.array_of(head), "pet": pictures.array_of(pet)}
+    start = np.rint(np.linalg.solve(image_affine(pet), volumes.affine @ [0, 0, 0, 1]))[:3].astype(int)
+    box = tuple(slice(s, s + n) for s, n in zip(start, volumes.brain.shape, strict=True))
+    np.testing.assert_array_equal(volumes.arrays["pet"], whole["pet"][box])
+    np.testing.assert_array_equal(volumes.arrays["t1w"][volumes.brain], whole["t1w"][box][volumes.brain])
+    assert volumes.brain.sum() == (whole["pet"] != 0).sum(), "nothing of the brain is cut off"
+    places = np.argwhere(volumes.brain) * volumes.spacing
+    for name in ("t1w", "t2f"):
+        shown = np.argwhere(volumes.arrays[name] > volumes.arrays[name].min())
+        far = [np.linalg.norm(places - voxel * volumes.spacing, axis=1).min() for voxel in shown[::7]]
+        assert 2 <= max(far) <= 6, "a rim of 4 mm, or of a voxel and its diagonal"
 
 
 @pytest.mark.parametrize("order", ["LPS", "PIR", "SAL"])
@@ -59,17 +81,16 @@ def test_storage_order_does_not_change_the_page(order, tmp_path):
 
 def _picture_sizes(spacing):
     t1w, pet = _head(spacing)
-    arrays, spacing = report._arrays({"t1w": t1w, "pet": pet})
-    columns = report._columns(arrays, (0, 3), "SUVR", 1)
-    box = [slice(0, n) for n in SHAPE]
-    figure = report._page(columns, [20, 24, 18], box, spacing, "title", [])
+    volumes = pictures.prepare({"t1w": t1w, "pet": pet})
+    columns = still._columns(volumes.arrays, (0, 3), "SUVR", 1)
+    figure = still.compose(columns, volumes, "title", [])
     inches = figure.get_size_inches()
-    return [np.round([a.get_position().width, a.get_position().height] * inches, 3) for a in figure.axes[:3]]
+    sizes = [np.round([a.get_position().width, a.get_position().height] * inches, 3) for a in figure.axes[:3]]
+    return sizes, np.array(volumes.brain.shape) * spacing
 
 
 def test_anisotropic_voxels_keep_their_proportions():
-    sizes = _picture_sizes((2.0, 4.0, 6.0))
-    x, y, z = np.array(SHAPE) * (2.0, 4.0, 6.0)
+    sizes, (x, y, z) = _picture_sizes((2.0, 4.0, 6.0))
     for (width, height), (across, up) in zip(sizes, [(x, y), (x, z), (y, z)], strict=True):
         assert width / height == pytest.approx(across / up, rel=1e-3)
     assert sizes[0][0] == pytest.approx(sizes[1][0]), "one scale for all pictures"
@@ -77,12 +98,12 @@ def test_anisotropic_voxels_keep_their_proportions():
 
 def test_columns_follow_what_there_is():
     t1w, pet = _head()
-    arrays, _ = report._arrays({"t1w": t1w, "pet": pet})
-    titles = [c.title for c in report._columns(arrays, (0, 3), "SUVR", 1)]
+    arrays = pictures.prepare({"t1w": t1w, "pet": pet}).arrays
+    titles = [c.title for c in still._columns(arrays, (0, 3), "SUVR", 1)]
     assert titles == ["T1w", "Synthetic PET"]
     everything = arrays | {"t2f": arrays["t1w"], "reference": arrays["pet"]}
     everything |= {"difference": -0.33 * arrays["pet"], "uncertainty": 0.11 * arrays["pet"]}
-    columns = {c.title: c for c in report._columns(everything, (0, 3), "SUVR", 4)}
+    columns = {c.title: c for c in still._columns(everything, (0, 3), "SUVR", 4)}
     assert columns["Synthetic PET (mean of 4)"].limits == (0, 3)
     low, high = columns["Synthetic minus reference"].limits
     assert low == -high and high >= 0.33, "a difference is shown around zero"
@@ -100,14 +121,40 @@ def test_every_picture_says_synthetic_and_warnings_are_printed(tmp_path):
     assert red > 3000, "the banner in the pictures and the line at the top"
     metadata = Image.open(tmp_path / "a.png").info
     assert "SYNTHETIC, research only" in metadata["Description"]
-    many = report._footer([], [f"warning {n}" for n in range(12)], 80)
+    many = still._footer([], [f"warning {n}" for n in range(12)], 80)
     assert many[-1][0].startswith("... and 4 more")
+
+
+def test_a_window_of_the_tracers_shows_contrast(tmp_path):
+    """Two regions that differ by 0.2 SUVR look alike in the full window and not in the tracer's own."""
+    from matplotlib import colormaps
+
+    for tracer in TRACERS.values():
+        low, high = tracer.contrast_window
+        middle, colours = (low + high) / 2, colormaps["inferno"]
+        full, own = (
+            np.abs(np.subtract(*(colours((v - a) / (b - a))[:3] for v in (middle, middle + 0.2)))).sum()
+            for a, b in (tracer.display_window, (low, high))
+        )
+        assert own > 1.2 * full
+    t1w, pet = _head()
+    flat = sitk.Cast(sitk.Clamp(pet, sitk.sitkFloat32, 0.0, 1.2), sitk.sitkFloat32)
+    by_itself, wide = _write(tmp_path / "a.png", t1w, flat, window=None), _write(tmp_path / "b.png", t1w, flat)
+    assert by_itself.std() > wide.std(), "without a window, the PET's own percentiles"
+
+
+def test_text_is_never_taken_for_formulas(tmp_path):
+    t1w, pet = _head()
+    _write(tmp_path / "a.png", t1w, pet, warnings=["costs $1 and \\frac $2"], notes=["$\\bad{$"])
 
 
 def test_an_empty_pet_and_a_foreign_grid():
     t1w, pet = _head()
-    arrays, spacing = report._arrays({"t1w": t1w, "pet": pet * 0})
-    centre, box = report._place(arrays["pet"], spacing)
-    assert centre == [n // 2 for n in SHAPE] and [b.stop for b in box] == list(SHAPE)
+    volumes = pictures.prepare({"t1w": t1w, "pet": pet * 0})
+    assert volumes.centre == tuple(n // 2 for n in SHAPE) and volumes.brain.shape == SHAPE
     with pytest.raises(InputError, match="grid"):
-        report._arrays({"t1w": t1w, "pet": pet[:, :, 2:]})
+        pictures.prepare({"t1w": t1w, "pet": pet[:, :, 2:]})
+    turned = sitk.Image(pet)
+    turned.SetDirection((0.9950042, -0.0998334, 0, 0.0998334, 0.9950042, 0, 0, 0, 1))
+    with pytest.raises(InputError, match="grid"):
+        pictures.prepare({"t1w": t1w, "pet": turned})

@@ -57,7 +57,7 @@ def test_everything_says_that_no_flair_was_given(able, grid_case, tmp_path):
 
 
 def test_the_reports_notes_and_pictures(able, case):
-    from RelAPETLib.report import _columns
+    from RelAPETLib.report.still import _columns
     from RelAPETLib.synthesis.result import _notes
 
     (result,) = run_case(case, Options("TAU", model=able, **FAST))

@@ -1,0 +1,229 @@
+"""The tables of a cohort, as `relapet evaluate` and `relapet bids` write them: read, checked and counted."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import InputError
+
+KEYS = ("participant_id", "session", "tracer", "model")
+MISSING = "n/a"
+#: Limits of agreement are not drawn for fewer volumes.
+LEAST_FOR_LIMITS = 3
+_NUMBERS = {
+    "volumes": ("psnr", "ssim", "mae", "nrmse"),
+    "regions": ("synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field"),
+    "failures": (),
+}
+_WORDS = {"volumes": ("region",), "regions": ("region", "atlas"), "failures": ("reason",)}
+MAX_BYTES = 500_000_000
+
+
+class Key(NamedTuple):
+    """Which result: a row of `volumes.tsv`, but for its region."""
+
+    participant_id: str
+    session: str
+    tracer: str
+    model: str
+
+
+class Group(NamedTuple):
+    """Results that may be put together."""
+
+    tracer: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Rows by table: texts, numbers (None for ``n/a``), and ``key``, a `Key`."""
+
+    volumes: list[dict]
+    regions: list[dict]
+    failures: list[dict]
+
+    def groups(self) -> list[Group]:
+        """Tracers and models that there are results of."""
+        return sorted({Group(row["key"].tracer, row["key"].model) for row in [*self.volumes, *self.regions]})
+
+    def results(self) -> list[Key]:
+        """Every result, once."""
+        return sorted({row["key"] for row in [*self.volumes, *self.regions]})
+
+
+def read_tables(source: str | os.PathLike | Mapping[str, Iterable[Mapping] | str | os.PathLike]) -> Tables:
+    """Tables of a folder, or given by name.
+
+    Args:
+        source: a folder with ``volumes.tsv``, ``regions.tsv`` and ``failures.tsv``, not all of which must be there; or
+            by ``volumes``, ``regions``, ``failures``: a path, or rows as mappings.
+
+    Raises:
+        InputError: there are none, one cannot be read, lacks a column or has a row twice, or a number is none.
+    """
+    if isinstance(source, Mapping):
+        unknown = sorted(source.keys() - _NUMBERS.keys())
+        if unknown:
+            raise InputError(f"unknown table '{unknown[0]}'; use {', '.join(_NUMBERS)}")
+        given = dict(source)
+    else:
+        folder = Path(source)
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder")
+        given = {name: path for name in _NUMBERS if (path := folder / f"{name}.tsv").is_file()}
+        if not given:
+            names = ", ".join(f"{name}.tsv" for name in _NUMBERS)
+            raise InputError(f"{folder}: none of {names} is there; give a folder of relapet evaluate or bids")
+    return Tables(**{name: _table(name, given.get(name, ())) for name in _NUMBERS})
+
+
+def _table(name: str, given) -> list[dict]:
+    where = os.fspath(given) if isinstance(given, (str, os.PathLike)) else f"table {name}"
+    rows = _read(Path(given), name) if isinstance(given, (str, os.PathLike)) else enumerate(given, 1)
+    found, seen = [], set()
+    for number, row in rows:
+        line = _row(name, row, f"{where}: row {number}")
+        mark = (line["key"], *(line[word] for word in _WORDS[name]))
+        if mark in seen and name != "failures":
+            raise InputError(f"{where}: row {number}: {' '.join(mark[0])}, {line['region']} stands there twice")
+        seen.add(mark)
+        found.append(line)
+    return found
+
+
+def _read(path: Path, name: str) -> Iterable[tuple[int, dict]]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path} is larger than {MAX_BYTES} bytes; refused")
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, delimiter="\t")
+            missing = [c for c in (*KEYS, *_WORDS[name]) if c not in (reader.fieldnames or ())]
+            if missing:
+                raise InputError(f"{path}: no column '{missing[0]}'; wanted are {', '.join((*KEYS, *_WORDS[name]))}")
+            return [(number, row) for number, row in enumerate(reader, 1)]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text") from error
+    except (OSError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def _row(name: str, row: Mapping, where: str) -> dict:
+    """One row with its key; whatever is missing is ``n/a`` or None."""
+
+    def words(column: str) -> str:
+        value = row.get(column)
+        return MISSING if value in (None, "") else str(value).strip()
+
+    line = {"key": Key(*(words(column) for column in KEYS))}
+    if line["key"].participant_id == MISSING and name != "failures":
+        raise InputError(f"{where}: no participant_id")
+    line |= {column: words(column) for column in _WORDS[name]}
+    for column in _NUMBERS[name]:
+        line[column] = _number(row.get(column), f"{where}: {column}")
+    return line
+
+
+def _number(value: object, where: str) -> float | None:
+    if value is None or (isinstance(value, str) and value.strip() in ("", MISSING)):
+        return None
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: '{str(value)[:40]}' is no number; write n/a where there is none") from None
+    return found if math.isfinite(found) else None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Bland and Altman's figures (Lancet 1986;327:307-310) of one region, synthetic minus measured.
+
+    Attributes:
+        region: its name.
+        means, differences: of each volume, [n].
+        people: number of different people.
+        bias, sd: mean and SD (n - 1) of the differences; None for none, and for fewer than two.
+        inside, judged: of `judged` measured values with an interval, `inside` lie in it.
+    """
+
+    region: str
+    means: np.ndarray
+    differences: np.ndarray
+    people: int
+    bias: float | None
+    sd: float | None
+    inside: int
+    judged: int
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Bias -/+ 1.96 SD; None for fewer than `LEAST_FOR_LIMITS` volumes."""
+        if self.sd is None or len(self.differences) < LEAST_FOR_LIMITS:
+            return None
+        return self.bias - 1.96 * self.sd, self.bias + 1.96 * self.sd
+
+
+def agreements(tables: Tables, group: Group) -> list[Agreement]:
+    """Agreement of synthetic and measured SUVR in each region (and atlas) of a group, in the table's order."""
+    by_region: dict[str, list[dict]] = {}
+    rows = [row for row in tables.regions if Group(row["key"].tracer, row["key"].model) == group]
+    atlases = {row["atlas"] for row in rows}
+    for row in rows:
+        name = row["region"].replace("_", " ")
+        by_region.setdefault(name if len(atlases) == 1 else f"{name} ({row['atlas']})", []).append(row)
+    return [_agreement(name, rows) for name, rows in by_region.items()]
+
+
+def _agreement(name: str, rows: list[dict]) -> Agreement:
+    both = [row for row in rows if row["synthetic"] is not None and row["measured"] is not None]
+    made, measured = (np.array([row[c] for row in both], float) for c in ("synthetic", "measured"))
+    gaps = made - measured
+    known = [row for row in both if row["low"] is not None and row["high"] is not None]
+    return Agreement(
+        region=name,
+        means=(made + measured) / 2,
+        differences=gaps,
+        people=len({row["key"].participant_id for row in both}),
+        bias=float(gaps.mean()) if gaps.size else None,
+        sd=float(gaps.std(ddof=1)) if gaps.size > 1 else None,
+        inside=sum(row["low"] <= row["measured"] <= row["high"] for row in known),
+        judged=len(known),
+    )
+
+
+def figures_of(tables: Tables, group: Group, region: str = "brain") -> dict[Key, dict]:
+    """Rows of `volumes.tsv` of a group in one region, by result."""
+    return {
+        row["key"]: row
+        for row in tables.volumes
+        if Group(row["key"].tracer, row["key"].model) == group and row["region"] == region
+    }
+
+
+def ranked(tables: Tables, group: Group) -> tuple[list[Key], str]:
+    """Results of a group from best to worst, and by what: PSNR in the brain, else MAE, else regional error."""
+    figures = figures_of(tables, group)
+    for column, sign, words in (("psnr", -1, "PSNR in the brain"), ("mae", 1, "MAE in the brain")):
+        known = {key: row[column] for key, row in figures.items() if row[column] is not None}
+        if known:
+            return sorted(known, key=lambda key: (sign * known[key], key)), words
+    errors = regional_errors(tables, group)
+    return sorted(errors, key=lambda key: (errors[key], key)), "mean regional error"
+
+
+def regional_errors(tables: Tables, group: Group) -> dict[Key, float]:
+    """Mean over regions of |synthetic minus measured|, by result."""
+    gaps: dict[Key, list[float]] = {}
+    for row in tables.regions:
+        if Group(row["key"].tracer, row["key"].model) != group or None in (row["synthetic"], row["measured"]):
+            continue
+        gaps.setdefault(row["key"], []).append(abs(row["synthetic"] - row["measured"]))
+    return {key: float(np.mean(values)) for key, values in gaps.items()}
