@@ -37,7 +37,7 @@ def read_table(path: Path | str, *, simulated: bool = False) -> Source:
     """
     path = Path(path)
     groups: dict[str, list[dict]] = defaultdict(list)
-    for number, row in _rows(path):
+    for number, row in table_rows(path):
         subject, session = row["subject"], row.get("session", "")
         name = f"{subject}_{session}" if session else subject
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name):
@@ -53,15 +53,20 @@ def read_table(path: Path | str, *, simulated: bool = False) -> Source:
     return Source(path.stem, simulated, cases, failures)
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Numbers of lines, and their fields by column. Raises `InputError` for whatever is no plain table."""
+def table_rows(path: Path, wanted: tuple[str, ...] = COLUMNS) -> list[tuple[int, dict[str, str]]]:
+    """Numbers of lines, and their fields by column. Raises `InputError` for whatever is no plain table.
+
+    Args:
+        path: the CSV.
+        wanted: columns that it must have.
+    """
     try:
         if not path.is_file():
             raise InputError(f"{path}: {'not a plain file' if path.exists() else 'no such file'}")
         with open(path, newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream, strict=True)
             columns = [name.strip() for name in next(reader, [])]
-            _check_columns(path, columns)
+            _check_columns(path, columns, wanted)
             rows = [
                 (reader.line_num, _row(f"{path}: line {reader.line_num}", columns, fields))
                 for fields in reader
@@ -77,18 +82,18 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     return rows
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
-    wanted = ", ".join(COLUMNS)
+def _check_columns(path: Path, columns: list[str], wanted: tuple[str, ...]) -> None:
+    names = ", ".join(wanted)
     if not any(columns):
-        raise InputError(f"{path}: empty, or its first line is; it must name the columns {wanted}")
+        raise InputError(f"{path}: empty, or its first line is; it must name the columns {names}")
     twice = [name for name in columns if name and columns.count(name) > 1]
     if twice:
         raise InputError(f"{path}: column '{_short(twice[0])}' stands there twice; rename or remove one")
-    missing = [column for column in COLUMNS if column not in columns]
+    missing = [column for column in wanted if column not in columns]
     if missing:
         separated = [sign for sign in (";", "\t") if any(sign in name for name in columns)]
         hint = "; separate columns with commas" if separated else ""
-        raise InputError(f"{path}: no column '{missing[0]}'; wanted are {wanted}{hint}")
+        raise InputError(f"{path}: no column '{missing[0]}'; wanted are {names}{hint}")
 
 
 def _row(where: str, columns: list[str], fields: list[str]) -> dict[str, str]:
