@@ -60,8 +60,22 @@ def _add_running(parser, whole_number) -> None:
                        metavar="N", help="people at a time, one thread each (default: 1)")  # fmt: skip
     group.add_argument("-w", "--work-dir", "--work_dir", metavar="DIR",
                        help="keep prepared cases there, so that other runs need not register again")  # fmt: skip
+    group.add_argument("--share", metavar="I/N", help="only the I-th of N equal shares of the visits, for array jobs")
     group.add_argument("--redo", action="store_true", help="do also what is done")
     group.add_argument("--no-report", action="store_true", help="draw no pictures")
+    group = parser.add_argument_group("Dask (pip install 'relapet[cohort]')")
+    group.add_argument(
+        "--dask", metavar="local|slurm|ADDRESS",
+        help="run by Dask: --jobs workers here or as Slurm jobs, or those of the scheduler at tcp://HOST:PORT",
+    )  # fmt: skip
+    group.add_argument("--worker-memory", metavar="SIZE", help="of a worker, e.g. 8GB")
+    group.add_argument("--walltime", default="04:00:00", metavar="HH:MM:SS", help="of a Slurm job (%(default)s)")
+    group.add_argument(
+        "--slurm-directive", action="append", default=[], metavar="OPTION",
+        help="option of sbatch for the workers, as in --slurm-directive=--partition=long; may be repeated",
+    )  # fmt: skip
+    group.add_argument("--patience", type=whole_number, default=600, metavar="SECONDS",
+                       help="how long to wait for a first worker or a lost scheduler (default: 600)")  # fmt: skip
 
 
 def run(arguments, reporter) -> int:
@@ -79,6 +93,7 @@ def run(arguments, reporter) -> int:
         source, cases=arguments.cases, people=arguments.participant_label, sessions=arguments.session_label,
         filters=filters,
     )  # fmt: skip
+    visits = _share(visits, arguments.share)
     options = Options(
         tracers=arguments.tracer or ("all",), force=arguments.force, preprocessed=arguments.preprocessed,
         **drawing(arguments),
@@ -103,6 +118,18 @@ def _check(arguments) -> None:
     source, out = Path(arguments.bids_dir).absolute(), Path(arguments.out).absolute()
     if out in (source, *source.parents):
         raise InputError(f"{out} holds the input; choose another output folder, such as derivatives/relapet in it")
+
+
+def _share(visits: list, share: str | None) -> list:
+    """The I-th of N shares, as equal as can be: visits I, I + N, I + 2 N ..."""
+    from ..errors import InputError
+
+    if share is None:
+        return visits
+    numbers = [int(part) for part in share.split("/") if part.isascii() and part.isdigit()]
+    if len(numbers) != 2 or share.count("/") != 1 or not 1 <= numbers[0] <= numbers[1]:
+        raise InputError(f"--share {share} cannot be read; use I/N with I from 1 to N, as in 3/40")
+    return visits[numbers[0] - 1 :: numbers[1]]
 
 
 def _participants(arguments, request, visits, reporter, content: dict, lines: list[str]) -> int:
@@ -137,6 +164,14 @@ def _participants(arguments, request, visits, reporter, content: dict, lines: li
 
 
 def _run(arguments, request, visits, reporter):
+    if arguments.dask and visits:
+        from ..cohort.dask_runner import Workers, run_dask
+
+        workers = Workers(
+            arguments.dask, arguments.jobs, arguments.worker_memory, arguments.walltime,
+            tuple(arguments.slurm_directive), arguments.patience,
+        )  # fmt: skip
+        return run_dask(request, visits, workers, lambda message: reporter.progress(0.0, message))
     from ..cohort.runner import run_local
 
     return run_local(request, visits, arguments.jobs, reporter.progress)

@@ -79,6 +79,7 @@ def sidecar(request: Request, visit: Visit, provenance: dict, desc: str, provena
         if desc in _MEANING
         else provenance["statement"],
         "Synthetic": True,
+        "SkullStripped": True,  # 0 outside the brain
         "Units": "unitless",
         "QuantityDescription": units,
         "ImitatedTracer": provenance["tracer"]["radiopharmaceutical"],
@@ -167,7 +168,6 @@ def _description(request: Request) -> dict:
         "GeneratedBy": [
             {"Name": GENERATOR, "Version": __version__, "Description": STATEMENT, "Model": request.model},
         ],
-        "SourceDatasets": [{"URL": "n/a"}],
         "DatasetLinks": {"raw": Path(os.path.relpath(root, request.out)).as_posix()},
         "HowToAcknowledge": "Cite RelA-Diffusion (arXiv 2602.21345), this software and the model with their versions.",
     }

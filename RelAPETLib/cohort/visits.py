@@ -91,14 +91,14 @@ def find_visits(
     elif source.is_file():
         visits = _of_table(source)
     else:
-        visits = _of_bids(source, filters or Filters())
+        visits = _of_bids(source, filters or Filters(), _labels(people, "sub-"))
     chosen = _chosen(visits, "participant", people, "sub-", source)
     chosen = _chosen(chosen, "session", sessions, "ses-", source)
     return sorted(chosen, key=lambda visit: (visit.participant, visit.session))
 
 
 def _chosen(visits: list[Visit], what: str, labels: Iterable[str], prefix: str, source: Path) -> list[Visit]:
-    wanted = list(dict.fromkeys(prefix + label.strip().removeprefix(prefix) for label in labels))
+    wanted = _labels(labels, prefix)
     if not wanted:
         return visits
     known = {getattr(visit, what) for visit in visits}
@@ -106,6 +106,10 @@ def _chosen(visits: list[Visit], what: str, labels: Iterable[str], prefix: str, 
     if missing:
         raise InputError(f"{source}: no {what} {', '.join(missing[:5])}; look at its folders, or leave the label out")
     return [visit for visit in visits if getattr(visit, what) in wanted]
+
+
+def _labels(labels: Iterable[str], prefix: str) -> list[str]:
+    return list(dict.fromkeys(prefix + label.strip().removeprefix(prefix) for label in labels))
 
 
 def _rows(source: Path) -> dict[str, dict[str, str]]:
@@ -173,14 +177,15 @@ def _table_visit(path: Path, person: str, session: str, rows: list[dict]) -> Vis
                  problem=problem)  # fmt: skip
 
 
-def _of_bids(folder: Path, filters: Filters) -> list[Visit]:
+def _of_bids(folder: Path, filters: Filters, people: list[str]) -> list[Visit]:
+    """Visits of a data set; of the people named, where some are: jobs of one person each do not read all the others."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such file or folder")
     if not is_bids(folder) or not (subjects := sorted(path for path in folder.glob("sub-*") if path.is_dir())):
         raise InputError(f"{folder}: no BIDS data set, it has no folder sub-*")
     rows = participants(folder)
     visits = []
-    for subject in subjects:
+    for subject in (path for path in subjects if not people or path.name in people):
         clinical, notes = from_row(rows.get(subject.name, {}))
         found = _subject_visits(folder, subject, filters)
         visits += [replace(visit, clinical=clinical, notes=(*visit.notes, *notes)) for visit in found]
