@@ -149,7 +149,8 @@ def test_who_lacks_scans_and_what_is_measured(tmp_path, grid_case, model, capsys
     (raw / "sub-3/pet/sub-3_trc-AV1451_pet.json").write_text('{"Units": "Bq/mL"}')
     out = raw / "derivatives" / "relapet"
     arguments = ["bids", str(raw), str(out), "participant", "group", "--model", str(model), "--tracer", "TAU",
-                 "--steps", "1", "--samples", "1", "--preprocessed", "--skip-bids-validation", "--no-report"]  # fmt: skip
+                 "--steps", "1", "--samples", "1", "--preprocessed", "--skip-bids-validation",
+                 "--no-report"]  # fmt: skip
     assert main(arguments) == 3
     reasons = {row["participant_id"]: row["reason"] for row in rows(out / "failures.tsv")}
     assert reasons["sub-2"] == "no T1w"

@@ -1,0 +1,73 @@
+"""A small cohort by every runner, each with a process killed: the benchmark of cohorts with eight people.
+
+Every good person's PET is the serial run's by its hash, and every bad one is listed: `Testing/benchmarks/cohort.py`.
+"""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cases import write_tiny_latent
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="kills, limits and Slurm are Linux's"),
+]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    spec = importlib.util.spec_from_file_location("cohort_benchmark", ROOT / "Testing" / "benchmarks" / "cohort.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def cohort(bench, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runners")
+    model = write_tiny_latent(folder / "model", tracers=("TAU",))
+    cases, bad = bench.make_cases(folder / "saved", 8, different=2)
+    options = ["--cases", str(cases), "--model", str(model), "--steps", "1", "--samples", "1", "--no-report"]
+    made = bench.Cohort(folder, cases, options, bad, {})
+    bench.serial(made)
+    assert len(made.expected) == 7 and made.bad == {"sub-0001"}
+    return made
+
+
+@pytest.mark.parametrize("runner", ["jobs", "array", "dask-local", "dask-scheduler", "dask-slurm"])
+def test_runner_gives_the_serial_results_whatever_dies(bench, cohort, runner):
+    if runner in ("array", "dask-slurm"):
+        from real_slurm import Cluster, Unavailable
+
+        try:
+            with Cluster():
+                pass
+        except Unavailable as why:
+            pytest.skip(f"no Slurm to test with: {why}")
+    row = bench.compare(cohort, runner, 2, True)
+    told = (cohort.folder / f"{runner}-faults.log").read_text(errors="replace")[-3000:]
+    assert (row["equal"], row["more"], row["listed"], row["wrongly listed"], row["left"]) == (7, 0, 1, 0, 0), told
+    assert row["exit"] == 3, told
+
+
+def test_bids_validator_accepts_the_derivatives(bench, cohort):
+    validator = Path(sys.executable).with_name("bids-validator-deno")
+    if not validator.exists():
+        pytest.skip("bids-validator-deno is not installed beside this Python")
+    out = cohort.folder / "serial"
+    command = [str(validator), str(out), "--format", "json", "--ignoreWarnings"]
+    errors = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)["issues"]["issues"]
+    assert [issue for issue in errors if issue["severity"] == "error"] == []
+    sidecar = next(out.rglob("*desc-synthetic_pet.json"))
+    whole = sidecar.read_text()
+    sidecar.write_text("{}")  # the validator does find fault when there is one
+    try:
+        assert subprocess.run(command, capture_output=True).returncode != 0
+    finally:
+        sidecar.write_text(whole)
