@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .. import __version__
@@ -289,7 +289,7 @@ def _try(request: Request, version: str) -> str:
     if not os.access(request.out, os.W_OK):
         return f"it may not write to {request.out}"
     try:
-        loaded_model(request.options.model, request.options.device, request.model["weights_sha256"])
+        loaded_model(request)
     except RelAPETError as error:
         return str(error)
     return ""
@@ -303,4 +303,4 @@ def _run(request: Request, visit: Visit) -> list[Outcome]:
 
     single_threaded()
     sitk.ProcessObject.GlobalWarningDisplayOff()
-    return run_visit(replace(request), visit)
+    return run_visit(request, visit)

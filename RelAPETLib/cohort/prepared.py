@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BusyError, InputError, OutputError
-from .request import Request
+from .request import Request, without_roots
 from .visits import CASE_RECORD, Visit
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ def prepared_case(
     if visit.case is not None:
         return load_case(visit.case), {}
     check_sequences(["t1w"] if visit.t2f is None else ["t1w", "t2f"], model.metadata)
-    lost = {failure.tracer: failure.reason for failure in visit.lost if failure.tracer}
+    lost = {failure.tracer: without_roots(failure.reason, request) for failure in visit.lost}
     pets = {}
     for tracer in tracers:
         if tracer in visit.pets:
             if reason := _unusable(visit.pets[tracer].path, relative=_relative(model, tracer)):
-                lost[tracer] = reason.replace(f"{request.source}/", "")
+                lost[tracer] = without_roots(reason, request)
             else:
                 pets[tracer] = visit.pets[tracer].path
     if not pets:
@@ -47,7 +47,7 @@ def prepared_case(
         return _registered(request, visit, pets, progress), lost
     except InputError as error:
         # Either the MRI or a PET is to blame: with the MRI alone it fails again, or the PET was.
-        reason = str(error).replace(f"{request.source}/", "")
+        reason = without_roots(str(error), request)
         return _mri_alone(request, visit, progress), lost | dict.fromkeys(pets, reason)
 
 

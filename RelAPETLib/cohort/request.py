@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -77,15 +78,30 @@ def for_visit(request: Request, tracers: tuple[str, ...], clinical, uses_clinica
     return replace(request.options, tracers=tracers, reference=None, **values)
 
 
+def without_roots(words: str, request: Request, case: Path | None = None) -> str:
+    """A message with paths as they are inside the data set, the output or a saved case: no path of the machine."""
+    root = request.source if request.source.is_dir() else request.source.parent
+    for known in (case, request.out, root):
+        if known is not None:
+            words = words.replace(f"{known.absolute()}{os.sep}", "").replace(f"{known}{os.sep}", "")
+    return words
+
+
 def fingerprint(content: dict) -> str:
     """SHA-256 of what is plain JSON."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def loaded_model(request: Request) -> Model:
+    """The request's model, loaded once a process. Raises `ModelError` where it is not what it was any more."""
+    model = _loaded(request.options.model, request.options.device, request.model["weights_sha256"])
+    model.method.network.to(model.device)  # a full GPU may have handed it over to the CPU for one person
+    return model
+
+
 @lru_cache(maxsize=1)
-def loaded_model(name: str | Path, device: str, weights_sha256: str) -> Model:
-    """A model, loaded once a process. Raises `ModelError` where its weights are no longer those of the request."""
+def _loaded(name: str | Path, device: str, weights_sha256: str) -> Model:
     from ..errors import ModelError
     from ..models import load_model
 

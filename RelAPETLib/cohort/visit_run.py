@@ -19,7 +19,7 @@ from ..outputs import reserve, write_set
 from .derivatives import derived_names, sidecar, volume_name
 from .prepared import prepared_case
 from .records import DONE, FAILED, Record, hashes, is_done, origin, record_name, stem
-from .request import Request, for_visit, loaded_model
+from .request import Request, for_visit, loaded_model, without_roots
 from .visits import Visit
 
 if TYPE_CHECKING:
@@ -71,14 +71,14 @@ def run_visit(request: Request, visit: Visit, progress: Callable[[float, str], N
                 return _unrecorded(request, visit, str(error))
             time.sleep(INTERVAL)
         except Exception as error:
-            return _unrecorded(request, visit, reason_of(error, request))
+            return _unrecorded(request, visit, reason_of(error, request, visit))
 
 
 def _unrecorded(request: Request, visit: Visit, reason: str) -> list[Outcome]:
     return [Outcome(visit.name, t, FAILED, reason, recorded=False) for t in request.options.tracers]
 
 
-def reason_of(error: BaseException, request: Request) -> str:
+def reason_of(error: BaseException, request: Request, visit: Visit) -> str:
     """One line on why something failed, with paths as they are in the data set."""
     if isinstance(error, RelAPETError):
         words = str(error)
@@ -89,10 +89,7 @@ def reason_of(error: BaseException, request: Request) -> str:
     else:
         logging.getLogger("relapet").exception("bug")
         words = f"internal error ({type(error).__name__}: {error})"
-    root = request.source if request.source.is_dir() else request.source.parent
-    for known in (root, request.out):
-        words = words.replace(f"{known}{os.sep}", "")
-    return printable(" ".join(words.split()), 600)
+    return printable(without_roots(" ".join(words.split()), request, visit.case), 600)
 
 
 def _run(request: Request, visit: Visit, place: Path, progress) -> list[Outcome]:
@@ -102,7 +99,7 @@ def _run(request: Request, visit: Visit, place: Path, progress) -> list[Outcome]
         try:
             inputs = hashes(visit, request.options.tracers)
         except InputError as error:
-            problem = problem or reason_of(error, request)
+            problem = problem or reason_of(error, request, visit)
     wanted = {tracer: origin(request, visit, tracer, inputs) for tracer in request.options.tracers}
     if not _missing(request, visit, place, wanted):
         return [Outcome(visit.name, tracer, SKIPPED) for tracer in wanted]
@@ -135,14 +132,13 @@ class _Work:
 
     def do(self, progress) -> list[Outcome]:
         try:
-            model = loaded_model(self.request.options.model, self.request.options.device,
-                                 self.request.model["weights_sha256"])  # fmt: skip
+            model = loaded_model(self.request)
             tracers = tuple(self.wanted)
             case, lost = prepared_case(self.request, self.visit, tracers, model, progress)
             uses = "clinical" in model.method.defaults.inputs
             options = for_visit(self.request, tracers, self.visit.clinical, uses)
         except Exception as error:
-            return self.fail(tuple(self.wanted), reason_of(error, self.request))
+            return self.fail(tuple(self.wanted), reason_of(error, self.request, self.visit))
         outcomes = []
         for number, tracer in enumerate(tracers):
             share = functools.partial(_share, progress, number, len(tracers), tracer)
@@ -160,11 +156,11 @@ class _Work:
             except InputError as error:
                 if tracer not in case.ready.pets:
                     raise
-                case, self.left_out = _without_pet(case, tracer), reason_of(error, self.request)
+                case, self.left_out = _without_pet(case, tracer), reason_of(error, self.request, self.visit)
                 (result,) = run_case(case, options, progress, model=model)
             self._write(tracer, result)
         except Exception as error:
-            return self.fail((tracer,), reason_of(error, self.request))
+            return self.fail((tracer,), reason_of(error, self.request, self.visit))
         notes = (f"measured PET of {tracer} left out: {self.left_out}",) if self.left_out else ()
         return [Outcome(self.visit.name, tracer, DONE, notes=notes)]
 
@@ -206,9 +202,10 @@ class _Work:
                     desc = volume_name("", old.removesuffix(".nii.gz"))[1]
                     content = sidecar(self.request, self.visit, provenance, desc, own)
                     writers[new.replace(".nii.gz", ".json")] = _json_writer(content)
+            notes = [without_roots(note, self.request) for note in self.visit.notes]
             record = replace(
                 self._record(tracer), metrics=result.metrics, regions=_plain_rows(result.regions),
-                verdict=provenance.get("verdict"), warnings=[*self.visit.notes, *provenance["warnings"]],
+                verdict=provenance.get("verdict"), warnings=[*notes, *provenance["warnings"]],
                 seconds=provenance["seconds"],
             )  # fmt: skip
             self._put(tracer, writers, record)

@@ -39,7 +39,7 @@ class Visit:
         pets: measured PET by tracer.
         clinical: what is known of the person.
         notes: choices made among several files, one line each.
-        lost: PET that cannot be used.
+        lost: PET that cannot be used, by the tracer's name; of those of unknown tracers the notes tell.
         problem: why nothing can be done at all; empty where something can.
     """
 
@@ -173,8 +173,20 @@ def _table_visit(path: Path, person: str, session: str, rows: list[dict]) -> Vis
             lost.append(Failure(person, person, row.get("tracer", ""), str(error)))
     clinical, notes = from_row(rows[0])
     problem = "" if mri["t1w"] else f"no t1w in {path.name}"
-    return Visit(person, session, **mri, pets=pets, clinical=clinical, notes=tuple(notes), lost=tuple(lost),
+    known, more = _named(lost)
+    return Visit(person, session, **mri, pets=pets, clinical=clinical, notes=(*notes, *more), lost=known,
                  problem=problem)  # fmt: skip
+
+
+def _named(lost: Iterable[Failure]) -> tuple[tuple[Failure, ...], list[str]]:
+    """Failures of PET with their tracers' names, and lines of those whose tracer is none of ours."""
+    known, notes = [], []
+    for failure in lost:
+        try:
+            known.append(replace(failure, tracer=get_tracer(failure.tracer).name))
+        except InputError:
+            notes.append(f"a measured PET was left out: {failure.reason}")
+    return tuple(known), notes
 
 
 def _of_bids(folder: Path, filters: Filters, people: list[str]) -> list[Visit]:
@@ -207,16 +219,9 @@ def _subject_visits(root: Path, folder: Path, filters: Filters) -> list[Visit]:
         scans, said, failures = scans_by_tracer(root, pets[session], subject, subject)
         mri = {kind: first_of(files[session][kind], kind, notes).path if files[session][kind] else None
                for kind in ("T1w", "FLAIR")}  # fmt: skip
+        known, more = _named((*lost.pop(session, ()), *failures))
         visits.append(
-            Visit(
-                subject,
-                session,
-                mri["T1w"],
-                mri["FLAIR"],
-                pets=scans,
-                notes=(*notes, *said),
-                lost=(*lost.pop(session, ()), *failures),
-            )  # fmt: skip
+            Visit(subject, session, mri["T1w"], mri["FLAIR"], pets=scans, notes=(*notes, *said, *more), lost=known)
         )
     return visits
 
