@@ -3,6 +3,9 @@
 The workers call what every runner calls, and the records decide what is done: a worker that dies, a scheduler that is
 started anew or a client that was killed cost what was running, no more. The number of workers is fixed and kept up;
 dask-jobqueue's adaptive mode drops workers (dask-jobqueue issues 611 and 701).
+
+Workers say what they are by their resources, ``CPU=1`` or ``GPU=1``. PET are drawn by GPU workers where the device is a
+GPU. Where there are CPU workers besides and a work folder, these register the MRI, so that no GPU waits for it.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .. import __version__
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 LOCAL, SLURM = "local", "slurm"
+CPU, GPU = "CPU", "GPU"
 NO_DASK = "--dask needs Dask; install it with: pip install 'relapet[cohort]'"
 #: Seconds between looks at what is done and whether workers are missing.
 _LOOK = 5.0
@@ -46,6 +50,7 @@ class Workers:
         walltime: of a Slurm job, HH:MM:SS; workers end by themselves before it does.
         directives: further options of ``sbatch``, such as ``--partition=long``.
         patience: seconds to wait for the first worker, and for a scheduler that is gone.
+        draw: resource that drawing takes, ``CPU`` or ``GPU``; None: as the device says.
     """
 
     where: str
@@ -54,6 +59,11 @@ class Workers:
     walltime: str = "04:00:00"
     directives: tuple[str, ...] = ()
     patience: float = 600.0
+    draw: str | None = None
+
+    def pool(self, request: Request) -> str:
+        """Which workers draw."""
+        return self.draw or (GPU if str(request.options.device).startswith("cuda") else CPU)
 
 
 def run_dask(
@@ -73,11 +83,6 @@ def run_dask(
     with _pool(request, workers) as pool:
         pool.begin(tell or (lambda message: None))
         yield from _Run(request, pool, list(visits)).outcomes()
-
-
-def resources(request: Request) -> dict[str, int]:
-    """What a visit takes of a worker: workers say what they have by ``--resources CPU=1`` or ``GPU=1``."""
-    return {"GPU": 1} if str(request.options.device).startswith("cuda") else {"CPU": 1}
 
 
 def lifetime(walltime: str) -> tuple[int, int]:
@@ -112,12 +117,13 @@ class _Pool:
 
     def __init__(self, request: Request, workers: Workers, stack: contextlib.ExitStack):
         self.request, self.workers, self.stack = request, workers, stack
+        self.draw = workers.pool(request)
         self.cluster = None
         self.client: Client | None = None
 
     def begin(self, tell: Callable[[str], None]) -> None:
         """Start or find workers, and let the first one try before the others are asked for."""
-        needs = resources(self.request)
+        needs = {self.draw: 1}
         self.cluster = _cluster(self.workers, needs)
         if self.cluster is not None:
             self.stack.callback(self.cluster.close)
@@ -169,10 +175,12 @@ class _Pool:
         except Exception as error:
             return f"{type(error).__name__}: {error}"
 
-    def size(self) -> int:
-        """How many visits may run at once."""
-        count = len(self.client.scheduler_info(n_workers=-1)["workers"])
-        return max(1, count if self.cluster is None else self.workers.count)
+    def sizes(self) -> dict[str, int]:
+        """How many visits may run at once, by resource."""
+        if self.cluster is not None:
+            return {self.draw: self.workers.count}
+        kinds = [worker["resources"] for worker in self.client.scheduler_info(n_workers=-1)["workers"].values()]
+        return {CPU: sum(GPU not in kind and CPU in kind for kind in kinds), GPU: sum(GPU in kind for kind in kinds)}
 
     def keep_up(self) -> None:
         """Ask again for workers that are gone."""
@@ -186,7 +194,8 @@ class _Run:
 
     def __init__(self, request: Request, pool: _Pool, waiting: list[Visit]):
         self.request, self.pool, self.waiting = request, pool, waiting
-        self.running: dict[Future, Visit] = {}
+        self.running: dict[Future, tuple[Visit, str]] = {}
+        self.prepared: set[str] = set()
         self.losses: dict[str, int] = {}
 
     def outcomes(self) -> Iterator[list[Outcome]]:
@@ -199,7 +208,7 @@ class _Run:
                     wait(list(self.running), timeout=_LOOK, return_when="FIRST_COMPLETED")
                 ended = [future for future in self.running if future.status != "pending"]
                 for future in ended:
-                    result = self._result(future, self.running.pop(future))
+                    result = self._result(future, *self.running.pop(future))
                     if result is not None:
                         yield result
                 self.pool.keep_up()
@@ -210,25 +219,43 @@ class _Run:
     def _fill(self) -> None:
         """Submit what there is room for; a scheduler that does not answer is waited for."""
         try:
-            room = self.pool.size() - len(self.running)
-            for _ in range(min(room, len(self.waiting))):
-                visit = self.waiting[0]
-                future = self.pool.client.submit(
-                    _run, self.request, visit, resources=resources(self.request), retries=2, pure=False,
-                    key=f"relapet-{visit.name}-{time.monotonic_ns()}",
-                )  # fmt: skip
-                self.running[future] = self.waiting.pop(0)
+            room = self.pool.sizes()
+            for _, kind in self.running.values():
+                room[kind] -= 1
+            beside = self.pool.draw == GPU and room.get(CPU, 0) > 0  # CPU workers that could register
+            for kind in room:
+                while room[kind] > 0 and (visit := self._next(kind, beside)) is not None:
+                    what, word = (_run, "draw") if kind == self.pool.draw else (_prepare, "register")
+                    future = self.pool.client.submit(
+                        what, self.request, visit, resources={kind: 1}, retries=2, pure=False,
+                        key=f"relapet_{word}-{visit.name}-{time.monotonic_ns()}",
+                    )  # fmt: skip
+                    self.running[future] = visit, kind
+                    self.waiting.remove(visit)
+                    room[kind] -= 1
         except (OSError, CancelledError, RuntimeError):
             self._begin_anew()
 
+    def _next(self, kind: str, beside: bool) -> Visit | None:
+        """The first visit that a worker of a kind can do: draw it, or register it for another to draw."""
+        for visit in self.waiting:
+            to_register = beside and visit.name not in self.prepared and registers(self.request, visit)
+            if to_register != (kind == self.pool.draw):
+                return visit
+        return None
+
     def _begin_anew(self) -> None:
         """With another client; whatever was running is asked for again, and is found done where it was."""
-        self.waiting = [*self.running.values(), *self.waiting]
+        self.waiting = [*(visit for visit, _ in self.running.values()), *self.waiting]
         self.running.clear()
         self.pool.connect()
 
-    def _result(self, future: Future, visit: Visit) -> list[Outcome] | None:
-        """Outcomes of a visit; None where it is to be tried again."""
+    def _result(self, future: Future, visit: Visit, kind: str) -> list[Outcome] | None:
+        """Outcomes of a visit; None where it is to be tried again, or drawn now that it is registered."""
+        if kind != self.pool.draw and future.status in ("finished", "error"):
+            self.prepared.add(visit.name)  # what went wrong with it, drawing will tell
+            self.waiting.insert(0, visit)
+            return None
         if future.status == "finished":
             with contextlib.suppress(OSError, CancelledError):
                 return future.result(timeout=self.pool.workers.patience)
@@ -254,7 +281,7 @@ def _cluster(workers: Workers, needs: dict[str, int]):
 
         more = {"memory_limit": workers.memory} if workers.memory else {"memory_limit": 0}
         return LocalCluster(
-            n_workers=0, threads_per_worker=1, processes=True, dashboard_address=None, resources=needs,
+            n_workers=0, threads_per_worker=1, processes=True, scheduler_kwargs={"dashboard": False}, resources=needs,
             silence_logs=False, **more,
         )  # fmt: skip
     if workers.where != SLURM:
@@ -268,7 +295,7 @@ def _cluster(workers: Workers, needs: dict[str, int]):
     try:
         return SLURMCluster(
             cores=1, processes=1, memory=workers.memory or "8GB", walltime=workers.walltime, python=sys.executable,
-            job_extra_directives=[*workers.directives, "--requeue"], scheduler_options={"dashboard_address": None},
+            job_extra_directives=[*workers.directives, "--requeue"], scheduler_options={"dashboard": False},
             worker_extra_args=["--lifetime", f"{most}s", "--lifetime-stagger", f"{stagger}s", "--resources", named],
             job_script_prologue=["export OMP_NUM_THREADS=1"],
         )  # fmt: skip
@@ -295,12 +322,30 @@ def _try(request: Request, version: str) -> str:
     return ""
 
 
+def registers(request: Request, visit: Visit) -> bool:
+    """Whether a visit's MRI can be registered by another worker than the one that draws."""
+    return request.work is not None and visit.t1w is not None and visit.case is None and not visit.pets
+
+
 def _run(request: Request, visit: Visit) -> list[Outcome]:
-    """In a worker."""
+    """In a worker that draws."""
+    _begin()
+    return run_visit(request, visit)
+
+
+def _prepare(request: Request, visit: Visit) -> None:
+    """In a worker that registers: keep the case in the work folder. What goes wrong, drawing will meet again."""
+    from .prepared import keep_case
+
+    _begin()
+    with contextlib.suppress(RelAPETError, OSError):
+        keep_case(replace(request, options=replace(request.options, device="cpu")), visit)
+
+
+def _begin() -> None:
     import SimpleITK as sitk
 
     from .pool import single_threaded
 
     single_threaded()
     sitk.ProcessObject.GlobalWarningDisplayOff()
-    return run_visit(request, visit)

@@ -102,6 +102,19 @@ def _mri_alone(request: Request, visit: Visit, progress: Progress) -> Case:
     return case
 
 
+def keep_case(request: Request, visit: Visit) -> None:
+    """Register a visit's MRI and keep the case in the work folder, unless it is there.
+
+    Raises:
+        InputError: the MRI cannot be used.
+        OutputError: the case cannot be kept.
+    """
+    from ..notices import listening
+
+    with listening(lambda message: None):  # the case remembers its warnings
+        _mri_alone(request, visit, lambda fraction, message: None)
+
+
 def case_folder(request: Request, visit: Visit) -> Path | None:
     """Where a visit's prepared case is kept; None without a work folder."""
     if request.work is None:

@@ -11,12 +11,13 @@ killed and submitted again, the scheduler killed and started again. Seconds are 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,8 +130,8 @@ def make_raw(folder: Path, people: int) -> tuple[Path, set[str]]:
 
 
 def finished(out: Path) -> int:
-    """Number of records so far."""
-    return len(list(out.rglob("*_record.json")))
+    """Number of results so far."""
+    return len(list(out.rglob("*_desc-synthetic_pet.nii.gz")))
 
 
 def wait_for(process: subprocess.Popen, reached: Callable[[], bool], seconds: float = 1800) -> None:
@@ -156,6 +157,20 @@ def end(process: subprocess.Popen) -> int:
     return process.wait(7200)
 
 
+@contextlib.contextmanager
+def doomed(command: list[str], log: Path) -> Iterator[subprocess.Popen]:
+    """A command that is killed in the end, and its children waited for."""
+    process = start(command, log)
+    children: list[psutil.Process] = []
+    try:
+        yield process
+        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    finally:
+        process.kill()
+        process.wait()
+        psutil.wait_procs(children, timeout=60)
+
+
 def kill_a_worker(process: subprocess.Popen, marks: tuple[str, ...] = ("spawn_main",)) -> None:
     """SIGKILL to a descendant that works: the one that has used the most CPU."""
 
@@ -177,14 +192,19 @@ def by_jobs(cohort: Cohort, out: Path, log: Path, jobs: int, faults: bool) -> in
         limited = ["bash", "-c", 'ulimit -f 20; exec "$@"', "limited", *cohort.command(out, "--share", "1/4")]
         assert end(start(limited, log)) == 3, "a full disk goes unnoticed"
         assert not results(out), "a full disk left a result"
-        first = start(command, log)
-        wait_for(first, lambda: finished(out) >= 1)
-        kill_a_worker(first)
-        before = finished(out)
-        wait_for(first, lambda: finished(out) >= before + 1)
-        first.kill()
-        end(first)
+        kill_both(command, out, log)
     return end(start(command, log))
+
+
+def kill_both(command: list[str], out: Path, log: Path) -> None:
+    """A run of which a worker is killed, and, when more is done, the client."""
+    with doomed(command, log) as run:
+        wait_for(run, lambda: finished(out) >= 1)
+        assert run.poll() is None, "it ended before anything was killed"
+        kill_a_worker(run)
+        before = finished(out)
+        wait_for(run, lambda: finished(out) >= before + 1)
+        assert run.poll() is None, "it ended before the client was killed"
 
 
 def by_array(cohort: Cohort, out: Path, log: Path, jobs: int, faults: bool) -> int:
@@ -218,15 +238,7 @@ def by_dask_local(cohort: Cohort, out: Path, log: Path, jobs: int, faults: bool)
     """Dask's processes; a worker killed, then the client killed and started again."""
     command = cohort.command(out, "--dask", "local", "--jobs", str(jobs))
     if faults:
-        first = start(command, log)
-        wait_for(first, lambda: finished(out) >= 1)
-        kill_a_worker(first)
-        before = finished(out)
-        wait_for(first, lambda: finished(out) >= before + 1)
-        children = psutil.Process(first.pid).children(recursive=True)
-        first.kill()
-        end(first)
-        psutil.wait_procs(children, timeout=60)
+        kill_both(command, out, log)
     return end(start(command, log))
 
 

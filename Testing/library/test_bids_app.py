@@ -235,3 +235,31 @@ def test_a_folder_that_is_not_ours_is_left_alone(cohort, tmp_path, capsys):
     (tmp_path / "out" / "dataset_description.json").write_text('{"Name": "fMRIPrep", "GeneratedBy": [{"Name": "x"}]}')
     assert main(again) == 2 and "RelAPET did not make" in capsys.readouterr().err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dataset_description.json", "sub-01"]
+
+
+@pytest.mark.parametrize(("walltime", "seconds"), [("04:00:00", 14400), ("00:10:00", 600), ("00:02:00", 120)])
+def test_dask_workers_end_before_their_job_does(walltime, seconds):
+    from RelAPETLib.cohort.dask_runner import lifetime
+
+    most, stagger = lifetime(walltime)
+    assert 0 < stagger < most and seconds / 3 < most + stagger < seconds
+    for wrong in ("00:01:00", "1:00", "a:b:c", ""):
+        with pytest.raises(InputError, match="walltime"):
+            lifetime(wrong)
+
+
+def test_a_record_that_is_damaged_is_listed_and_done_again(cohort, tmp_path):
+    _, out, arguments = cohort
+    copy = tmp_path / "out"
+    shutil.copytree(out, copy)
+    record = copy / "sub-02/ses-2/pet/sub-02_ses-2_trc-AV1451_model-tinylatent_record.json"
+    record.write_text(record.read_text()[:300])
+    again = [*arguments]
+    again[2] = str(copy)
+    group = [word for word in again if word != "participant"]
+    assert main(group) == 3
+    listed = {(row["participant_id"], row["session"]): row["reason"] for row in rows(copy / "failures.tsv")}
+    assert "not readable JSON" in listed["sub-02", "ses-2"]
+    assert str(tmp_path) not in (copy / "failures.tsv").read_text()
+    again[again.index("group")] = "participant"
+    assert main([*again, "--participant-label", "sub-02"]) == 0 and read_record(record).status == "done"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cases import write_tiny_latent
+from cohorts import bids_data
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
@@ -54,6 +55,33 @@ def test_runner_gives_the_serial_results_whatever_dies(bench, cohort, runner):
     told = (cohort.folder / f"{runner}-faults.log").read_text(errors="replace")[-3000:]
     assert (row["equal"], row["more"], row["listed"], row["wrongly listed"], row["left"]) == (7, 0, 1, 0, 0), told
     assert row["exit"] == 3, told
+
+
+def test_cpu_workers_register_what_gpu_workers_draw(cohort, grid_case, tmp_path):
+    """The workers' resources are labels: the one that has GPU=1 computes on the CPU here."""
+    from distributed import Client, Nanny, Scheduler, SpecCluster
+
+    from RelAPETLib.cohort.dask_runner import Workers, run_dask
+    from RelAPETLib.cohort.derivatives import write_description
+    from RelAPETLib.cohort.request import make_request
+    from RelAPETLib.cohort.visits import find_visits
+    from RelAPETLib.synthesis import Options
+
+    raw = bids_data(tmp_path / "raw", grid_case, {f"sub-{number}": ["T1w", "FLAIR"] for number in (1, 2)})
+    options = Options("TAU", cohort.folder / "model", steps=1, samples=1, preprocessed=True)
+    request = make_request(raw, tmp_path / "out", options, work=tmp_path / "work", report=False)
+    write_description(request)
+    kinds = ({"CPU": 1}, {"GPU": 1})
+    workers = {n: {"cls": Nanny, "options": {"nthreads": 1, "resources": kind}} for n, kind in enumerate(kinds)}
+    scheduler = {"cls": Scheduler, "options": {"dashboard": False, "host": "127.0.0.1"}}
+    with SpecCluster(workers=workers, scheduler=scheduler) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2)
+        ours = Workers(cluster.scheduler_address, draw="GPU")
+        outcomes = [outcome for ended in run_dask(request, find_visits(raw), ours) for outcome in ended]
+        done = client.run_on_scheduler(lambda dask_scheduler: sorted(dask_scheduler.task_prefixes))
+    assert [outcome.status for outcome in outcomes] == ["done", "done"], outcomes
+    assert {"relapet_register", "relapet_draw"} <= set(done)
+    assert sorted(path.parent.name for path in (tmp_path / "work").rglob("case.json")) == ["sub-1", "sub-2"]
 
 
 def test_bids_validator_accepts_the_derivatives(bench, cohort):
