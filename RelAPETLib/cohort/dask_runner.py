@@ -10,6 +10,7 @@ GPU. Where there are CPU workers besides and a work folder, these register the M
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sys
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 LOCAL, SLURM = "local", "slurm"
 CPU, GPU = "CPU", "GPU"
+#: One and the same since Python 3.11.
+TIMEOUTS = (TimeoutError, asyncio.TimeoutError)
 NO_DASK = "--dask needs Dask; install it with: pip install 'relapet[cohort]'"
 #: Seconds between looks at what is done and whether workers are missing.
 _LOOK = 5.0
@@ -148,14 +151,14 @@ class _Pool:
         where = self.cluster if self.cluster is not None else self.workers.where
         try:
             self.client = Client(where, timeout=self.workers.patience, set_as_default=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, *TIMEOUTS) as error:
             raise InputError(f"no Dask scheduler answers at {self.workers.where} ({error})") from error
         self.stack.callback(self.client.close)
 
     def _first_worker(self) -> None:
         try:
             self.client.wait_for_workers(1, timeout=self.workers.patience)
-        except TimeoutError as error:
+        except TIMEOUTS as error:
             raise InputError(f"no Dask worker came within {self.workers.patience:g} s{self._script()}") from error
 
     def _script(self) -> str:
@@ -169,7 +172,7 @@ class _Pool:
         )
         try:
             return future.result(timeout=self.workers.patience)
-        except TimeoutError:
+        except TIMEOUTS:
             named = ", ".join(f"{name}={number}" for name, number in needs.items())
             return f"none has the resources {named}; start workers with --resources {named}"
         except Exception as error:
@@ -204,7 +207,7 @@ class _Run:
         try:
             while self.waiting or self.running:
                 self._fill()
-                with contextlib.suppress(TimeoutError, CancelledError):
+                with contextlib.suppress(*TIMEOUTS, CancelledError), self.pool.client.as_current():
                     wait(list(self.running), timeout=_LOOK, return_when="FIRST_COMPLETED")
                 ended = [future for future in self.running if future.status != "pending"]
                 for future in ended:
@@ -218,6 +221,8 @@ class _Run:
 
     def _fill(self) -> None:
         """Submit what there is room for; a scheduler that does not answer is waited for."""
+        from distributed.client import ClosedClientError
+
         try:
             room = self.pool.sizes()
             for _, kind in self.running.values():
@@ -233,7 +238,7 @@ class _Run:
                     self.running[future] = visit, kind
                     self.waiting.remove(visit)
                     room[kind] -= 1
-        except (OSError, CancelledError, RuntimeError):
+        except (OSError, CancelledError, ClosedClientError, *TIMEOUTS):
             self._begin_anew()
 
     def _next(self, kind: str, beside: bool) -> Visit | None:
@@ -257,7 +262,7 @@ class _Run:
             self.waiting.insert(0, visit)
             return None
         if future.status == "finished":
-            with contextlib.suppress(OSError, CancelledError):
+            with contextlib.suppress(OSError, CancelledError, *TIMEOUTS):
                 return future.result(timeout=self.pool.workers.patience)
         reason = KILLED
         if future.status == "error":

@@ -13,6 +13,8 @@ import pytest
 from cases import write_tiny_latent
 from cohorts import bids_data
 
+from RelAPETLib.cli import main
+
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
     pytest.mark.slow,
@@ -89,6 +91,7 @@ def test_bids_validator_accepts_the_derivatives(bench, cohort):
     if not validator.exists():
         pytest.skip("bids-validator-deno is not installed beside this Python")
     out = cohort.folder / "serial"
+    assert main(["bids", str(cohort.source), str(out), "group", *cohort.options]) == 3
     command = [str(validator), str(out), "--format", "json", "--ignoreWarnings"]
     errors = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)["issues"]["issues"]
     assert [issue for issue in errors if issue["severity"] == "error"] == []
