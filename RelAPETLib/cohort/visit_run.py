@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -165,12 +166,14 @@ class _Work:
         return [Outcome(self.visit.name, tracer, DONE, notes=notes)]
 
     def fail(self, tracers: tuple[str, ...], reason: str) -> list[Outcome]:
-        """Leave a record of the failure in place of the results, which would be of other inputs or options."""
+        """Leave a record of the failure in place of results of other inputs or options; those of the same are kept."""
         outcomes = []
         for tracer in tracers:
-            recorded = True
+            name = record_name(self.visit, tracer, self.request.model)
+            recorded = not is_done(Path(self.place), name, self.wanted[tracer])  # else what was to be redone is there
             try:
-                self._put(tracer, {}, replace(self._record(tracer), status=FAILED, reason=reason))
+                if recorded:
+                    self._put(tracer, {}, replace(self._record(tracer), status=FAILED, reason=reason))
             except (OutputError, OSError):  # a full disk; the caller tells
                 recorded = False
             outcomes.append(Outcome(self.visit.name, tracer, FAILED, reason, recorded=recorded))
@@ -204,9 +207,9 @@ class _Work:
                     writers[new.replace(".nii.gz", ".json")] = _json_writer(content)
             notes = [without_roots(note, self.request) for note in self.visit.notes]
             record = replace(
-                self._record(tracer), metrics=result.metrics, regions=_plain_rows(result.regions),
-                verdict=provenance.get("verdict"), warnings=[*notes, *provenance["warnings"]],
-                seconds=provenance["seconds"],
+                self._record(tracer), regions=_plain_rows(result.regions),
+                metrics=(provenance["reference"] or {}).get("metrics"), verdict=provenance.get("verdict"),
+                warnings=[*notes, *provenance["warnings"]], seconds=provenance["seconds"],
             )  # fmt: skip
             self._put(tracer, writers, record)
         finally:
@@ -244,8 +247,14 @@ def _json_writer(content: dict) -> Callable[[Path], None]:
 
 
 def _plain_rows(rows: list[dict]) -> list[dict]:
-    """Rows as JSON: NaN becomes null."""
-    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
+    """Rows as JSON: numbers that JSON lacks become null."""
+
+    def plain(value):
+        if value is None or isinstance(value, (str, int)):
+            return value
+        return float(value) if math.isfinite(value) else None
+
+    return [{name: plain(value) for name, value in row.items()} for row in rows]
 
 
 def _without_pet(case: Case, tracer: str) -> Case:

@@ -186,13 +186,18 @@ def kill_a_worker(process: subprocess.Popen, marks: tuple[str, ...] = ("spawn_ma
 
 
 def by_jobs(cohort: Cohort, out: Path, log: Path, jobs: int, faults: bool) -> int:
-    """Processes; a full disk, then a worker killed, then the client killed and started again."""
+    """Processes; a full disk, a worker killed, the client killed, then asked to end; started again after each."""
     command = cohort.command(out, "--jobs", str(jobs))
     if faults:
         limited = ["bash", "-c", 'ulimit -f 20; exec "$@"', "limited", *cohort.command(out, "--share", "1/4")]
         assert end(start(limited, log)) == 3, "a full disk goes unnoticed"
         assert not results(out), "a full disk left a result"
         kill_both(command, out, log)
+        with doomed(command, log) as run:
+            before = finished(out)
+            wait_for(run, lambda: finished(out) > before)
+            run.terminate()
+            assert run.wait(300) == 143, "SIGTERM is no clean end"
     return end(start(command, log))
 
 
