@@ -292,17 +292,24 @@ def _cluster(workers: Workers, needs: dict[str, int]):
     if workers.where != SLURM:
         return None
     try:
+        import dask
         from dask_jobqueue import SLURMCluster
     except ImportError as error:
         raise InputError(NO_DASK) from error
+
+    def configured(key: str) -> list[str]:
+        """What the site's configuration says, such as `module load`; ours is added to it."""
+        return list(dask.config.get(f"jobqueue.slurm.{key}", None) or [])
+
     most, stagger = lifetime(workers.walltime)
     named = " ".join(f"{name}={number}" for name, number in needs.items())
     try:
         return SLURMCluster(
             cores=1, processes=1, memory=workers.memory or "8GB", walltime=workers.walltime, python=sys.executable,
-            job_extra_directives=[*workers.directives, "--requeue"], scheduler_options={"dashboard": False},
+            scheduler_options={"dashboard": False},
             worker_extra_args=["--lifetime", f"{most}s", "--lifetime-stagger", f"{stagger}s", "--resources", named],
-            job_script_prologue=["export OMP_NUM_THREADS=1"],
+            job_extra_directives=[*configured("job-extra-directives"), *workers.directives, "--requeue"],
+            job_script_prologue=[*configured("job-script-prologue"), "export OMP_NUM_THREADS=1"], death_timeout=120,
         )  # fmt: skip
     except (ValueError, OSError) as error:
         raise InputError(f"Slurm cannot be used by Dask ({error}); look at ~/.config/dask/jobqueue.yaml") from error
