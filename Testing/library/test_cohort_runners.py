@@ -82,7 +82,7 @@ def test_cpu_workers_register_what_gpu_workers_draw(cohort, grid_case, tmp_path)
         outcomes = [outcome for ended in run_dask(request, find_visits(raw), ours) for outcome in ended]
         done = client.run_on_scheduler(lambda dask_scheduler: sorted(dask_scheduler.task_prefixes))
     assert [outcome.status for outcome in outcomes] == ["done", "done"], outcomes
-    assert {"relapet_register", "relapet_draw"} <= set(done)
+    assert {"relapet_register-sub", "relapet_draw-sub"} <= set(done)  # as Dask shortens a task's key
     assert sorted(path.parent.name for path in (tmp_path / "work").rglob("case.json")) == ["sub-1", "sub-2"]
 
 
