@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BusyError, InputError, OutputError, RelAPETError
 from ..notices import listening, printable
-from ..outputs import reserve, write_set
+from ..outputs import STAGING, reserve, write_set
 from .derivatives import derived_names, sidecar, volume_name
 from .prepared import prepared_case
 from .records import DONE, FAILED, Record, hashes, is_done, origin, record_name, stem
@@ -103,6 +104,9 @@ def _run(request: Request, visit: Visit, place: Path, progress) -> list[Outcome]
             problem = problem or reason_of(error, request, visit)
     wanted = {tracer: origin(request, visit, tracer, inputs) for tracer in request.options.tracers}
     if not _missing(request, visit, place, wanted):
+        if (place / STAGING).exists():  # of a run that was killed after its last result, or of one at work
+            with contextlib.suppress(OutputError), reserve(place, overwrite=True):
+                pass
         return [Outcome(visit.name, tracer, SKIPPED) for tracer in wanted]
     with reserve(place, overwrite=True) as reserved:
         missing = _missing(request, visit, place, wanted)  # another run may just have done it

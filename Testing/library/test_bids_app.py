@@ -86,12 +86,13 @@ def test_a_second_run_does_only_what_is_missing(cohort, capsys, one_case, tmp_pa
     again[1:3] = [str(cases), str(copy)]
     again[again.index("--cases") + 1] = str(cases)
     (copy / "sub-01/pet/sub-01_trc-AV1451_space-T1w_desc-spread_pet.nii.gz").unlink()  # a result is missing
+    (copy / "sub-02/ses-1/pet/.relapet/made").mkdir(parents=True)  # left by a run that was killed after its last result
     kept = (copy / "sub-02/ses-1/pet/sub-02_ses-1_trc-AV1451_model-tinylatent_record.json").stat().st_mtime_ns
     assert main(again) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (result["done"], result["skipped"], result["failed"]) == (2, 2, 0)  # sub-01, and sub-03, which is mended
     assert kept == (copy / "sub-02/ses-1/pet/sub-02_ses-1_trc-AV1451_model-tinylatent_record.json").stat().st_mtime_ns
-    assert rows(copy / "failures.tsv") == [] and len(results(copy)) == 4
+    assert rows(copy / "failures.tsv") == [] and len(results(copy)) == 4 and not list(copy.rglob(".relapet"))
 
 
 def test_other_options_or_inputs_are_done_anew_and_another_model_is_refused(cohort, capsys, tmp_path, tiny_latent):
