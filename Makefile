@@ -1,5 +1,5 @@
-# make install | setup | demo | test | test-slow | lint | format | help. Python 3.11 or newer (the pins of constraints.txt need it):
-# `make test PYTHON=python3.12` picks another one than python3.
+# make install | setup | demo | test | test-slow | lint | format | help. Python 3.11 or newer (the pins of
+# constraints.txt need it): `make test PYTHON=python3.12` picks another one than python3.
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_STAMP := $(VENV)/.relapet-demo-installed
