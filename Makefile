@@ -1,8 +1,9 @@
-# make setup | demo | test | test-slow | lint | format | help. Python 3.11 or newer (the pins of constraints.txt need it):
-# `make test PYTHON=python3.12` picks another one than python3.
+# make install | setup | demo | test | test-slow | lint | format | help. Python 3.11 or newer (the pins of
+# constraints.txt need it): `make test PYTHON=python3.12` picks another one than python3.
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_STAMP := $(VENV)/.relapet-demo-installed
+INSTALL_STAMP := $(VENV)/.relapet-installed
 TEST_STAMP := $(VENV)/.relapet-tests-installed
 PYTHON ?= python3
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -12,7 +13,7 @@ WORKERS ?= 2
 TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format clean
+.PHONY: help install setup demo test test-slow lint format clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -25,9 +26,15 @@ $(DEMO_STAMP): pyproject.toml constraints.txt
 	$(PIP) install --quiet -c constraints.txt -e '.[report]'
 	touch $@
 
+$(INSTALL_STAMP): $(DEMO_STAMP)
+	$(PIP) install --quiet -c constraints.txt -e '.[cohort,dicom,evaluation,report]'
+	touch $@
+
 $(TEST_STAMP): $(DEMO_STAMP)
 	$(PIP) install --quiet -c constraints.txt -e '.[test]'
 	touch $@
+
+install: $(INSTALL_STAMP)  ## .venv with all that relapet can do, as in the containers of cluster/
 
 setup: $(TEST_STAMP)  ## .venv with everything the demo, the training and the tests need
 

@@ -60,6 +60,10 @@ class OutputError(RelAPETError):
     """An output that exists already or cannot be written."""
 
 
+class BusyError(OutputError):
+    """Another run is writing to the same place; it may be tried again."""
+
+
 class DeviceError(RelAPETError):
     """A computing device that is unknown, absent or out of memory."""
 

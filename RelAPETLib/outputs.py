@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import OutputError, RelAPETError
+from .errors import BusyError, OutputError, RelAPETError
 from .notices import warn
 from .whole_files import sync, sync_tree, write_whole
 
@@ -112,7 +112,8 @@ def reserve(
         check: called when all is mended; raises `OutputError` when what is there may not be replaced.
 
     Raises:
-        OutputError: another run writes there, or as `check_destination` says.
+        BusyError: another run writes there.
+        OutputError: as `check_destination` says.
     """
     folder = Path(folder).absolute()
     staging = folder / (STAGING if entry is None else f".{entry}{STAGING}")
@@ -157,7 +158,7 @@ def _lock(staging: Path, what: Path):
             if attempt == _ATTEMPTS - 1:
                 raise
         except Timeout:
-            raise OutputError(f"another run is writing to {what}; wait for it, or choose another --out") from None
+            raise BusyError(f"another run is writing to {what}; wait for it, or choose another --out") from None
     raise AssertionError("unreachable")
 
 

@@ -159,7 +159,7 @@ def _settings(arguments):
 def _pairs(arguments):
     from dataclasses import replace
 
-    from ..cohort.derivatives import read_derivatives
+    from ..cohort.derived_pairs import read_derivatives
     from ..cohort.pairs import read_pairs
     from ..errors import InputError
 

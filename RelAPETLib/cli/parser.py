@@ -7,7 +7,7 @@ import argparse
 from .. import __version__
 from ..errors import InputError
 from ..tracers import TRACERS
-from . import demo, dicom, doctor, evaluate, models, phantom, regions, report, synthesize
+from . import bids, demo, dicom, doctor, evaluate, models, phantom, regions, report, synthesize
 from .progress import MODES
 
 _DESCRIPTION = (
@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument("--log-file", metavar="FILE", help="log here instead of logs/relapet.log in RELAPET_HOME")
     tracers = tuple(TRACERS)
     synthesize.add_parser(commands, common, tracers, whole_number)
+    bids.add_parser(commands, common, tracers, whole_number)
     demo.add_parser(commands, common, tracers, whole_number)
     models.add_parser(commands, common)
     dicom.add_parser(commands, common)

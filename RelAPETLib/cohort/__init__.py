@@ -1,1 +1,7 @@
-"""Many people at once: what a BIDS data set or a table offers (`bids`, `table`, `cases`), and workers (`pool`)."""
+"""Many people at once.
+
+What a data set offers: `bids`, `table`, `cases` (with PET, for training), `visits` (PET or not, for synthesis),
+`filters`, `validation`. What is asked and what becomes of it: `request`, `visit_run` (one visit, by any runner),
+`prepared`, `derivatives` (names and sidecars), `records`, `group` (tables). Who does it: `pool` and `runner`
+(processes), `dask_runner`.
+"""

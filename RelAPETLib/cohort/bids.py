@@ -49,23 +49,23 @@ def read_bids(folder: Path | str, *, mri_only: bool = False) -> Source:
         raise InputError(f"{folder}: an empty data set, without any folder sub-*")
     from ..phantom.law import check_law
 
-    description = _description(folder)
-    cases, failures, people = [], [], _participants(folder)
+    described = description(folder)
+    cases, failures, people = [], [], participants(folder)
     for subject in subjects:
         found, lost = _subject_cases(folder, subject, mri_only)
         clinical, notes = from_row(people.get(subject.name, {}))
         notes = tuple(f"{PARTICIPANTS}: {note}" for note in notes)
         cases += [replace(case, clinical=clinical, notes=(*case.notes, *notes)) for case in found]
         failures += lost
-    simulation = _simulation(description)
+    simulation = _simulation(described)
     options = {}
     if simulation is not None:
         options["law"] = simulation.get("Law", 1)
         check_law(options["law"])
-    return Source(str(description.get("Name", folder.name)), simulation is not None, cases, failures, options)
+    return Source(str(described.get("Name", folder.name)), simulation is not None, cases, failures, options)
 
 
-def _participants(folder: Path) -> dict[str, dict[str, str]]:
+def participants(folder: Path) -> dict[str, dict[str, str]]:
     """Rows of ``participants.tsv`` by subject; none without that file, which BIDS does not ask for.
 
     Raises:
@@ -82,16 +82,17 @@ def _participants(folder: Path) -> dict[str, dict[str, str]]:
     return {row.get("participant_id", ""): {key: row[key] for key in row if key != "more"} for row in rows}
 
 
-def _description(folder: Path) -> dict:
+def description(folder: Path) -> dict:
+    """Contents of ``dataset_description.json``; empty without it. Raises `InputError` for a damaged one."""
     path = folder / "dataset_description.json"
     return read_json_object(path) if path.exists() else {}
 
 
-def _simulation(description: dict) -> dict | None:
+def _simulation(described: dict) -> dict | None:
     """The entry of ``GeneratedBy`` that our simulation wrote; None for real people. Before law 2 it named no law."""
     from ..phantom.bids import GENERATOR
 
-    made_by = description.get("GeneratedBy")
+    made_by = described.get("GeneratedBy")
     entries = made_by if isinstance(made_by, list) else []
     return next((entry for entry in entries if isinstance(entry, dict) and entry.get("Name") == GENERATOR), None)
 
@@ -100,7 +101,7 @@ def _subject_cases(root: Path, folder: Path, mri_only: bool) -> tuple[list[Case]
     """Cases of one subject, one a session that has MRI; without PET where only MRI is wanted."""
     subject = folder.name
     sessions = {path.name: path for path in sorted(folder.glob("ses-*")) if path.is_dir()} or {"": folder}
-    files = {session: _session_files(path) for session, path in sessions.items()}
+    files = {session: session_files(path) for session, path in sessions.items()}
     with_mri = [session for session, found in files.items() if found["T1w"] and found["FLAIR"]]
     failures: list[Failure] = []
     if not with_mri:
@@ -118,17 +119,17 @@ def _subject_cases(root: Path, folder: Path, mri_only: bool) -> tuple[list[Case]
     cases = []
     for session in with_mri:
         name = f"{subject}_{session}" if len(with_mri) > 1 else subject
-        scans, notes, lost = _tracers(root, pets[session], subject, name)
+        scans, notes, lost = scans_by_tracer(root, pets[session], subject, name)
         failures += lost
         if not scans and not mri_only:
             failures.append(Failure(subject, name, "", "no PET that can be used"))
             continue
-        chosen = {kind: _first(files[session][kind], kind, notes) for kind in ("T1w", "FLAIR")}
+        chosen = {kind: first_of(files[session][kind], kind, notes) for kind in ("T1w", "FLAIR")}
         cases.append(Case(name, subject, chosen["T1w"].path, chosen["FLAIR"].path, scans, tuple(notes)))
     return cases, failures
 
 
-def _session_files(folder: Path) -> dict[str, list[BidsFile]]:
+def session_files(folder: Path) -> dict[str, list[BidsFile]]:
     """T1w, FLAIR and pet images of a session, in order of name."""
     found: dict[str, list[BidsFile]] = {"T1w": [], "FLAIR": [], "pet": []}
     for path in sorted([*folder.glob("anat/*.nii*"), *folder.glob("pet/*.nii*")]):
@@ -142,13 +143,14 @@ def _session_files(folder: Path) -> dict[str, list[BidsFile]]:
     return found
 
 
-def _first(files: list[BidsFile], what: str, notes: list[str]) -> BidsFile:
+def first_of(files: list[BidsFile], what: str, notes: list[str]) -> BidsFile:
+    """The first of several files by name, with a note where there are others."""
     if len(files) > 1:
         notes.append(f"{files[0].path.name} taken of {len(files)} {what}")
     return files[0]
 
 
-def _tracers(root: Path, files: list[BidsFile], subject: str, case: str):
+def scans_by_tracer(root: Path, files: list[BidsFile], subject: str, case: str):
     """PET by tracer, notes, and failures of PET whose tracer or sidecar cannot be told."""
     by_tracer: dict[str, list[BidsFile]] = defaultdict(list)
     scans, notes, failures = {}, [], []
@@ -161,7 +163,7 @@ def _tracers(root: Path, files: list[BidsFile], subject: str, case: str):
         except InputError as error:
             failures.append(Failure(subject, case, label or "", str(error)))
     for tracer, found in by_tracer.items():
-        file = _first(found, f"PET of {tracer}", notes)
+        file = first_of(found, f"PET of {tracer}", notes)
         try:
             sidecar = read_sidecar(file.path, root)
             scans[tracer] = PetScan(tracer, file.path, sidecar.content, sidecar.paths)

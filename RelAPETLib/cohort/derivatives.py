@@ -1,174 +1,173 @@
-"""Pairs of a BIDS data set with measured PET and a derivatives folder with synthetic ones.
+"""Names and sidecars of the derivatives: BIDS (Gorgolewski et al., Sci Data 2016;3:160044), derivatives, PET.
 
-Synthetic PET are ``sub-*[/ses-*]/pet/sub-*_trc-*[_space-*]_desc-synthetic_pet.nii.gz``. A measured one belongs to it
-that has the same subject, session and tracer; of several the first by name, and a note says so. A subject's only
-session serves where one of the two has none. Masks and label images are looked for beside: ``*_desc-brain_mask`` and
-``*_dseg`` of the same subject and session (and space), in the derivatives first.
+::
+
+    OUT/dataset_description.json
+    OUT/sub-01[/ses-1]/pet/sub-01[_ses-1]_trc-X_space-T1w_desc-synthetic_pet.nii.gz   synthetic PET, and its .json
+    OUT/.../..._desc-spread_pet.nii.gz, ..._desc-difference_pet.nii.gz                over samples; from a measured PET
+    OUT/.../..._desc-synthetic_provenance.json, _regions.tsv, _report.png, ..._record.json   listed in .bidsignore
+
+A sidecar says what the volume is and what it came from. Nothing was injected and nothing scanned, so fields of an
+acquisition (times, doses, reconstruction) are not made up.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import re
 from pathlib import Path
 
-from ..errors import InputError
-from ..evaluation.pairs import COVARIATES, Pair
+from .. import __version__
+from ..errors import InputError, OutputError
 from ..jsonfiles import read_json_object
-from ..notices import warn
-from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
-from .bids import PARTICIPANTS
-from .pairs import known_tracer, space_of
-from .table import read_rows
+from ..provenance import DIFFERENCE_MEANING, STATEMENT, UNCERTAINTY_MEANING
+from ..whole_files import write_whole
+from .request import Request
+from .visits import Visit
 
-_IMAGES = (".nii.gz", ".nii")
+BIDS_VERSION = "1.10.0"
+GENERATOR = "RelAPET"
 DESCRIPTION = "dataset_description.json"
-SYNTHETIC = "synthetic"
+#: What BIDS has no name for.
+IGNORED = ("*_record.json", "*_provenance.json", "*_regions.tsv", "*_report.png", "*_report.html", "*.html",
+           "volumes.tsv", "regions.tsv", "failures.tsv", "volumes.json", "regions.json", "failures.json",
+           "figures/", "logs/", ".relapet/")  # fmt: skip
+#: ``desc-`` of a synthesis's volumes by their file names without space and ending.
+_DESC = {"synthetic_pet": "synthetic", "uncertainty": "spread", "difference": "difference"}
+_MEANING = {"spread": UNCERTAINTY_MEANING, "difference": DIFFERENCE_MEANING}
+_MNI = "_space-MNI"
+README = f"""Synthetic PET made from MRI by RelAPET {{version}}
+=====================================================
+
+{STATEMENT}
+
+Each sub-*/[ses-*/]pet folder holds, by tracer (trc-): desc-synthetic, the model's PET on the T1w's grid; desc-spread,
+the standard deviation over its samples, which is not its error; desc-difference, synthetic minus measured, where a
+measured PET was there. *_provenance.json tells how each was made, *_record.json what became of each run.
+volumes.tsv, regions.tsv and failures.tsv are made by "relapet bids ... group" from the records.
+"""
 
 
-def read_derivatives(
-    raw: Path | str, derivatives: Path | str, *, measured_only: bool = False
-) -> tuple[list[Pair], list[dict]]:
-    """Pairs, and rows of ``failures.tsv`` for synthetic PET without a measured one.
-
-    Args:
-        raw: the data set with measured PET.
-        derivatives: of one model. Its ``desc-`` entity or, where that is plain ``synthetic``, its record names it.
-        measured_only: take all measured PET of `raw` and no synthetic one; `derivatives` is then only looked into for
-            masks and labels.
-
-    Raises:
-        InputError: a folder is missing, or no PET is found.
-    """
-    raw, derivatives = Path(raw), Path(derivatives)
-    for folder in (raw, derivatives):
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder")
-    measured = _files(raw, lambda file: file.suffix == "pet" and file.entities.get("desc") != SYNTHETIC)
-    if not measured:
-        raise InputError(f"{raw}: no measured PET (sub-*[/ses-*]/pet/*_pet.nii.gz)")
-    people = _participants(raw)
-    if measured_only:
-        return [_pair(None, file, "", people, (derivatives, raw)) for file in measured], []
-    made = _files(derivatives, _is_synthetic)
-    if not made:
-        raise InputError(f"{derivatives}: no synthetic PET (sub-*[/ses-*]/pet/*_desc-{SYNTHETIC}_pet.nii.gz)")
-    model = _model(derivatives)
-    pairs, failures = [], []
-    for file in made:
-        fitting = [other for other in measured if _same(file, other)]
-        if not fitting:
-            reason = f"{file.path.name}: no measured PET of this subject, session and tracer in the data set"
-            failures.append({**_key(file), "model": model, "reason": reason})
-            continue
-        if len(fitting) > 1:
-            warn(f"{file.path.name}: compared with {fitting[0].path.name}, the first of {len(fitting)} measured PET")
-        pairs.append(_pair(file, fitting[0], model, people, (derivatives, raw)))
-    return pairs, failures
+def volume_name(stem: str, name: str) -> tuple[str, str]:
+    """Name of a volume without ending, and its ``desc-`` label; `name` is as a synthesis has it."""
+    base = name.removesuffix(_MNI)
+    space = "T1w" if base == name else "MNI152NLin2009aSym"
+    desc = _DESC.get(base) or re.sub("[^A-Za-z0-9]", "", base)
+    return f"{stem}_space-{space}_desc-{desc}_pet", desc
 
 
-def _is_synthetic(file: BidsFile) -> bool:
-    return file.suffix == "pet" and file.entities.get("desc", "").startswith(SYNTHETIC)
+def derived_names(stem: str, names: list[str]) -> dict[str, str]:
+    """Names in the derivatives by the names of a synthesis's files (`synthesis.OUTPUT_NAMES` and others to come)."""
+    found = {}
+    for name in names:
+        if name.endswith(".nii.gz"):
+            found[name] = f"{volume_name(stem, name.removesuffix('.nii.gz'))[0]}.nii.gz"
+        elif name == "synthetic_pet.json":
+            found[name] = f"{stem}_desc-synthetic_provenance.json"
+        else:
+            found[name] = f"{stem}_desc-synthetic_{name.replace('_', '')}"
+    return found
 
 
-def _files(root: Path, wanted) -> list[BidsFile]:
-    """Images of the ``pet`` folders, in order of name."""
-    paths = sorted([*root.glob("sub-*/pet/*.nii*"), *root.glob("sub-*/ses-*/pet/*.nii*")])
-    files = [parse_name(path) for path in paths if path.name.endswith(_IMAGES)]
-    return [file for file in files if "sub" in file.entities and wanted(file)]
-
-
-def _same(made: BidsFile, measured: BidsFile) -> bool:
-    """Whether a measured PET belongs to a synthetic one."""
-    a, b = made.entities, measured.entities
-    sessions = a.get("ses"), b.get("ses")
-    return (
-        a["sub"] == b["sub"]
-        and "trc" in a
-        and "trc" in b
-        and known_tracer(a["trc"]) == known_tracer(b["trc"])
-        and (sessions[0] == sessions[1] or None in sessions)
-    )
-
-
-def _key(file: BidsFile) -> dict[str, str]:
-    session = file.entities.get("ses")
+def sidecar(request: Request, visit: Visit, provenance: dict, desc: str, provenance_name: str) -> dict:
+    """JSON beside a volume."""
+    model = provenance["model"]
+    units = provenance["pet"]["units"]
     return {
-        "participant_id": f"sub-{file.entities['sub']}",
-        "session": f"ses-{session}" if session else "n/a",
-        "tracer": known_tracer(file.entities.get("trc", "n/a")),
+        "Description": f"{_MEANING[desc][:1].upper()}{_MEANING[desc][1:]}. {provenance['statement']}"
+        if desc in _MEANING
+        else provenance["statement"],
+        "Synthetic": True,
+        "SkullStripped": True,  # 0 outside the brain
+        "Units": "unitless",
+        "QuantityDescription": units,
+        "ImitatedTracer": provenance["tracer"]["radiopharmaceutical"],
+        "Sources": _sources(request, visit, desc, provenance["tracer"]["name"]),
+        "SpatialReference": _uri(request, visit.t1w) if visit.t1w else "the T1w that the case was prepared from",
+        "Model": {
+            "Name": model["name"],
+            "Version": model["version"],
+            "WeightsSHA256": model["weights_sha256"],
+            "TrainedOnSimulatedData": model["trained_on_simulated_data"],
+        },
+        "Samples": provenance["sampling"]["samples"],
+        "Seed": provenance["sampling"]["seed"],
+        "InputSHA256": {role: facts["sha256"] for role, facts in provenance["inputs"].items() if facts},
+        "Provenance": provenance_name,
     }
 
 
-def _model(derivatives: Path) -> str:
-    """What the model is called: ``GeneratedBy`` of the derivatives says it, else their folder's name does."""
-    path = derivatives / DESCRIPTION
-    made_by = read_json_object(path).get("GeneratedBy") if path.is_file() else None
-    for entry in made_by if isinstance(made_by, list) else []:
-        model = entry.get("Model") if isinstance(entry, dict) else None
-        if isinstance(model, dict) and isinstance(model.get("name", model.get("Name")), str):
-            words = [model.get("name", model.get("Name")), model.get("version", model.get("Version"))]
-            return " ".join(str(word) for word in words if word)
-        if isinstance(model, str) and model:
-            return model
-    return derivatives.resolve().name
+def _sources(request: Request, visit: Visit, desc: str, tracer: str) -> list[str]:
+    files = [visit.t1w, visit.t2f]
+    if desc == "difference" and tracer in visit.pets:
+        files.append(visit.pets[tracer].path)
+    return [_uri(request, path) for path in files if path is not None]
 
 
-def _participants(raw: Path) -> dict[str, dict[str, str]]:
-    path = raw / PARTICIPANTS
-    if not path.is_file():
-        return {}
-    return {row["participant_id"]: row for _, row in read_rows(path, ("participant_id",))}
+def _uri(request: Request, path: Path) -> str:
+    """BIDS URI of an input; of one outside the data set its name alone, since no path of a machine belongs here."""
+    root = request.source if request.source.is_dir() else request.source.parent
+    try:
+        return f"bids:raw:{path.absolute().relative_to(root).as_posix()}"
+    except ValueError:
+        return path.name
 
 
-def _pair(
-    made: BidsFile | None, measured: BidsFile, model: str, people: dict[str, dict[str, str]], roots: tuple[Path, ...]
-) -> Pair:
-    main = made or measured
-    key = _key(main)
-    sidecar = read_sidecar(measured.path)
-    row = people.get(key["participant_id"], {})
-    covariates = {name: row[name] for name in COVARIATES if row.get(name) not in (None, "", "n/a")}
-    manufacturer = [str(sidecar.content.get(name, "")) for name in ("Manufacturer", "ManufacturersModelName")]
-    if "scanner" not in covariates and any(manufacturer):
-        covariates["scanner"] = " ".join(filter(None, manufacturer))
-    if "site" not in covariates and isinstance(sidecar.content.get("InstitutionName"), str):
-        covariates["site"] = sidecar.content["InstitutionName"]
-    space = space_of(main.path)
-    return Pair(
-        key["participant_id"],
-        "" if key["session"] == "n/a" else key["session"],
-        key["tracer"],
-        model,
-        made.path if made else None,
-        measured.path,
-        t1w=_t1w(main, roots[-1]),
-        mask=_beside(main, roots, "mask", "brain", space),
-        dseg=_beside(main, roots, "dseg", None, space),
-        space=space,
-        covariates=covariates,
-        sidecar=sidecar.content,
-        sidecar_paths=sidecar.paths,
+def write_description(request: Request) -> None:
+    """Make the output a data set of derivatives, of this one model; what is there already is checked and kept.
+
+    Any number of runs may do so at once, since all write the same.
+
+    Raises:
+        InputError: the folder is a data set of something else, or of another model.
+        OutputError: it cannot be written to.
+    """
+    path = request.out / DESCRIPTION
+    if path.exists():
+        _check_description(request, path)
+    elif request.out.is_dir() and any(request.out.glob("sub-*")):
+        raise InputError(f"{request.out}: holds sub-* folders, but no {DESCRIPTION}; choose another output folder")
+    texts = {
+        DESCRIPTION: json.dumps(_description(request), indent=2) + "\n",
+        ".bidsignore": "".join(f"{line}\n" for line in IGNORED),
+        "README": README.format(version=__version__),
+    }
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            if not (request.out / name).exists():
+                write_whole(request.out / name, text.encode("utf-8"))
+    except OSError as error:
+        raise OutputError(f"cannot write to {request.out}: {error.strerror or error}; choose another folder") from error
+
+
+def _check_description(request: Request, path: Path) -> None:
+    entries = read_json_object(path).get("GeneratedBy")
+    ours = (
+        [e for e in entries if isinstance(e, dict) and e.get("Name") == GENERATOR] if isinstance(entries, list) else []
     )
+    if not ours:
+        raise InputError(f"{path.parent}: a data set that RelAPET did not make; choose another output folder")
+    model = ours[0].get("Model")
+    if model != request.model:
+        name = f"{model.get('name')} {model.get('version')}" if isinstance(model, dict) else "another model"
+        wanted = f"{request.model['name']} {request.model['version']}"
+        raise InputError(
+            f"{path.parent}: holds results of model {name}, and {wanted} is asked for (or its files have changed); "
+            "file names do not tell models apart: give each model an output folder of its own"
+        )
 
 
-def _t1w(file: BidsFile, raw: Path) -> Path | None:
-    """The first T1w of the subject's session in the data set, else of the subject."""
-    subject, session = f"sub-{file.entities['sub']}", file.entities.get("ses")
-    for folder in ([f"{subject}/ses-{session}"] if session else []) + [subject, f"{subject}/ses-*"]:
-        found = sorted(path for path in raw.glob(f"{folder}/anat/*_T1w.nii*") if path.name.endswith(_IMAGES))
-        if found:
-            return found[0]
-    return None
-
-
-def _beside(file: BidsFile, roots: tuple[Path, ...], suffix: str, desc: str | None, space: str) -> Path | None:
-    """A mask or label image of the same subject and session, in the same space, or None; without an entity is T1w."""
-    subject, session = f"sub-{file.entities['sub']}", file.entities.get("ses")
-    folders = [f"{subject}/ses-{session}", subject] if session else [subject]
-    for root in roots:
-        for folder in folders:
-            parts = (f"{folder}/{part}/*_{suffix}.nii*" for part in ("anat", "pet"))
-            for path in sorted(path for part in parts for path in root.glob(part)):
-                entities = parse_name(path).entities
-                if (space_of(path) or "T1w") == (space or "T1w") and (desc is None or entities.get("desc") == desc):
-                    return path
-    return None
+def _description(request: Request) -> dict:
+    root = request.source if request.source.is_dir() else request.source.parent
+    return {
+        "Name": f"Synthetic PET by RelAPET, model {request.model['name']} {request.model['version']}",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [
+            {"Name": GENERATOR, "Version": __version__, "Description": STATEMENT, "Model": request.model},
+        ],
+        "DatasetLinks": {"raw": Path(os.path.relpath(root, request.out)).as_posix()},
+        "HowToAcknowledge": "Cite RelA-Diffusion (arXiv 2602.21345), this software and the model with their versions.",
+    }

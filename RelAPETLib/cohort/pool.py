@@ -42,6 +42,9 @@ def run_tasks(function: Callable, tasks: Iterable[tuple], workers: int) -> Itera
                         yield task, result, ""
             except BrokenProcessPool:
                 suspects = list(running.values())
+            except BaseException:  # an interrupt, or nobody wants the rest: what is running is not waited for
+                _terminate(pool)
+                raise
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
         for task in suspects:
@@ -54,6 +57,11 @@ def _run_in_own_process(function: Callable, task: tuple) -> tuple[tuple, tuple, 
             return task, pool.submit(function, *task).result(), ""
         except BrokenProcessPool as error:
             return task, ("", 0.0), type(error).__name__
+
+
+def _terminate(pool: ProcessPoolExecutor) -> None:
+    for process in list((getattr(pool, "_processes", None) or {}).values()):
+        process.terminate()
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

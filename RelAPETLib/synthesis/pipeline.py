@@ -123,24 +123,30 @@ def _run_files(t1w, t2f, options: Options, progress, on_case) -> Iterator[Synthe
     yield from _results(case, model, plans, units, options, said, clock.seconds, progress)
 
 
-def run_case(case: Case, options: Options, progress: Progress | None = None) -> Syntheses:
+def run_case(
+    case: Case, options: Options, progress: Progress | None = None, *, model: Model | None = None
+) -> Syntheses:
     """Results for a case that is prepared already, as `synthesize_many` gives them from files.
 
     Args:
         case: from `prepare_case` or `load_case`. Of its references those of `options.tracers` are compared with.
         options: ``reference`` must be empty, ``preprocessed`` is the case's; `force` accepts doubts about the case.
+        model: a loaded one in place of ``options.model``, for many people; its tracers must be named.
 
     Raises:
         InputError, ModelError, DeviceError: as `synthesize`.
     """
     if options.reference:
         raise InputError("a prepared case takes no other reference PET; give it to the one that prepares the case")
-    _check_model(case.sequences, options)
-    options = for_model(options)
-    return Syntheses(options.tracers, _run_case(case, options, progress))
+    if model is not None:
+        check_sequences(case.sequences, model.metadata)
+    else:
+        _check_model(case.sequences, options)
+        options = for_model(options)
+    return Syntheses(options.tracers, _run_case(case, options, progress, model))
 
 
-def _run_case(case: Case, options: Options, progress: Progress | None) -> Iterator[Synthesis]:
+def _run_case(case: Case, options: Options, progress: Progress | None, loaded: Model | None) -> Iterator[Synthesis]:
     from ..devices import resolve_device
 
     clock, said = _Clock(), []
@@ -148,7 +154,7 @@ def _run_case(case: Case, options: Options, progress: Progress | None) -> Iterat
         for words in case.warnings:
             warn(words)
         said.clear()  # `_results` has them from the case
-        model, plans = _model_and_plans(options, resolve_device(options.device), _parts(progress)("model"))
+        model, plans = _model_and_plans(options, resolve_device(options.device), _parts(progress)("model"), loaded)
     units = {name: _units(name, case.paths, plans, options) for name in options.tracers if name in case.ready.pets}
     said += _judge(case, plans, options.force)
     clock.lap("model")
@@ -285,11 +291,13 @@ def _judge(case: Case, plans: Iterable[Plan], force: bool) -> list[str]:
     return said
 
 
-def _model_and_plans(options: Options, device: str, progress: Progress) -> tuple[Model, tuple[Plan, ...]]:
+def _model_and_plans(
+    options: Options, device: str, progress: Progress, loaded: Model | None = None
+) -> tuple[Model, tuple[Plan, ...]]:
     """The loaded model and what it will do, refused before the long work when that takes too long."""
     from .sampling import check_duration
 
-    model = _load(options.model, device)
+    model = loaded or _load(options.model, device)
     plans = resolve(options, model)
     check_duration(model, plans[0].label, plans[0].steps, sum(plan.samples for plan in plans), options.yes, progress)
     return model, plans

@@ -88,6 +88,7 @@ def test_importing_the_package_needs_the_standard_library_alone():
         ["--version"],
         ["synthesize", "--help"],
         ["models", "--help"],
+        ["bids", "--help"],
         ["demo", "--help"],
         ["dicom", "--help"],
         ["evaluate", "--help"],

@@ -1,0 +1,208 @@
+"""The group level: tables of a folder of derivatives, made anew from its records each time.
+
+``participants.tsv``  everybody, with the number of results; nothing else of a person is copied
+``volumes.tsv``       figures against measured PET, a row a volume and region
+``regions.tsv``       regional values, a row a volume and region
+``failures.tsv``      who has none, or lacks a part of it, and why
+
+Tab separated, UTF-8, ``n/a`` for what is missing; the first columns of all but the first are ``participant_id``,
+``session``, ``tracer``, ``model``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError, OutputError
+from ..whole_files import write_whole
+from .derivatives import DESCRIPTION, GENERATOR
+from .records import DONE, Record, read_records
+from .visits import Visit
+
+KEYS = ("participant_id", "session", "tracer", "model")
+VOLUMES = (*KEYS, "region", "psnr", "ssim", "mae", "nrmse")
+REGIONS = (*KEYS, "region", "atlas", "synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field")
+FAILURES = (*KEYS, "reason")
+#: The atlas of regional rows that name none: `Resources/regions`.
+ATLAS = "relapet-approximate"
+NOT_RUN = "no record: not run yet, or its run was stopped or could not write"
+#: Columns of a regional row (`regions.regional_rows`) by those of the table; the first name that is there counts.
+_REGION_FIELDS = {
+    "synthetic": ("synthetic", "synthetic_pet"),
+    "measured": ("measured", "reference"),
+    "spread": ("spread",),
+    "low": ("low",),
+    "high": ("high",),
+    "volume_ml": ("volume_ml",),
+    "in_field": ("in_field", "share_in_view"),
+}
+_DESCRIPTIONS = {
+    "participant_id": "person",
+    "session": "session, n/a without",
+    "tracer": "tracer that the synthetic PET imitates",
+    "model": "name and version of the model",
+    "region": "whole_grid or brain (volumes.tsv); region of the atlas (regions.tsv)",
+    "psnr": "peak signal-to-noise ratio against the measured PET, dB; n/a for identical volumes",
+    "ssim": "structural similarity, 3-D",
+    "mae": "mean absolute error, volumes scaled to 0 to 1",
+    "nrmse": "root mean squared error over the data range",
+    "atlas": "where the regions come from",
+    "synthetic": "mean of the synthetic PET, SUVR",
+    "measured": "mean of the measured PET, SUVR",
+    "spread": "standard deviation over the model's samples, SUVR: not the error",
+    "low": "lower end of the interval, SUVR",
+    "high": "upper end of the interval, SUVR",
+    "volume_ml": "volume of the region",
+    "in_field": "share of the region in the field of view of the MRI, 0 to 1",
+    "reason": "why there is no result, or what part of it is missing",
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the tables hold.
+
+    Attributes:
+        files: paths by name.
+        results, failed, partial: numbers of results, of failures without one, and of results that lack a part.
+    """
+
+    files: dict[str, Path]
+    results: int
+    failed: int
+    partial: int
+
+
+def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str] = (), model: str = "n/a") -> Summary:
+    """Make the tables anew from the records in a folder of derivatives.
+
+    Args:
+        out: the folder.
+        visits, tracers: who should have results of what; those without any record are listed as failures, too.
+        model: name and version of the model that they should have results of.
+
+    Raises:
+        InputError: no folder of derivatives of ours.
+        OutputError: it cannot be written to.
+    """
+    if not (out / DESCRIPTION).is_file():
+        raise InputError(f"{out}: no results of {GENERATOR} there; run the participant level first")
+    visits = list(visits)
+    people, volumes, regions, failures, known = {}, [], [], [], set()
+    results = partial = 0
+    for path, record in read_records(out):
+        if isinstance(record, str):
+            failures.append(_broken(path, record))
+            continue
+        key = _key(record)
+        known.add((record.participant_id, record.session, record.tracer))
+        if record.status != DONE:
+            failures.append({**key, "reason": record.reason})
+            continue
+        results += 1
+        people.setdefault(record.participant_id, 0)
+        people[record.participant_id] += 1
+        volumes += [{**key, **row} for row in _volume_rows(record)]
+        regions += [{**key, **row} for row in _region_rows(record)]
+        if record.left_out:
+            partial += 1
+            failures.append({**key, "reason": f"done, but not compared with its measured PET: {record.left_out}"})
+    failures += _never_run(visits, tracers, model, known)
+    tables = {
+        "participants.tsv": _participants(people, visits),
+        "volumes.tsv": _table(VOLUMES, volumes),
+        "regions.tsv": _table(REGIONS, regions),
+        "failures.tsv": _table(FAILURES, sorted(failures, key=lambda row: [row[name] for name in KEYS])),
+        "participants.json": _columns(("participant_id", "results")),
+        "volumes.json": _columns(VOLUMES),
+        "regions.json": _columns(REGIONS),
+        "failures.json": _columns(FAILURES),
+    }
+    try:
+        for name, text in tables.items():
+            write_whole(out / name, text.encode("utf-8"))
+    except OSError as error:
+        raise OutputError(f"cannot write to {out}: {error.strerror or error}") from error
+    return Summary({name: out / name for name in tables}, results, len(failures) - partial, partial)
+
+
+def _key(record: Record) -> dict[str, str]:
+    model = f"{record.model.get('name')} {record.model.get('version')}"
+    return {"participant_id": record.participant_id, "session": record.session, "tracer": record.tracer, "model": model}
+
+
+def _broken(path: Path, reason: str) -> dict[str, str]:
+    """A row for a record that cannot be read, as far as its place tells whose it is."""
+    parts = path.parent.parts
+    session = parts[-2] if parts[-2].startswith("ses-") else "n/a"
+    person = parts[-3] if session != "n/a" else parts[-2]
+    return dict.fromkeys(KEYS, "n/a") | {
+        "participant_id": person,
+        "session": session,
+        "reason": reason.replace(str(path), path.name),
+    }
+
+
+def _volume_rows(record: Record) -> list[dict]:
+    rows = []
+    for region in ("whole_grid", "brain"):
+        figures = (record.metrics or {}).get(region)
+        if isinstance(figures, dict):
+            rows.append({"region": region, **{name: figures.get(name) for name in ("psnr", "ssim", "mae", "nrmse")}})
+    return rows
+
+
+def _region_rows(record: Record) -> list[dict]:
+    rows = []
+    for row in record.regions:
+        found = {
+            column: next((row[name] for name in names if name in row), None) for column, names in _REGION_FIELDS.items()
+        }
+        rows.append({"region": row["region"], "atlas": row.get("atlas", ATLAS), **found})
+    return rows
+
+
+def _never_run(visits: list[Visit], tracers: Sequence[str], model: str, known: set) -> list[dict]:
+    return [
+        {"participant_id": visit.participant, "session": visit.session or "n/a", "tracer": tracer, "model": model,
+         "reason": visit.problem or NOT_RUN}
+        for visit in visits for tracer in tracers
+        if (visit.participant, visit.session or "n/a", tracer) not in known
+    ]  # fmt: skip
+
+
+def _participants(people: dict[str, int], visits: list[Visit]) -> str:
+    """Who has a folder here, and how many results; nothing else of a person is copied."""
+    everybody = sorted({*people, *(visit.participant for visit in visits)})
+    return _table(
+        ("participant_id", "results"), [{"participant_id": p, "results": people.get(p, 0)} for p in everybody]
+    )
+
+
+def _table(columns: Sequence[str], rows: list[dict]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, escapechar="\\")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell(row.get(column)) for column in columns])
+    return stream.getvalue()
+
+
+def _cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "n/a"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return " ".join(str(value).split()).replace("\\", "/") or "n/a"
+
+
+def _columns(names: Sequence[str]) -> str:
+    described = _DESCRIPTIONS | {"results": "number of synthetic PET of this person here"}
+    content = {name: {"Description": described[name]} for name in names if name != "participant_id" or len(names) > 2}
+    return json.dumps(content, indent=2) + "\n"

@@ -1,0 +1,133 @@
+"""A visit's MRI on the model grid: from a saved case, from one kept in the work folder, or registered now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import BusyError, InputError, OutputError
+from .request import Request, without_roots
+from .visits import CASE_RECORD, Visit
+
+if TYPE_CHECKING:
+    from ..models import Model
+    from ..synthesis import Case
+
+Progress = Callable[[float, str], None]
+
+
+def prepared_case(
+    request: Request, visit: Visit, tracers: tuple[str, ...], model: Model, progress: Progress
+) -> tuple[Case, dict[str, str]]:
+    """The case of a visit, with its measured PET of these tracers, and by tracer why a measured PET was left out.
+
+    A measured PET that cannot be used is left out; it stops nobody.
+
+    Raises:
+        InputError: the MRI cannot be used, or the model needs a sequence that is not there.
+    """
+    from ..synthesis import load_case
+    from ..synthesis.options import check_sequences
+
+    if visit.case is not None:
+        return load_case(visit.case), {}
+    check_sequences(["t1w"] if visit.t2f is None else ["t1w", "t2f"], model.metadata)
+    lost = {failure.tracer: without_roots(failure.reason, request) for failure in visit.lost}
+    pets = {}
+    for tracer in tracers:
+        if tracer in visit.pets:
+            if reason := _unusable(visit.pets[tracer].path, relative=_relative(model, tracer)):
+                lost[tracer] = without_roots(reason, request)
+            else:
+                pets[tracer] = visit.pets[tracer].path
+    if not pets:
+        return _mri_alone(request, visit, progress), lost
+    try:
+        return _registered(request, visit, pets, progress), lost
+    except InputError as error:
+        # Either the MRI or a PET is to blame: with the MRI alone it fails again, or the PET was.
+        reason = without_roots(str(error), request)
+        return _mri_alone(request, visit, progress), lost | dict.fromkeys(pets, reason)
+
+
+def _relative(model: Model, tracer: str) -> bool:
+    return model.metadata["tracers"][tracer]["output"] == "relative"
+
+
+def _unusable(path: Path, relative: bool) -> str:
+    """Why a measured PET cannot be compared with, as far as that is known without registering it."""
+    from ..synthesis.reference import reference_units
+    from ..volumes import check_volume, read_volume
+
+    try:
+        reference_units(path, None, relative=relative)
+        check_volume(read_volume(path, name="measured PET"), f"measured PET {path}")
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _registered(request: Request, visit: Visit, pets: dict[str, Path], progress: Progress) -> Case:
+    from ..synthesis import prepare_case
+
+    options = request.options
+    return prepare_case(
+        visit.t1w, visit.t2f, references=pets, preprocessed=options.preprocessed, device=options.device,
+        force=options.force, progress=lambda fraction, message: progress(0.6 * fraction, message),
+    )  # fmt: skip
+
+
+def _mri_alone(request: Request, visit: Visit, progress: Progress) -> Case:
+    """The case of the MRI alone: one that an earlier run kept and that is of these files, else a new one."""
+    from ..synthesis import load_case, save_case
+
+    folder = case_folder(request, visit)
+    if folder is None:
+        return _registered(request, visit, {}, progress)
+    if (folder / CASE_RECORD).is_file():
+        try:
+            kept = load_case(folder)
+            if _is_of(kept, visit, request):
+                return kept
+        except InputError:
+            pass  # damaged: made anew
+    case = _registered(request, visit, {}, progress)
+    try:
+        save_case(case, folder, overwrite=True)
+    except BusyError:  # another run keeps the same
+        pass
+    except OutputError as error:
+        raise OutputError(f"the prepared case cannot be kept: {error}") from error
+    return case
+
+
+def keep_case(request: Request, visit: Visit) -> None:
+    """Register a visit's MRI and keep the case in the work folder, unless it is there.
+
+    Raises:
+        InputError: the MRI cannot be used.
+        OutputError: the case cannot be kept.
+    """
+    from ..notices import listening
+
+    with listening(lambda message: None):  # the case remembers its warnings
+        _mri_alone(request, visit, lambda fraction, message: None)
+
+
+def case_folder(request: Request, visit: Visit) -> Path | None:
+    """Where a visit's prepared case is kept; None without a work folder."""
+    if request.work is None:
+        return None
+    return request.work.joinpath("cases", *filter(None, (visit.participant, visit.session)))
+
+
+def _is_of(case: Case, visit: Visit, request: Request) -> bool:
+    """Whether a kept case was prepared, in the same way, from the files that the visit has now."""
+    from ..volumes import file_sha256, second_file
+
+    files = {"t1w": visit.t1w, "t2f": visit.t2f}
+    found = {role: file_sha256(path) for role, path in files.items() if path is not None}
+    seconds = {role: file_sha256(o) for role, path in files.items() if path is not None and (o := second_file(path))}
+    same = dict(case.sha256) == found and dict(case.second_sha256) == seconds
+    return same and case.preprocessed == request.options.preprocessed

@@ -1,0 +1,168 @@
+"""Completion records: one file a person, session, tracer and model, beside the results it speaks of, written last.
+
+They lie with the results because then they share their fate: who copies, deletes or merges a person's folder does the
+same to what is known of it, and jobs on clones or in arrays have nothing else to agree on. A record holds the hashes
+of inputs, model and results and the options; what it was made from is compared by one fingerprint. All tables of the
+group level are made from records alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from .. import __version__
+from ..errors import InputError
+from ..jsonfiles import read_json_object
+from ..tracers import get_tracer
+from ..volumes import file_sha256
+from .request import Request, fingerprint
+from .visits import Visit
+
+SCHEMA_VERSION = 1
+DONE, FAILED = "done", "failed"
+SUFFIX = "_record.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one person, session, tracer and model.
+
+    Attributes:
+        participant_id, session, tracer: whose; ``session`` is ``n/a`` without sessions.
+        model: name, version and hashes.
+        status: ``done`` or ``failed``.
+        reason: one line, of a failure; empty of a success.
+        fingerprint: of inputs, model, tracer and options.
+        inputs: SHA-256 by role.
+        options: as asked for.
+        outputs: by name in the same folder, ``{"sha256", "bytes"}``.
+        metrics: against the measured PET, as in the provenance; None without one.
+        regions: rows of the regional table.
+        verdict: of the result, as in the provenance; None where it has none.
+        warnings: one line each.
+        left_out: why a measured PET was not compared with; empty where it was, or where there is none.
+        seconds: time by stage.
+    """
+
+    participant_id: str
+    session: str
+    tracer: str
+    model: dict
+    status: str
+    reason: str
+    fingerprint: str
+    inputs: dict
+    options: dict
+    outputs: dict = field(default_factory=dict)
+    metrics: dict | None = None
+    regions: list[dict] = field(default_factory=list)
+    verdict: dict | None = None
+    warnings: list[str] = field(default_factory=list)
+    left_out: str = ""
+    seconds: dict = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The file's content."""
+        content = {"schema_version": SCHEMA_VERSION, "relapet": __version__, **asdict(self)}
+        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def stem(visit: Visit, tracer: str) -> str:
+    """What the names of all files of a visit and tracer begin with: ``sub-01_ses-2_trc-AV1451``."""
+    return f"{visit.name}_trc-{get_tracer(tracer).bids[0]}"
+
+
+def record_name(visit: Visit, tracer: str, model: dict) -> str:
+    """Name of a record's file; of the model's name the letters and digits."""
+    return f"{stem(visit, tracer)}_model-{re.sub('[^A-Za-z0-9]', '', model['name']) or 'model'}{SUFFIX}"
+
+
+def hashes(visit: Visit, tracers: tuple[str, ...]) -> dict[str, str]:
+    """SHA-256 of a visit's inputs by role: ``t1w``, ``t2f`` and ``pet_TAU`` ..., or of a saved case's record.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    from .visits import CASE_RECORD
+
+    if visit.case is not None:
+        return {"case": file_sha256(visit.case / CASE_RECORD)}
+    files = {"t1w": visit.t1w, "t2f": visit.t2f}
+    found = {role: _hash(path) for role, path in files.items() if path is not None}
+    for tracer in tracers:
+        if tracer in visit.pets:
+            scan = visit.pets[tracer]
+            units = fingerprint({"sidecar": scan.sidecar})
+            found[f"pet_{tracer}"] = fingerprint({"image": _pet_hash(scan.path), "sidecar": units})
+    return found
+
+
+def _hash(path: Path) -> str:
+    from ..volumes import second_file
+
+    other = second_file(path)
+    return fingerprint({"files": [file_sha256(path), file_sha256(other)]}) if other else file_sha256(path)
+
+
+def _pet_hash(path: Path) -> str:
+    """Hash of a measured PET; one that cannot be read is left out of the comparison and stops nobody."""
+    try:
+        return _hash(path)
+    except InputError:
+        return "unreadable"
+
+
+def origin(request: Request, visit: Visit, tracer: str, inputs: dict[str, str]) -> str:
+    """Fingerprint of all that a result follows from."""
+    own = {role: digest for role, digest in inputs.items() if not role.startswith("pet_") or role == f"pet_{tracer}"}
+    return fingerprint({
+        "inputs": own,
+        "model": request.model,
+        "tracer": tracer,
+        "options": request.choices(),
+        "clinical": fingerprint(visit.clinical.record()),
+    })  # fmt: skip
+
+
+def is_done(folder: Path, name: str, wanted: str) -> bool:
+    """Whether a record says that a result of this fingerprint is there, and its files are."""
+    try:
+        record = read_record(folder / name)
+    except InputError:
+        return False
+    if record.status != DONE or record.fingerprint != wanted:
+        return False
+    return all(_size(folder / file) == facts["bytes"] for file, facts in record.outputs.items())
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def read_record(path: Path) -> Record:
+    """A record.
+
+    Raises:
+        InputError: missing, damaged or of another version.
+    """
+    content = read_json_object(path, "record", advice="remove it and run the person again")
+    names = set(Record.__dataclass_fields__)
+    if content.pop("schema_version", None) != SCHEMA_VERSION or not names <= content.keys():
+        raise InputError(f"record {path}: damaged or of another version; remove it and run the person again")
+    return Record(**{name: content[name] for name in names})
+
+
+def read_records(out: Path) -> Iterator[tuple[Path, Record | str]]:
+    """Every record below a folder of derivatives in order of name, or why it cannot be read."""
+    for path in sorted([*out.glob(f"sub-*/pet/*{SUFFIX}"), *out.glob(f"sub-*/ses-*/pet/*{SUFFIX}")]):
+        try:
+            yield path, read_record(path)
+        except InputError as error:
+            yield path, str(error)

@@ -1,0 +1,271 @@
+"""One visit from files to derivatives and records: what every runner calls, in any process, any number of times."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import BusyError, InputError, OutputError, RelAPETError
+from ..notices import listening, printable
+from ..outputs import STAGING, reserve, write_set
+from .derivatives import derived_names, sidecar, volume_name
+from .prepared import prepared_case
+from .records import DONE, FAILED, Record, hashes, is_done, origin, record_name, stem
+from .request import Request, for_visit, loaded_model, without_roots
+from .visits import Visit
+
+if TYPE_CHECKING:
+    from ..outputs import Reserved
+    from ..synthesis import Case, Synthesis
+
+SKIPPED = "skipped"
+#: How long to wait for another run that is at the same visit, and how often to look, in seconds.
+PATIENCE, INTERVAL = 7200.0, 2.0
+_MADE = "made"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a tracer of a visit.
+
+    Attributes:
+        visit, tracer: whose; the visit by its name.
+        status: ``done``, ``failed`` or ``skipped`` (done before).
+        reason: one line, of a failure.
+        notes: what the user should know, one line each.
+        recorded: a record of it lies in the output.
+    """
+
+    visit: str
+    tracer: str
+    status: str
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    recorded: bool = True
+
+
+def run_visit(request: Request, visit: Visit, progress: Callable[[float, str], None] | None = None) -> list[Outcome]:
+    """Do what is missing of a visit; never raises for what is wrong with it.
+
+    Another run that is at the same visit is waited for; what it has done by then is not done again.
+
+    Returns:
+        An outcome for each tracer of the request.
+    """
+    place = request.out / visit.folder
+    limit = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with listening(lambda message: None):  # warnings stand in the records
+                return _run(request, visit, place, progress or (lambda fraction, message: None))
+        except BusyError as error:
+            if time.monotonic() > limit:
+                return _unrecorded(request, visit, str(error))
+            time.sleep(INTERVAL)
+        except Exception as error:
+            return _unrecorded(request, visit, reason_of(error, request, visit))
+
+
+def _unrecorded(request: Request, visit: Visit, reason: str) -> list[Outcome]:
+    return [Outcome(visit.name, t, FAILED, reason, recorded=False) for t in request.options.tracers]
+
+
+def reason_of(error: BaseException, request: Request, visit: Visit) -> str:
+    """One line on why something failed, with paths as they are in the data set."""
+    if isinstance(error, RelAPETError):
+        words = str(error)
+    elif isinstance(error, MemoryError):
+        words = "there is not enough memory"
+    elif isinstance(error, OSError):
+        words = f"the system refuses: {error.strerror or error}"
+    else:
+        logging.getLogger("relapet").exception("bug")
+        words = f"internal error ({type(error).__name__}: {error})"
+    return printable(without_roots(" ".join(words.split()), request, visit.case), 600)
+
+
+def _run(request: Request, visit: Visit, place: Path, progress) -> list[Outcome]:
+    """All tracers; the lock of the visit's folder is held only while there is something to do."""
+    problem, inputs = visit.problem, {}
+    if visit.t1w is not None or visit.case is not None:
+        try:
+            inputs = hashes(visit, request.options.tracers)
+        except InputError as error:
+            problem = problem or reason_of(error, request, visit)
+    wanted = {tracer: origin(request, visit, tracer, inputs) for tracer in request.options.tracers}
+    if not _missing(request, visit, place, wanted):
+        if (place / STAGING).exists():  # of a run that was killed after its last result, or of one at work
+            with contextlib.suppress(OutputError), reserve(place, overwrite=True):
+                pass
+        return [Outcome(visit.name, tracer, SKIPPED) for tracer in wanted]
+    with reserve(place, overwrite=True) as reserved:
+        missing = _missing(request, visit, place, wanted)  # another run may just have done it
+        done = [Outcome(visit.name, tracer, SKIPPED) for tracer in wanted if tracer not in missing]
+        work = _Work(request, visit, reserved, inputs, {tracer: wanted[tracer] for tracer in missing})
+        return done + (work.fail(missing, problem) if problem else work.do(progress))
+
+
+def _missing(request: Request, visit: Visit, place: Path, wanted: dict[str, str]) -> tuple[str, ...]:
+    if request.redo:
+        return tuple(wanted)
+    return tuple(
+        tracer for tracer, origin in wanted.items()
+        if not is_done(place, record_name(visit, tracer, request.model), origin)
+    )  # fmt: skip
+
+
+@dataclass
+class _Work:
+    """The tracers of a visit that are to be done, in its folder, which is reserved."""
+
+    request: Request
+    visit: Visit
+    place: Reserved
+    inputs: dict[str, str]
+    wanted: dict[str, str]
+    left_out: str = ""
+
+    def do(self, progress) -> list[Outcome]:
+        try:
+            model = loaded_model(self.request)
+            tracers = tuple(self.wanted)
+            case, lost = prepared_case(self.request, self.visit, tracers, model, progress)
+            uses = "clinical" in model.method.defaults.inputs
+            options = for_visit(self.request, tracers, self.visit.clinical, uses)
+        except Exception as error:
+            return self.fail(tuple(self.wanted), reason_of(error, self.request, self.visit))
+        outcomes = []
+        for number, tracer in enumerate(tracers):
+            share = functools.partial(_share, progress, number, len(tracers), tracer)
+            outcomes += self._tracer(case, replace(options, tracers=(tracer,)), model, lost.get(tracer, ""), share)
+        return outcomes
+
+    def _tracer(self, case: Case, options, model, left_out: str, progress) -> list[Outcome]:
+        from ..synthesis import run_case
+
+        (tracer,) = options.tracers
+        self.left_out = left_out
+        try:
+            try:
+                (result,) = run_case(case, options, progress, model=model)
+            except InputError as error:
+                if tracer not in case.ready.pets:
+                    raise
+                case, self.left_out = _without_pet(case, tracer), reason_of(error, self.request, self.visit)
+                (result,) = run_case(case, options, progress, model=model)
+            self._write(tracer, result)
+        except Exception as error:
+            return self.fail((tracer,), reason_of(error, self.request, self.visit))
+        notes = (f"measured PET of {tracer} left out: {self.left_out}",) if self.left_out else ()
+        return [Outcome(self.visit.name, tracer, DONE, notes=notes)]
+
+    def fail(self, tracers: tuple[str, ...], reason: str) -> list[Outcome]:
+        """Leave a record of the failure in place of results of other inputs or options; those of the same are kept."""
+        outcomes = []
+        for tracer in tracers:
+            name = record_name(self.visit, tracer, self.request.model)
+            recorded = not is_done(Path(self.place), name, self.wanted[tracer])  # else what was to be redone is there
+            try:
+                if recorded:
+                    self._put(tracer, {}, replace(self._record(tracer), status=FAILED, reason=reason))
+            except (OutputError, OSError):  # a full disk; the caller tells
+                recorded = False
+            outcomes.append(Outcome(self.visit.name, tracer, FAILED, reason, recorded=recorded))
+        return outcomes
+
+    def _record(self, tracer: str) -> Record:
+        mine = {role: digest for role, digest in self.inputs.items() if role[:4] != "pet_" or role == f"pet_{tracer}"}
+        return Record(
+            self.visit.participant, self.visit.session or "n/a", tracer, self.request.model, DONE, "",
+            self.wanted[tracer], mine, self.request.choices(), left_out=self.left_out,
+        )  # fmt: skip
+
+    def _write(self, tracer: str, result: Synthesis) -> None:
+        """Write a result's files out of sight, then name them as BIDS does, all of them or none, the record last."""
+        made = self.place.staging / _MADE
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir()
+        try:
+            for name, write in result.writers(self.request.report).items():
+                write(made / name)
+            names = derived_names(stem(self.visit, tracer), [path.name for path in sorted(made.iterdir())])
+            writers: dict[str, Callable[[Path], None]] = {
+                new: functools.partial(os.replace, made / old) for old, new in names.items()
+            }
+            provenance = _renamed(made / "synthetic_pet.json", names)
+            own = names["synthetic_pet.json"]
+            for old, new in names.items():
+                if old.endswith(".nii.gz"):
+                    desc = volume_name("", old.removesuffix(".nii.gz"))[1]
+                    content = sidecar(self.request, self.visit, provenance, desc, own)
+                    writers[new.replace(".nii.gz", ".json")] = _json_writer(content)
+            notes = [without_roots(note, self.request) for note in self.visit.notes]
+            record = replace(
+                self._record(tracer), regions=_plain_rows(result.regions),
+                metrics=(provenance["reference"] or {}).get("metrics"), verdict=provenance.get("verdict"),
+                warnings=[*notes, *provenance["warnings"]], seconds=provenance["seconds"],
+            )  # fmt: skip
+            self._put(tracer, writers, record)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+    def _put(self, tracer: str, writers: dict[str, Callable[[Path], None]], record: Record) -> None:
+        name = record_name(self.visit, tracer, self.request.model)
+        names = list(writers)
+        writers = {**writers, name: lambda path: _write_record(record, names, path)}
+        folder = Path(self.place)
+        earlier = [path.name for path in folder.glob(f"{stem(self.visit, tracer)}_*") if path.is_file()]
+        write_set(self.place, writers, owned=earlier, overwrite=True)
+
+
+def _write_record(record: Record, names: list[str], path: Path) -> None:
+    """The record, with the hashes of the files that were written beside it before."""
+    from ..volumes import file_sha256
+
+    files = {name: path.parent / name for name in names}
+    outputs = {n: {"sha256": file_sha256(file), "bytes": file.stat().st_size} for n, file in files.items()}
+    path.write_text(replace(record, outputs=outputs).text(), encoding="utf-8")
+
+
+def _renamed(path: Path, names: dict[str, str]) -> dict:
+    """Provenance whose outputs have the names of the derivatives; the file is written anew."""
+    provenance = json.loads(path.read_text(encoding="utf-8"))
+    provenance["outputs"] = {names.get(name, name): facts for name, facts in provenance["outputs"].items()}
+    path.write_text(json.dumps(provenance, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    return provenance
+
+
+def _json_writer(content: dict) -> Callable[[Path], None]:
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return lambda path: path.write_bytes(text.encode("utf-8"))
+
+
+def _plain_rows(rows: list[dict]) -> list[dict]:
+    """Rows as JSON: numbers that JSON lacks become null."""
+
+    def plain(value):
+        if value is None or isinstance(value, (str, int)):
+            return value
+        return float(value) if math.isfinite(value) else None
+
+    return [{name: plain(value) for name, value in row.items()} for row in rows]
+
+
+def _without_pet(case: Case, tracer: str) -> Case:
+    ready = replace(case.ready, pets={name: pet for name, pet in case.ready.pets.items() if name != tracer},
+                    pet_quality={n: q for n, q in case.ready.pet_quality.items() if n != tracer})  # fmt: skip
+    return replace(case, ready=ready)
+
+
+def _share(progress, number: int, count: int, tracer: str, fraction: float, message: str) -> None:
+    progress(0.6 + 0.4 * (number + fraction) / count, f"{tracer}: {message}")

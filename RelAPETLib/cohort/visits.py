@@ -1,0 +1,240 @@
+"""Who is to be done: one visit a person and session, from a BIDS data set, a plain table or a folder of saved cases.
+
+Unlike the cases that training takes, a visit needs no PET, and whether it needs a T2-FLAIR is the model's business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..clinical import ClinicalValues, from_row
+from ..errors import InputError
+from ..tracers import get_tracer
+from ..volumes.sidecar import BidsFile, read_sidecar
+from .bids import first_of, is_bids, participants, scans_by_tracer, session_files
+from .cases import Failure, PetScan
+from .filters import Filters
+from .table import read_rows
+
+#: What a table must have; ``t2f``, ``session``, ``pet`` with ``tracer``, age, sex and score may be there.
+TABLE_COLUMNS = ("subject", "t1w")
+#: What makes a folder a saved case (`synthesis.saved.RECORD`).
+CASE_RECORD = "case.json"
+_LABEL = re.compile(r"[A-Za-z0-9+]{1,60}")
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One person's scans of one session.
+
+    Attributes:
+        participant: ``sub-01``.
+        session: ``ses-2``; empty without sessions.
+        t1w, t2f: files, None where there is none.
+        case: folder of a saved case, which then stands for the scans.
+        pets: measured PET by tracer.
+        clinical: what is known of the person.
+        notes: choices made among several files, one line each.
+        lost: PET that cannot be used, by the tracer's name; of those of unknown tracers the notes tell.
+        problem: why nothing can be done at all; empty where something can.
+    """
+
+    participant: str
+    session: str = ""
+    t1w: Path | None = None
+    t2f: Path | None = None
+    case: Path | None = None
+    pets: dict[str, PetScan] = field(default_factory=dict)
+    clinical: ClinicalValues = field(default_factory=ClinicalValues, repr=False)
+    notes: tuple[str, ...] = ()
+    lost: tuple[Failure, ...] = ()
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """``sub-01_ses-2``."""
+        return "_".join(filter(None, (self.participant, self.session)))
+
+    @property
+    def folder(self) -> str:
+        """Where its results lie in the output, ``sub-01/ses-2/pet``."""
+        return "/".join(filter(None, (self.participant, self.session, "pet")))
+
+
+def find_visits(
+    source: Path | str,
+    *,
+    cases: Path | str | None = None,
+    people: Sequence[str] = (),
+    sessions: Sequence[str] = (),
+    filters: Filters | None = None,
+) -> list[Visit]:
+    """The visits of a data set in order of name. Nothing but names, JSON and tables is read.
+
+    Args:
+        source: a BIDS data set, or a table (CSV with `TABLE_COLUMNS`).
+        cases: a folder of saved cases, ``sub-*[/ses-*]/case.json``, that take the place of the scans; `source` then
+            tells no more than age, sex and score.
+        people, sessions: labels, with or without ``sub-`` and ``ses-``; none: all.
+        filters: of `filters.read_filters`, for a BIDS data set.
+
+    Raises:
+        InputError: nothing there, or a label that is not.
+    """
+    source = Path(source)
+    if cases is not None:
+        visits = _of_cases(Path(cases), _rows(source))
+    elif source.is_file():
+        visits = _of_table(source)
+    else:
+        visits = _of_bids(source, filters or Filters(), _labels(people, "sub-"))
+    chosen = _chosen(visits, "participant", people, "sub-", source)
+    chosen = _chosen(chosen, "session", sessions, "ses-", source)
+    return sorted(chosen, key=lambda visit: (visit.participant, visit.session))
+
+
+def _chosen(visits: list[Visit], what: str, labels: Iterable[str], prefix: str, source: Path) -> list[Visit]:
+    wanted = _labels(labels, prefix)
+    if not wanted:
+        return visits
+    known = {getattr(visit, what) for visit in visits}
+    missing = [label for label in wanted if label not in known]
+    if missing:
+        raise InputError(f"{source}: no {what} {', '.join(missing[:5])}; look at its folders, or leave the label out")
+    return [visit for visit in visits if getattr(visit, what) in wanted]
+
+
+def _labels(labels: Iterable[str], prefix: str) -> list[str]:
+    return list(dict.fromkeys(prefix + label.strip().removeprefix(prefix) for label in labels))
+
+
+def _rows(source: Path) -> dict[str, dict[str, str]]:
+    """Rows of participants by person."""
+    if source.is_file():
+        return {f"sub-{_label(row['subject'], 'sub-')}": row for _, row in read_rows(source, ("subject",))}
+    if not source.is_dir():
+        raise InputError(f"{source}: no such file or folder")
+    return participants(source)
+
+
+def _of_cases(folder: Path, rows: dict[str, dict[str, str]]) -> list[Visit]:
+    found = sorted([*folder.glob(f"sub-*/{CASE_RECORD}"), *folder.glob(f"sub-*/ses-*/{CASE_RECORD}")])
+    if not found:
+        raise InputError(f"{folder}: no saved case in it, such as sub-01/{CASE_RECORD}; 'relapet bids' makes them")
+    visits = []
+    for path in found:
+        participant, *session = path.parent.relative_to(folder).parts
+        clinical, _ = from_row(rows.get(participant, {}))
+        visits.append(Visit(participant, "".join(session), case=path.parent, clinical=clinical))
+    return visits
+
+
+def _of_table(path: Path) -> list[Visit]:
+    groups: dict[tuple[str, str], list[dict]] = defaultdict(list)
+    for number, row in read_rows(path, TABLE_COLUMNS):
+        try:
+            session = row.get("session", "")
+            person = f"sub-{_label(row['subject'], 'sub-')}"
+            groups[person, f"ses-{_label(session, 'ses-')}" if session else ""].append(row)
+        except InputError as error:
+            raise InputError(f"{path}: line {number}: {error}") from error
+    return [_table_visit(path, person, session, rows) for (person, session), rows in groups.items()]
+
+
+def _label(text: str, prefix: str) -> str:
+    """A label that BIDS allows in a file's name."""
+    label = text.removeprefix(prefix)
+    if not _LABEL.fullmatch(label):
+        raise InputError(f"'{text[:40]}' cannot be a label of BIDS; use up to 60 letters and digits")
+    return label
+
+
+def _table_visit(path: Path, person: str, session: str, rows: list[dict]) -> Visit:
+    for column in ("t1w", "t2f"):
+        if len({row.get(column, "") for row in rows}) > 1:
+            raise InputError(f"{path}: {person} has several {column}; tell them apart by a column 'session'")
+    mri = {name: path.parent / text if (text := rows[0].get(name, "")) else None for name in ("t1w", "t2f")}
+    pets: dict[str, PetScan] = {}
+    lost = []
+    for row in rows:
+        if not row.get("pet"):
+            continue
+        try:
+            tracer = get_tracer(row.get("tracer", "")).name
+            if tracer in pets:
+                raise InputError(f"a second PET of {tracer}; tell them apart by a column 'session'")
+            sidecar = read_sidecar(path.parent / row["pet"])
+            pets[tracer] = PetScan(tracer, path.parent / row["pet"], sidecar.content, sidecar.paths)
+        except InputError as error:
+            lost.append(Failure(person, person, row.get("tracer", ""), str(error)))
+    clinical, notes = from_row(rows[0])
+    problem = "" if mri["t1w"] else f"no t1w in {path.name}"
+    known, more = _named(lost)
+    return Visit(person, session, **mri, pets=pets, clinical=clinical, notes=(*notes, *more), lost=known,
+                 problem=problem)  # fmt: skip
+
+
+def _named(lost: Iterable[Failure]) -> tuple[tuple[Failure, ...], list[str]]:
+    """Failures of PET with their tracers' names, and lines of those whose tracer is none of ours."""
+    known, notes = [], []
+    for failure in lost:
+        try:
+            known.append(replace(failure, tracer=get_tracer(failure.tracer).name))
+        except InputError:
+            notes.append(f"a measured PET was left out: {failure.reason}")
+    return tuple(known), notes
+
+
+def _of_bids(folder: Path, filters: Filters, people: list[str]) -> list[Visit]:
+    """Visits of a data set; of the people named, where some are: jobs of one person each do not read all the others."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such file or folder")
+    if not is_bids(folder) or not (subjects := sorted(path for path in folder.glob("sub-*") if path.is_dir())):
+        raise InputError(f"{folder}: no BIDS data set, it has no folder sub-*")
+    rows = participants(folder)
+    visits = []
+    for subject in (path for path in subjects if not people or path.name in people):
+        clinical, notes = from_row(rows.get(subject.name, {}))
+        found = _subject_visits(folder, subject, filters)
+        visits += [replace(visit, clinical=clinical, notes=(*visit.notes, *notes)) for visit in found]
+    return visits
+
+
+def _subject_visits(root: Path, folder: Path, filters: Filters) -> list[Visit]:
+    """Visits of one subject: one a session with a T1w, or one that says what is missing."""
+    subject = folder.name
+    sessions = {path.name: path for path in sorted(folder.glob("ses-*")) if path.is_dir()} or {"": folder}
+    files = {name: filters.apply(session_files(path)) for name, path in sessions.items()}
+    with_mri = [name for name, found in files.items() if found["T1w"]]
+    if not with_mri:
+        words = "no T1w that the filter lets through" if filters.given else "no T1w"
+        return [Visit(subject, next(iter(sessions)) if len(sessions) == 1 else "", problem=words)]
+    visits, pets, lost = [], *_homes(files, with_mri, subject)
+    for session in with_mri:
+        notes: list[str] = []
+        scans, said, failures = scans_by_tracer(root, pets[session], subject, subject)
+        mri = {kind: first_of(files[session][kind], kind, notes).path if files[session][kind] else None
+               for kind in ("T1w", "FLAIR")}  # fmt: skip
+        known, more = _named((*lost.pop(session, ()), *failures))
+        visits.append(
+            Visit(subject, session, mri["T1w"], mri["FLAIR"], pets=scans, notes=(*notes, *said, *more), lost=known)
+        )
+    return visits
+
+
+def _homes(files: dict[str, dict[str, list[BidsFile]]], with_mri: list[str], subject: str) -> tuple[dict, dict]:
+    """PET by the session whose MRI it is compared with, and, under the first such session, those without one."""
+    pets: dict[str, list[BidsFile]] = defaultdict(list)
+    lost: dict[str, list[Failure]] = defaultdict(list)
+    for session, found in files.items():
+        home = session if session in with_mri else with_mri[0] if len(with_mri) == 1 else None
+        if home is not None:
+            pets[home] += found["pet"]
+            continue
+        words = f"PET of {session}, which has no MRI, could belong to {', '.join(with_mri)}; say which in a table"
+        lost[with_mri[0]] += [Failure(subject, subject, pet.entities.get("trc", ""), words) for pet in found["pet"]]
+    return pets, lost

@@ -1,0 +1,266 @@
+"""`relapet bids`: who is done, what is left, what the records and tables say, and what cannot stop the others."""
+
+import json
+import shutil
+import threading
+import time
+
+import pytest
+from cases import write_tiny_latent
+from cohorts import bids_data, damage, many_cases, results, rows, save_one
+
+from RelAPETLib.cli import main
+from RelAPETLib.cohort import visit_run
+from RelAPETLib.cohort.records import read_record
+from RelAPETLib.errors import InputError
+from RelAPETLib.outputs import reserve
+
+
+@pytest.fixture(scope="module")
+def one_case(tmp_path_factory, grid_case):
+    return save_one(tmp_path_factory.mktemp("case") / "one", grid_case)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Two tracers, and no need of a T2-FLAIR."""
+    return write_tiny_latent(tmp_path_factory.mktemp("bids_model") / "m", tracers=("TAU", "PIB"), optional=("t2f",))
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory, one_case, model):
+    """Four visits from saved cases, one of them damaged, after a run of both levels: (cases, out, arguments)."""
+    folder = tmp_path_factory.mktemp("cohort")
+    cases = many_cases(folder / "cases", one_case, ["sub-01", "sub-02/ses-1", "sub-02/ses-2", "sub-03"])
+    damage(cases / "sub-03")
+    arguments = ["bids", str(cases), str(folder / "out"), "participant", "group", "--cases", str(cases),
+                 "--model", str(model), "--tracer", "TAU", "--steps", "1", "--samples", "2", "--no-report"]  # fmt: skip
+    assert main(arguments) == 3
+    return cases, folder / "out", arguments
+
+
+def test_good_visits_have_results_and_the_bad_one_a_reason(cohort):
+    _, out, _ = cohort
+    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("sub-*.nii.gz"))
+    stems = ["sub-01/pet/sub-01", "sub-02/ses-1/pet/sub-02_ses-1", "sub-02/ses-2/pet/sub-02_ses-2"]
+    kinds = ("spread", "synthetic")
+    assert names == [f"{stem}_trc-AV1451_space-T1w_desc-{kind}_pet.nii.gz" for stem in stems for kind in kinds]
+    assert len(set(results(out).values())) == 1  # one brain, one seed: one PET
+    (failure,) = rows(out / "failures.tsv")
+    assert (failure["participant_id"], failure["session"], failure["tracer"]) == ("sub-03", "n/a", "TAU")
+    assert failure["model"] == "tiny-latent 0.0.1" and "t1w.nii.gz: damaged" in failure["reason"]
+    regions = rows(out / "regions.tsv")
+    assert {(row["participant_id"], row["session"]) for row in regions} == {
+        ("sub-01", "n/a"), ("sub-02", "ses-1"), ("sub-02", "ses-2")
+    }  # fmt: skip
+    assert all(0 < float(row["synthetic"]) < 3 and row["measured"] == "n/a" for row in regions)
+    assert rows(out / "volumes.tsv") == []
+    assert {row["participant_id"]: row["results"] for row in rows(out / "participants.tsv")} == {
+        "sub-01": "1", "sub-02": "2", "sub-03": "0"
+    }  # fmt: skip
+
+
+def test_record_and_sidecar_tell_what_a_result_came_from(cohort, model):
+    cases, out, _ = cohort
+    folder = out / "sub-01" / "pet"
+    record = read_record(folder / "sub-01_trc-AV1451_model-tinylatent_record.json")
+    assert record.status == "done" and set(record.inputs) == {"case"} and record.options["steps"] == 1
+    assert record.outputs.keys() == {p.name for p in folder.iterdir()} - {
+        "sub-01_trc-AV1451_model-tinylatent_record.json"
+    }
+    sidecar = json.loads((folder / "sub-01_trc-AV1451_space-T1w_desc-synthetic_pet.json").read_text())
+    assert sidecar["Synthetic"] is True and "not a measurement" in sidecar["Description"]
+    assert not {"InjectedRadioactivity", "ScanStart", "TimeZero", "FrameTimesStart", "Manufacturer"} & sidecar.keys()
+    provenance = json.loads((folder / sidecar["Provenance"]).read_text())
+    for name, facts in provenance["outputs"].items():
+        assert facts["sha256"] == record.outputs[name]["sha256"]
+    assert str(cases) not in "".join(path.read_text() for path in out.rglob("*.json"))
+
+
+def test_a_second_run_does_only_what_is_missing(cohort, capsys, one_case, tmp_path):
+    _, out, arguments = cohort
+    copy = tmp_path / "out"
+    shutil.copytree(out, copy)  # as a clone of the results: the records go with it
+    cases = many_cases(tmp_path / "cases", one_case, ["sub-01", "sub-02/ses-1", "sub-02/ses-2", "sub-03"])
+    again = [*arguments, "--progress", "json"]
+    again[1:3] = [str(cases), str(copy)]
+    again[again.index("--cases") + 1] = str(cases)
+    (copy / "sub-01/pet/sub-01_trc-AV1451_space-T1w_desc-spread_pet.nii.gz").unlink()  # a result is missing
+    (copy / "sub-02/ses-1/pet/.relapet/made").mkdir(parents=True)  # left by a run that was killed after its last result
+    kept = (copy / "sub-02/ses-1/pet/sub-02_ses-1_trc-AV1451_model-tinylatent_record.json").stat().st_mtime_ns
+    assert main(again) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (result["done"], result["skipped"], result["failed"]) == (2, 2, 0)  # sub-01, and sub-03, which is mended
+    assert kept == (copy / "sub-02/ses-1/pet/sub-02_ses-1_trc-AV1451_model-tinylatent_record.json").stat().st_mtime_ns
+    assert rows(copy / "failures.tsv") == [] and len(results(copy)) == 4 and not list(copy.rglob(".relapet"))
+
+
+def test_other_options_or_inputs_are_done_anew_and_another_model_is_refused(cohort, capsys, tmp_path, tiny_latent):
+    _, out, arguments = cohort
+    copy = tmp_path / "out"
+    shutil.copytree(out, copy)
+    again = [*arguments, "--progress", "json", "--participant-label", "01", "--seed", "5"]
+    again[2] = str(copy)
+    again.remove("group")  # which tells of everybody's failures
+    assert main(again) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["done"] == 1
+    name = "sub-01_trc-AV1451_space-T1w_desc-synthetic_pet.nii.gz"
+    assert results(copy)[name] != results(out)[name]
+    again[again.index("--model") + 1] = str(tiny_latent)  # of the same name, with other metadata
+    assert main(again) == 2
+    assert "each model an output folder of its own" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--participant-label", "99"], "no participant sub-99"),
+        (["--session_label", "7"], "no session ses-7"),
+        (["--share", "5/4"], "--share 5/4 cannot be read"),
+        (["--jobs", "0"], "--jobs 0 is out of range"),
+        (["--cases", "nowhere"], "nowhere: no saved case in it"),
+        (["--bids-filter-file", "nowhere.json"], "nowhere.json: no such file"),
+        (["--tracer", "PBR"], "has no tracer PBR"),
+    ],
+)
+def test_a_mistake_is_one_line(cohort, capsys, more, words):
+    assert main([*cohort[2], *more]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+def test_shares_are_a_partition(cohort, capsys, tmp_path):
+    seen = []
+    for number in (1, 2, 3):
+        again = [*cohort[2], "--share", f"{number}/3", "--progress", "json"]
+        again.remove("group")
+        main(again)
+        result = json.loads(capsys.readouterr().out.splitlines()[-1])
+        seen.append(result["skipped"] + result["done"] + result["failed"])
+    assert sorted(seen) == [1, 1, 2]
+
+
+def test_who_lacks_scans_and_what_is_measured(tmp_path, grid_case, model, capsys):
+    """PET and FLAIR are optional, several sessions are told apart, and a PET of an unknown unit stops nobody."""
+    both = ["T1w", "FLAIR"]
+    raw = bids_data(tmp_path / "raw", grid_case, {
+        "sub-1/ses-a": [*both, "trc-AV1451_pet"], "sub-1/ses-b": ["T1w"], "sub-2": ["FLAIR"],
+        "sub-3": [*both, "trc-AV1451_pet"],
+    })  # fmt: skip
+    (raw / "sub-3/pet/sub-3_trc-AV1451_pet.json").write_text('{"Units": "Bq/mL"}')
+    out = raw / "derivatives" / "relapet"
+    arguments = ["bids", str(raw), str(out), "participant", "group", "--model", str(model), "--tracer", "TAU",
+                 "--steps", "1", "--samples", "1", "--preprocessed", "--skip-bids-validation",
+                 "--no-report"]  # fmt: skip
+    assert main(arguments) == 3
+    reasons = {row["participant_id"]: row["reason"] for row in rows(out / "failures.tsv")}
+    assert reasons["sub-2"] == "no T1w"
+    assert reasons["sub-3"].startswith("done, but not compared") and "'Bq/mL', not SUVR" in reasons["sub-3"]
+    assert str(tmp_path) not in (out / "failures.tsv").read_text()
+    assert set(reasons) == {"sub-2", "sub-3"}
+    volumes = rows(out / "volumes.tsv")
+    assert [(v["participant_id"], v["session"], v["region"]) for v in volumes] == [
+        ("sub-1", "ses-a", "whole_grid"), ("sub-1", "ses-a", "brain")
+    ]  # fmt: skip
+    difference = "sub-1/ses-a/pet/sub-1_ses-a_trc-AV1451_space-T1w_desc-difference_pet.json"
+    assert json.loads((out / difference).read_text())["Sources"][-1].startswith("bids:raw:sub-1/ses-a/pet/")
+    assert len(results(out)) == 3
+    capsys.readouterr()
+
+
+def test_a_model_that_needs_the_flair_says_so(tmp_path, grid_case, tiny_latent):
+    raw = bids_data(tmp_path / "raw", grid_case, {"sub-1": ["T1w"]})
+    out = tmp_path / "out"
+    arguments = ["bids", str(raw), str(out), "participant", "group", "--model", str(tiny_latent), "--preprocessed",
+                 "--skip-bids-validation"]  # fmt: skip
+    assert main(arguments) == 3
+    assert [row["tracer"] for row in rows(out / "failures.tsv")] == ["PBR", "PIB", "TAU"]
+    assert all("needs a T2-FLAIR" in row["reason"] for row in rows(out / "failures.tsv"))
+
+
+def test_a_table_and_a_filter_choose_scans(tmp_path, grid_case):
+    from RelAPETLib.cohort.filters import read_filters
+    from RelAPETLib.cohort.visits import find_visits
+
+    raw = bids_data(tmp_path / "raw", grid_case, {"sub-1": ["acq-a_run-01_T1w", "acq-b_run-02_T1w", "FLAIR"]})
+    (tmp_path / "filter.json").write_text('{"t1w": {"acquisition": ["b", "c"], "run": 2, "suffix": "T1w"}}')
+    (visit,) = find_visits(raw)
+    assert "acq-a" in visit.t1w.name and "taken of 2 T1w" in visit.notes[0]
+    (visit,) = find_visits(raw, filters=read_filters(tmp_path / "filter.json"))
+    assert "acq-b" in visit.t1w.name and not visit.notes
+    (tmp_path / "filter.json").write_text('{"flair": {"acquisition": "x"}, "t1w": {"acq": null}}')
+    (visit,) = find_visits(raw, filters=read_filters(tmp_path / "filter.json"))
+    assert visit.problem == "no T1w that the filter lets through"
+    for text, words in (('{"bold": {}}', "unknown kind"), ('{"t1w": {"colour": 1}}', "unknown entity"),
+                        ('{"t1w": {"run": {}}}', "must be a label")):  # fmt: skip
+        (tmp_path / "filter.json").write_text(text)
+        with pytest.raises(InputError, match=words):
+            read_filters(tmp_path / "filter.json")
+    (tmp_path / "people.csv").write_text(
+        f"subject,session,t1w,t2f,pet,tracer,age\n7,1,{grid_case['t1w']},,{grid_case['pet']},PIB,71\n7,2,,,,,\n"
+    )
+    first, second = find_visits(tmp_path / "people.csv")
+    assert (first.name, first.t2f, set(first.pets), first.clinical.age) == ("sub-7_ses-1", None, {"PIB"}, 71)
+    assert second.problem == "no t1w in people.csv"
+
+
+def test_two_runs_at_one_person_do_it_once(cohort, tmp_path, monkeypatch):
+    """A run that comes second waits for the first, finds its result, and leaves it as it is."""
+    _, out, arguments = cohort
+    copy = tmp_path / "out"
+    shutil.copytree(out, copy)
+    again = [*arguments, "--participant-label", "01", "--seed", "8"]
+    again.remove("group")
+    again[2] = str(copy)
+    monkeypatch.setattr(visit_run, "INTERVAL", 0.1)
+    codes = []
+    record = copy / "sub-01/pet/sub-01_trc-AV1451_model-tinylatent_record.json"
+    before = record.read_text()
+    with reserve(copy / "sub-01" / "pet", overwrite=True):
+        runs = [threading.Thread(target=lambda: codes.append(main(again))) for _ in range(1)]
+        for run in runs:
+            run.start()
+        time.sleep(1)
+        assert record.read_text() == before and not codes
+    for run in runs:
+        run.join()
+    assert codes and record.read_text() != before and read_record(record).options["seed"] == 8
+    assert not list(copy.rglob(".relapet"))
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(cohort, tmp_path, capsys):
+    (tmp_path / "out" / "sub-01").mkdir(parents=True)
+    again = list(cohort[2])
+    again[2] = str(tmp_path / "out")
+    assert main(again) == 2 and "holds sub-* folders" in capsys.readouterr().err
+    (tmp_path / "out" / "dataset_description.json").write_text('{"Name": "fMRIPrep", "GeneratedBy": [{"Name": "x"}]}')
+    assert main(again) == 2 and "RelAPET did not make" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dataset_description.json", "sub-01"]
+
+
+@pytest.mark.parametrize(("walltime", "seconds"), [("04:00:00", 14400), ("00:10:00", 600), ("00:02:00", 120)])
+def test_dask_workers_end_before_their_job_does(walltime, seconds):
+    from RelAPETLib.cohort.dask_runner import lifetime
+
+    most, stagger = lifetime(walltime)
+    assert 0 < stagger < most and seconds / 3 < most + stagger < seconds
+    for wrong in ("00:01:00", "1:00", "a:b:c", ""):
+        with pytest.raises(InputError, match="walltime"):
+            lifetime(wrong)
+
+
+def test_a_record_that_is_damaged_is_listed_and_done_again(cohort, tmp_path):
+    _, out, arguments = cohort
+    copy = tmp_path / "out"
+    shutil.copytree(out, copy)
+    record = copy / "sub-02/ses-2/pet/sub-02_ses-2_trc-AV1451_model-tinylatent_record.json"
+    record.write_text(record.read_text()[:300])
+    again = [*arguments]
+    again[2] = str(copy)
+    group = [word for word in again if word != "participant"]
+    assert main(group) == 3
+    listed = {(row["participant_id"], row["session"]): row["reason"] for row in rows(copy / "failures.tsv")}
+    assert "not readable JSON" in listed["sub-02", "ses-2"]
+    assert str(tmp_path) not in (copy / "failures.tsv").read_text()
+    again[again.index("group")] = "participant"
+    assert main([*again, "--participant-label", "sub-02"]) == 0 and read_record(record).status == "done"

@@ -1,0 +1,111 @@
+"""The recipes of `cluster/`: containers, the array's script, and what BABS asks for. None is built here."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from RelAPETLib import __version__
+from RelAPETLib.cli.parser import build_parser
+
+ROOT = Path(__file__).resolve().parents[2]
+CLUSTER = ROOT / "cluster"
+INSTRUCTIONS = {"FROM", "COPY", "WORKDIR", "RUN", "ENV", "USER", "ENTRYPOINT"}
+#: Of BABS 0.5.4, `dict_cluster_systems.yaml` and `container.py`.
+BABS_RESOURCES = {"interpreting_shell", "hard_memory_limit", "soft_memory_limit", "temporary_disk_space",
+                  "number_of_cpus", "hard_runtime_limit", "customized_text"}  # fmt: skip
+BABS_SECTIONS = {"input_datasets", "cluster_resources", "script_preamble", "job_compute_space", "zip_foldernames"}
+
+
+def docker_lines() -> list[tuple[str, str]]:
+    """Instructions of the Dockerfile and what follows each."""
+    text = re.sub(r"\\\n\s*", "", (CLUSTER / "Dockerfile").read_text())
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [tuple(line.split(" ", 1)) for line in lines]
+
+
+def sections() -> dict[str, list[str]]:
+    """Sections of the Apptainer recipe; its header under an empty name."""
+    found, name = {"": []}, ""
+    for line in (CLUSTER / "relapet.def").read_text().splitlines():
+        if line.startswith("%"):
+            name = line[1:].strip()
+            found[name] = []
+        elif line.strip():
+            found[name].append(line.strip())
+    return found
+
+
+def test_dockerfile_is_sound():
+    lines = docker_lines()
+    assert lines[0][0] == "FROM" and {name for name, _ in lines} <= INSTRUCTIONS
+    assert re.fullmatch(r"debian:[a-z]+-slim", lines[0][1])  # a named release, not whatever is the latest
+    content = dict(lines)
+    assert content["USER"] != "root" and content["ENTRYPOINT"].startswith("[")
+    assert [name for name, _ in lines].index("USER") > [name for name, _ in lines].index("RUN")
+    if hadolint := shutil.which("hadolint"):
+        subprocess.run([hadolint, str(CLUSTER / "Dockerfile")], check=True)
+
+
+def test_both_recipes_are_the_same_steps_and_ci_run_has_them():
+    """`.ci/run install` is all that either does, and every run of the tests begins with it."""
+    docker, apptainer = docker_lines(), sections()
+    (run,) = [rest for name, rest in docker if name == "RUN"]
+    steps = ["cd /opt/relapet", *(step.strip() for step in run.split("&&"))]
+    assert apptainer["post"] == steps == ["cd /opt/relapet", ".ci/run install", steps[-1]]
+    assert steps[-1].startswith("rm -rf /var/lib/apt/lists")
+    assert apptainer[""] == ["Bootstrap: docker", f"From: {docker[0][1]}"]
+    assert ("COPY", ". /opt/relapet") in docker and apptainer["files"] == [". /opt/relapet"]
+    assert apptainer["runscript"] == ['exec /opt/relapet/.venv/bin/relapet bids "$@"']
+    assert dict(docker)["ENTRYPOINT"] == '["/opt/relapet/.venv/bin/relapet", "bids"]'
+    assert "export OMP_NUM_THREADS=1" in apptainer["environment"] and "OMP_NUM_THREADS=1" in dict(docker)["ENV"]
+    script = (ROOT / ".ci" / "run").read_text()
+    install, stop, tests = (script.index(words) for words in ("make install\n", "== install ]]", "make test\n"))
+    assert install < stop < tests
+
+
+@pytest.mark.parametrize("script", [".ci/run", "cluster/slurm_array.sh"])
+def test_scripts_are_bash(script):
+    subprocess.run(["bash", "-n", str(ROOT / script)], check=True)
+    if shellcheck := shutil.which("shellcheck"):
+        subprocess.run([shellcheck, "--severity=error", str(ROOT / script)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("environment", "share"),
+    [({}, "1/1"), ({"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MAX": "40"}, "3/40"),
+     ({"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MAX": "7", "RELAPET_SHARES": "40"}, "3/40")],
+)  # fmt: skip
+def test_array_script_gives_each_job_its_share(environment, share):
+    script = str(CLUSTER / "slurm_array.sh")
+    env = {"PATH": "/usr/bin:/bin", "RELAPET_COMMAND": "printf %s\\n", **environment}
+    done = subprocess.run(["bash", script, "/a b", "/out", "--tracer", "all"], env=env, capture_output=True, text=True)
+    words = done.stdout.splitlines()
+    assert words == ["/a b", "/out", "participant", "--skip-bids-validation", "--share", share, "--progress", "none",
+                     "--tracer", "all"]  # fmt: skip
+    assert build_parser().parse_args(["bids", *words]).share == share
+    assert subprocess.run(["bash", script], env=env, capture_output=True).returncode == 2
+
+
+def test_babs_finds_what_it_asks_for():
+    config = yaml.safe_load((CLUSTER / "babs.yaml").read_text())
+    assert BABS_SECTIONS <= config.keys()
+    assert config["cluster_resources"].keys() <= BABS_RESOURCES
+    for dataset in config["input_datasets"].values():
+        assert {"required_files", "is_zipped", "origin_url", "path_in_babs"} == dataset.keys()
+    (name, version), *others = config["zip_foldernames"].items()
+    assert not others and config["all_results_in_one_zip"] is True  # one folder: BABS makes outputs/relapet
+    assert (name, version) == ("relapet", __version__.replace(".", "-"))
+
+
+def test_babs_calls_us_with_options_that_there_are():
+    """As `bids_app_args_from_config` of BABS puts them together: positions, options, then the person."""
+    options = yaml.safe_load((CLUSTER / "babs.yaml").read_text())["bids_app_args"]
+    person = options.pop("$SUBJECT_SELECTION_FLAG")
+    assert all(isinstance(value, str) for value in options.values())  # BABS asks each value how it starts
+    given = [word for key, value in options.items() for word in (key, *([value] if value else []))]
+    arguments = build_parser().parse_args(["bids", "/in", "/out/relapet", "participant", *given, person, "sub-01"])
+    assert arguments.participant_label == ["sub-01"] and arguments.skip_bids_validation

@@ -1,0 +1,31 @@
+#!/bin/bash
+# A data set by an array of N jobs, each with every N-th person, one thread each:
+#   sbatch --array=1-N cluster/slurm_array.sh BIDS_DIR OUT [OPTION ...]
+# with any options of `relapet bids`. Jobs that failed or were killed are submitted again as they are, all or some:
+#   sbatch --array=3,7 --export=ALL,RELAPET_SHARES=N cluster/slurm_array.sh BIDS_DIR OUT [OPTION ...]
+# What is done is not done again. The tables come last: sbatch --dependency=afterany:JOB --wrap "relapet bids ... group".
+# RELAPET_ENVIRONMENT=FILE names a shell file that makes `relapet` the installed one, e.g. by `module load`; with
+# RELAPET_COMMAND another command runs, e.g. "apptainer run relapet.sif".
+#SBATCH --job-name=relapet-bids
+#SBATCH --nodes=1
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task=1
+#SBATCH --mem-per-cpu=8G
+#SBATCH --time=04:00:00
+#SBATCH --open-mode=append
+#SBATCH --requeue
+
+if [ $# -lt 2 ]; then
+    echo "slurm_array: sbatch --array=1-N slurm_array.sh BIDS_DIR OUT [OPTION ...]" >&2
+    exit 2
+fi
+if [ -n "$RELAPET_ENVIRONMENT" ]; then
+    source "$RELAPET_ENVIRONMENT" || exit 2
+fi
+export OMP_NUM_THREADS=1
+source_folder=$1 out=$2
+shift 2
+read -r -a command <<<"${RELAPET_COMMAND:-relapet bids}"
+# Each job would validate the whole data set; do it once before, by any run without this option.
+exec "${command[@]}" "$source_folder" "$out" participant --skip-bids-validation \
+    --share "${SLURM_ARRAY_TASK_ID:-1}/${RELAPET_SHARES:-${SLURM_ARRAY_TASK_MAX:-1}}" --progress none "$@"
