@@ -4,7 +4,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import people
+from . import models, people
 from .guessing import T1W, T2F, candidates, describeContrast, guessInputs
 from .logic import COMPARES_ONE
 from .words import escaped
@@ -142,6 +142,8 @@ class InputsPanel:
         found = ([_("{what}.").format(what=refusal)] if refusal else []) + [f"{note}." for note in apart]
         if request.comparesMany:
             found.append(f"{COMPARES_ONE[0].upper()}{COMPARES_ONE[1:]}.")
+        if request.t1w is not None and request.t2f is None and models.doesWithout(request.model, T2F):
+            found.append(_("No T2-FLAIR: the PET is drawn from the T1w alone, as this model was trained to do."))
         how = describeContrast(request.t1w)
         if how is not None:
             where = {"name": _("its name"), "header": _("its DICOM header")}[how]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from . import display, people, scene
+from . import display, models, people, scene
 from .library import library
 from .parameters import RelAPETParameterNode
 from .process import ChildProcess, Ending
@@ -33,6 +33,8 @@ class Request:
     """What is asked for. Volumes are nodes; None means the library's own default.
 
     tracer: a short name, several with commas between them, or "all" that the model has.
+    t2f: may be None for a model that does without.
+    age, sex, score: for models that were told them; texts or numbers, None for not known.
     accepted: what accepts a refusal: the options "--force" for doubtful inputs and "--yes" for a long run, and
         `people.TWO_PEOPLE` for inputs whose headers name two people.
     """
@@ -50,6 +52,9 @@ class Request:
     samples: int = None
     seed: int = 0
     space: str = "t1w"
+    age: object = None
+    sex: str = None
+    score: object = None
     accepted: frozenset = field(default_factory=frozenset)
 
     def problems(self):
@@ -57,7 +62,7 @@ class Request:
         found = []
         if self.t1w is None:
             found.append("choose a T1-weighted volume")
-        if self.t2f is None:
+        if self.t2f is None and not models.doesWithout(self.model, "t2f"):
             found.append("choose a T2-FLAIR volume")
         if self.t1w is not None and self.t1w is self.t2f:
             found.append("T1w and T2-FLAIR are the same volume")
@@ -69,6 +74,7 @@ class Request:
             found.append("the output would replace an input; choose another one or none")
         if self.comparesMany:
             found.append(COMPARES_ONE)
+        found += models.clinicalProblems(self.age, self.sex, self.score)
         if found:
             return found
         for volume in filter(None, (self.t1w, self.t2f, self.reference)):
@@ -87,7 +93,7 @@ class Request:
         """Command line of the library."""
         given = {
             "--t1w": files["t1w"],
-            "--t2f": files["t2f"],
+            "--t2f": files.get("t2f"),
             "--tracer": self.tracer,
             "--model": self.model,
             "--out": folder,
@@ -98,6 +104,9 @@ class Request:
             "--steps": self.steps or None,
             "--samples": self.samples or None,
             "--reference": files.get("reference"),
+            "--age": self.age,
+            "--sex": self.sex,
+            "--score": self.score,
         }
         if self.reference is not None and self.scaleReference:
             given["--reference-region"] = library("tracers").TRACERS[self.tracer].reference_region
@@ -277,12 +286,12 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
         """Make a synthetic PET and wait for it; for scripts (``Slicer --python-script``).
 
         Args:
-            t1w, t2f: volume nodes of one person.
+            t1w, t2f: volume nodes of one person; t2f may be None for a model that was trained to do without.
             tracer: a short name of the library's ``tracers.TRACERS``.
             show: lay the PET over the T1w in the slice views.
             onProgress: called as onProgress(fraction, message, remaining seconds or None).
-            options: further fields of `Request`, e.g. model, reference, seed, accepted=frozenset(["--force"]); inputs
-                of two people by their headers are refused unless `people.TWO_PEOPLE` ("two people") is accepted.
+            options: further fields of `Request`, e.g. model, age, reference, accepted=frozenset(["--force"]); inputs of
+                two people by their headers are refused unless `people.TWO_PEOPLE` ("two people") is accepted.
 
         Returns:
             scene.Results: the nodes (pet, uncertainty, difference, metrics, regions), in the scene.

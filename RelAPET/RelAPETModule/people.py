@@ -25,11 +25,14 @@ _TAGS = {
     "SeriesDescription": "0008,103E",
     "ProtocolName": "0018,1030",
     "ContrastBolusAgent": "0018,0010",
+    "PatientAge": "0010,1010",
+    "PatientSex": "0010,0040",
 }
 _LEVELS = {
     "PatientID": "Patient",
     "PatientName": "Patient",
     "PatientBirthDate": "Patient",
+    "PatientSex": "Patient",
     "StudyInstanceUID": "Study",
     "StudyDate": "Study",
 }
@@ -138,6 +141,17 @@ def originOf(volume):
         study=tags.get("StudyInstanceUID", ""),
         date=tags.get("StudyDate", ""),
     )
+
+
+def clinicalOf(volume):
+    """Age in years, as text, and sex ("F" or "M") of a volume's person, as far as its DICOM header is known to tell."""
+    tags, found = tagsOf(volume), {}
+    age = re.fullmatch(r"0*(\d{1,3})Y", tags.get("PatientAge", "").strip())
+    if age:
+        found["age"] = age[1]
+    if tags.get("PatientSex", "").strip() in ("F", "M"):
+        found["sex"] = tags["PatientSex"].strip()
+    return found
 
 
 def _patientItem(volume):

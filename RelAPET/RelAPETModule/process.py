@@ -20,6 +20,8 @@ from .library import libraryParent
 #: Seconds that a cancelled process has to end by itself, cleaning up, before it is killed.
 PATIENCE = 5.0
 _MAX_LINE = 1 << 20
+#: Options whose values are a person's, and are not logged.
+PERSONAL = ("--age", "--sex", "--score")
 
 
 class JsonLines:
@@ -145,7 +147,7 @@ class ChildProcess:
         return self._ended is None
 
     def start(self):
-        self._log(" ".join(Path(part).name if os.path.isabs(part) else part for part in self._command))
+        self._log(" ".join(_shown(self._command)))
         self._process.start(self._command[0], self._command[1:])
 
     def cancel(self):
@@ -256,6 +258,12 @@ class ChildProcess:
         for sender, signal, slot in self._connections:
             sender.disconnect(signal, slot)
         self._connections = []
+
+
+def _shown(command):
+    """A command as the log keeps it: without folders, and without what it says of a person."""
+    words = [Path(part).name if os.path.isabs(part) else part for part in map(str, command)]
+    return ["..." if before in PERSONAL else word for before, word in zip(["", *words], words, strict=False)]
 
 
 def _bytes(array):

@@ -10,6 +10,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
 from . import people
+from .clinicalpanel import ClinicalPanel
 from .displaypanel import DisplayPanel
 from .inputspanel import InputsPanel
 from .installpanel import InstallPanel
@@ -51,6 +52,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.inputs = InputsPanel(self)
         self.install = InstallPanel(self)
         self.models = ModelPanel(self)
+        self.clinical = ClinicalPanel(self)
         self.samples = SamplePanel(self)
         self.results = DisplayPanel(self)
         self.ui.logText.setMaximumBlockCount(LOG_LINES)
@@ -113,6 +115,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
                 self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged
             )
         self._parameterNode = node
+        self.clinical.forget()
         if node is not None:
             self._guiTag = node.connectGui(self.ui)
             # The node, not its wrapper, which is made anew each time: VTKObservationMixin keeps whatever it observed.
@@ -161,11 +164,9 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             scaleReference=p.scaleReference,
             output=people.ownOutput(p.output, p.t1w),
             device=p.device,
-            sampler=p.sampler.value,
-            steps=p.steps or None,
-            samples=p.samples or None,
             seed=p.seed,
             space=p.space.value,
+            **self.models.options(p),
         )
 
     def problems(self):
@@ -189,8 +190,9 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             words = _("Make the synthetic PET.")
             missing = _("Missing: {what}").format(what="; ".join(problems))
             button.toolTip = escaped(missing) if problems else words
-        for section in (self.ui.inputsSection, self.ui.outputSection, self.ui.advancedSection):
+        for section in (self.ui.inputsSection, self.ui.advancedSection):
             section.enabled = not running
+        self.clinical.update()
         self.inputs.update(self.request())
         self.ui.scaleReferenceCheckBox.enabled = self._parameterNode.reference is not None
         self.results.update()

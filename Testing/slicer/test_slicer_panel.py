@@ -34,8 +34,9 @@ def test_synthesize_says_what_is_missing(widget, grid_case):
 def test_a_model_that_is_not_installed_or_not_here(widget, pair):
     widget.parameters.model = "rela-diffusion"
     assert "not installed; press Download or Import" in widget.ui.synthesizeButton.toolTip
-    assert "relative (0 to 1), not SUVR" in widget.ui.modelLabel.text and "Apache-2.0" in widget.ui.modelLabel.text
-    assert "<b>Network calls a sample:</b> <span>20</span>" in widget.ui.modelLabel.text
+    facts = widget.ui.modelFactsLabel.text
+    assert "relative (0 to 1), not SUVR" in facts and "Apache-2.0" in widget.ui.modelLabel.text
+    assert "<b>Network calls a sample:</b> <span>20</span>" in facts
     assert widget.ui.modelInstallButton.enabled and not widget.ui.modelRemoveButton.enabled
     widget.parameters.model = "somebody's"
     assert "not here" in widget.ui.synthesizeButton.toolTip and not widget.ui.synthesizeButton.enabled

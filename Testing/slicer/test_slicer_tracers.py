@@ -61,7 +61,7 @@ def test_all_tracers_of_a_model_with_two(widget, slicer, pair, tmp_path, capsys)
     write_tiny_latent(tmp_path / "home" / "models" / "two", tracers=("PBR", "TAU"))
     widget.models.update()
     widget.parameters.model = "two"
-    assert "<b>Tracers:</b> <span>PBR, TAU</span>" in widget.ui.modelLabel.text
+    assert "<b>Tracers:</b> <span>PBR, TAU</span>" in widget.ui.modelFactsLabel.text
     widget.ui.tracerSelector.currentIndex = 1
     assert "model 'two' has no PIB" in widget.ui.synthesizeButton.toolTip
     choose_all(widget)
