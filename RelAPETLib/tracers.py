@@ -22,6 +22,24 @@ ALL = "all"
 PUBLISHED_LABELS = 4
 
 
+#: Colours by name, as whoever draws them knows them: grey that darkens with uptake; dark blue to yellow, lighter all
+#: the way; and two families of colours that turn into each other in the middle of the window.
+INVERSE_GREY, COLOUR_BLIND_SAFE, TURNING = "inverse_grey", "cividis", "turning"
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colours and window of a PET on the screen.
+
+    Attributes:
+        colours: name: ``rainbow``, ``hot_metal``, ``inverse_grey``, ``cividis`` or ``turning``.
+        window: SUVR of the first and the last colour.
+    """
+
+    colours: str
+    window: tuple[float, float]
+
+
 @dataclass(frozen=True)
 class Tracer:
     """A PET tracer.
@@ -39,6 +57,9 @@ class Tracer:
         dicom_code: value, scheme and meaning of its code in DICOM's CID 4021 (PET Radiopharmaceutical); None for one
             that has no code.
         paper_column: place in the paper's tables, from 0; None for a tracer that the paper does not have.
+        contrast_window: SUVR range of the report's pictures, narrow enough to tell regions apart and the same for all
+            people; None: each picture's own percentiles.
+        looks: colours that the tracer's readers are used to, the first of them shown at first; `every_look` has more.
     """
 
     name: str
@@ -52,6 +73,16 @@ class Tracer:
     citations: tuple[str, ...]
     dicom_code: tuple[str, str, str] | None = None
     paper_column: int | None = None
+    contrast_window: tuple[float, float] | None = None
+    looks: tuple[Look, ...] = ()
+
+    @property
+    def every_look(self) -> tuple[Look, ...]:
+        """The tracer's own looks, then those that every tracer has: inverse grey, and one safe for the colour-blind."""
+        window = self.contrast_window or self.display_window
+        shared = (Look("rainbow", window), Look(INVERSE_GREY, window), Look(COLOUR_BLIND_SAFE, window))
+        known = {look.colours for look in self.looks}
+        return (*self.looks, *(look for look in shared if look.colours not in known))
 
     @property
     def radionuclide(self) -> str:
@@ -76,9 +107,12 @@ TRACERS = {
                 "Johnson et al., Ann Neurol 2016;79:110-119 (cortex, most of all inferior temporal)",
                 "Baker et al., Data Brief 2017;15:648-657 (off-target binding, inferior cerebellar grey as reference)",
                 "Lowe et al., Acta Neuropathol Commun 2016;4:58 (off-target binding)",
+                "Fleisher et al., JAMA Neurol 2020;77:829-839 (reading by colours that turn at 1.65; not verified)",
             ),
             dicom_code=("879808000", "SCT", "Flortaucipir F^18^"),
             paper_column=0,
+            contrast_window=(0.6, 1.8),
+            looks=(Look("rainbow", (0.6, 1.8)), Look(TURNING, (0.0, 3.3))),
         ),
         Tracer(
             name="PIB",
@@ -95,6 +129,8 @@ TRACERS = {
             ),
             dicom_code=("126500", "DCM", "Pittsburgh compound B C^11^"),
             paper_column=2,
+            contrast_window=(0.6, 2.4),
+            looks=(Look("rainbow", (0.6, 2.4)), Look("hot_metal", (0.6, 2.4))),
         ),
         Tracer(
             name="PBR",
@@ -110,6 +146,8 @@ TRACERS = {
                 "Guo et al., NeuroImage 2012;60:902-910 (TSPO genotype; a prediction by a model)",
             ),
             paper_column=1,
+            contrast_window=(0.4, 1.2),
+            looks=(Look("hot_metal", (0.4, 1.2)), Look("rainbow", (0.4, 1.2))),
         ),
     )
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from . import display, models, people, scene
+from . import display, history, models, people, scene
 from .library import library
 from .parameters import RelAPETParameterNode
 from .process import ChildProcess, Ending
@@ -135,7 +135,7 @@ class Run:
 
     def __init__(self, request, listener, onDone, makeProcess=ChildProcess):
         self.request, self._listener, self._onDone, self._makeProcess = request, listener, onDone, makeProcess
-        self._folder = self._process = self._geometry = self._closing = None
+        self._folder = self._process = self._geometry = self._closing = self._prints = None
         self.ended = False
 
     def start(self):
@@ -153,6 +153,7 @@ class Run:
                     if role == "reference":
                         names[scene.writeSidecar(volume, files[role])] = volume.GetName()
             self._geometry = scene.worldMatrix(self.request.t1w)
+            self._prints = history.fingerprints(self.request)
         except BaseException:
             self._clean()
             raise
@@ -218,6 +219,7 @@ class Run:
             placed = scene.placeResults(one, outputs[one.tracer], t1w, run)
             for results in placed:
                 people.remember(results.pet, self.request, t1w)
+                history.remember(results.pet, self._prints)
                 display.prepare(results)
             first.append(placed[0])
         return first

@@ -6,7 +6,7 @@ from slicer.i18n import tr as _
 from . import models
 from .library import library
 from .parameters import ALL, samplerOf
-from .words import escaped
+from .words import escaped, textColor
 
 
 class ModelPanel:
@@ -48,6 +48,11 @@ class ModelPanel:
         self.showChoice()
         if not self._looked and not self._panel.install.problems() and self._panel.parent.isEntered:
             self.lookForDevices()
+
+    @property
+    def entries(self):
+        """The library's list of models, as it was read last."""
+        return list(self._entries.values())
 
     @property
     def entry(self):
@@ -101,7 +106,7 @@ class ModelPanel:
         missing = entry is None or not entry["installed"]
         words = models.line(entry) if entry else _("This model is not on this computer.")
         link = _("less") if self._unfolded or missing else _("more about this model")
-        ui.modelLabel.text = f"{escaped(words)} <a href='facts'>{link}</a>"
+        ui.modelLabel.text = f"{escaped(words)} <a href='facts' style='color:{textColor(ui.modelLabel)}'>{link}</a>"
         ui.modelFactsLabel.text = models.facts(entry) if entry else ""
         ui.modelFactsLabel.visible = entry is not None
         ui.modelFacts.visible = self._unfolded or missing

@@ -57,8 +57,28 @@ class Shown(enum.Enum):
 
     NOTHING = "mri"
     PET = "pet"
+    MEASURED = "measured"
     DIFFERENCE = "difference"
     UNCERTAINTY = "uncertainty"
+
+
+class Background(enum.Enum):
+    """What maps lie over when they are side by side."""
+
+    T1W = "t1w"
+    T2F = "t2f"
+
+    def label(self):
+        return {Background.T1W: _("T1w"), Background.T2F: _("T2-FLAIR, where its own header puts it")}[self]
+
+
+class Plane(enum.Enum):
+    AXIAL = "Axial"
+    CORONAL = "Coronal"
+    SAGITTAL = "Sagittal"
+
+    def label(self):
+        return {Plane.AXIAL: _("axial"), Plane.CORONAL: _("coronal"), Plane.SAGITTAL: _("sagittal")}[self]
 
 
 @parameterNodeWrapper
@@ -77,6 +97,7 @@ class RelAPETParameterNode:
     segmentation: segments whose mean SUVR is wanted; the shipped regions when empty.
     opacity: of the map over the MRI.
     shown: which map that is.
+    background, plane: of the views side by side.
     """
 
     t1w: vtkMRMLScalarVolumeNode
@@ -99,3 +120,5 @@ class RelAPETParameterNode:
     segmentation: vtkMRMLSegmentationNode
     opacity: Annotated[float, WithinRange(0, 1)] = 0.6
     shown: Shown = Shown.PET
+    background: Background = Background.T1W
+    plane: Plane = Plane.AXIAL

@@ -250,12 +250,16 @@ def compare(request):
 
 #: Node reference of a synthetic PET to the T1w it was made from, and an attribute when two people were accepted.
 SOURCE_ROLE = "RelAPET.T1w"
+#: Likewise to the T2-FLAIR.
+T2F_ROLE = "RelAPET.T2F"
 ACCEPTED = "RelAPET.Accepted"
 
 
 def remember(pet, request, t1w):
     """Let a synthetic PET know what it was made from."""
     pet.SetNodeReferenceID(SOURCE_ROLE, t1w.GetID() if t1w is not None else None)
+    t2f = request.t2f if request.t2f is not None and slicer.mrmlScene.IsNodePresent(request.t2f) else None
+    pet.SetNodeReferenceID(T2F_ROLE, t2f.GetID() if t2f is not None else None)
     pet.SetAttribute(ACCEPTED, "inputs of two people" if TWO_PEOPLE in request.accepted else None)
 
 

@@ -22,6 +22,7 @@ SIDECAR = "RelAPET.Sidecar"
 #: Roles by which a PET knows what belongs to it.
 MRI_ROLE = "RelAPET.MRI"
 ROLES = {
+    "measured": "RelAPET.Measured",
     "uncertainty": "RelAPET.Uncertainty",
     "difference": "RelAPET.Difference",
     "metrics": "RelAPET.Metrics",
@@ -30,7 +31,7 @@ ROLES = {
 TITLES = {"pet": "PET", "uncertainty": "spread of samples (not the error)", "difference": "minus reference"}
 #: Ending of the names of files in the model's space.
 MNI = "_space-MNI"
-FILES = {"pet": "synthetic_pet", "uncertainty": "uncertainty", "difference": "difference"}
+FILES = {"pet": "synthetic_pet", "measured": "reference", "uncertainty": "uncertainty", "difference": "difference"}
 
 
 class SceneError(ValueError):
@@ -147,7 +148,7 @@ class Results:
     @property
     def volumes(self):
         """By kind, those that are there."""
-        kinds = {"pet": self.pet, "uncertainty": self.uncertainty, "difference": self.difference}
+        kinds = {kind: self.pet if kind == "pet" else getattr(self, kind) for kind in FILES}
         return {kind: node for kind, node in kinds.items() if node is not None}
 
 
@@ -270,7 +271,8 @@ def _placeMaps(maps, facts, output, tracer, name):
     """Nodes of the scene with what was read; returns the PET's, which knows the others."""
     pet = _output(output, f"SYNTHETIC {tracer} PET ({name})")
     for kind, loaded in maps.items():
-        node = pet if kind == "pet" else _partOf(pet, kind, f"SYNTHETIC {tracer} {TITLES[kind]} ({name})")
+        words = f"measured {tracer} PET" if kind == "measured" else f"SYNTHETIC {tracer} {TITLES[kind]}"
+        node = pet if kind == "pet" else _partOf(pet, kind, f"{words} ({name})")
         node.SetAndObserveTransformNodeID(None)
         node.CopyOrientation(loaded)
         node.SetAndObserveImageData(loaded.GetImageData())
@@ -316,6 +318,8 @@ def _facts(kind, record):
         WINDOW: json.dumps(record["tracer"].get("window")),
         STATEMENT: record["statement"],
     }
+    if kind == "measured":
+        del facts[SYNTHETIC], facts[STATEMENT], facts[MODEL]
     if kind == "uncertainty":
         facts["RelAPET.Meaning"] = record["uncertainty"]
     return facts
@@ -328,7 +332,9 @@ def _describe(node, facts):
     suvr = facts[UNITS] == "SUVR"
     quantity, unit = slicer.vtkCodedEntry(), slicer.vtkCodedEntry()
     meaning = "Standardized uptake value ratio" if suvr else "Relative uptake, 0 to 1"
-    quantity.SetValueSchemeMeaning("SUVR" if suvr else "RELATIVE", "99RELAPET", f"{meaning}, synthetic")
+    quantity.SetValueSchemeMeaning(
+        "SUVR" if suvr else "RELATIVE", "99RELAPET", meaning + (", synthetic" if SYNTHETIC in facts else "")
+    )
     unit.SetValueSchemeMeaning("1", "UCUM", "no units")
     node.SetVoxelValueQuantity(quantity)
     node.SetVoxelValueUnits(unit)

@@ -21,7 +21,8 @@ from .parameters import Shown
 from .samplepanel import SamplePanel
 from .scene import TRACER
 from .tasks import Tasks
-from .words import escaped
+from .viewpanel import ViewPanel
+from .words import ALARM, escaped, tone
 
 #: Lines that the log keeps.
 LOG_LINES = 2000
@@ -55,6 +56,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.clinical = ClinicalPanel(self)
         self.samples = SamplePanel(self)
         self.results = DisplayPanel(self)
+        self.views = ViewPanel(self)
         self.ui.logText.setMaximumBlockCount(LOG_LINES)
         self.ui.questionFrame.visible = self.ui.progressBar.visible = False
         for button, slot in (
@@ -88,6 +90,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         """The module goes or is read again: nothing of it may go on."""
         slicer.app.disconnect("aboutToQuit()", self.stopAll)
         self.stopAll()
+        self.views.cleanUp()
         viewMarks.stop()
         self.setParameterNode(None)
         self.removeObservers()
@@ -125,6 +128,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def onParametersChanged(self, caller=None, event=None):
         self.models.showChoice()
+        self.views.onChanged()
         self.updatePanel()
 
     def onSceneStartClose(self, caller, event):
@@ -269,7 +273,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def say(self, message):
         """One line that something went wrong, which stays until the next run."""
-        self.ui.statusLabel.text = f"<b style='color:#c03020'>{escaped(message)}</b>"
+        self.ui.statusLabel.text = f"<b style='color:{tone(self.ui.statusLabel, ALARM)}'>{escaped(message)}</b>"
         self.log(message)
 
     # Questions

@@ -196,7 +196,12 @@ def test_results_in_the_scene(widget, slicer, pair, saved):
     item = hierarchy.GetItemByDataNode(t1w) or hierarchy.CreateItem(study, t1w)
     hierarchy.SetItemParent(item, study)
     found = run(widget, saved, keep=lambda name: "space-MNI" not in name)
-    assert widget.parameters.output is found.pet and set(found.volumes) == {"pet", "uncertainty", "difference"}
+    assert widget.parameters.output is found.pet and set(found.volumes) == {
+        "pet",
+        "measured",
+        "uncertainty",
+        "difference",
+    }
     for kind, stem in (("pet", "synthetic_pet"), ("uncertainty", "uncertainty"), ("difference", "difference")):
         node = found.volumes[kind]
         assert "SYNTHETIC" in node.GetName() and "patient T1w" in node.GetName()
@@ -329,7 +334,7 @@ def test_results_in_mni_space_lie_over_the_template(widget, slicer, pair, saved)
     assert other.GetAttribute("RelAPET.Synthetic") == "1" and other.GetDisplayNode().GetWindowLevelMax() == 3.0
     widget.parameters.output = other
     assert not widget.ui.regionsButton.enabled, "the table stands beside the PET in the T1w's space"
-    assert set(widget.results.found.volumes) == {"pet", "uncertainty", "difference"}
+    assert set(widget.results.found.volumes) == {"pet", "measured", "uncertainty", "difference"}
     assert widget.results.found.mri.GetName().startswith("MNI template T1")
 
 
@@ -347,7 +352,7 @@ def test_the_scene_keeps_choices_and_results(widget, harness, slicer, pair, save
     again = widget.results.found
     assert widget.parameters.seed == 42 and widget.parameters.t1w.GetName() == "patient T1w"
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(again.pet), values)
-    assert set(again.volumes) == {"pet", "uncertainty", "difference"} and again.mri is widget.parameters.t1w
+    assert set(again.volumes) == {"pet", "measured", "uncertainty", "difference"} and again.mri is widget.parameters.t1w
     assert again.difference.GetDisplayNode().GetWindowLevelMax() == 0.5
     assert slice_marks(slicer) == {"SYNTHETIC TAU minus reference\nresearch only"}
     assert again.pet.GetAttribute("RelAPET.Provenance")
