@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from . import display, history, models, people, scene
+from . import display, expected, history, models, people, scene
 from .library import library
 from .parameters import RelAPETParameterNode
 from .process import ChildProcess, Ending
@@ -135,12 +135,13 @@ class Run:
 
     def __init__(self, request, listener, onDone, makeProcess=ChildProcess):
         self.request, self._listener, self._onDone, self._makeProcess = request, listener, onDone, makeProcess
-        self._folder = self._process = self._geometry = self._closing = self._prints = None
+        self._folder = self._process = self._geometry = self._closing = self._prints = self._began = None
         self.ended = False
 
     def start(self):
         """Write the inputs and start the process. Raises scene.SceneError before anything was started."""
         self._listener.onProgress(0.0, "handing the MRI over", None)
+        self._began = time.monotonic()
         self._folder = tempfile.mkdtemp(prefix="RelAPET-", dir=_existing(slicer.app.temporaryPath))
         try:
             files, names = {}, {}
@@ -208,6 +209,8 @@ class Run:
             read = [scene.readResults(r["folder"], r["files"], self.request.space, self._geometry) for r in each]
             with scene.allOrNone():
                 found = self._place(read, t1w)
+            memory = getattr(self._process, "peak", 0)
+            expected.remember(self.request, time.monotonic() - self._began, memory, len(read))
         except (scene.SceneError, OSError, KeyError, ValueError, TypeError) as error:
             return Ending("failed", f"the results could not be taken over: {error}"), None
         return ending, found

@@ -127,6 +127,7 @@ class ChildProcess:
         self._lines, self._errors, self._tail, self._named = JsonLines(), JsonLines(), [], Names(names or {})
         self._result = self._error = self._ended = self._startError = None
         self._cancelled = False
+        self.peak = 0  # most bytes that the process and its children were seen to hold together
         self._children = []
         self._process = qt.QProcess()
         self._process.setProcessEnvironment(childEnvironment(exportFolder() if "dicom" in arguments[:1] else None))
@@ -188,6 +189,7 @@ class ChildProcess:
         kind = item.get("type") if isinstance(item, dict) else None
         if kind == "progress" and isinstance(item.get("fraction"), (int, float)):
             if self._onProgress and not self._cancelled:
+                self.peak = max(self.peak, _memory(self._process.processId()))
                 fraction = min(max(float(item["fraction"]), 0.0), 1.0)
                 self._onProgress(fraction, self._named(str(item.get("message", ""))), item.get("remaining"))
         elif kind == "warning":
@@ -282,6 +284,20 @@ def _descendants(pid):
         return psutil.Process(int(pid)).children(recursive=True)
     except psutil.Error:
         return []
+
+
+def _memory(pid):
+    """Bytes that a process and those below it hold; 0 where psutil is not installed yet, or the process is gone."""
+    try:
+        import psutil
+    except ImportError:
+        return 0
+    held = 0
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(int(pid))
+        for each in (process, *process.children(recursive=True)):
+            held += each.memory_info().rss
+    return held
 
 
 def _killAll(processes):

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from . import people
+from . import expected, people
 from .clinicalpanel import ClinicalPanel
 from .displaypanel import DisplayPanel
 from .inputspanel import InputsPanel
@@ -198,8 +198,17 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             section.enabled = not running
         self.clinical.update()
         self.inputs.update(self.request())
+        self._tellExpected(running)
         self.ui.scaleReferenceCheckBox.enabled = self._parameterNode.reference is not None
         self.results.update()
+
+    def _tellExpected(self, running):
+        """Time and memory of the last such run here, below the button."""
+        label = self.ui.expectedLabel
+        words, scarce = expected.words(self.request())
+        color = f" style='color:{tone(label, ALARM)}'" if scarce else ""
+        label.text = f"<span{color}>{escaped(words)}</span>"
+        label.visible = not running
 
     # Running
 
@@ -233,7 +242,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.ui.progressBar.value = round(1000 * fraction)
         words = f"{100 * fraction:.0f} %: {message}"
         if remaining:
-            words += _(", about {time} to go").format(time=_duration(remaining))
+            words += _(", about {time} to go").format(time=expected.duration(remaining))
         self.tell(words)
         if remaining == 0:
             slicer.app.processEvents()  # announced before the results are read, which blocks a moment
@@ -306,7 +315,3 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def onCopyLog(self, checked=False):
         qt.QApplication.clipboard().setText(self.ui.logText.toPlainText())
-
-
-def _duration(seconds):
-    return _("{n} s").format(n=round(seconds)) if seconds < 90 else _("{n} min").format(n=round(seconds / 60))
