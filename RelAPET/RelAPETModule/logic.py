@@ -8,6 +8,7 @@ import uuid
 from dataclasses import dataclass, field, replace
 
 import slicer
+from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from . import display, expected, history, models, people, scene
@@ -25,7 +26,9 @@ class SynthesisError(RuntimeError):
 
 
 #: What is said when a measured PET is to be compared with several tracers.
-COMPARES_ONE = "the measured PET can be compared with its own tracer only; choose that tracer, or no measured PET"
+def comparesOne():
+    """The words, in the language that is chosen now."""
+    return _("the measured PET can be compared with its own tracer only; choose that tracer, or no measured PET")
 
 
 @dataclass
@@ -61,19 +64,19 @@ class Request:
         """Why this cannot be run, in words for the panel; empty when it can."""
         found = []
         if self.t1w is None:
-            found.append("choose a T1-weighted volume")
+            found.append(_("choose a T1-weighted volume"))
         if self.t2f is None and not models.doesWithout(self.model, "t2f"):
-            found.append("choose a T2-FLAIR volume")
+            found.append(_("choose a T2-FLAIR volume"))
         if self.t1w is not None and self.t1w is self.t2f:
-            found.append("T1w and T2-FLAIR are the same volume")
+            found.append(_("T1w and T2-FLAIR are the same volume"))
         if self.reference is not None and self.reference in (self.t1w, self.t2f):
-            found.append("the reference PET is one of the MRIs")
+            found.append(_("the reference PET is one of the MRIs"))
         if self.reference is not None and self.reference.GetAttribute(scene.SYNTHETIC):
-            found.append("the reference PET is synthetic itself; choose a measured one")
+            found.append(_("the reference PET is synthetic itself; choose a measured one"))
         if self.output is not None and self.output in (self.t1w, self.t2f, self.reference):
-            found.append("the output would replace an input; choose another one or none")
+            found.append(_("the output would replace an input; choose another one or none"))
         if self.comparesMany:
-            found.append(COMPARES_ONE)
+            found.append(comparesOne())
         found += models.clinicalProblems(self.age, self.sex, self.score)
         if found:
             return found
@@ -140,7 +143,7 @@ class Run:
 
     def start(self):
         """Write the inputs and start the process. Raises scene.SceneError before anything was started."""
-        self._listener.onProgress(0.0, "handing the MRI over", None)
+        self._listener.onProgress(0.0, _("handing the MRI over"), None)
         self._began = time.monotonic()
         self._folder = tempfile.mkdtemp(prefix="RelAPET-", dir=_existing(slicer.app.temporaryPath))
         try:
@@ -179,7 +182,7 @@ class Run:
 
     def _sceneCloses(self, *_):
         """Its results would come into another scene, maybe another patient's."""
-        self._listener.onLog("the scene is closed: the synthesis is cancelled")
+        self._listener.onLog(_("the scene is closed: the synthesis is cancelled"))
         self.stopNow()
 
     def _processEnded(self, ending):
@@ -187,10 +190,10 @@ class Run:
         slicer.mrmlScene.RemoveObserver(self._closing)
         try:
             if ending.ok:
-                self._listener.onProgress(1.0, "taking the results over", 0)
+                self._listener.onProgress(1.0, _("taking the results over"), 0)
                 ending, results = self._load(ending)
         except BaseException:
-            ending = Ending("failed", "the results could not be taken over; please report this with the log")
+            ending = Ending("failed", _("the results could not be taken over; please report this with the log"))
             raise
         finally:
             self._clean()
@@ -212,7 +215,7 @@ class Run:
             memory = getattr(self._process, "peak", 0)
             expected.remember(self.request, time.monotonic() - self._began, memory, len(read))
         except (scene.SceneError, OSError, KeyError, ValueError, TypeError) as error:
-            return Ending("failed", f"the results could not be taken over: {error}"), None
+            return Ending("failed", _("the results could not be taken over: {why}").format(why=error)), None
         return ending, found
 
     def _place(self, read, t1w):
@@ -257,7 +260,7 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
 
         Raises SynthesisError when it cannot begin: something is missing, or another one is running.
         """
-        problems = ["another synthesis is running"] if self.running else request.problems()
+        problems = [_("another synthesis is running")] if self.running else request.problems()
         if problems:
             raise SynthesisError(Ending("refused", "; ".join(problems)))
         mixed, _notes = people.compare(request)

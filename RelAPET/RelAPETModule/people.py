@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 import slicer
+from slicer.i18n import tr as _
 
 from .scene import KIND, MRI_ROLE, RUN
 
@@ -78,7 +79,8 @@ class Origin:
     @property
     def words(self):
         """Person and study date in words; empty where nothing is known."""
-        when = f"study of {self.day.isoformat()}" if self.day else (f"ses-{self.session}" if self.session else "")
+        when = f"ses-{self.session}" if self.session else ""
+        when = _("study of {day}").format(day=self.day.isoformat()) if self.day else when
         return ", ".join(filter(None, (self.person, when)))
 
 
@@ -207,11 +209,13 @@ def interval(one, two):
     if one.day and two.day:
         days = abs((one.day - two.day).days)
         if days:
-            return f"{_time(days)} apart ({one.day.isoformat()} and {two.day.isoformat()})"
+            return _("{time} apart ({one} and {two})").format(
+                time=_time(days), one=one.day.isoformat(), two=two.day.isoformat()
+            )
     if one.study and two.study:
-        return "from two studies"
+        return _("from two studies")
     if one.session and two.session and one.session != two.session:
-        return f"from two sessions (ses-{one.session} and ses-{two.session})"
+        return _("from two sessions (ses-{one} and ses-{two})").format(one=one.session, two=two.session)
     return ""
 
 
@@ -237,14 +241,19 @@ def compare(request):
             if what:
                 whose = ""
                 if origin.person != other.person:
-                    whose = f": {origin.person or 'unnamed'} and {other.person or 'unnamed'}"
-                return (
-                    f"{title} '{name}' and {otherTitle} '{otherName}' are of two people by their {what}{whose}; "
-                    "choose volumes of one person"
+                    whose = _(": {one} and {two}").format(
+                        one=origin.person or _("unnamed"), two=other.person or _("unnamed")
+                    )
+                words = _(
+                    "{title} '{name}' and {otherTitle} '{otherName}' are of two people by their {what}{whose}; choose "
+                    "volumes of one person"
+                )
+                return words.format(
+                    title=title, name=name, otherTitle=otherTitle, otherName=otherName, what=what, whose=whose
                 ), []
             apart = interval(origin, other)
             if apart:
-                notes.append(f"{title} and {otherTitle} are {apart}")
+                notes.append(_("{one} and {two} are {apart}").format(one=title, two=otherTitle, apart=apart))
     return None, notes
 
 

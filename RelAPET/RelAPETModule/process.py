@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import qt
+from slicer.i18n import tr as _
 
 from .install import exportFolder
 from .library import libraryParent
@@ -211,8 +212,9 @@ class ChildProcess:
 
     def _errorOccurred(self, error):
         if error == qt.QProcess.FailedToStart:  # the one error after which finished() does not come
-            program = Path(self._command[0]).name
-            self._end(Ending("failed", f"{program} could not be started: {self._process.errorString()}"))
+            program, why = Path(self._command[0]).name, self._process.errorString()
+            words = _("{program} could not be started: {why}").format(program=program, why=why)
+            self._end(Ending("failed", words))
 
     def _finished(self, exitCode, exitStatus):
         self._readOutput()
@@ -224,10 +226,13 @@ class ChildProcess:
 
     def _ending(self, exitCode, crashed):
         if self._cancelled:
-            return Ending("cancelled", "cancelled; nothing was changed")
+            return Ending("cancelled", _("cancelled; nothing was changed"))
         if crashed:
-            reason = "it crashed, or the system ended it, which it does when memory runs out"
-            return Ending("crashed", f"the program ended unexpectedly: {reason}; the log says more")
+            words = _(
+                "the program ended unexpectedly: it crashed, or the system ended it, which it does when memory runs "
+                "out; the log says more"
+            )
+            return Ending("crashed", words)
         if self._error is not None:
             message = str(self._error.get("message", "unknown error"))
             kind = "refused" if exitCode == 2 else "failed"
@@ -237,9 +242,10 @@ class ChildProcess:
         missing = [line for line in self._tail if "No module named" in line]
         if missing:
             name = missing[-1].split("No module named")[-1].strip(" '\"")
-            return Ending("failed", f"Python package {name} is missing; press Install in the panel")
-        last = self._tail[-1] if self._tail else "it said nothing"
-        return Ending("failed", f"the program ended with code {exitCode} and no result: {last}")
+            return Ending("failed", _("Python package {name} is missing; press Install in the panel").format(name=name))
+        last = self._tail[-1] if self._tail else _("it said nothing")
+        words = _("the program ended with code {code} and no result: {last}").format(code=exitCode, last=last)
+        return Ending("failed", words)
 
     def _end(self, ending):
         if self._ended is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 #: Node attributes of everything this module makes.
 SYNTHETIC, KIND, TRACER, MODEL, UNITS, STATEMENT, PROVENANCE, WINDOW, SPACE = (
@@ -38,6 +39,10 @@ class SceneError(ValueError):
     """A volume that cannot be used as it is; the message says why and what to do."""
 
 
+def notWritten():
+    return _("'{name}' could not be written to {folder}; is the disk full?")
+
+
 def worldMatrix(volume):
     """vtkMatrix4x4 from voxel indices to RAS in the world, parent transforms included.
 
@@ -46,18 +51,20 @@ def worldMatrix(volume):
     name = volume.GetName()
     image = volume.GetImageData()
     if image is None or image.GetNumberOfPoints() == 0:
-        raise SceneError(f"'{name}' holds no image; load it again or choose another volume")
+        raise SceneError(_("'{name}' holds no image; load it again or choose another volume").format(name=name))
     if image.GetNumberOfScalarComponents() != 1:
-        raise SceneError(f"'{name}' has several values a voxel (colour or a time series); choose a single 3-D volume")
+        words = _("'{name}' has several values a voxel (colour or a time series); choose a single 3-D volume")
+        raise SceneError(words.format(name=name))
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     transform = volume.GetParentTransformNode()
     if transform is not None:
         if not transform.IsTransformToWorldLinear():
-            raise SceneError(
-                f"'{name}' is under the non-linear transform '{transform.GetName()}'; harden it (Data module, right "
-                "click on the volume's transform) or take the volume out of it"
+            words = _(
+                "'{name}' is under the non-linear transform '{transform}'; harden it (Data module, right click on the "
+                "volume's transform) or take the volume out of it"
             )
+            raise SceneError(words.format(name=name, transform=transform.GetName()))
         toWorld = vtk.vtkMatrix4x4()
         transform.GetMatrixTransformToWorld(toWorld)
         vtk.vtkMatrix4x4.Multiply4x4(toWorld, matrix, matrix)
@@ -69,13 +76,14 @@ def _checkAxes(matrix, name):
     columns = [[matrix.GetElement(row, column) for row in range(3)] for column in range(3)]
     lengths = [vtk.vtkMath.Norm(column) for column in columns]
     if min(lengths) <= 0:
-        raise SceneError(f"'{name}' has a voxel spacing of 0; correct it in the Volumes module")
+        raise SceneError(_("'{name}' has a voxel spacing of 0; correct it in the Volumes module").format(name=name))
     for one, two in ((0, 1), (0, 2), (1, 2)):
         if abs(vtk.vtkMath.Dot(columns[one], columns[two])) > 1e-3 * lengths[one] * lengths[two]:
-            raise SceneError(
-                f"'{name}' is sheared by its geometry or transform; resample it onto straight axes first "
-                "(Resample Scalar/Vector/DWI Volume module)"
+            words = _(
+                "'{name}' is sheared by its geometry or transform; resample it onto straight axes first (Resample "
+                "Scalar/Vector/DWI Volume module)"
             )
+            raise SceneError(words.format(name=name))
 
 
 def writeVolume(volume, path):
@@ -88,7 +96,7 @@ def writeVolume(volume, path):
     storage.SetFileName(str(path))
     storage.SetUseCompression(0)  # read once by the next process on this machine, so speed counts
     if not storage.WriteData(copy) or not os.path.isfile(path):
-        raise SceneError(f"'{volume.GetName()}' could not be written to {Path(path).parent}; is the disk full?")
+        raise SceneError(notWritten().format(name=volume.GetName(), folder=Path(path).parent))
 
 
 def writeSidecar(volume, path):
@@ -116,7 +124,7 @@ def readVolume(path, volume, geometryOf=None):
     storage.SetFileName(str(path))
     storage.SetSingleFile(1)
     if not storage.ReadData(loaded) or loaded.GetImageData() is None:
-        raise SceneError(f"the result {Path(path).name} could not be read")
+        raise SceneError(_("the result {file} could not be read").format(file=Path(path).name))
     matrix = vtk.vtkMatrix4x4()
     loaded.GetIJKToRASMatrix(matrix)
     if geometryOf is not None:
@@ -133,7 +141,7 @@ def _checkSame(matrix, wanted, dimensions):
     for corner in corners:
         one, two = matrix.MultiplyPoint(corner), wanted.MultiplyPoint(corner)
         if max(abs(a - b) for a, b in zip(one, two, strict=True)) > 0.05:
-            raise SceneError("the result does not lie where the T1w does; please report this with the log")
+            raise SceneError(_("the result does not lie where the T1w does; please report this with the log"))
 
 
 class Results:
@@ -263,7 +271,7 @@ def _read(folder, files, ending, geometry):
             maps[kind] = slicer.vtkMRMLScalarVolumeNode()
             readVolume(path, maps[kind], None if ending else geometry)
     if "pet" not in maps:
-        raise SceneError("the program wrote no PET")
+        raise SceneError(_("the program wrote no PET"))
     return maps
 
 
@@ -368,13 +376,7 @@ def _placeTables(pet, read, name):
     else:
         _forget(pet, "metrics")
     for node in _tablesOf(pet):
-        copyMarks(pet, node)
-
-
-def copyMarks(pet, table):
-    """Let a table say, as its PET does, that it is synthetic, of which tracer and model, and for research only."""
-    for name in (SYNTHETIC, TRACER, MODEL, UNITS, STATEMENT):
-        table.SetAttribute(name, pet.GetAttribute(name))
+        tables.copyMarks(pet, node)
 
 
 def _tablesOf(pet):

@@ -7,7 +7,7 @@ import math
 import slicer
 import vtk
 
-from .scene import TRACER, copyMarks
+from .scene import MODEL, STATEMENT, SYNTHETIC, TRACER, UNITS
 
 _COLUMNS = {
     "synthetic_pet": "SYNTHETIC",
@@ -115,6 +115,12 @@ def fillMetrics(table, metrics):
         columns.append((where[place], [float("inf") if value is None else float(value) for value in values]))
     _fill(table, columns)
     table.SetAttribute("RelAPET.Synthetic", "1")
+
+
+def copyMarks(pet, table):
+    """Let a table say, as its PET does, that it is synthetic, of which tracer and model, and for research only."""
+    for name in (SYNTHETIC, TRACER, MODEL, UNITS, STATEMENT):
+        table.SetAttribute(name, pet.GetAttribute(name))
 
 
 def segmentTable(pet, segmentation):
