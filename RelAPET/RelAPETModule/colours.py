@@ -20,7 +20,7 @@ TABLES = {
 }
 #: Share of the difference's half window that stays without colour.
 UNCOLOURED = 0.1
-#: Anchors of a rainbow whose hue goes on all the way; of Slicer's, a third is one green.
+#: Anchors of a rainbow whose hue goes on all the way; Slicer's have long stretches of one green.
 RAINBOW = (
     (0.0, 0.0, 0.0), (0.35, 0.0, 0.5), (0.1, 0.1, 0.95), (0.0, 0.6, 1.0), (0.0, 0.8, 0.55), (0.35, 0.85, 0.0),
     (0.95, 0.9, 0.0), (1.0, 0.55, 0.0), (1.0, 0.1, 0.0), (1.0, 0.75, 0.75),

@@ -10,8 +10,8 @@ from . import colours
 from .marks import viewMarks
 from .scene import KIND, TRACER, UNITS, WINDOW, Results
 
-#: Names of the views side by side begin so.
-COLUMN = "RelAPET"
+#: Names of the views side by side begin so; their layouts' numbers are this one and how many views there are, at most.
+COLUMN, FIRST_LAYOUT, MOST = "RelAPET", 52700, 6
 #: Maps that show uptake: the synthetic PET and the measured one that it was compared with.
 PETS = ("pet", "measured")
 #: Labels of a legend, few enough never to touch, its size and the place of its middle, in shares of the view.
@@ -148,9 +148,27 @@ def show(results, kind, opacity, fit=False):
     for name in manager.sliceViewNames():
         if not name.startswith(COLUMN):
             lay(manager.sliceWidget(name), background, node if results.mri is not None else None, opacity, fit)
-    showLegends({node})
+    showLegends({node} | besides())
     viewMarks.start()
     return node
+
+
+def columns():
+    """How many views are side by side now; 0 in any other layout."""
+    manager = slicer.app.layoutManager()
+    number = manager.layout - FIRST_LAYOUT if manager is not None else 0
+    return number if 0 < number <= MOST else 0
+
+
+def besides():
+    """Maps that are side by side now."""
+    manager, found = slicer.app.layoutManager(), set()
+    for index in range(columns()):
+        widget = manager.sliceWidget(f"{COLUMN}{index + 1}")
+        identifier = widget.mrmlSliceCompositeNode().GetForegroundVolumeID() if widget is not None else None
+        if identifier:
+            found.add(slicer.mrmlScene.GetNodeByID(identifier))
+    return found
 
 
 def lay(widget, background, foreground, opacity, fit):

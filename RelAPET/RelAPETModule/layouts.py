@@ -9,9 +9,6 @@ from . import display
 from .marks import viewMarks
 from .scene import TRACER
 
-#: Numbers of our layouts: this one and the number of views.
-FIRST_LAYOUT = 52700
-MOST = 6
 #: Views with the same number are linked with one another, and with no others.
 VIEW_GROUP = 527
 PLANES = ("Axial", "Coronal", "Sagittal")
@@ -48,7 +45,15 @@ def tracers(pets, background):
     latest = {pet.GetAttribute(TRACER): pet for pet in pets}
     words = [Column(_("MRI"), background)]
     words += [Column(f"SYNTHETIC {tracer}", background, pet) for tracer, pet in latest.items()]
-    return words[:MOST]
+    return words[: display.MOST]
+
+
+def register():
+    """Let Slicer know our layouts, also for scenes that were saved while one of them was shown."""
+    node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    for count in range(1, display.MOST + 1) if node is not None else ():
+        if not node.IsLayoutDescription(display.FIRST_LAYOUT + count):
+            node.AddLayoutDescription(display.FIRST_LAYOUT + count, _description(count))
 
 
 class SideBySide:
@@ -60,8 +65,7 @@ class SideBySide:
     @property
     def shown(self):
         """Whether one of our layouts is what Slicer shows."""
-        manager = slicer.app.layoutManager()
-        return manager is not None and FIRST_LAYOUT < manager.layout <= FIRST_LAYOUT + MOST
+        return display.columns() > 0
 
     def show(self, columns, opacity, plane=PLANES[0]):
         """Columns from left to right, all in one plane at one place; nothing without a main window."""
@@ -70,23 +74,17 @@ class SideBySide:
             return
         if not self.shown:
             self._former = manager.layout
-        number = FIRST_LAYOUT + len(columns)
-        logic = manager.layoutLogic() if hasattr(manager, "layoutLogic") else None
-        node = logic.GetLayoutNode() if logic is not None else _layoutNode()
-        if not node.IsLayoutDescription(number):
-            node.AddLayoutDescription(number, _description(len(columns)))
-        manager.setLayout(number)
-        for index, column in enumerate(columns):
-            widget = manager.sliceWidget(_name(index))
-            if widget is None:  # it comes with the layout, so this Slicer could not read the description
-                continue
+        register()
+        manager.setLayout(display.FIRST_LAYOUT + len(columns))
+        widgets = [manager.sliceWidget(_name(index)) for index in range(len(columns))]
+        for widget, column in zip(widgets, columns, strict=True):
             sliceNode = widget.mrmlSliceNode()
             sliceNode.SetOrientation(plane)
             sliceNode.SetLayoutLabel(column.title)
             display.lay(widget, column.background, column.foreground, opacity, fit=True)
             widget.mrmlSliceCompositeNode().SetHotLinkedControl(True)
-        _samePlace(manager, len(columns))
-        display.showLegends({column.foreground for column in columns if column.foreground is not None})
+        _samePlace([widget.mrmlSliceNode() for widget in widgets])
+        display.showLegends(display.besides())
         viewMarks.start()
 
     def leave(self):
@@ -97,17 +95,12 @@ class SideBySide:
         self._former = None
 
 
-def _layoutNode():
-    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-
-
 def _name(index):
     return f"{display.COLUMN}{index + 1}"
 
 
-def _samePlace(manager, count):
-    """Every view where the first one is, and as near; they differ only where their backgrounds do."""
-    nodes = [manager.sliceWidget(_name(index)).mrmlSliceNode() for index in range(count)]
+def _samePlace(nodes):
+    """Every view where the first one is, and as near."""
     for node in nodes[1:]:
         node.SetFieldOfView(*nodes[0].GetFieldOfView())
         node.SetXYZOrigin(*nodes[0].GetXYZOrigin())

@@ -102,12 +102,12 @@ def facts(entry):
     """What one must know before using a model, as rich text."""
     units = {"suvr": "SUVR", "relative": _("relative (0 to 1), not SUVR")}
     draw, spread = entry.get("draw"), None
-    if draw:
-        spread = (
-            _("none: every sample is the same PET")
-            if draw["deterministic"]
-            else _("{n} samples").format(n=draw["samples"])
-        )
+    if draw and draw["deterministic"]:
+        spread = _("none: every sample is the same PET")
+    elif draw and draw["samples"] == 1:
+        spread = _("none unless more samples are asked for")
+    elif draw:
+        spread = _("of {n} samples").format(n=draw["samples"])
     rows = [
         (_("Name"), entry["name"]),
         (_("Description"), entry["description"]),

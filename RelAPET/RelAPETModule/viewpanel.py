@@ -25,11 +25,13 @@ class ViewPanel:
         ui.windowWidget.connect("valuesChanged(double,double)", self.onWindow)
         ui.opacitySlider.connect("valueChanged(double)", self.onOpacity)
         self._manager = slicer.app.layoutManager()
+        layouts.register()
         if self._manager is not None:
             self._manager.connect("layoutChanged(int)", self.onLayoutChanged)
 
     def cleanUp(self):
-        """The module goes: nothing of it may be called any more."""
+        """The module goes: nothing of it may be called any more, and none of its views stays."""
+        self._layouts.leave()
         if self._manager is not None:
             self._manager.disconnect("layoutChanged(int)", self.onLayoutChanged)
             self._manager = None
@@ -60,8 +62,13 @@ class ViewPanel:
         self._layouts.show(columns, node.opacity, node.plane.value)
 
     def _background(self, found):
-        t2f = found.pet.GetNodeReference(people.T2F_ROLE)
-        return t2f if self._panel.parameters.background == Background.T2F and t2f is not None else found.mri
+        wanted = self._panel.parameters.background == Background.T2F
+        return self._t2f(found) or found.mri if wanted else found.mri
+
+    @staticmethod
+    def _t2f(found):
+        """The FLAIR that a result can lie over; none in MNI space, where the FLAIR is not."""
+        return found.pet.GetNodeReference(people.T2F_ROLE) if found.pet.GetAttribute(SPACE) != "MNI" else None
 
     def leave(self):
         """The layout that was there before the views side by side."""
@@ -118,7 +125,7 @@ class ViewPanel:
         ui.compareButton.checked = self._layouts.shown and self._laid == "comparison"
         ui.tracersButton.checked = self._layouts.shown and self._laid == "tracers"
         ui.flipButton.enabled = there and found.mri is not None
-        ui.backgroundSelector.enabled = there and found.pet.GetNodeReference(people.T2F_ROLE) is not None
+        ui.backgroundSelector.enabled = there and self._t2f(found) is not None
         ui.planeSelector.enabled = there
         for widget in (ui.colorSelector, ui.windowWidget):
             widget.enabled = found is not None

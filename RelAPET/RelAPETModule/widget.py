@@ -133,6 +133,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def onSceneStartClose(self, caller, event):
         self.logic.stopNow()
+        self.views.leave()  # now: at the end Slicer puts back the layout that it finds at the start
         self.setParameterNode(None)
         self.inputs.forget()
 

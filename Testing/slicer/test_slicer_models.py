@@ -159,6 +159,17 @@ def test_t1w_alone_where_the_model_can(widget, put):
     assert "choose a T2-FLAIR volume" in ui.synthesizeButton.toolTip and not ui.synthesizeButton.enabled
 
 
+def test_none_can_be_chosen_where_there_is_a_flair(widget, harness, scans, put):
+    """The user's own choice of none, which no guess undoes."""
+    put("without", TOLD, optional_inputs=["t2f"])
+    selector = widget.ui.t2fSelector
+    selector.setCurrentNode(None)
+    selector.nodeActivated.emit(None)
+    harness.process_events()
+    assert widget.parameters.t2f is None and widget.ui.synthesizeButton.enabled
+    assert "--t2f" not in arguments(widget).arguments
+
+
 def test_the_library_draws_from_what_the_panel_hands_over(widget, pair, tmp_path, metadata, capsys):
     """The panel's command line, with a model of real weights that is told age and sex and does without the FLAIR."""
     from RelAPETLib.methods.resdm import ResDM
