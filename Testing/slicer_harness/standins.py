@@ -232,7 +232,7 @@ class ctkRangeWidget(QWidget):
         self._high.setValue(value)
 
     def reset(self):
-        self.setValues(self.minimum, self.maximum)
+        self.setValues(0.0, 0.0)
 
     def _set_minimum(self, value):
         self._low.setMinimum(value)
