@@ -180,7 +180,7 @@ class Run:
         self._process.cancel()
         self._process.waitForEnd(2.0)
 
-    def _sceneCloses(self, *_):
+    def _sceneCloses(self, *event):
         """Its results would come into another scene, maybe another patient's."""
         self._listener.onLog(_("the scene is closed: the synthesis is cancelled"))
         self.stopNow()
