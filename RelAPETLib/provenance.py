@@ -32,6 +32,7 @@ UNCERTAINTY_MEANING = (
 )
 WITHOUT_T2F = "From the T1w alone: no T2-FLAIR was given."
 DIFFERENCE_MEANING = "synthetic minus reference"
+REFERENCE_MEANING = "the measured PET as it was compared: registered, and in the synthetic PET's units"
 SUVR_UNITS = "SUVR"
 RELATIVE_UNITS = "relative (0 to 1)"
 

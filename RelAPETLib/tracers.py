@@ -22,6 +22,24 @@ ALL = "all"
 PUBLISHED_LABELS = 4
 
 
+#: Colours by name, as whoever draws them knows them: grey that darkens with uptake; dark blue to yellow, lighter all
+#: the way; and two families of colours that turn into each other in the middle of the window.
+INVERSE_GREY, COLOUR_BLIND_SAFE, TURNING = "inverse_grey", "cividis", "turning"
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colours and window of a PET on the screen.
+
+    Attributes:
+        colours: name: ``rainbow``, ``hot_metal``, ``inverse_grey``, ``cividis`` or ``turning``.
+        window: SUVR of the first and the last colour.
+    """
+
+    colours: str
+    window: tuple[float, float]
+
+
 @dataclass(frozen=True)
 class Scale:
     """A published linear scale of uptake: ``slope * SUVR + intercept`` of a region, SUVR by the scale's own masks.
@@ -104,6 +122,7 @@ class Tracer:
         scale: published scale that its SUVR can be told on; None where there is none.
         contrast_window: SUVR range of the report's pictures, narrow enough to tell regions apart and the same for all
             people; None: each picture's own percentiles.
+        looks: colours that the tracer's readers are used to, the first of them shown at first; `every_look` has more.
     """
 
     name: str
@@ -119,6 +138,15 @@ class Tracer:
     paper_column: int | None = None
     scale: Scale | None = None
     contrast_window: tuple[float, float] | None = None
+    looks: tuple[Look, ...] = ()
+
+    @property
+    def every_look(self) -> tuple[Look, ...]:
+        """The tracer's own looks, then those that every tracer has: inverse grey, and one safe for the colour-blind."""
+        window = self.contrast_window or self.display_window
+        shared = (Look("rainbow", window), Look(INVERSE_GREY, window), Look(COLOUR_BLIND_SAFE, window))
+        known = {look.colours for look in self.looks}
+        return (*self.looks, *(look for look in shared if look.colours not in known))
 
     @property
     def radionuclide(self) -> str:
@@ -143,11 +171,13 @@ TRACERS = {
                 "Johnson et al., Ann Neurol 2016;79:110-119 (cortex, most of all inferior temporal)",
                 "Baker et al., Data Brief 2017;15:648-657 (off-target binding, inferior cerebellar grey as reference)",
                 "Lowe et al., Acta Neuropathol Commun 2016;4:58 (off-target binding)",
+                "Fleisher et al., JAMA Neurol 2020;77:829-839 (reading by colours that turn at 1.65; not verified)",
             ),
             dicom_code=("879808000", "SCT", "Flortaucipir F^18^"),
             paper_column=0,
             scale=CENTAURZ,
             contrast_window=(0.6, 1.8),
+            looks=(Look("rainbow", (0.6, 1.8)), Look(TURNING, (0.0, 3.3))),
         ),
         Tracer(
             name="PIB",
@@ -166,6 +196,7 @@ TRACERS = {
             paper_column=2,
             scale=CENTILOID,
             contrast_window=(0.6, 2.4),
+            looks=(Look("rainbow", (0.6, 2.4)), Look("hot_metal", (0.6, 2.4))),
         ),
         Tracer(
             name="PBR",
@@ -182,6 +213,7 @@ TRACERS = {
             ),
             paper_column=1,
             contrast_window=(0.4, 1.2),
+            looks=(Look("hot_metal", (0.4, 1.2)), Look("rainbow", (0.4, 1.2))),
         ),
     )
 }

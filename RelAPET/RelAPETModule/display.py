@@ -6,17 +6,18 @@ import logging
 import slicer
 from slicer.i18n import tr as _
 
-from .library import library
+from . import colours
 from .marks import viewMarks
-from .scene import KIND, SYNTHETIC, TRACER, UNITS, WINDOW, Results
+from .scene import KIND, TRACER, UNITS, WINDOW, Results
 
-#: Shows differences around SUVR 1 to 2 best of the PET tables, in which most of a brain lies.
-PET_COLORS = "vtkMRMLPETProceduralColorNodePET-Rainbow2"
-SPREAD_COLORS = ("vtkMRMLColorTableNodeFileViridis.txt", "vtkMRMLColorTableNodeFileInferno.txt")
-DIVERGING = "RelAPET difference (blue lower, red higher)"
-SPREAD = "RelAPET spread"
-#: Share of the difference's half window that stays without colour.
-UNCOLOURED = 0.1
+#: Names of the views side by side begin so; their layouts' numbers are this one and how many views there are, at most.
+COLUMN, FIRST_LAYOUT, MOST = "RelAPET", 52700, 6
+#: Maps that show uptake: the synthetic PET and the measured one that it was compared with.
+PETS = ("pet", "measured")
+#: Labels of a legend, few enough never to touch, its size and the place of its middle, in shares of the view.
+LABELS, FEW_LABELS, LEGEND_SIZE, LEGEND_PLACE = 5, 3, (0.09, 0.4), 0.97
+#: Shares of a view that legend and marks take, at its right and at its top, where nothing of the head may lie.
+RIGHT, TOP = 0.18, 0.12
 #: Half width of the difference's window as a share of the model's: 0.5 SUVR of 0 to 3, alike for every person.
 DIFFERENCE_SHARE = 1 / 6
 
@@ -30,7 +31,7 @@ def prepare(results, onlyNew=False):
         display = node.GetDisplayNode()
         display.AutoWindowLevelOff()
         low, high = window(kind, node)
-        display.SetAndObserveColorNodeID(_colors(kind).GetID())
+        display.SetAndObserveColorNodeID(_colors(kind, node).GetID())
         display.SetWindowLevelMinMax(low, high)
         display.SetInterpolate(True)
         if kind == "difference":
@@ -44,10 +45,9 @@ def prepare(results, onlyNew=False):
 
 
 def window(kind, node):
-    """(low, high) of the colours: the tracer's fixed one for a PET, symmetric for a difference, from 0 for a spread."""
-    suvr = node.GetAttribute(UNITS) == "SUVR"
-    if kind == "pet":
-        return library("tracers").TRACERS[node.GetAttribute(TRACER)].display_window if suvr else (0.0, 1.0)
+    """(low, high) of the colours at first: the tracer's for a PET, symmetric for a difference, from 0 for a spread."""
+    if kind in PETS:
+        return colours.looks(node)[0][1]
     if kind == "difference":
         low, high = json.loads(node.GetAttribute(WINDOW) or "null") or (0.0, 1.0)
         half = DIFFERENCE_SHARE * (high - low)
@@ -55,68 +55,71 @@ def window(kind, node):
     return 0.0, max(node.GetImageData().GetScalarRange()[1], 1e-3)
 
 
-def _colors(kind):
-    if kind == "difference":
-        return _table(DIVERGING, _diverging)
-    if kind == "pet":
-        node = slicer.mrmlScene.GetNodeByID(PET_COLORS)
-        return node if node is not None else slicer.mrmlScene.GetNodeByID("vtkMRMLColorTableNodeRed")
-    for identifier in SPREAD_COLORS:
-        node = slicer.mrmlScene.GetNodeByID(identifier)
-        if node is not None:
-            return node
-    return _table(SPREAD, _purple)
+def shownWindow(node):
+    """(low, high) of the colours now."""
+    display = node.GetDisplayNode()
+    return display.GetWindowLevelMin(), display.GetWindowLevelMax()
 
 
-def _table(name, color):
-    """A colour table of our own in the scene, for Slicer ships none that is transparent where nothing differs."""
-    node = slicer.mrmlScene.GetFirstNodeByName(name)
-    if node is not None:
-        return node
-    node = slicer.vtkMRMLColorTableNode()
-    node.SetTypeToUser()
-    node.SetName(name)
-    node.SetNumberOfColors(256)
-    node.SetHideFromEditors(False)
-    for index in range(256):
-        node.SetColor(index, f"{index}", *color(index / 255))
-    return slicer.mrmlScene.AddNode(node)
+def _colors(kind, node):
+    if kind in PETS:
+        return colours.petNode(colours.looks(node)[0][0])
+    return colours.differenceNode() if kind == "difference" else colours.spreadNode()
 
 
-def _diverging(share):
-    """Cyan to dark blue, nothing, dark red to yellow: where next to nothing differs the MRI shows, as around a brain.
-
-    Slice views know no half transparent colours, whatever is not wholly transparent is drawn; so both arms begin dark.
-    """
-    away = abs(2 * share - 1)
-    if away < UNCOLOURED:
-        return 0.0, 0.0, 0.0, 0.0
-    main, second = min(1.0, 0.35 + 0.9 * away), max(0.0, 1.6 * away - 0.6)
-    return (0.2 * second, second, main, 1.0) if share < 0.5 else (main, second, 0.2 * second, 1.0)
+def look(results):
+    """Number of the look that a result's PET has, or None where it has another."""
+    display = results.pet.GetDisplayNode()
+    shown = colours.nameOf(display.GetColorNode()) if display is not None else None
+    names = [name for name, _window in colours.looks(results.pet)]
+    return names.index(shown) if shown in names else None
 
 
-def _purple(share):
-    """Dark violet to yellow, lighter all the way."""
-    return 0.2 + 0.8 * share, share**1.5, 0.45 * (1 - share) + 0.1 * share, 1.0
+def setLook(results, number):
+    """Colours and window of a PET and of the measured one beside it, which are alike."""
+    name, (low, high) = colours.looks(results.pet)[number]
+    for kind in PETS:
+        if kind in results.volumes:
+            results.volumes[kind].GetDisplayNode().SetAndObserveColorNodeID(colours.petNode(name).GetID())
+    setWindow(results, low, high)
+
+
+def setWindow(results, low, high):
+    """Window of a PET and of the measured one."""
+    for kind in PETS:
+        if kind in results.volumes:
+            results.volumes[kind].GetDisplayNode().SetWindowLevelMinMax(low, high)
+            _legend(results.volumes[kind], kind)
 
 
 def _legend(node, kind):
-    """Colour legend with its unit; Slicers that lack it show none."""
+    """Colour legend with its unit; Slicers that lack it show none.
+
+    Which map it is of, the view's mark says; a longer title would lie over the head.
+    """
     logic = _legendLogic()
-    legend = logic and (logic.GetColorLegendDisplayNode(node) or logic.AddDefaultColorLegendDisplayNode(node))
+    legend = logic and logic.GetColorLegendDisplayNode(node)
+    new = logic and not legend
+    legend = legend or (logic and logic.AddDefaultColorLegendDisplayNode(node))
     if not legend:
         return
-    low, high = window(kind, node)
-    words = {"pet": "", "difference": "\ndifference", "uncertainty": "\nspread"}[kind]
-    legend.SetTitleText(f"{node.GetAttribute(TRACER)} {node.GetAttribute(UNITS)}{words}")
+    low, high = shownWindow(node)
+    units = "SUVR" if node.GetAttribute(UNITS) == "SUVR" else _("relative")
+    legend.SetTitleText(f"{node.GetAttribute(TRACER)}\n{units}")
     for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
         text.SetFontSize(13)
         text.SetFontFamilyToArial()
-    whole = kind == "pet" and float(2 * high).is_integer()
-    legend.SetNumberOfLabels(round(2 * (high - low)) + 1 if whole else 5)
-    legend.SetLabelFormat("%.1f" if whole else "%.2f")
-    legend.SetSize(0.12, 0.45)
-    legend.SetVisibility(False)
+    count = FEW_LABELS if kind == "difference" else LABELS  # a sign takes room
+    legend.SetNumberOfLabels(count)
+    legend.SetLabelFormat("%.1f" if all(_isTenth(each) for each in (low, (high - low) / (count - 1))) else "%.2f")
+    legend.SetSize(*LEGEND_SIZE)
+    legend.SetPosition(LEGEND_PLACE, 0.5)
+    if new:
+        legend.SetVisibility(False)
+
+
+def _isTenth(value):
+    return abs(10 * value - round(10 * value)) < 1e-6
 
 
 def _legendLogic():
@@ -133,41 +136,92 @@ def sliceComposites():
 
 
 def show(results, kind, opacity, fit=False):
-    """Lay one map, or none ("mri"), over its MRI in all slice views, which are linked.
+    """Lay one map, or none ("mri"), over its MRI in all slice views but those side by side; they are linked.
 
     Returns the node that is shown, or None, as in a Slicer without main window, where a warning says so.
     """
-    node = results.volumes.get(kind)
-    if slicer.app.layoutManager() is None:
+    node, manager = results.volumes.get(kind), slicer.app.layoutManager()
+    if manager is None:
         logging.warning(_("Slicer runs without a main window: the results are in the scene and are not shown"))
         return None
-    for composite in sliceComposites():
-        composite.SetLinkedControl(True)
-    slicer.util.setSliceViewerLayers(
-        background=results.mri if results.mri is not None else node,
-        foreground=node if results.mri is not None else None,
-        label=None,
-        foregroundOpacity=opacity,
-        fit=fit,
-    )
-    logic = _legendLogic()
-    for each in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if logic else ():
-        legend = logic.GetColorLegendDisplayNode(each) if each.GetAttribute(SYNTHETIC) else None
-        if legend is not None:
-            legend.SetVisibility(each is node)
+    background = results.mri if results.mri is not None else node
+    for name in manager.sliceViewNames():
+        if not name.startswith(COLUMN):
+            lay(manager.sliceWidget(name), background, node if results.mri is not None else None, opacity, fit)
+    showLegends({node} | besides())
     viewMarks.start()
     return node
 
 
+def columns():
+    """How many views are side by side now; 0 in any other layout."""
+    manager = slicer.app.layoutManager()
+    number = manager.layout - FIRST_LAYOUT if manager is not None else 0
+    return number if 0 < number <= MOST else 0
+
+
+def besides():
+    """Maps that are side by side now."""
+    manager, found = slicer.app.layoutManager(), set()
+    for index in range(columns()):
+        widget = manager.sliceWidget(f"{COLUMN}{index + 1}")
+        identifier = widget.mrmlSliceCompositeNode().GetForegroundVolumeID() if widget is not None else None
+        if identifier:
+            found.add(slicer.mrmlScene.GetNodeByID(identifier))
+    return found
+
+
+def lay(widget, background, foreground, opacity, fit):
+    """Volumes into one slice view, which is linked; `fit` puts all of the background beside legend and marks."""
+    composite = widget.mrmlSliceCompositeNode()
+    composite.SetLinkedControl(True)
+    composite.SetBackgroundVolumeID(background.GetID() if background is not None else None)
+    composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
+    composite.SetLabelVolumeID(None)
+    composite.SetForegroundOpacity(opacity)
+    if fit:
+        fitBeside(widget)
+
+
+def fitBeside(widget):
+    """The whole background into the part of a view that legend and marks leave free."""
+    logic, node = widget.sliceLogic(), widget.mrmlSliceNode()
+    logic.FitSliceToBackground()
+    width, height, depth = node.GetFieldOfView()
+    extents = [0.0] * 3
+    volume = logic.GetBackgroundLayer().GetVolumeNode()
+    if volume is None or not (width and height):
+        return
+    logic.GetVolumeSliceDimensions(volume, extents, [0.0] * 3)
+    grown = max(1.0, extents[0] / ((1 - RIGHT) * width), extents[1] / ((1 - TOP) * height))
+    node.SetFieldOfView(grown * width, grown * height, depth)
+    # The middle of the view lies right of and above the volume's by half of what is kept free.
+    free = [max(0.0, 1 - extent / (grown * whole)) for extent, whole in zip(extents, (width, height), strict=False)]
+    node.SetXYZOrigin(max(0.0, RIGHT - free[0] / 2) * grown * width, max(0.0, TOP - free[1] / 2) * grown * height, 0.0)
+    node.UpdateMatrices()
+
+
+def showLegends(shown):
+    """Legends of the volumes that are shown, and of none of our others."""
+    logic = _legendLogic()
+    for each in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if logic else ():
+        legend = logic.GetColorLegendDisplayNode(each) if each.GetAttribute(KIND) else None
+        if legend is not None:
+            legend.SetVisibility(any(each is node for node in shown))
+
+
 def liesUnder(mri):
     """Whether an MRI is what the slice views show already, so that they keep their place."""
-    backgrounds = {composite.GetBackgroundVolumeID() for composite in sliceComposites()}
+    backgrounds = {c.GetBackgroundVolumeID() for c in sliceComposites() if not c.GetLayoutName().startswith(COLUMN)}
     return mri is not None and backgrounds == {mri.GetID()}
 
 
 def setOpacity(opacity):
+    """Of our maps, wherever they lie over an MRI; what others show stays."""
     for composite in sliceComposites():
-        composite.SetForegroundOpacity(opacity)
+        node = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")
+        if node is None or node.GetAttribute(KIND):
+            composite.SetForegroundOpacity(opacity)
 
 
 def ofNode(volume):

@@ -4,9 +4,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import display, export, people, tables
+from . import display, export, history, people
 from .parameters import Shown
-from .scene import TRACER, UNITS, placeInHierarchy
+from .regionspanel import RegionsPanel
+from .scene import TRACER, UNITS
+from .words import ALARM, escaped, tone
 
 
 class DisplayPanel:
@@ -19,18 +21,16 @@ class DisplayPanel:
         ui.outputSelector.connect("nodeActivated(vtkMRMLNode*)", self.choose)
         self._buttons = {
             "pet": ui.showPetButton,
+            "measured": ui.showMeasuredButton,
             "difference": ui.showDifferenceButton,
             "uncertainty": ui.showUncertaintyButton,
             "mri": ui.showMriButton,
         }
         for kind, button in self._buttons.items():
             button.connect("clicked(bool)", lambda checked=False, kind=kind: self.show(kind))
-        ui.regionsButton.connect("clicked(bool)", self.onRegions)
+        self.regions = RegionsPanel(panel, _present)
         ui.metricsButton.connect("clicked(bool)", self.onMetrics)
         ui.dicomButton.connect("clicked(bool)", self.onDicom)
-        ui.opacitySlider.connect(
-            "valueChanged(double)", lambda value: display.setOpacity(value) if self.found else None
-        )
 
     @property
     def found(self):
@@ -42,7 +42,9 @@ class DisplayPanel:
         if self.found is None:
             return
         self._panel.parameters.shown = Shown(kind)
+        self._panel.ui.flipButton.checked = False
         display.show(self.found, kind, self._panel.parameters.opacity, fit)
+        self._panel.views.onChanged()
         self.update()
 
     # Which PET of a person is shown
@@ -91,20 +93,38 @@ class DisplayPanel:
         for kind, button in self._buttons.items():
             button.enabled = kind in there
             button.checked = kind in there and kind == shown
-        ui.shownLabel.text = self._words(found, shown) if found else _("No synthetic PET is chosen as output yet.")
-        segmented = self._panel.parameters.segmentation is not None
-        ui.regionsButton.enabled = found is not None and (segmented or found.regions is not None)
+        self.updateWords()
+        self._tellHistory(found)
+        self._panel.views.update()
+        self.regions.update()
         ui.metricsButton.enabled = found is not None and found.metrics is not None
         ui.dicomButton.enabled = found is not None and self._panel.install.canExport and not self._panel.tasks.running
+
+    def _tellHistory(self, found):
+        """With what the shown result was made, and what is not as it was then."""
+        label = self._panel.ui.historyLabel
+        label.visible = found is not None
+        if found is None:
+            return
+        changes = history.changes(found.pet, self._panel.models.entries)
+        warned = "".join(f"<br><b style='color:{tone(label, ALARM)}'>{escaped(each)}</b>" for each in changes)
+        label.text = escaped(history.madeWith(found.pet)) + warned
+
+    def updateWords(self):
+        """The line that says what is seen."""
+        found, shown = self.found, self._panel.parameters.shown.value
+        nothing = _("No synthetic PET is chosen as output yet.")
+        self._panel.ui.shownLabel.text = self._words(found, shown) if found else nothing
 
     @staticmethod
     def _words(found, shown):
         node = found.volumes.get(shown)
         if node is None:
             return _("The MRI alone.")
-        low, high = display.window(shown, node)
+        low, high = display.shownWindow(node)
         what = {
             "pet": _("Synthetic {tracer} PET, a model's guess"),
+            "measured": _("Measured {tracer} PET, as it was compared with the synthetic one"),
             "difference": _("Synthetic minus measured {tracer} PET: red where the guess is higher, blue where lower"),
             "uncertainty": _(
                 "Spread of the {tracer} samples (standard deviation): how much the guesses differ, not their error"
@@ -112,22 +132,7 @@ class DisplayPanel:
         }[shown].format(tracer=node.GetAttribute(TRACER))
         return f"{what}; {low:g} to {high:g} {node.GetAttribute(UNITS)}."
 
-    # Regions and metrics
-
-    def onRegions(self, checked=False):
-        """Table of the means in the shipped regions, or in the chosen segmentation."""
-        found, segmentation = self.found, self._panel.parameters.segmentation
-        if segmentation is None:
-            table = found.regions
-        else:
-            rows = tables.segmentRows(segmentation, found.pet)
-            if not rows:
-                self._panel.say(_("no segment of '{s}' overlaps the PET").format(s=segmentation.GetName()))
-                return
-            table = tables.segmentTable(found.pet, segmentation)
-            tables.fillRegions(table, rows, found.pet.GetAttribute(UNITS))
-            placeInHierarchy([table], found.mri)
-        _present(table)
+    # Metrics
 
     def onMetrics(self, checked=False):
         _present(self.found.metrics)

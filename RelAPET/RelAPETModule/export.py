@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import slicer
+from slicer.i18n import tr as _
 
 from . import scene
 
@@ -26,7 +27,7 @@ class Export:
         self._scratch = Path(tempfile.mkdtemp(prefix="RelAPET-"))
         text = self._results.pet.GetAttribute(scene.PROVENANCE)
         if not text:
-            raise scene.SceneError("this PET carries no record of how it was made, so it is not exported")
+            raise scene.SceneError(_("this PET carries no record of how it was made, so it is not exported"))
         record = json.loads(text)
         for output in record["outputs"].values():
             output.pop("sha256", None)  # of the files that the library wrote; those below hold the same voxels
@@ -56,7 +57,7 @@ class Export:
         storage = storage or slicer.vtkMRMLVolumeArchetypeStorageNode()
         storage.SetFileName(str(path))
         if not storage.WriteData(node) or not os.path.isfile(path):
-            raise scene.SceneError(f"'{node.GetName()}' could not be written to {path.parent}; is the disk full?")
+            raise scene.SceneError(scene.notWritten().format(name=node.GetName(), folder=path.parent))
 
     def clean(self):
         if self._scratch is not None:

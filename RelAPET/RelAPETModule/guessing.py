@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from . import people
-from .scene import SYNTHETIC
+from .scene import KIND, SYNTHETIC
 
 T1W, T2F, OTHER = "t1w", "t2f", "other"
 #: Slices further apart than this (mm) are of a 2-D scan, which is taken when there is no 3-D one.
@@ -138,11 +138,13 @@ class Candidate:
 
 
 def candidates(mrmlScene):
-    """T1w and T2-FLAIR of the scene in the order of their coming. Synthetic volumes and label maps are none."""
+    """T1w and T2-FLAIR of the scene in the order of their coming. Label maps and what this module made are none."""
     found = []
     for number in range(mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")):
         volume = mrmlScene.GetNthNodeByClass(number, "vtkMRMLScalarVolumeNode")
-        plain = volume.GetClassName() == "vtkMRMLScalarVolumeNode" and not volume.GetAttribute(SYNTHETIC)
+        plain = volume.GetClassName() == "vtkMRMLScalarVolumeNode" and not (
+            volume.GetAttribute(SYNTHETIC) or volume.GetAttribute(KIND)
+        )
         if plain and volume.GetImageData() is not None:
             kind = kindOf(volume)
             if kind.role in (T1W, T2F):

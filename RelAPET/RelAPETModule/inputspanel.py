@@ -4,9 +4,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import people
+from . import models, people
 from .guessing import T1W, T2F, candidates, describeContrast, guessInputs
-from .logic import COMPARES_ONE
+from .logic import comparesOne
 from .words import escaped
 
 #: Parameters and selectors alike.
@@ -141,7 +141,10 @@ class InputsPanel:
         refusal, apart = people.compare(request)
         found = ([_("{what}.").format(what=refusal)] if refusal else []) + [f"{note}." for note in apart]
         if request.comparesMany:
-            found.append(f"{COMPARES_ONE[0].upper()}{COMPARES_ONE[1:]}.")
+            words = comparesOne()
+            found.append(words[0].upper() + words[1:] + ".")
+        if request.t1w is not None and request.t2f is None and models.doesWithout(request.model, T2F):
+            found.append(_("No T2-FLAIR: the PET is drawn from the T1w alone, as this model was trained to do."))
         how = describeContrast(request.t1w)
         if how is not None:
             where = {"name": _("its name"), "header": _("its DICOM header")}[how]

@@ -8,9 +8,10 @@ import uuid
 from dataclasses import dataclass, field, replace
 
 import slicer
+from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from . import display, people, scene
+from . import display, expected, history, models, people, scene
 from .library import library
 from .parameters import RelAPETParameterNode
 from .process import ChildProcess, Ending
@@ -25,7 +26,9 @@ class SynthesisError(RuntimeError):
 
 
 #: What is said when a measured PET is to be compared with several tracers.
-COMPARES_ONE = "the measured PET can be compared with its own tracer only; choose that tracer, or no measured PET"
+def comparesOne():
+    """The words, in the language that is chosen now."""
+    return _("the measured PET can be compared with its own tracer only; choose that tracer, or no measured PET")
 
 
 @dataclass
@@ -33,6 +36,8 @@ class Request:
     """What is asked for. Volumes are nodes; None means the library's own default.
 
     tracer: a short name, several with commas between them, or "all" that the model has.
+    t2f: may be None for a model that does without.
+    age, sex, score: for models that were told them; texts or numbers, None for not known.
     accepted: what accepts a refusal: the options "--force" for doubtful inputs and "--yes" for a long run, and
         `people.TWO_PEOPLE` for inputs whose headers name two people.
     """
@@ -50,25 +55,29 @@ class Request:
     samples: int = None
     seed: int = 0
     space: str = "t1w"
+    age: object = None
+    sex: str = None
+    score: object = None
     accepted: frozenset = field(default_factory=frozenset)
 
     def problems(self):
         """Why this cannot be run, in words for the panel; empty when it can."""
         found = []
         if self.t1w is None:
-            found.append("choose a T1-weighted volume")
-        if self.t2f is None:
-            found.append("choose a T2-FLAIR volume")
+            found.append(_("choose a T1-weighted volume"))
+        if self.t2f is None and not models.doesWithout(self.model, "t2f"):
+            found.append(_("choose a T2-FLAIR volume"))
         if self.t1w is not None and self.t1w is self.t2f:
-            found.append("T1w and T2-FLAIR are the same volume")
+            found.append(_("T1w and T2-FLAIR are the same volume"))
         if self.reference is not None and self.reference in (self.t1w, self.t2f):
-            found.append("the reference PET is one of the MRIs")
+            found.append(_("the reference PET is one of the MRIs"))
         if self.reference is not None and self.reference.GetAttribute(scene.SYNTHETIC):
-            found.append("the reference PET is synthetic itself; choose a measured one")
+            found.append(_("the reference PET is synthetic itself; choose a measured one"))
         if self.output is not None and self.output in (self.t1w, self.t2f, self.reference):
-            found.append("the output would replace an input; choose another one or none")
+            found.append(_("the output would replace an input; choose another one or none"))
         if self.comparesMany:
-            found.append(COMPARES_ONE)
+            found.append(comparesOne())
+        found += models.clinicalProblems(self.age, self.sex, self.score)
         if found:
             return found
         for volume in filter(None, (self.t1w, self.t2f, self.reference)):
@@ -87,7 +96,7 @@ class Request:
         """Command line of the library."""
         given = {
             "--t1w": files["t1w"],
-            "--t2f": files["t2f"],
+            "--t2f": files.get("t2f"),
             "--tracer": self.tracer,
             "--model": self.model,
             "--out": folder,
@@ -98,6 +107,9 @@ class Request:
             "--steps": self.steps or None,
             "--samples": self.samples or None,
             "--reference": files.get("reference"),
+            "--age": self.age,
+            "--sex": self.sex,
+            "--score": self.score,
         }
         if self.reference is not None and self.scaleReference:
             given["--reference-region"] = library("tracers").TRACERS[self.tracer].reference_region
@@ -126,12 +138,13 @@ class Run:
 
     def __init__(self, request, listener, onDone, makeProcess=ChildProcess):
         self.request, self._listener, self._onDone, self._makeProcess = request, listener, onDone, makeProcess
-        self._folder = self._process = self._geometry = self._closing = None
+        self._folder = self._process = self._geometry = self._closing = self._prints = self._began = None
         self.ended = False
 
     def start(self):
         """Write the inputs and start the process. Raises scene.SceneError before anything was started."""
-        self._listener.onProgress(0.0, "handing the MRI over", None)
+        self._listener.onProgress(0.0, _("handing the MRI over"), None)
+        self._began = time.monotonic()
         self._folder = tempfile.mkdtemp(prefix="RelAPET-", dir=_existing(slicer.app.temporaryPath))
         try:
             files, names = {}, {}
@@ -144,6 +157,7 @@ class Run:
                     if role == "reference":
                         names[scene.writeSidecar(volume, files[role])] = volume.GetName()
             self._geometry = scene.worldMatrix(self.request.t1w)
+            self._prints = history.fingerprints(self.request)
         except BaseException:
             self._clean()
             raise
@@ -166,9 +180,9 @@ class Run:
         self._process.cancel()
         self._process.waitForEnd(2.0)
 
-    def _sceneCloses(self, *_):
+    def _sceneCloses(self, *event):
         """Its results would come into another scene, maybe another patient's."""
-        self._listener.onLog("the scene is closed: the synthesis is cancelled")
+        self._listener.onLog(_("the scene is closed: the synthesis is cancelled"))
         self.stopNow()
 
     def _processEnded(self, ending):
@@ -176,10 +190,10 @@ class Run:
         slicer.mrmlScene.RemoveObserver(self._closing)
         try:
             if ending.ok:
-                self._listener.onProgress(1.0, "taking the results over", 0)
+                self._listener.onProgress(1.0, _("taking the results over"), 0)
                 ending, results = self._load(ending)
         except BaseException:
-            ending = Ending("failed", "the results could not be taken over; please report this with the log")
+            ending = Ending("failed", _("the results could not be taken over; please report this with the log"))
             raise
         finally:
             self._clean()
@@ -198,8 +212,10 @@ class Run:
             read = [scene.readResults(r["folder"], r["files"], self.request.space, self._geometry) for r in each]
             with scene.allOrNone():
                 found = self._place(read, t1w)
+            memory = getattr(self._process, "peak", 0)
+            expected.remember(self.request, time.monotonic() - self._began, memory, len(read))
         except (scene.SceneError, OSError, KeyError, ValueError, TypeError) as error:
-            return Ending("failed", f"the results could not be taken over: {error}"), None
+            return Ending("failed", _("the results could not be taken over: {why}").format(why=error)), None
         return ending, found
 
     def _place(self, read, t1w):
@@ -209,6 +225,7 @@ class Run:
             placed = scene.placeResults(one, outputs[one.tracer], t1w, run)
             for results in placed:
                 people.remember(results.pet, self.request, t1w)
+                history.remember(results.pet, self._prints)
                 display.prepare(results)
             first.append(placed[0])
         return first
@@ -243,7 +260,7 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
 
         Raises SynthesisError when it cannot begin: something is missing, or another one is running.
         """
-        problems = ["another synthesis is running"] if self.running else request.problems()
+        problems = [_("another synthesis is running")] if self.running else request.problems()
         if problems:
             raise SynthesisError(Ending("refused", "; ".join(problems)))
         mixed, _notes = people.compare(request)
@@ -277,12 +294,12 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
         """Make a synthetic PET and wait for it; for scripts (``Slicer --python-script``).
 
         Args:
-            t1w, t2f: volume nodes of one person.
+            t1w, t2f: volume nodes of one person; t2f may be None for a model that was trained to do without.
             tracer: a short name of the library's ``tracers.TRACERS``.
             show: lay the PET over the T1w in the slice views.
             onProgress: called as onProgress(fraction, message, remaining seconds or None).
-            options: further fields of `Request`, e.g. model, reference, seed, accepted=frozenset(["--force"]); inputs
-                of two people by their headers are refused unless `people.TWO_PEOPLE` ("two people") is accepted.
+            options: further fields of `Request`, e.g. model, age, reference, accepted=frozenset(["--force"]); inputs of
+                two people by their headers are refused unless `people.TWO_PEOPLE` ("two people") is accepted.
 
         Returns:
             scene.Results: the nodes (pet, uncertainty, difference, metrics, regions), in the scene.

@@ -13,6 +13,7 @@ from .scene import KIND, SYNTHETIC, TRACER
 WORDS = {
     "pet": "SYNTHETIC {tracer} PET",
     "difference": "SYNTHETIC {tracer} minus reference",
+    "measured": "measured {tracer} PET",
     "uncertainty": "SYNTHETIC {tracer}: spread of samples\nnot the error",
 }
 ADVICE = "research only"
@@ -183,14 +184,15 @@ def _layers(composite):
 
 
 def _words(volumes):
-    """What a view with these volumes has to say; nothing when none is synthetic."""
-    said = []
+    """What a view with these volumes has to say: which are synthetic, and which beside them is measured."""
+    said, synthetic = [], False
     for node in volumes:
-        if node is not None and node.GetAttribute(SYNTHETIC):
+        if node is not None and (node.GetAttribute(SYNTHETIC) or node.GetAttribute(KIND)):
+            synthetic = synthetic or bool(node.GetAttribute(SYNTHETIC))
             words = WORDS.get(node.GetAttribute(KIND), WORDS["pet"]).format(tracer=node.GetAttribute(TRACER) or "")
             if words not in said:
                 said.append(words)
-    return "\n".join([*said, ADVICE]) if said else ""
+    return "\n".join([*said, *([ADVICE] if synthetic else [])])
 
 
 viewMarks = ViewMarks()

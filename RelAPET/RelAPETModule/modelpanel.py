@@ -1,43 +1,27 @@
 """The panel's choice of model and device, and getting, importing and removing models."""
 
-import warnings
-
 import qt
 from slicer.i18n import tr as _
 
+from . import models
 from .library import library
-from .parameters import ALL
-from .words import escaped
-
-
-def listModels():
-    """(entries, warnings): every model of the catalogue and of the user's folder.
-
-    Before the install step the shipped catalogue alone: the library cannot check the user's models yet.
-    """
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            return library("models.catalogue").list_models(), [str(w.message) for w in caught]
-    except ImportError:
-        metadata, resources = library("models.metadata"), library("resources")
-        content = metadata.load_json(resources.resource("models.json"), "model catalogue")
-        entries = [
-            {**entry, "installed": entry["shipped"], "path": "", "catalogued": True} for entry in content["models"]
-        ]
-        return entries, []
+from .parameters import ALL, samplerOf
+from .words import escaped, textColor
 
 
 class ModelPanel:
-    """Model and device are plain strings in the parameter node; their lists are made here."""
+    """Model, sampler and device are plain strings in the parameter node; their lists are made here."""
 
     def __init__(self, panel):
         self._panel, self._entries, self._filling, self._looked = panel, {}, False, False
+        self._unfolded, self._offered = False, None
         ui = panel.ui
         for label, value in ((_("automatic"), "auto"), (_("CPU"), "cpu")):
             ui.deviceSelector.addItem(label, value)
         ui.modelSelector.connect("currentIndexChanged(int)", self.onModelChosen)
         ui.deviceSelector.connect("currentIndexChanged(int)", self.onDeviceChosen)
+        ui.samplerSelector.connect("currentIndexChanged(int)", self.onSamplerChosen)
+        ui.modelLabel.connect("linkActivated(QString)", self.onFold)
         for button, slot in (
             (ui.modelInstallButton, self.onInstall),
             (ui.modelImportButton, self.onImport),
@@ -50,7 +34,7 @@ class ModelPanel:
 
     def update(self):
         """Read the catalogue and the user's folder again, and look for devices the first time."""
-        entries, notes = listModels()
+        entries, notes = models.listModels()
         for note in notes:
             self._panel.log(note)
         self._entries = {entry["name"]: entry for entry in entries}
@@ -65,26 +49,71 @@ class ModelPanel:
         if not self._looked and not self._panel.install.problems() and self._panel.parent.isEntered:
             self.lookForDevices()
 
+    @property
+    def entries(self):
+        """The library's list of models, as it was read last."""
+        return list(self._entries.values())
+
+    @property
+    def entry(self):
+        """The library's facts of the chosen model, or None when it is not on this computer."""
+        node = self._panel.parameters
+        return self._entries.get(node.model) if node is not None else None
+
     def showChoice(self):
         """Selectors and facts as the parameter node has them."""
         node = self._panel.parameters
         if node is None:
             return
-        ui = self._panel.ui
+        ui, entry = self._panel.ui, self.entry
         self._filling = True
-        for selector, value in ((ui.modelSelector, node.model), (ui.deviceSelector, node.device)):
+        self._offerSamplers(entry)
+        for selector, value in (
+            (ui.modelSelector, node.model),
+            (ui.deviceSelector, node.device),
+            (ui.samplerSelector, samplerOf(node.sampler)),
+        ):
             index = selector.findData(value)
             if index < 0:  # e.g. a model or GPU of the computer that the scene was saved on
                 selector.addItem(_("{value} (not here)").format(value=value), value)
                 index = selector.findData(value)
             selector.currentIndex = index
         self._filling = False
-        entry = self._entries.get(node.model)
-        ui.modelLabel.text = _facts(entry) if entry else _("This model is not on this computer.")
+        self._showFacts(entry)
         busy = self._panel.tasks.running or self._panel.logic.running
         ui.modelInstallButton.enabled = bool(entry) and not entry["installed"] and not busy
         ui.modelRemoveButton.enabled = bool(entry) and entry["installed"] and not entry["shipped"] and not busy
         ui.modelImportButton.enabled = not busy and not self._panel.install.problems()
+
+    def _offerSamplers(self, entry):
+        """The model's own samplers, and what else of drawing it may be told."""
+        ui, draw = self._panel.ui, entry.get("draw") if entry else None
+        offered = models.samplers(entry)
+        if offered != self._offered:
+            self._offered = offered
+            ui.samplerSelector.clear()
+            own = _("the model's own: {name}").format(name=offered[0]) if offered else _("the model's own")
+            ui.samplerSelector.addItem(own, "")
+            for name in offered:
+                ui.samplerSelector.addItem(models.samplerTitle(name), name)
+        atOnce = bool(draw) and not offered
+        ui.samplerSelector.enabled = ui.stepsSpinBox.enabled = not atOnce
+        ui.samplesSpinBox.enabled = not (draw and draw["deterministic"])
+
+    def _showFacts(self, entry):
+        """One line, and the rest behind its link; open where the user must do something about the model."""
+        ui = self._panel.ui
+        missing = entry is None or not entry["installed"]
+        words = models.line(entry) if entry else _("This model is not on this computer.")
+        link = _("less") if self._unfolded or missing else _("more about this model")
+        ui.modelLabel.text = f"{escaped(words)} <a href='facts' style='color:{textColor(ui.modelLabel)}'>{link}</a>"
+        ui.modelFactsLabel.text = models.facts(entry) if entry else ""
+        ui.modelFactsLabel.visible = entry is not None
+        ui.modelFacts.visible = self._unfolded or missing
+
+    def onFold(self, link=""):
+        self._unfolded = not self._unfolded
+        self.showChoice()
 
     def problems(self, node):
         """Why the chosen model cannot be used, in words."""
@@ -95,11 +124,32 @@ class ModelPanel:
             return [_("model '{name}' is not installed; press Download or Import").format(name=node.model)]
         if node.tracer.value not in (*entry["tracers"], ALL):
             return [_("model '{name}' has no {tracer}").format(name=node.model, tracer=node.tracer.value)]
+        sampler, draw = samplerOf(node.sampler), entry.get("draw")
+        if draw and draw["samplers"] and sampler and sampler not in draw["samplers"]:
+            return [_("model '{name}' has no sampler {sampler}").format(name=node.model, sampler=sampler)]
+        if draw and draw["samplers"] and node.steps > draw["longest"]:
+            return [_("model '{name}' takes at most {n} steps").format(name=node.model, n=draw["longest"])]
         return []
+
+    def options(self, node):
+        """Sampler, steps, samples and clinical values as a request has them: None where they are not this model's."""
+        entry = self.entry
+        draw = (entry.get("draw") if entry else None) or {"samplers": None, "deterministic": False}
+        steps = draw["samplers"] is None or bool(draw["samplers"])
+        chosen = {
+            "sampler": (samplerOf(node.sampler) or None) if steps else None,
+            "steps": (node.steps or None) if steps else None,
+            "samples": None if draw["deterministic"] else node.samples or None,
+        }
+        return chosen | (self._panel.clinical.values() if models.usesClinical(entry) else {})
 
     def onModelChosen(self, index):
         if not self._filling and index >= 0 and self._panel.parameters is not None:
             self._panel.parameters.model = self._panel.ui.modelSelector.itemData(index)
+
+    def onSamplerChosen(self, index):
+        if not self._filling and index >= 0 and self._panel.parameters is not None:
+            self._panel.parameters.sampler = self._panel.ui.samplerSelector.itemData(index)
 
     def onInstall(self, checked=False):
         name = self._panel.parameters.model
@@ -158,22 +208,3 @@ class ModelPanel:
     def onDeviceChosen(self, index):
         if not self._filling and index >= 0 and self._panel.parameters is not None:
             self._panel.parameters.device = self._panel.ui.deviceSelector.itemData(index)
-
-
-def _facts(entry):
-    """What one must know before using a model, as rich text."""
-    rows = [
-        (_("Tracers"), ", ".join(entry["tracers"])),
-        (_("Network calls a sample"), entry["steps"]),
-        (_("Licence"), entry["licence"]),
-        (_("Trained on"), entry["training_data"]),
-        (_("Meant for"), entry["intended_use"]),
-        (
-            _("Output"),
-            {"suvr": "SUVR", "relative": _("relative (0 to 1), not SUVR")}.get(entry["output"], entry["output"]),
-        ),
-    ]
-    text = "<br>".join(f"<b>{name}:</b> {escaped(str(value))}" for name, value in rows)
-    if entry["simulated"]:
-        text = f"<b>{_('Trained on simulated people only: it says nothing about a real person.')}</b><br>{text}"
-    return text

@@ -24,19 +24,19 @@ class _Labelled(enum.Enum):
 Tracer = _Labelled("Tracer", {**{name: name for name in TRACERS}, ALL.upper(): ALL}, module=__name__)
 
 
-class Sampler(enum.Enum):
-    MODEL = None
-    DPMPP = "dpmpp"
-    DDIM = "ddim"
-    DDPM = "ddpm"
+class Sex(enum.Enum):
+    UNKNOWN = None
+    F = "F"
+    M = "M"
 
     def label(self):
-        return {
-            Sampler.MODEL: _("the model's own"),
-            Sampler.DPMPP: _("DPM-Solver++ (fast)"),
-            Sampler.DDIM: _("DDIM"),
-            Sampler.DDPM: _("DDPM (the paper's, slow)"),
-        }[self]
+        return {Sex.UNKNOWN: _("not known"), Sex.F: _("female"), Sex.M: _("male")}[self]
+
+
+def samplerOf(text):
+    """A sampler as the library spells it, or "" for the model's own; scenes of earlier versions say MODEL or DDPM."""
+    name = text.strip().lower()
+    return "" if name == "model" else name
 
 
 class Space(enum.Enum):
@@ -57,34 +57,62 @@ class Shown(enum.Enum):
 
     NOTHING = "mri"
     PET = "pet"
+    MEASURED = "measured"
     DIFFERENCE = "difference"
     UNCERTAINTY = "uncertainty"
+
+
+class Background(enum.Enum):
+    """What maps lie over when they are side by side."""
+
+    T1W = "t1w"
+    T2F = "t2f"
+
+    def label(self):
+        return {Background.T1W: _("T1w"), Background.T2F: _("T2-FLAIR, where its own header puts it")}[self]
+
+
+class Plane(enum.Enum):
+    AXIAL = "Axial"
+    CORONAL = "Coronal"
+    SAGITTAL = "Sagittal"
+
+    def label(self):
+        return {Plane.AXIAL: _("axial"), Plane.CORONAL: _("coronal"), Plane.SAGITTAL: _("sagittal")}[self]
 
 
 @parameterNodeWrapper
 class RelAPETParameterNode:
     """
-    t1w, t2f: the two MRIs of one person.
+    t1w, t2f: the MRIs of one person; some models do without the T2-FLAIR.
+    age, sex, score: of that person, for models that were told them; empty is not known.
+    clinicalOf: the T1w of the person whose age, sex and score these are.
     tracer: the PET tracer to imitate, or all that the model has.
     model: name of a model of the catalogue or of the user's folder, or a bundle's folder.
     reference: a measured PET of the same person to compare with.
     scaleReference: make the reference SUVR by its mean in the tracer's reference region.
     output: the synthetic PET that is shown, and that the next run of its tracer replaces; made anew when empty.
-    device, sampler, steps, samples, seed, space: as the command line has them; 0 steps or samples mean the model's own.
+    device, sampler, steps, samples, seed, space: as the command line has them; an empty sampler, 0 steps or 0 samples
+        mean the model's own.
     segmentation: segments whose mean SUVR is wanted; the shipped regions when empty.
     opacity: of the map over the MRI.
     shown: which map that is.
+    background, plane: of the views side by side.
     """
 
     t1w: vtkMRMLScalarVolumeNode
     t2f: vtkMRMLScalarVolumeNode
+    age: str = ""
+    sex: Sex = Sex.UNKNOWN
+    score: str = ""
+    clinicalOf: vtkMRMLScalarVolumeNode
     tracer: Tracer = next(iter(Tracer))
     model: str = "demo"
     reference: vtkMRMLScalarVolumeNode
     scaleReference: bool = False
     output: vtkMRMLScalarVolumeNode
     device: str = "auto"
-    sampler: Sampler = Sampler.MODEL
+    sampler: str = ""
     steps: Annotated[int, WithinRange(0, 1000)] = 0
     samples: Annotated[int, WithinRange(0, 64)] = 0
     seed: Annotated[int, WithinRange(0, 2147483647)] = 0
@@ -92,3 +120,5 @@ class RelAPETParameterNode:
     segmentation: vtkMRMLSegmentationNode
     opacity: Annotated[float, WithinRange(0, 1)] = 0.6
     shown: Shown = Shown.PET
+    background: Background = Background.T1W
+    plane: Plane = Plane.AXIAL

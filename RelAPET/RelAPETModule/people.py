@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 import slicer
+from slicer.i18n import tr as _
 
 from .scene import KIND, MRI_ROLE, RUN
 
@@ -25,11 +26,14 @@ _TAGS = {
     "SeriesDescription": "0008,103E",
     "ProtocolName": "0018,1030",
     "ContrastBolusAgent": "0018,0010",
+    "PatientAge": "0010,1010",
+    "PatientSex": "0010,0040",
 }
 _LEVELS = {
     "PatientID": "Patient",
     "PatientName": "Patient",
     "PatientBirthDate": "Patient",
+    "PatientSex": "Patient",
     "StudyInstanceUID": "Study",
     "StudyDate": "Study",
 }
@@ -75,7 +79,8 @@ class Origin:
     @property
     def words(self):
         """Person and study date in words; empty where nothing is known."""
-        when = f"study of {self.day.isoformat()}" if self.day else (f"ses-{self.session}" if self.session else "")
+        when = f"ses-{self.session}" if self.session else ""
+        when = _("study of {day}").format(day=self.day.isoformat()) if self.day else when
         return ", ".join(filter(None, (self.person, when)))
 
 
@@ -140,6 +145,17 @@ def originOf(volume):
     )
 
 
+def clinicalOf(volume):
+    """Age in years, as text, and sex ("F" or "M") of a volume's person, as far as its DICOM header is known to tell."""
+    tags, found = tagsOf(volume), {}
+    age = re.fullmatch(r"0*(\d{1,3})Y", tags.get("PatientAge", "").strip())
+    if age:
+        found["age"] = age[1]
+    if tags.get("PatientSex", "").strip() in ("F", "M"):
+        found["sex"] = tags["PatientSex"].strip()
+    return found
+
+
 def _patientItem(volume):
     """Name of the patient that a user put the volume under."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
@@ -193,11 +209,13 @@ def interval(one, two):
     if one.day and two.day:
         days = abs((one.day - two.day).days)
         if days:
-            return f"{_time(days)} apart ({one.day.isoformat()} and {two.day.isoformat()})"
+            return _("{time} apart ({one} and {two})").format(
+                time=_time(days), one=one.day.isoformat(), two=two.day.isoformat()
+            )
     if one.study and two.study:
-        return "from two studies"
+        return _("from two studies")
     if one.session and two.session and one.session != two.session:
-        return f"from two sessions (ses-{one.session} and ses-{two.session})"
+        return _("from two sessions (ses-{one} and ses-{two})").format(one=one.session, two=two.session)
     return ""
 
 
@@ -223,25 +241,34 @@ def compare(request):
             if what:
                 whose = ""
                 if origin.person != other.person:
-                    whose = f": {origin.person or 'unnamed'} and {other.person or 'unnamed'}"
-                return (
-                    f"{title} '{name}' and {otherTitle} '{otherName}' are of two people by their {what}{whose}; "
-                    "choose volumes of one person"
+                    whose = _(": {one} and {two}").format(
+                        one=origin.person or _("unnamed"), two=other.person or _("unnamed")
+                    )
+                words = _(
+                    "{title} '{name}' and {otherTitle} '{otherName}' are of two people by their {what}{whose}; choose "
+                    "volumes of one person"
+                )
+                return words.format(
+                    title=title, name=name, otherTitle=otherTitle, otherName=otherName, what=what, whose=whose
                 ), []
             apart = interval(origin, other)
             if apart:
-                notes.append(f"{title} and {otherTitle} are {apart}")
+                notes.append(_("{one} and {two} are {apart}").format(one=title, two=otherTitle, apart=apart))
     return None, notes
 
 
 #: Node reference of a synthetic PET to the T1w it was made from, and an attribute when two people were accepted.
 SOURCE_ROLE = "RelAPET.T1w"
+#: Likewise to the T2-FLAIR.
+T2F_ROLE = "RelAPET.T2F"
 ACCEPTED = "RelAPET.Accepted"
 
 
 def remember(pet, request, t1w):
     """Let a synthetic PET know what it was made from."""
     pet.SetNodeReferenceID(SOURCE_ROLE, t1w.GetID() if t1w is not None else None)
+    t2f = request.t2f if request.t2f is not None and slicer.mrmlScene.IsNodePresent(request.t2f) else None
+    pet.SetNodeReferenceID(T2F_ROLE, t2f.GetID() if t2f is not None else None)
     pet.SetAttribute(ACCEPTED, "inputs of two people" if TWO_PEOPLE in request.accepted else None)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import qt
+from slicer.i18n import tr as _
 
 from .install import exportFolder
 from .library import libraryParent
@@ -20,6 +21,8 @@ from .library import libraryParent
 #: Seconds that a cancelled process has to end by itself, cleaning up, before it is killed.
 PATIENCE = 5.0
 _MAX_LINE = 1 << 20
+#: Options whose values are a person's, and are not logged.
+PERSONAL = ("--age", "--sex", "--score")
 
 
 class JsonLines:
@@ -125,6 +128,7 @@ class ChildProcess:
         self._lines, self._errors, self._tail, self._named = JsonLines(), JsonLines(), [], Names(names or {})
         self._result = self._error = self._ended = self._startError = None
         self._cancelled = False
+        self.peak = 0  # most bytes that the process and its children were seen to hold together
         self._children = []
         self._process = qt.QProcess()
         self._process.setProcessEnvironment(childEnvironment(exportFolder() if "dicom" in arguments[:1] else None))
@@ -145,7 +149,7 @@ class ChildProcess:
         return self._ended is None
 
     def start(self):
-        self._log(" ".join(Path(part).name if os.path.isabs(part) else part for part in self._command))
+        self._log(" ".join(_shown(self._command)))
         self._process.start(self._command[0], self._command[1:])
 
     def cancel(self):
@@ -186,6 +190,7 @@ class ChildProcess:
         kind = item.get("type") if isinstance(item, dict) else None
         if kind == "progress" and isinstance(item.get("fraction"), (int, float)):
             if self._onProgress and not self._cancelled:
+                self.peak = max(self.peak, _memory(self._process.processId()))
                 fraction = min(max(float(item["fraction"]), 0.0), 1.0)
                 self._onProgress(fraction, self._named(str(item.get("message", ""))), item.get("remaining"))
         elif kind == "warning":
@@ -207,8 +212,9 @@ class ChildProcess:
 
     def _errorOccurred(self, error):
         if error == qt.QProcess.FailedToStart:  # the one error after which finished() does not come
-            program = Path(self._command[0]).name
-            self._end(Ending("failed", f"{program} could not be started: {self._process.errorString()}"))
+            program, why = Path(self._command[0]).name, self._process.errorString()
+            words = _("{program} could not be started: {why}").format(program=program, why=why)
+            self._end(Ending("failed", words))
 
     def _finished(self, exitCode, exitStatus):
         self._readOutput()
@@ -220,10 +226,13 @@ class ChildProcess:
 
     def _ending(self, exitCode, crashed):
         if self._cancelled:
-            return Ending("cancelled", "cancelled; nothing was changed")
+            return Ending("cancelled", _("cancelled; nothing was changed"))
         if crashed:
-            reason = "it crashed, or the system ended it, which it does when memory runs out"
-            return Ending("crashed", f"the program ended unexpectedly: {reason}; the log says more")
+            words = _(
+                "the program ended unexpectedly: it crashed, or the system ended it, which it does when memory runs "
+                "out; the log says more"
+            )
+            return Ending("crashed", words)
         if self._error is not None:
             message = str(self._error.get("message", "unknown error"))
             kind = "refused" if exitCode == 2 else "failed"
@@ -233,9 +242,10 @@ class ChildProcess:
         missing = [line for line in self._tail if "No module named" in line]
         if missing:
             name = missing[-1].split("No module named")[-1].strip(" '\"")
-            return Ending("failed", f"Python package {name} is missing; press Install in the panel")
-        last = self._tail[-1] if self._tail else "it said nothing"
-        return Ending("failed", f"the program ended with code {exitCode} and no result: {last}")
+            return Ending("failed", _("Python package {name} is missing; press Install in the panel").format(name=name))
+        last = self._tail[-1] if self._tail else _("it said nothing")
+        words = _("the program ended with code {code} and no result: {last}").format(code=exitCode, last=last)
+        return Ending("failed", words)
 
     def _end(self, ending):
         if self._ended is not None:
@@ -258,6 +268,12 @@ class ChildProcess:
         self._connections = []
 
 
+def _shown(command):
+    """A command as the log keeps it: without folders, and without what it says of a person."""
+    words = [Path(part).name if os.path.isabs(part) else part for part in map(str, command)]
+    return ["..." if before in PERSONAL else word for before, word in zip(["", *words], words, strict=False)]
+
+
 def _bytes(array):
     """Bytes of a QByteArray; PythonQt and PySide differ in what its data() is."""
     data = array.data()
@@ -274,6 +290,20 @@ def _descendants(pid):
         return psutil.Process(int(pid)).children(recursive=True)
     except psutil.Error:
         return []
+
+
+def _memory(pid):
+    """Bytes that a process and those below it hold; 0 where psutil is not installed yet, or the process is gone."""
+    try:
+        import psutil
+    except ImportError:
+        return 0
+    held = 0
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(int(pid))
+        for each in (process, *process.children(recursive=True)):
+            held += each.memory_info().rss
+    return held
 
 
 def _killAll(processes):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 #: Node attributes of everything this module makes.
 SYNTHETIC, KIND, TRACER, MODEL, UNITS, STATEMENT, PROVENANCE, WINDOW, SPACE = (
@@ -22,6 +23,7 @@ SIDECAR = "RelAPET.Sidecar"
 #: Roles by which a PET knows what belongs to it.
 MRI_ROLE = "RelAPET.MRI"
 ROLES = {
+    "measured": "RelAPET.Measured",
     "uncertainty": "RelAPET.Uncertainty",
     "difference": "RelAPET.Difference",
     "metrics": "RelAPET.Metrics",
@@ -30,11 +32,15 @@ ROLES = {
 TITLES = {"pet": "PET", "uncertainty": "spread of samples (not the error)", "difference": "minus reference"}
 #: Ending of the names of files in the model's space.
 MNI = "_space-MNI"
-FILES = {"pet": "synthetic_pet", "uncertainty": "uncertainty", "difference": "difference"}
+FILES = {"pet": "synthetic_pet", "measured": "reference", "uncertainty": "uncertainty", "difference": "difference"}
 
 
 class SceneError(ValueError):
     """A volume that cannot be used as it is; the message says why and what to do."""
+
+
+def notWritten():
+    return _("'{name}' could not be written to {folder}; is the disk full?")
 
 
 def worldMatrix(volume):
@@ -45,18 +51,20 @@ def worldMatrix(volume):
     name = volume.GetName()
     image = volume.GetImageData()
     if image is None or image.GetNumberOfPoints() == 0:
-        raise SceneError(f"'{name}' holds no image; load it again or choose another volume")
+        raise SceneError(_("'{name}' holds no image; load it again or choose another volume").format(name=name))
     if image.GetNumberOfScalarComponents() != 1:
-        raise SceneError(f"'{name}' has several values a voxel (colour or a time series); choose a single 3-D volume")
+        words = _("'{name}' has several values a voxel (colour or a time series); choose a single 3-D volume")
+        raise SceneError(words.format(name=name))
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     transform = volume.GetParentTransformNode()
     if transform is not None:
         if not transform.IsTransformToWorldLinear():
-            raise SceneError(
-                f"'{name}' is under the non-linear transform '{transform.GetName()}'; harden it (Data module, right "
-                "click on the volume's transform) or take the volume out of it"
+            words = _(
+                "'{name}' is under the non-linear transform '{transform}'; harden it (Data module, right click on the "
+                "volume's transform) or take the volume out of it"
             )
+            raise SceneError(words.format(name=name, transform=transform.GetName()))
         toWorld = vtk.vtkMatrix4x4()
         transform.GetMatrixTransformToWorld(toWorld)
         vtk.vtkMatrix4x4.Multiply4x4(toWorld, matrix, matrix)
@@ -68,13 +76,14 @@ def _checkAxes(matrix, name):
     columns = [[matrix.GetElement(row, column) for row in range(3)] for column in range(3)]
     lengths = [vtk.vtkMath.Norm(column) for column in columns]
     if min(lengths) <= 0:
-        raise SceneError(f"'{name}' has a voxel spacing of 0; correct it in the Volumes module")
+        raise SceneError(_("'{name}' has a voxel spacing of 0; correct it in the Volumes module").format(name=name))
     for one, two in ((0, 1), (0, 2), (1, 2)):
         if abs(vtk.vtkMath.Dot(columns[one], columns[two])) > 1e-3 * lengths[one] * lengths[two]:
-            raise SceneError(
-                f"'{name}' is sheared by its geometry or transform; resample it onto straight axes first "
-                "(Resample Scalar/Vector/DWI Volume module)"
+            words = _(
+                "'{name}' is sheared by its geometry or transform; resample it onto straight axes first (Resample "
+                "Scalar/Vector/DWI Volume module)"
             )
+            raise SceneError(words.format(name=name))
 
 
 def writeVolume(volume, path):
@@ -87,7 +96,7 @@ def writeVolume(volume, path):
     storage.SetFileName(str(path))
     storage.SetUseCompression(0)  # read once by the next process on this machine, so speed counts
     if not storage.WriteData(copy) or not os.path.isfile(path):
-        raise SceneError(f"'{volume.GetName()}' could not be written to {Path(path).parent}; is the disk full?")
+        raise SceneError(notWritten().format(name=volume.GetName(), folder=Path(path).parent))
 
 
 def writeSidecar(volume, path):
@@ -115,7 +124,7 @@ def readVolume(path, volume, geometryOf=None):
     storage.SetFileName(str(path))
     storage.SetSingleFile(1)
     if not storage.ReadData(loaded) or loaded.GetImageData() is None:
-        raise SceneError(f"the result {Path(path).name} could not be read")
+        raise SceneError(_("the result {file} could not be read").format(file=Path(path).name))
     matrix = vtk.vtkMatrix4x4()
     loaded.GetIJKToRASMatrix(matrix)
     if geometryOf is not None:
@@ -132,7 +141,7 @@ def _checkSame(matrix, wanted, dimensions):
     for corner in corners:
         one, two = matrix.MultiplyPoint(corner), wanted.MultiplyPoint(corner)
         if max(abs(a - b) for a, b in zip(one, two, strict=True)) > 0.05:
-            raise SceneError("the result does not lie where the T1w does; please report this with the log")
+            raise SceneError(_("the result does not lie where the T1w does; please report this with the log"))
 
 
 class Results:
@@ -147,7 +156,7 @@ class Results:
     @property
     def volumes(self):
         """By kind, those that are there."""
-        kinds = {"pet": self.pet, "uncertainty": self.uncertainty, "difference": self.difference}
+        kinds = {kind: self.pet if kind == "pet" else getattr(self, kind) for kind in FILES}
         return {kind: node for kind, node in kinds.items() if node is not None}
 
 
@@ -262,7 +271,7 @@ def _read(folder, files, ending, geometry):
             maps[kind] = slicer.vtkMRMLScalarVolumeNode()
             readVolume(path, maps[kind], None if ending else geometry)
     if "pet" not in maps:
-        raise SceneError("the program wrote no PET")
+        raise SceneError(_("the program wrote no PET"))
     return maps
 
 
@@ -270,7 +279,8 @@ def _placeMaps(maps, facts, output, tracer, name):
     """Nodes of the scene with what was read; returns the PET's, which knows the others."""
     pet = _output(output, f"SYNTHETIC {tracer} PET ({name})")
     for kind, loaded in maps.items():
-        node = pet if kind == "pet" else _partOf(pet, kind, f"SYNTHETIC {tracer} {TITLES[kind]} ({name})")
+        words = f"measured {tracer} PET" if kind == "measured" else f"SYNTHETIC {tracer} {TITLES[kind]}"
+        node = pet if kind == "pet" else _partOf(pet, kind, f"{words} ({name})")
         node.SetAndObserveTransformNodeID(None)
         node.CopyOrientation(loaded)
         node.SetAndObserveImageData(loaded.GetImageData())
@@ -316,6 +326,8 @@ def _facts(kind, record):
         WINDOW: json.dumps(record["tracer"].get("window")),
         STATEMENT: record["statement"],
     }
+    if kind == "measured":
+        del facts[SYNTHETIC], facts[STATEMENT], facts[MODEL]
     if kind == "uncertainty":
         facts["RelAPET.Meaning"] = record["uncertainty"]
     return facts
@@ -328,7 +340,9 @@ def _describe(node, facts):
     suvr = facts[UNITS] == "SUVR"
     quantity, unit = slicer.vtkCodedEntry(), slicer.vtkCodedEntry()
     meaning = "Standardized uptake value ratio" if suvr else "Relative uptake, 0 to 1"
-    quantity.SetValueSchemeMeaning("SUVR" if suvr else "RELATIVE", "99RELAPET", f"{meaning}, synthetic")
+    quantity.SetValueSchemeMeaning(
+        "SUVR" if suvr else "RELATIVE", "99RELAPET", meaning + (", synthetic" if SYNTHETIC in facts else "")
+    )
     unit.SetValueSchemeMeaning("1", "UCUM", "no units")
     node.SetVoxelValueQuantity(quantity)
     node.SetVoxelValueUnits(unit)
@@ -362,13 +376,7 @@ def _placeTables(pet, read, name):
     else:
         _forget(pet, "metrics")
     for node in _tablesOf(pet):
-        copyMarks(pet, node)
-
-
-def copyMarks(pet, table):
-    """Let a table say, as its PET does, that it is synthetic, of which tracer and model, and for research only."""
-    for name in (SYNTHETIC, TRACER, MODEL, UNITS, STATEMENT):
-        table.SetAttribute(name, pet.GetAttribute(name))
+        tables.copyMarks(pet, node)
 
 
 def _tablesOf(pet):

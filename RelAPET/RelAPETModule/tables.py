@@ -1,18 +1,30 @@
 """Table nodes: metrics against a reference, and means by region or segment, with bars in a column of their own."""
 
+import csv
+import io
 import math
 
 import slicer
 import vtk
 
-from .scene import TRACER, copyMarks
+from .scene import MODEL, STATEMENT, SYNTHETIC, TRACER, UNITS
 
 _COLUMNS = {
-    "synthetic_pet": "Synthetic",
-    "reference": "Reference",
-    "difference": "Difference",
+    "synthetic_pet": "SYNTHETIC",
+    "reference": "Measured",
+    "difference": "SYNTHETIC minus measured",
     "sd_in_region": "SD of voxels",
+    "spread": "Spread of samples",
 }
+BAR, FLAGS = "Bar of SYNTHETIC", "Flags"
+#: Column of a segment's row for each map; the spread's is its mean over the segment's voxels.
+SEGMENT_COLUMNS = {
+    "pet": "synthetic_pet", "measured": "reference", "difference": "difference", "uncertainty": "spread",
+}  # fmt: skip
+#: Share of a segment that may be missing by rounding where grids differ.
+ROUNDING = 0.02
+#: A region with a smaller share in the field of view has no mean, as in the library's own table.
+LEAST_IN_VIEW = 0.5
 #: Role by which a PET knows its tables of segments, and such a table its segmentation.
 _SEGMENTS = "RelAPET.Segments"
 #: A bar of full blocks and one of the eighths between, from none to seven; Slicer's own bar plots draw no names.
@@ -44,9 +56,36 @@ def fillRegions(table, rows, units):
             columns.append((f"{title} ({units})", [_number(rows[index][key]) for index in order]))
         if key == "synthetic_pet":
             top = max((mean for mean in means if mean == mean), default=0.0)
-            columns.append(("Bar of synthetic", [bar(means[index], top) for index in order]))
+            columns.append((BAR, [bar(means[index], top) for index in order]))
+    if rows and "share_in_view" in rows[0]:
+        columns.append((FLAGS, [flag(rows[index]) for index in order]))
     _fill(table, columns)
     table.SetAttribute("RelAPET.Synthetic", "1")
+
+
+def flag(row):
+    """What is to be known of a region's mean, in words: "" where all of it is in the field of view."""
+    share = _number(row["share_in_view"])
+    if not share < 1:
+        return ""
+    seen = f"{math.floor(100 * share)} % in the field of view"
+    return f"{seen}, too little for a mean" if math.isnan(_number(row.get("synthetic_pet"))) else f"only {seen}"
+
+
+def asLists(table):
+    """Header and rows of a table as texts, without the bars; n/a for what is not there."""
+    columns = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
+    kept = [index for index, name in enumerate(columns) if name != BAR]
+    rows = [[table.GetCellText(row, index) for index in kept] for row in range(table.GetNumberOfRows())]
+    rows = [["n/a" if text == "nan" else text for text in row] for row in rows]
+    return [[columns[index] for index in kept], *rows]
+
+
+def asText(table, separator="\t"):
+    """A table as text of lines: for the clipboard with tabs, for a file with commas."""
+    stream = io.StringIO()
+    csv.writer(stream, delimiter=separator, lineterminator="\n").writerows(asLists(table))
+    return stream.getvalue()
 
 
 def _number(text):
@@ -78,6 +117,12 @@ def fillMetrics(table, metrics):
     table.SetAttribute("RelAPET.Synthetic", "1")
 
 
+def copyMarks(pet, table):
+    """Let a table say, as its PET does, that it is synthetic, of which tracer and model, and for research only."""
+    for name in (SYNTHETIC, TRACER, MODEL, UNITS, STATEMENT):
+        table.SetAttribute(name, pet.GetAttribute(name))
+
+
 def segmentTable(pet, segmentation):
     """The table node of a segmentation's means in a PET: that of an earlier time, or a new one."""
     for number in range(pet.GetNumberOfNodeReferences(_SEGMENTS)):
@@ -93,14 +138,37 @@ def segmentTable(pet, segmentation):
     return table
 
 
-def segmentRows(segmentation, volume):
-    """Mean and SD of a map in every segment, as rows for `fillRegions`; segments without a voxel in it are left out."""
+def segmentRows(segmentation, results):
+    """Means of a result's maps in every segment, as rows for `fillRegions`.
+
+    Voxels count that lie in the PET's brain, since it is 0 elsewhere; the share of the segment that they are is told.
+    Empty segments are left out.
+    """
+    values = {kind: slicer.util.arrayFromVolume(node) for kind, node in results.volumes.items()}
+    size = math.prod(results.pet.GetSpacing())
     rows = []
-    values = slicer.util.arrayFromVolume(volume)
     for segmentID in segmentation.GetSegmentation().GetSegmentIDs():
-        inside = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segmentID, volume) > 0
-        if inside.any():
-            name = segmentation.GetSegmentation().GetSegment(segmentID).GetName()
-            chosen = values[inside]
-            rows.append({"title": name, "synthetic_pet": float(chosen.mean()), "sd_in_region": float(chosen.std())})
+        whole = _volume(segmentation, segmentID)
+        if not whole:
+            continue
+        inside = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segmentID, results.pet) > 0
+        chosen = inside & (values["pet"] > 0)
+        share = min(1.0, float(chosen.sum()) * size / whole)
+        share = 1.0 if share > 1 - ROUNDING else share
+        row = {"title": segmentation.GetSegmentation().GetSegment(segmentID).GetName()}
+        for kind, column in SEGMENT_COLUMNS.items():
+            if kind in values:
+                row[column] = float(values[kind][chosen].mean()) if share >= LEAST_IN_VIEW else math.nan
+        row["sd_in_region"] = float(values["pet"][chosen].std()) if share >= LEAST_IN_VIEW else math.nan
+        rows.append(row | {"share_in_view": share})
     return rows
+
+
+def _volume(segmentation, segmentID):
+    """Cubic millimetres of a segment, wherever it lies."""
+    segment = segmentation.GetSegmentation().GetSegment(segmentID)
+    image = segmentation.GetBinaryLabelmapInternalRepresentation(segmentID)
+    if image is None or image.GetNumberOfPoints() == 0:
+        return 0.0
+    labels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation, segmentID)
+    return float((labels == segment.GetLabelValue()).sum()) * math.prod(image.GetSpacing())

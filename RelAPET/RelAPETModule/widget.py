@@ -9,7 +9,8 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from . import people
+from . import expected, people
+from .clinicalpanel import ClinicalPanel
 from .displaypanel import DisplayPanel
 from .inputspanel import InputsPanel
 from .installpanel import InstallPanel
@@ -20,7 +21,8 @@ from .parameters import Shown
 from .samplepanel import SamplePanel
 from .scene import TRACER
 from .tasks import Tasks
-from .words import escaped
+from .viewpanel import ViewPanel
+from .words import ALARM, escaped, tone
 
 #: Lines that the log keeps.
 LOG_LINES = 2000
@@ -51,8 +53,10 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.inputs = InputsPanel(self)
         self.install = InstallPanel(self)
         self.models = ModelPanel(self)
+        self.clinical = ClinicalPanel(self)
         self.samples = SamplePanel(self)
         self.results = DisplayPanel(self)
+        self.views = ViewPanel(self)
         self.ui.logText.setMaximumBlockCount(LOG_LINES)
         self.ui.questionFrame.visible = self.ui.progressBar.visible = False
         for button, slot in (
@@ -86,6 +90,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         """The module goes or is read again: nothing of it may go on."""
         slicer.app.disconnect("aboutToQuit()", self.stopAll)
         self.stopAll()
+        self.views.cleanUp()
         viewMarks.stop()
         self.setParameterNode(None)
         self.removeObservers()
@@ -113,6 +118,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
                 self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged
             )
         self._parameterNode = node
+        self.clinical.forget()
         if node is not None:
             self._guiTag = node.connectGui(self.ui)
             # The node, not its wrapper, which is made anew each time: VTKObservationMixin keeps whatever it observed.
@@ -122,10 +128,12 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def onParametersChanged(self, caller=None, event=None):
         self.models.showChoice()
+        self.views.onChanged()
         self.updatePanel()
 
     def onSceneStartClose(self, caller, event):
         self.logic.stopNow()
+        self.views.leave()  # now: at the end Slicer puts back the layout that it finds at the start
         self.setParameterNode(None)
         self.inputs.forget()
 
@@ -161,11 +169,9 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             scaleReference=p.scaleReference,
             output=people.ownOutput(p.output, p.t1w),
             device=p.device,
-            sampler=p.sampler.value,
-            steps=p.steps or None,
-            samples=p.samples or None,
             seed=p.seed,
             space=p.space.value,
+            **self.models.options(p),
         )
 
     def problems(self):
@@ -189,11 +195,21 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             words = _("Make the synthetic PET.")
             missing = _("Missing: {what}").format(what="; ".join(problems))
             button.toolTip = escaped(missing) if problems else words
-        for section in (self.ui.inputsSection, self.ui.outputSection, self.ui.advancedSection):
+        for section in (self.ui.inputsSection, self.ui.advancedSection):
             section.enabled = not running
+        self.clinical.update()
         self.inputs.update(self.request())
+        self._tellExpected(running)
         self.ui.scaleReferenceCheckBox.enabled = self._parameterNode.reference is not None
         self.results.update()
+
+    def _tellExpected(self, running):
+        """Time and memory of the last such run here, below the button."""
+        label = self.ui.expectedLabel
+        words, scarce = expected.words(self.request())
+        color = f" style='color:{tone(label, ALARM)}'" if scarce else ""
+        label.text = f"<span{color}>{escaped(words)}</span>"
+        label.visible = not running
 
     # Running
 
@@ -227,7 +243,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.ui.progressBar.value = round(1000 * fraction)
         words = f"{100 * fraction:.0f} %: {message}"
         if remaining:
-            words += _(", about {time} to go").format(time=_duration(remaining))
+            words += _(", about {time} to go").format(time=expected.duration(remaining))
         self.tell(words)
         if remaining == 0:
             slicer.app.processEvents()  # announced before the results are read, which blocks a moment
@@ -267,7 +283,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def say(self, message):
         """One line that something went wrong, which stays until the next run."""
-        self.ui.statusLabel.text = f"<b style='color:#c03020'>{escaped(message)}</b>"
+        self.ui.statusLabel.text = f"<b style='color:{tone(self.ui.statusLabel, ALARM)}'>{escaped(message)}</b>"
         self.log(message)
 
     # Questions
@@ -300,7 +316,3 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def onCopyLog(self, checked=False):
         qt.QApplication.clipboard().setText(self.ui.logText.toPlainText())
-
-
-def _duration(seconds):
-    return _("{n} s").format(n=round(seconds)) if seconds < 90 else _("{n} min").format(n=round(seconds / 60))

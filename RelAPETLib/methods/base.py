@@ -44,6 +44,7 @@ class Defaults:
         clip: bounds on every clean estimate, or None.
         batch: samples that are worth computing together.
         slow_on_cpu: one step takes seconds on a CPU, so a long run is timed and asked about first.
+        deterministic: every sample is the same PET, so that samples have no spread.
         inputs: what `encode` takes, some of ``t1w``, ``t2f``, ``clinical``; clinical values may be missing.
     """
 
@@ -53,6 +54,7 @@ class Defaults:
     clip: tuple[float, float] | None = None
     batch: int = 1
     slow_on_cpu: bool = False
+    deterministic: bool = False
     inputs: tuple[str, ...] = SEQUENCES
 
     @property
@@ -116,10 +118,15 @@ class Method(ABC):
         """Network calls of a sample when nobody says otherwise, known without building the network."""
         return 1
 
-    @property
+    @classmethod
     @abstractmethod
+    def defaults_of(cls, settings: Mapping[str, Any]) -> Defaults:
+        """See `Defaults`: of a model with these settings, known without its network and without loading torch."""
+
+    @property
     def defaults(self) -> Defaults:
         """See `Defaults`."""
+        return self.defaults_of(self.settings)
 
     @property
     def device(self) -> torch.device:

@@ -38,10 +38,10 @@ class OnePass(Method):
         """See `Method.build`."""
         return cls(settings, cls.network_class()(**settings["arguments"]))
 
-    @property
-    def defaults(self) -> Defaults:
+    @classmethod
+    def defaults_of(cls, settings: Mapping[str, Any]) -> Defaults:
         """It draws at once, by one pass of the network, so that nobody has to be asked first."""
-        return Defaults()
+        return Defaults(deterministic=True)
 
     def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> torch.Tensor:
         """Blocks of the MRI; see `Method.encode`."""

@@ -114,6 +114,7 @@ def _own_entry(path: Path, metadata: dict) -> dict:
         "weights_sha256": metadata["weights"]["sha256"],
         "tracers": list(metadata["tracers"]),
         "optional_inputs": metadata.get("optional_inputs", []),
+        "draw": _draw_of(metadata),
         "output": outputs[0] if len(outputs) == 1 else "mixed",
         "training_data": metadata["training_data"]["description"],
         "simulated": metadata["training_data"]["simulated"],
@@ -123,8 +124,36 @@ def _own_entry(path: Path, metadata: dict) -> dict:
     }
 
 
+def _draw_of(metadata: dict) -> dict:
+    """What a draw takes and may be told, as JSON: see `methods.base.Defaults`."""
+    name, settings = method_of(metadata)
+    defaults = method_class(name).defaults_of(settings)
+    return {
+        "inputs": list(defaults.inputs),
+        "samplers": dict(defaults.samplers),
+        "longest": defaults.longest,
+        "samples": defaults.samples,
+        "slow_on_cpu": defaults.slow_on_cpu,
+        "deterministic": defaults.deterministic,
+    }
+
+
+def _installed_facts(folder: Path) -> dict:
+    """What a catalogued model's own metadata say beyond its entry; None for ``draw`` where they cannot be used."""
+    try:
+        metadata = load_json(folder / METADATA_FILE, "model metadata")
+        check_metadata(metadata, f"model metadata {folder / METADATA_FILE}")
+    except ModelError as error:
+        warn(str(error))
+        return {"draw": None}
+    return {"draw": _draw_of(metadata), "optional_inputs": metadata.get("optional_inputs", [])}
+
+
 def show(name: str, catalogue: Path | None = None) -> dict:
-    """A catalogue entry, with ``"path"`` (where it is or would be), ``"installed"`` and ``"catalogued"`` added.
+    """A catalogue entry, with ``path`` (where it is or would be), ``installed``, ``catalogued`` and ``draw`` added.
+
+    ``draw`` says what the model takes and may be told (``inputs``, ``samplers`` with their network calls,
+    ``longest``, ``samples``, ``slow_on_cpu``, ``deterministic``); None for a model that is not on this machine.
 
     Raises:
         ModelError: no such model.
@@ -142,8 +171,9 @@ def _with_place(entry: dict) -> dict:
     try:
         folder = installed_folder(entry)
     except ModelError:  # without a home there is no place for it
-        return {**entry, "path": None, "installed": False, "catalogued": True}
-    return {**entry, "path": str(folder), "installed": folder.is_dir(), "catalogued": True}
+        return {**entry, "path": None, "installed": False, "catalogued": True, "draw": None}
+    facts = _installed_facts(folder) if folder.is_dir() else {"draw": None}
+    return {**entry, **facts, "path": str(folder), "installed": folder.is_dir(), "catalogued": True}
 
 
 def model_path(name: str, catalogue: Path | None = None) -> Path:

@@ -63,19 +63,18 @@ def bring_back(
     from .white_matter import shown_on_t1w
 
     progress(0.0, "bringing the PET back to the T1w")
-    ready, saved = case.ready, [name for name in maps if name != "reference"]
+    ready = case.ready
     volumes, pictures = {}, maps | {"t1w": ready.t1w, "t2f": ready.t2f}
     if space in ("t1w", "both"):
-        shown = maps if case.raw else saved
-        returned = {name: to_t1w_space(maps[name], ready, case.t1w_space) for name in shown}
-        volumes |= {name: returned[name] for name in saved}
+        returned = {name: to_t1w_space(image, ready, case.t1w_space) for name, image in maps.items()}
+        volumes |= returned
         if shown_on_t1w(case, space):
             t1w, t2f = case.raw["t1w"], case.raw.get("t2f")
             if t2f is not None:
                 t2f = sitk.Resample(t2f, t1w, ready.t1w_to_t2f, sitk.sitkLinear, 0.0)
             pictures = returned | {"t1w": t1w, "t2f": t2f}
     if space in ("mni", "both"):
-        volumes |= {f"{name}_space-MNI": maps[name] for name in saved}
+        volumes |= {f"{name}_space-MNI": maps[name] for name in maps}
     pictures["pet"] = pictures.pop("synthetic_pet")
     progress(1.0, "synthesis done")
     return volumes, pictures

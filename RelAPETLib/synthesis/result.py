@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .reference import ReferenceUnits
     from .sampling import Draw
 
-_VOLUMES = ("synthetic_pet", "uncertainty", "difference")
+_VOLUMES = ("synthetic_pet", "uncertainty", "difference", "reference")
 #: Every file that `Synthesis.save` may write.
 OUTPUT_NAMES = (
     *(f"{name}{space}.nii.gz" for name in _VOLUMES for space in ("", "_space-MNI")),
@@ -145,6 +145,8 @@ class Synthesis:
         content = self.provenance["pet"]["content"]
         if volume == "uncertainty":
             content = record.UNCERTAINTY_MEANING
+        if volume == "reference":
+            content = record.REFERENCE_MEANING
         if volume == "difference":
             content, units = record.DIFFERENCE_MEANING, self.provenance["reference"]["difference_units"]
         return {"content": content, "space": "T1w" if volume == name else "MNI", "units": units}

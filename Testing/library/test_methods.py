@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,16 @@ def test_every_method_is_whole(name):
     assert issubclass(method, Method) and method.name == name and method.title
     assert method.schema["additionalProperties"] is False
     assert not method.__abstractmethods__
+
+
+def test_what_models_may_be_told_is_known_without_torch():
+    """The panel asks in Slicer's own process, where loading torch would be felt."""
+    script = (
+        "import sys; from RelAPETLib.methods import METHODS, method_class; method_class('flows').defaults_of("
+        "{'arguments': {'clinical': True}, 'path': {'kind': 'bridge'}, 'steps': 3, 'samples': 2}); "
+        "[method_class(name).defaults_of for name in METHODS]; raise SystemExit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=120).returncode == 0
 
 
 def test_a_bundle_of_version_1_loads_and_draws_the_same(version_1, tiny_latent):

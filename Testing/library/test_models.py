@@ -301,6 +301,10 @@ def test_the_demo_model_is_the_catalogued_one():
     assert model.weights_sha256 == entry["weights_sha256"]
     assert set(model.metadata["tracers"]) == set(entry["tracers"])
     assert model.method.default_steps(model.method.settings) == entry["steps"]
+    defaults = model.method.defaults
+    assert entry["draw"]["samplers"] == dict(defaults.samplers) and entry["draw"]["inputs"] == list(defaults.inputs)
+    assert (entry["draw"]["samples"], entry["draw"]["longest"]) == (defaults.samples, defaults.longest)
+    assert entry["optional_inputs"] == [] and show("rela-diffusion")["draw"] is None
     assert model.metadata["training_data"]["simulated"] is True
     assert sum(p.stat().st_size for p in model.folder.rglob("*") if p.is_file()) <= 20e6
 

@@ -187,6 +187,20 @@ def test_saving_writes_the_set_that_the_record_lists(made, tmp_path):
         made.save(out)
 
 
+def test_the_measured_pet_is_given_as_it_was_compared(made, tmp_path):
+    made.save(tmp_path, report=False)
+    for space in ("", "_space-MNI"):
+        pet, reference, difference = (
+            image_to_array(read_volume(tmp_path / f"{name}{space}.nii.gz"))
+            for name in ("synthetic_pet", "reference", "difference")
+        )
+        inside = pet > 0
+        np.testing.assert_allclose((pet - reference)[inside], difference[inside], atol=1e-4)
+        assert reference[inside].mean() > 0.5
+    outputs = json.loads((tmp_path / "synthetic_pet.json").read_text(encoding="utf-8"))["outputs"]
+    assert outputs["reference.nii.gz"]["units"] == "SUVR" and "measured" in outputs["reference.nii.gz"]["content"]
+
+
 def test_regions_tsv_holds_the_means_of_the_maps(made, tmp_path):
     made.save(tmp_path, report=False)
     with open(tmp_path / "regions.tsv", newline="", encoding="utf-8") as stream:

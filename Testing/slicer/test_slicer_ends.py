@@ -174,7 +174,7 @@ def test_a_volume_under_a_linear_transform_is_taken_where_it_is(widget, slicer, 
     shutil.copytree(saved, moved)
     import SimpleITK as sitk
 
-    for name in ("synthetic_pet", "uncertainty", "difference"):
+    for name in ("synthetic_pet", "uncertainty", "difference", "reference"):
         image = sitk.ReadImage(str(moved / f"{name}.nii.gz"))
         image.SetOrigin(written.GetOrigin())
         image.SetDirection(written.GetDirection())

@@ -71,8 +71,8 @@ def test_wrong_signal_of_a_stand_in_fails(sample, signal):
 
 
 def test_widget_without_stand_in_fails(sample):
-    with pytest.raises(NotImplementedError, match="ctkRangeWidget"):
-        sample(extra_widget='<item><widget class="ctkRangeWidget" name="range"/></item>')
+    with pytest.raises(NotImplementedError, match="ctkMatrixWidget"):
+        sample(extra_widget='<item><widget class="ctkMatrixWidget" name="range"/></item>')
 
 
 def test_stand_in_that_cannot_be_made_fails(sample, monkeypatch):
@@ -87,8 +87,8 @@ def test_stand_in_that_cannot_be_made_fails(sample, monkeypatch):
 
 
 def test_widget_made_in_python_without_stand_in_fails(sample):
-    with pytest.raises(NotImplementedError, match="ctkRangeWidget"):
-        sample(setup="import ctk; ctk.ctkRangeWidget()")
+    with pytest.raises(NotImplementedError, match="ctkMatrixWidget"):
+        sample(setup="import ctk; ctk.ctkMatrixWidget()")
 
 
 def test_unknown_parameter_in_the_ui_file_fails(sample):

@@ -350,7 +350,7 @@ def test_download_import_and_remove(widget, pair, tmp_path, tiny_latent, harness
     import_model(tiny_latent)
     process.end("done", "done", result={"model": "tiny-latent"})
     assert widget.parameters.model == "tiny-latent" and widget.ui.synthesizeButton.enabled
-    assert "Trained on simulated people only" in widget.ui.modelLabel.text
+    assert "Trained on simulated people only" in widget.ui.modelFactsLabel.text
     assert widget.ui.modelRemoveButton.enabled
     widget.ui.modelRemoveButton.click()
     assert FakeProcess.made[-1].arguments == ["models", "remove", "tiny-latent"]

@@ -13,6 +13,7 @@ from slicer_cases import matrix_of, nodes_of, run, slice_marks
 from slicer_module import FakeProcess, load_part, load_volume
 
 from RelAPETLib.grid import image_to_array
+from RelAPETLib.tracers import TRACERS
 from RelAPETLib.volumes import read_volume
 
 # What the panel allows
@@ -34,8 +35,9 @@ def test_synthesize_says_what_is_missing(widget, grid_case):
 def test_a_model_that_is_not_installed_or_not_here(widget, pair):
     widget.parameters.model = "rela-diffusion"
     assert "not installed; press Download or Import" in widget.ui.synthesizeButton.toolTip
-    assert "relative (0 to 1), not SUVR" in widget.ui.modelLabel.text and "Apache-2.0" in widget.ui.modelLabel.text
-    assert "<b>Network calls a sample:</b> <span>20</span>" in widget.ui.modelLabel.text
+    facts = widget.ui.modelFactsLabel.text
+    assert "relative (0 to 1), not SUVR" in facts and "Apache-2.0" in widget.ui.modelLabel.text
+    assert "<b>Network calls a sample:</b> <span>20</span>" in facts
     assert widget.ui.modelInstallButton.enabled and not widget.ui.modelRemoveButton.enabled
     widget.parameters.model = "somebody's"
     assert "not here" in widget.ui.synthesizeButton.toolTip and not widget.ui.synthesizeButton.enabled
@@ -195,7 +197,12 @@ def test_results_in_the_scene(widget, slicer, pair, saved):
     item = hierarchy.GetItemByDataNode(t1w) or hierarchy.CreateItem(study, t1w)
     hierarchy.SetItemParent(item, study)
     found = run(widget, saved, keep=lambda name: "space-MNI" not in name)
-    assert widget.parameters.output is found.pet and set(found.volumes) == {"pet", "uncertainty", "difference"}
+    assert widget.parameters.output is found.pet and set(found.volumes) == {
+        "pet",
+        "measured",
+        "uncertainty",
+        "difference",
+    }
     for kind, stem in (("pet", "synthetic_pet"), ("uncertainty", "uncertainty"), ("difference", "difference")):
         node = found.volumes[kind]
         assert "SYNTHETIC" in node.GetName() and "patient T1w" in node.GetName()
@@ -216,8 +223,9 @@ def test_colours_windows_and_layers(widget, slicer, pair, saved):
     t1w, _ = pair
     found = run(widget, saved)
     pet, difference, spread = (found.volumes[kind].GetDisplayNode() for kind in ("pet", "difference", "uncertainty"))
-    assert (pet.GetWindowLevelMin(), pet.GetWindowLevelMax()) == (0.0, 3.0) and not pet.GetAutoWindowLevel()
-    assert pet.GetColorNodeID().startswith("vtkMRMLPETProceduralColorNode")
+    ends = pet.GetWindowLevelMin(), pet.GetWindowLevelMax()
+    assert ends == pytest.approx(TRACERS["TAU"].every_look[0].window) and not pet.GetAutoWindowLevel()
+    assert pet.GetColorNode().GetName() == "RelAPET rainbow"
     assert difference.GetWindowLevelMin() == -difference.GetWindowLevelMax() == -0.5
     table = difference.GetColorNode().GetLookupTable()
     assert table.GetTableValue(127)[3] == 0 and table.GetTableValue(255)[3] == table.GetTableValue(0)[3] == 1
@@ -245,7 +253,7 @@ def test_colours_windows_and_layers(widget, slicer, pair, saved):
 def test_the_legend_is_that_of_what_is_shown(widget, slicer, pair, saved):
     found = run(widget, saved)
     legend = {kind: slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node) for kind, node in found.volumes.items()}
-    assert legend["pet"].GetTitleText() == "TAU SUVR" and "spread" in legend["uncertainty"].GetTitleText()
+    assert {node.GetTitleText() for node in legend.values()} == {"TAU\nSUVR"}, "which map it is, the mark says"
     for kind in legend:
         widget.results.show(kind)
         assert {name for name, node in legend.items() if node.GetVisibility()} == {kind}
@@ -325,10 +333,10 @@ def test_results_in_mni_space_lie_over_the_template(widget, slicer, pair, saved)
     found = run(widget, saved)
     assert found.mri is pair[0]
     other = slicer.util.getNode("SYNTHETIC TAU PET (patient T1w, MNI space)_1")
-    assert other.GetAttribute("RelAPET.Synthetic") == "1" and other.GetDisplayNode().GetWindowLevelMax() == 3.0
+    assert other.GetAttribute("RelAPET.Synthetic") == "1" and other.GetDisplayNode().GetWindowLevelMax() == 1.8
     widget.parameters.output = other
     assert not widget.ui.regionsButton.enabled, "the table stands beside the PET in the T1w's space"
-    assert set(widget.results.found.volumes) == {"pet", "uncertainty", "difference"}
+    assert set(widget.results.found.volumes) == {"pet", "measured", "uncertainty", "difference"}
     assert widget.results.found.mri.GetName().startswith("MNI template T1")
 
 
@@ -346,7 +354,7 @@ def test_the_scene_keeps_choices_and_results(widget, harness, slicer, pair, save
     again = widget.results.found
     assert widget.parameters.seed == 42 and widget.parameters.t1w.GetName() == "patient T1w"
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(again.pet), values)
-    assert set(again.volumes) == {"pet", "uncertainty", "difference"} and again.mri is widget.parameters.t1w
+    assert set(again.volumes) == {"pet", "measured", "uncertainty", "difference"} and again.mri is widget.parameters.t1w
     assert again.difference.GetDisplayNode().GetWindowLevelMax() == 0.5
     assert slice_marks(slicer) == {"SYNTHETIC TAU minus reference\nresearch only"}
     assert again.pet.GetAttribute("RelAPET.Provenance")

@@ -22,7 +22,7 @@ def test_tables(widget, slicer, found):
     assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView
     table = found.regions
     columns = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
-    assert columns == ["Region", "Synthetic (SUVR)", "Bar of synthetic", "Reference (SUVR)"]
+    assert columns == ["Region", "SYNTHETIC (SUVR)", "Bar of SYNTHETIC", "Measured (SUVR)"]
     rows = [tuple(table.GetCellText(row, column) for column in (0, 1, 3)) for row in range(table.GetNumberOfRows())]
     assert rows == [("A & B", "1.5", "1.25"), ("Pons", "0.5", "0.75")]
     assert not slicer.util.getNodesByClass("vtkMRMLPlotChartNode"), "Slicer draws no names below its bars"
@@ -181,7 +181,7 @@ def test_relative_results_say_so(widget, harness, slicer, tmp_path):
     columns = [found.regions.GetColumnName(index) for index in range(found.regions.GetNumberOfColumns())]
     legends = [node.GetTitleText() for node in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")]
     said = [*columns, *legends, widget.ui.shownLabel.text, found.regions.GetName(), found.pet.GetName()]
-    assert not [text for text in said if "SUVR" in text] and "Synthetic (relative)" in columns
+    assert not [text for text in said if "SUVR" in text] and "SYNTHETIC (relative)" in columns
 
 
 # The scene changes during the run

@@ -61,7 +61,7 @@ def test_all_tracers_of_a_model_with_two(widget, slicer, pair, tmp_path, capsys)
     write_tiny_latent(tmp_path / "home" / "models" / "two", tracers=("PBR", "TAU"))
     widget.models.update()
     widget.parameters.model = "two"
-    assert "<b>Tracers:</b> <span>PBR, TAU</span>" in widget.ui.modelLabel.text
+    assert "<b>Tracers:</b> <span>PBR, TAU</span>" in widget.ui.modelFactsLabel.text
     widget.ui.tracerSelector.currentIndex = 1
     assert "model 'two' has no PIB" in widget.ui.synthesizeButton.toolTip
     choose_all(widget)
@@ -90,7 +90,7 @@ def test_all_tracers_of_a_model_with_two(widget, slicer, pair, tmp_path, capsys)
             assert node.GetAttribute("RelAPET.Synthetic") == "1" and node.GetAttribute("RelAPET.Tracer") == tracer
             assert "research" in node.GetAttribute("RelAPET.Statement").lower()
         assert json.loads(pet.GetAttribute("RelAPET.Provenance"))["tracer"]["name"] == tracer
-        assert pet.GetDisplayNode().GetWindowLevelMax() == {"TAU": 3.0, "PBR": 2.5}[tracer]
+        assert pet.GetDisplayNode().GetWindowLevelMax() == {"TAU": 1.8, "PBR": 1.2}[tracer]
     assert widget.parameters.output is found["TAU"] and slice_marks(slicer) == {"SYNTHETIC TAU PET\nresearch only"}
     assert "Done: TAU, PBR. All are synthetic: a model's guesses." in widget.ui.statusLabel.text
 

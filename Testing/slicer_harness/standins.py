@@ -180,6 +180,82 @@ class ctkSliderWidget(_Number):
     spinBoxVisible = Property(bool, lambda self: not self._spin.isHidden(), setSpinBoxVisible)
 
 
+class ctkRangeWidget(QWidget):
+    """Two numbers of one range, the lower one never above the other."""
+
+    cpp_signals = (
+        "valuesChanged(double,double)",
+        "minimumValueChanged(double)",
+        "maximumValueChanged(double)",
+        "rangeChanged(double,double)",
+    )
+    cpp_slots = ("setValues(double,double)", "setMinimumValue(double)", "setMaximumValue(double)", "reset()")
+    valuesChanged = Signal(float, float)
+    minimumValueChanged = Signal(float)
+    maximumValueChanged = Signal(float)
+    rangeChanged = Signal(float, float)
+    tracking = stored(bool, "tracking", True)
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._low, self._high, self._both = QDoubleSpinBox(), QDoubleSpinBox(), False
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for spin, signal in ((self._low, self.minimumValueChanged), (self._high, self.maximumValueChanged)):
+            spin.setRange(0, 99)
+            layout.addWidget(spin)
+            spin.valueChanged.connect(signal)
+            spin.valueChanged.connect(self._changed)
+
+    def _changed(self, _value):
+        if not self._both:
+            self._low.setMaximum(self._high.value)
+            self._high.setMinimum(self._low.value)
+            self.valuesChanged.emit(self._low.value, self._high.value)
+
+    def setValues(self, low, high):
+        before, self._both = (self._low.value, self._high.value), True
+        self._low.setMaximum(self._high.maximum)
+        self._high.setMinimum(self._low.minimum)
+        self._low.setValue(min(low, high))
+        self._high.setValue(max(low, high))
+        self._both = False
+        self._low.setMaximum(self._high.value)
+        self._high.setMinimum(self._low.value)
+        if before != (self._low.value, self._high.value):
+            self.valuesChanged.emit(self._low.value, self._high.value)
+
+    def setMinimumValue(self, value):
+        self._low.setValue(value)
+
+    def setMaximumValue(self, value):
+        self._high.setValue(value)
+
+    def reset(self):
+        self.setValues(0.0, 0.0)
+
+    def _set_minimum(self, value):
+        self._low.setMinimum(value)
+
+    def _set_maximum(self, value):
+        self._high.setMaximum(value)
+
+    def _set_decimals(self, value):
+        self._low.setDecimals(value)
+        self._high.setDecimals(value)
+
+    def _set_step(self, value):
+        self._low.setSingleStep(value)
+        self._high.setSingleStep(value)
+
+    minimum = Property(float, lambda self: self._low.minimum, _set_minimum)
+    maximum = Property(float, lambda self: self._high.maximum, _set_maximum)
+    minimumValue = Property(float, lambda self: self._low.value, setMinimumValue)
+    maximumValue = Property(float, lambda self: self._high.value, setMaximumValue)
+    decimals = Property(int, lambda self: self._low.decimals, _set_decimals)
+    singleStep = Property(float, lambda self: self._low.singleStep, _set_step)
+
+
 class qMRMLSliderWidget(ctkSliderWidget):
     cpp_slots = (*ctkSliderWidget.cpp_slots, "setMRMLScene(vtkMRMLScene*)")
     quantity = stored(str, "quantity", "")
@@ -255,6 +331,7 @@ WIDGETS = {
         qMRMLSpinBox,
         ctkCollapsibleButton,
         ctkSliderWidget,
+        ctkRangeWidget,
         ctkComboBox,
         ctkCheckBox,
         ctkPathLineEdit,

@@ -78,6 +78,7 @@ class UiLoader(QtUiTools.QUiLoader):
                 if found is None:
                     continue
                 known = DYNAMIC_PROPERTIES | (LAYOUT_PROPERTIES if kind == "layout" else set())
+                known = known | ({"buddy"} if element.get("class") == "QLabel" else set())  # the loader sets it itself
                 for entry in element.findall("property"):
                     key = entry.get("name")
                     if key not in known and found.metaObject().indexOfProperty(key) < 0:

@@ -110,7 +110,7 @@ def write_results(folder, shape=(6, 7, 8), tracer="TAU", seed=0):
 
     folder.mkdir(exist_ok=True)
     values = np.random.default_rng(seed).uniform(0.5, 2.0, shape).astype(np.float32)
-    for name in ("synthetic_pet", "uncertainty", "difference"):
+    for name in ("synthetic_pet", "uncertainty", "difference", "reference"):
         nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / f"{name}.nii.gz")
     record = {
         "pet": {"units": "SUVR"},

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "Testing" / "support"), str(ROOT)]
 
 VIEWS = ("Red", "Green", "Yellow")
+SIZE, COLUMN_SIZE = (420, 420), (330, 420)
 LABEL = "test harness rendering, not a Slicer screenshot; a simulated person; synthetic PET, research only"
 
 
@@ -38,7 +39,7 @@ def labelled(pixels: np.ndarray, title: str) -> Image.Image:
 
 def panel_pixels(widget) -> np.ndarray:
     """The panel as its stand-in widgets draw it."""
-    widget.parent.resize(480, 800)
+    widget.parent.resize(480, 980)
     image = widget.parent.grab().toImage()
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "panel.png")
@@ -57,11 +58,33 @@ def synthesize(harness, widget) -> None:
         raise SystemExit(f"no result: {widget.ui.statusLabel.text}")
 
 
-def slices() -> np.ndarray:
-    """The three slice views side by side."""
+def resize(names, size) -> None:
+    """Give views their size before anything is fitted into them."""
+    import slicer
+
+    for name in names:
+        slicer.app.layoutManager().sliceWidget(name).sliceLogic().ResizeSliceNode(*size)
+
+
+def slices(names=VIEWS, size=SIZE) -> np.ndarray:
+    """Slice views side by side, as the module fitted them."""
     from slicer_harness.rendering import render_view
 
-    return np.hstack([render_view(view, (420, 420)) for view in VIEWS])
+    gap = np.full((size[1], 4, 3), 90, np.uint8)
+    return np.hstack([part for name in names for part in (render_view(name, size, fit=False), gap)][:-1])
+
+
+def side_by_side(widget) -> np.ndarray:
+    """What the button of that name shows."""
+    import slicer
+
+    widget.ui.compareButton.click()
+    names = sorted(name for name in slicer.app.layoutManager().sliceViewNames() if name.startswith("RelAPET"))
+    resize(names, COLUMN_SIZE)
+    widget.views.lay()
+    pixels = slices(names, COLUMN_SIZE)
+    widget.ui.compareButton.click()
+    return pixels
 
 
 def one_tracer(widget, out: Path) -> None:
@@ -74,6 +97,9 @@ def one_tracer(widget, out: Path) -> None:
         widget.results.show(kind, fit=True)
         labelled(slices(), title).save(out / f"{kind}.png", optimize=True)
     widget.results.show("pet")
+    labelled(side_by_side(widget), "MRI, measured PET, synthetic PET, difference: linked").save(
+        out / "side_by_side.png", optimize=True
+    )
     labelled(panel_pixels(widget), "The RelAPET panel").save(out / "panel.png", optimize=True)
 
 
@@ -82,6 +108,7 @@ def all_tracers(widget, out: Path) -> None:
     selector = widget.ui.resultSelector
     for index in range(selector.count):
         selector.currentIndex = index
+        widget.results.show("pet", fit=True)
         tracer = widget.results.found.pet.GetAttribute("RelAPET.Tracer")
         labelled(slices(), selector.itemText(index)).save(out / f"pet_{tracer}.png", optimize=True)
         labelled(panel_pixels(widget), f"The panel, {tracer} shown").save(out / f"panel_{tracer}.png", optimize=True)
@@ -102,6 +129,7 @@ def main() -> None:
     if options.all_tracers:
         widget.ui.tracerSelector.currentIndex = widget.ui.tracerSelector.count - 1
     synthesize(harness, widget)
+    resize(VIEWS, SIZE)
     (all_tracers if options.all_tracers else one_tracer)(widget, out)
     print("\n".join(str(path) for path in sorted(out.glob("*.png"))))
 

@@ -67,14 +67,14 @@ class DDGAN(Method):
         """See `Method.default_steps`: the whole chain."""
         return settings["process"]["steps"]
 
-    @property
-    def defaults(self) -> Defaults:
+    @classmethod
+    def defaults_of(cls, settings: Mapping[str, Any]) -> Defaults:
         """The whole chain, by its own posterior. The generator ends in tanh, so that its estimates need no bounds."""
-        steps = self.default_steps(self.settings)
+        steps = cls.default_steps(settings)
         return Defaults(
             samplers=MappingProxyType({ANCESTRAL: steps}),
             longest=steps,
-            samples=self.settings["samples"],
+            samples=settings["samples"],
             slow_on_cpu=True,
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from ...diffusion.names import ANCESTRAL, EULER, HEUN
 from ..base import SEQUENCES, Defaults, DrawOptions, NoiseSource, Progress
 from ..clinical import Person, ToldClinical
 from ..schema import arguments, closed
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Flow", "path_class"]
 
+#: Samplers of each kind of path, the path's own first.
+SAMPLERS = {"rectified_flow": (EULER, HEUN), "bridge": (HEUN, ANCESTRAL)}
+#: The most network calls that a synthesis can ask for.
+LONGEST = 1000
 _RATE = {"type": "number", "minimum": 1e-6, "exclusiveMaximum": 1}
 _PATHS = (
     closed({"kind": {"enum": ["rectified_flow"]}, "shift": {"type": "number", "minimum": 1e-3, "maximum": 1000}}),
@@ -78,16 +83,14 @@ class Flow(ToldClinical):
         """See `Method.default_steps`."""
         return settings["steps"]
 
-    @property
-    def defaults(self) -> Defaults:
+    @classmethod
+    def defaults_of(cls, settings: Mapping[str, Any]) -> Defaults:
         """Both samplers of the path take the same number of network calls."""
-        from .process import LONGEST
-
-        told = ("clinical",) if self.settings["arguments"].get("clinical") else ()
+        told = ("clinical",) if settings["arguments"].get("clinical") else ()
         return Defaults(
-            samplers=MappingProxyType(dict.fromkeys(self.path.samplers, self.settings["steps"])),
+            samplers=MappingProxyType(dict.fromkeys(SAMPLERS[settings["path"]["kind"]], settings["steps"])),
             longest=LONGEST,
-            samples=self.settings["samples"],
+            samples=settings["samples"],
             clip=(-1.0, 1.0),
             slow_on_cpu=True,
             inputs=(*SEQUENCES, *told),

@@ -13,8 +13,9 @@ from typing import ClassVar
 import torch
 
 from ...diffusion import along
-from ...diffusion.names import ANCESTRAL, HEUN
+from ...diffusion.names import HEUN
 from ..base import NoiseSource
+from . import SAMPLERS
 from .process import Estimate, Path, intervals
 
 #: Exponent of the sampler's times (Karras et al., arXiv 2206.00364, eq. 5).
@@ -44,7 +45,7 @@ class Bridge(Path):
     sigma_data: float = 0.5
 
     kind: ClassVar[str] = "bridge"
-    samplers: ClassVar[tuple[str, ...]] = (HEUN, ANCESTRAL)
+    samplers: ClassVar[tuple[str, ...]] = SAMPLERS[kind]
 
     def __post_init__(self):
         if self.beta_d < 0 or not self.beta_min > 0:

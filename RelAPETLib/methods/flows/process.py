@@ -10,11 +10,10 @@ import torch
 
 from ...errors import InputError
 from ..base import NoiseSource, Progress
+from . import LONGEST
 
 #: Clean estimates [N, 1, X, Y, Z] of x_t like them at one time for all: ``estimate(x_t, t)``.
 Estimate = Callable[[torch.Tensor, float], torch.Tensor]
-#: More network calls than any draw needs.
-LONGEST = 1000
 
 
 class Path(ABC):

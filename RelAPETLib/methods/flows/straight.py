@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 
 from ...diffusion import along
-from ...diffusion.names import EULER, HEUN
+from ...diffusion.names import HEUN
 from ..base import NoiseSource
+from . import SAMPLERS
 from .process import Estimate, Path, intervals
 
 #: Times are told to the network as if there were so many steps, as MONAI does.
@@ -31,7 +32,7 @@ class RectifiedFlow(Path):
     shift: float = 1.0
 
     kind: ClassVar[str] = "rectified_flow"
-    samplers: ClassVar[tuple[str, ...]] = (EULER, HEUN)
+    samplers: ClassVar[tuple[str, ...]] = SAMPLERS[kind]
 
     def __post_init__(self):
         if not self.shift > 0:

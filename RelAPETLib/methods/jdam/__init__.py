@@ -21,6 +21,14 @@ __all__ = ["OUTPUTS", "PREDICTORS", "JDAM"]
 PREDICTORS = ("reverse", "ancestral")
 #: What the U-Net gives: the score times sigma, or the clean image.
 OUTPUTS = ("score", "clean")
+#: Network calls of the paper's 1000 steps, and the most that a synthesis can ask for.
+LONGEST = 2000
+
+
+def clip_of(predictor: str) -> tuple[float, float] | None:
+    """Bounds on clean estimates where nobody says others: few steps by ancestral sampling need them."""
+    return (-1.0, 1.0) if predictor == "ancestral" else None
+
 
 _SIGMA = {"type": "number", "minimum": 1e-6, "maximum": 1e5}
 
@@ -73,16 +81,14 @@ class JDAM(Method):
         """See `Method.default_steps`: two calls a step, of corrector and predictor."""
         return settings["process"]["calls"]
 
-    @property
-    def defaults(self) -> Defaults:
+    @classmethod
+    def defaults_of(cls, settings: Mapping[str, Any]) -> Defaults:
         """The predictor-corrector sampler; for few steps (ancestral) clean estimates are bounded on the way."""
-        from .process import LONGEST
-
         return Defaults(
-            samplers=MappingProxyType({PREDICTOR_CORRECTOR: self.default_steps(self.settings)}),
+            samplers=MappingProxyType({PREDICTOR_CORRECTOR: cls.default_steps(settings)}),
             longest=LONGEST,
-            samples=self.settings["samples"],
-            clip=self.process.clip,
+            samples=settings["samples"],
+            clip=clip_of(settings["process"]["predictor"]),
             slow_on_cpu=True,
         )
 

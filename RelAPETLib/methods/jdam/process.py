@@ -16,12 +16,10 @@ import torch
 from ...diffusion import along
 from ...errors import InputError
 from ..base import NoiseSource, Progress
-from . import PREDICTORS
+from . import LONGEST, PREDICTORS, clip_of
 
 #: The smallest t that is trained.
 FIRST_TIME = 1e-5
-#: Network calls of the paper's 1000 steps, and the most that a synthesis can ask for.
-LONGEST = 2000
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,8 @@ class VarianceExploding:
 
     @property
     def clip(self) -> tuple[float, float] | None:
-        """Bounds on clean estimates where nobody says others: few steps by ancestral sampling need them."""
-        return (-1.0, 1.0) if self.predictor == "ancestral" else None
+        """See `clip_of`."""
+        return clip_of(self.predictor)
 
     def sigma(self, t: torch.Tensor) -> torch.Tensor:
         """SD of the noise at times t of any shape."""

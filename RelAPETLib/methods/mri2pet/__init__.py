@@ -74,10 +74,10 @@ class MRI2PET(Method):
         """See `Method.default_steps`."""
         return settings["sampler"]["steps"]
 
-    @property
-    def defaults(self) -> Defaults:
+    @classmethod
+    def defaults_of(cls, settings: Mapping[str, Any]) -> Defaults:
         """From the settings; t = 0 is never visited."""
-        return Defaults(**gaussian_defaults(self.settings, OWN_SAMPLERS, FIRST), slow_on_cpu=True)
+        return Defaults(**gaussian_defaults(settings, OWN_SAMPLERS, FIRST), slow_on_cpu=True)
 
     def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> Encoded:
         """See `Method.encode`."""

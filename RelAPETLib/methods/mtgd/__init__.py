@@ -63,10 +63,10 @@ class MTGD(Method):
         """See `Method.default_steps`; with guidance, a step calls the network twice."""
         return settings["sampler"]["steps"]
 
-    @property
-    def defaults(self) -> Defaults:
+    @classmethod
+    def defaults_of(cls, settings: Mapping[str, Any]) -> Defaults:
         """From the settings."""
-        return Defaults(**gaussian_defaults(self.settings), slow_on_cpu=True)
+        return Defaults(**gaussian_defaults(settings), slow_on_cpu=True)
 
     def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> Conditions:
         """See `Method.encode`: what the encoders see, once for all steps."""

@@ -94,11 +94,11 @@ class RelaDiffusion(Method):
         """See `Method.default_steps`."""
         return settings["sampler"]["steps"]
 
-    @property
-    def defaults(self) -> Defaults:
+    @classmethod
+    def defaults_of(cls, settings: Mapping[str, Any]) -> Defaults:
         """From the settings."""
-        voxel = self.settings["network"]["class"] == VOXEL
-        shared = gaussian_defaults(self.settings)
+        voxel = settings["network"]["class"] == VOXEL
+        shared = gaussian_defaults(settings)
         return Defaults(**shared, batch=1 if voxel else LATENT_BATCH, slow_on_cpu=voxel)
 
     @property

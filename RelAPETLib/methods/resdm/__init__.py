@@ -68,14 +68,14 @@ class ResDM(ToldClinical):
         """See `Method.default_steps`: the whole chain."""
         return settings["process"]["steps"]
 
-    @property
-    def defaults(self) -> Defaults:
+    @classmethod
+    def defaults_of(cls, settings: Mapping[str, Any]) -> Defaults:
         """The whole chain, by its own posterior."""
-        steps = self.default_steps(self.settings)
+        steps = cls.default_steps(settings)
         return Defaults(
             samplers=MappingProxyType({ANCESTRAL: steps}),
             longest=steps,
-            samples=self.settings["samples"],
+            samples=settings["samples"],
             clip=(-1.0, 1.0),
             slow_on_cpu=True,
             inputs=(*SEQUENCES, "clinical"),

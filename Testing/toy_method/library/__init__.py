@@ -35,8 +35,8 @@ class Toy(Method):
 
         return cls(settings, ToyNetwork())
 
-    @property
-    def defaults(self) -> Defaults:
+    @classmethod
+    def defaults_of(cls, settings: Mapping[str, Any]) -> Defaults:
         """It draws at once."""
         return Defaults()
 

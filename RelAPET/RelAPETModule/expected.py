@@ -1,0 +1,84 @@
+"""What a run took the last time on this computer, against what is free: said before the click, kept in the settings."""
+
+import json
+
+import slicer
+from slicer.i18n import tr as _
+
+_SETTING = "RelAPET/LastRuns"
+GB = 1e9
+
+
+def remember(request, seconds, memory, tracers):
+    """Keep what a run took.
+
+    seconds: from click to results; memory: most bytes that its process was seen to hold, 0 where nobody could look;
+    tracers: how many it made.
+    """
+    runs = _runs()
+    runs[_name(request)] = {
+        "seconds": seconds, "memory": memory, "tracers": tracers, "samples": request.samples, "steps": request.steps,
+    }  # fmt: skip
+    slicer.app.userSettings().setValue(_SETTING, json.dumps(runs))
+
+
+def of(request):
+    """What the last run with this model and device took, or None."""
+    last = _runs().get(_name(request))
+    numbers = isinstance(last, dict) and all(isinstance(last.get(key), (int, float)) for key in ("seconds", "memory"))
+    return last if numbers else None
+
+
+def words(request, free=None):
+    """(line on time and memory, whether more may be needed than is free).
+
+    free: bytes; asked of the system when None.
+    """
+    last, free = of(request), freeMemory() if free is None else free
+    now = _("{n:.1f} GB of memory are free").format(n=free / GB) if free else ""
+    if last is None:
+        unknown = _("Not run on this computer yet with this model, so its time is not known")
+        return f"{unknown}; {now}." if now else f"{unknown}.", False
+    line = _("Last time here: {time}").format(time=duration(last["seconds"]))
+    if last["memory"]:
+        line += _(" and {n:.1f} GB").format(n=last["memory"] / GB)
+    line += f" ({_how(last)})"
+    scarce = bool(free and last["memory"] > free)
+    if scarce:
+        now += _(", which may be too little")
+    return f"{line}; {now}." if now else f"{line}.", scarce
+
+
+def _how(last):
+    count = last.get("tracers") or 1
+    parts = [_("1 tracer") if count == 1 else _("{n} tracers").format(n=count)]
+    for key, what in (("samples", _("{n} samples")), ("steps", _("{n} steps"))):
+        if last.get(key):
+            parts.append(what.format(n=last[key]))
+    return ", ".join(parts)
+
+
+def duration(seconds):
+    """Seconds or minutes, rounded."""
+    return _("{n} s").format(n=round(seconds)) if seconds < 90 else _("{n} min").format(n=round(seconds / 60))
+
+
+def freeMemory():
+    """Bytes that are free, or 0 where psutil is not installed yet."""
+    try:
+        import psutil
+    except ImportError:
+        return 0
+    return psutil.virtual_memory().available
+
+
+def _name(request):
+    return f"{request.model} on {request.device}"
+
+
+def _runs():
+    try:
+        runs = json.loads(slicer.app.userSettings().value(_SETTING) or "{}")
+    except (TypeError, ValueError):
+        return {}
+    return runs if isinstance(runs, dict) else {}

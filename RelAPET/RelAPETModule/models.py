@@ -1,0 +1,125 @@
+"""What the panel knows of models, without loading any: the library's list, and what each may be told."""
+
+import math
+import warnings
+
+from slicer.i18n import tr as _
+
+from .library import library
+from .words import escaped
+
+
+def listModels():
+    """(entries, warnings): every model of the catalogue and of the user's folder.
+
+    Before the install step the shipped catalogue alone: the library cannot check the user's models yet.
+    """
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            return library("models.catalogue").list_models(), [str(w.message) for w in caught]
+    except ImportError:
+        metadata, resources = library("models.metadata"), library("resources")
+        content = metadata.load_json(resources.resource("models.json"), "model catalogue")
+        entries = [
+            {**entry, "installed": entry["shipped"], "path": "", "catalogued": True, "draw": None}
+            for entry in content["models"]
+        ]
+        return entries, []
+
+
+def doesWithout(name, sequence):
+    """Whether a model was trained to do without an MRI sequence; of a bundle elsewhere the library says so itself."""
+    entry = next((entry for entry in listModels()[0] if entry["name"] == name), None)
+    return entry is None or sequence in entry.get("optional_inputs", ())
+
+
+def usesClinical(entry):
+    """Whether a model is told age, sex and score."""
+    return bool(entry and entry.get("draw")) and "clinical" in entry["draw"]["inputs"]
+
+
+def clinicalProblems(age, sex, score):
+    """Why clinical values cannot be used, in the library's words; None and empty texts are not known."""
+    values, found = {"sex": sex or None}, []
+    for name, value in (("age", age), ("score", score)):
+        values[name] = None
+        if value not in (None, ""):
+            try:
+                values[name] = float(value)
+            except (TypeError, ValueError):
+                values[name] = math.nan
+            if not math.isfinite(values[name]):
+                values[name] = None
+                found.append(_("{name} '{value}' is no number").format(name=name, value=str(value)[:40]))
+    try:
+        library("clinical").ClinicalValues(**values)
+    except library("errors").InputError as error:
+        found.append(str(error))
+    return found
+
+
+def samplers(entry):
+    """Names of a model's samplers, its own first; none where it draws at once or is not here."""
+    return list(entry["draw"]["samplers"]) if entry and entry.get("draw") else []
+
+
+def samplerTitle(name):
+    """Words for a sampler; one without words here is shown by its name."""
+    titles = {
+        "dpmpp": _("DPM-Solver++ (few steps do)"),
+        "ddim": _("DDIM (same seed, same PET)"),
+        "ddpm": _("DDPM (every step draws noise, slow)"),
+        "ancestral": _("ancestral (the method's own chain)"),
+        "pc": _("predictor-corrector"),
+        "euler": _("Euler (first order)"),
+        "heun": _("Heun (second order)"),
+    }
+    return f"{titles[name]} [{name}]" if name in titles else name
+
+
+def line(entry):
+    """The one line on a model that stands below its name: what it was trained on, licence, work, and spread."""
+    parts = [_("trained on simulated people only")] if entry["simulated"] else []
+    parts.append(_("licence {name}").format(name=entry["licence"]))
+    parts.append(
+        _("1 network call a sample")
+        if entry["steps"] == 1
+        else _("{n} network calls a sample").format(n=entry["steps"])
+    )
+    draw = entry.get("draw")
+    if draw and (draw["deterministic"] or draw["samples"] == 1):
+        parts.append(_("one sample, no spread"))
+    elif draw:
+        parts.append(_("{n} samples").format(n=draw["samples"]))
+    if "t2f" in entry.get("optional_inputs", ()):
+        parts.append(_("T1w alone will do"))
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:]
+
+
+def facts(entry):
+    """What one must know before using a model, as rich text."""
+    units = {"suvr": "SUVR", "relative": _("relative (0 to 1), not SUVR")}
+    draw, spread = entry.get("draw"), None
+    if draw and draw["deterministic"]:
+        spread = _("none: every sample is the same PET")
+    elif draw and draw["samples"] == 1:
+        spread = _("none unless more samples are asked for")
+    elif draw:
+        spread = _("of {n} samples").format(n=draw["samples"])
+    rows = [
+        (_("Name"), entry["name"]),
+        (_("Description"), entry["description"]),
+        (_("Tracers"), ", ".join(entry["tracers"])),
+        (_("Network calls a sample"), entry["steps"]),
+        (_("Spread"), spread),
+        (_("Licence"), entry["licence"]),
+        (_("Trained on"), entry["training_data"]),
+        (_("Meant for"), entry["intended_use"]),
+        (_("Output"), units.get(entry["output"], entry["output"])),
+    ]
+    text = "<br>".join(f"<b>{name}:</b> {escaped(str(value))}" for name, value in rows if value is not None)
+    if entry["simulated"]:
+        text = f"<b>{_('Trained on simulated people only: it says nothing about a real person.')}</b><br>{text}"
+    return text

@@ -1,0 +1,77 @@
+"""The tables of regional means: shown, copied as text, and written as a file."""
+
+import qt
+from slicer.i18n import tr as _
+
+from . import tables
+from .library import library
+from .scene import MODEL, TRACER, UNITS, placeInHierarchy
+
+
+class RegionsPanel:
+    """Means in the shipped regions, or in the chosen segmentation, of the result that is shown."""
+
+    def __init__(self, panel, present):
+        self._panel, self._present = panel, present
+        ui = panel.ui
+        for button, slot in (
+            (ui.regionsButton, self.onRegions),
+            (ui.copyTableButton, self.onCopy),
+            (ui.saveTableButton, self.onSave),
+        ):
+            button.connect("clicked(bool)", slot)
+
+    def update(self):
+        found, segmented = self._panel.results.found, self._panel.parameters.segmentation is not None
+        ui = self._panel.ui
+        for button in (ui.regionsButton, ui.copyTableButton, ui.saveTableButton):
+            button.enabled = found is not None and (segmented or found.regions is not None)
+
+    def table(self):
+        """The table node, filled; None with a line in the panel where no segment meets the PET."""
+        found, segmentation = self._panel.results.found, self._panel.parameters.segmentation
+        if segmentation is None:
+            return found.regions
+        rows = tables.segmentRows(segmentation, found)
+        if not any(row["share_in_view"] for row in rows):
+            self._panel.say(_("no segment of '{s}' overlaps the PET").format(s=segmentation.GetName()))
+            return None
+        table = tables.segmentTable(found.pet, segmentation)
+        tables.fillRegions(table, rows, found.pet.GetAttribute(UNITS))
+        placeInHierarchy([table], found.mri)
+        return table
+
+    def onRegions(self, checked=False):
+        table = self.table()
+        if table is not None:
+            self._present(table)
+
+    def onCopy(self, checked=False):
+        """The table with a line on what it is, for a letter or a spreadsheet."""
+        table, pet = self.table(), self._panel.results.found.pet
+        if table is None:
+            return
+        words = _("{name}; model {model}; a model's guess, research only").format(
+            name=table.GetName(), model=pet.GetAttribute(MODEL)
+        )
+        qt.QApplication.clipboard().setText(f"{words}\n{tables.asText(table)}")
+        self._panel.tell(_("Copied: {name}.").format(name=table.GetName()))
+
+    def onSave(self, checked=False):
+        name = f"SYNTHETIC_{self._panel.results.found.pet.GetAttribute(TRACER)}_regions.csv"
+        file = qt.QFileDialog.getSaveFileName(self._panel.parent, _("Table as a file"), name, _("Tables (*.csv)"))
+        file = file[0] if isinstance(file, tuple) else file  # PySide gives (file, filter), PythonQt the file
+        if file:
+            self.save(file)
+
+    def save(self, file):
+        """Write the table as CSV, whole or not at all."""
+        table = self.table()
+        if table is None:
+            return
+        try:  # a byte order mark, without which Excel takes UTF-8 for another encoding
+            library("whole_files").write_whole(file, tables.asText(table, ",").encode("utf-8-sig"))
+        except OSError as error:
+            self._panel.say(_("the table was not written: {why}").format(why=error.strerror or error))
+            return
+        self._panel.tell(_("Written: {file}.").format(file=file))

@@ -1,0 +1,132 @@
+"""Tables of regional means in the panel: what they hold, of the shipped regions and of segments, and their copies."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from slicer_cases import add_scan, run, write_results
+from slicer_module import load_part
+
+SHAPE = (8, 7, 6)  # of arrays: K, J, I
+
+
+@pytest.fixture
+def found(widget, tmp_path):
+    widget.parameters.t1w, widget.parameters.t2f = add_scan("T1w"), add_scan("FLAIR")
+    return run(widget, write_results(tmp_path / "made"))
+
+
+def add_segments(slicer, found, *boxes, shape=SHAPE):
+    """A segmentation with a segment for each box of slices, on the PET's grid or one that goes on beyond it."""
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(found.pet)
+    for box in boxes:
+        labels = np.zeros(shape, np.uint8)
+        labels[box] = 1
+        label = slicer.util.addVolumeFromArray(labels, nodeClassName="vtkMRMLLabelMapVolumeNode")
+        label.CopyOrientation(found.pet)
+        slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(label, segmentation)
+        slicer.mrmlScene.RemoveNode(label)
+    return segmentation
+
+
+def cells(table):
+    """Rows as dictionaries by column."""
+    names = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
+    return [
+        {name: table.GetCellText(row, column) for column, name in enumerate(names)}
+        for row in range(table.GetNumberOfRows())
+    ]
+
+
+def test_segments_have_all_maps(widget, slicer, found):
+    box = np.s_[2:5, 2:4, 1:4]
+    widget.parameters.segmentation = add_segments(slicer, found, box)
+    widget.ui.regionsButton.click()
+    (row,) = cells(slicer.util.getNode("SYNTHETIC TAU means in mine"))
+    for column, kind in (
+        ("SYNTHETIC (SUVR)", "pet"),
+        ("Measured (SUVR)", "measured"),
+        ("SYNTHETIC minus measured (SUVR)", "difference"),
+        ("Spread of samples (SUVR)", "uncertainty"),
+    ):
+        expected = slicer.util.arrayFromVolume(found.volumes[kind])[box].mean()
+        assert float(row[column]) == pytest.approx(expected, rel=1e-5), kind
+    assert row["Flags"] == "" and float(row["SD of voxels (SUVR)"]) > 0
+
+
+def test_a_segment_that_leaves_the_field_of_view_says_so(widget, slicer, found):
+    """Of three segments one is inside, one to three quarters, one to a quarter; a fourth is elsewhere."""
+    large = (8, 7, 24)
+    boxes = [np.s_[:, :, 0:6], np.s_[:, :, 3:7], np.s_[:, :, 5:9], np.s_[:, :, 12:20]]
+    widget.parameters.segmentation = add_segments(slicer, found, *boxes, shape=large)
+    rows = load_part("tables").segmentRows(widget.parameters.segmentation, found)
+    assert [row["share_in_view"] for row in rows] == pytest.approx([1.0, 0.75, 0.25, 0.0])
+    widget.ui.regionsButton.click()
+    table = cells(slicer.util.getNode("SYNTHETIC TAU means in mine"))
+    flags = [row["Flags"] for row in table]
+    assert flags.count("") == 1 and "only 75 % in the field of view" in flags
+    assert "25 % in the field of view, too little for a mean" in flags
+    assert [row["SYNTHETIC (SUVR)"] for row in table if row["Flags"].endswith("mean")] == ["nan", "nan"]
+
+
+def test_outside_the_brain_there_is_no_pet(widget, slicer, found):
+    """The PET is 0 there, which is no uptake of 0."""
+    values = slicer.util.arrayFromVolume(found.pet)
+    values[0:2] = 0
+    segmentation = add_segments(slicer, found, np.s_[0:8, :, :])
+    (row,) = load_part("tables").segmentRows(segmentation, found)
+    assert row["share_in_view"] == pytest.approx(0.75)
+    assert row["synthetic_pet"] == pytest.approx(values[2:].mean(), rel=1e-6)
+
+
+def test_no_segment_over_the_pet(widget, slicer, found):
+    widget.parameters.segmentation = add_segments(slicer, found, np.s_[:, :, 12:20], shape=(8, 7, 24))
+    before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode")
+    for button in (widget.ui.regionsButton, widget.ui.copyTableButton):
+        button.click()
+        assert "no segment of 'mine' overlaps the PET" in widget.ui.statusLabel.text
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode") == before
+
+
+def test_the_shipped_regions_say_what_is_outside(widget, slicer):
+    table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "regions")
+    rows = [
+        {"title": "in", "synthetic_pet": "2", "share_in_view": "1"},
+        {"title": "partly", "synthetic_pet": "1.5", "share_in_view": "0.999"},
+        {"title": "out", "synthetic_pet": "n/a", "share_in_view": "0.2"},
+    ]
+    load_part("tables").fillRegions(table, rows, "SUVR")
+    assert [row["Flags"] for row in cells(table)] == [
+        "", "only 99 % in the field of view", "20 % in the field of view, too little for a mean",
+    ]  # fmt: skip
+
+
+def test_copying_the_table(widget, found):
+    import qt
+
+    widget.ui.copyTableButton.click()
+    first, *lines = qt.QApplication.clipboard().text().splitlines()
+    assert first == "SYNTHETIC TAU regional means (T1w); model toy 1; a model's guess, research only"
+    rows = [line.split("\t") for line in lines]
+    assert rows == [
+        ["Region", "SYNTHETIC (SUVR)", "Measured (SUVR)"], ["A & B", "1.5", "1.25"], ["Pons", "0.5", "0.75"],
+    ]  # fmt: skip
+
+
+def test_the_table_as_a_file(widget, found, tmp_path, monkeypatch):
+    panel = widget.results.regions
+    file = tmp_path / "Tabelle für Ω.csv"
+    panel.save(file)
+    content = file.read_bytes()
+    assert content.startswith(b"\xef\xbb\xbf"), "Excel takes it for UTF-8"
+    rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
+    assert rows[0] == ["Region", "SYNTHETIC (SUVR)", "Measured (SUVR)"] and rows[2] == ["Pons", "0.5", "0.75"]
+    panel.save(tmp_path / "no folder" / "x.csv")
+    assert "the table was not written" in widget.ui.statusLabel.text
+    assert [path.name for path in tmp_path.iterdir() if path.suffix] == [file.name]
+
+
+def test_without_a_result_there_is_nothing_to_take(widget):
+    assert not widget.ui.copyTableButton.enabled and not widget.ui.saveTableButton.enabled
