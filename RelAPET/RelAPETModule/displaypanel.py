@@ -1,12 +1,15 @@
 """The sections on display, regions and export."""
 
+import json
+
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from . import display, export, people, tables
 from .parameters import Shown
-from .scene import TRACER, UNITS, placeInHierarchy
+from .scene import PROVENANCE, TRACER, UNITS, placeInHierarchy
+from .words import escaped
 
 
 class DisplayPanel:
@@ -91,7 +94,9 @@ class DisplayPanel:
         for kind, button in self._buttons.items():
             button.enabled = kind in there
             button.checked = kind in there and kind == shown
-        ui.shownLabel.text = self._words(found, shown) if found else _("No synthetic PET is chosen as output yet.")
+        none = _("No synthetic PET is chosen as output yet.")
+        lines = [self._words(found, shown), *_checked(found.pet)] if found else [none]
+        ui.shownLabel.text = escaped("\n".join(lines))
         segmented = self._panel.parameters.segmentation is not None
         ui.regionsButton.enabled = found is not None and (segmented or found.regions is not None)
         ui.metricsButton.enabled = found is not None and found.metrics is not None
@@ -156,6 +161,12 @@ class DisplayPanel:
 
         if not self._panel.tasks.start(_("DICOM export"), arguments, ended, names=exporting.names):
             exporting.clean()  # another task is running
+
+
+def _checked(pet):
+    """What the record of a PET says of its input and of the intervals in its table, in the library's own words."""
+    record = json.loads(pet.GetAttribute(PROVENANCE) or "{}")
+    return [record[part]["says"] for part in ("verdict", "intervals") if record.get(part)]
 
 
 def _present(table):

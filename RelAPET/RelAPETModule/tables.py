@@ -12,7 +12,12 @@ _COLUMNS = {
     "reference": "Reference",
     "difference": "Difference",
     "sd_in_region": "SD of voxels",
+    "spread": "Spread of samples",
+    "low": "Interval from",
+    "high": "Interval to",
 }
+#: Columns that are left out where no region has a number.
+_OPTIONAL = ("spread", "low", "high")
 #: Role by which a PET knows its tables of segments, and such a table its segmentation.
 _SEGMENTS = "RelAPET.Segments"
 #: A bar of full blocks and one of the eighths between, from none to seven; Slicer's own bar plots draw no names.
@@ -40,8 +45,9 @@ def fillRegions(table, rows, units):
     order = sorted(range(len(rows)), key=lambda index: -means[index] if means[index] == means[index] else math.inf)
     columns = [("Region", [rows[index]["title"] for index in order])]
     for key, title in _COLUMNS.items():
-        if rows and key in rows[0]:
-            columns.append((f"{title} ({units})", [_number(rows[index][key]) for index in order]))
+        values = [_number(rows[index][key]) for index in order] if rows and key in rows[0] else []
+        if values and not (key in _OPTIONAL and all(value != value for value in values)):
+            columns.append((f"{title} ({units})", values))
         if key == "synthetic_pet":
             top = max((mean for mean in means if mean == mean), default=0.0)
             columns.append(("Bar of synthetic", [bar(means[index], top) for index in order]))

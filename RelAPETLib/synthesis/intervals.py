@@ -115,6 +115,7 @@ def _intervals(case: Case, drawn: Draw, rows: list[dict], spread: np.ndarray) ->
     whole = np.array([row["share_in_view"] >= LEAST_IN_VIEW for row in rows]) & np.isfinite(synthetic)
     low, high = (np.where(whole, end, math.nan) for end in found.of(synthetic, scale_of))
     ends = found.joint_of(synthetic, scale_of)
+    infinite = bool(np.isinf(low[whole]).any() or np.isinf(high[whole]).any())
     joint = {name: [_finite(end[k]) for end in ends] for k, name in enumerate(names) if whole[k]}
     record = {
         "withheld": None,
@@ -123,9 +124,7 @@ def _intervals(case: Case, drawn: Draw, rows: list[dict], spread: np.ndarray) ->
         "population": population["description"],
         "coverage_95": own["coverage_95"],
         "joint": joint,
-        "says": _words(
-            found, population, own["coverage_95"], bool(np.isinf(low[whole]).any() or np.isinf(high[whole]).any())
-        ),
+        "says": _words(found, population, own["coverage_95"], infinite, case.kind),
     }
     return low, high, record
 
@@ -134,7 +133,14 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _words(found: Intervals, population: dict, coverage: list[float], infinite: bool) -> str:
+#: What is added where the case came onto the model grid in another way than the calibration's people.
+OTHER_KIND = {
+    "raw": "they came on the model grid, these scans were registered: no promise covers that",
+    "grid": "they were registered from raw scans, these came on the model grid: no promise covers that",
+}
+
+
+def _words(found: Intervals, population: dict, coverage: list[float], infinite: bool, kind: str) -> str:
     """One line on what the intervals are."""
     low, high = coverage
     who = "simulated people" if population["simulated"] else "people"
@@ -142,4 +148,6 @@ def _words(found: Intervals, population: dict, coverage: list[float], infinite: 
     words += f" (such a calibration covers {100 * low:.0f} to {100 * high:.0f} %)"
     if infinite:
         words += "; infinite where so few people set no bound"
+    if kind != population["kind"]:
+        words += f"; {OTHER_KIND[kind]}"
     return words + "."

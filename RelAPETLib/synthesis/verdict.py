@@ -170,30 +170,26 @@ def check_features(case: Case, conditioned: ConditionedModel) -> Check:
         return Check(NOT_CHECKED, ("the model was calibrated on people with a T2-FLAIR",))
     if (numbers := conditioned.features()) is None:
         return Check(NOT_CHECKED, (f"model {model.name} has no features to compare",))
-    population = model.calibration.facts["population"]
-    if case.kind != population["kind"]:
-        return Check(NOT_CHECKED, (OTHER_KIND[case.kind],))
-    numbers = numbers.numpy()
+    population, numbers = model.calibration.facts["population"], numbers.numpy()
     p, distance, far = float(gate.p_value(numbers)), float(gate.distance(numbers)), bool(gate.is_far(numbers))
     facts = {"p_value": round(p, 4), "people": len(gate.distances)}
     if p > ALARM:
         return Check(OK, (), facts)
-    level = REFUSE if far and not _simulated_only(model) else CAUTION
-    times = distance / float(gate.distances[-1])
-    extent = f"{times:.1f} times as far out as the farthest" if far else f"p = {p:.2g}"
+    same_kind = case.kind == population["kind"]
+    level = REFUSE if far and same_kind and not _simulated_only(model) else CAUTION
+    extent = f"{distance / float(gate.distances[-1]):.1f} times as far out as the farthest" if far else f"p = {p:.2g}"
     who = "simulated people" if population["simulated"] else "people"
-    return Check(
-        level,
-        (f"the model's features of this MRI are unlike those of the {len(gate.distances)} {who} that it was "
-         f"calibrated on ({extent})",),
-        facts,
-    )  # fmt: skip
+    words = (
+        f"the model's features of this MRI are unlike those of the {len(gate.distances)} {who} that it was calibrated "
+        f"on ({extent})"
+    )
+    return Check(level, (words if same_kind else f"{words}; {OTHER_KIND[case.kind]}",), facts)
 
 
-#: Why features are not compared, by the kind of the case.
+#: What is added where the case came onto the model grid in another way than the calibration's people.
 OTHER_KIND = {
-    "raw": "the model was calibrated on people who came on the model grid, and registration alone changes features",
-    "grid": "the model was calibrated on people who were registered from raw scans, and these came on the model grid",
+    "raw": "those came on the model grid, and registering changes features a little",
+    "grid": "those were registered from raw scans, and these came on the model grid",
 }
 
 
