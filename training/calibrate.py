@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 #: With fewer people the coverage of one calibration is too uncertain to be promised (95 % band of 90 %: 86 to 94 %).
 WANTED_PEOPLE = 200
 #: Training people whose features say what is usual.
-REFERENCE_PEOPLE = 1000
-SETTINGS = "settings.json"
+REFERENCE_PEOPLE = 600
+SETTINGS, REFERENCE = "settings.json", "reference/features.npz"
 #: Seed of the draws: that of a synthesis when nobody says otherwise.
 SEED = 0
 
@@ -94,7 +94,7 @@ def calibrate_bundle(
         "sampling": _sampling(model),
         "intervals": _intervals(drawn, choices, counted, progress),
     }
-    arrays = _gate(model, drawn, trained, reference_people, progress)
+    arrays = _gate(model, drawn, trained, reference_people, draws, progress)
     return write_calibrated(model.folder, out, facts, arrays, version=version, overwrite=overwrite)
 
 
@@ -290,28 +290,44 @@ def _number(value: float) -> float | None:
     return round(float(value), 6) if np.isfinite(value) else None
 
 
-def _gate(model: Model, drawn: dict, trained: Cache, most: int, progress) -> dict[str, np.ndarray] | None:
+def _gate(model: Model, drawn: dict, trained: Cache, most: int, folder: Path, progress) -> dict[str, np.ndarray] | None:
     """Arrays of the outlier gate; None for a method without features."""
-    import torch
-
     from RelAPETLib.evaluation.gate import fit
-    from RelAPETLib.synthesis.sampling import ConditionedModel
 
     calibration = [arrays["features"] for arrays in drawn.values() if "features" in arrays]
     if not calibration:
         progress(f"{model.name}: its method has no features; outliers will not be checked by them")
         return None
+    reference = _reference_features(model, trained, most, folder / REFERENCE, progress)
+    try:
+        gate = fit(reference, np.stack(calibration))
+    except ValueError as error:
+        raise InputError(f"outlier gate: {error}") from error
+    return {"mean": gate.mean, "whitening": gate.whitening, "distances": gate.distances}
+
+
+def _reference_features(model: Model, trained: Cache, most: int, file: Path, progress) -> np.ndarray:
+    """Features [m, D] of the first training people, kept in a file of the draws."""
+    import torch
+
+    from RelAPETLib.synthesis.sampling import ConditionedModel
+
+    cases = list(trained.cases)[:most]
+    if file.exists():
+        with np.load(file, allow_pickle=False) as kept:
+            if len(kept["features"]) == len(cases) and str(kept["cache_sha256"]) == trained.sha256:
+                return kept["features"]
     regions, reference = Regions(trained), []
-    for number, case in enumerate(list(trained.cases)[:most], start=1):
+    for number, case in enumerate(cases, start=1):
         mri = np.stack([regions.whole(trained.array(case, name)) for name in SEQUENCES])
         reference.append(ConditionedModel(model, torch.from_numpy(mri)[None]).features().numpy())
         if number % 100 == 0:
             progress(f"features of {number} training people")
-    try:
-        gate = fit(np.stack(reference), np.stack(calibration))
-    except ValueError as error:
-        raise InputError(f"outlier gate: {error}") from error
-    return {"mean": gate.mean, "whitening": gate.whitening, "distances": gate.distances}
+    stream = io.BytesIO()
+    np.savez(stream, features=np.stack(reference), cache_sha256=trained.sha256)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, stream.getvalue())
+    return np.stack(reference)
 
 
 def _weights(path: Path | None, people: Cache) -> dict[str, float] | None:
