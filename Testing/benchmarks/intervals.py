@@ -31,7 +31,7 @@ from training.data.cache import open_cache, pretty_json, write_whole  # noqa: E4
 
 RESULTS = Path(__file__).parent / "results"
 #: Test people whose MRI are made strange, for each kind of strangeness.
-STRANGE_PEOPLE = 60
+STRANGE_PEOPLE = 40
 VARIANTS = {
     "plain": (False, False), "asymmetric": (False, True), "normalised": (True, False),
     "normalised, asymmetric": (True, True),
@@ -308,9 +308,10 @@ def report(options, shown: Shown) -> list[str]:
     drawn, calibration = read_draws(options.draws), read_draws(options.calibration_draws)
     tracers = list(facts["intervals"]["tracers"])
     lines = [
-        f"Model {shown.model.name} {shown.model.version}. Calibration: {facts['population']['description']}. Nobody is in "
-        "two of training, calibration and test (by the hash of the stored T1w and FLAIR, checked). Every person is drawn "
-        f"as a synthesis draws: {facts['sampling']['samples']} samples of {facts['sampling']['steps']} steps.", "",
+        f"Model {shown.model.name} {shown.model.version}. Calibration: {facts['population']['description']}. Nobody is "
+        "in two of training, calibration and test (by the hash of the stored T1w and FLAIR, checked). Every person is "
+        f"drawn as a synthesis draws: {facts['sampling']['samples']} samples of {facts['sampling']['steps']} steps.",
+        "",
         *(check(shown, test, options.check) if options.check else []),
         "", f"## Coverage of {100 * facts['intervals']['level']:.0f} % intervals", "",
         *coverage_table(facts, drawn, tracers),
