@@ -13,6 +13,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,8 @@ def calibrate_bundle(
     from RelAPETLib.models.bundle import reserve_bundle
     from RelAPETLib.models.calibration import write_calibrated
 
+    if not all(find_spec(name) for name in ("scipy", "sklearn")):
+        raise InputError("calibrate needs scipy and scikit-learn; install them with: pip install 'relapet[evaluation]'")
     if not 0 < choices.level < 1 or not choices.floor > 0:
         raise InputError(f"level {choices.level:g}, floor {choices.floor:g}: between 0 and 1, and above 0, are wanted")
     with reserve_bundle(Path(out), overwrite):

@@ -201,7 +201,7 @@ def _notes(document: dict) -> list[str]:
         notes.append(record.WITHOUT_T2F)
     if model["trained_on_simulated_data"]:
         notes.append(record.SIMULATED_STATEMENT)
-    notes += [part["says"] for part in (document["verdict"], document["intervals"]) if part]
+    notes += [part["says"] for part in map(document.get, ("verdict", "intervals")) if part]
     if document["uncertainty"]:
         notes.append("Spread of samples: their standard deviation, not the error against a real PET.")
     if document["reference"]:
