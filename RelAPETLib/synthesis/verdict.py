@@ -177,7 +177,11 @@ def check_features(case: Case, conditioned: ConditionedModel) -> Check:
         return Check(OK, (), facts)
     same_kind = case.kind == population["kind"]
     level = REFUSE if far and same_kind and not _simulated_only(model) else CAUTION
-    extent = f"{distance / float(gate.distances[-1]):.1f} times as far out as the farthest" if far else f"p = {p:.2g}"
+    extent = (
+        f"{distance / max(float(gate.distances[-1]), 1e-9):.1f} times as far out as the farthest"
+        if far
+        else f"p = {p:.2g}"
+    )
     who = "simulated people" if population["simulated"] else "people"
     words = (
         f"the model's features of this MRI are unlike those of the {len(gate.distances)} {who} that it was calibrated "
