@@ -249,31 +249,15 @@ def _results(
     with collected(said):
         verdict = judge(case, plans, conditioned, options.force)
     for number, plan in enumerate(plans):
-        part = _parts(_part_of(progress, number, len(plans), plan.tracer.name))
-        yield _result(
-            case,
-            conditioned,
-            plan,
-            verdict,
-            units.get(plan.tracer.name),
-            options,
-            [*case.warnings, *said],
-            seconds,
-            part,
-        )
+        name = plan.tracer.name
+        part, told = _parts(_part_of(progress, number, len(plans), name)), [*case.warnings, *said]
+        yield _result(case, conditioned, plan, verdict, units.get(name), options, told, seconds, part)
 
 
 def _result(
-    case: Case,
-    conditioned: ConditionedModel,
-    plan: Plan,
-    verdict: Verdict,
-    units,
-    options: Options,
-    said,
-    seconds: dict,
-    part,
-) -> Synthesis:
+    case: Case, conditioned: ConditionedModel, plan: Plan, verdict: Verdict, units, options: Options, said,
+    seconds: dict, part,
+) -> Synthesis:  # fmt: skip
     from .sampling import draw_samples
 
     clock = _Clock(seconds)
