@@ -143,7 +143,7 @@ def _population(people: Cache, trained: Cache) -> dict:
     how = "rendered on the model grid" if rendered else "preprocessed" if on_grid else "registered from raw scans"
     who = "simulated people" if index["simulated"] else "people"
     return {
-        "description": f"{count} {who} of '{index['source']}', {how}",
+        "description": f"{count} {who}{'' if rendered else ' of ' + repr(index['source'])}, {how}",
         "simulated": bool(index["simulated"]),
         "kind": "grid" if on_grid else "raw",
         "people": count,
