@@ -17,6 +17,8 @@ import numpy as np
 ALARM = 0.05
 #: Farther than this many times the farthest calibration person is far.
 FAR = 1.5
+#: A direction in which few reference people hardly differ counts as if they did by this share of the mean variance.
+LEAST_VARIANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,11 @@ def fit(reference: np.ndarray, calibration: np.ndarray) -> Gate:
     used = sd > 1e-6 * max(float(sd.max()), 1e-12)  # a feature that is the same for everybody says nothing
     if not used.any():
         raise ValueError("all reference people have the same features; they tell nothing")
-    inverse = LedoitWolf(assume_centered=True).fit((reference[:, used] - mean[used]) / sd[used]).precision_
-    whitening = np.zeros((int(used.sum()), len(mean)))
-    whitening[:, used] = np.linalg.cholesky(inverse).T / sd[used]
+    covariance = LedoitWolf(assume_centered=True).fit((reference[:, used] - mean[used]) / sd[used]).covariance_
+    values, vectors = np.linalg.eigh(covariance)
+    values = values.clip(LEAST_VARIANCE * float(values.mean()))
+    whitening = np.zeros((len(values), len(mean)))
+    whitening[:, used] = (vectors / np.sqrt(values)).T / sd[used]
     return Gate(mean, whitening, np.sort(distances(mean, whitening, calibration)))
 
 
