@@ -18,7 +18,7 @@ ALARM = 0.05
 #: Farther than this many times the farthest calibration person is far.
 FAR = 1.5
 #: A direction in which few reference people hardly differ counts as if they did by this share of the mean variance.
-LEAST_VARIANCE = 1e-3
+LEAST_VARIANCE = 1e-6
 
 
 @dataclass(frozen=True)
