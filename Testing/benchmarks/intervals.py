@@ -273,7 +273,8 @@ def gate_tables(shown: Shown, strange: dict, drawn: dict, registered: dict[str, 
     usual = gate.p_value(np.stack([arrays["features"] for arrays in drawn.values()]))
     lines = [_alarms("test people, rendered as the calibration's", usual, len(gate.distances))]
     for name, features in registered.items():
-        lines.append(_alarms(name, gate.p_value(features), None))
+        lines.append(f"{_alarms(name, gate.p_value(features), None)} Far: {int(gate.is_far(features).sum())}. So a "
+                     "synthesis from raw scans is not checked by features, unless they are far.")  # fmt: skip
     lines += ["", "| MRI | kind | alarms | far (1.5 times the farthest) | median p |", "|---|---|---|---|---|"]
     totals: dict[str, list] = {"near": [], "far": []}
     for name, (kind, _) in strangers().items():

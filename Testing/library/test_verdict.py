@@ -50,7 +50,10 @@ def models(pair, tmp_path_factory):
         "far": write_calibrated_tiny(plain, folder / "far", own + 10 * away),
         "no gate": write_calibrated_tiny(plain, folder / "no_gate", None),
         "infinite": write_calibrated_tiny(plain, folder / "infinite", own, people=8, end=None),
-        "of scans": write_calibrated_tiny(plain, folder / "of_scans", own, kind="raw"),
+        "of scans": write_calibrated_tiny(plain, folder / "of_scans", own + away, kind="raw"),
+        "far of scans": write_calibrated_tiny(
+            real, folder / "far_of_scans", own + 10 * away, kind="raw", simulated=False
+        ),
         "real near": write_calibrated_tiny(real, folder / "real_near", own + away, simulated=False),
         "real far": write_calibrated_tiny(real, folder / "real_far", own + 10 * away, simulated=False),
         "real usual": write_calibrated_tiny(real, folder / "real_usual", own, simulated=False),
@@ -143,7 +146,15 @@ def test_without_features_they_are_not_checked(case, models):
 
 
 def test_another_way_onto_the_grid_is_said(case, models):
-    assert "no promise covers that" in result_of(case, models["of scans"]).provenance["intervals"]["says"]
+    """Features are then no reason for a caution, unless they are far."""
+    record = result_of(case, models["of scans"]).provenance
+    assert "no promise covers that" in record["intervals"]["says"]
+    assert (
+        record["verdict"]["level"] == "ok"
+        and "registered from raw" in record["verdict"]["checks"]["features"]["says"][0]
+    )
+    far = result_of(replace(case, simulated=False), models["far of scans"]).provenance["verdict"]
+    assert far["level"] == "caution" and "registered from raw" in far["reasons"][0]
 
 
 @pytest.mark.parametrize("model", ["near", "far"])
