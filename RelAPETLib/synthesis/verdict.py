@@ -189,7 +189,7 @@ def check_features(case: Case, conditioned: ConditionedModel) -> Check:
     return Check(level, (words if same_kind else f"{words}; {OTHER_KIND[case.kind]}",), facts)
 
 
-#: Why features are compared roughly where the case came onto the model grid in another way than the calibration's people.
+#: Why features are compared roughly where the case came onto the model grid in another way than the calibration's.
 #: Of 12 simulated people who were registered, 5 had a p-value of at most 0.05 among rendered ones, and none was far
 #: (Testing/benchmarks/results/intervals.md).
 OTHER_KIND = {
