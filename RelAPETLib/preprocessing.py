@@ -139,7 +139,7 @@ def preprocess(
     result.skull_stripped = skull_stripped
     result.in_view = array_to_image(coverage.in_view.astype(np.uint8))
     result.quality |= _brain_figures(scans, brain, rigid.get("t2f"), coverage)
-    result.warnings += lines + _missing(coverage.missing)
+    result.warnings += lines + missing_lines(coverage.missing)
     report(1.0, "preprocessing done")
     return result
 
@@ -187,8 +187,8 @@ def _brain_figures(scans: dict, brain: Brain, rigid: sitk.Transform | None, cove
     return figures | pair_sharpness(scans["t1w"].image, scans["t2f"].image, brain.mask, rigid)
 
 
-def _missing(missing: dict[str, float]) -> list[str]:
-    """A line for each scan that lacks part of the brain."""
+def missing_lines(missing: Mapping[str, float]) -> list[str]:
+    """A line for each scan, ``t1w`` or ``t2f``, that lacks a share of the brain which is worth a warning."""
     names = {"t1w": "T1w", "t2f": "T2-FLAIR"}
     return [
         f"about {100 * share:.0f} % of the brain is outside the field of view of the {names[name]}; the PET is not "

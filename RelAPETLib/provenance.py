@@ -93,6 +93,8 @@ def build_provenance(
     warnings: list[str] = (),
     seconds: dict[str, float] | None = None,
     created: str | None = None,
+    verdict: dict | None = None,
+    intervals: dict | None = None,
 ) -> dict:
     """Dictionary that `synthetic_pet.json` holds.
 
@@ -109,6 +111,8 @@ def build_provenance(
         warnings: everything the user was told.
         seconds: time by stage.
         created: ISO 8601 time; now, in UTC, when None.
+        verdict: on the input (`synthesis.verdict.Verdict.record`).
+        intervals: of the regional means, or why there are none.
     """
     statement = STATEMENT
     if model["trained_on_simulated_data"]:
@@ -135,6 +139,8 @@ def build_provenance(
         "sampling": sampling,
         "preprocessing": preprocessing,
         "reference": reference,
+        "verdict": verdict,
+        "intervals": intervals,
         "outputs": outputs,
         "warnings": list(warnings),
         "seconds": seconds or {},

@@ -241,6 +241,37 @@ def run_export(options: argparse.Namespace) -> None:
     say(f"{metadata['name']} {metadata['version']} in {options.out}; run it with relapet synthesize --model")
 
 
+def calibrate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``calibrate``."""
+    add = parser.add_argument
+    add("--model", required=True, help="folder of a model bundle, or the name of a model of the catalogue")
+    add("--data", type=Path, required=True, help="cache of people whom no training saw; 200 or more")
+    add("--training", type=Path, required=True, help="cache that the model was trained on: nobody may be in both")
+    add("--out", type=Path, required=True, help="folder of the calibrated bundle")
+    add("--draws", type=Path, help="folder for what is drawn of each person; default: OUT-draws beside OUT")
+    add("--level", type=float, default=0.9, help="coverage of the intervals; default 0.9")
+    add("--floor", type=float, default=0.05, help="SUVR added to the spread that errors are divided by; default 0.05")
+    add("--plain", action="store_true", help="do not divide errors by the spread")
+    add("--symmetric", action="store_true", help="one bound for errors up and down")
+    add("--weights", type=Path, help="TSV with participant_id and weight: how much more often people to come are such")
+    add("--version", help="of the calibrated bundle; default: the model's")
+    add("--overwrite", action="store_true")
+
+
+def run_calibrate(options: argparse.Namespace) -> None:
+    """``calibrate``: intervals of regional SUVR and an outlier gate, kept in a copy of the bundle."""
+    from .calibrate import Choices, calibrate_bundle
+
+    draws = options.draws or options.out.with_name(f"{options.out.name}-draws")
+    metadata = calibrate_bundle(
+        options.model, options.data, options.training, options.out, draws,
+        Choices(options.level, not options.plain, not options.symmetric, options.floor),
+        weights=options.weights, version=options.version, overwrite=options.overwrite, progress=say,
+    )  # fmt: skip
+    people = metadata["calibration"]["population"]["description"]
+    say(f"{metadata['name']} {metadata['version']}, calibrated on {people}, in {options.out}")
+
+
 def methods_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``methods``: none."""
 
@@ -266,5 +297,6 @@ COMMANDS = {
     "prepare": ("bring raw scans into a cache", prepare_arguments, run_prepare),
     "sample": ("synthesize the PET of a part of the split", sample_arguments, run_sample),
     "evaluate": ("PSNR, SSIM and MAE of synthetic PET, in the paper's tables", evaluate_arguments, run_evaluate),
+    "calibrate": ("intervals and an outlier gate for a model", calibrate_arguments, run_calibrate),
     "export": ("write a trained model as a bundle", export_arguments, run_export),
 }

@@ -1,5 +1,7 @@
 """The sections on display, regions and export."""
 
+import json
+
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -7,7 +9,7 @@ from slicer.i18n import tr as _
 from . import display, export, history, people
 from .parameters import Shown
 from .regionspanel import RegionsPanel
-from .scene import TRACER, UNITS
+from .scene import PROVENANCE, TRACER, UNITS
 from .words import ALARM, escaped, tone
 
 
@@ -114,7 +116,8 @@ class DisplayPanel:
         """The line that says what is seen."""
         found, shown = self.found, self._panel.parameters.shown.value
         nothing = _("No synthetic PET is chosen as output yet.")
-        self._panel.ui.shownLabel.text = self._words(found, shown) if found else nothing
+        lines = [self._words(found, shown), *_checked(found.pet)] if found else [nothing]
+        self._panel.ui.shownLabel.text = escaped("\n".join(lines))
 
     @staticmethod
     def _words(found, shown):
@@ -161,6 +164,12 @@ class DisplayPanel:
 
         if not self._panel.tasks.start(_("DICOM export"), arguments, ended, names=exporting.names):
             exporting.clean()  # another task is running
+
+
+def _checked(pet):
+    """What the record of a PET says of its input and of the intervals in its table, in the library's own words."""
+    record = json.loads(pet.GetAttribute(PROVENANCE) or "{}")
+    return [record[part]["says"] for part in ("verdict", "intervals") if record.get(part)]
 
 
 def _present(table):

@@ -154,7 +154,7 @@ class Run:
                     files[role] = os.path.join(self._folder, f"{role}.nrrd")
                     names[files[role]] = volume.GetName()
                     scene.writeVolume(volume, files[role])
-                    if role == "reference":
+                    if role == "reference" or volume.GetAttribute(scene.SIDECAR):  # that an MRI is simulated
                         names[scene.writeSidecar(volume, files[role])] = volume.GetName()
             self._geometry = scene.worldMatrix(self.request.t1w)
             self._prints = history.fingerprints(self.request)

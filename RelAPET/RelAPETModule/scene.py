@@ -18,7 +18,7 @@ SYNTHETIC, KIND, TRACER, MODEL, UNITS, STATEMENT, PROVENANCE, WINDOW, SPACE = (
 )
 #: Attribute that the PETs of one run have in common.
 RUN = "RelAPET.Run"
-#: What a simulated PET's BIDS sidecar says.
+#: What a simulated scan's BIDS sidecar says.
 SIDECAR = "RelAPET.Sidecar"
 #: Roles by which a PET knows what belongs to it.
 MRI_ROLE = "RelAPET.MRI"
@@ -100,9 +100,9 @@ def writeVolume(volume, path):
 
 
 def writeSidecar(volume, path):
-    """Write a PET's unit, where it is known, as the BIDS sidecar of its file, and return the sidecar's path.
+    """Write what a volume's BIDS sidecar says, or a PET's unit, as the sidecar of its file, and return its path.
 
-    The library refuses all units but SUVR.
+    The library refuses all units of a PET but SUVR, and shows intervals of a simulated person's scans alone.
     """
     sidecar = json.loads(volume.GetAttribute(SIDECAR) or "{}")
     units = volume.GetVoxelValueUnits()

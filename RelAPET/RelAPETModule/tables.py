@@ -15,6 +15,8 @@ _COLUMNS = {
     "difference": "SYNTHETIC minus measured",
     "sd_in_region": "SD of voxels",
     "spread": "Spread of samples",
+    "low": "Interval from",
+    "high": "Interval to",
 }
 BAR, FLAGS = "Bar of SYNTHETIC", "Flags"
 #: Column of a segment's row for each map; the spread's is its mean over the segment's voxels.
@@ -25,6 +27,8 @@ SEGMENT_COLUMNS = {
 ROUNDING = 0.02
 #: A region with a smaller share in the field of view has no mean, as in the library's own table.
 LEAST_IN_VIEW = 0.5
+#: Columns that are left out where no region has a number.
+_OPTIONAL = ("spread", "low", "high")
 #: Role by which a PET knows its tables of segments, and such a table its segmentation.
 _SEGMENTS = "RelAPET.Segments"
 #: A bar of full blocks and one of the eighths between, from none to seven; Slicer's own bar plots draw no names.
@@ -52,8 +56,9 @@ def fillRegions(table, rows, units):
     order = sorted(range(len(rows)), key=lambda index: -means[index] if means[index] == means[index] else math.inf)
     columns = [("Region", [rows[index]["title"] for index in order])]
     for key, title in _COLUMNS.items():
-        if rows and key in rows[0]:
-            columns.append((f"{title} ({units})", [_number(rows[index][key]) for index in order]))
+        values = [_number(rows[index][key]) for index in order] if rows and key in rows[0] else []
+        if values and not (key in _OPTIONAL and all(value != value for value in values)):
+            columns.append((f"{title} ({units})", values))
         if key == "synthetic_pet":
             top = max((mean for mean in means if mean == mean), default=0.0)
             columns.append((BAR, [bar(means[index], top) for index in order]))

@@ -258,6 +258,8 @@ def summary(result, folder, files: dict[str, Path]) -> dict:
         "model": record["model"]["name"],
         "units": record["pet"]["units"],
         "metrics": result.metrics,
+        "verdict": record["verdict"],
+        "intervals": record["intervals"]["says"],
         "warnings": result.warnings,
         "seconds": round(sum(record["seconds"].values()), 2),
     }
@@ -267,6 +269,7 @@ def as_text(content: dict) -> list[str]:
     """The same in lines for people."""
     lines = [f"Synthetic {content['tracer']} PET ({content['units']}, model {content['model']}), research only:"]
     lines += [f"  {path}" for path in content["files"].values()]
+    lines += [f"  {content['verdict']['says']}", f"  {content['intervals']}"]
     if content["metrics"]:
         brain = content["metrics"]["brain"]
         level = "identical" if brain["psnr"] is None else f"PSNR {brain['psnr']:.2f} dB"

@@ -1,8 +1,9 @@
 """The seam: what every synthesis method of the library answers, and nothing that only one of them knows.
 
 A method turns the MRI of a case into PET samples. It is made from its part of a bundle's metadata (`Method.build`),
-gets its weights, and is then asked twice: `encode` once a case, `draw` once a batch of samples of a tracer. Which noise
-a sample gets is decided outside, by seed and sample number, and handed in as a source: `NoiseSource`.
+gets its weights, and is then asked twice: `encode` once a case, `draw` once a batch of samples of a tracer. Where it
+can, it gives `features` of a case, too, by which outliers are told. Which noise a sample gets is decided outside, by
+seed and sample number, and handed in as a source: `NoiseSource`.
 """
 
 from __future__ import annotations
@@ -161,6 +162,17 @@ class Method(ABC):
             noise: asked for all randomness, with `count` as the first number of every shape.
             progress: called as progress(fraction, message).
         """
+
+    def features(self, encoded: Any) -> torch.Tensor | None:
+        """A few numbers [D], float32 on the CPU, by which the model's own view of an MRI tells it from other people's.
+
+        The outlier gate (`RelAPETLib.evaluation.gate`) compares them with those of people whom the model knows. None:
+        the method has none, and its inputs' features are not checked.
+
+        Args:
+            encoded: from `encode`.
+        """
+        return None
 
     def seconds_per_step(self, label: int) -> float:
         """Time of one step for one sample, measured on an empty case; here of a whole draw of one step."""

@@ -5,6 +5,7 @@
     NAME/configs/metadata.json    everything the library needs to know (`Resources/bundle.schema.json`)
     NAME/configs/inference.json   the same for a reader in a hurry; never read by the library
     NAME/model.safetensors        weights; the header holds the metadata's fingerprint
+    NAME/calibration.safetensors  perhaps: see `models.calibration`
     NAME/LICENSE
 """
 
@@ -24,6 +25,7 @@ from ..errors import ModelError, OutputError
 from ..methods import method_class
 from ..methods.base import UNBUILDABLE
 from ..outputs import Reserved, reserve, write_set
+from .calibration import CALIBRATION_FILE, MAX_CALIBRATION_BYTES, Calibration, read_calibration
 from .metadata import MAX_JSON_BYTES, SCHEMA_VERSION, check_metadata, fingerprint, load_json, method_of
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 WEIGHTS_FILE = "model.safetensors"
 METADATA_FILE = "configs/metadata.json"
 #: All that a bundle may hold.
-BUNDLE_FILES = (METADATA_FILE, "configs/inference.json", WEIGHTS_FILE, "LICENSE")
+BUNDLE_FILES = (METADATA_FILE, "configs/inference.json", WEIGHTS_FILE, CALIBRATION_FILE, "LICENSE")
 MAX_WEIGHTS_BYTES = 2 * 1024**3
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _FINGERPRINT_KEY = "metadata_sha256"
@@ -47,6 +49,7 @@ class VerifiedBundle:
         metadata: contents of configs/metadata.json.
         weights_sha256, metadata_sha256: hashes of the two files.
         tensors: by name, shape and type (safetensors' spelling, e.g. ``"F16"``) of every stored tensor.
+        calibration: what is known of its errors; None where nothing is.
     """
 
     folder: Path
@@ -54,6 +57,7 @@ class VerifiedBundle:
     weights_sha256: str
     metadata_sha256: str
     tensors: dict[str, tuple[tuple[int, ...], str]]
+    calibration: Calibration | None = None
 
     @property
     def weights_path(self) -> Path:
@@ -104,12 +108,12 @@ def verify_bundle(folder: Path | str) -> VerifiedBundle:
             f"model metadata {path} were changed after the weights were written; get the model again, "
             f"or write it anew with write_bundle"
         )
-    return VerifiedBundle(folder, metadata, found, file_sha256(path), tensors)
+    return VerifiedBundle(folder, metadata, found, file_sha256(path), tensors, read_calibration(folder, metadata))
 
 
 def max_bytes(name: str) -> int:
     """How large one of the `BUNDLE_FILES` may be."""
-    return MAX_WEIGHTS_BYTES if name == WEIGHTS_FILE else MAX_JSON_BYTES
+    return {WEIGHTS_FILE: MAX_WEIGHTS_BYTES, CALIBRATION_FILE: MAX_CALIBRATION_BYTES}.get(name, MAX_JSON_BYTES)
 
 
 def check_files(folder: Path) -> None:
@@ -187,6 +191,41 @@ def write_bundle(
     if licence_text is not None:
         files["LICENSE"] = licence_text.encode()
     write_folder(Path(out_dir), files, overwrite)
+    return metadata
+
+
+def rewrite_bundle(source: Path, out: Path, changes: dict, files: dict[str, bytes], *, overwrite: bool = False) -> dict:
+    """Write a copy of a bundle with other metadata and further files, all of it or nothing.
+
+    The weights' values stay as they are; their header gets the new metadata's fingerprint.
+
+    Args:
+        changes: metadata to replace.
+        files: contents by their path in the bundle, beside metadata, weights and licence.
+
+    Returns:
+        The metadata as written.
+
+    Raises:
+        ModelError: the source is damaged, or the changed metadata are not valid.
+        OutputError: `out` exists and may not be replaced, or cannot be written.
+    """
+    from safetensors.torch import load_file, save
+
+    bundle = verify_bundle(source)
+    metadata = json.loads(json.dumps({**bundle.metadata, **changes}, allow_nan=False))
+    weights = save(load_file(bundle.weights_path), metadata={_FINGERPRINT_KEY: fingerprint(metadata)})
+    metadata["weights"] = {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(weights).hexdigest()}
+    check_metadata(metadata, f"metadata for {out}")
+    content = {
+        METADATA_FILE: _pretty(metadata),
+        "configs/inference.json": _pretty(_inference_summary(metadata)),
+        WEIGHTS_FILE: weights,
+        **files,
+    }
+    if (source / "LICENSE").is_file():
+        content["LICENSE"] = (source / "LICENSE").read_bytes()
+    write_folder(out, content, overwrite)
     return metadata
 
 

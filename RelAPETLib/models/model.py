@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..methods.base import Method
+    from .calibration import Calibration
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Model:
         device: torch device it is on, e.g. ``"cpu"`` or ``"cuda:0"``.
         folder: the bundle.
         weights_sha256, metadata_sha256: hashes of the bundle's two files.
+        calibration: what is known of its errors on people whom no training saw; None where nothing is.
     """
 
     method: Method
@@ -39,6 +41,7 @@ class Model:
     folder: Path
     weights_sha256: str
     metadata_sha256: str
+    calibration: Calibration | None = None
 
     @property
     def name(self) -> str:
@@ -97,6 +100,7 @@ def load_model(name_or_dir: str | Path, device: str = "cpu") -> Model:
         folder=bundle.folder,
         weights_sha256=bundle.weights_sha256,
         metadata_sha256=bundle.metadata_sha256,
+        calibration=bundle.calibration,
     )
 
 

@@ -16,6 +16,7 @@ from ..errors import InputError, OutputError
 from ..jsonfiles import parse_json
 from ..outputs import STAGING, check_destination, reserve, write_set
 from ..tracers import TRACERS
+from ..volumes.sidecar import SIMULATED, SIMULATION_KEY
 from .head import COARSE_GRID, Head, make_head
 from .law import LATEST, check_law, law_tracers
 from .people import Person, make_person
@@ -33,7 +34,6 @@ from .tables import (
 
 BIDS_VERSION = "1.10.0"
 GENERATOR = "relapet phantom"
-SIMULATED = "Simulated by relapet phantom: no person, no scanner, no radioactivity."
 Progress = Callable[[float, str], None]
 
 README = f"""Simulated brain MRI and PET
@@ -244,7 +244,7 @@ def _description(law: int) -> dict:
 def _sidecar(scan: str, raw: RawScan, law: int) -> dict:
     """JSON beside an image. What a scanner would know and a simulation does not is n/a or 0."""
     common = {"Manufacturer": "n/a (simulated)", "ManufacturersModelName": f"{GENERATOR} {__version__}"}
-    simulation = {"SimulationDescription": SIMULATED, "SimulationLaw": law, "SimulationSettings": raw.settings}
+    simulation = {SIMULATION_KEY: SIMULATED, "SimulationLaw": law, "SimulationSettings": raw.settings}
     if scan not in TRACERS:
         thickness = {"SliceThickness": raw.settings["slice_thickness_mm"]}
         return {"Modality": "MR", **common, **thickness, **simulation}

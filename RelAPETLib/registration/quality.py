@@ -183,15 +183,21 @@ def doubts(quality: dict[str, float], kind: str = "raw") -> list[str]:
     Raises:
         RelAPETError: an unknown kind, or the thresholds file is missing.
     """
-    return _outside("thresholds", quality, kind)
+    return [line for _, line in findings(quality, kind)[0]]
 
 
 def cautions(quality: dict[str, float], kind: str = "raw") -> list[str]:
     """As `doubts`, for what is odd without being a reason to refuse; empty where there are doubts."""
-    return [] if doubts(quality, kind) else _outside("cautions", quality, kind)
+    return [line for _, line in findings(quality, kind)[1]]
 
 
-def _outside(rules: str, quality: dict[str, float], kind: str) -> list[str]:
+def findings(quality: dict[str, float], kind: str = "raw") -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Lines of `doubts` and of `cautions`, each with the name of its figure."""
+    doubtful = _outside("thresholds", quality, kind)
+    return doubtful, [] if doubtful else _outside("cautions", quality, kind)
+
+
+def _outside(rules: str, quality: dict[str, float], kind: str) -> list[tuple[str, str]]:
     document = json.loads(resource("quality_thresholds.json").read_text(encoding="utf-8"))
     if kind not in document["kinds"]:
         raise RelAPETError(f"unknown kind of quality figures '{kind}'; use one of {', '.join(document['kinds'])}")
@@ -203,5 +209,5 @@ def _outside(rules: str, quality: dict[str, float], kind: str) -> list[str]:
         low, high = rule.get("minimum"), rule.get("maximum")
         if (low is not None and not value >= low) or (high is not None and not value <= high):
             limit = f"at least {low:g}" if low is not None and not value >= low else f"at most {high:g}"
-            lines.append(f"{rule['says']} ({rule['figure']} {value:.3g}, expected {limit})")
+            lines.append((rule["figure"], f"{rule['says']} ({rule['figure']} {value:.3g}, expected {limit})"))
     return lines

@@ -4,8 +4,8 @@ Three steps that can be called apart: `prepare_case` (read and register, once a 
 `finish` (maps, comparison, record), whose `Synthesis` saves its files. `synthesize` and `synthesize_many` do all three.
 
 `options` (what is asked, checked and resolved), `inputs` (reading), `case` (registering), `saved` (a case in a folder),
-`reference` (units of a measured PET), `sampling` (drawing), `maps` (units, comparison, the way back), `result` (what
-comes out, and saving it), `pipeline` (the order of things).
+`reference` (units of a measured PET), `verdict` (on the input), `sampling` (drawing), `maps` (units, comparison, the
+way back), `intervals` (of regional means), `result` (what comes out, and saving it), `pipeline` (the order of things).
 """
 
 from .case import Case, prepare_case

@@ -39,6 +39,10 @@ class Case:
         names: how messages call the inputs, by role.
         paths: of the inputs that came as files, by role. Nothing of them is ever written.
         second_sha256: by role, of the other file of an input that lies in two (a header and its voxels).
+        header: those of the warnings that reading the files gave.
+        doubted: what reading would have refused and was accepted by force, a line each.
+        simulated: the MRI's files say that they are a simulated person's. A scan whose file lacks that word counts as
+            real, for which less is shown.
     """
 
     ready: Preprocessed
@@ -50,6 +54,9 @@ class Case:
     names: Mapping[str, str] = field(default_factory=dict, repr=False)
     paths: Mapping[str, Path] = field(default_factory=dict, repr=False)
     second_sha256: Mapping[str, str] = field(default_factory=dict)
+    header: tuple[str, ...] = ()
+    doubted: tuple[str, ...] = ()
+    simulated: bool = False
 
     @property
     def kind(self) -> str:
@@ -107,9 +114,10 @@ def prepare_case(
     device = resolve_device(device)
     with collected(messages):
         inputs = read(t1w, t2f, references or {}, lambda part, words: report(0.1 * part, words), force)
+        of_header = list(messages)
         ready = register(inputs, preprocessed, device, lambda part, words: report(0.1 + 0.9 * part, words))
     settle_doubts(ready, "grid" if preprocessed else "raw", force)
-    return make_case(inputs, ready, preprocessed, messages)
+    return make_case(inputs, ready, preprocessed, messages, of_header)
 
 
 def read(t1w, t2f, references: Mapping[str, object], progress, force: bool) -> Inputs:
@@ -175,8 +183,11 @@ def settle_doubts(ready: Preprocessed, kind: str, force: bool, further: Iterable
         warn(words)
 
 
-def make_case(inputs: Inputs, ready: Preprocessed, preprocessed: bool, messages: list[str]) -> Case:
-    """The case of inputs that are registered."""
+def make_case(
+    inputs: Inputs, ready: Preprocessed, preprocessed: bool, messages: list[str], of_header: list[str] = ()
+) -> Case:
+    """The case of inputs that are registered; `of_header` are those of the messages that reading gave."""
+    accepted = {f"accepted by force: {line}" for line in inputs.doubted}
     return Case(
         ready=ready,
         t1w_space=inputs.images["t1w"],
@@ -187,4 +198,7 @@ def make_case(inputs: Inputs, ready: Preprocessed, preprocessed: bool, messages:
         raw={role: inputs.images[role] for role in SEQUENCES if role in inputs.images},
         names=inputs.names,
         paths=inputs.paths,
+        header=tuple(without_paths([line for line in of_header if line not in accepted], inputs.paths)),
+        doubted=tuple(without_paths(list(inputs.doubted), inputs.paths)),
+        simulated=inputs.simulated,
     )

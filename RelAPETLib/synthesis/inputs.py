@@ -42,6 +42,8 @@ class Inputs:
         second_sha256: of the other file, by role, where a volume lies in two (`volumes.second_file`).
         names: how an error message calls each: role, and the path when there is one.
         paths: by role, those that came as files.
+        doubted: what spoke against them and was accepted by force, a line each.
+        simulated: every MRI came as a file that says it is a simulated person's (`volumes.sidecar.is_simulated`).
     """
 
     images: dict[str, sitk.Image]
@@ -49,6 +51,8 @@ class Inputs:
     second_sha256: dict[str, str]
     names: dict[str, str]
     paths: dict[str, Path]
+    doubted: tuple[str, ...] = ()
+    simulated: bool = False
 
 
 def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], None], force: bool = False) -> Inputs:
@@ -64,6 +68,7 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
         DoubtfulInputError: two of them are of two people, and `force` is False.
     """
     from ..volumes import check_volume, file_sha256, read_volume, second_file
+    from ..volumes.sidecar import is_simulated
 
     volumes = {role: volume for role, volume in volumes.items() if volume is not None}
     images, hashes, seconds, names, paths = {}, {}, {}, {}, {}
@@ -82,8 +87,10 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
             hashes[role] = _image_sha256(images[role])
         check_volume(images[role], names[role])
     _refuse_twins(images, {role: (hashes[role], seconds.get(role)) for role in hashes}, names)
-    _doubt_two_people(paths, names, force)
-    return Inputs(images, hashes, seconds, names, paths)
+    doubted = _doubt_two_people(paths, names, force)
+    mri = [role for role in images if role in TITLES]
+    simulated = bool(mri) and all(role in paths and is_simulated(paths[role]) for role in mri)
+    return Inputs(images, hashes, seconds, names, paths, tuple(doubted), simulated)
 
 
 def _as_float(volume, role: str) -> sitk.Image:
@@ -122,19 +129,21 @@ def _refuse_twins(images: dict[str, sitk.Image], hashes: dict[str, tuple], names
                 )
 
 
-def _doubt_two_people(paths: dict[str, Path], names: dict[str, str], force: bool) -> None:
-    """Scans whose DICOM headers name two people, or an MRI pair of two studies."""
+def _doubt_two_people(paths: dict[str, Path], names: dict[str, str], force: bool) -> list[str]:
+    """Scans whose DICOM headers name two people, or an MRI pair of two studies; what was accepted by force."""
     from ..volumes import origin_of, same_person, same_study
 
-    origins = {role: origin for role, path in paths.items() if (origin := origin_of(path))}
+    origins, accepted = {role: origin for role, path in paths.items() if (origin := origin_of(path))}, []
     for role in [role for role in origins if role != "t1w" and "t1w" in origins]:
         if not same_person(origins["t1w"], origins[role]):
             words = f"{names['t1w']} and {names[role]}: two people, as PatientID or PatientBirthDate in them differ"
             if not force:
                 raise DoubtfulInputError(words, "check the files, or use --force to go on all the same")
             warn(f"accepted by force: {words}")
+            accepted.append(words)
         elif role == "t2f" and not same_study(origins["t1w"], origins[role]):
             warn("T1w and T2-FLAIR were taken on two days, as their DICOM headers say; one visit's pair is wanted")
+    return accepted
 
 
 def without_paths(messages: list[str], paths: dict[str, Path]) -> list[str]:

@@ -15,6 +15,7 @@ from .case import Case, check_t1w, make_case, read, register, settle_doubts
 from .inputs import reference_role, without_paths
 from .options import Options, Plan, check_sequences, for_model, resolve
 from .result import Syntheses, Synthesis, describe
+from .verdict import judge
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ..models import Model
     from .reference import ReferenceUnits
     from .sampling import ConditionedModel, Draw
+    from .verdict import Verdict
 
 Progress = Callable[[float, str], None]
 #: Shares of the whole that each stage takes on the progress bar, about as long as they last with a raw pair on a CPU.
@@ -107,6 +109,7 @@ def _run_files(t1w, t2f, options: Options, progress, on_case) -> Iterator[Synthe
     with collected(of_case):
         device = resolve_device(options.device)
         inputs = read(t1w, t2f, options.reference, part("read"), options.force)
+    of_header = list(of_case)
     clock.lap("reading")
     with collected(of_model):
         model, plans = _model_and_plans(options, device, part("model"))
@@ -114,7 +117,7 @@ def _run_files(t1w, t2f, options: Options, progress, on_case) -> Iterator[Synthe
     clock.lap("model")
     with collected(of_case):
         ready = register(inputs, options.preprocessed, device, part("preprocess"))
-    case = make_case(inputs, ready, options.preprocessed, of_case)
+    case = make_case(inputs, ready, options.preprocessed, of_case, of_header)
     del inputs, ready
     said = [*of_model, *_judge(case, plans, options.force)]
     clock.lap("preprocessing")
@@ -190,10 +193,10 @@ def draw(
         (plan,) = resolve(options, model)
         said += _judge(case, (plan,), options.force)
         check_duration(model, plan.label, plan.steps, plan.samples, options.yes, progress)
-        drawn = draw_samples(
-            ConditionedModel(model, case.mri(), options.clinical), plan, yes=options.yes, progress=progress
-        )
-    return replace(drawn, said=tuple(said))
+        conditioned = ConditionedModel(model, case.mri(), options.clinical)
+        verdict = judge(case, (plan,), conditioned, options.force)
+        drawn = draw_samples(conditioned, plan, yes=options.yes, progress=progress)
+    return replace(drawn, said=tuple(said), verdict=verdict)
 
 
 def finish(
@@ -216,7 +219,7 @@ def finish(
         seconds: time by stage so far.
         part: gives a progress callback for a stage, ``compare`` and ``return``.
     """
-    from ..regions import regional_rows
+    from .intervals import regional_table
     from .maps import bring_back, make_maps
     from .white_matter import white_matter
 
@@ -224,8 +227,7 @@ def finish(
     messages = [*case.warnings, *drawn.said] if warnings is None else list(warnings)
     with collected(messages):
         maps, metrics = make_maps(case, drawn, units, force, part("compare"))
-        compared = {name: maps[name] for name in maps if name != "uncertainty"}
-        regions = regional_rows(compared, case.ready.mask, case.ready.in_view)
+        regions, intervals = regional_table(case, drawn, maps)
         clock.lap("comparison")
         volumes, pictures = bring_back(maps, case, drawn.plan.space, part("return"))
         clock.lap("return")
@@ -235,7 +237,7 @@ def finish(
         pet=volumes[f"synthetic_pet{ending}"],
         uncertainty=volumes.get(f"uncertainty{ending}"),
         difference=volumes.get(f"difference{ending}"),
-        provenance=describe(case, drawn, units, metrics, messages, clock.seconds),
+        provenance=describe(case, drawn, units, metrics, messages, clock.seconds, intervals),
         metrics=metrics,
         warnings=messages,
         regions=regions,
@@ -251,22 +253,24 @@ def _results(
     """A result for each plan; nothing of one is kept when the next begins."""
     from .sampling import ConditionedModel
 
-    conditioned = ConditionedModel(model, case.mri(), options.clinical)
+    conditioned, said = ConditionedModel(model, case.mri(), options.clinical), list(said)
+    with collected(said):
+        verdict = judge(case, plans, conditioned, options.force)
     for number, plan in enumerate(plans):
-        part = _parts(_part_of(progress, number, len(plans), plan.tracer.name))
-        yield _result(
-            case, conditioned, plan, units.get(plan.tracer.name), options, [*case.warnings, *said], seconds, part
-        )
+        name = plan.tracer.name
+        part, told = _parts(_part_of(progress, number, len(plans), name)), [*case.warnings, *said]
+        yield _result(case, conditioned, plan, verdict, units.get(name), options, told, seconds, part)
 
 
 def _result(
-    case: Case, conditioned: ConditionedModel, plan: Plan, units, options: Options, said, seconds: dict, part
-) -> Synthesis:
+    case: Case, conditioned: ConditionedModel, plan: Plan, verdict: Verdict, units, options: Options, said,
+    seconds: dict, part,
+) -> Synthesis:  # fmt: skip
     from .sampling import draw_samples
 
     clock = _Clock(seconds)
     with collected(said):
-        drawn = draw_samples(conditioned, plan, yes=options.yes, progress=part("sample"))
+        drawn = replace(draw_samples(conditioned, plan, yes=options.yes, progress=part("sample")), verdict=verdict)
     clock.lap("sampling")
     return finish(case, drawn, units=units, force=options.force, warnings=said, seconds=clock.seconds, part=part)
 

@@ -58,8 +58,8 @@ class Synthesis:
         provenance: what `synthetic_pet.json` holds; its ``outputs`` are filled by `save`.
         metrics: PSNR, SSIM and MAE as `comparison.compare` gives them, or None.
         warnings: one line each.
-        regions: means of PET, reference and difference in the approximate regions of the model grid, a row a region
-            (`regions.regional_rows`); what `regions.tsv` holds.
+        regions: means of PET, reference, difference and spread in the approximate regions of the model grid, and the
+            ends of their intervals, a row a region (`intervals.regional_table`); what `regions.tsv` holds.
         volumes: all volumes by file name without ending, e.g. ``"synthetic_pet_space-MNI"``.
         pictures: the volumes of the report, all on one grid.
         registration: gives white matter of template and T1w on that grid, for the page's registration check.
@@ -243,6 +243,7 @@ def _notes(document: dict) -> list[str]:
         notes.append(record.WITHOUT_T2F)
     if model["trained_on_simulated_data"]:
         notes.append(record.SIMULATED_STATEMENT)
+    notes += [part["says"] for part in map(document.get, ("verdict", "intervals")) if part]
     if document["uncertainty"]:
         notes.append("Spread of samples: their standard deviation, not the error against a real PET.")
     if document["reference"]:
@@ -333,6 +334,7 @@ def describe(
     metrics: dict | None,
     messages: list[str],
     seconds: dict[str, float],
+    intervals: dict | None = None,
 ) -> dict:
     """The record of one synthesis (`provenance.build_provenance`), its ``outputs`` still empty."""
     plan, model, ready, reference = draw.plan, draw.model, case.ready, None
@@ -380,4 +382,6 @@ def describe(
         reference=reference,
         warnings=messages,
         seconds=seconds,
+        verdict=None if draw.verdict is None else draw.verdict.record(),
+        intervals=intervals,
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..models import Model
     from .options import Plan
+    from .verdict import Verdict
 
 #: Synthesis by a method that is slow on a CPU needs the user's consent beyond this.
 CONSENT_MINUTES = 30.0
@@ -34,6 +35,7 @@ class Draw:
         plan: what was asked for.
         model: which model drew.
         said: warnings on the way to it, where `pipeline.draw` was asked.
+        verdict: on the input, where the pipeline drew.
     """
 
     mean: np.ndarray
@@ -43,6 +45,7 @@ class Draw:
     plan: Plan
     model: Model
     said: tuple[str, ...] = ()
+    verdict: Verdict | None = None
 
 
 class ConditionedModel:
@@ -65,6 +68,18 @@ class ConditionedModel:
             self._encoded = self.model.method.encode(self.mri.to(self.model.device), self._values())
             self._device = self.model.device
         return self._encoded
+
+    def features(self) -> torch.Tensor | None:
+        """`Method.features` of the MRI, from the CPU where the device has no room to look at it."""
+        try:
+            encoded = self.encoded
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            encoded = None
+        if encoded is None:  # outside `except`, as in `draw_samples`
+            self.make_room(1)
+        return self.model.method.features(self.encoded)
 
     def _values(self) -> torch.Tensor | None:
         """Clinical values [1, 3] for the model's method; None for one that uses none."""

@@ -110,6 +110,9 @@ def _write_record(case: Case, names: list[str], path: Path) -> None:
         "skull_stripped": bool(ready.skull_stripped),
         "quality": {name: float(value) for name, value in ready.quality.items()},
         "warnings": list(case.warnings),
+        **({"header": list(case.header)} if case.header else {}),
+        **({"doubted": list(case.doubted)} if case.doubted else {}),
+        **({"simulated": True} if case.simulated else {}),
     }
     record["quality"] = {name: value if value == value else None for name, value in record["quality"].items()}
     record["fingerprint"] = _fingerprint(record)
@@ -170,6 +173,9 @@ def load_case(folder: str | os.PathLike) -> Case:
         },
         preprocessed=record["preprocessed"],
         warnings=tuple(record["warnings"]),
+        header=tuple(record.get("header", ())),
+        doubted=tuple(record.get("doubted", ())),
+        simulated=record.get("simulated", False),
     )
 
 

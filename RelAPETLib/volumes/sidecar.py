@@ -15,6 +15,9 @@ from ..jsonfiles import read_json_object
 
 #: Spellings of SUVR in sidecars. BIDS gives ratios as "unitless"; "1" is UCUM's unity.
 SUVR_SPELLINGS = frozenset({"suvr", "{suvr}", "unitless", "1", "{ratio}", "ratio", "dimensionless"})
+#: What the sidecars of simulated scans say, under this key.
+SIMULATION_KEY = "SimulationDescription"
+SIMULATED = "Simulated by relapet phantom: no person, no scanner, no radioactivity."
 _DESCRIPTION = "dataset_description.json"
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
 
@@ -68,6 +71,14 @@ def units_of(content: dict) -> str | None:
 def is_suvr(units: str) -> bool:
     """Whether a sidecar's ``Units`` mean SUVR."""
     return units.lower() in SUVR_SPELLINGS
+
+
+def is_simulated(image: Path) -> bool:
+    """Whether an image's sidecar says that ``relapet phantom`` made it; no sidecar, or a damaged one, does not."""
+    try:
+        return read_sidecar(image).content.get(SIMULATION_KEY) == SIMULATED
+    except InputError:
+        return False
 
 
 def sidecar_path(image: Path) -> Path | None:

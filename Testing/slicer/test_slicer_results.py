@@ -30,6 +30,40 @@ def test_tables(widget, slicer, found):
     assert found.metrics.GetCellText(0, 0) == "PSNR (dB)" and float(found.metrics.GetCellText(0, 1)) > 0
 
 
+def test_the_panel_repeats_verdict_and_intervals(widget, slicer, tmp_path):
+    """The library's own lines below the picture's, and the interval's columns in the table where it has numbers."""
+    made = write_results(tmp_path / "made")
+    says = ["Input check: caution: the header says <two> things", "90 % intervals of regional means"]
+    record = json.loads((made / "synthetic_pet.json").read_text())
+    record |= {"verdict": {"says": says[0]}, "intervals": {"says": says[1]}}
+    (made / "synthetic_pet.json").write_text(json.dumps(record))
+    header = "region\ttitle\tsynthetic_pet\tspread\tlow\thigh\n"
+    (made / "regions.tsv").write_text(f"{header}b\tPons\t0.5\t0.1\t0.25\t0.75\na\tGrey\t1.5\t0.1\t1.25\tn/a\n")
+    widget.parameters.t1w, widget.parameters.t2f = add_scan("T1w"), add_scan("FLAIR")
+    table = run(widget, made).regions
+    lines = shown(widget.ui.shownLabel).splitlines()
+    assert lines[1:] == says and "a model's guess" in lines[0]
+    columns = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
+    assert columns[3:] == ["Spread of samples (SUVR)", "Interval from (SUVR)", "Interval to (SUVR)"]
+    assert [table.GetCellText(row, 4) for row in (0, 1)] == ["1.25", "0.25"]
+    (made / "regions.tsv").write_text(f"{header}b\tPons\t0.5\t0.1\tn/a\tn/a\na\tGrey\t1.5\t0.1\tn/a\tn/a\n")
+    table = run(widget, made).regions
+    assert table.GetColumnName(table.GetNumberOfColumns() - 1) == "Spread of samples (SUVR)"
+
+
+def test_that_an_mri_is_simulated_goes_with_it(widget, tmp_path):
+    """The library is told by the sidecar beside the file that it reads; of a scan without one it is told nothing."""
+    from pathlib import Path
+
+    t1w, t2f = add_scan("T1w"), add_scan("FLAIR")
+    t1w.SetAttribute("RelAPET.Sidecar", '{"SimulationDescription": "Simulated"}')
+    widget.parameters.t1w, widget.parameters.t2f = t1w, t2f
+    widget.ui.synthesizeButton.click()
+    sidecars = {role: Path(FakeProcess.made[-1].option(f"--{role}")).with_suffix(".json") for role in ("t1w", "t2f")}
+    assert json.loads(sidecars["t1w"].read_text()) == {"SimulationDescription": "Simulated"}
+    assert not sidecars["t2f"].exists()
+
+
 @pytest.fixture
 def table(slicer):
     return slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "regions")

@@ -23,6 +23,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ...diffusion import Parametrization
@@ -32,6 +33,8 @@ from .regression import LABELS, LATENT_GRID, LatentDiffusion, build_denoiser
 WAVES = 8
 #: Channels of `block_features`, and of the learned ones that tell the U-Net where it is.
 LOCAL_CHANNELS, PLACE_CHANNELS = 24, 8
+#: Parts of the grid over which the features of the outlier gate are taken.
+OUTLIER_CELLS = (3, 3, 3)
 
 
 class ModeNetwork(nn.Module):
@@ -212,6 +215,19 @@ class ConditionalLatentDiffusion(LatentDiffusion):
         numbers = self.head_used.numel()
         features = encoded[:, numbers:].reshape(len(encoded), -1, *self.cells.latent)
         return encoded[:, :numbers].reshape(-1, *self.head_used.shape), features
+
+    def outlier_features(self, encoded: torch.Tensor) -> torch.Tensor | None:
+        """What tells an MRI from other people's, [N, D], of an encoded condition; None without `local_mri`.
+
+        The head's scores, and of the block features the mean and the root mean square in `OUTLIER_CELLS` parts of the
+        brain, T1w, T2F and lesions apart.
+        """
+        if not self.local_mri:
+            return None
+        scores, local = self.parts(encoded.float())
+        blocks = local.unflatten(1, (3, -1))  # the T1w's, the T2F's and the lesions' eight blocks of a cell
+        pooled = [F.adaptive_avg_pool3d(each, OUTLIER_CELLS) for each in (blocks.mean(2), blocks.square().mean(2))]
+        return torch.cat([scores.flatten(1), pooled[0].flatten(1), pooled[1].sqrt().flatten(1)], 1)
 
     def head_latent(self, encoded: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """See `LatentDiffusion.head_latent`."""

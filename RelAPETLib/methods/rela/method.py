@@ -113,6 +113,17 @@ class RelaDiffusion(Method):
         with torch.no_grad():
             return self.network.encode_condition(mri.to(self.device))
 
+    def features(self, encoded: torch.Tensor) -> torch.Tensor | None:
+        """See `Method.features`: of networks that have some."""
+        import torch
+
+        of = getattr(self.network, "outlier_features", None)
+        if of is None:
+            return None
+        with torch.no_grad():
+            found = of(encoded)
+        return None if found is None else found[0].float().cpu()
+
     def predict_noise(
         self, x_t: torch.Tensor, encoded: torch.Tensor, timesteps: torch.Tensor | int, labels: torch.Tensor | int
     ) -> torch.Tensor:

@@ -1,0 +1,171 @@
+"""``calibrate``: people of two caches, drawn as a synthesis draws them, into a calibrated copy of a bundle."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from calibrated import write_tiny_conditional
+from training_cases import prepared, write_table
+
+from RelAPETLib.models import load_model
+from RelAPETLib.synthesis import synthesize
+from training.__main__ import main
+from training.calibrate import SETTINGS, check_people, draw_people
+from training.data.cache import open_cache
+from training.errors import user_error
+
+PEOPLE = [("c1", "TAU"), ("c2", "TAU"), ("c3", "TAU"), ("c4", "PIB")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("calibrate")
+
+
+@pytest.fixture(scope="module")
+def trained(folder, grid_case):
+    (folder / "trained").mkdir()
+    table = write_table(folder / "trained", grid_case, [("t1", "TAU"), ("t2", "TAU")])
+    # The first scans of any table are the same: these people get pictures of their own.
+    for path in table.parent.glob("*_t*.nii"):
+        _shift(path)
+    prepared(table, folder / "trained_cache")
+    return folder / "trained_cache"
+
+
+def _shift(path):
+    from RelAPETLib.grid import array_to_image, image_to_array
+    from RelAPETLib.volumes import read_volume, write_volume
+
+    array = image_to_array(read_volume(path)).copy()
+    array[60:64, 80:84, 60:64] *= 1.2
+    write_volume(array_to_image(array), path, overwrite=True)
+
+
+@pytest.fixture(scope="module")
+def people(folder, grid_case):
+    (folder / "people").mkdir()
+    prepared(write_table(folder / "people", grid_case, PEOPLE), folder / "people_cache", dtype="float32")
+    return folder / "people_cache"
+
+
+@pytest.fixture(scope="module")
+def model(folder, trained):
+    """A tiny model that says which cache it was trained on."""
+    from RelAPETLib.models.bundle import rewrite_bundle
+
+    plain = write_tiny_conditional(folder / "plain")
+    data = {"description": "a test", "simulated": True, "cache_sha256": open_cache(trained).sha256}
+    rewrite_bundle(plain, folder / "model", {"training_data": data}, {})
+    return folder / "model"
+
+
+def words(model, people, trained, out, *more):
+    return [
+        "calibrate",
+        "--model",
+        str(model),
+        "--data",
+        str(people),
+        "--training",
+        str(trained),
+        "--out",
+        str(out),
+        *more,
+    ]
+
+
+def test_a_calibrated_bundle_from_two_caches(model, people, trained, folder, capsys):
+    out = folder / "out"
+    assert main(words(model, people, trained, out, "--version", "0.2.0")) == 0
+    said = capsys.readouterr().out
+    assert "TAU: 3 people" in said and "at least 200 are wanted" in said and "infinite: too few people" in said
+    found = load_model(out)
+    facts = found.calibration.facts
+    assert found.version == "0.2.0" and facts["population"]["people"] == 4 and facts["population"]["kind"] == "grid"
+    assert facts["population"]["training_sha256"] == open_cache(trained).sha256
+    assert facts["sampling"] == {"sampler": "dpmpp", "steps": 3, "samples": 2}
+    assert set(facts["intervals"]["tracers"]) == {"TAU", "PIB"}
+    assert facts["intervals"]["tracers"]["TAU"]["regions"]["frontal"] == [None, None]
+    assert len(found.calibration.arrays["distances"]) == 4
+
+
+def test_a_person_is_drawn_as_a_synthesis_draws_them(model, people, folder):
+    """Regional means, spreads and measured means of the draws are those of ``regions.tsv`` for the same files."""
+    drawn = draw_people(load_model(model), open_cache(people), folder / "draws")
+    case = next(iter(drawn))
+    source = folder / "people"
+    result = synthesize(
+        source / "c1_t1w.nii", source / "c1_t2f.nii", "TAU", model=model, preprocessed=True, space="mni",
+        reference=source / "c1_TAU.nii",
+    )  # fmt: skip
+    for ours, theirs in (("synthetic", "synthetic_pet"), ("spread", "spread"), ("measured", "reference")):
+        assert np.allclose(drawn[case][f"{ours}_TAU"], [row[theirs] for row in result.regions], atol=2e-4)
+
+
+def test_going_on_draws_only_who_is_missing(model, people, folder):
+    draws, known = folder / "going_on", folder / "draws"
+    loaded, cache = load_model(model), open_cache(people)
+    draw_people(loaded, cache, known)
+    shutil.copytree(known, draws)
+    first, second = sorted(draws.glob("*.npz"))[:2]
+    kept = dict(np.load(second))
+    np.savez(second, **(kept | {"features": kept["features"] + 1}))  # a mark that drawing again would remove
+    first.unlink()
+    again = draw_people(loaded, cache, draws)
+    assert np.array_equal(again[second.stem]["features"], kept["features"] + 1)
+    assert np.allclose(again[first.stem]["features"], np.load(known / first.name)["features"])
+    settings = json.loads((draws / SETTINGS).read_text())
+    (draws / SETTINGS).write_text(json.dumps(settings | {"steps": 7}))
+    with pytest.raises(Exception, match="draws of another model, cache or sampling") as error:
+        draw_people(loaded, cache, draws)
+    assert user_error(error.value)
+
+
+@pytest.mark.parametrize("which", ["same cache", "same scan", "same name"])
+def test_people_of_the_training_are_refused(model, people, trained, folder, grid_case, capsys, which):
+    """The training's cache itself, one of its scans under another name, one of its names from the same table."""
+    loaded, cache = load_model(model), open_cache(people)
+    if which == "same cache":
+        assert main(words(model, trained, trained, folder / "refused")) == 2
+        error = capsys.readouterr().err
+        assert "is in the training cache too" in error and error.count("\n") == 1 and not (folder / "refused").exists()
+        return
+    changed = json.loads(json.dumps(cache.index))
+    own = open_cache(trained).index
+    if which == "same scan":
+        changed["cases"][2]["t2f"]["sha256"] = own["cases"][1]["t2f"]["sha256"]
+        who = changed["cases"][2]["subject"]
+    else:
+        changed["source"], changed["options"], changed["cases"][0]["subject"] = own["source"], own["options"], "t2"
+        who = "t2"
+    with pytest.raises(Exception, match=f"{who} is in the training cache too"):
+        check_people(loaded, type(cache)(cache.folder, changed), open_cache(trained))
+
+
+def test_another_training_cache_and_blocks_are_refused(model, people, trained, folder, capsys):
+    assert main(words(model, trained, people, folder / "refused")) == 2
+    assert "not the cache that model" in capsys.readouterr().err
+    with pytest.raises(Exception, match="blocks, on which the model was not trained"):
+        cache = open_cache(people)
+        small = cache.index | {"grid": cache.index["grid"] | {"shape": [80, 90, 80]}}
+        check_people(load_model(model), type(cache)(cache.folder, small), open_cache(trained))
+
+
+@pytest.mark.parametrize(
+    "table, message",
+    [
+        ("participant_id\tweight\nc1\t1\n", "no weight of c2"),
+        ("name\tweight\nc1\t1\n", "participant_id and weight"),
+        ("participant_id\tweight\nc1\tmuch\n", "participant_id and weight"),
+        ("participant_id\tweight\nc1\t1\nc2\t1\nc3\t1\nc4\t1\n", "effective sample of 3.0 people"),
+        ("participant_id\tweight\nc1\t1\nc2\t-1\nc3\t1\nc4\t1\n", "positive numbers"),
+    ],
+)
+def test_weights_that_say_nothing_are_refused(model, people, trained, folder, capsys, table, message):
+    path = folder / "weights.tsv"
+    path.write_text(table)
+    more = ("--weights", str(path), "--draws", str(folder / "draws"))
+    assert main(words(model, people, trained, folder / "refused", *more)) == 2
+    assert message in capsys.readouterr().err and not (folder / "refused").exists()
