@@ -77,7 +77,8 @@ def test_one_key_of_a_preset_can_be_changed():
         ("method=rela_latent latent=regression", "needs network.factor=2"),
         ("method=rela_latent latent.registered=somewhere", "is for latent=regression"),
         (
-            "method=rela_latent latent=regression network.factor=2 autoencoder.blocks=4 autoencoder.channels=[48,96]",
+            "method=rela_latent latent=regression network.factor=2 autoencoder.blocks=4 autoencoder.channels=[48,96] "
+            "preset.prediction=noise",
             "use preset.prediction=v with it",
         ),
         (
@@ -85,7 +86,7 @@ def test_one_key_of_a_preset_can_be_changed():
             "preset.mean_pet=input",
             "codes the difference from the tracer's mean PET",
         ),
-        ("preset.zero_terminal_snr=true", "use preset.prediction=v, x0 or edm with it"),
+        ("preset.zero_terminal_snr=true preset.prediction=noise", "use preset.prediction=v, x0 or edm with it"),
         ("preset.prediction=score", "noise, v, x0, edm"),
         ("preset.loss_weighting=max_snr", "none, min_snr"),
         ("method=rela_latent latent.prediction=v", "latent.prediction=v: this key is called preset.prediction now"),
@@ -164,7 +165,7 @@ def verdicts(count: int) -> list[tuple[str, bool, str]]:
 
     import torch
 
-    from training.methods.rela.networks import build_networks
+    from training.methods.rela.networks import build_networks, sees_mean_pet
     from training.sizes import check_grid
 
     rng, found, config = random.Random(0), [], configured()
@@ -194,7 +195,7 @@ def verdicts(count: int) -> list[tuple[str, bool, str]]:
             with torch.device("meta"):
                 generator, discriminator = build_networks(config)
                 t = torch.zeros(1, dtype=torch.long)
-                made = generator(torch.empty(1, 3, *shape), t, class_labels=t)
+                made = generator(torch.empty(1, 3 + sees_mean_pet(config), *shape), t, class_labels=t)
                 discriminator(made)
             said = "" if made.shape == (1, 1, *shape) else f"shape {made.shape}"
         except Exception as error:
