@@ -11,21 +11,18 @@ Tab separated, UTF-8, ``n/a`` for what is missing; the first columns of all but 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, OutputError
+from ..evaluation.tsv import KEYS, as_tsv
 from ..whole_files import write_whole
 from .derivatives import DESCRIPTION, GENERATOR
 from .records import DONE, Record, read_records
 from .visits import Visit
 
-KEYS = ("participant_id", "session", "tracer", "model")
 VOLUMES = (*KEYS, "region", "psnr", "ssim", "mae", "nrmse")
 REGIONS = (*KEYS, "region", "atlas", "synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field")
 FAILURES = (*KEYS, "reason")
@@ -116,17 +113,17 @@ def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str]
     failures += _never_run(visits, tracers, model, known)
     tables = {
         "participants.tsv": _participants(people, visits),
-        "volumes.tsv": _table(VOLUMES, volumes),
-        "regions.tsv": _table(REGIONS, regions),
-        "failures.tsv": _table(FAILURES, sorted(failures, key=lambda row: [row[name] for name in KEYS])),
+        "volumes.tsv": as_tsv(volumes, VOLUMES),
+        "regions.tsv": as_tsv(regions, REGIONS),
+        "failures.tsv": as_tsv(sorted(failures, key=lambda row: [row[name] for name in KEYS]), FAILURES),
         "participants.json": _columns(("participant_id", "results")),
         "volumes.json": _columns(VOLUMES),
         "regions.json": _columns(REGIONS),
         "failures.json": _columns(FAILURES),
     }
     try:
-        for name, text in tables.items():
-            write_whole(out / name, text.encode("utf-8"))
+        for name, content in tables.items():
+            write_whole(out / name, content)
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror or error}") from error
     return Summary({name: out / name for name in tables}, results, len(failures) - partial, partial)
@@ -177,32 +174,14 @@ def _never_run(visits: list[Visit], tracers: Sequence[str], model: str, known: s
     ]  # fmt: skip
 
 
-def _participants(people: dict[str, int], visits: list[Visit]) -> str:
+def _participants(people: dict[str, int], visits: list[Visit]) -> bytes:
     """Who has a folder here, and how many results; nothing else of a person is copied."""
     everybody = sorted({*people, *(visit.participant for visit in visits)})
-    return _table(
-        ("participant_id", "results"), [{"participant_id": p, "results": people.get(p, 0)} for p in everybody]
-    )
+    rows = [{"participant_id": p, "results": people.get(p, 0)} for p in everybody]
+    return as_tsv(rows, ("participant_id", "results"))
 
 
-def _table(columns: Sequence[str], rows: list[dict]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, escapechar="\\")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row.get(column)) for column in columns])
-    return stream.getvalue()
-
-
-def _cell(value: object) -> str:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "n/a"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return " ".join(str(value).split()).replace("\\", "/") or "n/a"
-
-
-def _columns(names: Sequence[str]) -> str:
+def _columns(names: Sequence[str]) -> bytes:
     described = _DESCRIPTIONS | {"results": "number of synthetic PET of this person here"}
     content = {name: {"Description": described[name]} for name in names if name != "participant_id" or len(names) > 2}
-    return json.dumps(content, indent=2) + "\n"
+    return (json.dumps(content, indent=2) + "\n").encode()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,15 +12,13 @@ from ..errors import InputError
 from ..notices import warn
 from ..regions.atlas import NATIVE, Atlas, cropped, with_sides
 from ..regions.stored import load
-from .baselines import MEAN, Training, check_apart
+from .baselines import MEAN, Training
 from .figures import Row, image_figures
 from .pairs import Pair
 from .reading import Loaded, load_pair
 from .regional import Means, asymmetries, measure, reference_means, to_suvr
+from .ridge import check_apart
 from .settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 Progress = Callable[[float, str], None]
 
@@ -105,7 +102,7 @@ def measure_all(
             pairs can be measured.
     """
     _check_pairs(pairs)
-    check_apart(train, pairs)
+    check_apart([pair.participant for pair in train], [pair.participant for pair in pairs], "--train")
     common = {name: with_sides(cropped(load(name))) for name in settings.atlases if name != NATIVE}
     found = Measured(atlases={name: dict(atlas.facts) for name, atlas in common.items()})
     total = len(pairs) + len(train)

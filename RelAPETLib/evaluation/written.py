@@ -20,17 +20,18 @@ from .figures import ALL_METRICS, RISING, Row
 from .groups import partition
 from .pairs import Pair
 from .regional_tables import AS_EVALUATED, agreement_tables, measured_tables, retest_table
+from .resampling import LEAST_PEOPLE
 from .run import Measured, RegionValue
 from .settings import Settings
-from .summary import as_tsv, by_method, summarize, tracer_order
+from .summary import by_method, summarize, tracer_order
 from .tables import markdown
+from .tsv import KEYS, as_tsv
 
-KEY = ("participant_id", "session", "tracer", "model")
-VOLUME_COLUMNS = (*KEY, "region", *ALL_METRICS)
+VOLUME_COLUMNS = (*KEYS, "region", *ALL_METRICS)
 REGION_COLUMNS = (
-    *KEY, "region", "atlas", "synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field",
+    *KEYS, "region", "atlas", "synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field",
 )  # fmt: skip
-FAILURE_COLUMNS = (*KEY, "reason")
+FAILURE_COLUMNS = (*KEYS, "reason")
 AGREEMENT_COLUMNS = (
     "tracer", "model", "atlas", "region", "what", "reference", "covariate", "group", "people", "volumes",
     *agreement.FIGURES, *(f"{name}_{end}" for name in agreement.WITH_INTERVAL for end in ("low", "high")), "note",
@@ -101,23 +102,23 @@ def write_evaluation(
     summary = _summary(found, settings, agreements, len(lost), notes, facts or {})
     text = _markdown(found, settings, agreements, repeated, len(lost))
     contents = {
-        "volumes.tsv": as_tsv(VOLUME_COLUMNS, map(_volume, found.images)),
-        "regions.tsv": as_tsv(REGION_COLUMNS, regions),
-        "images.tsv": as_tsv(IMAGE_COLUMNS, images),
-        "agreement.tsv": as_tsv(AGREEMENT_COLUMNS, agreements),
-        "statistics.tsv": as_tsv(significance.COLUMNS, tests),
-        "retest.tsv": as_tsv(retest.COLUMNS, repeated),
-        "failures.tsv": as_tsv(FAILURE_COLUMNS, lost),
-        "summary.json": json.dumps(_finite(summary), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-        "tables.md": text,
+        "volumes.tsv": as_tsv(map(_volume, found.images), VOLUME_COLUMNS),
+        "regions.tsv": as_tsv(regions, REGION_COLUMNS),
+        "images.tsv": as_tsv(images, IMAGE_COLUMNS),
+        "agreement.tsv": as_tsv(agreements, AGREEMENT_COLUMNS),
+        "statistics.tsv": as_tsv(tests, significance.COLUMNS),
+        "retest.tsv": as_tsv(repeated, retest.COLUMNS),
+        "failures.tsv": as_tsv(lost, FAILURE_COLUMNS),
+        "summary.json": (json.dumps(_finite(summary), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+        "tables.md": text.encode(),
     }
     writers = {name: _writer(content) for name, content in contents.items()}
     paths = write_set(out, writers, owned=OUTPUT_NAMES, overwrite=overwrite)
     return {path.name: path for path in paths}
 
 
-def _writer(content: str) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(content.encode("utf-8"))
+def _writer(content: bytes) -> Callable[[Path], None]:
+    return lambda path: path.write_bytes(content) and None
 
 
 def _volume(row: Row) -> dict:
@@ -179,7 +180,7 @@ def image_rows(found: Measured, settings: Settings) -> list[dict]:
 def _figures(rows: Sequence[Row], settings: Settings) -> dict:
     people = [row.subject for row in rows]
     found: dict = {"people": len(set(people)), "volumes": len(rows), "note": ""}
-    notes = ["one person: no interval"] if found["people"] == 1 else []
+    notes = [agreement.few_people(found["people"])] if found["people"] < LEAST_PEOPLE else []
     for metric in ALL_METRICS:
         values = np.array([getattr(row, metric) for row in rows])
         known = values[np.isfinite(values)]
@@ -188,7 +189,7 @@ def _figures(rows: Sequence[Row], settings: Settings) -> dict:
         found[f"{metric}_mean"] = float(known.mean()) if known.size else None
         found[f"{metric}_sd"] = float(known.std(ddof=1)) if known.size > 1 else None
         ends = agreement.mean_interval(values, people, settings.resamples, settings.seed)
-        found |= {f"{metric}_low": ends and ends[0], f"{metric}_high": ends and ends[1]}
+        found |= dict(zip((f"{metric}_low", f"{metric}_high"), ends, strict=True))
     return {**found, "note": "; ".join(notes)}
 
 

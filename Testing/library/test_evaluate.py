@@ -209,7 +209,10 @@ def test_training_people_may_not_be_evaluated(study, capsys, tmp_path):
     folder = study[0]
     table = folder / "study.tsv"
     assert evaluate("--table", table, "--train", table, "--out", tmp_path / "out") == 2
-    assert "5 people are among those of --train" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert (
+        "--train: sub-00, sub-01, sub-02, sub-03, sub-04 are among the people tested" in capsys.readouterr().err
+        and not (tmp_path / "out").exists()
+    )
 
 
 def test_test_retest_over_sessions(study):
