@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..errors import InputError, OutputError
 from ..evaluation.tsv import KEYS, as_tsv
+from ..regions.atlas import SHIPPED
 from ..whole_files import write_whole
 from .derivatives import DESCRIPTION, GENERATOR
 from .records import DONE, Record, read_records
@@ -26,8 +27,6 @@ from .visits import Visit
 VOLUMES = (*KEYS, "region", "psnr", "ssim", "mae", "nrmse")
 REGIONS = (*KEYS, "region", "atlas", "synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field")
 FAILURES = (*KEYS, "reason")
-#: The atlas of regional rows that name none: `Resources/regions`.
-ATLAS = "relapet-approximate"
 NOT_RUN = "no record: not run yet, or its run was stopped or could not write"
 #: Columns of a regional row (`regions.regional_rows`) by those of the table; the first name that is there counts.
 _REGION_FIELDS = {
@@ -161,7 +160,7 @@ def _region_rows(record: Record) -> list[dict]:
         found = {
             column: next((row[name] for name in names if name in row), None) for column, names in _REGION_FIELDS.items()
         }
-        rows.append({"region": row["region"], "atlas": row.get("atlas", ATLAS), **found})
+        rows.append({"region": row["region"], "atlas": row.get("atlas", SHIPPED), **found})
     return rows
 
 

@@ -13,12 +13,14 @@ import numpy as np
 
 from .. import __version__
 from ..errors import InputError
+from ..jsonfiles import read_json_object
 from ..outputs import Reserved, write_set
 from . import agreement, retest, significance
 from .baselines import is_baseline
 from .figures import ALL_METRICS, RISING, Row
 from .groups import partition
 from .pairs import Pair
+from .parts import FIGURE, PART_NAMES, Parts
 from .regional_tables import AS_EVALUATED, agreement_tables, measured_tables, retest_table
 from .resampling import LEAST_PEOPLE
 from .run import Measured, RegionValue
@@ -77,6 +79,8 @@ def write_evaluation(
     failures: Sequence[dict] = (),
     notes: Sequence[str] = (),
     facts: dict | None = None,
+    parts: Parts | None = None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Path]:
     """Write all tables into a folder, all of them or none.
 
@@ -85,6 +89,8 @@ def write_evaluation(
         failures: further rows of ``failures.tsv``, of what could not even be paired.
         notes: lines for the summary, such as warnings.
         facts: further entries of ``summary.json``.
+        parts: what else was asked for.
+        progress: called with a line now and then.
 
     Returns:
         Paths by file name.
@@ -99,8 +105,13 @@ def write_evaluation(
     agreements = agreement_rows(found, settings)
     repeated = retest.retest_rows(row for row in regions if not is_baseline(row["model"]))
     lost = [{**pair.key, "reason": reason} for pair, reason in found.failures] + list(failures)
-    summary = _summary(found, settings, agreements, len(lost), notes, facts or {})
-    text = _markdown(found, settings, agreements, repeated, len(lost))
+    more, told = {}, []
+    if parts is not None:
+        more = parts.writers([] if settings.measured_only else regions, seed=settings.seed, progress=progress)
+        told = parts.notes
+    facts = {**(facts or {}), "files": [*OUTPUT_NAMES, *more]}
+    summary = _summary(found, settings, agreements, len(lost), [*notes, *told], facts)
+    text = _markdown(found, settings, agreements, repeated, len(lost), told)
     contents = {
         "volumes.tsv": as_tsv(map(_volume, found.images), VOLUME_COLUMNS),
         "regions.tsv": as_tsv(regions, REGION_COLUMNS),
@@ -112,9 +123,20 @@ def write_evaluation(
         "summary.json": (json.dumps(_finite(summary), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
         "tables.md": text.encode(),
     }
-    writers = {name: _writer(content) for name, content in contents.items()}
-    paths = write_set(out, writers, owned=OUTPUT_NAMES, overwrite=overwrite)
+    writers = {name: _writer(content) for name, content in contents.items()} | more
+    owned = [*OUTPUT_NAMES, *_earlier(Path(out))] if overwrite else OUTPUT_NAMES
+    paths = write_set(out, writers, owned=owned, overwrite=overwrite)
     return {path.name: path for path in paths}
+
+
+def _earlier(folder: Path) -> list[str]:
+    """Files that an earlier evaluation wrote into a folder, by its summary: names of ours, and nothing else."""
+    try:
+        names = read_json_object(folder / "summary.json").get("files")
+    except (InputError, OSError):
+        return []
+    names = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return [name for name in names if name in PART_NAMES or FIGURE.fullmatch(name)]
 
 
 def _writer(content: bytes) -> Callable[[Path], None]:
@@ -224,7 +246,7 @@ def _summary(
         "statement": STATEMENT,
         "settings": _settings(settings),
         "people": len(people),
-        "measured": len(found.facts),
+        "measured": len(found.own_facts),
         "failed": lost,
         "models": found.models if not settings.measured_only else [],
         "tracers": tracer_order(pair.tracer for pair in found.pairs),
@@ -269,10 +291,10 @@ def _finite(value):
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _markdown(found: Measured, settings: Settings, agreements, repeated, lost: int) -> str:
+def _markdown(found: Measured, settings: Settings, agreements, repeated, lost: int, told: Sequence[str]) -> str:
     notes = [f"people: {len({pair.participant for pair in found.pairs})}"]
     notes += [f"{lost} could not be measured; failures.tsv says why"] if lost else []
-    notes += _said(found, settings)
+    notes += [*_said(found, settings), *told]
     if settings.measured_only:
         head = "\n".join(["# Measured PET", "", *(f"- {note}" for note in notes)]) + "\n"
         return head + measured_tables(agreements) + retest_table(repeated)

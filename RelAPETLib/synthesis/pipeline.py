@@ -180,6 +180,7 @@ def draw(
         InputError, ModelError, DeviceError, LongRunError: as `synthesize`.
     """
     from ..devices import resolve_device
+    from ..regions import RegionCounter
     from .sampling import ConditionedModel, check_duration, draw_samples
 
     options = replace(options, tracers=(tracer,), reference=None) if options else Options(tracers=(tracer,))
@@ -191,8 +192,9 @@ def draw(
         said += _judge(case, (plan,), options.force)
         check_duration(model, plan.label, plan.steps, plan.samples, options.yes, progress)
         drawn = draw_samples(
-            ConditionedModel(model, case.mri(), options.clinical), plan, yes=options.yes, progress=progress
-        )
+            ConditionedModel(model, case.mri(), options.clinical), plan, yes=options.yes, progress=progress,
+            counter=RegionCounter(case.ready.mask, case.ready.in_view),
+        )  # fmt: skip
     return replace(drawn, said=tuple(said))
 
 
@@ -217,7 +219,7 @@ def finish(
         part: gives a progress callback for a stage, ``compare`` and ``return``.
     """
     from ..regions import regional_rows
-    from .maps import bring_back, make_maps
+    from .maps import bring_back, make_maps, sample_rows, with_spread
     from .white_matter import white_matter
 
     part, clock = part or _parts(None), _Clock(seconds)
@@ -225,7 +227,7 @@ def finish(
     with collected(messages):
         maps, metrics = make_maps(case, drawn, units, force, part("compare"))
         compared = {name: maps[name] for name in maps if name != "uncertainty"}
-        regions = regional_rows(compared, case.ready.mask, case.ready.in_view)
+        regions = with_spread(regional_rows(compared, case.ready.mask, case.ready.in_view), drawn)
         clock.lap("comparison")
         volumes, pictures = bring_back(maps, case, drawn.plan.space, part("return"))
         clock.lap("return")
@@ -242,6 +244,7 @@ def finish(
         volumes=volumes,
         pictures=pictures,
         registration=lambda: white_matter(case, drawn.plan.space),
+        samples=sample_rows(drawn),
     )
 
 
@@ -262,11 +265,13 @@ def _results(
 def _result(
     case: Case, conditioned: ConditionedModel, plan: Plan, units, options: Options, said, seconds: dict, part
 ) -> Synthesis:
+    from ..regions import RegionCounter
     from .sampling import draw_samples
 
     clock = _Clock(seconds)
     with collected(said):
-        drawn = draw_samples(conditioned, plan, yes=options.yes, progress=part("sample"))
+        counter = RegionCounter(case.ready.mask, case.ready.in_view)
+        drawn = draw_samples(conditioned, plan, yes=options.yes, progress=part("sample"), counter=counter)
     clock.lap("sampling")
     return finish(case, drawn, units=units, force=options.force, warnings=said, seconds=clock.seconds, part=part)
 

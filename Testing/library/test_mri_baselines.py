@@ -112,36 +112,35 @@ def table(tmp_path_factory):
 def test_baselines_of_a_table(table, tmp_path):
     rows = read_volume_table(table, ("t1w", "t2f", "measured"), ["age"])
     assert rows[3].tracer == "TAU" and rows[3].values == {"age": 63} and rows[3].session == "n/a"
-    mean, regression = baselines.fit_baselines(rows[:10], ["sub-10", "sub-11"], tmp_path)
-    assert (mean.name, regression.name, mean.tracer) == (baselines.MEAN, baselines.RIDGE, "TAU")
-    assert mean.people == tuple(f"sub-{n:02d}" for n in range(10)) and not list(tmp_path.iterdir())
+    (regression,) = baselines.fit_baselines(rows[:10], ["sub-10", "sub-11"], tmp_path)
+    assert regression.tracer == "TAU" and regression.people == tuple(f"sub-{n:02d}" for n in range(10))
+    assert not list(tmp_path.iterdir())
+    np.testing.assert_allclose(regression.mean, np.mean([row.array("measured") for row in rows[:10]], 0), atol=1e-6)
     inside, left = baselines.brain(), np.arange(160)[:, None, None] < 79
     for row in rows[10:]:
         truth, mri = row.array("measured"), [row.array("t1w"), row.array("t2f")]
-        errors = [np.abs(made.guess(mri) - truth)[inside].mean() for made in (mean, regression)]
-        assert errors[1] < 0.5 * errors[0]
         made = regression.guess(mri)
+        ours, mean = (np.abs(guess - truth)[inside].mean() for guess in (made, regression.mean))
+        assert ours < 0.5 * mean
         assert made.shape == MNI_GRID.shape and not made[~inside].any()
         sides = [volume[inside & left].mean() - volume[inside & ~left].mean() for volume in (made, truth)]
         assert np.sign(sides[0]) == np.sign(sides[1]), "left and right are where they were"
     with pytest.raises(InputError, match="sub-09 is among the people tested"):
         baselines.fit_baselines(rows[:10], ["sub-09"])
     pairs = [{"participant_id": "sub-10", "session": "n/a", "tracer": tracer} for tracer in ("TAU", "TAU", "PIB")]
-    written = baselines.write_guesses([mean, regression], pairs, rows[10:], tmp_path)
-    assert [row["model"] for row in written] == [baselines.MEAN, baselines.RIDGE]
+    (written,) = baselines.write_guesses([regression], pairs, rows[10:], tmp_path)
+    assert written["model"] == baselines.RIDGE
     made = regression.guess([rows[10].array("t1w"), rows[10].array("t2f")])
-    np.testing.assert_allclose(read_on_grid(written[1]["synthetic"]), made, atol=1e-5)
+    np.testing.assert_allclose(read_on_grid(written["synthetic"]), made, atol=1e-5)
     for person, told in (("sub-03", "among the people tested"), ("sub-77", "sub-77 is not in the table of MRI")):
         with pytest.raises(InputError, match=told):
-            baselines.write_guesses([mean], [{**pairs[0], "participant_id": person}], rows[10:], tmp_path)
+            baselines.write_guesses([regression], [{**pairs[0], "participant_id": person}], rows[10:], tmp_path)
 
 
-def test_few_people_carry_a_mean_only(table):
+def test_few_people_carry_no_regression(table):
     rows = read_volume_table(table, ("t1w", "t2f", "measured"))
     with pytest.warns(RelAPETWarning, match="ridge regression on the MRI of TAU was left out: 2"):
-        (mean,) = baselines.fit_baselines(rows[:2], [])
-    both = [row.array("measured") for row in rows[:2]]
-    np.testing.assert_allclose(mean.guess([]), np.mean(both, 0), atol=1e-6)
+        assert baselines.fit_baselines(rows[:2], []) == []
     with pytest.raises(InputError, match="no row"):
         baselines.fit_baselines([], [])
     with pytest.raises(InputError, match="sub-01 has no measured"):

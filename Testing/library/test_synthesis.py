@@ -266,7 +266,7 @@ def test_mean_and_deviation_of_mirrored_samples(samples):
     """Two samples of a pair lie on opposite sides of the mean; the SD is unbiased for an odd number too."""
     halves = np.random.default_rng(0).normal(0, 2, (3, 40, 40, 40)).astype(np.float32)
     volumes = np.stack([3 + sign * half for half in halves for sign in (1, -1)])[:samples]
-    moments = sampling._Moments()
+    moments = sampling.Moments()
     for volume in volumes:
         moments.add(volume)
     np.testing.assert_allclose(moments.mean, volumes.mean(axis=0), rtol=1e-4, atol=1e-5)
