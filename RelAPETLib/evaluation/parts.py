@@ -22,6 +22,7 @@ from .downstream import people as downstream_people
 from .downstream import results as downstream_results
 from .downstream.training import Budget, Outcome, run
 from .mri_baselines import fit_baselines, write_guesses
+from .part_tables import positivity_table, scales_table, uncertainty_table
 from .resampling import needs_statistics
 from .told import Told
 from .tsv import KEYS, MISSING, as_tsv, read_tsv
@@ -52,6 +53,7 @@ class Parts:
         trained, mri: rows that the baselines are fitted on, and the MRI of those who are tested.
         predicted: rows of the downstream experiment, and its budget.
         notes: lines to print beside the results, each once.
+        tables: Markdown of the results, once `writers` was called.
     """
 
     cutoffs: list[positivity.Cutoff] = field(default_factory=list)
@@ -66,6 +68,7 @@ class Parts:
     predicted: list[VolumeRow] = field(default_factory=list)
     budget: Budget = Budget()
     notes: list[str] = field(default_factory=list)
+    tables: str = ""
     _scales: list[dict] = field(default_factory=list)
     _ssim: list[dict] = field(default_factory=list)
 
@@ -151,6 +154,7 @@ class Parts:
             LongRunError: the minutes allow no downstream experiment.
         """
         found: dict[str, Writer] = {}
+        self.tables = scales_table(self._scales)
         if self._scales:
             found[SCALES] = _table(self._scales, scales.COLUMNS)
         if self._ssim:
@@ -158,6 +162,7 @@ class Parts:
         if self.cutoffs:
             rows = positivity.positivity_rows([*regions, *self._scales], self.cutoffs, seed=seed)
             found[POSITIVITY] = _table(rows, positivity.COLUMNS)
+            self.tables += positivity_table(rows)
         if self.uncertain:
             rows = uncertainty.uncertainty_rows(regions, self.draws, self.couples)
             found[UNCERTAINTY] = _table(rows, uncertainty.COLUMNS)
@@ -165,6 +170,7 @@ class Parts:
             if not summary:
                 self.note("uncertainty: the rows of regions have neither intervals nor spread, and there are no draws")
             found[SUMMARY] = _table(summary, uncertainty.SUMMARY_COLUMNS)
+            self.tables += uncertainty_table(summary)
         if find_spec("matplotlib"):
             found |= self._figures(regions)
         else:

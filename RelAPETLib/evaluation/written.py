@@ -111,7 +111,7 @@ def write_evaluation(
         told = parts.notes
     facts = {**(facts or {}), "files": [*OUTPUT_NAMES, *more]}
     summary = _summary(found, settings, agreements, len(lost), [*notes, *told], facts)
-    text = _markdown(found, settings, agreements, repeated, len(lost), told)
+    text = _markdown(found, settings, agreements, repeated, len(lost), told) + (parts.tables if parts else "")
     contents = {
         "volumes.tsv": as_tsv(map(_volume, found.images), VOLUME_COLUMNS),
         "regions.tsv": as_tsv(regions, REGION_COLUMNS),

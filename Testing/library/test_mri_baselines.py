@@ -8,6 +8,7 @@ from sklearn.linear_model import RidgeCV
 
 from RelAPETLib.errors import InputError, RelAPETWarning
 from RelAPETLib.evaluation import mri_baselines as baselines
+from RelAPETLib.evaluation.baselines import MEAN
 from RelAPETLib.evaluation.ridge import RIDGE_PENALTIES, check_apart, fit_pet_ridge, mri_features, ridge
 from RelAPETLib.evaluation.volume_table import VolumeRow, read_on_grid, read_volume_table
 from RelAPETLib.grid import MNI_GRID, array_to_image
@@ -166,3 +167,31 @@ def test_tables_that_cannot_be_used(table, tmp_path):
     write_volume(small, tmp_path / "small.nii.gz")
     with pytest.raises(InputError, match="small.nii.gz: .*not on the model grid"):
         VolumeRow("a", "n/a", "TAU", {"t1w": tmp_path / "small.nii.gz"}).array("t1w")
+
+
+@pytest.mark.slow
+def test_the_command_evaluates_the_baselines_beside_a_model(table, tmp_path, capsys):
+    """A table of training people gives the regression, their mean, and no third answer; nobody may be in both."""
+    from evaluation_study import read_table, write_table
+
+    from RelAPETLib.cli import main
+
+    rows = [{k: str(table.parent / v) if k in ("t1w", "t2f", "measured") else v for k, v in row.items()}
+            for row in read_table(table)]  # fmt: skip
+    train = write_table(tmp_path / "train.tsv", rows[:10])
+    tested = [row | {"synthetic": other["measured"], "model": "other", "space": "MNI"}
+              for row, other in zip(rows[10:], rows[9:11], strict=True)]  # fmt: skip
+    pairs, mri = write_table(tmp_path / "pairs.tsv", tested), write_table(tmp_path / "mri.tsv", rows[10:])
+    words = ["evaluate", "--table", str(pairs), "--mri", str(mri), "--progress", "none", "--resamples", "100"]
+    assert main([*words, "--mri-baselines", str(train), "--out", str(tmp_path / "out")]) == 0
+    found = read_table(tmp_path / "out" / "regions.tsv")
+    assert list(dict.fromkeys(row["model"] for row in found)) == ["other", baselines.RIDGE, MEAN]
+    errors = {
+        model: np.mean([abs(float(r["synthetic"]) - float(r["measured"])) for r in found if r["model"] == model])
+        for model in (baselines.RIDGE, MEAN)
+    }
+    assert errors[baselines.RIDGE] < 0.7 * errors[MEAN]
+    assert "2 PET of 2 people measured" in capsys.readouterr().out, "baselines are nobody's PET"
+    both = write_table(tmp_path / "both.tsv", rows[:11])
+    assert main([*words, "--mri-baselines", str(both), "--out", str(tmp_path / "none")]) == 2
+    assert "sub-10 is among the people tested" in capsys.readouterr().err
