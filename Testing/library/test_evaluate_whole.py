@@ -9,7 +9,7 @@ import scoringrules
 import SimpleITK as sitk
 from cases import write_tiny_latent
 from cohorts import bids_data, rows
-from evaluation_study import read_table, write_study, write_table
+from evaluation_study import read_table, write_scale_masks, write_study, write_table
 
 from RelAPETLib.cli import main
 from RelAPETLib.errors import InputError
@@ -76,16 +76,7 @@ def test_from_scans_to_the_page_without_work_by_hand(tmp_path, grid_case):
 
 @pytest.fixture(scope="module")
 def masks(tmp_path_factory):
-    """Table of masks of our own regions that stand in for the scale's, which may not be shipped."""
-    folder = tmp_path_factory.mktemp("masks")
-    image, regions = load_regions()
-    labels, numbers = image_to_array(image), {region.name: region.label for region in regions}
-    lines = ["scale\tregion\tfile"]
-    for name, region in (("cortex", "frontal"), ("reference", "cerebellar_grey")):
-        write_volume(array_to_image((labels == numbers[region]).astype(np.uint8)), folder / f"{name}.nii.gz")
-        lines.append(f"Centiloid\t{name}\t{name}.nii.gz")
-    (folder / "masks.tsv").write_text("\n".join(lines) + "\n")
-    return folder / "masks.tsv"
+    return write_scale_masks(tmp_path_factory.mktemp("masks"))
 
 
 @pytest.mark.slow
