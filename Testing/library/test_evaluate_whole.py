@@ -14,6 +14,7 @@ from evaluation_study import read_table, write_scale_masks, write_study, write_t
 from RelAPETLib.cli import main
 from RelAPETLib.errors import InputError
 from RelAPETLib.evaluation.in_mni import read_transform
+from RelAPETLib.evaluation.reading import is_relative
 from RelAPETLib.evaluation.scores import crps
 from RelAPETLib.evaluation.told import read_told
 from RelAPETLib.evaluation.uncertainty import range_of
@@ -173,3 +174,12 @@ def test_what_a_result_tells_of_itself(tmp_path):
         assert told.ends == {"frontal": {"spread": 0.1, "low": 1.0, "high": 1.5}}
         assert told.draws == {"frontal": [1.1, 1.3]} and told.couples == {"frontal": ["1", "1"]}
     assert read_told(tmp_path / "somebody_pet.nii.gz").ends == {}
+
+
+@pytest.mark.parametrize(("units", "relative"), [("SUVR; to cerebellar grey", False), ("relative (0 to 1)", True)])
+def test_a_relative_pet_of_relapet_bids_is_known_by_its_sidecar(tmp_path, units, relative):
+    """BIDS has no unit but "unitless" for either."""
+    path = tmp_path / "sub-1_trc-AV1451_space-T1w_desc-synthetic_pet.nii.gz"
+    sidecar = {"Units": "unitless", "QuantityDescription": units}
+    path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps(sidecar))
+    assert is_relative(path) is relative
