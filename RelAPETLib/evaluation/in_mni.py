@@ -66,7 +66,7 @@ def tell_parts(parts: Parts, pair: Pair, loaded: Loaded) -> None:
     """
     if not parts.masks:
         return
-    on_model_grid = MNI_GRID.matches(loaded.synthetic)
+    on_model_grid = loaded.space == "MNI" and MNI_GRID.matches(loaded.synthetic)
     masks, known = (parts.masks, True) if on_model_grid else masks_on(parts.masks, pair, loaded)
     if not known:
         return parts.note("scales are left out of PET that lie in T1w space without a known transform to MNI")
@@ -113,25 +113,29 @@ def baseline_pairs(parts: Parts, pairs: Sequence[Pair], folder: Path) -> list[Pa
         folder: for the files, which are needed as long as the pairs are measured.
 
     Raises:
-        InputError: as `Parts.guesses`, or a synthetic PET or transform that cannot be read.
+        InputError: as `Parts.guesses`.
     """
     if not parts.trained:
         return []
     first: dict[tuple[str, str, str], Pair] = {}
-    lost = 0
+    known: list[Pair] = []
     for pair in pairs:
         key = (pair.key["participant_id"], pair.key["session"], pair.key["tracer"])
-        if pair.synthetic is not None and key not in first:
-            first[key] = pair
-    placed = {key: found for key, pair in first.items() if (found := _placed(pair)) is not None}
-    lost = len(first) - len(placed)
-    if lost:
+        if pair.synthetic is None or key in first:
+            continue
+        try:
+            placed = _placed(pair)
+        except InputError:
+            continue  # it will be told of as a pair that cannot be measured
+        first[key] = pair
+        known += [pair] if placed is not None else []
+    if lost := len(first) - len(known):
         parts.note(f"no baseline on the MRI for {lost} PET in T1w space: their transform to MNI is not known")
     found = []
-    for row in parts.guesses([first[key].key for key in placed], folder):
-        key = (row["participant_id"], row["session"], row["tracer"])
-        _lay_over(row["synthetic"], *placed[key])
-        found.append(replace(first[key], model=row["model"], synthetic=row["synthetic"]))
+    for row in parts.guesses([pair.key for pair in known], folder):
+        pair = first[row["participant_id"], row["session"], row["tracer"]]
+        _lay_over(row["synthetic"], *_placed(pair))
+        found.append(replace(pair, model=row["model"], synthetic=row["synthetic"]))
     return found
 
 
@@ -156,11 +160,12 @@ def _lay_over(path: Path, target: sitk.Image, transform: sitk.Transform) -> None
 
 
 def _to_mni(pair: Pair, space: str) -> sitk.Transform | None:
+    """The transform of a pair in a space to MNI; None where it is not known."""
     import SimpleITK as sitk
 
-    if pair.to_mni is not None:
-        return read_transform(pair.to_mni)
-    return sitk.Transform() if space == "MNI" else None
+    if space == "MNI":
+        return sitk.Transform()
+    return None if pair.to_mni is None else read_transform(pair.to_mni)
 
 
 def _array(image: sitk.Image) -> np.ndarray:
