@@ -17,16 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, OutputError
-from ..evaluation.tsv import KEYS, as_tsv
+from ..evaluation.tsv import FAILURE_COLUMNS, KEYS, REGION_COLUMNS, VOLUME_COLUMNS, as_tsv
 from ..regions.atlas import SHIPPED
 from ..whole_files import write_whole
 from .derivatives import DESCRIPTION, GENERATOR
 from .records import DONE, Record, read_records
 from .visits import Visit
 
-VOLUMES = (*KEYS, "region", "psnr", "ssim", "mae", "nrmse")
-REGIONS = (*KEYS, "region", "atlas", "synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field")
-FAILURES = (*KEYS, "reason")
 NOT_RUN = "no record: not run yet, or its run was stopped or could not write"
 #: Columns of a regional row (`regions.regional_rows`) by those of the table; the first name that is there counts.
 _REGION_FIELDS = {
@@ -51,7 +48,7 @@ _DESCRIPTIONS = {
     "atlas": "where the regions come from",
     "synthetic": "mean of the synthetic PET, SUVR",
     "measured": "mean of the measured PET, SUVR",
-    "spread": "standard deviation over the model's samples, SUVR: not the error",
+    "spread": "standard deviation of the regional mean over the model's samples, SUVR: not the error",
     "low": "lower end of the interval, SUVR",
     "high": "upper end of the interval, SUVR",
     "volume_ml": "volume of the region",
@@ -112,13 +109,13 @@ def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str]
     failures += _never_run(visits, tracers, model, known)
     tables = {
         "participants.tsv": _participants(people, visits),
-        "volumes.tsv": as_tsv(volumes, VOLUMES),
-        "regions.tsv": as_tsv(regions, REGIONS),
-        "failures.tsv": as_tsv(sorted(failures, key=lambda row: [row[name] for name in KEYS]), FAILURES),
+        "volumes.tsv": as_tsv(volumes, VOLUME_COLUMNS),
+        "regions.tsv": as_tsv(regions, REGION_COLUMNS),
+        "failures.tsv": as_tsv(sorted(failures, key=lambda row: [row[name] for name in KEYS]), FAILURE_COLUMNS),
         "participants.json": _columns(("participant_id", "results")),
-        "volumes.json": _columns(VOLUMES),
-        "regions.json": _columns(REGIONS),
-        "failures.json": _columns(FAILURES),
+        "volumes.json": _columns(VOLUME_COLUMNS),
+        "regions.json": _columns(REGION_COLUMNS),
+        "failures.json": _columns(FAILURE_COLUMNS),
     }
     try:
         for name, content in tables.items():

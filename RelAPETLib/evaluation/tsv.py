@@ -16,6 +16,12 @@ from ..notices import printable
 MISSING = "n/a"
 #: First columns of every table of volumes, regions or values: whose, which session, of what, made by which model.
 KEYS = ("participant_id", "session", "tracer", "model")
+#: Columns of the tables that `relapet evaluate` and `relapet bids` both write and `relapet report` reads.
+VOLUME_COLUMNS = (*KEYS, "region", "psnr", "ssim", "mae", "nrmse")
+REGION_COLUMNS = (
+    *KEYS, "region", "atlas", "synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field",
+)  # fmt: skip
+FAILURE_COLUMNS = (*KEYS, "reason")
 
 
 def as_tsv(rows: Iterable[Mapping], columns: Sequence[str]) -> bytes:

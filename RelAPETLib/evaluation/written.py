@@ -27,13 +27,8 @@ from .run import Measured, RegionValue
 from .settings import Settings
 from .summary import by_method, summarize, tracer_order
 from .tables import markdown
-from .tsv import KEYS, as_tsv
+from .tsv import FAILURE_COLUMNS, REGION_COLUMNS, VOLUME_COLUMNS, as_tsv
 
-VOLUME_COLUMNS = (*KEYS, "region", *ALL_METRICS)
-REGION_COLUMNS = (
-    *KEYS, "region", "atlas", "synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field",
-)  # fmt: skip
-FAILURE_COLUMNS = (*KEYS, "reason")
 AGREEMENT_COLUMNS = (
     "tracer", "model", "atlas", "region", "what", "reference", "covariate", "group", "people", "volumes",
     *agreement.FIGURES, *(f"{name}_{end}" for name in agreement.WITH_INTERVAL for end in ("low", "high")), "note",
