@@ -14,14 +14,16 @@ _COLUMNS = {
     "reference": "Measured",
     "difference": "SYNTHETIC minus measured",
     "sd_in_region": "SD of voxels",
-    "spread": "Spread of samples",
+    "spread": "Spread of samples' means",
+    "voxel_spread": "Spread of samples, mean of voxels",
     "low": "Interval from",
     "high": "Interval to",
 }
 BAR, FLAGS = "Bar of SYNTHETIC", "Flags"
-#: Column of a segment's row for each map; the spread's is its mean over the segment's voxels.
+#: Column of a segment's row for each map; the spread's is its mean over the segment's voxels, larger than that of the
+#: samples' means, which the library's table of regions has.
 SEGMENT_COLUMNS = {
-    "pet": "synthetic_pet", "measured": "reference", "difference": "difference", "uncertainty": "spread",
+    "pet": "synthetic_pet", "measured": "reference", "difference": "difference", "uncertainty": "voxel_spread",
 }  # fmt: skip
 #: Share of a segment that may be missing by rounding where grids differ.
 ROUNDING = 0.02

@@ -27,7 +27,8 @@ def add_parser(commands, common, tracers, whole_number) -> None:
     parser.add_argument("out", metavar="OUT", help="folder of the derivatives, made when missing")
     parser.add_argument(
         "level", nargs="+", choices=LEVELS, metavar="participant|group",
-        help="participant: make the PET; group: make the tables anew from the records; both: one after the other",
+        help="participant: make the PET; group: make the tables and the cohort's page anew from the records; both: one "
+        "after the other",
     )  # fmt: skip
     _add_choice(parser, tracers)
     _add_running(parser, whole_number)
@@ -62,7 +63,7 @@ def _add_running(parser, whole_number) -> None:
                        help="keep prepared cases there, so that other runs need not register again")  # fmt: skip
     group.add_argument("--share", metavar="I/N", help="only the I-th of N equal shares of the visits, for array jobs")
     group.add_argument("--redo", action="store_true", help="do also what is done")
-    group.add_argument("--no-report", action="store_true", help="draw no pictures")
+    group.add_argument("--no-report", action="store_true", help="draw no pictures, and no page of the cohort")
     group = parser.add_argument_group("Dask (pip install 'relapet[cohort]')")
     group.add_argument(
         "--dask", metavar="local|slurm|ADDRESS",
@@ -177,6 +178,25 @@ def _run(arguments, request, visits, reporter):
     return run_local(request, visits, arguments.jobs, reporter.progress)
 
 
+def _page(request) -> Path | None:
+    """The page of the cohort; where it cannot be made a warning says so, since the tables are there."""
+    from ..errors import OutputError, RelAPETError
+    from ..notices import warn
+    from ..report import write_cohort_report
+    from .report import NAME
+
+    path = request.out / NAME
+    model = f"{request.model['name']} {request.model['version']}"
+    try:
+        write_cohort_report(request.out, path, title=f"Synthetic PET of a cohort, model {model}")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    except RelAPETError as error:
+        warn(f"{NAME} was left out: {error}")
+        return None
+    return path
+
+
 def _group(request, visits, content: dict, lines: list[str]) -> int:
     from ..cohort.group import write_tables
 
@@ -190,4 +210,7 @@ def _group(request, visits, content: dict, lines: list[str]) -> int:
     }
     lines += [f"Tables of {summary.results} results; {summary.failed} failed, {summary.partial} lack a part:"]
     lines += [f"  {path}" for name, path in summary.files.items() if name.endswith(".tsv")]
+    if request.report and (page := _page(request)) is not None:
+        content["report"] = str(page)
+        lines.append(f"  {page}")
     return SOME_FAILED if summary.failed else 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from .evaluate_parts import add_options, parts_of
+
 
 def numbers(text: str) -> tuple[float, float]:
     """argparse type of two numbers, ``LOW,HIGH``."""
@@ -25,6 +27,7 @@ def add_parser(commands, common, whole_number) -> None:
     )
     _add_inputs(parser)
     _add_measures(parser, whole_number)
+    add_options(parser)
     group = parser.add_argument_group("output")
     group.add_argument("--out", required=True, metavar="DIR", help="folder of the tables")
     group.add_argument("--overwrite", action="store_true", help="replace tables that are there")
@@ -42,6 +45,12 @@ def _add_inputs(parser) -> None:
     group.add_argument("--bids", metavar="DIR", help="BIDS data set with measured PET; with --derivatives")
     group.add_argument(
         "--derivatives", metavar="DIR", nargs="+", help="folders with *_desc-synthetic_pet.nii.gz, one a model"
+    )
+    group.add_argument(
+        "--cases",
+        metavar="DIR",
+        help="saved cases, sub-*[/ses-*], whose transforms bring regions and masks of MNI space to PET in T1w space; "
+        "results of relapet bids have one of their own",
     )
     group.add_argument("--measured-only", action="store_true", help="measure the measured PET alone")
     group.add_argument("--train", metavar="FILE", help="table of training people's measured PET, for baselines")
@@ -66,8 +75,8 @@ def _add_measures(parser, whole_number) -> None:
         metavar="NAME",
         nargs="+",
         default=None,
-        help="regions: relapet (approximate, MNI; the default), dseg (people's own label images) or names of 'relapet "
-        "regions add'",
+        help="regions: relapet (approximate, MNI), dseg (people's own label images; the default with --bids where "
+        "there are such) or names of 'relapet regions add'",
     )
     group.add_argument(
         "--reference-region",
@@ -97,18 +106,22 @@ def run(arguments, reporter) -> int:
 
     if missing := [name for name in ("scipy", "sklearn", "statsmodels") if find_spec(name) is None]:
         raise InputError(f"relapet evaluate needs {', '.join(missing)}; pip install 'relapet[evaluation]'")
+    from ..evaluation.in_mni import baseline_pairs
     from ..evaluation.run import measure_all
     from ..evaluation.written import OUTPUT_NAMES, write_evaluation
     from ..notices import collected
     from ..outputs import reserve
 
-    settings, notes = _settings(arguments), []
+    notes: list[str] = []
     with collected(notes):
+        _check(arguments)
         pairs, failures = _pairs(arguments)
-        train = _train(arguments)
+        settings = _settings(arguments, pairs)
+        train, parts = _train(arguments), parts_of(arguments)
         with reserve(arguments.out, OUTPUT_NAMES, overwrite=arguments.overwrite) as place:
-            found = measure_all(pairs, settings, train, lambda share, text: reporter.progress(0.9 * share, text))
-            reporter.progress(0.9, "agreement, intervals and tests")
+            pairs = [*pairs, *baseline_pairs(parts, pairs, place.staging)]
+            found = measure_all(pairs, settings, train, lambda share, text: reporter.progress(0.8 * share, text), parts)
+            reporter.progress(0.8, "agreement, intervals and tests")
             paths = write_evaluation(
                 found,
                 settings,
@@ -117,27 +130,43 @@ def run(arguments, reporter) -> int:
                 failures=failures,
                 notes=notes,
                 facts={"training_people": len({pair.participant for pair in train})},
+                parts=parts,
+                progress=lambda text: reporter.progress(0.9, text),
             )
     lost = len(found.failures) + len(failures)
     content = {
         "folder": str(paths["tables.md"].parent),
         "files": {name: str(path) for name, path in paths.items()},
         "people": len({pair.participant for pair in found.pairs}),
-        "measured": len(found.facts),
+        "measured": len(found.own_facts),
         "failed": lost,
+        "notes": parts.notes,
     }
     lines = [f"{content['measured']} PET of {content['people']} people measured: {paths['tables.md']}"]
     lines += [f"{lost} could not be measured: {paths['failures.tsv']}"] if lost else []
-    reporter.result("evaluate", content, lines)
+    reporter.result("evaluate", content, [*lines, *parts.notes])
     return 0
 
 
-def _settings(arguments):
+def _check(arguments) -> None:
+    from ..errors import InputError
+
+    beside = {
+        "--scale-masks": arguments.scale_masks, "--cutoff": arguments.cutoff, "--draws": arguments.draws,
+        "--uncertainty": arguments.uncertainty, "--nominal": arguments.nominal, "--train": arguments.train,
+        "--mri-baselines": arguments.mri_baselines,
+    }  # fmt: skip
+    asked = next((name for name, value in beside.items() if value), None)
+    if arguments.measured_only and asked:
+        raise InputError(f"{asked} is for synthetic PET beside measured ones, not for --measured-only")
+
+
+def _settings(arguments, pairs):
     from ..evaluation.settings import Settings
     from ..regions.atlas import NATIVE, SHIPPED
     from ..volumes.frames import parse_frames
 
-    default = NATIVE if arguments.bids and not arguments.measured_only else SHIPPED
+    default = NATIVE if arguments.bids and any(pair.dseg for pair in pairs) else SHIPPED
     return Settings(
         atlases=tuple(dict.fromkeys(arguments.atlas or [default])),
         reference_region=arguments.reference_region,
@@ -157,6 +186,13 @@ def _settings(arguments):
 
 
 def _pairs(arguments):
+    from ..cohort.pairs import with_cases
+
+    pairs, failures = _named(arguments)
+    return (with_cases(pairs, arguments.cases) if arguments.cases else pairs), failures
+
+
+def _named(arguments):
     from dataclasses import replace
 
     from ..cohort.derived_pairs import read_derivatives
@@ -184,11 +220,10 @@ def _train(arguments) -> list:
     from ..cohort.pairs import read_pairs
     from ..errors import InputError
 
-    if not arguments.train:
+    table = arguments.train or arguments.mri_baselines
+    if not table:
         return []
-    if arguments.measured_only:
-        raise InputError("--train is for baselines beside synthetic PET, not for --measured-only")
-    train, failures = read_pairs(arguments.train, measured_only=True, space=arguments.space)
+    train, failures = read_pairs(table, measured_only=True, space=arguments.space if arguments.train else "MNI")
     if failures:
-        raise InputError(f"{arguments.train}: {failures[0]['reason']}")
+        raise InputError(f"{table}: {failures[0]['reason']}")
     return train

@@ -36,7 +36,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="coverage of the intervals by tercile of the measured value, and spread against error",
     )
     group.add_argument(
-        "--draws", metavar="TABLE", help="regional values of single samples, for the fair CRPS; implies --uncertainty"
+        "--draws",
+        metavar="TABLE",
+        help="regional values of single samples, for the fair CRPS, where the results have no samples.tsv of their "
+        "own; implies --uncertainty",
     )
     group.add_argument(
         "--nominal", type=_share, metavar="SHARE", help="share that the intervals are meant to cover, such as 0.9"
@@ -45,8 +48,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--mri-baselines",
         metavar="TABLE",
-        help="also evaluate the mean PET of the people of this table, and a ridge regression on the MRI fitted on them "
-        "(participant_id, tracer, t1w, t2f, measured: volumes on the model grid); none of them may be tested",
+        help="also evaluate a ridge regression on the MRI fitted on the people of this table (participant_id, tracer, "
+        "t1w, t2f, measured: volumes on the model grid), none of whom may be tested; they serve the baselines of "
+        "--train, too, where that names nobody",
     )
     group.add_argument(
         "--mri",

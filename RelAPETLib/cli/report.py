@@ -17,6 +17,10 @@ def add_parser(commands, common) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("folder", metavar="COHORT_FOLDER", help="what relapet evaluate or relapet bids has written")
+    parser.add_argument(
+        "--results", metavar="DIR", nargs="+",
+        help="folders of the results that the tables are of, for pictures, verdicts and links (default: the folder)",
+    )  # fmt: skip
     parser.add_argument("--out", metavar="FILE", help=f"page to write (default: {NAME} in the folder)")
     parser.add_argument("--title", metavar="TEXT", help="heading of the page")
     parser.add_argument("--overwrite", action="store_true", help="replace a page that is there")
@@ -36,6 +40,8 @@ def run(arguments, reporter) -> int:
         raise OutputError(f"{out} exists; use --overwrite to replace it")
     reporter.progress(0.0, "reading the tables")
     words = {"title": arguments.title} if arguments.title else {}
+    if arguments.results:
+        words["results"] = _results(arguments)
     try:
         counts = write_cohort_report(arguments.folder, out, **words)
     except OSError as error:
@@ -45,3 +51,17 @@ def run(arguments, reporter) -> int:
     line = f"Page of {counts['results']} synthetic PET of {counts['people']} people, research only:"
     reporter.result("report", content, [line, f"  {out.absolute()}"])
     return 0
+
+
+def _results(arguments) -> dict:
+    """Files of the tables' results in the folders that are named; of two of one result the first."""
+    from ..errors import InputError
+    from ..report.cohort_results import find_results
+    from ..report.cohort_tables import read_tables
+
+    keys, found = read_tables(arguments.folder).results(), {}
+    for folder in map(Path, arguments.results):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder")
+        found = find_results(folder, keys) | found
+    return found

@@ -5,7 +5,8 @@
     OUT/dataset_description.json
     OUT/sub-01[/ses-1]/pet/sub-01[_ses-1]_trc-X_space-T1w_desc-synthetic_pet.nii.gz   synthetic PET, and its .json
     OUT/.../..._desc-spread_pet.nii.gz, ..._desc-difference_pet.nii.gz                over samples; from a measured PET
-    OUT/.../..._desc-synthetic_provenance.json, _regions.tsv, _report.png, ..._record.json   listed in .bidsignore
+    OUT/.../..._desc-synthetic_provenance.json, _regions.tsv, _samples.tsv, _report.png      listed in .bidsignore, and
+    OUT/.../..._record.json, ..._from-MNI152NLin2009aSym_to-T1w_mode-image_xfm.nii.gz        report.html
 
 A sidecar says what the volume is and what it came from. Nothing was injected and nothing scanned, so fields of an
 acquisition (times, doses, reconstruction) are not made up.
@@ -30,9 +31,12 @@ BIDS_VERSION = "1.10.0"
 GENERATOR = "RelAPET"
 DESCRIPTION = "dataset_description.json"
 #: What BIDS has no name for.
-IGNORED = ("*_record.json", "*_provenance.json", "*_regions.tsv", "*_report.png", "*_report.html", "*.html",
+IGNORED = ("*_record.json", "*_provenance.json", "*_regions.tsv", "*_samples.tsv", "*_xfm.nii.gz",
+           "*_report.png", "*_report.html", "*.html",
            "volumes.tsv", "regions.tsv", "failures.tsv", "volumes.json", "regions.json", "failures.json",
            "figures/", "logs/", ".relapet/")  # fmt: skip
+#: What the name of a visit's transform ends with: a field of displacements (LPS, mm) on a coarse grid over the T1w.
+TRANSFORM = "from-MNI152NLin2009aSym_to-T1w_mode-image_xfm.nii.gz"
 #: ``desc-`` of a synthesis's volumes by their file names without space and ending.
 _DESC = {"synthetic_pet": "synthetic", "uncertainty": "spread", "difference": "difference"}
 _MEANING = {"spread": UNCERTAINTY_MEANING, "difference": DIFFERENCE_MEANING}
@@ -44,8 +48,9 @@ README = f"""Synthetic PET made from MRI by RelAPET {{version}}
 
 Each sub-*/[ses-*/]pet folder holds, by tracer (trc-): desc-synthetic, the model's PET on the T1w's grid; desc-spread,
 the standard deviation over its samples, which is not its error; desc-difference, synthetic minus measured, where a
-measured PET was there. *_provenance.json tells how each was made, *_record.json what became of each run.
-volumes.tsv, regions.tsv and failures.tsv are made by "relapet bids ... group" from the records.
+measured PET was there. *_provenance.json tells how each was made, *_record.json what became of each run, *_xfm.nii.gz
+how points of the T1w lie in MNI space. volumes.tsv, regions.tsv, failures.tsv and report.html are made by
+"relapet bids ... group" from the records.
 """
 
 

@@ -16,6 +16,7 @@ from ..jsonfiles import read_json_object
 from ..notices import warn
 from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
 from .bids import PARTICIPANTS
+from .derivatives import TRANSFORM
 from .pairs import known_tracer, space_of
 from .table import read_rows
 
@@ -144,10 +145,19 @@ def _pair(
         mask=_beside(main, roots, "mask", "brain", space),
         dseg=_beside(main, roots, "dseg", None, space),
         space=space,
+        to_mni=_transform(made) if space == "T1w" else None,
         covariates=covariates,
         sidecar=sidecar.content,
         sidecar_paths=sidecar.paths,
     )
+
+
+def _transform(made: BidsFile | None) -> Path | None:
+    """The transform that `relapet bids` writes beside a result, or None."""
+    if made is None:
+        return None
+    path = made.path.with_name(f"{made.path.name.split('_space-')[0]}_{TRANSFORM}")
+    return path if path.is_file() else None
 
 
 def _t1w(file: BidsFile, raw: Path) -> Path | None:

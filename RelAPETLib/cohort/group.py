@@ -11,26 +11,19 @@ Tab separated, UTF-8, ``n/a`` for what is missing; the first columns of all but 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, OutputError
+from ..evaluation.tsv import FAILURE_COLUMNS, KEYS, REGION_COLUMNS, VOLUME_COLUMNS, as_tsv
+from ..regions.atlas import SHIPPED
 from ..whole_files import write_whole
 from .derivatives import DESCRIPTION, GENERATOR
 from .records import DONE, Record, read_records
 from .visits import Visit
 
-KEYS = ("participant_id", "session", "tracer", "model")
-VOLUMES = (*KEYS, "region", "psnr", "ssim", "mae", "nrmse")
-REGIONS = (*KEYS, "region", "atlas", "synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field")
-FAILURES = (*KEYS, "reason")
-#: The atlas of regional rows that name none: `Resources/regions`.
-ATLAS = "relapet-approximate"
 NOT_RUN = "no record: not run yet, or its run was stopped or could not write"
 #: Columns of a regional row (`regions.regional_rows`) by those of the table; the first name that is there counts.
 _REGION_FIELDS = {
@@ -55,7 +48,7 @@ _DESCRIPTIONS = {
     "atlas": "where the regions come from",
     "synthetic": "mean of the synthetic PET, SUVR",
     "measured": "mean of the measured PET, SUVR",
-    "spread": "standard deviation over the model's samples, SUVR: not the error",
+    "spread": "standard deviation of the regional mean over the model's samples, SUVR: not the error",
     "low": "lower end of the interval, SUVR",
     "high": "upper end of the interval, SUVR",
     "volume_ml": "volume of the region",
@@ -116,17 +109,17 @@ def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str]
     failures += _never_run(visits, tracers, model, known)
     tables = {
         "participants.tsv": _participants(people, visits),
-        "volumes.tsv": _table(VOLUMES, volumes),
-        "regions.tsv": _table(REGIONS, regions),
-        "failures.tsv": _table(FAILURES, sorted(failures, key=lambda row: [row[name] for name in KEYS])),
+        "volumes.tsv": as_tsv(volumes, VOLUME_COLUMNS),
+        "regions.tsv": as_tsv(regions, REGION_COLUMNS),
+        "failures.tsv": as_tsv(sorted(failures, key=lambda row: [row[name] for name in KEYS]), FAILURE_COLUMNS),
         "participants.json": _columns(("participant_id", "results")),
-        "volumes.json": _columns(VOLUMES),
-        "regions.json": _columns(REGIONS),
-        "failures.json": _columns(FAILURES),
+        "volumes.json": _columns(VOLUME_COLUMNS),
+        "regions.json": _columns(REGION_COLUMNS),
+        "failures.json": _columns(FAILURE_COLUMNS),
     }
     try:
-        for name, text in tables.items():
-            write_whole(out / name, text.encode("utf-8"))
+        for name, content in tables.items():
+            write_whole(out / name, content)
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror or error}") from error
     return Summary({name: out / name for name in tables}, results, len(failures) - partial, partial)
@@ -164,7 +157,7 @@ def _region_rows(record: Record) -> list[dict]:
         found = {
             column: next((row[name] for name in names if name in row), None) for column, names in _REGION_FIELDS.items()
         }
-        rows.append({"region": row["region"], "atlas": row.get("atlas", ATLAS), **found})
+        rows.append({"region": row["region"], "atlas": row.get("atlas", SHIPPED), **found})
     return rows
 
 
@@ -177,32 +170,14 @@ def _never_run(visits: list[Visit], tracers: Sequence[str], model: str, known: s
     ]  # fmt: skip
 
 
-def _participants(people: dict[str, int], visits: list[Visit]) -> str:
+def _participants(people: dict[str, int], visits: list[Visit]) -> bytes:
     """Who has a folder here, and how many results; nothing else of a person is copied."""
     everybody = sorted({*people, *(visit.participant for visit in visits)})
-    return _table(
-        ("participant_id", "results"), [{"participant_id": p, "results": people.get(p, 0)} for p in everybody]
-    )
+    rows = [{"participant_id": p, "results": people.get(p, 0)} for p in everybody]
+    return as_tsv(rows, ("participant_id", "results"))
 
 
-def _table(columns: Sequence[str], rows: list[dict]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, escapechar="\\")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row.get(column)) for column in columns])
-    return stream.getvalue()
-
-
-def _cell(value: object) -> str:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "n/a"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return " ".join(str(value).split()).replace("\\", "/") or "n/a"
-
-
-def _columns(names: Sequence[str]) -> str:
+def _columns(names: Sequence[str]) -> bytes:
     described = _DESCRIPTIONS | {"results": "number of synthetic PET of this person here"}
     content = {name: {"Description": described[name]} for name in names if name != "participant_id" or len(names) > 2}
-    return json.dumps(content, indent=2) + "\n"
+    return (json.dumps(content, indent=2) + "\n").encode()

@@ -8,10 +8,12 @@ may be a folder that ``relapet synthesize`` wrote, which knows its model and tra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
+from ..evaluation.in_mni import OF_CASE
 from ..evaluation.pairs import COVARIATES, Pair
 from ..jsonfiles import read_json_object
 from ..notices import printable
@@ -51,6 +53,29 @@ def read_pairs(path: Path | str, *, measured_only: bool = False, space: str = ""
     if measured_only:
         pairs = list({(pair.participant, pair.session, pair.tracer): pair for pair in reversed(pairs)}.values())[::-1]
     return pairs, failures
+
+
+def with_cases(pairs: Sequence[Pair], folder: Path | str) -> list[Pair]:
+    """Pairs with the transform of their saved case where they have none of their own.
+
+    Args:
+        folder: of cases, ``sub-01[/ses-1]``, as `relapet bids --work-dir` keeps them in ``cases``.
+
+    Raises:
+        InputError: no such folder, or no case of anybody in it.
+    """
+    folder, found = Path(folder), []
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    for pair in pairs:
+        person = f"sub-{pair.participant.removeprefix('sub-')}"
+        session = f"ses-{pair.session.removeprefix('ses-')}" if pair.session else ""
+        files = [folder / person / part / OF_CASE for part in dict.fromkeys((session, ""))]
+        case = next((file for file in files if file.is_file()), None)
+        found.append(replace(pair, to_mni=pair.to_mni or case))
+    if not any(pair.to_mni for pair in found):
+        raise InputError(f"{folder}: no saved case of the people who are evaluated (sub-*[/ses-*]/{OF_CASE})")
+    return found
 
 
 def _wanted() -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ..errors import BusyError, InputError, OutputError, RelAPETError
 from ..notices import listening, printable
 from ..outputs import STAGING, reserve, write_set
-from .derivatives import derived_names, sidecar, volume_name
+from .derivatives import TRANSFORM, derived_names, sidecar, volume_name
 from .prepared import prepared_case
 from .records import DONE, FAILED, Record, hashes, is_done, origin, record_name, stem
 from .request import Request, for_visit, loaded_model, without_roots
@@ -163,7 +163,7 @@ class _Work:
                     raise
                 case, self.left_out = _without_pet(case, tracer), reason_of(error, self.request, self.visit)
                 (result,) = run_case(case, options, progress, model=model)
-            self._write(tracer, result)
+            self._write(tracer, result, case)
         except Exception as error:
             return self.fail((tracer,), reason_of(error, self.request, self.visit))
         notes = (f"measured PET of {tracer} left out: {self.left_out}",) if self.left_out else ()
@@ -190,7 +190,7 @@ class _Work:
             self.wanted[tracer], mine, self.request.choices(), left_out=self.left_out,
         )  # fmt: skip
 
-    def _write(self, tracer: str, result: Synthesis) -> None:
+    def _write(self, tracer: str, result: Synthesis, case: Case) -> None:
         """Write a result's files out of sight, then name them as BIDS does, all of them or none, the record last."""
         made = self.place.staging / _MADE
         shutil.rmtree(made, ignore_errors=True)
@@ -209,6 +209,8 @@ class _Work:
                     desc = volume_name("", old.removesuffix(".nii.gz"))[1]
                     content = sidecar(self.request, self.visit, provenance, desc, own)
                     writers[new.replace(".nii.gz", ".json")] = _json_writer(content)
+            if "synthetic_pet" in result.volumes:
+                writers[f"{stem(self.visit, tracer)}_{TRANSFORM}"] = functools.partial(_write_transform, case)
             notes = [without_roots(note, self.request) for note in self.visit.notes]
             record = replace(
                 self._record(tracer), regions=_plain_rows(result.regions),
@@ -235,6 +237,15 @@ def _write_record(record: Record, names: list[str], path: Path) -> None:
     files = {name: path.parent / name for name in names}
     outputs = {n: {"sha256": file_sha256(file), "bytes": file.stat().st_size} for n, file in files.items()}
     path.write_text(replace(record, outputs=outputs).text(), encoding="utf-8")
+
+
+def _write_transform(case: Case, path: Path) -> None:
+    """Where points of the T1w lie in MNI space, small enough to go with every result."""
+    import SimpleITK as sitk
+
+    from ..registration.fields import coarse_field
+
+    sitk.WriteImage(coarse_field(case.ready.t1w_to_grid, case.t1w_space), str(path), useCompression=True)
 
 
 def _renamed(path: Path, names: dict[str, str]) -> dict:

@@ -9,10 +9,11 @@ agreement, single measurement); Lin, Biometrics 1989;45:255-268 (CCC, with momen
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
+
+from .resampling import LEAST_PEOPLE, Interval, over_weighted_people
 
 #: Figures that get an interval.
 WITH_INTERVAL = ("mae", "bias", "icc", "ccc", "slope")
@@ -21,8 +22,6 @@ FIGURES = (
     "mean_synthetic", "sd_synthetic", "mean_measured", "sd_measured", "mae", "bias", "sd_difference", "loa_low",
     "loa_high", "icc", "ccc", "slope", "intercept", "r",
 )  # fmt: skip
-#: Share of the bootstrap between an interval's ends.
-LEVEL = 0.95
 #: Half of a normal distribution's middle 95 %, in SD.
 _Z = 1.959963984540054
 
@@ -85,58 +84,17 @@ def _clean(variance: np.ndarray, squares: np.ndarray) -> np.ndarray:
     return np.where(variance <= 1e-13 * scale, 0.0, variance)
 
 
-def people_weights(people: Sequence[str], resamples: np.ndarray) -> np.ndarray:
-    """How often each pair [n] counts in draws of people: [draws, n].
-
-    Args:
-        people: whose each pair is.
-        resamples: [draws, persons], numbers of the people drawn, who are numbered in order of their names.
-    """
-    names, whose = np.unique(list(people), return_inverse=True)
-    draws, number = len(resamples), len(names)
-    flat = (np.arange(draws)[:, None] * number + resamples).ravel()
-    return np.bincount(flat, minlength=draws * number).reshape(draws, number)[:, whose].astype(float)
-
-
 def intervals(
     synthetic: np.ndarray, measured: np.ndarray, people: Sequence[str], resamples: int, seed: int
-) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap intervals (95 %) of `WITH_INTERVAL` over people, by scipy.
+) -> dict[str, Interval]:
+    """Intervals of `WITH_INTERVAL` by name, as `resampling.over_people` gives them."""
 
-    Returns:
-        Lower and upper end by name; NaN where a figure is undefined in more than 1 % of the draws. Empty for one
-        person, whose spread over people is not known.
-    """
-    from scipy.stats import bootstrap
+    def figures(weights: np.ndarray) -> np.ndarray:
+        found = agreement(synthetic, measured, weights)
+        return np.stack([found[name] for name in WITH_INTERVAL])
 
-    number = len(set(people))
-    if number < 2:
-        return {}
-
-    def statistic(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
-        drawn = np.moveaxis(np.atleast_2d(drawn).astype(int), axis, -1)
-        flat = drawn.reshape(-1, drawn.shape[-1])
-        found = agreement(synthetic, measured, people_weights(people, flat))
-        return np.stack([found[name].reshape(drawn.shape[:-1]) for name in WITH_INTERVAL])
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of figures without any spread; they are told of below
-        drawn = bootstrap(
-            (np.arange(number),),
-            statistic,
-            n_resamples=resamples,
-            batch=resamples,
-            vectorized=True,
-            method="percentile",
-            random_state=np.random.default_rng(seed),
-        ).bootstrap_distribution
-    ends = {}
-    for name, values in zip(WITH_INTERVAL, drawn, strict=True):
-        known = values[np.isfinite(values)]
-        tail = (1 - LEVEL) / 2
-        kept = len(known) >= 0.99 * values.size
-        ends[name] = tuple(map(float, np.quantile(known, (tail, 1 - tail)))) if kept else (float("nan"), float("nan"))
-    return ends
+    ends = over_weighted_people(people, figures, len(WITH_INTERVAL), seed=seed, resamples=resamples)
+    return dict(zip(WITH_INTERVAL, ends, strict=True))
 
 
 def describe(
@@ -169,41 +127,30 @@ def describe(
         return {**row, "note": "; ".join(notes)}
     if len(y) > 1 and found["sd_synthetic"] == 0:
         notes.append("the synthetic values are all the same: no r")
-    if row["people"] == 1:
-        notes.append("one person: no interval")
+    if row["people"] < LEAST_PEOPLE:
+        notes.append(few_people(row["people"]))
     ends = intervals(x, y, names, resamples, seed)
     row |= {
         f"{name}_{end}": value for name, pair in ends.items() for end, value in zip(("low", "high"), pair, strict=True)
     }
     unknown = [name for name, (low, _) in ends.items() if np.isnan(low) and np.isfinite(found[name])]
-    if unknown:
-        notes.append(f"too few different people for intervals of {', '.join(unknown)}")
+    if unknown and row["people"] >= LEAST_PEOPLE:
+        notes.append(f"no interval of {', '.join(unknown)}: too few different people, or all alike")
     return {**row, "note": "; ".join(notes)}
 
 
-def mean_interval(
-    values: Sequence[float], people: Sequence[str], resamples: int, seed: int
-) -> tuple[float, float] | None:
-    """Percentile bootstrap interval (95 %) of a mean over people, each by the mean of what is theirs.
+def few_people(number: int) -> str:
+    """What to say of fewer people than an interval needs."""
+    return f"{'one person' if number == 1 else f'{number} people'}: no interval"
 
-    Returns:
-        None for fewer than two people; values that are not finite do not count.
-    """
-    from scipy.stats import bootstrap
 
-    known = [(whose, value) for whose, value in zip(people, values, strict=True) if np.isfinite(value)]
-    each = np.array([np.mean([v for w, v in known if w == whose]) for whose in sorted({w for w, _ in known})])
-    if len(each) < 2:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of values that are all the same; their interval is that value
-        drawn = bootstrap(
-            (each,),
-            np.mean,
-            n_resamples=resamples,
-            method="percentile",
-            vectorized=True,
-            random_state=np.random.default_rng(seed),
-        ).bootstrap_distribution
-    tail = (1 - LEVEL) / 2
-    return tuple(map(float, np.quantile(drawn, (tail, 1 - tail))))
+def mean_interval(values: Sequence[float], people: Sequence[str], resamples: int, seed: int) -> Interval:
+    """Interval of the mean of values (`resampling.over_people`); those that are not finite do not count."""
+    known = np.isfinite(np.asarray(values, float))
+    own = np.asarray(values, float)[known]
+
+    def mean(weights: np.ndarray) -> np.ndarray:
+        return (weights @ own / weights.sum(-1))[None]
+
+    people = [name for name, counts in zip(people, known, strict=True) if counts]
+    return over_weighted_people(people, mean, 1, seed=seed, resamples=resamples)[0]

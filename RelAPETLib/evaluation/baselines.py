@@ -7,14 +7,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..clinical import from_row
-from ..errors import InputError
 from .pairs import Pair
 
 if TYPE_CHECKING:
@@ -102,13 +101,3 @@ def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
     from ..volumes import corner_distance, image_affine
 
     return a.GetSize() == b.GetSize() and corner_distance(image_affine(a), image_affine(b), a.GetSize()) < 0.01
-
-
-def check_apart(train: Sequence[Pair], tested: Sequence[Pair]) -> None:
-    """Refuse people who are both trained on and evaluated. Raises `InputError`."""
-    both = sorted({pair.participant for pair in train} & {pair.participant for pair in tested})
-    if both:
-        raise InputError(
-            f"{len(both)} people are among those of --train and those that are evaluated ({', '.join(both[:3])}"
-            f"{' ...' * (len(both) > 3)}); baselines may see training people only"
-        )

@@ -1,7 +1,7 @@
-"""Baselines as models of an evaluation: the population mean PET, and a ridge regression on the MRI.
+"""The baseline that sees the MRI, as a model of an evaluation: a ridge regression, fitted on training people only.
 
-Both are fitted on training people only. A model that does not beat the first has learned nothing about the person, one
-that does not beat the second nothing that takes a network.
+A model that does not beat it has learned nothing that takes a network. Baselines without MRI, such as the mean of the
+training people, are in `baselines`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ import numpy as np
 from ..errors import InputError
 from ..grid import MNI_GRID, array_to_image, block_means, image_to_array
 from ..notices import warn
+from .baselines import BASELINE
 from .ridge import PetRidge, check_apart, fit_pet_ridge, mri_features
 from .tsv import MISSING
 from .volume_table import VolumeRow
 
-#: Names of the models, as tables have them.
-MEAN, RIDGE = "baseline: mean PET of training people", "baseline: ridge regression on the MRI"
+#: Name of the model, as tables have it.
+RIDGE = f"{BASELINE}ridge regression on the MRI"
 #: Side in voxels of the blocks of MRI that the regression sees.
 FACTOR = 10
-#: Fewer people than this carry no regression; they carry a mean.
+#: Fewer people than this carry no regression.
 LEAST_PEOPLE = 10
 
 
@@ -34,18 +35,16 @@ class Baseline:
     """A fitted baseline of one tracer.
 
     Attributes:
-        name: `MEAN` or `RIDGE`.
         tracer: short name.
         people: whom it was fitted on.
-        mean: their mean PET, SUVR [X, Y, Z] on `MNI_GRID`.
-        ridge: of the voxels in the template's brain; None for the mean.
+        mean: their mean PET, SUVR [X, Y, Z] on `MNI_GRID`: what is guessed outside the template's brain.
+        ridge: of the voxels in the template's brain.
     """
 
-    name: str
     tracer: str
     people: tuple[str, ...]
     mean: np.ndarray
-    ridge: PetRidge | None = None
+    ridge: PetRidge
 
     def guess(self, mri: Sequence[np.ndarray]) -> np.ndarray:
         """SUVR [X, Y, Z], float32, of a person.
@@ -57,8 +56,7 @@ class Baseline:
             InputError: an MRI that is constant inside the brain.
         """
         made = self.mean.copy()
-        if self.ridge is not None:
-            made[brain()] = self.ridge.guess(features_of(mri))
+        made[brain()] = self.ridge.guess(features_of(mri))
         return made
 
 
@@ -81,7 +79,7 @@ def features_of(mri: Sequence[np.ndarray]) -> np.ndarray:
 def fit_baselines(
     rows: Iterable[VolumeRow], tested: Iterable[str], scratch: Path | str | None = None
 ) -> list[Baseline]:
-    """Fit both baselines of every tracer of a training table.
+    """Fit the baseline of every tracer of a training table.
 
     PET are read one at a time and kept in a temporary file of 8 MB each, so that memory does not grow with them.
 
@@ -91,7 +89,7 @@ def fit_baselines(
         scratch: folder for temporary files; None: the system's.
 
     Returns:
-        The mean and, with `LEAST_PEOPLE` or more, the regression of each tracer; that one was left out is a notice.
+        The regression of each tracer that `LEAST_PEOPLE` or more have; that one was left out is a notice.
 
     Raises:
         InputError: nobody to fit on, somebody who is also tested, a row without its files, a volume off the grid.
@@ -144,7 +142,7 @@ def write_guesses(
         for baseline in own:
             path = folder / f"{len(found):05d}_synthetic.nii.gz"
             write_volume(array_to_image(baseline.guess(shown)), path)
-            names = {"participant_id": person, "session": session, "tracer": tracer, "model": baseline.name}
+            names = {"participant_id": person, "session": session, "tracer": tracer, "model": RIDGE}
             found.append({**names, "synthetic": path})
     return found
 
@@ -152,22 +150,19 @@ def write_guesses(
 def _fit(tracer: str, rows: Sequence[VolumeRow], scratch: Path | str | None) -> list[Baseline]:
     people = tuple(dict.fromkeys(row.participant_id for row in rows))
     inside, total, features = brain(), np.zeros(MNI_GRID.shape, np.float64), []
-    enough = len(people) >= LEAST_PEOPLE
+    if len(people) < LEAST_PEOPLE:
+        warn(f"{RIDGE} of {tracer} was left out: {len(people)} training people, {LEAST_PEOPLE} are needed")
+        return []
     with tempfile.TemporaryDirectory(dir=scratch, prefix="relapet-baselines-") as folder:
         shape = (len(rows), int(inside.sum()))
-        pets = np.memmap(Path(folder) / "pets", np.float32, "w+", shape=shape) if enough else None
+        pets = np.memmap(Path(folder) / "pets", np.float32, "w+", shape=shape)
         for number, row in enumerate(rows):
             pet = row.array("measured")
             total += pet
-            if enough:
-                pets[number] = pet[inside]
-                features.append(_features_of(row))
+            pets[number] = pet[inside]
+            features.append(_features_of(row))
         mean = (total / len(rows)).astype(np.float32)
-        found = [Baseline(MEAN, tracer, people, mean)]
-        if enough:
-            found.append(Baseline(RIDGE, tracer, people, mean, fit_pet_ridge(np.stack(features), pets)))
-        else:
-            warn(f"{RIDGE} of {tracer} was left out: {len(people)} training people, {LEAST_PEOPLE} are needed")
+        found = [Baseline(tracer, people, mean, fit_pet_ridge(np.stack(features), pets))]
         del pets  # Windows removes no file that is mapped
     return found
 

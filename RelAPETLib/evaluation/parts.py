@@ -22,8 +22,10 @@ from .downstream import people as downstream_people
 from .downstream import results as downstream_results
 from .downstream.training import Budget, Outcome, run
 from .mri_baselines import fit_baselines, write_guesses
+from .part_tables import positivity_table, scales_table, uncertainty_table
 from .resampling import needs_statistics
-from .tsv import MISSING, as_tsv, read_tsv
+from .told import Told
+from .tsv import KEYS, MISSING, as_tsv, read_tsv
 from .volume_table import COLUMNS, VolumeRow, read_volume_table
 
 #: What is predicted where nothing is named, as far as the table has such columns; case of letters does not count.
@@ -33,6 +35,9 @@ SCALES, SSIM, POSITIVITY = "scales.tsv", "regional_ssim.tsv", "positivity.tsv"
 UNCERTAINTY, SUMMARY = "uncertainty.tsv", "uncertainty_summary.tsv"
 DOWNSTREAM, PEOPLE = "downstream.tsv", "downstream_people.tsv"
 
+PART_NAMES = (SCALES, SSIM, POSITIVITY, UNCERTAINTY, SUMMARY, DOWNSTREAM, PEOPLE)
+FIGURE = re.compile(r"(regions|downstream)_[A-Za-z0-9._-]+\.png")
+
 Writer = Callable[[Path], None]
 
 
@@ -41,18 +46,20 @@ class Parts:
     """What was asked for, and what pairs of volumes have brought so far.
 
     Attributes:
-        cutoffs, masks, draws: of `positivity`, `scales` and `uncertainty`.
+        cutoffs, masks, draws, couples: of `positivity`, `scales` and `uncertainty`.
         regional_ssim: whether to measure SSIM in the masks too, which takes seconds a pair.
         uncertain: whether uncertainty is asked for.
         nominal: share that the intervals are meant to cover; None where it was not said.
         trained, mri: rows that the baselines are fitted on, and the MRI of those who are tested.
         predicted: rows of the downstream experiment, and its budget.
         notes: lines to print beside the results, each once.
+        tables: Markdown of the results, once `writers` was called.
     """
 
     cutoffs: list[positivity.Cutoff] = field(default_factory=list)
     masks: scales.Masks = field(default_factory=dict)
-    draws: uncertainty.Draws = field(default_factory=dict)
+    draws: dict[tuple[str, ...], list[float]] = field(default_factory=dict)
+    couples: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
     regional_ssim: bool = False
     uncertain: bool = False
     nominal: float | None = None
@@ -61,6 +68,7 @@ class Parts:
     predicted: list[VolumeRow] = field(default_factory=list)
     budget: Budget = Budget()
     notes: list[str] = field(default_factory=list)
+    tables: str = ""
     _scales: list[dict] = field(default_factory=list)
     _ssim: list[dict] = field(default_factory=list)
 
@@ -87,27 +95,45 @@ class Parts:
         inside: np.ndarray,
         *,
         relative: bool = False,
+        masks: scales.Masks | None = None,
+        model_grid: bool = True,
     ) -> None:
         """Take in one pair of volumes.
 
         Args:
             keys: ``participant_id``, ``session``, ``tracer`` and ``model``.
-            synthetic, measured: [X, Y, Z] on `MNI_GRID`, SUVR unless `relative`.
+            synthetic, measured: [X, Y, Z] on one grid, SUVR unless `relative`.
             inside: bool, the same shape: the brain in the field of view.
             relative: the synthetic PET has no SUVR; it has no scale then.
+            masks: of the scale on that grid; None for those of the table, on `MNI_GRID`.
+            model_grid: whether it is `MNI_GRID`; SSIM is taken there alone, since its window counts voxels.
+
+        Raises:
+            InputError: the mean of the scale's reference is not above 0.
         """
         scale = scales.scale_of(keys["tracer"], relative=relative)
         if scale is None or scale.name not in self.masks:
             if self.masks:
                 what = "relative PET" if relative else keys["tracer"]
                 why = "it has none" if scale is None else f"the table has no masks of {scale.name}"
-                self._note(f"no values of {what} on a scale: {why}")
+                self.note(f"no values of {what} on a scale: {why}")
             return
-        self._note(scales.words_of(scale))
-        self._scales += scales.scale_rows(keys, synthetic, measured, self.masks, inside, relative=relative)
-        if self.regional_ssim:
-            targets = {name: mask for name, mask in self.masks[scale.name].items() if name != scales.REFERENCE}
+        self.note(scales.words_of(scale))
+        own = self.masks if masks is None else masks
+        self._scales += scales.scale_rows(keys, synthetic, measured, own, inside, relative=relative)
+        if self.regional_ssim and not model_grid:
+            self.note("no SSIM in a scale's regions of PET that do not lie on the model grid")
+        elif self.regional_ssim:
+            targets = {name: mask for name, mask in own[scale.name].items() if name != scales.REFERENCE}
             self._ssim += regional_figure.regional_ssim_rows(keys, scale.name, synthetic, measured, targets)
+
+    def take_draws(self, keys: Mapping[str, str], atlas: str, told: Told) -> None:
+        """Take in the samples that a result's own table tells of; those of the user's table go before them."""
+        for region, values in told.draws.items():
+            place = (*(keys[name] for name in KEYS), atlas, region)
+            if place not in self.draws:
+                self.draws[place] = values
+                self.couples[place] = told.couples.get(region, [])
 
     def writers(
         self,
@@ -128,6 +154,7 @@ class Parts:
             LongRunError: the minutes allow no downstream experiment.
         """
         found: dict[str, Writer] = {}
+        self.tables = scales_table(self._scales)
         if self._scales:
             found[SCALES] = _table(self._scales, scales.COLUMNS)
         if self._ssim:
@@ -135,13 +162,15 @@ class Parts:
         if self.cutoffs:
             rows = positivity.positivity_rows([*regions, *self._scales], self.cutoffs, seed=seed)
             found[POSITIVITY] = _table(rows, positivity.COLUMNS)
+            self.tables += positivity_table(rows)
         if self.uncertain:
-            rows = uncertainty.uncertainty_rows(regions, self.draws)
+            rows = uncertainty.uncertainty_rows(regions, self.draws, self.couples)
             found[UNCERTAINTY] = _table(rows, uncertainty.COLUMNS)
             summary = uncertainty.summary_rows(rows, nominal=self.nominal, seed=seed)
             if not summary:
-                self._note("uncertainty: the rows of regions have neither intervals nor spread, and there are no draws")
+                self.note("uncertainty: the rows of regions have neither intervals nor spread, and there are no draws")
             found[SUMMARY] = _table(summary, uncertainty.SUMMARY_COLUMNS)
+            self.tables += uncertainty_table(summary)
         if find_spec("matplotlib"):
             found |= self._figures(regions)
         else:
@@ -156,7 +185,7 @@ class Parts:
                 beside = [row for row in ssim if row["atlas"] == atlas]
                 unit = own[0].get("unit", "SUVR")
                 if not regional_figure.can_draw(own):
-                    self._note(f"no figure of {tracer} in {atlas}: no measured values, or too many regions or models")
+                    self.note(f"no figure of {tracer} in {atlas}: no measured values, or too many regions or models")
                     continue
                 found[f"{_safe('regions', tracer, atlas)}.png"] = _figure(own, tracer, beside, unit)
         return found
@@ -167,7 +196,7 @@ class Parts:
             groups.setdefault((row.tracer, row.model), []).append(row)
         if not groups:
             return {}
-        self._note(WARNING)
+        self.note(WARNING)
         budget = Budget(self.budget.epochs, self.budget.minutes / len(groups), self.budget.seeds)
         found, rows, by_person, outcomes = {}, [], [], []
         for (tracer, model), own in groups.items():
@@ -184,7 +213,8 @@ class Parts:
         found[PEOPLE] = _table(by_person, _person_columns(outcomes))
         return found
 
-    def _note(self, line: str) -> None:
+    def note(self, line: str) -> None:
+        """Keep a line for those who read the results, once."""
         if line not in self.notes:
             self.notes.append(line)
 
@@ -228,11 +258,13 @@ def read_parts(
         raise InputError("SSIM in a scale's regions needs the table of its masks")
     if bool(baselines) != bool(mri):
         raise InputError("baselines need two tables: that of the training people, and that of the tested people's MRI")
+    drawn = read_tsv(draws, uncertainty.DRAW_COLUMNS) if draws else []
     found = Parts(
         cutoffs=[positivity.parse_cutoff(text) for text in cutoffs],
         masks=scales.read_scale_masks(scale_masks) if scale_masks else {},
         regional_ssim=regional_ssim,
-        draws=uncertainty.draws_of(read_tsv(draws, uncertainty.DRAW_COLUMNS)) if draws else {},
+        draws=uncertainty.draws_of(drawn),
+        couples=uncertainty.couples_of(drawn),
         uncertain=uncertain or draws is not None or nominal is not None,
         nominal=nominal,
         trained=read_volume_table(baselines, ("t1w", "t2f", "measured")) if baselines else [],

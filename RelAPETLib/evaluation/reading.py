@@ -148,7 +148,10 @@ def is_relative(path: Path) -> bool:
     from ..suvr import sidecar_units
     from ..volumes.sidecar import is_suvr, read_sidecar
 
-    pet = read_sidecar(path).content.get("pet")  # as `relapet synthesize` writes it
+    content = read_sidecar(path).content
+    pet = content.get("pet")  # as `relapet synthesize` writes it
+    if str(content.get("QuantityDescription", "")).lower().startswith("relative"):  # as `relapet bids` does
+        return True
     units = pet.get("units") if isinstance(pet, dict) else sidecar_units(path)
     return units is not None and not is_suvr(str(units))
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
-from ..notices import printable
 from ..regions import LEAST_IN_VIEW
 from ..regions.atlas import NATIVE, Atlas, cropped, read_atlas, with_sides
 from ..suvr import ReferenceUnits, check_suvr, stated_units
+from .in_mni import read_transform
 from .pairs import Pair
 from .reading import Loaded, field_of_view
 from .settings import Settings
@@ -92,19 +91,10 @@ def _atlas(pair: Pair, loaded: Loaded, name: str, common: Mapping[str, Atlas]) -
     if pair.to_mni is None:
         raise InputError(
             f"{pair.name}: regions '{name}' are in MNI space and the PET is not; use --atlas {NATIVE} with labels of "
-            "its own, give PET in MNI space, or name a transform in a column to_mni (t1w_to_grid.h5 of a kept case)"
+            "its own, give PET in MNI space, or name its transform: --cases DIR, or a column to_mni of the table"
         )
-    warped = sitk.Resample(atlas.image, loaded.on_grid, _transform(pair.to_mni), sitk.sitkNearestNeighbor, 0)
+    warped = sitk.Resample(atlas.image, loaded.on_grid, read_transform(pair.to_mni), sitk.sitkNearestNeighbor, 0)
     return replace(atlas, image=warped, space="T1w")
-
-
-def _transform(path: Path) -> sitk.Transform:
-    import SimpleITK as sitk
-
-    try:
-        return sitk.ReadTransform(str(path))
-    except RuntimeError as error:
-        raise InputError(f"{printable(path)}: no ITK transform that can be read; give a .h5, .tfm or .txt") from error
 
 
 def _means(loaded: Loaded, atlas: Atlas) -> Means:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .summary import tracer_order
 
@@ -34,17 +34,17 @@ def agreement_tables(rows: Sequence[dict]) -> str:
             "",
             f"## {tracer}, {model}, regions '{atlas}'",
             "",
-            *_lines([_AGREEMENT, *map(_agreement_line, main)]),
+            *lines([_AGREEMENT, *map(_agreement_line, main)]),
         ]
         others = [r for r in references[1:] if (tracer, model, atlas, regions[0], r) in cells]
         if others:
             names = [AS_EVALUATED, *(f"over {reference}" for reference in others)]
             header = ["Region", *(f"{figure} {name}" for name in names for figure in ("Bias", "ICC(A,1)"))]
-            lines = [
+            body = [
                 [
                     region,
                     *(
-                        _number(cells[tracer, model, atlas, region, reference], figure)
+                        number(cells[tracer, model, atlas, region, reference], figure)
                         for reference in (AS_EVALUATED, *others)
                         for figure in ("bias", "icc")
                     ),
@@ -52,22 +52,22 @@ def agreement_tables(rows: Sequence[dict]) -> str:
                 for region in regions
             ]
             parts += ["", "Sensitivity to the reference region, both PET divided by their own mean in it:", ""]
-            parts += _lines([header, *lines])
+            parts += lines([header, *body])
     parts += _notes(everybody)
     return "\n".join([*parts, ""])
 
 
 def _agreement_line(row: dict) -> list[str]:
-    limits = f"{_number(row, 'loa_low')} to {_number(row, 'loa_high')}" if _number(row, "loa_low") else ""
+    limits = f"{number(row, 'loa_low')} to {number(row, 'loa_high')}" if number(row, "loa_low") else ""
     return [
         row["region"],
         str(row["people"]),
         _pm(row, "measured"),
         _pm(row, "synthetic"),
-        _with_ends(row, "mae"),
-        _with_ends(row, "bias"),
+        with_ends(row, "mae"),
+        with_ends(row, "bias"),
         limits,
-        *(_with_ends(row, name) for name in ("icc", "ccc", "slope")),
+        *(with_ends(row, name) for name in ("icc", "ccc", "slope")),
     ]
 
 
@@ -81,11 +81,9 @@ def measured_tables(rows: Sequence[dict]) -> str:
         cells = {(row["region"], row["covariate"], row["group"]): row for row in own}
         header = ["Region", *(_group_title(*group, own) for group in groups)]
         regions = dict.fromkeys(row["region"] for row in own)
-        lines = [
-            [region, *(_pm(cells.get((region, *group), {}), "measured") for group in groups)] for region in regions
-        ]
+        body = [[region, *(_pm(cells.get((region, *group), {}), "measured") for group in groups)] for region in regions]
         title = f"{tracer}, regions '{atlas}', SUVR" + ("" if reference == AS_EVALUATED else f" over {reference}")
-        parts += ["", f"## {title}: mean ± SD over volumes", "", *_lines([header, *lines])]
+        parts += ["", f"## {title}: mean ± SD over volumes", "", *lines([header, *body])]
     return "\n".join([*parts, *_notes(main), ""])
 
 
@@ -94,11 +92,11 @@ def retest_table(rows: Sequence[dict]) -> str:
     if not rows:
         return ""
     names = ("mean", "within_sd", "repeatability", "variability_percent", "icc")
-    lines = [
-        [row["tracer"], row["model"], row["region"], row["pet"], str(row["people"]), *(_number(row, n) for n in names)]
+    body = [
+        [row["tracer"], row["model"], row["region"], row["pet"], str(row["people"]), *(number(row, n) for n in names)]
         for row in rows
     ]
-    return "\n".join(["", "## Test-retest over sessions, SUVR", "", *_lines([_RETEST, *lines]), ""])
+    return "\n".join(["", "## Test-retest over sessions, SUVR", "", *lines([_RETEST, *body]), ""])
 
 
 def _keys(rows: Sequence[dict]) -> list[tuple[str, str, str]]:
@@ -117,21 +115,24 @@ def _notes(rows: Sequence[dict]) -> list[str]:
     return ["", *(f"- {note}" for note in notes)] if notes else []
 
 
-def _number(row: dict, name: str) -> str:
+def number(row: Mapping, name: str) -> str:
+    """A number of a row in three places; empty for none."""
     value = row.get(name)
     return "" if value is None or value != value else f"{value:.3f}"
 
 
 def _pm(row: dict, pet: str) -> str:
-    mean, sd = _number(row, f"mean_{pet}"), _number(row, f"sd_{pet}")
+    mean, sd = number(row, f"mean_{pet}"), number(row, f"sd_{pet}")
     return f"{mean} ± {sd}" if mean and sd else mean
 
 
-def _with_ends(row: dict, name: str) -> str:
-    value, low, high = (_number(row, key) for key in (name, f"{name}_low", f"{name}_high"))
+def with_ends(row: Mapping, name: str) -> str:
+    """A number of a row with its interval, if it has one."""
+    value, low, high = (number(row, key) for key in (name, f"{name}_low", f"{name}_high"))
     return f"{value} ({low} to {high})" if value and low else value
 
 
-def _lines(table: Sequence[Sequence[str]]) -> list[str]:
+def lines(table: Sequence[Sequence[str]]) -> list[str]:
+    """A table, its head first, as lines of Markdown."""
     rows = [table[0], ["---"] * len(table[0]), *table[1:]]
     return [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]

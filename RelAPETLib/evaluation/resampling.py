@@ -12,6 +12,8 @@ from ..errors import RelAPETError
 
 #: Confidence level of every interval of an evaluation, and resamples of a bootstrap.
 LEVEL, RESAMPLES = 0.95, 2000
+#: Fewer people than this have no interval.
+LEAST_PEOPLE = 3
 NO_EVALUATION = (
     "statistics need scipy, statsmodels and scikit-learn; install them with: pip install 'relapet[evaluation]'"
 )
@@ -44,35 +46,74 @@ def over_people(
         resamples: how many.
 
     Returns:
-        Lower and upper end at `LEVEL`; both NaN with fewer than three people, where a tenth of the resamples or more
+        Lower and upper end at `LEVEL`; both NaN with fewer than `LEAST_PEOPLE`, where a tenth of the resamples or more
         has no value, or where all have the same one: such an interval would say more than the data do.
     """
-    from scipy.stats import bootstrap
-
     names = np.unique(np.asarray(people), return_inverse=True)[1]
     order = np.argsort(names, kind="stable")
     own = np.split(order, np.flatnonzero(np.diff(names[order])) + 1)
-    if len(own) < 3:
-        return NONE
     once = len(own) == len(order)
 
     def resampled(chosen: np.ndarray) -> float:
         return statistic(order[chosen] if once else np.concatenate([own[person] for person in chosen]))
 
+    drawn = _bootstrap(len(own), resampled, seed, resamples, vectorized=False)
+    return NONE if drawn is None else _ends(drawn)
+
+
+def over_weighted_people(
+    people: Sequence[str],
+    statistics: Callable[[np.ndarray], np.ndarray],
+    count: int,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> list[Interval]:
+    """The same intervals of several statistics at once that are known of weighted observations, all draws together.
+
+    Args:
+        people: [n], whose each observation is.
+        statistics: of weights [draws, n], how often each observation counts; gives [count, draws].
+        count: how many statistics.
+        seed, resamples: as in `over_people`.
+    """
+    names, whose = np.unique(list(people), return_inverse=True)
+    number = len(names)
+
+    def weighted(chosen: np.ndarray, axis: int = -1) -> np.ndarray:
+        chosen = np.moveaxis(np.atleast_2d(chosen).astype(int), axis, -1)
+        flat = chosen.reshape(-1, number)
+        places = (np.arange(len(flat))[:, None] * number + flat).ravel()
+        weights = np.bincount(places, minlength=len(flat) * number).reshape(len(flat), number)[:, whose].astype(float)
+        return statistics(weights).reshape(count, *chosen.shape[:-1])
+
+    drawn = _bootstrap(number, weighted, seed, resamples, vectorized=True, batch=resamples)
+    return [NONE] * count if drawn is None else [_ends(values) for values in drawn]
+
+
+def _bootstrap(number: int, statistic: Callable, seed: int, resamples: int, **how) -> np.ndarray | None:
+    """Values of a statistic of resampled numbers of people, [..., resamples]; None of too few people."""
+    from scipy.stats import bootstrap
+
+    if number < LEAST_PEOPLE:
+        return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a degenerate distribution, which is seen below
+        warnings.simplefilter("ignore")  # of a degenerate distribution, which `_ends` sees
         found = bootstrap(
-            (np.arange(len(own)),),
-            resampled,
-            vectorized=False,
+            (np.arange(number),),
+            statistic,
             n_resamples=resamples,
             confidence_level=LEVEL,
             method="percentile",
             random_state=np.random.default_rng(seed),
+            **how,
         )
-    values = found.bootstrap_distribution
-    values = values[np.isfinite(values)]
-    if len(values) <= 0.9 * resamples or np.ptp(values) == 0:
+    return found.bootstrap_distribution
+
+
+def _ends(drawn: np.ndarray) -> Interval:
+    values = drawn[np.isfinite(drawn)]
+    if len(values) <= 0.9 * drawn.size or np.ptp(values) == 0:
         return NONE
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -11,17 +11,21 @@ import numpy as np
 
 from ..errors import InputError
 from ..notices import warn
-from ..regions.atlas import NATIVE, Atlas, cropped, with_sides
+from ..regions.atlas import NATIVE, SHIPPED, Atlas, cropped, with_sides
 from ..regions.stored import load
-from .baselines import MEAN, Training, check_apart
+from .baselines import MEAN, Training, is_baseline
 from .figures import Row, image_figures
+from .in_mni import tell_parts
 from .pairs import Pair
 from .reading import Loaded, load_pair
 from .regional import Means, asymmetries, measure, reference_means, to_suvr
+from .ridge import check_apart
 from .settings import Settings
+from .told import COLUMNS as TOLD
+from .told import Told, read_told
 
 if TYPE_CHECKING:
-    pass
+    from .parts import Parts
 
 Progress = Callable[[float, str], None]
 
@@ -37,6 +41,7 @@ class RegionValue:
         reference: region that both PET were divided by for this value, each by its own mean; empty for the main one.
         synthetic, measured: the values; NaN where there is none.
         volume_ml, in_field: of the region; NaN for two sides.
+        told: what the result's own table says of it, by ``spread``, ``low`` and ``high`` (SUVR).
     """
 
     pair: Pair
@@ -48,6 +53,7 @@ class RegionValue:
     measured: float
     volume_ml: float = float("nan")
     in_field: float = float("nan")
+    told: Mapping[str, float] = field(default_factory=dict)
 
     def row(self) -> dict:
         """As a row of ``regions.tsv``."""
@@ -57,9 +63,7 @@ class RegionValue:
             "atlas": self.atlas,
             "synthetic": self.synthetic,
             "measured": self.measured,
-            "spread": None,
-            "low": None,
-            "high": None,
+            **{name: self.told.get(name) for name in TOLD},
             "volume_ml": self.volume_ml,
             "in_field": self.in_field,
         }
@@ -86,26 +90,36 @@ class Measured:
     atlases: dict[str, dict] = field(default_factory=dict)
 
     @property
+    def own_facts(self) -> list[dict]:
+        """Facts of the pairs that are no baseline's."""
+        return [fact for fact in self.facts if not is_baseline(fact["model"])]
+
+    @property
     def models(self) -> list[str]:
         """Names of the models, in order of appearance."""
         return list(dict.fromkeys(pair.model for pair in self.pairs))
 
 
 def measure_all(
-    pairs: Sequence[Pair], settings: Settings, train: Sequence[Pair] = (), progress: Progress | None = None
+    pairs: Sequence[Pair],
+    settings: Settings,
+    train: Sequence[Pair] = (),
+    progress: Progress | None = None,
+    parts: Parts | None = None,
 ) -> Measured:
     """Measure all pairs, and baselines of training people. A pair that cannot be measured becomes a failure.
 
     Args:
         pairs: to evaluate.
         train: measured PET of other people, for baselines.
+        parts: what else is asked for; is given each pair of volumes, and the samples that results tell of.
 
     Raises:
         InputError: no pairs, two of them with one name, people in both, an atlas that is not there, or none of the
             pairs can be measured.
     """
     _check_pairs(pairs)
-    check_apart(train, pairs)
+    check_apart([pair.participant for pair in train], [pair.participant for pair in pairs], "--train")
     common = {name: with_sides(cropped(load(name))) for name in settings.atlases if name != NATIVE}
     found = Measured(atlases={name: dict(atlas.facts) for name, atlas in common.items()})
     total = len(pairs) + len(train)
@@ -122,20 +136,20 @@ def measure_all(
     for number, pair in enumerate(pairs):
         tell((len(train) + number) / total, f"measuring {pair.name}")
         try:
-            _take(pair, settings, common, found)
+            _take(pair, settings, common, found, parts)
         except InputError as error:
             warn(f"left out {pair.name}: {error}")
             found.failures.append((pair, str(error)))
-    if not found.pairs:
+    if all(is_baseline(pair.model) for pair in found.pairs):
         raise InputError(f"none of {len(pairs)} PET could be measured; the first: {found.failures[0][1]}")
-    guessed = sum(fact["unit_guessed"] for fact in found.facts)
+    guessed = sum(fact["unit_guessed"] for fact in found.own_facts)
     if guessed:
         warn(
-            f"{guessed} of {len(found.facts)} measured PET have no sidecar that says their unit; taken to be SUVR, "
+            f"{guessed} of {len(found.own_facts)} measured PET have no sidecar that says their unit; taken to be SUVR, "
             "since their values are those of SUVR"
         )
     if train:
-        _add_baselines(found, trained, settings, common)
+        _add_baselines(found, trained, settings, common, parts)
     return found
 
 
@@ -166,14 +180,22 @@ def _measure(pair: Pair, settings: Settings, common: dict[str, Atlas]) -> tuple[
     return loaded, means, [m.over(synthetic, measured) for m in means]
 
 
-def _take(pair: Pair, settings: Settings, common: dict[str, Atlas], found: Measured) -> None:
+def _take(
+    pair: Pair, settings: Settings, common: dict[str, Atlas], found: Measured, parts: Parts | None = None
+) -> None:
     """Measure one pair; nothing is kept of one that fails half way."""
     loaded, means, scaled = _measure(pair, settings, common)
     images = [] if loaded.synthetic is None else _image_rows(pair, loaded, settings)
-    values = []
+    values, told = [], Told()
+    if loaded.synthetic is not None and not loaded.relative and settings.fwhm is None:
+        told = read_told(pair.synthetic)
     for own in scaled:
         rows = zip(own.names, own.synthetic, own.measured, own.volume_ml, own.in_field, strict=True)
-        values += [RegionValue(pair, own.atlas, name, "suvr", "", *map(float, numbers)) for name, *numbers in rows]
+        ends = told.ends if own.atlas == SHIPPED else {}
+        values += [
+            RegionValue(pair, own.atlas, name, "suvr", "", *map(float, numbers), ends.get(name, {}))
+            for name, *numbers in rows
+        ]
         values += [
             RegionValue(pair, own.atlas, name, "asymmetry", "", *both) for name, both in asymmetries(own).items()
         ]
@@ -182,6 +204,9 @@ def _take(pair: Pair, settings: Settings, common: dict[str, Atlas], found: Measu
         for own in (m.over(*by) for m in means):
             rows = zip(own.names, own.synthetic, own.measured, strict=True)
             values += [RegionValue(pair, own.atlas, name, "suvr", region, *map(float, both)) for name, *both in rows]
+    if parts is not None and loaded.synthetic is not None:
+        tell_parts(parts, pair, loaded)
+        parts.take_draws(pair.key, SHIPPED, told)
     found.pairs.append(pair)
     found.images += images
     found.regions += values
@@ -211,7 +236,9 @@ def _rows(pair: Pair, loaded: Loaded, made: np.ndarray, window: tuple[float, flo
     ]
 
 
-def _add_baselines(found: Measured, trained: Training, settings: Settings, common: dict[str, Atlas]) -> None:
+def _add_baselines(
+    found: Measured, trained: Training, settings: Settings, common: dict[str, Atlas], parts: Parts | None
+) -> None:
     """Evaluate the guesses for everybody who was measured, against their measured PET in its own SUVR."""
     import SimpleITK as sitk
 
@@ -239,3 +266,5 @@ def _add_baselines(found: Measured, trained: Training, settings: Settings, commo
             if name == MEAN and mean is not None and same_grid(mean, loaded.on_grid):
                 window = settings.window(pair.tracer)
                 found.images += _rows(guess, loaded, sitk.GetArrayFromImage(mean), window)
+                if parts is not None:
+                    tell_parts(parts, guess, replace(loaded, synthetic=mean, relative=False))

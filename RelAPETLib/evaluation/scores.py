@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -19,13 +21,29 @@ def energy_distance(a: np.ndarray, b: np.ndarray) -> float:
     return 2 * gap - _own(a) - _own(b)
 
 
-def crps(draws: np.ndarray, truth: np.ndarray) -> float:
+def crps(draws: np.ndarray, truth: np.ndarray, couples: Sequence[str] = ()) -> float:
     """Continuous ranked probability score of draws [n, regions] of a truth [regions], unbiased in n; mean over regions.
+
+    Args:
+        draws, truth: see above.
+        couples: [n] names of the pairs that draws belong to which are not independent (mirrored noise): two of one pair
+            are not compared with each other, which keeps the score unbiased. Empty: all are independent.
+
+    Returns:
+        The score; NaN where all draws are of one pair.
 
     Raises:
         ValueError: fewer than two draws.
     """
-    return float(np.abs(draws - truth).mean() - 0.5 * _own(draws))
+    return float(np.abs(draws - truth).mean() - 0.5 * (_apart(draws, couples) if len(couples) else _own(draws)))
+
+
+def _apart(a: np.ndarray, couples: Sequence[str]) -> float:
+    """Mean |A - A'| over draws [n, regions] of different couples, mean over regions; NaN with one couple."""
+    names = np.asarray(couples)
+    other = names[:, None] != names[None]
+    gaps = np.abs(a[:, None] - a[None]).mean(-1)
+    return float(gaps[other].mean()) if other.any() else float("nan")
 
 
 def _own(a: np.ndarray) -> float:

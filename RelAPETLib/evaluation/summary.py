@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ..notices import printable
 from ..tracers import paper_order
 from .figures import METRICS, Row
 
@@ -52,18 +51,6 @@ def by_method(summary: list[dict]) -> dict:
         figures = {k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()}
         nested.setdefault(line["method"], {}).setdefault(line["tracer"], {})[line["region"]] = figures
     return nested
-
-
-def as_tsv(columns: Sequence[str], rows: Iterable[Mapping]) -> str:
-    """A table with tabs, numbers to six digits; None and NaN are ``n/a``, as BIDS has it. No text may hold a tab."""
-
-    def cell(value: object) -> str:
-        if value is None or value != value or value == "":
-            return "n/a"
-        return f"{value:.6g}" if isinstance(value, float) else " ".join(printable(value, None).split())
-
-    lines = ["\t".join(columns), *("\t".join(cell(row.get(column)) for column in columns) for row in rows)]
-    return "\n".join(lines) + "\n"
 
 
 def as_csv(rows: list[dict]) -> bytes:

@@ -34,8 +34,9 @@ def markdown(
     """
     tracers = tracer_order(line["tracer"] for line in summary)
     counts = {t: max(line["volumes"] for line in summary if line["tracer"] == t) for t in tracers}
+    best = "; best in bold" if len(methods) > 1 else ""
     parts = ["# Synthetic against measured PET", "", *(f"- {note}" for note in notes)]
-    parts.append(f"- volumes: {', '.join(f'{t} {n}' for t, n in counts.items())}; mean ± SD over volumes; best in bold")
+    parts.append(f"- volumes: {', '.join(f'{t} {n}' for t, n in counts.items())}; mean ± SD over volumes{best}")
     parts.append("- PSNR in dB")
     regions = list(dict.fromkeys(line["region"] for line in summary))
     if "release" in regions:
@@ -48,9 +49,11 @@ def markdown(
         for title in layouts:
             extras = LAYOUTS[title]
             parts += ["", f"## Layout of {title}: {TITLES[region]}", ""]
-            if extras == "sig":
+            if extras == "sig" and len(methods) > 1:
                 parts += [f"Sig.: * where SSIM differs from {methods[-1]}'s, paired t-test, p < {LEVEL:g}.", ""]
-            parts += _table(cells, methods, tracers, significant if extras == "sig" else None, extras == "time")
+            parts += _table(
+                cells, methods, tracers, significant if extras == "sig" and len(methods) > 1 else None, extras == "time"
+            )
     return "\n".join(parts) + "\n"
 
 

@@ -8,15 +8,27 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import InputError
+from ..notices import printable
 
 MISSING = "n/a"
 #: First columns of every table of volumes, regions or values: whose, which session, of what, made by which model.
 KEYS = ("participant_id", "session", "tracer", "model")
+#: Columns of the tables that `relapet evaluate` and `relapet bids` both write and `relapet report` reads.
+VOLUME_COLUMNS = (*KEYS, "region", "psnr", "ssim", "mae", "nrmse")
+REGION_COLUMNS = (
+    *KEYS, "region", "atlas", "synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field",
+)  # fmt: skip
+FAILURE_COLUMNS = (*KEYS, "reason")
 
 
-def as_tsv(rows: Sequence[Mapping], columns: Sequence[str]) -> bytes:
-    """Rows as a table with these columns, numbers to six places; None, NaN and absent ones become ``n/a``."""
+def as_tsv(rows: Iterable[Mapping], columns: Sequence[str]) -> bytes:
+    """Rows as a table with these columns, numbers to six digits, texts in one line without tabs.
+
+    What is None, empty, absent or no finite number becomes ``n/a``, as BIDS has it; truth becomes ``yes`` or ``no``.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
     writer.writerow(columns)
@@ -25,11 +37,11 @@ def as_tsv(rows: Sequence[Mapping], columns: Sequence[str]) -> bytes:
 
 
 def _text(value) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return MISSING
-    if isinstance(value, bool):
+    if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, (float, np.floating)):
+        return f"{value:.6g}" if math.isfinite(value) else MISSING
+    return MISSING if value is None else printable(" ".join(str(value).split()), None) or MISSING
 
 
 def read_tsv(path: Path | str, columns: Iterable[str]) -> list[dict[str, str]]:

@@ -19,13 +19,15 @@ from .tsv import KEYS, number, pairs_by
 #: Columns that tell whose value in which region a row is about, and those of a table of single draws.
 PLACE = (*KEYS, "atlas", "region")
 DRAW_COLUMNS = (*PLACE, "sample", "suvr")
-COLUMNS = (*PLACE, "samples", "crps", "error", "spread", "low", "high", "covered")
+COLUMNS = (*PLACE, "samples", "crps", "error", "spread", "low", "high", "meant", "covered")
 SUMMARY_COLUMNS = ("tracer", "model", "atlas", "region", "people", "scans", "what", "value", "low", "high", "note")
 TERCILES = ("low", "middle", "high")
 #: Stands for all regions of an atlas together.
 ALL_REGIONS = "all"
 
 Draws = Mapping[tuple[str, ...], Sequence[float]]
+#: Names of the pairs with mirrored noise that draws belong to, as `scores.crps` takes them.
+Couples = Mapping[tuple[str, ...], Sequence[str]]
 
 
 def draws_of(rows: Iterable[Mapping]) -> dict[tuple[str, ...], list[float]]:
@@ -43,34 +45,75 @@ def draws_of(rows: Iterable[Mapping]) -> dict[tuple[str, ...], list[float]]:
     return found
 
 
-def uncertainty_rows(regions: Iterable[Mapping], draws: Draws | None = None) -> list[dict]:
+def couples_of(rows: Iterable[Mapping]) -> dict[tuple[str, ...], list[str]]:
+    """Pairs of the draws of `draws_of`, from a column ``pair``; empty for a table without it."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        if "pair" in row:
+            found.setdefault(tuple(row[name] for name in PLACE), []).append(row["pair"])
+    return found
+
+
+def range_of(draws: np.ndarray, couples: Sequence[str] = ()) -> tuple[float, float, float]:
+    """Lowest and highest draw [n], and the share of truths between them if the draws are what they should be.
+
+    Of n independent draws (n - 1) / (n + 1), whatever their distribution. Of k pairs with mirrored noise k / (k + 1),
+    where the answer to mirrored noise is mirrored, as a regional mean's is nearly; a draw without its twin is left out.
+    """
+    names = np.asarray(couples)
+    if names.size:
+        draws = draws[[np.count_nonzero(names == name) == 2 for name in names]]
+    if len(draws) < 2:
+        return math.nan, math.nan, math.nan
+    count = len(draws) // 2 if names.size else len(draws)
+    meant = count / (count + 1) if names.size else (count - 1) / (count + 1)
+    return float(draws.min()), float(draws.max()), meant
+
+
+def uncertainty_rows(
+    regions: Iterable[Mapping], draws: Draws | None = None, couples: Couples | None = None
+) -> list[dict]:
     """Rows of ``uncertainty.tsv`` (`COLUMNS`): one a row of regions that has a measured value.
 
     Args:
         regions: rows of ``regions.tsv``, texts or numbers.
         draws: regional values of single samples by the texts of `PLACE`; two or more give the fair CRPS
-            (`scores.crps`), and the spread where the row has none.
+            (`scores.crps`), and the spread (of independent ones) and the interval (`range_of`) where the row has none.
+        couples: which of them are not independent.
 
     Returns:
         ``crps`` of the draws in the region, ``error`` synthetic minus measured, ``spread`` the SD of the draws,
-        ``covered`` whether the interval ``low`` to ``high`` holds the measured value (None without an interval).
+        ``covered`` whether the interval ``low`` to ``high`` holds the measured value (None without an interval),
+        ``meant`` the share that an interval from draws is meant to cover; and ``scatter``, how much the mean of the
+        draws errs by their own scatter, as a share of their variance.
     """
     rows = []
     for (*place,), scans in pairs_by(regions, PLACE).items():
         for scan in scans:
             truth, spread = number(scan["measured"]), number(scan.get("spread"))
             own = np.asarray((draws or {}).get(tuple(place), ()), float)
-            low, high = number(scan.get("low")), number(scan.get("high"))
-            if len(own) > 1 and math.isnan(spread):
+            pairs = tuple((couples or {}).get(tuple(place), ()))
+            low, high, meant = number(scan.get("low")), number(scan.get("high")), math.nan
+            if len(own) > 1 and math.isnan(spread) and not pairs:
                 spread = float(own.std(ddof=1))
+            if math.isnan(low) or math.isnan(high):
+                low, high, meant = range_of(own, pairs)
             rows.append(
                 dict(zip(PLACE, place, strict=True))
                 | {"synthetic": number(scan["synthetic"]), "measured": truth, "samples": len(own)}
-                | {"crps": crps(own[:, None], np.array([truth])) if len(own) > 1 else math.nan}
+                | {"crps": crps(own[:, None], np.array([truth]), pairs) if len(own) > 1 else math.nan}
                 | {"error": number(scan["synthetic"]) - truth, "spread": spread, "low": low, "high": high}
+                | {"meant": meant, "scatter": _scatter(len(own), bool(pairs))}
                 | {"covered": None if math.isnan(low) or math.isnan(high) else low <= truth <= high}
             )
     return rows
+
+
+def _scatter(count: int, mirrored: bool) -> float:
+    """Variance of the mean of draws over their own: mirrored ones cancel, but for the last of an odd number."""
+    if count < 2:
+        return 0.0
+    return count % 2 / count**2 if mirrored else 1 / count
 
 
 def terciles(truth: Sequence[float]) -> np.ndarray:
@@ -132,6 +175,10 @@ def _crps(rows: Sequence[Mapping], how: dict) -> Iterable[dict]:
 def _coverage(rows: Sequence[tuple[Mapping, int]], nominal: float | None, how: dict) -> Iterable[dict]:
     own = [(row, third) for row, third in rows if row["covered"] is not None]
     meant = "" if nominal is None else f"meant: {nominal:.0%}"
+    ranges = {row["meant"] for row, _ in own if math.isfinite(row["meant"])}
+    if ranges:
+        shares = " or ".join(f"{share_:.0%}" for share_ in sorted(ranges))
+        meant = "; ".join(filter(None, (meant, f"lowest to highest sample, meant: {shares}")))
     for number_, name in ((None, "coverage"), *((n, f"coverage, {t}") for n, t in enumerate(TERCILES))):
         chosen = [row for row, third in own if number_ is None or third == number_]
         if chosen:
@@ -144,9 +191,8 @@ def _spread(rows: Sequence[Mapping], how: dict) -> Iterable[dict]:
     if not own:
         return
     spread, error = (np.array([row[name] for row in own]) for name in ("spread", "error"))
-    samples = np.array([row["samples"] for row in own])
-    # The mean of n samples errs by their own scatter too: (n + 1) / n of the spread's variance.
-    variance = spread**2 * np.where(samples > 1, (samples + 1) / np.maximum(samples, 1), 1)
+    # The mean of n samples errs by their own scatter too: (n + 1) / n of the spread's variance if they are independent.
+    variance = spread**2 * (1 + np.array([row["scatter"] for row in own]))
 
     def ratio(chosen: np.ndarray) -> float:
         wrong = float((error[chosen] ** 2).mean())

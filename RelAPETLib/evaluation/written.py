@@ -13,24 +13,22 @@ import numpy as np
 
 from .. import __version__
 from ..errors import InputError
+from ..jsonfiles import read_json_object
 from ..outputs import Reserved, write_set
 from . import agreement, retest, significance
 from .baselines import is_baseline
 from .figures import ALL_METRICS, RISING, Row
 from .groups import partition
 from .pairs import Pair
+from .parts import FIGURE, PART_NAMES, Parts
 from .regional_tables import AS_EVALUATED, agreement_tables, measured_tables, retest_table
+from .resampling import LEAST_PEOPLE
 from .run import Measured, RegionValue
 from .settings import Settings
-from .summary import as_tsv, by_method, summarize, tracer_order
+from .summary import by_method, summarize, tracer_order
 from .tables import markdown
+from .tsv import FAILURE_COLUMNS, REGION_COLUMNS, VOLUME_COLUMNS, as_tsv
 
-KEY = ("participant_id", "session", "tracer", "model")
-VOLUME_COLUMNS = (*KEY, "region", *ALL_METRICS)
-REGION_COLUMNS = (
-    *KEY, "region", "atlas", "synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field",
-)  # fmt: skip
-FAILURE_COLUMNS = (*KEY, "reason")
 AGREEMENT_COLUMNS = (
     "tracer", "model", "atlas", "region", "what", "reference", "covariate", "group", "people", "volumes",
     *agreement.FIGURES, *(f"{name}_{end}" for name in agreement.WITH_INTERVAL for end in ("low", "high")), "note",
@@ -76,6 +74,8 @@ def write_evaluation(
     failures: Sequence[dict] = (),
     notes: Sequence[str] = (),
     facts: dict | None = None,
+    parts: Parts | None = None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Path]:
     """Write all tables into a folder, all of them or none.
 
@@ -84,6 +84,8 @@ def write_evaluation(
         failures: further rows of ``failures.tsv``, of what could not even be paired.
         notes: lines for the summary, such as warnings.
         facts: further entries of ``summary.json``.
+        parts: what else was asked for.
+        progress: called with a line now and then.
 
     Returns:
         Paths by file name.
@@ -98,26 +100,42 @@ def write_evaluation(
     agreements = agreement_rows(found, settings)
     repeated = retest.retest_rows(row for row in regions if not is_baseline(row["model"]))
     lost = [{**pair.key, "reason": reason} for pair, reason in found.failures] + list(failures)
-    summary = _summary(found, settings, agreements, len(lost), notes, facts or {})
-    text = _markdown(found, settings, agreements, repeated, len(lost))
+    more, told = {}, []
+    if parts is not None:
+        more = parts.writers([] if settings.measured_only else regions, seed=settings.seed, progress=progress)
+        told = parts.notes
+    facts = {**(facts or {}), "files": [*OUTPUT_NAMES, *more]}
+    summary = _summary(found, settings, agreements, len(lost), [*notes, *told], facts)
+    text = _markdown(found, settings, agreements, repeated, len(lost), told) + (parts.tables if parts else "")
     contents = {
-        "volumes.tsv": as_tsv(VOLUME_COLUMNS, map(_volume, found.images)),
-        "regions.tsv": as_tsv(REGION_COLUMNS, regions),
-        "images.tsv": as_tsv(IMAGE_COLUMNS, images),
-        "agreement.tsv": as_tsv(AGREEMENT_COLUMNS, agreements),
-        "statistics.tsv": as_tsv(significance.COLUMNS, tests),
-        "retest.tsv": as_tsv(retest.COLUMNS, repeated),
-        "failures.tsv": as_tsv(FAILURE_COLUMNS, lost),
-        "summary.json": json.dumps(_finite(summary), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-        "tables.md": text,
+        "volumes.tsv": as_tsv(map(_volume, found.images), VOLUME_COLUMNS),
+        "regions.tsv": as_tsv(regions, REGION_COLUMNS),
+        "images.tsv": as_tsv(images, IMAGE_COLUMNS),
+        "agreement.tsv": as_tsv(agreements, AGREEMENT_COLUMNS),
+        "statistics.tsv": as_tsv(tests, significance.COLUMNS),
+        "retest.tsv": as_tsv(repeated, retest.COLUMNS),
+        "failures.tsv": as_tsv(lost, FAILURE_COLUMNS),
+        "summary.json": (json.dumps(_finite(summary), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+        "tables.md": text.encode(),
     }
-    writers = {name: _writer(content) for name, content in contents.items()}
-    paths = write_set(out, writers, owned=OUTPUT_NAMES, overwrite=overwrite)
+    writers = {name: _writer(content) for name, content in contents.items()} | more
+    owned = [*OUTPUT_NAMES, *_earlier(Path(out))] if overwrite else OUTPUT_NAMES
+    paths = write_set(out, writers, owned=owned, overwrite=overwrite)
     return {path.name: path for path in paths}
 
 
-def _writer(content: str) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(content.encode("utf-8"))
+def _earlier(folder: Path) -> list[str]:
+    """Files that an earlier evaluation wrote into a folder, by its summary: names of ours, and nothing else."""
+    try:
+        names = read_json_object(folder / "summary.json").get("files")
+    except (InputError, OSError):
+        return []
+    names = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return [name for name in names if name in PART_NAMES or FIGURE.fullmatch(name)]
+
+
+def _writer(content: bytes) -> Callable[[Path], None]:
+    return lambda path: path.write_bytes(content) and None
 
 
 def _volume(row: Row) -> dict:
@@ -179,7 +197,7 @@ def image_rows(found: Measured, settings: Settings) -> list[dict]:
 def _figures(rows: Sequence[Row], settings: Settings) -> dict:
     people = [row.subject for row in rows]
     found: dict = {"people": len(set(people)), "volumes": len(rows), "note": ""}
-    notes = ["one person: no interval"] if found["people"] == 1 else []
+    notes = [agreement.few_people(found["people"])] if found["people"] < LEAST_PEOPLE else []
     for metric in ALL_METRICS:
         values = np.array([getattr(row, metric) for row in rows])
         known = values[np.isfinite(values)]
@@ -188,7 +206,7 @@ def _figures(rows: Sequence[Row], settings: Settings) -> dict:
         found[f"{metric}_mean"] = float(known.mean()) if known.size else None
         found[f"{metric}_sd"] = float(known.std(ddof=1)) if known.size > 1 else None
         ends = agreement.mean_interval(values, people, settings.resamples, settings.seed)
-        found |= {f"{metric}_low": ends and ends[0], f"{metric}_high": ends and ends[1]}
+        found |= dict(zip((f"{metric}_low", f"{metric}_high"), ends, strict=True))
     return {**found, "note": "; ".join(notes)}
 
 
@@ -223,7 +241,7 @@ def _summary(
         "statement": STATEMENT,
         "settings": _settings(settings),
         "people": len(people),
-        "measured": len(found.facts),
+        "measured": len(found.own_facts),
         "failed": lost,
         "models": found.models if not settings.measured_only else [],
         "tracers": tracer_order(pair.tracer for pair in found.pairs),
@@ -268,10 +286,10 @@ def _finite(value):
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _markdown(found: Measured, settings: Settings, agreements, repeated, lost: int) -> str:
+def _markdown(found: Measured, settings: Settings, agreements, repeated, lost: int, told: Sequence[str]) -> str:
     notes = [f"people: {len({pair.participant for pair in found.pairs})}"]
     notes += [f"{lost} could not be measured; failures.tsv says why"] if lost else []
-    notes += _said(found, settings)
+    notes += [*_said(found, settings), *told]
     if settings.measured_only:
         head = "\n".join(["# Measured PET", "", *(f"- {note}" for note in notes)]) + "\n"
         return head + measured_tables(agreements) + retest_table(repeated)

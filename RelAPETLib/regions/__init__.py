@@ -109,6 +109,41 @@ def shares_in_view(in_view: sitk.Image) -> dict[str, float]:
     return {region.name: float(seen[region.label] / whole[region.label]) for region in regions}
 
 
+class RegionCounter:
+    """Means of many arrays in the regions of one person, counted once which voxels belong to which.
+
+    Args:
+        mask, in_view: as for `regional_rows`.
+
+    Attributes:
+        shares: share of each region in the field of view, 0 to 1, by name.
+
+    Raises:
+        InputError: off the grid.
+    """
+
+    def __init__(self, mask: sitk.Image, in_view: sitk.Image | None = None):
+        labels, regions = _labels()
+        self.shares = {region.name: 1.0 for region in regions}
+        counted = labels * (image_to_array(mask) > 0)
+        if in_view is not None:
+            self.shares = shares_in_view(in_view)
+            counted *= image_to_array(in_view) > 0
+        self._where = np.flatnonzero(counted)
+        self._labels = counted.ravel()[self._where]
+        self._voxels = np.bincount(self._labels, minlength=1 + max(region.label for region in regions))
+
+    def means(self, values: np.ndarray) -> dict[str, float]:
+        """Mean by region of an array [X, Y, Z] on `MNI_GRID`; NaN with less than `LEAST_IN_VIEW` in the field."""
+        sums = np.bincount(self._labels, weights=values.ravel()[self._where], minlength=len(self._voxels))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = sums / self._voxels
+        return {
+            region.name: float(means[region.label]) if self.shares[region.name] >= LEAST_IN_VIEW else float("nan")
+            for region in _labels()[1]
+        }
+
+
 def regional_rows(maps: dict[str, sitk.Image], mask: sitk.Image, in_view: sitk.Image | None = None) -> list[dict]:
     """Regional means of several maps side by side, one row a region in order of label.
 
@@ -125,18 +160,11 @@ def regional_rows(maps: dict[str, sitk.Image], mask: sitk.Image, in_view: sitk.I
     Raises:
         InputError: as `regional_means`.
     """
-    regions = _labels()[1]
-    shares = {region.name: 1.0 for region in regions}
-    if in_view is not None:
-        shares, mask = shares_in_view(in_view), mask * (in_view > 0)
-    columns = {name: regional_means(image, mask=mask) for name, image in maps.items()}
-
-    def value(name: str, region: str) -> float:
-        return columns[name][region] if shares[region] >= LEAST_IN_VIEW else float("nan")
-
+    counter = RegionCounter(mask, in_view)
+    columns = {name: counter.means(image_to_array(image)) for name, image in maps.items()}
     return [
         {"label": region.label, "region": region.name, "title": region.title, "tissue": region.tissue}
-        | {name: value(name, region.name) for name in columns}
-        | {"share_in_view": shares[region.name]}
-        for region in regions
+        | {name: means[region.name] for name, means in columns.items()}
+        | {"share_in_view": counter.shares[region.name]}
+        for region in _labels()[1]
     ]

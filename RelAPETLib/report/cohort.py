@@ -214,7 +214,8 @@ def _cases(tables: Tables, group: Group, results: Mapping[Key, ResultFiles], roo
         chosen[order[-1]] = "worst"
     else:
         chosen = {order[0]: "only result"}
-    parts = [f"<h3>Best, median and worst by {web.text(by)}, of {len(order)}</h3>"]
+    which = ("The only result", "Best and worst", "Best, median and worst")[min(len(order), 3) - 1]
+    parts = [f"<h3>{which} by {web.text(by)}, of {len(order)}</h3>" if len(order) > 1 else f"<h3>{which}</h3>"]
     for key, rank in chosen.items():
         name = " ".join(part for part in (key.participant_id, key.session) if part != MISSING)
         words = f"{rank}: {name}, {key.tracer}"

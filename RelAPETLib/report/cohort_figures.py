@@ -74,8 +74,9 @@ def regional(rows: Mapping[str, tuple[Sequence[float], Sequence[float]]], units:
         for numbers, colour, mark, shift in zip(rows[name], (BLUE, ORANGE), "os", (-0.16, 0.16), strict=True):
             numbers = np.array(numbers, float)
             axes.plot(numbers, place + shift + 0.4 * _jitter(numbers.size), mark, color=colour, markersize=3, alpha=0.5)
-            if numbers.size:
-                axes.plot([np.median(numbers)], [place + shift], "|", color="black", markersize=11, markeredgewidth=2)
+            if numbers.size > 1:  # behind the points, which it would hide where they are alike
+                middle = [np.median(numbers)], [place + shift]
+                axes.plot(*middle, "|", color="black", markersize=13, markeredgewidth=1.5, zorder=1)
     axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlabel(units, fontsize=9)

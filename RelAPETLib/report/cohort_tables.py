@@ -13,9 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
+from ..evaluation.tsv import KEYS, MISSING
 
-KEYS = ("participant_id", "session", "tracer", "model")
-MISSING = "n/a"
 #: Limits of agreement are not drawn for fewer volumes.
 LEAST_FOR_LIMITS = 3
 _NUMBERS = {

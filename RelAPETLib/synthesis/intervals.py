@@ -30,21 +30,21 @@ def regional_table(case: Case, drawn: Draw, maps: dict) -> tuple[list[dict], dic
         maps: by name, from `maps.make_maps`, on the model grid.
 
     Returns:
-        Rows of `regions.regional_rows` with ``spread`` (mean of the uncertainty map), ``low`` and ``high`` before
+        Rows of `regions.regional_rows` with ``spread`` (of `maps.with_spread`), ``low`` and ``high`` before
         ``share_in_view``, NaN where there is none; and the ``intervals`` of `synthetic_pet.json`.
     """
     from ..regions import regional_rows
+    from .maps import with_spread
 
-    rows = regional_rows(maps, case.ready.mask, case.ready.in_view)
-    spread = np.array([row.pop("uncertainty", math.nan) for row in rows])
-    low, high, record = _intervals(case, drawn, rows, spread)
-    columns = {"spread": spread, "low": low, "high": high}
+    rows = with_spread(regional_rows(maps, case.ready.mask, case.ready.in_view), drawn)
+    # What the calibration scales by: the mean of the voxels' SD, not the SD of the samples' means.
+    scale = np.array([row.pop("uncertainty", math.nan) for row in rows])
+    low, high, record = _intervals(case, drawn, rows, scale)
     table = []
     for number, row in enumerate(rows):
-        share = row.pop("share_in_view")
-        table.append(
-            {**row, **{name: float(values[number]) for name, values in columns.items()}, "share_in_view": share}
-        )
+        spread, share = row.pop("spread", math.nan), row.pop("share_in_view")
+        ends = {"low": float(low[number]), "high": float(high[number])}
+        table.append({**row, "spread": spread, **ends, "share_in_view": share})
     return table, record
 
 
@@ -100,7 +100,7 @@ def intervals_of(facts: dict, tracer: str, regions: list[str]) -> Intervals:
     )
 
 
-def _intervals(case: Case, drawn: Draw, rows: list[dict], spread: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict]:
+def _intervals(case: Case, drawn: Draw, rows: list[dict], scale: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict]:
     """Ends by region, and the record."""
     none = np.full(len(rows), math.nan)
     why = why_withheld(case, drawn)
@@ -111,7 +111,7 @@ def _intervals(case: Case, drawn: Draw, rows: list[dict], spread: np.ndarray) ->
     population, names = facts["population"], [row["region"] for row in rows]
     found, own = intervals_of(facts, tracer, names), facts["intervals"]["tracers"][tracer]
     synthetic = np.array([row["synthetic_pet"] for row in rows])
-    scale_of = np.where(np.isnan(spread), 0.0, spread)  # one sample has no spread
+    scale_of = np.where(np.isnan(scale), 0.0, scale)  # one sample has no spread
     whole = np.array([row["share_in_view"] >= LEAST_IN_VIEW for row in rows]) & np.isfinite(synthetic)
     low, high = (np.where(whole, end, math.nan) for end in found.of(synthetic, scale_of))
     ends = found.joint_of(synthetic, scale_of)

@@ -46,6 +46,42 @@ def make_maps(
     return maps, metrics
 
 
+def sample_rows(draw: Draw) -> list[dict]:
+    """Regional SUVR of single samples, a row a sample and region; none of one sample, or where the output is relative.
+
+    Returns:
+        Rows of ``sample`` (from 1), ``pair`` (samples of one have mirrored noise and are not independent), ``region``
+        and ``suvr``.
+    """
+    if draw.plan.window is None or len(draw.regions) < 2:
+        return []
+    return [
+        {"sample": number + 1, "pair": number // 2 + 1, "region": region, "suvr": _in_units(value, draw)}
+        for number, means in enumerate(draw.regions)
+        for region, value in means.items()
+    ]
+
+
+def with_spread(rows: list[dict], draw: Draw) -> list[dict]:
+    """Regional rows with ``spread``, the SD of the regional means over the samples, in the PET's units.
+
+    It is smaller than the regional mean of the voxels' SD, since what varies from voxel to voxel averages out.
+    """
+    if len(draw.regions) < 2:
+        return rows
+    from .sampling import Moments
+
+    moments = Moments()
+    for means in draw.regions:
+        moments.add(np.array([means[row["region"]] for row in rows]))
+    spread = deviation_to_units(moments.deviation(), draw.plan.window)
+    return [row | {"spread": float(value)} for row, value in zip(rows, spread, strict=True)]
+
+
+def _in_units(value: float, draw: Draw) -> float:
+    return float(to_units(np.float64(value), draw.plan.window))
+
+
 def _masked(array: np.ndarray, inside: np.ndarray) -> sitk.Image:
     return array_to_image(np.where(inside, array, 0).astype(np.float32))
 

@@ -183,6 +183,7 @@ def draw(
         InputError, ModelError, DeviceError, LongRunError: as `synthesize`.
     """
     from ..devices import resolve_device
+    from ..regions import RegionCounter
     from .sampling import ConditionedModel, check_duration, draw_samples
 
     options = replace(options, tracers=(tracer,), reference=None) if options else Options(tracers=(tracer,))
@@ -195,7 +196,8 @@ def draw(
         check_duration(model, plan.label, plan.steps, plan.samples, options.yes, progress)
         conditioned = ConditionedModel(model, case.mri(), options.clinical)
         verdict = judge(case, (plan,), conditioned, options.force)
-        drawn = draw_samples(conditioned, plan, yes=options.yes, progress=progress)
+        counter = RegionCounter(case.ready.mask, case.ready.in_view)
+        drawn = draw_samples(conditioned, plan, yes=options.yes, progress=progress, counter=counter)
     return replace(drawn, said=tuple(said), verdict=verdict)
 
 
@@ -220,7 +222,7 @@ def finish(
         part: gives a progress callback for a stage, ``compare`` and ``return``.
     """
     from .intervals import regional_table
-    from .maps import bring_back, make_maps
+    from .maps import bring_back, make_maps, sample_rows
     from .white_matter import white_matter
 
     part, clock = part or _parts(None), _Clock(seconds)
@@ -244,6 +246,7 @@ def finish(
         volumes=volumes,
         pictures=pictures,
         registration=lambda: white_matter(case, drawn.plan.space),
+        samples=sample_rows(drawn),
     )
 
 
@@ -266,11 +269,14 @@ def _result(
     case: Case, conditioned: ConditionedModel, plan: Plan, verdict: Verdict, units, options: Options, said,
     seconds: dict, part,
 ) -> Synthesis:  # fmt: skip
+    from ..regions import RegionCounter
     from .sampling import draw_samples
 
     clock = _Clock(seconds)
     with collected(said):
-        drawn = replace(draw_samples(conditioned, plan, yes=options.yes, progress=part("sample")), verdict=verdict)
+        counter = RegionCounter(case.ready.mask, case.ready.in_view)
+        drawn = draw_samples(conditioned, plan, yes=options.yes, progress=part("sample"), counter=counter)
+        drawn = replace(drawn, verdict=verdict)
     clock.lap("sampling")
     return finish(case, drawn, units=units, force=options.force, warnings=said, seconds=clock.seconds, part=part)
 

@@ -34,6 +34,7 @@ _VOLUMES = ("synthetic_pet", "uncertainty", "difference", "reference")
 OUTPUT_NAMES = (
     *(f"{name}{space}.nii.gz" for name in _VOLUMES for space in ("", "_space-MNI")),
     "regions.tsv",
+    "samples.tsv",
     "synthetic_pet.json",
     "report.png",
     "report.html",
@@ -62,6 +63,7 @@ class Synthesis:
             ends of their intervals, a row a region (`intervals.regional_table`); what `regions.tsv` holds.
         volumes: all volumes by file name without ending, e.g. ``"synthetic_pet_space-MNI"``.
         pictures: the volumes of the report, all on one grid.
+        samples: regional SUVR of the single samples (`maps.sample_rows`); what `samples.tsv` holds, if there are any.
         registration: gives white matter of template and T1w on that grid, for the page's registration check.
     """
 
@@ -75,6 +77,7 @@ class Synthesis:
     volumes: dict[str, sitk.Image] = field(repr=False)
     pictures: dict[str, sitk.Image] = field(repr=False)
     registration: Callable[[], dict[str, sitk.Image]] = field(default=dict, repr=False)
+    samples: list[dict] = field(default_factory=list, repr=False)
 
     def save(
         self,
@@ -124,10 +127,14 @@ class Synthesis:
             for name, image in self.volumes.items()
         }
         outputs = {f"{name}.nii.gz": self._describe(name) for name in self.volumes}
-        writers["regions.tsv"] = self._write_regions
+        writers["regions.tsv"] = lambda path: _write_rows(self.regions, path)
         units = self.provenance["pet"]["units"]
         content = "means inside the brain in approximate regions of the model grid"
         outputs["regions.tsv"] = {"content": content, "space": "MNI", "units": units}
+        if self.samples:
+            writers["samples.tsv"] = lambda path: _write_rows(self.samples, path)
+            content = "the same means of each sample; samples of one pair have mirrored noise"
+            outputs["samples.tsv"] = {"content": content, "space": "MNI", "units": units}
         if report != "none":
             writers["report.png"] = self._write_report
             outputs["report.png"] = {"content": "pictures of inputs and results", "space": "none", "units": None}
@@ -150,13 +157,6 @@ class Synthesis:
         if volume == "difference":
             content, units = record.DIFFERENCE_MEANING, self.provenance["reference"]["difference_units"]
         return {"content": content, "space": "T1w" if volume == name else "MNI", "units": units}
-
-    def _write_regions(self, path: Path) -> None:
-        with open(path, "w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(self.regions[0]), delimiter="\t", lineterminator="\n")
-            writer.writeheader()
-            for row in self.regions:
-                writer.writerow({k: _cell(v) for k, v in row.items()})
 
     def _write_report(self, path: Path) -> None:
         from ..report import write_report
@@ -208,6 +208,14 @@ class Syntheses(Iterator[Synthesis]):
 
     def __next__(self) -> Synthesis:
         return next(self._results)
+
+
+def _write_rows(rows: list[dict], path: Path) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({name: _cell(value) for name, value in row.items()})
 
 
 def _cell(value: object) -> object:

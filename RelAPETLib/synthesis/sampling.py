@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..models import Model
+    from ..regions import RegionCounter
     from .options import Plan
     from .verdict import Verdict
 
@@ -36,6 +37,7 @@ class Draw:
         model: which model drew.
         said: warnings on the way to it, where `pipeline.draw` was asked.
         verdict: on the input, where the pipeline drew.
+        regions: of each sample, in order, its mean in each region, in the model's units; empty where nobody asked.
     """
 
     mean: np.ndarray
@@ -46,6 +48,7 @@ class Draw:
     model: Model
     said: tuple[str, ...] = ()
     verdict: Verdict | None = None
+    regions: tuple[dict[str, float], ...] = ()
 
 
 class ConditionedModel:
@@ -125,7 +128,9 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60))} minute(s)"
 
 
-def draw_samples(conditioned: ConditionedModel, plan: Plan, *, yes: bool = False, progress=None) -> Draw:
+def draw_samples(
+    conditioned: ConditionedModel, plan: Plan, *, yes: bool = False, progress=None, counter: RegionCounter | None = None
+) -> Draw:
     """Draw PET volumes of one tracer and return their mean and spread.
 
     Sample k's noise follows from (plan.seed, k), whatever the tracer, the batch and the device: the tracers of one
@@ -138,6 +143,7 @@ def draw_samples(conditioned: ConditionedModel, plan: Plan, *, yes: bool = False
         plan: from `options.resolve`.
         yes: consent to more than half an hour, should a slow method end up on the CPU.
         progress: called as progress(fraction, message).
+        counter: gives the regional means of each sample, which is not kept itself.
 
     Raises:
         ModelError: the model gave NaN or infinite values.
@@ -148,7 +154,7 @@ def draw_samples(conditioned: ConditionedModel, plan: Plan, *, yes: bool = False
         progress(0.0, "showing the MRI to the model")
     samples = plan.samples
     batch = min(samples, conditioned.model.method.defaults.batch)
-    moments = _Moments()
+    moments, regions = Moments(), []
     while moments.count < samples:
         first = moments.count
         size = min(batch, samples - first)
@@ -165,12 +171,14 @@ def draw_samples(conditioned: ConditionedModel, plan: Plan, *, yes: bool = False
             continue
         for volume in volumes:
             moments.add(volume)
+            if counter is not None:
+                regions.append(counter.means(volume))
     model = conditioned.model
     if not np.isfinite(moments.mean).all():
         raise ModelError(
             f"model {model.name} gave NaN or infinite values; try another sampler, more steps, or another model"
         )
-    return Draw(moments.mean, moments.deviation(), str(model.device), batch, plan, model)
+    return Draw(moments.mean, moments.deviation(), str(model.device), batch, plan, model, regions=tuple(regions))
 
 
 def _draw_batch(conditioned: ConditionedModel, plan: Plan, first: int, size: int, progress) -> list:
@@ -212,7 +220,7 @@ def _share(progress, start: float, stop: float, first: int, size: int, samples: 
     return lambda fraction, message: progress(start + (stop - start) * fraction, f"{which} of {samples}: {message}")
 
 
-class _Moments:
+class Moments:
     """Running mean and sum of squared deviations (Welford 1962), so that samples need not be kept.
 
     Samples come in mirrored pairs, which cancel in the mean: only the last of an odd number adds to its variance, by

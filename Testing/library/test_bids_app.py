@@ -41,7 +41,7 @@ def cohort(tmp_path_factory, one_case, model):
 
 def test_good_visits_have_results_and_the_bad_one_a_reason(cohort):
     _, out, _ = cohort
-    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("sub-*.nii.gz"))
+    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("sub-*_pet.nii.gz"))
     stems = ["sub-01/pet/sub-01", "sub-02/ses-1/pet/sub-02_ses-1", "sub-02/ses-2/pet/sub-02_ses-2"]
     kinds = ("spread", "synthetic")
     assert names == [f"{stem}_trc-AV1451_space-T1w_desc-{kind}_pet.nii.gz" for stem in stems for kind in kinds]

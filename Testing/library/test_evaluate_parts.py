@@ -5,15 +5,15 @@ import csv
 
 import numpy as np
 import pytest
+from evaluation_study import write_scale_masks
 from matplotlib.image import imread
 
 from RelAPETLib.cli.evaluate_parts import add_options, parts_of
 from RelAPETLib.errors import InputError
 from RelAPETLib.evaluation import downstream, parts, positivity, scales, uncertainty
 from RelAPETLib.evaluation.tsv import as_tsv, read_tsv
-from RelAPETLib.grid import MNI_GRID, array_to_image, image_to_array
+from RelAPETLib.grid import MNI_GRID, array_to_image
 from RelAPETLib.outputs import write_set
-from RelAPETLib.regions import load_regions
 from RelAPETLib.tracers import TRACERS
 from RelAPETLib.volumes import write_volume
 
@@ -40,16 +40,7 @@ def region_rows(models=("a", "b"), people=30, tracer="PIB"):
 
 @pytest.fixture(scope="module")
 def masks(tmp_path_factory):
-    """Table of masks of our own regions that stand in for the scale's, which may not be shipped."""
-    folder = tmp_path_factory.mktemp("masks")
-    image, regions = load_regions()
-    labels, numbers = image_to_array(image), {region.name: region.label for region in regions}
-    lines = ["scale\tregion\tfile"]
-    for name, region in (("cortex", "frontal"), ("reference", "cerebellar_grey")):
-        write_volume(array_to_image((labels == numbers[region]).astype(np.uint8)), folder / f"{name}.nii.gz")
-        lines.append(f"Centiloid\t{name}\t{name}.nii.gz")
-    (folder / "masks.tsv").write_text("\n".join(lines) + "\n")
-    return folder / "masks.tsv"
+    return write_scale_masks(tmp_path_factory.mktemp("masks"))
 
 
 def test_nothing_asked_for_gives_figures_of_regions_alone(tmp_path):

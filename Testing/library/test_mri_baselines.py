@@ -8,6 +8,7 @@ from sklearn.linear_model import RidgeCV
 
 from RelAPETLib.errors import InputError, RelAPETWarning
 from RelAPETLib.evaluation import mri_baselines as baselines
+from RelAPETLib.evaluation.baselines import MEAN
 from RelAPETLib.evaluation.ridge import RIDGE_PENALTIES, check_apart, fit_pet_ridge, mri_features, ridge
 from RelAPETLib.evaluation.volume_table import VolumeRow, read_on_grid, read_volume_table
 from RelAPETLib.grid import MNI_GRID, array_to_image
@@ -112,36 +113,35 @@ def table(tmp_path_factory):
 def test_baselines_of_a_table(table, tmp_path):
     rows = read_volume_table(table, ("t1w", "t2f", "measured"), ["age"])
     assert rows[3].tracer == "TAU" and rows[3].values == {"age": 63} and rows[3].session == "n/a"
-    mean, regression = baselines.fit_baselines(rows[:10], ["sub-10", "sub-11"], tmp_path)
-    assert (mean.name, regression.name, mean.tracer) == (baselines.MEAN, baselines.RIDGE, "TAU")
-    assert mean.people == tuple(f"sub-{n:02d}" for n in range(10)) and not list(tmp_path.iterdir())
+    (regression,) = baselines.fit_baselines(rows[:10], ["sub-10", "sub-11"], tmp_path)
+    assert regression.tracer == "TAU" and regression.people == tuple(f"sub-{n:02d}" for n in range(10))
+    assert not list(tmp_path.iterdir())
+    np.testing.assert_allclose(regression.mean, np.mean([row.array("measured") for row in rows[:10]], 0), atol=1e-6)
     inside, left = baselines.brain(), np.arange(160)[:, None, None] < 79
     for row in rows[10:]:
         truth, mri = row.array("measured"), [row.array("t1w"), row.array("t2f")]
-        errors = [np.abs(made.guess(mri) - truth)[inside].mean() for made in (mean, regression)]
-        assert errors[1] < 0.5 * errors[0]
         made = regression.guess(mri)
+        ours, mean = (np.abs(guess - truth)[inside].mean() for guess in (made, regression.mean))
+        assert ours < 0.5 * mean
         assert made.shape == MNI_GRID.shape and not made[~inside].any()
         sides = [volume[inside & left].mean() - volume[inside & ~left].mean() for volume in (made, truth)]
         assert np.sign(sides[0]) == np.sign(sides[1]), "left and right are where they were"
     with pytest.raises(InputError, match="sub-09 is among the people tested"):
         baselines.fit_baselines(rows[:10], ["sub-09"])
     pairs = [{"participant_id": "sub-10", "session": "n/a", "tracer": tracer} for tracer in ("TAU", "TAU", "PIB")]
-    written = baselines.write_guesses([mean, regression], pairs, rows[10:], tmp_path)
-    assert [row["model"] for row in written] == [baselines.MEAN, baselines.RIDGE]
+    (written,) = baselines.write_guesses([regression], pairs, rows[10:], tmp_path)
+    assert written["model"] == baselines.RIDGE
     made = regression.guess([rows[10].array("t1w"), rows[10].array("t2f")])
-    np.testing.assert_allclose(read_on_grid(written[1]["synthetic"]), made, atol=1e-5)
+    np.testing.assert_allclose(read_on_grid(written["synthetic"]), made, atol=1e-5)
     for person, told in (("sub-03", "among the people tested"), ("sub-77", "sub-77 is not in the table of MRI")):
         with pytest.raises(InputError, match=told):
-            baselines.write_guesses([mean], [{**pairs[0], "participant_id": person}], rows[10:], tmp_path)
+            baselines.write_guesses([regression], [{**pairs[0], "participant_id": person}], rows[10:], tmp_path)
 
 
-def test_few_people_carry_a_mean_only(table):
+def test_few_people_carry_no_regression(table):
     rows = read_volume_table(table, ("t1w", "t2f", "measured"))
     with pytest.warns(RelAPETWarning, match="ridge regression on the MRI of TAU was left out: 2"):
-        (mean,) = baselines.fit_baselines(rows[:2], [])
-    both = [row.array("measured") for row in rows[:2]]
-    np.testing.assert_allclose(mean.guess([]), np.mean(both, 0), atol=1e-6)
+        assert baselines.fit_baselines(rows[:2], []) == []
     with pytest.raises(InputError, match="no row"):
         baselines.fit_baselines([], [])
     with pytest.raises(InputError, match="sub-01 has no measured"):
@@ -167,3 +167,31 @@ def test_tables_that_cannot_be_used(table, tmp_path):
     write_volume(small, tmp_path / "small.nii.gz")
     with pytest.raises(InputError, match="small.nii.gz: .*not on the model grid"):
         VolumeRow("a", "n/a", "TAU", {"t1w": tmp_path / "small.nii.gz"}).array("t1w")
+
+
+@pytest.mark.slow
+def test_the_command_evaluates_the_baselines_beside_a_model(table, tmp_path, capsys):
+    """A table of training people gives the regression, their mean, and no third answer; nobody may be in both."""
+    from evaluation_study import read_table, write_table
+
+    from RelAPETLib.cli import main
+
+    rows = [{k: str(table.parent / v) if k in ("t1w", "t2f", "measured") else v for k, v in row.items()}
+            for row in read_table(table)]  # fmt: skip
+    train = write_table(tmp_path / "train.tsv", rows[:10])
+    tested = [row | {"synthetic": other["measured"], "model": "other", "space": "MNI"}
+              for row, other in zip(rows[10:], rows[9:11], strict=True)]  # fmt: skip
+    pairs, mri = write_table(tmp_path / "pairs.tsv", tested), write_table(tmp_path / "mri.tsv", rows[10:])
+    words = ["evaluate", "--table", str(pairs), "--mri", str(mri), "--progress", "none", "--resamples", "100"]
+    assert main([*words, "--mri-baselines", str(train), "--out", str(tmp_path / "out")]) == 0
+    found = read_table(tmp_path / "out" / "regions.tsv")
+    assert list(dict.fromkeys(row["model"] for row in found)) == ["other", baselines.RIDGE, MEAN]
+    errors = {
+        model: np.mean([abs(float(r["synthetic"]) - float(r["measured"])) for r in found if r["model"] == model])
+        for model in (baselines.RIDGE, MEAN)
+    }
+    assert errors[baselines.RIDGE] < 0.7 * errors[MEAN]
+    assert "2 PET of 2 people measured" in capsys.readouterr().out, "baselines are nobody's PET"
+    both = write_table(tmp_path / "both.tsv", rows[:11])
+    assert main([*words, "--mri-baselines", str(both), "--out", str(tmp_path / "none")]) == 2
+    assert "sub-10 is among the people tested" in capsys.readouterr().err

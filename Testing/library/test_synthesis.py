@@ -214,10 +214,33 @@ def test_regions_tsv_holds_the_means_of_the_maps(made, tmp_path):
         assert float(row["difference"]) == pytest.approx(expected, abs=1e-4)
 
 
+def test_samples_tsv_holds_the_regional_means_of_each_sample(made, tmp_path):
+    made.save(tmp_path, report=False)
+    tables = {}
+    for name in ("samples", "regions"):
+        with open(tmp_path / f"{name}.tsv", newline="", encoding="utf-8") as stream:
+            tables[name] = list(csv.DictReader(stream, delimiter="\t"))
+    number = made.provenance["sampling"]["samples"]
+    assert number > 1 and len(tables["samples"]) == 12 * number
+    for row in tables["regions"]:
+        own = [sample for sample in tables["samples"] if sample["region"] == row["region"]]
+        assert [(sample["sample"], sample["pair"]) for sample in own] == [
+            (str(n + 1), str(n // 2 + 1)) for n in range(number)
+        ]
+        values = np.array([float(sample["suvr"]) for sample in own])
+        assert values.mean() == pytest.approx(float(row["synthetic_pet"]), rel=1e-4)
+    for row in made.regions:
+        values = np.array([sample["suvr"] for sample in made.samples if sample["region"] == row["region"]])
+        squares = ((values - values.mean()) ** 2).sum()
+        assert row["spread"] == pytest.approx(np.sqrt(squares / (number - number % 2 / number)), rel=1e-3)
+    outputs = json.loads((tmp_path / "synthetic_pet.json").read_text(encoding="utf-8"))["outputs"]
+    assert outputs["samples.tsv"]["units"] == "SUVR" and "mirrored" in outputs["samples.tsv"]["content"]
+
+
 def test_overwriting_leaves_no_mixture_of_two_runs(made, tmp_path):
     made.save(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
-    alone = dataclasses.replace(made, volumes={"synthetic_pet": made.pet})
+    alone = dataclasses.replace(made, volumes={"synthetic_pet": made.pet}, samples=[])
     alone.save(tmp_path, overwrite=True, report=False)
     names = {p.name for p in tmp_path.iterdir()}
     assert names == {"synthetic_pet.nii.gz", "regions.tsv", "synthetic_pet.json", "notes.txt"}
@@ -242,7 +265,7 @@ def test_a_relative_model_says_so_everywhere(tmp_path, grid_case):
     assert record["pet"]["units"] == record["reference"]["difference_units"] == "relative (0 to 1)"
     assert record["tracer"]["window"] is None and result.metrics["scaling"] == "minmax"
     assert result.uncertainty is None and record["uncertainty"] is None
-    assert set(result.volumes) == {"synthetic_pet_space-MNI", "difference_space-MNI"}
+    assert set(result.volumes) == {f"{name}_space-MNI" for name in ("synthetic_pet", "difference", "reference")}
     assert 0 <= image_to_array(result.pet).min() and image_to_array(result.pet).max() <= 1
     with pytest.raises(InputError, match="has no tracer PIB; it has TAU"):
         synthesize(grid_case["t1w"], grid_case["t2f"], "PIB", model=folder, **FAST)
@@ -266,7 +289,7 @@ def test_mean_and_deviation_of_mirrored_samples(samples):
     """Two samples of a pair lie on opposite sides of the mean; the SD is unbiased for an odd number too."""
     halves = np.random.default_rng(0).normal(0, 2, (3, 40, 40, 40)).astype(np.float32)
     volumes = np.stack([3 + sign * half for half in halves for sign in (1, -1)])[:samples]
-    moments = sampling._Moments()
+    moments = sampling.Moments()
     for volume in volumes:
         moments.add(volume)
     np.testing.assert_allclose(moments.mean, volumes.mean(axis=0), rtol=1e-4, atol=1e-5)

@@ -49,7 +49,7 @@ def test_segments_have_all_maps(widget, slicer, found):
         ("SYNTHETIC (SUVR)", "pet"),
         ("Measured (SUVR)", "measured"),
         ("SYNTHETIC minus measured (SUVR)", "difference"),
-        ("Spread of samples (SUVR)", "uncertainty"),
+        ("Spread of samples, mean of voxels (SUVR)", "uncertainty"),
     ):
         expected = slicer.util.arrayFromVolume(found.volumes[kind])[box].mean()
         assert float(row[column]) == pytest.approx(expected, rel=1e-5), kind

@@ -62,6 +62,18 @@ def write_study(folder: Path, people: int = 5, retested: int = 3, first: int = 0
     return rows
 
 
+def write_scale_masks(folder: Path) -> Path:
+    """Table of Centiloid masks made of our own regions, in place of the scale's, which may not be shipped."""
+    image, regions = load_regions()
+    labels, numbers = image_to_array(image), {region.name: region.label for region in regions}
+    lines = ["scale\tregion\tfile"]
+    for name, region in (("cortex", "frontal"), ("reference", "cerebellar_grey")):
+        write_volume(array_to_image((labels == numbers[region]).astype(np.uint8)), folder / f"{name}.nii.gz")
+        lines.append(f"Centiloid\t{name}\t{name}.nii.gz")
+    (folder / "masks.tsv").write_text("\n".join(lines) + "\n")
+    return folder / "masks.tsv"
+
+
 def write_table(path: Path, rows: list[dict]) -> Path:
     with open(path, "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]), delimiter="\t", lineterminator="\n")

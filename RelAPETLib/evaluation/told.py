@@ -1,0 +1,74 @@
+"""What a result's own tables tell of its regions: spread and interval, and regional SUVR of single samples.
+
+`relapet synthesize` writes them beside the PET (``regions.tsv``, ``samples.tsv``), `relapet bids` under the names of
+its derivatives. They are of the regions of the model grid, whatever the space of the PET.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import InputError
+from ..notices import warn
+from .tsv import number, read_tsv
+
+#: What a result says of a region beside its mean, by column of its table.
+COLUMNS = ("spread", "low", "high")
+_PLAIN = re.compile(r"synthetic_pet(_space-MNI)?\.nii(\.gz)?$")
+_BIDS = re.compile(r"(?P<stem>sub-.+?)(_space-[^_]+)?_desc-synthetic_pet\.nii(\.gz)?$")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is told of one result.
+
+    Attributes:
+        ends: by region, `COLUMNS` as far as they are known, SUVR.
+        draws: by region, SUVR of each sample.
+        couples: by region, which samples have mirrored noise: those of one name; empty where nothing says so.
+    """
+
+    ends: dict[str, dict[str, float]] = field(default_factory=dict)
+    draws: dict[str, list[float]] = field(default_factory=dict)
+    couples: dict[str, list[str]] = field(default_factory=dict)
+
+
+def read_told(synthetic: Path) -> Told:
+    """The tables of a result, as far as they are there.
+
+    Args:
+        synthetic: its PET.
+
+    Warns:
+        RelAPETWarning: a table that cannot be read; it is left out.
+    """
+    told = Told()
+    for row in _rows(synthetic, "regions.tsv", ("region",)):
+        known = {name: value for name in COLUMNS if math.isfinite(value := number(row.get(name)))}
+        if known:
+            told.ends[row["region"]] = known
+    for row in _rows(synthetic, "samples.tsv", ("sample", "region", "suvr")):
+        if math.isfinite(value := number(row["suvr"])):
+            told.draws.setdefault(row["region"], []).append(value)
+            if "pair" in row:
+                told.couples.setdefault(row["region"], []).append(row["pair"])
+    return told
+
+
+def _rows(synthetic: Path, name: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    if _PLAIN.match(synthetic.name):
+        path = synthetic.with_name(name)
+    elif match := _BIDS.match(synthetic.name):
+        path = synthetic.with_name(f"{match['stem']}_desc-synthetic_{name}")
+    else:
+        return []
+    if not path.is_file():
+        return []
+    try:
+        return read_tsv(path, columns)
+    except InputError as error:
+        warn(f"left out what a result tells of its uncertainty: {error}")
+        return []
