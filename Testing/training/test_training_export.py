@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -39,7 +39,8 @@ def trained(tmp_path_factory, grid_case):
 
 
 def config_of(preset="default", ablation="none", method="rela", cache=""):
-    config = RelaConfig(METHODS[method], PRESETS[preset], SMALL, out="out", ablation=ABLATIONS[ablation])
+    how = replace(PRESETS[preset], prediction="noise", mean_pet="none")  # others: test_training_predictions
+    config = RelaConfig(METHODS[method], how, SMALL, out="out", ablation=ABLATIONS[ablation])
     config.data.cache = str(cache)
     return config
 
@@ -135,6 +136,8 @@ def test_what_cannot_be_exported(tmp_path):
     for other in (config, config_of(method="rela_latent")):
         with pytest.raises(InputError, match="do not fit the configuration's network"):
             exported(other, state, tmp_path / "b")
+    with pytest.raises(InputError, match="does not hold the statistics"):
+        exported(RelaConfig(METHODS["rela"], PRESETS["default"], SMALL, out="out"), state, tmp_path / "b")
     assert not (tmp_path / "b").exists()
 
 

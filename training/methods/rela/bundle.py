@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from RelAPETLib.errors import InputError
 from RelAPETLib.methods.base import SEQUENCES
 from RelAPETLib.methods.rela import network_class
 from RelAPETLib.methods.rela.voxel import VoxelDiffusion
@@ -20,7 +21,7 @@ from .ldm_config import LdmConfig
 from .ldm_words import DESCRIPTION as LDM_DESCRIPTION
 from .ldm_words import differences_from_ldm
 from .networks import published_state_dict, schedule_arguments, sees_mean_pet
-from .spaces import VoxelSpace
+from .spaces import VoxelSpace, needs_statistics
 
 #: Tensors to store as float16, by beginning; all where nothing is said. A regression's weights are too small for it.
 HALF = {
@@ -60,6 +61,11 @@ def bundle_of(
     if latent:
         network, arguments = _latent_network(published, frozen)
     else:
+        if needs_statistics(config) and "statistics" not in frozen:
+            raise InputError(
+                "the checkpoint does not hold the statistics of its training set, which its prediction or mean PET "
+                "needs; train again"
+            )
         statistics = PetStatistics(**frozen["statistics"]) if "statistics" in frozen else None
         # As many labels as it was trained with, whatever tracers there are by now.
         labels = {"num_class_embeds": len(published["class_embedding.weight"])}
