@@ -34,6 +34,8 @@ COMMON = [
 ]
 TINY = [
     *COMMON,
+    "preset.prediction=noise",
+    "preset.mean_pet=none",
     "preset.discriminator_learning_rate=1e-3",
     "data.cache=memory",
     "run.validation_volumes=2",
@@ -44,6 +46,8 @@ PLAIN = ["data.cache=memory", "data.workers=0", "hardware.accelerator=cpu", "run
 #: A latent run over a cache of blocks of 10 mm.
 LATENT = [
     *COMMON,
+    "preset.prediction=noise",
+    "preset.mean_pet=none",
     "network.factor=10",
     "autoencoder.channels=[4,8]",
     "autoencoder.norm_num_groups=4",

@@ -69,10 +69,6 @@ def before_the_seam(path: Path) -> None:
     torch.save({"format": 1, **old}, path)
 
 
-#: What was predicted and diffused then.
-BEFORE = ("preset.prediction=noise", "preset.mean_pet=none")
-
-
 def weights(out: Path) -> dict[str, torch.Tensor]:
     players = checkpoints.latest(out)[1]["players"]
     return {
@@ -85,7 +81,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("method", ["rela", "ddpm"])
 def test_a_run_from_before_the_seam_goes_on_to_the_same_weights(tmp_path, method):
-    words = [*BEFORE, f"method={method}", "run.checkpoint_every=1", "run.keep_last=9"]
+    words = [f"method={method}", "run.checkpoint_every=1", "run.keep_last=9"]
     assert run(tiny_config(tmp_path / "whole", "run.steps=5", *words), tiny_data(), quiet=True) == 0
     assert run(tiny_config(tmp_path / "old", "run.steps=3", *words), tiny_data(), quiet=True) == 0
     for path in checkpoints.saved(tmp_path / "old"):
@@ -100,20 +96,20 @@ def test_a_run_from_before_the_seam_goes_on_to_the_same_weights(tmp_path, method
 
 
 def test_a_run_from_before_the_seam_is_refused_with_another_configuration(tmp_path, capsys):
-    assert run(tiny_config(tmp_path, "run.steps=1", *BEFORE), tiny_data(), quiet=True) == 0
+    assert run(tiny_config(tmp_path, "run.steps=1"), tiny_data(), quiet=True) == 0
     before_the_seam(checkpoints.saved(tmp_path)[-1])
-    assert run(tiny_config(tmp_path, "run.steps=2", "ablation=wo_gp", *BEFORE), tiny_data(), quiet=True) == 2
+    assert run(tiny_config(tmp_path, "run.steps=2", "ablation=wo_gp"), tiny_data(), quiet=True) == 2
     assert "ablation.penalty: True -> False" in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_from_before_the_seam_is_one_line(tmp_path, capsys):
-    assert run(tiny_config(tmp_path / "run", "run.steps=1", *BEFORE), tiny_data(), quiet=True) == 0
+    assert run(tiny_config(tmp_path / "run", "run.steps=1"), tiny_data(), quiet=True) == 0
     path = checkpoints.saved(tmp_path / "run")[-1]
     before_the_seam(path)
     state = torch.load(path, weights_only=True)
     for key in ("generator", "optimizer_G", "optimizer_D", "discriminator", "sampler", "frozen", "config"):
         shutil.copytree(tmp_path / "run", tmp_path / key)
         torch.save({k: v for k, v in state.items() if k != key}, checkpoints.saved(tmp_path / key)[-1])
-        assert run(tiny_config(tmp_path / key, "run.steps=2", *BEFORE), tiny_data(), quiet=True) == 2
+        assert run(tiny_config(tmp_path / key, "run.steps=2"), tiny_data(), quiet=True) == 2
         said = capsys.readouterr().err
         assert path.name in said and said.count("\n") == 1, said

@@ -39,7 +39,8 @@ def trained(tmp_path_factory, grid_case):
 
 def train(cache, out, *words):
     """Exit code of a run of the small network over a cache."""
-    config = load_config([*COMMON, *SMALL, "method=ficd", f"data.cache={cache}", f"out={out}", *words])
+    plain = ("preset.prediction=noise", "preset.mean_pet=none")
+    config = load_config([*COMMON, *SMALL, *plain, "method=ficd", f"data.cache={cache}", f"out={out}", *words])
     return loop.run(config, loop.load_data(config), quiet=True)
 
 
@@ -61,7 +62,7 @@ def test_differences_from_the_mean_are_clamped_nowhere():
     """They are scaled to SD 1: bounds of [-1, 1] would cut a third of them off."""
     words = ["preset.mean_pet=residual", "data.cache=c", "out=o"]
     assert not weights_of(load_config(words), 0).clamp_clean_estimate
-    assert weights_of(load_config(words[1:]), 0).clamp_clean_estimate
+    assert weights_of(load_config(["preset.mean_pet=none", *words[1:]]), 0).clamp_clean_estimate
 
 
 @pytest.mark.parametrize("prediction", ["noise", "v", "x0", "edm"])
