@@ -55,8 +55,13 @@ def window(kind, node):
     return 0.0, max(node.GetImageData().GetScalarRange()[1], 1e-3)
 
 
+def isColoured(node):
+    """Whether a volume has colours yet, or still, while a scene is filled or emptied."""
+    return hasattr(node.GetDisplayNode(), "GetWindowLevelMin")
+
+
 def shownWindow(node):
-    """(low, high) of the colours now."""
+    """(low, high) of the colours now, of a volume that has some."""
     display = node.GetDisplayNode()
     return display.GetWindowLevelMin(), display.GetWindowLevelMax()
 

@@ -122,7 +122,7 @@ class DisplayPanel:
     @staticmethod
     def _words(found, shown):
         node = found.volumes.get(shown)
-        if node is None:
+        if node is None or not display.isColoured(node):
             return _("The MRI alone.")
         low, high = display.shownWindow(node)
         what = {

@@ -144,6 +144,8 @@ class ViewPanel:
                 )
         number = display.look(found)
         ui.colorSelector.currentIndex = -1 if number is None else number
+        if not display.isColoured(found.pet):
+            return
         low, high = display.shownWindow(found.pet)
         ui.windowWidget.minimum = 0.0
         ui.windowWidget.maximum = max(high, *(window[1] for _name, window in looks))

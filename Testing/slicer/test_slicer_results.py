@@ -44,11 +44,11 @@ def test_the_panel_repeats_verdict_and_intervals(widget, slicer, tmp_path):
     lines = shown(widget.ui.shownLabel).splitlines()
     assert lines[1:] == says and "a model's guess" in lines[0]
     columns = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
-    assert columns[3:] == ["Spread of samples (SUVR)", "Interval from (SUVR)", "Interval to (SUVR)"]
+    assert columns[3:] == ["Spread of samples' means (SUVR)", "Interval from (SUVR)", "Interval to (SUVR)"]
     assert [table.GetCellText(row, 4) for row in (0, 1)] == ["1.25", "0.25"]
     (made / "regions.tsv").write_text(f"{header}b\tPons\t0.5\t0.1\tn/a\tn/a\na\tGrey\t1.5\t0.1\tn/a\tn/a\n")
     table = run(widget, made).regions
-    assert table.GetColumnName(table.GetNumberOfColumns() - 1) == "Spread of samples (SUVR)"
+    assert table.GetColumnName(table.GetNumberOfColumns() - 1) == "Spread of samples' means (SUVR)"
 
 
 def test_that_an_mri_is_simulated_goes_with_it(widget, tmp_path):
