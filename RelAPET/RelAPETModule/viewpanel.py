@@ -129,7 +129,7 @@ class ViewPanel:
         ui.planeSelector.enabled = there
         for widget in (ui.colorSelector, ui.windowWidget):
             widget.enabled = found is not None
-        if found is not None and found.pet.GetDisplayNode() is not None:
+        if found is not None and display.isColoured(found.pet):
             self._showColours(found)
 
     def _showColours(self, found):
@@ -144,8 +144,6 @@ class ViewPanel:
                 )
         number = display.look(found)
         ui.colorSelector.currentIndex = -1 if number is None else number
-        if not display.isColoured(found.pet):
-            return
         low, high = display.shownWindow(found.pet)
         ui.windowWidget.minimum = 0.0
         ui.windowWidget.maximum = max(high, *(window[1] for _name, window in looks))

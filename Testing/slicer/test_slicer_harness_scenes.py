@@ -179,16 +179,20 @@ def coloured(slicer, value, low, high, name):
     return volume
 
 
+#: Width and height; a view keeps what it was drawn with last.
+SIZE = (256, 256)
+
+
 def test_slice_views_blend_layers(slicer):
     from slicer_harness.rendering import slice_image
 
-    assert slice_image().max() == 0
+    assert slice_image(size=SIZE).max() == 0
     background, foreground = coloured(slicer, 1, 0, 2, "half"), coloured(slicer, 2, 0, 2, "white")
     slicer.util.setSliceViewerLayers(background=background, foreground=foreground, foregroundOpacity=0.0, fit=True)
-    middle = slice_image()[128, 128]
+    middle = slice_image(size=SIZE)[128, 128]
     assert abs(int(middle[0]) - 127) <= 1
     slicer.util.setSliceViewerLayers(foregroundOpacity=0.5)
-    assert abs(int(slice_image()[128, 128, 0]) - 191) <= 2
+    assert abs(int(slice_image(size=SIZE)[128, 128, 0]) - 191) <= 2
     assert slice_image("Yellow", size=(100, 80)).shape == (80, 100, 3)
 
 

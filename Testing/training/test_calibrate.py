@@ -9,6 +9,7 @@ from calibrated import write_tiny_conditional
 from training_cases import prepared, write_table
 
 from RelAPETLib.models import load_model
+from RelAPETLib.regions import regional_rows
 from RelAPETLib.synthesis import synthesize
 from training.__main__ import main
 from training.calibrate import SETTINGS, check_people, draw_people
@@ -92,7 +93,7 @@ def test_a_calibrated_bundle_from_two_caches(model, people, trained, folder, cap
 
 
 def test_a_person_is_drawn_as_a_synthesis_draws_them(model, people, folder):
-    """Regional means, spreads and measured means of the draws are those of ``regions.tsv`` for the same files."""
+    """Regional means of the draws, the measured PET and the voxels' spread are a synthesis' of the same files."""
     drawn = draw_people(load_model(model), open_cache(people), folder / "draws")
     case = next(iter(drawn))
     source = folder / "people"
@@ -100,8 +101,11 @@ def test_a_person_is_drawn_as_a_synthesis_draws_them(model, people, folder):
         source / "c1_t1w.nii", source / "c1_t2f.nii", "TAU", model=model, preprocessed=True, space="mni",
         reference=source / "c1_TAU.nii",
     )  # fmt: skip
-    for ours, theirs in (("synthetic", "synthetic_pet"), ("spread", "spread"), ("measured", "reference")):
+    for ours, theirs in (("synthetic", "synthetic_pet"), ("measured", "reference")):
         assert np.allclose(drawn[case][f"{ours}_TAU"], [row[theirs] for row in result.regions], atol=2e-4)
+    spread = result.volumes["uncertainty_space-MNI"]
+    of_voxels = [row["spread"] for row in regional_rows({"spread": spread}, spread > 0)]
+    assert np.allclose(drawn[case]["spread_TAU"], of_voxels, atol=2e-4)
 
 
 def test_going_on_draws_only_who_is_missing(model, people, folder):
