@@ -8,6 +8,7 @@ import pytest
 from calibrated import write_tiny_conditional
 from training_cases import prepared, write_table
 
+from RelAPETLib.grid import array_to_image
 from RelAPETLib.models import load_model
 from RelAPETLib.regions import regional_rows
 from RelAPETLib.synthesis import synthesize
@@ -103,8 +104,8 @@ def test_a_person_is_drawn_as_a_synthesis_draws_them(model, people, folder):
     )  # fmt: skip
     for ours, theirs in (("synthetic", "synthetic_pet"), ("measured", "reference")):
         assert np.allclose(drawn[case][f"{ours}_TAU"], [row[theirs] for row in result.regions], atol=2e-4)
-    spread = result.volumes["uncertainty_space-MNI"]
-    of_voxels = [row["spread"] for row in regional_rows({"spread": spread}, spread > 0)]
+    brain = array_to_image(open_cache(people).array(case, "mask").astype(np.uint8))
+    of_voxels = [row["spread"] for row in regional_rows({"spread": result.volumes["uncertainty_space-MNI"]}, brain)]
     assert np.allclose(drawn[case]["spread_TAU"], of_voxels, atol=2e-4)
 
 
