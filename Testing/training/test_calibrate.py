@@ -104,7 +104,7 @@ def test_a_person_is_drawn_as_a_synthesis_draws_them(model, people, folder):
     )  # fmt: skip
     for ours, theirs in (("synthetic", "synthetic_pet"), ("measured", "reference")):
         assert np.allclose(drawn[case][f"{ours}_TAU"], [row[theirs] for row in result.regions], atol=2e-4)
-    brain = array_to_image(open_cache(people).array(case, "mask").astype(np.uint8))
+    brain = array_to_image((open_cache(people).mask() > 0).astype(np.uint8))
     of_voxels = [row["spread"] for row in regional_rows({"spread": result.volumes["uncertainty_space-MNI"]}, brain)]
     assert np.allclose(drawn[case]["spread_TAU"], of_voxels, atol=2e-4)
 
