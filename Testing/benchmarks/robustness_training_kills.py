@@ -74,7 +74,7 @@ class Prepare:
             for case in self.people.cases
             for dtype in (self.old.dtype, self.new.dtype)
         }
-        preparing.rendered_volumes = lambda case, factor, dtype: drawn[case.name, dtype]
+        preparing.rendered_volumes = lambda case, factor, dtype, mri_only: drawn[case.name, dtype]
         self.call(self.old, folder / "before")(lambda message: None)
 
     def call(self, options, out: Path):
