@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import ModelError
+from .actions import actions_of
 
 
 def add_parser(commands, common) -> None:
@@ -12,13 +13,7 @@ def add_parser(commands, common) -> None:
         description="Models of the catalogue, and the authors' published checkpoint.",
         allow_abbrev=False,
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-
-    def add(name: str, run, words: str):
-        action = actions.add_parser(name, parents=[common], help=words, description=words, allow_abbrev=False)
-        action.set_defaults(run=run)
-        return action
-
+    add = actions_of(parser, common)
     add("list", _list, "list the models of the catalogue")
     showing = add("show", _show, "print what the catalogue says of a model, or its model card")
     showing.add_argument("name", metavar="NAME", help="name of a model; with --card also the folder of one")

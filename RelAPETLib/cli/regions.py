@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .actions import actions_of
+
 
 def add_parser(commands, common) -> None:
     parser = commands.add_parser(
@@ -11,13 +13,7 @@ def add_parser(commands, common) -> None:
         "masks, such as Centiloid's, which may not be shipped. They are kept in RELAPET_HOME and verified when used.",
         allow_abbrev=False,
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-
-    def add(name: str, run, words: str):
-        action = actions.add_parser(name, parents=[common], help=words, description=words, allow_abbrev=False)
-        action.set_defaults(run=run)
-        return action
-
+    add = actions_of(parser, common)
     add("list", _list, "list the regions that are there")
     adding = add("add", _add, "keep a label image or mask under a name")
     adding.add_argument("name", metavar="NAME")

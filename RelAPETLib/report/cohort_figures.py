@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import RelAPETError
 from ..tracers import TRACERS
 from .cohort_tables import Agreement
-from .pictures import own_window, prepare, round_limit
+from .pictures import own_window, prepare
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -127,7 +127,7 @@ def result_pictures(volumes: Mapping[str, Path], title: str, tracer: str, suvr: 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     from ..volumes import read_volume
-    from .still import Column, compose
+    from .still import columns_of_maps, compose
 
     shown = prepare({name: read_volume(path) for name, path in volumes.items()})
     arrays = shown.arrays
@@ -135,16 +135,7 @@ def result_pictures(volumes: Mapping[str, Path], title: str, tracer: str, suvr: 
         arrays["reference"] = np.where(shown.brain, arrays["pet"] - arrays["difference"], 0)
     known = TRACERS[tracer].contrast_window if suvr and tracer in TRACERS else None
     window, units = known or own_window(arrays["pet"]), "SUVR" if suvr else "relative"
-    columns = [Column("Synthetic PET", arrays["pet"], "inferno", window, units, synthetic=True)]
-    if "reference" in arrays:
-        columns.append(Column("Measured PET", arrays["reference"], "inferno", window, units))
-    if "difference" in arrays:
-        limit = round_limit(arrays["difference"], 0.1)
-        name = "Synthetic minus measured"
-        columns.append(Column(name, arrays["difference"], "RdBu_r", (-limit, limit), units, synthetic=True))
-    if "uncertainty" in arrays:
-        limit = round_limit(arrays["uncertainty"], 0.05)
-        columns.append(Column("Spread of samples", arrays["uncertainty"], "viridis", (0, limit), units, synthetic=True))
+    columns = columns_of_maps(arrays, window, units)
     stream = io.BytesIO()
     FigureCanvasAgg(compose(columns, shown, title, [], dpi=75)).print_png(stream, metadata={"Software": "RelAPET"})
     return stream.getvalue()

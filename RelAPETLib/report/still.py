@@ -51,18 +51,36 @@ def _columns(arrays: dict[str, np.ndarray], window: tuple[float, float], units: 
     if "t2f" in arrays:
         columns.append(Column("T2-FLAIR", arrays["t2f"], "gray", grey_limits(arrays["t2f"], brain)))
     below = Column("T1w below a PET", arrays["t1w"], "gray", grey)
-    guess = "Synthetic PET" if samples == 1 else f"Synthetic PET (mean of {samples})"
-    columns.append(Column(guess, arrays["pet"], "inferno", window, units, over=below, synthetic=True))
+    mean, spread = ("", "") if samples == 1 else (f" (mean of {samples})", f"Spread of {samples} samples (SD)")
+    return columns + columns_of_maps(arrays, window, units, f"Synthetic PET{mean}", spread, below)
+
+
+def columns_of_maps(
+    arrays: dict[str, np.ndarray],
+    window: tuple[float, float],
+    units: str,
+    guess: str = "Synthetic PET",
+    spread: str = "Spread of samples",
+    below: Column | None = None,
+) -> list[Column]:
+    """Columns of the synthetic PET and of those of measured PET, difference and spread that there are.
+
+    Args:
+        arrays: ``pet`` and perhaps ``reference``, ``difference``, ``uncertainty``.
+        window, units: of both PET.
+        guess, spread: headings of the synthetic PET and of its spread.
+        below: what is drawn below both PET.
+    """
+    columns = [Column(guess, arrays["pet"], "inferno", window, units, over=below, synthetic=True)]
     if "reference" in arrays:
-        columns.append(Column("Reference PET", arrays["reference"], "inferno", window, units, over=below))
+        columns.append(Column("Measured PET", arrays["reference"], "inferno", window, units, over=below))
     if "difference" in arrays:
         limit = round_limit(arrays["difference"], 0.1)
-        title = "Synthetic minus reference"
+        title = "Synthetic minus measured"
         columns.append(Column(title, arrays["difference"], "RdBu_r", (-limit, limit), units, synthetic=True))
     if "uncertainty" in arrays:
         limit = round_limit(arrays["uncertainty"], 0.05)
-        title = f"Spread of {samples} samples (SD)"
-        columns.append(Column(title, arrays["uncertainty"], "viridis", (0.0, limit), units, synthetic=True))
+        columns.append(Column(spread, arrays["uncertainty"], "viridis", (0.0, limit), units, synthetic=True))
     return columns
 
 

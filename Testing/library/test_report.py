@@ -105,11 +105,11 @@ def test_columns_follow_what_there_is():
     everything |= {"difference": -0.33 * arrays["pet"], "uncertainty": 0.11 * arrays["pet"]}
     columns = {c.title: c for c in still._columns(everything, (0, 3), "SUVR", 4)}
     assert columns["Synthetic PET (mean of 4)"].limits == (0, 3)
-    low, high = columns["Synthetic minus reference"].limits
+    low, high = columns["Synthetic minus measured"].limits
     assert low == -high and high >= 0.33, "a difference is shown around zero"
     assert columns["Spread of 4 samples (SD)"].units == "SUVR"
     burned = {title for title, column in columns.items() if column.synthetic}
-    assert "Reference PET" not in burned and len(burned) == 3
+    assert "Measured PET" not in burned and len(burned) == 3
 
 
 def test_every_picture_says_synthetic_and_warnings_are_printed(tmp_path):
