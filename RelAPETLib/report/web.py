@@ -99,23 +99,24 @@ def _digest(words: str) -> str:
     return base64.b64encode(hashlib.sha256(words.encode("utf-8")).digest()).decode("ascii")
 
 
-#: By level of a verdict: a sign that does not need colour, and words.
-VERDICTS = {
-    "ok": ("\u2713", "Checks passed"),
-    "caution": ("\u25b2", "Caution"),
-    "refuse": ("\u2717", "Refused by the checks"),
-}
+#: By level of a verdict: a sign that does not need colour.
+VERDICTS = {"ok": "\u2713", "caution": "\u25b2", "refuse": "\u2717"}
 
 
 def verdict_box(verdict: object) -> str:
-    """What the checks said of a result (key ``verdict`` of its record), or that none were made."""
+    """What the checks said of a result (key ``verdict`` of its record), in its own words, or that none were made.
+
+    A check that was not made is listed with the reason.
+    """
     level = verdict.get("level") if isinstance(verdict, dict) else None
     if level not in VERDICTS:
-        return '<section class="verdict unchecked" id="verdict"><h2>? Verdict: not checked</h2></section>'
-    sign, words = VERDICTS[level]
-    reasons = paragraphs(verdict.get("reasons") or ["none of the checks found a reason for doubt"])
-    caveat = "" if level != "ok" else "<p>Input and result look as usual; that does not make the PET right.</p>"
+        return '<section class="verdict unchecked" id="verdict"><h2>? Input check: not checked</h2></section>'
+    checks = verdict.get("checks", {}).values()
+    missing = [f"not checked: {line}" for check in checks if check["level"] == "not checked" for line in check["says"]]
+    lines = [*verdict["reasons"], *missing]
+    reasons = f"<ul>{paragraphs(lines)}</ul>" if lines else ""
+    caveat = "" if level != "ok" else "<p>An input that looks as usual does not make the PET right.</p>"
+    words = text(verdict.get("says") or f"Input check: {level}")
     return (
-        f'<section class="verdict {level}" id="verdict"><h2>{sign} Verdict: {text(words)}</h2>'
-        f"<ul>{reasons}</ul>{caveat}</section>"
+        f'<section class="verdict {level}" id="verdict"><h2>{VERDICTS[level]} {words}</h2>{reasons}{caveat}</section>'
     )

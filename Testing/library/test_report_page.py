@@ -117,16 +117,22 @@ def test_the_page_is_closed_to_the_world_and_says_what_it_shows(tmp_path):
     assert elements.attributes("style") == [] and not [name for name in elements.names if name.startswith("on")]
     assert EVIL not in page and elements.tags.count("script") == 2, "the data and our own script, no others"
     assert str(tmp_path) not in page and 'id="label"' not in page
-    assert web.BANNER in page.replace("&#x27;", "'") and "Verdict: not checked" in page
+    assert web.BANNER in page.replace("&#x27;", "'") and "Input check: not checked" in page
     for words in (provenance.STATEMENT, provenance.SIMULATED_STATEMENT, person.DISAGREE, "1" * 64, "No intervals"):
         assert web.text(words) in page
 
 
 def test_a_label_verdict_and_intervals_are_shown_when_there_are_such(tmp_path):
-    verdict = {"level": "caution", "reasons": [f"far from training {EVIL}"], "checks": {}}
+    checks = {
+        "features": {"level": "not checked", "says": [f"no features {EVIL}"]},
+        "header": {"level": "ok", "says": []},
+    }
+    says = f"Input check: caution: far from training {EVIL} (not checked: features)"
+    verdict = {"level": "caution", "reasons": [f"far from training {EVIL}"], "says": says, "checks": checks}
     rows = [{**ROWS[0], "low": 1.125, "high": 1.375, "spread": 0.0625, "novel": 7.0}]
     page = write(tmp_path / "page.html", rows=rows, label=f"pilot {EVIL}", verdict=verdict)
-    assert "Verdict: Caution" in page and "far from training" in page and "not checked" not in page
+    assert "Input check: caution: far from training" in page, "the record's own words"
+    assert "not checked: no features" in page and "not checked: features" in page
     assert "pilot &lt;script&gt;" in page and EVIL not in page and "No intervals" not in page
     assert [page.count(f">{value}<") for value in ("1.125", "1.375", "0.062", "7.000", "novel")] == [1, 1, 1, 1, 1]
 
