@@ -1,12 +1,12 @@
 """How results look: colours, windows, legends, and layers of the slice views."""
 
-import json
 import logging
 
 import slicer
 from slicer.i18n import tr as _
 
 from . import colours
+from .attributes import readRange
 from .marks import viewMarks
 from .scene import KIND, TRACER, UNITS, WINDOW, Results
 
@@ -49,7 +49,7 @@ def window(kind, node):
     if kind in PETS:
         return colours.looks(node)[0][1]
     if kind == "difference":
-        low, high = json.loads(node.GetAttribute(WINDOW) or "null") or (0.0, 1.0)
+        low, high = readRange(node, WINDOW, (0.0, 1.0))
         half = DIFFERENCE_SHARE * (high - low)
         return -half, half
     return 0.0, max(node.GetImageData().GetScalarRange()[1], 1e-3)

@@ -1,12 +1,11 @@
 """The sections on display, regions and export."""
 
-import json
-
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from . import display, export, history, people
+from .attributes import objectOf, readDict
 from .parameters import Shown
 from .regionspanel import RegionsPanel
 from .scene import PROVENANCE, TRACER, UNITS
@@ -168,8 +167,9 @@ class DisplayPanel:
 
 def _checked(pet):
     """What the record of a PET says of its input and of the intervals in its table, in the library's own words."""
-    record = json.loads(pet.GetAttribute(PROVENANCE) or "{}")
-    return [record[part]["says"] for part in ("verdict", "intervals") if record.get(part)]
+    record = readDict(pet, PROVENANCE)
+    said = (objectOf(record.get(part)).get("says") for part in ("verdict", "intervals"))
+    return [words for words in said if isinstance(words, str)]
 
 
 def _present(table):

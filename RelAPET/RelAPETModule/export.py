@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import scene
+from .attributes import objectOf, readDict
 
 
 class Export:
@@ -28,8 +29,11 @@ class Export:
         text = self._results.pet.GetAttribute(scene.PROVENANCE)
         if not text:
             raise scene.SceneError(_("this PET carries no record of how it was made, so it is not exported"))
-        record = json.loads(text)
-        for output in record["outputs"].values():
+        record = readDict(self._results.pet, scene.PROVENANCE)
+        outputs = objectOf(record.get("outputs")).values()
+        if "outputs" not in record or not all(isinstance(output, dict) for output in outputs):
+            raise scene.SceneError(_("this PET's record of how it was made is damaged, so it is not exported"))
+        for output in outputs:
             output.pop("sha256", None)  # of the files that the library wrote; those below hold the same voxels
         (self._scratch / "synthetic_pet.json").write_text(json.dumps(record), encoding="utf-8")
         space = scene.MNI if self._results.pet.GetAttribute(scene.SPACE) == "MNI" else ""

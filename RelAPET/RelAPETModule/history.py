@@ -7,6 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import people
+from .attributes import objectOf, readDict
 from .scene import MODEL, PROVENANCE, SceneError, worldMatrix
 
 #: Attribute of a PET with a fingerprint of each input, by its role.
@@ -43,6 +44,13 @@ def same(one, two):
     return max(abs(a - b) for a, b in zip(one["corners"], two["corners"], strict=True)) < TOLERANCE
 
 
+def _isFingerprint(found):
+    """Whether what a scene holds is a fingerprint, as `fingerprint` makes one."""
+    corners = objectOf(found).get("corners")
+    numbers = isinstance(corners, list) and len(corners) == 6 and all(isinstance(c, int | float) for c in corners)
+    return numbers and isinstance(found.get("voxels"), str)
+
+
 def fingerprints(request):
     """Of the MRIs of a `logic.Request` by role, when they are handed over."""
     volumes = {role: getattr(request, role) for role in ROLES}
@@ -54,22 +62,13 @@ def remember(pet, prints):
     pet.SetAttribute(INPUTS, json.dumps(prints))
 
 
-def recordOf(pet):
-    """What ``synthetic_pet.json`` held; empty where the PET carries none that can be read."""
-    try:
-        record = json.loads(pet.GetAttribute(PROVENANCE) or "{}")
-    except ValueError:
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
 def madeWith(pet):
     """One line on model, day and program of a result."""
-    record = recordOf(pet)
+    record = readDict(pet, PROVENANCE)
     words = _("Made with model {model}").format(model=pet.GetAttribute(MODEL) or _("that it does not name"))
     if record.get("created"):
-        words += _(" on {day}").format(day=record["created"][:10])
-    version = (record.get("versions") or {}).get("relapet")
+        words += _(" on {day}").format(day=str(record["created"])[:10])
+    version = objectOf(record.get("versions")).get("relapet")
     return words + (_(" by RelAPET {version}.").format(version=version) if version else ".")
 
 
@@ -78,7 +77,7 @@ def changes(pet, entries):
 
     entries: the library's list of models, as `models.listModels` gives it.
     """
-    return [*_modelChanges(recordOf(pet).get("model") or {}, entries), *_inputChanges(pet)]
+    return [*_modelChanges(objectOf(readDict(pet, PROVENANCE).get("model")), entries), *_inputChanges(pet)]
 
 
 def _modelChanges(model, entries):
@@ -96,12 +95,10 @@ def _modelChanges(model, entries):
 
 
 def _inputChanges(pet):
-    try:
-        known = json.loads(pet.GetAttribute(INPUTS) or "{}")
-    except ValueError:
-        known = {}
     found = []
-    for role, before in known.items():
+    for role, before in readDict(pet, INPUTS).items():
+        if before is not None and not _isFingerprint(before):
+            continue
         volume, title = pet.GetNodeReference(ROLES[role]) if role in ROLES else None, TITLES.get(role, role)
         if volume is None:
             found.append(_("The {role} that this was made from is not in the scene.").format(role=title))

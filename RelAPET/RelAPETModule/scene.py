@@ -11,6 +11,8 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from .attributes import readDict
+
 #: Node attributes of everything this module makes.
 SYNTHETIC, KIND, TRACER, MODEL, UNITS, STATEMENT, PROVENANCE, WINDOW, SPACE = (
     f"RelAPET.{name}"
@@ -104,7 +106,7 @@ def writeSidecar(volume, path):
 
     The library refuses all units of a PET but SUVR, and shows intervals of a simulated person's scans alone.
     """
-    sidecar = json.loads(volume.GetAttribute(SIDECAR) or "{}")
+    sidecar = readDict(volume, SIDECAR)
     units = volume.GetVoxelValueUnits()
     if "Units" not in sidecar and units is not None and units.GetCodeValue():
         sidecar = {"Units": units.GetCodeValue()}

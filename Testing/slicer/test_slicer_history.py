@@ -4,14 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from slicer_cases import add_scan, run, write_results
+from slicer_cases import run, write_results
 from slicer_module import load_part
-
-
-@pytest.fixture
-def scans(widget):
-    widget.parameters.t1w, widget.parameters.t2f = add_scan("T1w"), add_scan("FLAIR")
-    return widget.parameters.t1w, widget.parameters.t2f
 
 
 @pytest.fixture
@@ -103,10 +97,27 @@ def test_results_of_earlier_versions_say_less(widget, made):
     history = load_part("history")
     assert history.changes(pet, widget.models.entries) == []
     assert history.madeWith(pet) == "Made with model that it does not name."
-    for broken in ("{", "[1]"):
-        pet.SetAttribute("RelAPET.Provenance", broken)
-        pet.SetAttribute("RelAPET.Inputs", "{")
-        assert history.changes(pet, widget.models.entries) == []
+
+
+DAMAGED = ("{", "[1]", "7", '{"t1w": [1], "created": 5, "versions": [], "verdict": "x", "outputs": {"pet": 1}}')
+
+
+@pytest.mark.parametrize("damaged", DAMAGED)
+def test_damaged_records_stop_nothing(widget, made, slicer, harness, tmp_path, damaged):
+    """Whatever an attribute of a scene holds, the panel shows the PET and goes on."""
+    pet = made().pet
+    for name in ("Inputs", "Provenance", "Window", "Sidecar"):
+        pet.SetAttribute(f"RelAPET.{name}", damaged)
+        widget.parameters.t1w.SetAttribute(f"RelAPET.{name}", damaged)
+    reopened(slicer, harness, tmp_path)
+    pet = widget.results.found.pet
+    assert load_part("history").changes(pet, widget.models.entries) == []
+    widget.updatePanel()
+    widget.results.show("pet")
+    with pytest.raises(load_part("scene").SceneError, match="record of how it was made is damaged"):
+        load_part("export").Export(widget.results.found, tmp_path).prepare()
+    load_part("scene").writeVolume(widget.parameters.t1w, tmp_path / "t1w.nrrd")
+    load_part("scene").writeSidecar(widget.parameters.t1w, tmp_path / "t1w.nrrd")
 
 
 def contrast(one, two):

@@ -2,17 +2,11 @@
 
 import numpy as np
 import pytest
-from slicer_cases import add_scan, finish, finish_many, marks, write_results
+from slicer_cases import finish, finish_many, marks, write_results
 from slicer_harness.rendering import can_render, render_view
 from slicer_module import FakeProcess, load_part
 
 from RelAPETLib.tracers import TRACERS
-
-
-@pytest.fixture
-def scans(widget):
-    widget.parameters.t1w, widget.parameters.t2f = add_scan("T1w"), add_scan("FLAIR")
-    return widget.parameters.t1w, widget.parameters.t2f
 
 
 @pytest.fixture

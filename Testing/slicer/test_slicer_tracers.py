@@ -19,12 +19,6 @@ def choose_all(widget):
     assert widget.parameters.tracer.value == "all"
 
 
-@pytest.fixture
-def scans(widget):
-    widget.parameters.t1w, widget.parameters.t2f = add_scan("T1w"), add_scan("FLAIR")
-    return widget.parameters.t1w, widget.parameters.t2f
-
-
 def written(folder, *tracers, seed=0):
     """Very small results of some tracers, each with values of its own."""
     made = {tracer: folder / f"{tracer}{seed}" for tracer in tracers}

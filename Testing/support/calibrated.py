@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from cases import LATENT, SCHEDULE, _metadata, _template
+from cases import SCHEDULE, _metadata, tiny_latent_network
 
 from RelAPETLib.models.calibration import write_calibrated
 from RelAPETLib.regions import load_regions
@@ -15,22 +15,11 @@ NAMES = [region.name for region in load_regions()[1]]
 
 def write_tiny_conditional(folder: Path, simulated: bool = True) -> Path:
     """A `ConditionalLatentDiffusion` with random weights around a flat mean PET, which has features."""
-    import torch
-
     from RelAPETLib.methods.rela.conditional import ConditionalLatentDiffusion
     from RelAPETLib.models import write_bundle
 
-    torch.manual_seed(0)
-    mask = _template("brain_mask")[::2, ::2, ::2] > 0
     own = {"embedding": 1, "width": 8, "local_mri": True, "prediction": "edm"}
-    arguments = LATENT | own | {"brain_voxels": int(mask.sum())}
-    network = ConditionalLatentDiffusion(**arguments)
-    with torch.no_grad():
-        network.mask.copy_(torch.from_numpy(mask))
-        network.mri_sd.fill_(1.0)
-        network.latent_sd.fill_(1.0)
-        network.pet_mean.fill_(0.4)
-        network.head_index.copy_(torch.arange(4))
+    network, arguments = tiny_latent_network(ConditionalLatentDiffusion, **own)
     metadata = _metadata("latent", arguments, {"channels": 2, "shape": [10, 12, 10]}, "suvr", ("TAU", "PIB", "PBR"))
     settings = metadata["method"]["settings"]
     settings["network"]["class"], settings["prediction"] = "ConditionalLatentDiffusion", "edm"

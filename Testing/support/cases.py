@@ -75,6 +75,23 @@ def _metadata(kind: str, arguments: dict, space: dict, output: str, tracers: tup
     }
 
 
+def tiny_latent_network(kind, **more):
+    """A network of a latent class with random weights around a flat mean PET, and its arguments, `more` among them."""
+    import torch
+
+    torch.manual_seed(0)
+    mask = _template("brain_mask")[::2, ::2, ::2] > 0
+    arguments = LATENT | more | {"brain_voxels": int(mask.sum())}
+    network = kind(**arguments)
+    with torch.no_grad():
+        network.mask.copy_(torch.from_numpy(mask))
+        network.mri_sd.fill_(1.0)
+        network.latent_sd.fill_(1.0)
+        network.pet_mean.fill_(0.4)
+        network.head_index.copy_(torch.arange(4))
+    return network, arguments
+
+
 def write_tiny_latent(
     folder: Path,
     output: str = "suvr",
@@ -85,21 +102,10 @@ def write_tiny_latent(
 
     `optional` are the sequences that its metadata say it can do without.
     """
-    import torch
-
     from RelAPETLib.methods.rela.regression import LatentDiffusion
     from RelAPETLib.models import write_bundle
 
-    torch.manual_seed(0)
-    mask = _template("brain_mask")[::2, ::2, ::2] > 0
-    arguments = LATENT | {"brain_voxels": int(mask.sum())}
-    network = LatentDiffusion(**arguments)
-    with torch.no_grad():
-        network.mask.copy_(torch.from_numpy(mask))
-        network.mri_sd.fill_(1.0)
-        network.latent_sd.fill_(1.0)
-        network.pet_mean.fill_(0.4)
-        network.head_index.copy_(torch.arange(4))
+    network, arguments = tiny_latent_network(LatentDiffusion)
     metadata = _metadata("latent", arguments, {"channels": 2, "shape": [10, 12, 10]}, output, tracers)
     metadata |= {"optional_inputs": list(optional)} if optional else {}
     write_bundle(folder, network, metadata)

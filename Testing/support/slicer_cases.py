@@ -48,6 +48,13 @@ def pair(widget, grid_case):
     return t1w, t2f
 
 
+@pytest.fixture
+def scans(widget):
+    """Two small volumes in the scene, chosen as the T1w and the T2F."""
+    widget.parameters.t1w, widget.parameters.t2f = add_scan("T1w"), add_scan("FLAIR")
+    return widget.parameters.t1w, widget.parameters.t2f
+
+
 def finish(process, saved, keep=lambda name: True):
     """The child process ends well, having written the files of `saved`."""
     out = Path(process.option("--out"))

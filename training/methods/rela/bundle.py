@@ -61,19 +61,7 @@ def bundle_of(
     if latent:
         network, arguments = _latent_network(published, frozen)
     else:
-        if needs_statistics(config) and "statistics" not in frozen:
-            raise InputError(
-                "the checkpoint does not hold the statistics of its training set, which its prediction or mean PET "
-                "needs; train again"
-            )
-        statistics = PetStatistics(**frozen["statistics"]) if "statistics" in frozen else None
-        # As many labels as it was trained with, whatever tracers there are by now.
-        labels = {"num_class_embeds": len(published["class_embedding.weight"])}
-        arguments = network_arguments(config, statistics) | labels
-        network = VoxelDiffusion(**arguments)
-        if sees_mean_pet(config):
-            network.mean_pet.copy_(statistics.mean)
-        network.generator.load_state_dict(published, strict=True)
+        network, arguments = _voxel_network(config, published, frozen)
     ldm = isinstance(config, LdmConfig)
     kind = LDM_DESCRIPTION if ldm else f"{'Latent-space' if latent else 'Voxel-space'} diffusion"
     figures = frozen.get("reconstruction")
@@ -111,6 +99,25 @@ def network_of(frozen: dict[str, Any]) -> torch.nn.Module:
     network = network_class(frozen["class"])(**frozen["arguments"])
     network.load_state_dict(frozen["state"], strict=False)
     return network
+
+
+def _voxel_network(
+    config: RelaConfig, weights: dict[str, torch.Tensor], frozen: dict[str, Any]
+) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """The library's network in voxels with the trained generator and the statistics it needs, and its arguments."""
+    if needs_statistics(config) and "statistics" not in frozen:
+        raise InputError(
+            "the checkpoint does not hold the statistics of its training set, which its prediction or mean PET needs; "
+            "train again"
+        )
+    statistics = PetStatistics(**frozen["statistics"]) if "statistics" in frozen else None
+    # As many labels as it was trained with, whatever tracers there are by now.
+    arguments = network_arguments(config, statistics) | {"num_class_embeds": len(weights["class_embedding.weight"])}
+    network = VoxelDiffusion(**arguments)
+    if sees_mean_pet(config):
+        network.mean_pet.copy_(statistics.mean)
+    network.generator.load_state_dict(weights, strict=True)
+    return network, arguments
 
 
 def _latent_network(weights: dict[str, torch.Tensor], frozen: dict[str, Any]) -> tuple[torch.nn.Module, dict[str, Any]]:
