@@ -272,6 +272,38 @@ def run_calibrate(options: argparse.Namespace) -> None:
     say(f"{metadata['name']} {metadata['version']}, calibrated on {people}, in {options.out}")
 
 
+def steps_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``steps``."""
+    add = parser.add_argument
+    add("--model", required=True, help="folder of a model bundle, or the name of a model of the catalogue")
+    add("--data", type=Path, required=True, help="cache with the MRI of some people, training people or others")
+    add("--out", type=Path, required=True, help="folder of the bundle that knows its steps")
+    add("--draws", type=Path, help="folder for what is drawn of each person; default: OUT-draws beside OUT")
+    add("--people", type=int, default=12, help="how many, the first of the cache; default 12")
+    add("--samples", type=int, default=8, help="of each person and tracer; default 8")
+    add("--tried", type=int, nargs="+", metavar="N", help="numbers of steps; default: a dozen from 3 to 50")
+    add("--reference", type=int, default=100, metavar="N", help="steps that they are compared with; default 100")
+    add("--version", help="of the new bundle; default: the model's")
+    add("--overwrite", action="store_true")
+
+
+def run_steps(options: argparse.Namespace) -> None:
+    """``steps``: how few steps draw the same, kept in a copy of the bundle for ``relapet synthesize --quality``."""
+    from .few_steps import FIGURES, TRIED, Choices, find_steps
+
+    metadata = find_steps(
+        options.model, options.data, options.out,
+        options.draws or options.out.with_name(f"{options.out.name}-draws"),
+        Choices(options.people, options.samples, tuple(options.tried or TRIED), options.reference),
+        version=options.version, overwrite=options.overwrite, progress=say,
+    )  # fmt: skip
+    quality = metadata["quality"]
+    for row in quality["measured"]["table"]:
+        say(f"{row['steps']:4d} steps: " + ", ".join(f"{name} {row[name]:.3f}" for name in (*FIGURES, "error")))
+    chosen = ", ".join(f"{name} {quality[name]}" for name in ("fast", "balanced", "reference"))
+    say(f"{metadata['name']} {metadata['version']} in {options.out}: {chosen} steps of {quality['sampler']}")
+
+
 def methods_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``methods``: none."""
 
@@ -298,5 +330,6 @@ COMMANDS = {
     "sample": ("synthesize the PET of a part of the split", sample_arguments, run_sample),
     "evaluate": ("PSNR, SSIM and MAE of synthetic PET, in the paper's tables", evaluate_arguments, run_evaluate),
     "calibrate": ("intervals and an outlier gate for a model", calibrate_arguments, run_calibrate),
+    "steps": ("how few sampling steps of a model draw the same", steps_arguments, run_steps),
     "export": ("write a trained model as a bundle", export_arguments, run_export),
 }

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from ..diffusion.names import EVERY_SAMPLER
+from ..diffusion.names import EVERY_SAMPLER, QUALITIES
 
 #: Share of the whole that writing the files takes on the progress bar.
 _SAVING = 0.05
@@ -22,6 +22,11 @@ def add_model_options(parser, whole_number) -> None:
         type=whole_number,
         metavar="N",
         help="sampling steps (default: the model's; 20 with another --sampler)",
+    )
+    group.add_argument(
+        "--quality",
+        metavar="|".join(QUALITIES),
+        help="in place of --sampler and --steps: as few steps as the model was measured to need (default: the model's)",
     )
     group.add_argument(
         "--samples", type=whole_number, metavar="K", help="samples; with more than 1 the PET is their mean"
@@ -244,7 +249,7 @@ def silence_itk() -> None:
 
 def drawing(arguments) -> dict:
     """Keyword arguments of `synthesize` from `add_model_options`."""
-    names = ("model", "sampler", "steps", "samples", "seed", "device", "yes")
+    names = ("model", "sampler", "steps", "quality", "samples", "seed", "device", "yes")
     return {name: getattr(arguments, name) for name in names}
 
 

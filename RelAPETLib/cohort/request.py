@@ -41,7 +41,9 @@ class Request:
     def choices(self) -> dict:
         """The options that shape a result, as JSON: what a record is compared by."""
         names = ("sampler", "steps", "samples", "seed", "space", "preprocessed", "force")
-        return {name: getattr(self.options, name) for name in names}
+        # Records from before there was a quality hold none.
+        quality = {} if self.options.quality is None else {"quality": self.options.quality}
+        return {name: getattr(self.options, name) for name in names} | quality
 
 
 def make_request(source: Path, out: Path, options: Options, **more) -> Request:

@@ -11,6 +11,8 @@ PREDICTOR_CORRECTOR = "pc"
 EULER, HEUN = "euler", "heun"
 #: Every sampler that a synthesis can be asked for; each model has some of them.
 EVERY_SAMPLER = (*SAMPLERS, ANCESTRAL, PREDICTOR_CORRECTOR, EULER, HEUN)
+#: What may be asked for in place of a number of steps, of a model that knows how few it needs.
+QUALITIES = ("fast", "balanced", "reference")
 #: Kinds of beta schedule: betas equally spaced, or their square roots equally spaced (the published weights' one).
 SCHEDULES = ("linear", "scaled-linear")
 #: What a network learns to predict, see `parametrization`.

@@ -197,7 +197,8 @@ def write_bundle(
 def rewrite_bundle(source: Path, out: Path, changes: dict, files: dict[str, bytes], *, overwrite: bool = False) -> dict:
     """Write a copy of a bundle with other metadata and further files, all of it or nothing.
 
-    The weights' values stay as they are; their header gets the new metadata's fingerprint.
+    The weights' values stay as they are; their header gets the new metadata's fingerprint. A calibration that is not
+    replaced comes along.
 
     Args:
         changes: metadata to replace.
@@ -223,6 +224,8 @@ def rewrite_bundle(source: Path, out: Path, changes: dict, files: dict[str, byte
         WEIGHTS_FILE: weights,
         **files,
     }
+    if "calibration" not in changes and (source / CALIBRATION_FILE).is_file():
+        content[CALIBRATION_FILE] = (source / CALIBRATION_FILE).read_bytes()
     if (source / "LICENSE").is_file():
         content["LICENSE"] = (source / "LICENSE").read_bytes()
     write_folder(out, content, overwrite)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..diffusion.names import QUALITIES
 from ..errors import ModelError
 from ..methods import method_class
 from ..notices import warn
@@ -135,6 +136,7 @@ def _draw_of(metadata: dict) -> dict:
         "samples": defaults.samples,
         "slow_on_cpu": defaults.slow_on_cpu,
         "deterministic": defaults.deterministic,
+        "quality": {name: metadata["quality"][name] for name in QUALITIES} if "quality" in metadata else None,
     }
 
 
@@ -153,7 +155,8 @@ def show(name: str, catalogue: Path | None = None) -> dict:
     """A catalogue entry, with ``path`` (where it is or would be), ``installed``, ``catalogued`` and ``draw`` added.
 
     ``draw`` says what the model takes and may be told (``inputs``, ``samplers`` with their network calls,
-    ``longest``, ``samples``, ``slow_on_cpu``, ``deterministic``); None for a model that is not on this machine.
+    ``longest``, ``samples``, ``slow_on_cpu``, ``deterministic``, ``quality``: steps by name, or None); None for a model
+    that is not on this machine.
 
     Raises:
         ModelError: no such model.

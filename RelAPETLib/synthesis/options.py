@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..clinical import ClinicalValues
-from ..diffusion.names import EVERY_SAMPLER
-from ..errors import InputError
+from ..diffusion.names import EVERY_SAMPLER, QUALITIES
+from ..errors import InputError, ModelError
 from ..notices import warn
 from ..tracers import ALL, TRACERS, Tracer, get_tracer
 from .inputs import title
@@ -36,6 +36,8 @@ class Options:
             to such.
         reference_region: region whose mean sets the references' scale.
         sampler, steps, samples: 1 to T steps; 1 to 64 samples.
+        quality: in place of sampler and steps, one of `QUALITIES`: as few steps as the model was measured to need for
+            it (``python -m training steps``).
         seed: 0 to 2^63 - 1; the noise of sample k follows from (seed, k) alone, whatever the tracer.
         device: auto, cpu, cuda, cuda:i or mps.
         space: grid of the results, one of `SPACES`.
@@ -54,6 +56,7 @@ class Options:
     reference_region: str | None = None
     sampler: str | None = None
     steps: int | None = None
+    quality: str | None = None
     samples: int | None = None
     seed: int = 0
     device: str = "auto"
@@ -80,6 +83,11 @@ class Options:
         _check_number("seed", self.seed, 0, MAX_SEED)
         if self.sampler is not None and self.sampler not in EVERY_SAMPLER:
             raise InputError(f"unknown sampler '{self.sampler}'; use one of {', '.join(EVERY_SAMPLER)}")
+        if self.quality is not None:
+            if self.quality not in QUALITIES:
+                raise InputError(f"unknown quality '{self.quality}'; use one of {', '.join(QUALITIES)}")
+            if self.sampler is not None or self.steps is not None:
+                raise InputError("quality chooses sampler and steps", "give either --quality or --sampler and --steps")
         object.__setattr__(self, "reference", self._named_references())
 
     def _named_references(self) -> dict:
@@ -233,12 +241,14 @@ def _check_clinical(given: tuple[str, ...], model: Model) -> None:
 def _sampler_and_steps(options: Options, model: Model) -> tuple[str | None, int]:
     defaults = model.method.defaults
     if not defaults.samplers:
-        if options.sampler is not None or options.steps is not None:
+        if options.sampler is not None or options.steps is not None or options.quality is not None:
             raise InputError(
-                f"model {model.name} draws at once and takes neither sampler nor steps",
-                "leave --sampler and --steps out",
+                f"model {model.name} draws at once and takes neither sampler, steps nor quality",
+                "leave --sampler, --steps and --quality out",
             )
         return None, 1
+    if options.quality is not None:
+        return _of_quality(options.quality, model)
     sampler = options.sampler or defaults.sampler
     if sampler not in defaults.samplers:
         raise InputError(f"model {model.name} has no sampler {sampler}; use one of {', '.join(defaults.samplers)}")
@@ -248,4 +258,18 @@ def _sampler_and_steps(options: Options, model: Model) -> tuple[str | None, int]
             f"steps {steps} is out of range; model {model.name} has {defaults.longest} timesteps, "
             f"use 1 to {defaults.longest}"
         )
+    return sampler, steps
+
+
+def _of_quality(quality: str, model: Model) -> tuple[str, int]:
+    """Sampler and steps that a model was measured to need."""
+    known = model.metadata.get("quality")
+    if known is None:
+        raise InputError(
+            f"how few steps model {model.name} needs was not measured, so it has no quality '{quality}'",
+            "leave --quality out, or give --steps",
+        )
+    defaults, sampler, steps = model.method.defaults, known["sampler"], known[quality]
+    if sampler not in defaults.samplers or steps > defaults.longest:
+        raise ModelError(f"model {model.name} has no {steps} steps of {sampler}, which its quality names; get it again")
     return sampler, steps

@@ -438,7 +438,9 @@ def test_a_method_that_draws_at_once_takes_no_steps(model):
     (plan,) = options.resolve(options.Options(tracers="TAU"), at_once)
     assert (plan.sampler, plan.steps) == (None, 1)
     for given in ({"sampler": "ddim"}, {"steps": 1}):
-        with pytest.raises(InputError, match="draws at once and takes neither sampler nor steps; leave --sampler"):
+        with pytest.raises(
+            InputError, match="draws at once and takes neither sampler, steps nor quality; leave --sampler"
+        ):
             options.resolve(options.Options(tracers="TAU", **given), at_once)
 
 
