@@ -41,7 +41,9 @@ class Request:
     def choices(self) -> dict:
         """The options that shape a result, as JSON: what a record is compared by."""
         names = ("sampler", "steps", "samples", "seed", "space", "preprocessed", "force")
-        return {name: getattr(self.options, name) for name in names}
+        # Only where there are some, so that records of earlier versions are still those of the same options.
+        cutoffs = {"cutoffs": self.options.cutoffs} if self.options.cutoffs else {}
+        return {name: getattr(self.options, name) for name in names} | cutoffs
 
 
 def make_request(source: Path, out: Path, options: Options, **more) -> Request:

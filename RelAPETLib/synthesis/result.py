@@ -251,7 +251,7 @@ def _notes(document: dict) -> list[str]:
         notes.append(record.WITHOUT_T2F)
     if model["trained_on_simulated_data"]:
         notes.append(record.SIMULATED_STATEMENT)
-    notes += [part["says"] for part in map(document.get, ("verdict", "intervals")) if part]
+    notes += [part["says"] for part in map(document.get, ("verdict", "intervals", "summary")) if part]
     if document["uncertainty"]:
         notes.append("Spread of samples: their standard deviation, not the error against a real PET.")
     if document["reference"]:
@@ -343,6 +343,7 @@ def describe(
     messages: list[str],
     seconds: dict[str, float],
     intervals: dict | None = None,
+    summary: dict | None = None,
 ) -> dict:
     """The record of one synthesis (`provenance.build_provenance`), its ``outputs`` still empty."""
     plan, model, ready, reference = draw.plan, draw.model, case.ready, None
@@ -392,4 +393,5 @@ def describe(
         seconds=seconds,
         verdict=None if draw.verdict is None else draw.verdict.record(),
         intervals=intervals,
+        summary=summary,
     )
