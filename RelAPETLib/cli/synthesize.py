@@ -41,14 +41,15 @@ def add_output_options(parser) -> None:
     group.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     group.add_argument(
         "--report",
-        choices=("none", "png", "html"),
+        choices=("none", "png", "html", "pdf", "all"),
         default="png",
-        help="report.png, or report.html (interactive, one file, no network) beside it (png)",
+        help="report.png, and beside it report.html (interactive, one file, no network), report.pdf (one page to print)"
+        " or both (png)",
     )
     group.add_argument(
         "--no-report", dest="report", action="store_const", const="none", help="the same as --report none"
     )
-    group.add_argument("--report-label", metavar="TEXT", help="a name or code to print on report.html (default: none)")
+    group.add_argument("--report-label", metavar="TEXT", help="a name or code to print on report.html and report.pdf")
 
 
 def add_parser(commands, common, tracers, whole_number) -> None:
@@ -93,8 +94,8 @@ def writing(arguments) -> dict:
     """Keyword arguments of `Synthesis.save` from `add_output_options`; refuses a label without a page."""
     from ..errors import InputError
 
-    if arguments.report_label is not None and arguments.report != "html":
-        raise InputError("--report-label is printed on report.html alone; add --report html")
+    if arguments.report_label is not None and arguments.report in ("none", "png"):
+        raise InputError("--report-label is printed on report.html and report.pdf alone; add --report html, pdf or all")
     return {"overwrite": arguments.overwrite, "report": arguments.report, "label": arguments.report_label}
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import InputError, OutputError, RelAPETError
 from ..notices import warn
 from ..outputs import reserve, write_set
-from .inputs import SyntheticPet, read_synthetic_pet
+from ..saved_pet import SyntheticPet, read_synthetic_pet
 from .planes import Planes, axial_planes, own_planes, planes_on
 from .source import INVENTED_NAME, Source, invented_source, read_source
 
