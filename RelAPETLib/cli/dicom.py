@@ -62,7 +62,15 @@ def run(arguments, reporter) -> int:
     pictures = [str(path) for name, path in files.items() if name not in maps | report]
     folder = Path(arguments.out).absolute()
     content = {"folder": str(folder), "maps": maps, "report": report.get(REPORT_NAME), "pictures": pictures}
+    content["instances"] = {name: _instance(path) for name, path in (maps | report).items()}
     lines = ["Synthetic PET as DICOM, research only:", *(f"  {path}" for path in (maps | report).values())]
     lines.append(f"  {len(pictures)} pictures: {Path(pictures[0]).name} to {Path(pictures[-1]).name} in {folder}")
     reporter.result("dicom", content, lines)
     return 0
+
+
+def _instance(path: str) -> str:
+    """SOP instance UID of a file that was just written."""
+    import pydicom
+
+    return str(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
