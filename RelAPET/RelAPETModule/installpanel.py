@@ -87,7 +87,7 @@ class InstallPanel:
         ]
         if old:
             lines.append(
-                _("Slicer's own {names} is too old for that and stays as it is; no restart is needed.").format(
+                _("Slicer's own {names} is too old for it and stays as it is; no restart is needed.").format(
                     names=", ".join(old)
                 )
             )

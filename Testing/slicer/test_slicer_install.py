@@ -282,7 +282,7 @@ def test_the_exports_packages_do_not_replace_slicers_own(widget, old_pydicom, ha
     words = widget.ui.exportLabel.text
     assert "pydicom>=3.0.1" in words and "own pydicom 2.4.4 is too old for it and stays as it is" in words
     wheels, folder = tmp_path / "wheels", old_pydicom.exportFolder()
-    for package in (("pydicom", "3.0.9"), ("highdicom", "0.30", "pydicom>=3"), ("pillow", "99")):
+    for package in (("pydicom", "3.0.9"), ("highdicom", "0.30", "pydicom>=3"), ("pillow", "99"), ("matplotlib", "99")):
         wheel(wheels, *package)
 
     def half(requirements, logCallback, completedCallback):
@@ -308,9 +308,9 @@ def test_the_exports_process_alone_sees_its_packages(widget, monkeypatch):
     paths = real(folder).value("PYTHONPATH").split(os.pathsep)
     assert paths[:2] == [str(ROOT), str(folder)]
     monkeypatch.setattr(process, "childEnvironment", lambda packages=None: asked.append(packages) or real())
-    for command in (["dicom", "--pet", "x"], ["synthesize"]):
+    for command in (["dicom", "--pet", "x"], ["report", "x"], ["synthesize"]):
         process.ChildProcess(command, onEnd=None)
-    assert asked == [folder, None]
+    assert asked == [folder, folder, None]
 
 
 def test_nothing_is_said_of_the_export_where_it_can_be_done(widget):
