@@ -95,6 +95,7 @@ def build_provenance(
     created: str | None = None,
     verdict: dict | None = None,
     intervals: dict | None = None,
+    summary: dict | None = None,
 ) -> dict:
     """Dictionary that `synthetic_pet.json` holds.
 
@@ -113,6 +114,7 @@ def build_provenance(
         created: ISO 8601 time; now, in UTC, when None.
         verdict: on the input (`synthesis.verdict.Verdict.record`).
         intervals: of the regional means, or why there are none.
+        summary: the tracer's composite value (`synthesis.summary.summary`), where it has one.
     """
     statement = STATEMENT
     if model["trained_on_simulated_data"]:
@@ -141,6 +143,7 @@ def build_provenance(
         "reference": reference,
         "verdict": verdict,
         "intervals": intervals,
+        "summary": summary,
         "outputs": outputs,
         "warnings": list(warnings),
         "seconds": seconds or {},

@@ -103,6 +103,36 @@ CENTAURZ = Scale(
 
 
 @dataclass(frozen=True)
+class Composite:
+    """Regions of `Resources/regions` whose means are told as one value too.
+
+    Attributes:
+        name: words for people, which begin a line: ``cortical composite``.
+        regions: names of the regions; the value is the plain mean of their means, whatever their size.
+        source: whose idea it is to look there, and how ours differs.
+    """
+
+    name: str
+    regions: tuple[str, ...]
+    source: str
+
+
+#: The cortex in which amyloid is looked for first; striatum, mesial temporal and occipital lobe are left out.
+CORTICAL = Composite(
+    name="cortical composite",
+    regions=("frontal", "parietal", "lateral_temporal", "precuneus_posterior_cingulate"),
+    source="frontal, parietal, lateral temporal and cingulate cortex, as Klunk et al., Alzheimers Dement 2015;11:1-15 "
+    "look there; our regions are whole lobes, not their target",
+)
+TEMPORAL = Composite(
+    name="temporal composite",
+    regions=("mesial_temporal", "lateral_temporal"),
+    source="after the temporal meta-region of Jack et al., Alzheimers Dement 2017;13:205-216 (not verified); ours is "
+    "the whole temporal lobe with the hippocampus, beside which the choroid plexus shows off-target binding",
+)
+
+
+@dataclass(frozen=True)
 class Tracer:
     """A PET tracer.
 
@@ -122,6 +152,7 @@ class Tracer:
         scale: published scale that its SUVR can be told on; None where there is none.
         contrast_window: SUVR range of the report's pictures, narrow enough to tell regions apart and the same for all
             people; None: each picture's own percentiles.
+        composite: regions that are told as one value too; None where no such value is in use.
         looks: colours that the tracer's readers are used to, the first of them shown at first; `every_look` has more.
     """
 
@@ -138,6 +169,7 @@ class Tracer:
     paper_column: int | None = None
     scale: Scale | None = None
     contrast_window: tuple[float, float] | None = None
+    composite: Composite | None = None
     looks: tuple[Look, ...] = ()
 
     @property
@@ -177,6 +209,7 @@ TRACERS = {
             paper_column=0,
             scale=CENTAURZ,
             contrast_window=(0.6, 1.8),
+            composite=TEMPORAL,
             looks=(Look("rainbow", (0.6, 1.8)), Look(TURNING, (0.0, 3.3))),
         ),
         Tracer(
@@ -196,6 +229,7 @@ TRACERS = {
             paper_column=2,
             scale=CENTILOID,
             contrast_window=(0.6, 2.4),
+            composite=CORTICAL,
             looks=(Look("rainbow", (0.6, 2.4)), Look("hot_metal", (0.6, 2.4))),
         ),
         Tracer(

@@ -11,6 +11,15 @@ def readDict(node, name):
         return {}
 
 
+def readList(node, name):
+    """The list in an attribute of a node; empty where there is none, or none that can be read."""
+    try:
+        found = json.loads(node.GetAttribute(name) or "[]")
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []
+
+
 def objectOf(found):
     """What was found where an object should be; empty where it is something else."""
     return found if isinstance(found, dict) else {}

@@ -1,11 +1,11 @@
-"""The sections on display, regions and export."""
+"""The sections on display and regions, and what leaves the scene from there."""
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import display, export, history, people
+from . import display, history, people
 from .attributes import objectOf, readDict
+from .exportpanel import ExportPanel
 from .parameters import Shown
 from .regionspanel import RegionsPanel
 from .scene import PROVENANCE, TRACER, UNITS
@@ -13,7 +13,7 @@ from .words import ALARM, escaped, tone
 
 
 class DisplayPanel:
-    """Which PET is shown and what of it lies over the MRI, tables, and DICOM export, all about the chosen output."""
+    """Which PET is shown and what of it lies over the MRI, tables, reports and DICOM, all about the chosen output."""
 
     def __init__(self, panel):
         self._panel, self._listed, self._filling = panel, [], False
@@ -31,7 +31,7 @@ class DisplayPanel:
             button.connect("clicked(bool)", lambda checked=False, kind=kind: self.show(kind))
         self.regions = RegionsPanel(panel, _present)
         ui.metricsButton.connect("clicked(bool)", self.onMetrics)
-        ui.dicomButton.connect("clicked(bool)", self.onDicom)
+        self.exports = ExportPanel(panel)
 
     @property
     def found(self):
@@ -99,7 +99,7 @@ class DisplayPanel:
         self._panel.views.update()
         self.regions.update()
         ui.metricsButton.enabled = found is not None and found.metrics is not None
-        ui.dicomButton.enabled = found is not None and self._panel.install.canExport and not self._panel.tasks.running
+        self.exports.update(found)
 
     def _tellHistory(self, found):
         """With what the shown result was made, and what is not as it was then."""
@@ -139,36 +139,11 @@ class DisplayPanel:
     def onMetrics(self, checked=False):
         _present(self.found.metrics)
 
-    # DICOM
-
-    def onDicom(self, checked=False):
-        folder = qt.QFileDialog.getExistingDirectory(self._panel.parent, _("Folder for the DICOM files"))
-        if folder:
-            self.exportDicom(folder)
-
-    def exportDicom(self, folder):
-        """Write both DICOM objects of the chosen output into a new folder inside `folder`."""
-        exporting = export.Export(self.found, folder)
-        try:
-            arguments = exporting.prepare()
-        except (OSError, ValueError) as error:
-            exporting.clean()
-            self._panel.say(str(error))
-            return
-
-        def ended(ending):
-            exporting.clean()
-            if ending.ok:
-                self._panel.tell(_("DICOM written to {folder}").format(folder=exporting.target))
-
-        if not self._panel.tasks.start(_("DICOM export"), arguments, ended, names=exporting.names):
-            exporting.clean()  # another task is running
-
 
 def _checked(pet):
-    """What the record of a PET says of its input and of the intervals in its table, in the library's own words."""
+    """What the record of a PET says of its input, of intervals and of the composite, in the library's own words."""
     record = readDict(pet, PROVENANCE)
-    said = (objectOf(record.get(part)).get("says") for part in ("verdict", "intervals"))
+    said = (objectOf(record.get(part)).get("says") for part in ("verdict", "intervals", "summary"))
     return [words for words in said if isinstance(words, str)]
 
 

@@ -1,5 +1,9 @@
-"""DICOM of a result: files for the library's ``dicom`` command, and the T1w's series when Slicer's database has it."""
+"""Files of a result for the library's ``dicom`` and ``report`` commands, made of nodes in a temporary folder.
 
+Of the T1w the DICOM series is handed over too, when Slicer's database has it.
+"""
+
+import csv
 import json
 import os
 import shutil
@@ -11,20 +15,19 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import scene
-from .attributes import objectOf, readDict
+from .attributes import objectOf, readDict, readList
 
 
-class Export:
-    """The PET and its record in a temporary folder, as the library reads them; the DICOM files go to `target`."""
+class HandedOver:
+    """A PET with its record and maps in a temporary folder, as the library reads them; `clean` removes it."""
 
-    def __init__(self, results, folder):
-        self._results, self._folder, self._scratch = results, Path(folder), None
+    def __init__(self, results):
+        self._results, self._scratch = results, None
         self.names = {}  # of the volumes, by the temporary files that the library reads
-        tracer = results.pet.GetAttribute(scene.TRACER) if results else "PET"
-        self.target = self._folder / f"SYNTHETIC_{tracer}_{time.strftime('%Y%m%d-%H%M%S')}"
+        self.tracer = results.pet.GetAttribute(scene.TRACER) if results else "PET"
 
-    def prepare(self):
-        """Write what the library needs and return its arguments. Raises scene.SceneError or OSError."""
+    def _write(self, kinds):
+        """Write the record and the maps of some kinds; returns the PET's file. Raises scene.SceneError or OSError."""
         self._scratch = Path(tempfile.mkdtemp(prefix="RelAPET-"))
         text = self._results.pet.GetAttribute(scene.PROVENANCE)
         if not text:
@@ -36,23 +39,35 @@ class Export:
         for output in outputs:
             output.pop("sha256", None)  # of the files that the library wrote; those below hold the same voxels
         (self._scratch / "synthetic_pet.json").write_text(json.dumps(record), encoding="utf-8")
-        space = scene.MNI if self._results.pet.GetAttribute(scene.SPACE) == "MNI" else ""
-        for kind in ("pet", "uncertainty"):
+        for kind in kinds:
             node = self._results.volumes.get(kind)
             if node is not None:
-                path = self._scratch / f"{scene.FILES[kind]}{space}.nii.gz"
+                path = self._scratch / f"{scene.FILES[kind]}{self._space}.nii.gz"
                 self._writeNifti(node, path)
                 self.names[path] = node.GetName()
-        arguments = ["dicom", "--pet", str(self._scratch / f"synthetic_pet{space}.nii.gz"), "--out", str(self.target)]
-        files = [] if space else sourceFiles(self._results.mri)
-        if files:
-            source = self._scratch / "source"
-            source.mkdir()
-            for number, file in enumerate(files):
-                shutil.copyfile(file, source / f"{number:05d}.dcm")
-            arguments += ["--source", str(source)]
-            self.names[source] = f"DICOM series of {self._results.mri.GetName()}"
-        return arguments
+        return self._scratch / f"{scene.FILES['pet']}{self._space}.nii.gz"
+
+    @property
+    def _space(self):
+        return scene.MNI if self._results.pet.GetAttribute(scene.SPACE) == "MNI" else ""
+
+    def _writeForPage(self):
+        """Write what only a page shows; returns the MRI's file. Raises scene.SceneError or OSError."""
+        mri = self._results.mri
+        if mri is None:
+            raise scene.SceneError(_("the MRI of this PET is not in the scene, so there is nothing to show it over"))
+        path = self._scratch / "t1w.nrrd"
+        scene.writeVolume(mri, path)
+        self.names[path] = mri.GetName()
+        rows = readList(self._results.regions, scene.ROWS) if self._results.regions is not None else []
+        if rows and all(isinstance(row, dict) for row in rows):
+            with open(self._scratch / "regions.tsv", "w", newline="", encoding="utf-8") as stream:
+                writer = csv.DictWriter(
+                    stream, list(rows[0]), delimiter="\t", lineterminator="\n", extrasaction="ignore"
+                )
+                writer.writeheader()
+                writer.writerows(rows)
+        return path
 
     @staticmethod
     def _writeNifti(node, path):
@@ -67,6 +82,46 @@ class Export:
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
+
+
+class Export(HandedOver):
+    """DICOM files of a result in a new folder inside `folder`; with `report`, its page as a document among them."""
+
+    def __init__(self, results, folder, report=False):
+        super().__init__(results)
+        self._report = report
+        self.target = Path(folder) / f"SYNTHETIC_{self.tracer}_{time.strftime('%Y%m%d-%H%M%S')}"
+
+    def prepare(self):
+        """Write what the library needs and return its arguments. Raises scene.SceneError or OSError."""
+        pet = self._write(scene.FILES if self._report else ("pet", "uncertainty"))
+        arguments = ["dicom", "--pet", str(pet), "--out", str(self.target)]
+        files = [] if self._space else sourceFiles(self._results.mri)
+        if files:
+            source = self._scratch / "source"
+            source.mkdir()
+            for number, file in enumerate(files):
+                shutil.copyfile(file, source / f"{number:05d}.dcm")
+            arguments += ["--source", str(source)]
+            self.names[source] = f"DICOM series of {self._results.mri.GetName()}"
+        if self._report:
+            arguments += ["--report", "--t1w", str(self._writeForPage())]
+        return arguments
+
+
+class Report(HandedOver):
+    """A page of a result in a file: to look through in a browser, or one to print (`pdf`)."""
+
+    def __init__(self, results, file, pdf=False):
+        super().__init__(results)
+        self.file, self._pdf = Path(file), pdf
+
+    def prepare(self):
+        """Write what the library needs and return its arguments. Raises scene.SceneError or OSError."""
+        self._write(scene.FILES)
+        arguments = ["report", str(self._scratch), "--t1w", str(self._writeForPage())]
+        self.names[self._scratch] = self._results.pet.GetName()
+        return [*arguments, *(["--pdf"] if self._pdf else []), "--out", str(self.file), "--overwrite"]
 
 
 def sourceFiles(volume):

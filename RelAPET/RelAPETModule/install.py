@@ -20,7 +20,7 @@ TORCH = "torch>=2.8"
 #: What the user should expect to be downloaded.
 TORCH_SIZE = "0.2 GB for a computer without GPU, up to 3 GB with CUDA"
 REST_SIZE = "about 40 MB"
-EXPORT_SIZE = "about 50 MB"
+EXPORT_SIZE = "about 90 MB"
 LAST_LINES = 12
 
 

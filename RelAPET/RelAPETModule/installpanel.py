@@ -9,7 +9,7 @@ from .words import escaped
 
 
 class InstallPanel:
-    """Two steps, each seen only while packages are missing: of the library, and of the DICOM export."""
+    """Two steps, each seen only while packages are missing: of the library, and of reports and DICOM export."""
 
     def __init__(self, panel):
         self._panel, self._missing, self._export, self._busy = panel, [], [], False
@@ -44,7 +44,7 @@ class InstallPanel:
 
     @property
     def canExport(self):
-        """Whether the DICOM export has its packages."""
+        """Whether reports and DICOM export have their packages."""
         return not self._busy and not self._missing and not self._export
 
     def _words(self):
@@ -81,9 +81,9 @@ class InstallPanel:
     def _exportWords(self):
         old = [f"{name.split('>')[0]} {install.versionOf(name)}" for name in self._export if install.versionOf(name)]
         lines = [
-            _("DICOM export needs {names}: {size}, into a folder of RelAPET's own that the export alone uses.").format(
-                names=", ".join(self._export), size=install.EXPORT_SIZE
-            )
+            _(
+                "Reports and DICOM export need {names}: {size}, into a folder of RelAPET's own that they alone use."
+            ).format(names=", ".join(self._export), size=install.EXPORT_SIZE)
         ]
         if old:
             lines.append(

@@ -81,6 +81,16 @@ class Plane(enum.Enum):
         return {Plane.AXIAL: _("axial"), Plane.CORONAL: _("coronal"), Plane.SAGITTAL: _("sagittal")}[self]
 
 
+class DicomTarget(enum.Enum):
+    """Where DICOM files of a result go."""
+
+    FOLDER = "folder"
+    DATABASE = "database"
+
+    def label(self):
+        return {DicomTarget.FOLDER: _("a folder"), DicomTarget.DATABASE: _("Slicer's DICOM database")}[self]
+
+
 @parameterNodeWrapper
 class RelAPETParameterNode:
     """
@@ -98,6 +108,7 @@ class RelAPETParameterNode:
     opacity: of the map over the MRI.
     shown: which map that is.
     background, plane: of the views side by side.
+    dicomTarget, dicomReport: where DICOM files go, and whether the report goes with them.
     """
 
     t1w: vtkMRMLScalarVolumeNode
@@ -122,3 +133,5 @@ class RelAPETParameterNode:
     shown: Shown = Shown.PET
     background: Background = Background.T1W
     plane: Plane = Plane.AXIAL
+    dicomTarget: DicomTarget = DicomTarget.FOLDER
+    dicomReport: bool = False

@@ -21,6 +21,8 @@ from .library import libraryParent
 #: Seconds that a cancelled process has to end by itself, cleaning up, before it is killed.
 PATIENCE = 5.0
 _MAX_LINE = 1 << 20
+#: Commands that see the export's own packages.
+NEED_EXPORT = (["dicom"], ["report"])
 #: Options whose values are a person's, and are not logged.
 PERSONAL = ("--age", "--sex", "--score")
 
@@ -131,7 +133,7 @@ class ChildProcess:
         self.peak = 0  # most bytes that the process and its children were seen to hold together
         self._children = []
         self._process = qt.QProcess()
-        self._process.setProcessEnvironment(childEnvironment(exportFolder() if "dicom" in arguments[:1] else None))
+        self._process.setProcessEnvironment(childEnvironment(exportFolder() if arguments[:1] in NEED_EXPORT else None))
         self._killer = qt.QTimer()
         self._killer.setSingleShot(True)
         self._connections = [

@@ -11,7 +11,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .attributes import readDict
+from .attributes import objectOf, readDict
 
 #: Node attributes of everything this module makes.
 SYNTHETIC, KIND, TRACER, MODEL, UNITS, STATEMENT, PROVENANCE, WINDOW, SPACE = (
@@ -20,6 +20,8 @@ SYNTHETIC, KIND, TRACER, MODEL, UNITS, STATEMENT, PROVENANCE, WINDOW, SPACE = (
 )
 #: Attribute that the PETs of one run have in common.
 RUN = "RelAPET.Run"
+#: Rows of ``regions.tsv`` as JSON, of the table that shows them in its own order and words.
+ROWS = "RelAPET.Rows"
 #: What a simulated scan's BIDS sidecar says.
 SIDECAR = "RelAPET.Sidecar"
 #: Roles by which a PET knows what belongs to it.
@@ -370,7 +372,8 @@ def _placeTables(pet, read, name):
     from . import tables
 
     regions = _partOf(pet, "regions", f"SYNTHETIC {read.tracer} regional means ({name})", "vtkMRMLTableNode")
-    tables.fillRegions(regions, read.rows, read.record["pet"]["units"])
+    tables.fillRegions(regions, read.rows, read.record["pet"]["units"], objectOf(read.record.get("summary")))
+    regions.SetAttribute(ROWS, json.dumps(read.rows, ensure_ascii=False))
     metrics = (read.record.get("reference") or {}).get("metrics")
     if metrics:
         node = _partOf(pet, "metrics", f"SYNTHETIC {read.tracer} against reference ({name})", "vtkMRMLTableNode")

@@ -6,6 +6,7 @@ import math
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from .scene import MODEL, STATEMENT, SYNTHETIC, TRACER, UNITS
 
@@ -52,27 +53,47 @@ def _fill(table, columns):
     table.EndModify(changing)
 
 
-def fillRegions(table, rows, units):
-    """Rows of ``regions.tsv`` (title and a column for each map), the highest synthetic mean first, and its bar."""
+def fillRegions(table, rows, units, summary=None):
+    """Rows of ``regions.tsv`` (title and a column for each map), the highest synthetic mean first, and its bar.
+
+    summary: of the record: the tracer's composite, which stands above the regions with what it is not.
+    """
+    top = [compositeRow(summary, rows[0])] if summary and rows else []
+    rows = [*top, *rows]
     means = [_number(row.get("synthetic_pet")) for row in rows]
-    order = sorted(range(len(rows)), key=lambda index: -means[index] if means[index] == means[index] else math.inf)
+    order = sorted(
+        range(len(rows)),
+        key=lambda index: (index >= len(top), -means[index] if means[index] == means[index] else math.inf),
+    )
     columns = [("Region", [rows[index]["title"] for index in order])]
     for key, title in _COLUMNS.items():
         values = [_number(rows[index][key]) for index in order] if rows and key in rows[0] else []
         if values and not (key in _OPTIONAL and all(value != value for value in values)):
             columns.append((f"{title} ({units})", values))
         if key == "synthetic_pet":
-            top = max((mean for mean in means if mean == mean), default=0.0)
-            columns.append((BAR, [bar(means[index], top) for index in order]))
-    if rows and "share_in_view" in rows[0]:
+            highest = max((mean for mean in means if mean == mean), default=0.0)
+            columns.append((BAR, [bar(means[index], highest) for index in order]))
+    if top or (rows and "share_in_view" in rows[0]):
         columns.append((FLAGS, [flag(rows[index]) for index in order]))
     _fill(table, columns)
     table.SetAttribute("RelAPET.Synthetic", "1")
 
 
+def compositeRow(summary, like):
+    """The composite as a row of the same columns as another row; what it is not stands where regions have flags."""
+    value, measured = _number(summary.get("value")), _number(summary.get("measured"))
+    values = {"synthetic_pet": value, "reference": measured, "difference": value - measured}
+    values["spread"] = _number(summary.get("spread"))
+    words = str(summary.get("name", ""))
+    title = _("{name} (a guess, uncalibrated)").format(name=words[:1].upper() + words[1:])
+    return dict.fromkeys(like, math.nan) | values | {"title": title, "caveat": str(summary.get("caveat", ""))}
+
+
 def flag(row):
-    """What is to be known of a region's mean, in words: "" where all of it is in the field of view."""
-    share = _number(row["share_in_view"])
+    """What is to be known of a row, in words: "" for a region that is in the field of view as a whole."""
+    if "caveat" in row:
+        return row["caveat"]
+    share = _number(row.get("share_in_view"))
     if not share < 1:
         return ""
     seen = f"{math.floor(100 * share)} % in the field of view"

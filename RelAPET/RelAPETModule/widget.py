@@ -99,6 +99,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         """End every child process before returning."""
         self.logic.stopNow()
         self.tasks.stopNow()
+        self.results.exports.cleanUp()
 
     # Parameters
 

@@ -14,7 +14,8 @@ def add_parser(commands, common) -> None:
         help="write a synthetic PET as DICOM",
         description=(
             "Write a synthetic PET as a DICOM Parametric Map (its values) and a Secondary Capture series (pictures "
-            "for any viewer, SYNTHETIC burned in). Needs: pip install 'relapet[dicom]'."
+            "for any viewer, SYNTHETIC burned in), on request with its report as an Encapsulated PDF. Needs: pip "
+            "install 'relapet[dicom]'."
         ),
         allow_abbrev=False,
     )
@@ -28,28 +29,48 @@ def add_parser(commands, common) -> None:
         help="folder of the T1w DICOM series, whose patient, study and frame of reference are kept (default: a new "
         "study of a patient who does not exist)",
     )
+    parser.add_argument(
+        "--report", action="store_true", help="the one-page report too, as an Encapsulated PDF (needs relapet[report])"
+    )
+    parser.add_argument(
+        "--t1w", metavar="FILE", help="T1w that the report shows the PET over (default: the --source series)"
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in that folder")
     parser.set_defaults(run=run)
 
 
 def run(arguments, reporter) -> int:
-    from ..dicom_export import MAP_NAME, UNCERTAINTY_NAME, export_dicom
+    from ..dicom_export import MAP_NAME, REPORT_NAME, UNCERTAINTY_NAME, export_dicom
+    from ..errors import InputError
 
     silence_itk()
+    if arguments.t1w and not arguments.report:
+        raise InputError("--t1w is for the report alone; add --report, or leave it out")
     files = export_dicom(
         arguments.pet,
         arguments.out,
         provenance=arguments.provenance,
         source=arguments.source,
+        report=arguments.report,
+        t1w=arguments.t1w,
         overwrite=arguments.overwrite,
         progress=reporter.progress,
     )
     maps = {name: str(path) for name, path in files.items() if name in (MAP_NAME, UNCERTAINTY_NAME)}
-    pictures = [str(path) for name, path in files.items() if name not in maps]
+    report = {name: str(path) for name, path in files.items() if name == REPORT_NAME}
+    pictures = [str(path) for name, path in files.items() if name not in maps | report]
     folder = Path(arguments.out).absolute()
-    content = {"folder": str(folder), "maps": maps, "pictures": pictures}
-    lines = ["Synthetic PET as DICOM, research only:", *(f"  {path}" for path in maps.values())]
+    content = {"folder": str(folder), "maps": maps, "report": report.get(REPORT_NAME), "pictures": pictures}
+    content["instances"] = {name: _instance(path) for name, path in (maps | report).items()}
+    lines = ["Synthetic PET as DICOM, research only:", *(f"  {path}" for path in (maps | report).values())]
     lines.append(f"  {len(pictures)} pictures: {Path(pictures[0]).name} to {Path(pictures[-1]).name} in {folder}")
     reporter.result("dicom", content, lines)
     return 0
+
+
+def _instance(path: str) -> str:
+    """SOP instance UID of a file that was just written."""
+    import pydicom
+
+    return str(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)

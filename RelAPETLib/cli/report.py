@@ -1,4 +1,4 @@
-"""``relapet report``: the page of a cohort from the tables that ``relapet evaluate`` or ``relapet bids`` wrote."""
+"""``relapet report``: pages of a result or a cohort that was written earlier."""
 
 from __future__ import annotations
 
@@ -11,33 +11,77 @@ def add_parser(commands, common) -> None:
     parser = commands.add_parser(
         "report",
         parents=[common],
-        help="make a page of a cohort's tables and results",
-        description="Make one HTML page of volumes.tsv, regions.tsv and failures.tsv in a folder, with pictures of the "
-        "best, median and worst result where their files lie below it, and marks to accept or reject each.",
+        help="make a page of a result, or of a cohort's tables and results",
+        description="Of the folder of one result (relapet synthesize): make the HTML page to look through, or one page "
+        "to print (--pdf). Of a cohort's folder: make one HTML page of volumes.tsv, regions.tsv and failures.tsv, with "
+        "pictures of the best, median and worst result where their files lie below it, and marks to accept or reject "
+        "each.",
         allow_abbrev=False,
     )
-    parser.add_argument("folder", metavar="COHORT_FOLDER", help="what relapet evaluate or relapet bids has written")
     parser.add_argument(
+        "folder", metavar="FOLDER", help="what relapet synthesize, relapet evaluate or relapet bids has written"
+    )
+    one = parser.add_argument_group("of one result")
+    one.add_argument("--t1w", metavar="FILE", help="the T1w that the PET was made from, to show it over")
+    one.add_argument("--pdf", action="store_true", help="one A4 page (report.pdf) in place of the HTML page")
+    one.add_argument("--label", metavar="TEXT", help="a name or code to print on the page (default: none)")
+    many = parser.add_argument_group("of a cohort")
+    many.add_argument(
         "--results", metavar="DIR", nargs="+",
         help="folders of the results that the tables are of, for pictures, verdicts and links (default: the folder)",
     )  # fmt: skip
-    parser.add_argument("--out", metavar="FILE", help=f"page to write (default: {NAME} in the folder)")
-    parser.add_argument("--title", metavar="TEXT", help="heading of the page")
+    many.add_argument("--title", metavar="TEXT", help="heading of the page")
+    parser.add_argument("--out", metavar="FILE", help=f"page to write (default: {NAME} or report.pdf in the folder)")
     parser.add_argument("--overwrite", action="store_true", help="replace a page that is there")
     parser.set_defaults(run=run)
 
 
 def run(arguments, reporter) -> int:
     from ..errors import OutputError
-    from ..report import write_cohort_report
+    from ..report.saved_result import is_result
     from .synthesize import silence_itk
 
     silence_itk()
-    out = Path(arguments.out) if arguments.out else Path(arguments.folder) / NAME
+    one = is_result(arguments.folder)
+    _check(arguments, one)
+    name = "report.pdf" if arguments.pdf else NAME
+    out = Path(arguments.out) if arguments.out else Path(arguments.folder) / name
     if out.is_dir():
-        raise OutputError(f"{out} is a folder; name a file, e.g. {out / NAME}")
+        raise OutputError(f"{out} is a folder; name a file, e.g. {out / name}")
     if out.exists() and not arguments.overwrite:
         raise OutputError(f"{out} exists; use --overwrite to replace it")
+    return _result(arguments, out, reporter) if one else _cohort(arguments, out, reporter)
+
+
+def _check(arguments, one: bool) -> None:
+    """Refuse options of a cohort for a result, and of a result for a cohort."""
+    from ..errors import InputError
+
+    others = ("results", "title") if one else ("t1w", "pdf", "label")
+    kind = "one result" if one else "no result of relapet synthesize (there is no synthetic_pet.json)"
+    for option in others:
+        if getattr(arguments, option):
+            raise InputError(f"{arguments.folder} holds {kind}; leave --{option} out")
+
+
+def _result(arguments, out: Path, reporter) -> int:
+    from ..report.saved_result import read_result, write_saved_page
+
+    reporter.progress(0.0, "reading the result")
+    result = read_result(arguments.folder, arguments.t1w)
+    reporter.progress(0.5, "making the page")
+    write_saved_page(result, out, "pdf" if arguments.pdf else "html", arguments.label)
+    reporter.progress(1.0, "done")
+    tracer = result.record["tracer"]["name"]
+    content = {"file": str(out.absolute()), "tracer": tracer}
+    reporter.result("report", content, [f"Page of the synthetic {tracer} PET, research only:", f"  {out.absolute()}"])
+    return 0
+
+
+def _cohort(arguments, out: Path, reporter) -> int:
+    from ..errors import OutputError
+    from ..report import write_cohort_report
+
     reporter.progress(0.0, "reading the tables")
     words = {"title": arguments.title} if arguments.title else {}
     if arguments.results:

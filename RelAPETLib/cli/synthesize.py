@@ -32,6 +32,10 @@ def add_model_options(parser, whole_number) -> None:
         "--samples", type=whole_number, metavar="K", help="samples; with more than 1 the PET is their mean"
     )
     group.add_argument("--seed", type=whole_number, default=0, metavar="S", help="random seed (default: 0)")
+    group.add_argument(
+        "--cutoff", action="append", metavar="TRACER=SUVR", help="count the samples whose composite reaches this; "
+        "told of models alone whose samples mean a probability (default: the model's own cut-off, where it has one)",
+    )  # fmt: skip
     group.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:i or mps (auto)")
     group.add_argument("--yes", action="store_true", help="accept more than half an hour of drawing on a CPU")
 
@@ -42,14 +46,15 @@ def add_output_options(parser) -> None:
     group.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     group.add_argument(
         "--report",
-        choices=("none", "png", "html"),
+        choices=("none", "png", "html", "pdf", "all"),
         default="png",
-        help="report.png, or report.html (interactive, one file, no network) beside it (png)",
+        help="report.png, and beside it report.html (interactive, one file, no network), report.pdf (one page to print)"
+        " or both (png)",
     )
     group.add_argument(
         "--no-report", dest="report", action="store_const", const="none", help="the same as --report none"
     )
-    group.add_argument("--report-label", metavar="TEXT", help="a name or code to print on report.html (default: none)")
+    group.add_argument("--report-label", metavar="TEXT", help="a name or code to print on report.html and report.pdf")
 
 
 def add_parser(commands, common, tracers, whole_number) -> None:
@@ -94,8 +99,8 @@ def writing(arguments) -> dict:
     """Keyword arguments of `Synthesis.save` from `add_output_options`; refuses a label without a page."""
     from ..errors import InputError
 
-    if arguments.report_label is not None and arguments.report != "html":
-        raise InputError("--report-label is printed on report.html alone; add --report html")
+    if arguments.report_label is not None and arguments.report in ("none", "png"):
+        raise InputError("--report-label is printed on report.html and report.pdf alone; add --report html, pdf or all")
     return {"overwrite": arguments.overwrite, "report": arguments.report, "label": arguments.report_label}
 
 
@@ -126,7 +131,7 @@ def run(arguments, reporter) -> int:
         **drawing(arguments),
     )
     silence_itk()
-    options = for_model(options)  # the folders to write to are those of the model's tracers
+    _check_cutoffs(options := for_model(options))  # the folders to write to are those of the model's tracers
     names = _output_names(options.tracers)
     _keep_inputs(arguments, names)
     with contextlib.ExitStack() as stack:
@@ -171,6 +176,15 @@ def _check_combination(arguments) -> None:
         raise InputError("--save-case keeps the MRI alone; leave --reference out, or --save-case")
     if arguments.save_case and Path(arguments.save_case).resolve() == Path(arguments.out).resolve():
         raise InputError("--save-case and --out are the same folder; choose two")
+
+
+def _check_cutoffs(options) -> None:
+    """Refuse a cut-off of a tracer that is not asked for."""
+    from ..errors import InputError
+
+    for tracer in options.cutoffs:
+        if tracer not in options.tracers:
+            raise InputError(f"--cutoff {tracer}: {tracer} is not asked for; leave it out, or add the tracer")
 
 
 def _output_names(tracers) -> list[str]:
@@ -250,7 +264,7 @@ def silence_itk() -> None:
 def drawing(arguments) -> dict:
     """Keyword arguments of `synthesize` from `add_model_options`."""
     names = ("model", "sampler", "steps", "quality", "samples", "seed", "device", "yes")
-    return {name: getattr(arguments, name) for name in names}
+    return {name: getattr(arguments, name) for name in names} | {"cutoffs": arguments.cutoff}
 
 
 def summary(result, folder, files: dict[str, Path]) -> dict:
@@ -265,6 +279,7 @@ def summary(result, folder, files: dict[str, Path]) -> dict:
         "metrics": result.metrics,
         "verdict": record["verdict"],
         "intervals": record["intervals"]["says"],
+        "summary": record["summary"] and record["summary"]["says"],
         "warnings": result.warnings,
         "seconds": round(sum(record["seconds"].values()), 2),
     }
@@ -275,6 +290,7 @@ def as_text(content: dict) -> list[str]:
     lines = [f"Synthetic {content['tracer']} PET ({content['units']}, model {content['model']}), research only:"]
     lines += [f"  {path}" for path in content["files"].values()]
     lines += [f"  {content['verdict']['says']}", f"  {content['intervals']}"]
+    lines += [f"  {content['summary']}"] if content["summary"] else []
     if content["metrics"]:
         brain = content["metrics"]["brain"]
         level = "identical" if brain["psnr"] is None else f"PSNR {brain['psnr']:.2f} dB"

@@ -41,9 +41,9 @@ class Request:
     def choices(self) -> dict:
         """The options that shape a result, as JSON: what a record is compared by."""
         names = ("sampler", "steps", "samples", "seed", "space", "preprocessed", "force")
-        # Records from before there was a quality hold none.
-        quality = {} if self.options.quality is None else {"quality": self.options.quality}
-        return {name: getattr(self.options, name) for name in names} | quality
+        # Only where they are asked for, so that records of earlier versions are still those of the same options.
+        later = {name: value for name in ("quality", "cutoffs") if (value := getattr(self.options, name))}
+        return {name: getattr(self.options, name) for name in names} | later
 
 
 def make_request(source: Path, out: Path, options: Options, **more) -> Request:

@@ -73,14 +73,19 @@ def software_versions(record: dict) -> list[str]:
 
 
 def stamp(dataset: Dataset, record: dict, uncertainty: bool = False) -> None:
-    """Mark an object as synthetic and say what made it."""
-    from pydicom import Dataset
-
-    dataset.SyntheticData = "YES"
+    """Mark an image as synthetic and say what made it."""
     dataset.ContentQualification = "RESEARCH"
     dataset.BodyPartExamined = "BRAIN"
     dataset.DerivationDescription = derivation(record, uncertainty)
     dataset.ImageComments = short(record["statement"], _TEXT_MAX)
+    stamp_document(dataset, record)
+
+
+def stamp_document(dataset: Dataset, record: dict) -> None:
+    """Mark any object as synthetic and say what made it."""
+    from pydicom import Dataset
+
+    dataset.SyntheticData = "YES"
     maker = Dataset()
     maker.Manufacturer = "RelAPET"
     maker.ManufacturerModelName = model_name(record)
@@ -89,6 +94,16 @@ def stamp(dataset: Dataset, record: dict, uncertainty: bool = False) -> None:
     maker.ContributionDescription = f"made a SYNTHETIC image; weights SHA-256 {record['model']['weights_sha256']}"
     maker.PurposeOfReferenceCodeSequence = [code(*_SYNTHESIZING)]
     dataset.ContributingEquipmentSequence = [maker]
+
+
+def scheme() -> Dataset:
+    """Item that says whose codes `SCHEME` has."""
+    from pydicom import Dataset
+
+    item = Dataset()
+    item.CodingSchemeDesignator = SCHEME
+    item.CodingSchemeName = "RelAPET: quantities of synthetic images"
+    return item
 
 
 def model_name(record: dict) -> str:

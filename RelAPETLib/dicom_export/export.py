@@ -10,17 +10,22 @@ import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError, OutputError, RelAPETError
 from ..notices import warn
 from ..outputs import reserve, write_set
-from .inputs import SyntheticPet, read_synthetic_pet
+from ..saved_pet import SyntheticPet, read_synthetic_pet
 from .planes import Planes, axial_planes, own_planes, planes_on
 from .source import INVENTED_NAME, Source, invented_source, read_source
 
+if TYPE_CHECKING:
+    from ..report.saved_result import SavedResult
+
 MAP_NAME, UNCERTAINTY_NAME = "synthetic_pet_map.dcm", "uncertainty_map.dcm"
+REPORT_NAME = "report.dcm"
 _PICTURE = "synthetic_pet_picture_{:04d}.dcm"
 _PICTURE_PATTERN = re.compile(r"synthetic_pet_picture_\d{4}\.dcm")
 
@@ -34,6 +39,8 @@ def export_dicom(
     *,
     provenance: str | os.PathLike | None = None,
     source: str | os.PathLike | None = None,
+    report: bool = False,
+    t1w: str | os.PathLike | None = None,
     overwrite: bool = False,
     progress: Callable[[float, str], None] | None = None,
 ) -> dict[str, Path]:
@@ -49,14 +56,16 @@ def export_dicom(
         provenance: its record; `synthetic_pet.json` beside the PET when None.
         source: folder of the T1w DICOM series. Patient, study and frame of reference are kept. When None the files
             belong to a new study of a patient who does not exist.
+        report: write the one-page report too (`report.onepage`), as an Encapsulated PDF.
+        t1w: the T1w that the report shows the PET over, where it is not the source series.
         overwrite: replace what an earlier export wrote into the folder.
         progress: called with a fraction from 0 to 1 and a message.
 
     Returns:
-        Paths by file name, the maps first, then the pictures from the lowest slice up.
+        Paths by file name: the maps, then the report, then the pictures from the lowest slice up.
 
     Raises:
-        RelAPETError: pydicom, highdicom or Pillow is not installed.
+        RelAPETError: pydicom, highdicom or Pillow is not installed; for the report, matplotlib.
         InputError: `pet` is not listed as a synthetic PET in its record, or the source is no T1w series, has no such
             place for the PET, or does not follow the standard.
         OutputError: a file exists and `overwrite` is False, or the folder is the source's or cannot be written to.
@@ -65,18 +74,20 @@ def export_dicom(
         RelAPETWarning: there is no source; the source's files are not the ones the PET was made from, or have another
             grid; elements of the source had to be left out.
     """
-    _check_installed()
+    _check_installed(report)
     pet, out = Path(pet), Path(out)
     progress = progress or (lambda fraction, message: None)
     notes: list[str] = []
     if source and Path(source).resolve() == out.resolve():
         raise OutputError(f"{out} is the source series' folder; choose another --out")
-    with reserve(out, [MAP_NAME, UNCERTAINTY_NAME], overwrite=overwrite) as place, _nothing_personal_in_logs():
+    names = [MAP_NAME, UNCERTAINTY_NAME, REPORT_NAME]
+    with reserve(out, names, overwrite=overwrite) as place, _nothing_personal_in_logs():
         progress(0.0, "reading the synthetic PET")
         volumes = read_synthetic_pet(pet, Path(provenance) if provenance else None)
         progress(0.1, "reading the source series")
         reference, stack = _match(volumes, pet, Path(source) if source else None, notes)
-        writers = _writers(volumes, reference, stack, lambda part, words: progress(0.2 + 0.8 * part, words))
+        shown = _shown(pet, provenance, t1w or source) if report else None
+        writers = _writers(volumes, reference, stack, shown, lambda part, words: progress(0.2 + 0.8 * part, words))
         paths = write_set(place, writers, owned=_earlier(out), overwrite=overwrite)
     for note in notes:
         warn(note)
@@ -84,10 +95,19 @@ def export_dicom(
     return {path.name: path for path in paths}
 
 
-def _check_installed() -> None:
+def _check_installed(report: bool) -> None:
     missing = [name for name, module in _NEEDED.items() if find_spec(module) is None]
     if missing:
         raise RelAPETError(f"DICOM export needs {' and '.join(missing)}; install with: pip install 'relapet[dicom]'")
+    if report and find_spec("matplotlib") is None:
+        raise RelAPETError("the report needs matplotlib; install it with: pip install 'relapet[report]'")
+
+
+def _shown(pet: Path, provenance: str | os.PathLike | None, t1w: str | os.PathLike | None) -> SavedResult:
+    """What the report is made of."""
+    from ..report.saved_result import read_result
+
+    return read_result(pet, t1w, provenance=provenance)
 
 
 _NEEDED = {"pydicom": "pydicom", "highdicom": "highdicom", "Pillow": "PIL"}
@@ -152,7 +172,11 @@ def _share_inside(planes: Planes, source: Source) -> float:
 
 
 def _writers(
-    volumes: SyntheticPet, source: Source, stack: Callable[..., Planes], progress: Callable[[float, str], None]
+    volumes: SyntheticPet,
+    source: Source,
+    stack: Callable[..., Planes],
+    shown: SavedResult | None,
+    progress: Callable[[float, str], None],
 ) -> dict[str, Callable[[Path], None]]:
     """Functions that make and write each file; the objects are made one at a time, when they are written."""
     from .parametric_map import parametric_map
@@ -162,10 +186,14 @@ def _writers(
         progress(0.1 if uncertainty else 0.0, "writing the Parametric Map")
         result = parametric_map(stack(image), volumes.record, source, uncertainty)
         result.save_as(path, enforce_file_format=True)
+        exported.append((str(result.SOPClassUID), str(result.SOPInstanceUID)))
 
+    exported: list[tuple[str, str]] = []
     writers: dict[str, Callable[[Path], None]] = {MAP_NAME: lambda path: write_map(path, volumes.pet, False)}
     if volumes.uncertainty is not None:
         writers[UNCERTAINTY_NAME] = lambda path: write_map(path, volumes.uncertainty, True)
+    if shown is not None:
+        writers[REPORT_NAME] = lambda path: _write_report(path, shown, source, exported, progress)
     pictures = SecondaryCapture(axial_planes(volumes.pet), volumes.record, source)
 
     def write_picture(path: Path, index: int) -> None:
@@ -177,7 +205,22 @@ def _writers(
     return writers
 
 
+def _write_report(path: Path, shown: SavedResult, source: Source, exported: list, progress) -> None:
+    """The page, made beside its DICOM file and removed again; the maps that it refers to have been written before."""
+    from ..report import write_pdf_report
+    from .encapsulated_pdf import encapsulated_pdf
+
+    progress(0.15, "writing the report")
+    page = path.with_suffix(".pdf")
+    try:
+        write_pdf_report(page, pictures=shown.pictures, record=shown.record, regions=shown.regions)
+        document = encapsulated_pdf(page.read_bytes(), shown.record, source, exported)
+    finally:
+        page.unlink(missing_ok=True)
+    document.save_as(path, enforce_file_format=True)
+
+
 def _earlier(out: Path) -> list[str]:
     """What an earlier export may have left in the folder."""
     pictures = [path.name for path in out.iterdir() if _PICTURE_PATTERN.fullmatch(path.name)] if out.is_dir() else []
-    return [MAP_NAME, UNCERTAINTY_NAME, *sorted(pictures)]
+    return [MAP_NAME, UNCERTAINTY_NAME, REPORT_NAME, *sorted(pictures)]

@@ -60,7 +60,7 @@ def parametric_map(planes: Planes, record: dict, source: Source, uncertainty: bo
         series_description=description.series_description(record, _what(record, uncertainty)),
     )
     description.stamp(result, record, uncertainty)
-    result.CodingSchemeIdentificationSequence = [_scheme()]
+    result.CodingSchemeIdentificationSequence = [description.scheme()]
     if not source.is_real:
         _forget_references(result)
     return result
@@ -99,15 +99,6 @@ def _mapping(planes: Planes, record: dict, uncertainty: bool):
     )
     mapping.QuantityDefinitionSequence.append(description.tracer_item(record))
     return mapping
-
-
-def _scheme():
-    from pydicom import Dataset
-
-    item = Dataset()
-    item.CodingSchemeDesignator = description.SCHEME
-    item.CodingSchemeName = "RelAPET: quantities of synthetic images"
-    return item
 
 
 def _forget_references(result) -> None:

@@ -84,8 +84,8 @@ def columns_of_maps(
     return columns
 
 
-def _draw(axes: Axes, column: Column, plane: Plane, volumes: Volumes):
-    """One picture; returns what a colour bar needs."""
+def draw(axes: Axes, column: Column, plane: Plane, volumes: Volumes, words: str = BURNED_IN):
+    """One picture with `words` burned in where it is synthetic; returns what a colour bar needs."""
     from matplotlib.patheffects import withStroke
 
     size = [column.array.shape[axis] * volumes.spacing[axis] for axis in (plane.across, plane.up)]
@@ -109,7 +109,7 @@ def _draw(axes: Axes, column: Column, plane: Plane, volumes: Volumes):
         axes.text(x, 0.98, letter, ha=side, path_effects=outline, **mark)
     if column.synthetic:
         axes.text(
-            0.5, 0.015, BURNED_IN, transform=axes.transAxes, ha="center", va="bottom", fontsize=7, weight="bold",
+            0.5, 0.015, words, transform=axes.transAxes, ha="center", va="bottom", fontsize=7, weight="bold",
             color="white", bbox={"facecolor": "#b00020", "edgecolor": "none", "pad": 1.5, "alpha": 0.9},
         )  # fmt: skip
     return drawn
@@ -133,7 +133,7 @@ def _heading(figure: Figure, title: str, left: float) -> None:
     figure.text(left, 1 - 0.36 * inch, words, ha="left", va="top", fontsize=9, color="#b00020", weight="bold")
 
 
-def _colour_bar(figure: Figure, axes: Axes, drawn, column: Column) -> None:
+def colour_bar(figure: Figure, axes: Axes, drawn, column: Column) -> None:
     inside, (low, high) = column.array[column.array != 0], column.limits
     below, above = (bool(inside.size and end) for end in ((inside < low).any(), (inside > high).any()))
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max"}.get((below, above), "both")
@@ -167,13 +167,13 @@ def compose(
         figure.text(middle, (y + 0.04) / height, column.title, ha="center", va="bottom", fontsize=9)
         for plane, h in zip(PLANES, heights, strict=True):
             w = extent[plane.across]
-            drawn = _draw(add(x + (column_width - w) / 2, y - h, w, h), column, plane, volumes)
+            drawn = draw(add(x + (column_width - w) / 2, y - h, w, h), column, plane, volumes)
             if number == 0:
                 words = {"rotation": 90, "ha": "left", "va": "center", "fontsize": 9}
                 figure.text(0.1 / width, (y - h / 2) / height, plane.name, **words)
             y -= h + gap
         if column.units:
-            _colour_bar(figure, add(x + 0.12 * column_width, y - 0.1, 0.76 * column_width, 0.11), drawn, column)
+            colour_bar(figure, add(x + 0.12 * column_width, y - 0.1, 0.76 * column_width, 0.11), drawn, column)
     for number, (text, colour) in enumerate(footer):
         y = (0.12 + line * (len(footer) - 1 - number)) / height
         figure.text(left / width, y, text, ha="left", va="bottom", fontsize=8, color=colour, parse_math=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,8 @@ class Options:
         preprocessed: the volumes lie on the model grid already.
         force: accept inputs that look wrong, with a warning.
         yes: accept more than half an hour of drawing on a CPU.
+        cutoffs: SUVR by tracer, from which on its composite (`tracers.Composite`) counts as positive; there is no
+            default but a model's own. One text or several such as ``"PIB=1.5"`` will do.
         age, sex, score: what is known of the person, for models that use it (`RelAPETLib.clinical.ClinicalValues`).
 
     Raises:
@@ -64,6 +67,7 @@ class Options:
     preprocessed: bool = False
     force: bool = False
     yes: bool = False
+    cutoffs: Mapping[str, float] | Iterable[str] | str | None = None
     age: float | None = field(default=None, repr=False)
     sex: str | None = field(default=None, repr=False)
     score: float | None = field(default=None, repr=False)
@@ -89,6 +93,17 @@ class Options:
             if self.sampler is not None or self.steps is not None:
                 raise InputError("quality chooses sampler and steps", "give either --quality or --sampler and --steps")
         object.__setattr__(self, "reference", self._named_references())
+        object.__setattr__(self, "cutoffs", self._named_cutoffs())
+
+    def _named_cutoffs(self) -> dict[str, float]:
+        """Cut-offs by tracer; one of a tracer that is not asked for does no harm."""
+        found = {}
+        for name, value in _pairs(self.cutoffs):
+            tracer = get_tracer(name)
+            if tracer.composite is None:
+                raise InputError(f"{tracer.name} has no composite value; leave its cut-off out")
+            found[tracer.name] = _suvr(value)
+        return found
 
     def _named_references(self) -> dict:
         """References by tracer."""
@@ -119,6 +134,7 @@ class Plan:
         sampler: None for a method that draws at once, by 1 step.
         steps, samples, seed, clip: as `sampling.draw_samples` takes them.
         space: "t1w", "mni" or "both".
+        cutoff: SUVR that the user gave for the tracer's composite; None without.
     """
 
     tracer: Tracer
@@ -132,6 +148,30 @@ class Plan:
     seed: int
     clip: tuple[float, float] | None
     space: str
+    cutoff: float | None = None
+
+
+def _pairs(cutoffs: Mapping[str, float] | Iterable[str] | str | None) -> list[tuple[str, object]]:
+    """Tracers and cut-offs as they were given."""
+    if isinstance(cutoffs, Mapping):
+        return list(cutoffs.items())
+    words = [cutoffs] if isinstance(cutoffs, str) else list(cutoffs or ())
+    pairs = [part.partition("=") for text in words for part in str(text).split(",")]
+    for name, equals, value in pairs:
+        if not (name.strip() and equals):
+            raise InputError(f"cannot read the cut-off '{(name + equals + value)[:60]}'; write it as TRACER=SUVR")
+    return [(name, value) for name, _, value in pairs]
+
+
+def _suvr(value: object) -> float:
+    """A cut-off as a number. Raises `InputError`."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise InputError(f"cannot read the cut-off '{str(value)[:60]}'; give a number of SUVR above 0")
+    return number
 
 
 def tracer_names(asked: str | Iterable[str]) -> tuple[str, ...]:
@@ -212,6 +252,7 @@ def resolve(options: Options, model: Model) -> tuple[Plan, ...]:
                 seed=options.seed,
                 clip=defaults.clip,
                 space=options.space,
+                cutoff=options.cutoffs.get(name),
             )
         )
     return tuple(plans)

@@ -223,6 +223,7 @@ def finish(
     """
     from .intervals import regional_table
     from .maps import bring_back, make_maps, sample_rows
+    from .summary import summary
     from .white_matter import white_matter
 
     part, clock = part or _parts(None), _Clock(seconds)
@@ -230,23 +231,25 @@ def finish(
     with collected(messages):
         maps, metrics = make_maps(case, drawn, units, force, part("compare"))
         regions, intervals = regional_table(case, drawn, maps)
+        samples = sample_rows(drawn)
         clock.lap("comparison")
         volumes, pictures = bring_back(maps, case, drawn.plan.space, part("return"))
         clock.lap("return")
     messages = without_paths(messages, case.paths)
     ending = "_space-MNI" if drawn.plan.space == "mni" else ""
+    told = {"intervals": intervals, "summary": summary(case, drawn, regions, samples)}
     return Synthesis(
         pet=volumes[f"synthetic_pet{ending}"],
         uncertainty=volumes.get(f"uncertainty{ending}"),
         difference=volumes.get(f"difference{ending}"),
-        provenance=describe(case, drawn, units, metrics, messages, clock.seconds, intervals),
+        provenance=describe(case, drawn, units, metrics, messages, clock.seconds, **told),
         metrics=metrics,
         warnings=messages,
         regions=regions,
         volumes=volumes,
         pictures=pictures,
         registration=lambda: white_matter(case, drawn.plan.space),
-        samples=sample_rows(drawn),
+        samples=samples,
     )
 
 

@@ -38,13 +38,14 @@ OUTPUT_NAMES = (
     "synthetic_pet.json",
     "report.png",
     "report.html",
+    "report.pdf",
 )
-#: What may be asked of a report: none, the picture, or the picture and the page.
-REPORTS = ("none", "png", "html")
+#: What may be asked of a report: none, the picture, and beside it the page to look through, one to print, or both.
+REPORTS = ("none", "png", "html", "pdf", "all")
 #: Folder in the staging folder for results of several tracers until all are made.
 _MADE = "results"
 NO_MATPLOTLIB = "report.png was left out: it needs matplotlib; install it with: pip install 'relapet[report]'"
-NO_PAGE = "report.html and report.png were left out: they need matplotlib; pip install 'relapet[report]' brings it"
+NO_PAGE = "{files} were left out: they need matplotlib; pip install 'relapet[report]' brings it"
 
 
 @dataclass
@@ -91,9 +92,10 @@ class Synthesis:
         Args:
             folder: made when missing. Files of other names in it are left alone.
             overwrite: replace what an earlier run wrote (also what this one would not write).
-            report: one of `REPORTS`: ``html`` writes `report.html` and `report.png`, ``png`` (or True) the picture
-                alone, ``none`` (or False) neither. Without matplotlib a warning says that they were left out.
-            label: a name or code to print on `report.html`, which otherwise names nobody.
+            report: one of `REPORTS`: ``html`` writes `report.html` and `report.png`, ``pdf`` `report.pdf` and
+                `report.png`, ``all`` the three, ``png`` (or True) the picture alone, ``none`` (or False) nothing.
+                Without matplotlib a warning says that they were left out.
+            label: a name or code to print on `report.html` and `report.pdf`, which otherwise name nobody.
 
         Returns:
             Paths by file name.
@@ -118,7 +120,8 @@ class Synthesis:
 
         messages, report = list(self.warnings), report_kind(report)
         if report != "none" and find_spec("matplotlib") is None:
-            words = NO_PAGE if report == "html" else NO_MATPLOTLIB
+            files = " and ".join((*(f"report.{kind}" for kind in pages_of(report)), "report.png"))
+            words = NO_PAGE.format(files=files) if pages_of(report) else NO_MATPLOTLIB
             report = "none"
             warn(words)
             messages.append(words)
@@ -138,9 +141,12 @@ class Synthesis:
         if report != "none":
             writers["report.png"] = self._write_report
             outputs["report.png"] = {"content": "pictures of inputs and results", "space": "none", "units": None}
-        if report == "html":
+        if "html" in pages_of(report):
             writers["report.html"] = lambda path: self._write_page(path, label)
             outputs["report.html"] = {"content": "page to look through the results", "space": "none", "units": None}
+        if "pdf" in pages_of(report):
+            writers["report.pdf"] = lambda path: self._write_pdf(path, label)
+            outputs["report.pdf"] = {"content": "page to print of the results", "space": "none", "units": None}
         document = self.provenance | {"outputs": outputs, "warnings": messages}
         record.check_provenance(document)
         writers["synthetic_pet.json"] = lambda path: _write_record(document, path)
@@ -159,7 +165,7 @@ class Synthesis:
         return {"content": content, "space": "T1w" if volume == name else "MNI", "units": units}
 
     def _write_report(self, path: Path) -> None:
-        from ..report import write_report
+        from ..report import notes_of, write_report
 
         model, tracer = self.provenance["model"], self.provenance["tracer"]
         suvr = tracer["output"] == "suvr"
@@ -170,21 +176,32 @@ class Synthesis:
             window=get_tracer(tracer["name"]).contrast_window if suvr else None,
             units=self.provenance["pet"]["units"],
             samples=self.provenance["sampling"]["samples"],
-            notes=_notes(self.provenance),
+            notes=notes_of(self.provenance),
             warnings=self.warnings,
         )
 
     def _write_page(self, path: Path, label: str | None) -> None:
-        from ..report import write_html_report
+        from ..report import notes_of, write_html_report
 
         write_html_report(
             path,
             pictures=self.pictures | self.registration(),
             record=self.provenance | {"warnings": self.warnings},
             regions=self.regions,
-            notes=_notes(self.provenance),
+            notes=notes_of(self.provenance),
             label=label,
         )
+
+    def _write_pdf(self, path: Path, label: str | None) -> None:
+        from ..report import write_pdf_report
+
+        document = self.provenance | {"warnings": self.warnings}
+        write_pdf_report(path, pictures=self.pictures, record=document, regions=self.regions, label=label)
+
+
+def pages_of(report: str) -> tuple[str, ...]:
+    """Endings of the pages that one of `REPORTS` brings beside the picture."""
+    return {"html": ("html",), "pdf": ("pdf",), "all": ("html", "pdf")}.get(report, ())
 
 
 def report_kind(asked: bool | str) -> str:
@@ -234,35 +251,6 @@ def _write_record(document: dict, path: Path) -> None:
     }
     text = json.dumps(document | {"outputs": outputs}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     path.write_text(text, encoding="utf-8")
-
-
-def _how(sampling: dict) -> str:
-    return f"{sampling['steps']} steps of {sampling['sampler']}" if sampling["sampler"] else "drawn at once"
-
-
-def _notes(document: dict) -> list[str]:
-    """Lines below the report's pictures."""
-    sampling, model = document["sampling"], document["model"]
-    notes = [
-        f"{sampling['samples']} sample(s), {_how(sampling)}, "
-        f"seed {sampling['seed']}, on {sampling['device']}; registration: {document['preprocessing']['method']}."
-    ]
-    if document["inputs"]["t2f"] is None:
-        notes.append(record.WITHOUT_T2F)
-    if model["trained_on_simulated_data"]:
-        notes.append(record.SIMULATED_STATEMENT)
-    notes += [part["says"] for part in map(document.get, ("verdict", "intervals")) if part]
-    if document["uncertainty"]:
-        notes.append("Spread of samples: their standard deviation, not the error against a real PET.")
-    if document["reference"]:
-        brain = document["reference"]["metrics"]["brain"]
-        level = "infinite" if brain["psnr"] is None else f"{brain['psnr']:.1f} dB"
-        notes.append(
-            f"Against the reference inside the brain: PSNR {level}, SSIM {brain['ssim']:.3f}, MAE {brain['mae']:.3f} "
-            f"(data range 1, {document['reference']['metrics']['scaling']}); "
-            f"reference unit: {document['reference']['units_from']}."
-        )
-    return notes
 
 
 def save_many(
@@ -343,6 +331,7 @@ def describe(
     messages: list[str],
     seconds: dict[str, float],
     intervals: dict | None = None,
+    summary: dict | None = None,
 ) -> dict:
     """The record of one synthesis (`provenance.build_provenance`), its ``outputs`` still empty."""
     plan, model, ready, reference = draw.plan, draw.model, case.ready, None
@@ -392,4 +381,5 @@ def describe(
         seconds=seconds,
         verdict=None if draw.verdict is None else draw.verdict.record(),
         intervals=intervals,
+        summary=summary,
     )

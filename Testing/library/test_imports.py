@@ -22,6 +22,7 @@ LAYERS = [
     {"methods"},
     {"phantom", "preprocessing", "models", "evaluation"},
     {"provenance"},
+    {"saved_pet"},
     {"report"},
     {"synthesis", "dicom_export"},
     {"cohort"},

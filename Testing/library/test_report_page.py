@@ -206,8 +206,8 @@ def test_synthesize_writes_the_page_of_a_run(tiny_latent, grid_case, tmp_path, c
     assert "add --report html" in capsys.readouterr().err and not (tmp_path / "b").exists()
     assert main(list(map(str, [*words[:-2], "--out", tmp_path / "a", "--report", "none"]))) == 0
     assert not list((tmp_path / "a").glob("report.*")), "what this run does not write is removed"
-    with pytest.raises(InputError, match="unknown report 'pdf'"):
-        report_kind("pdf")
+    with pytest.raises(InputError, match="unknown report 'docx'"):
+        report_kind("docx")
 
 
 def pixels(browser, plane="axial"):

@@ -14,12 +14,12 @@ import torch
 from cases import write_tiny_voxel
 from forgery import forge, read_metadata, write_metadata
 
-from RelAPETLib.dicom_export.inputs import read_synthetic_pet
 from RelAPETLib.errors import ModelError, RelAPETError
 from RelAPETLib.jsonfiles import parse_json
 from RelAPETLib.models import fetch, import_model, import_release_checkpoint, load_model
 from RelAPETLib.models.catalogue import load_catalogue
 from RelAPETLib.models.download import extract_bundle
+from RelAPETLib.saved_pet import read_synthetic_pet
 from RelAPETLib.synthesis.reference import sidecar_units
 from RelAPETLib.volumes import file_sha256
 

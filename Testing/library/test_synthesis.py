@@ -175,7 +175,7 @@ def test_the_record_is_valid_and_names_no_file(made, grid_case):
 
 def test_saving_writes_the_set_that_the_record_lists(made, tmp_path):
     out = tmp_path / "Ergebnis für Ω"
-    files = made.save(out, report="html")
+    files = made.save(out, report="all")
     record = json.loads((out / "synthetic_pet.json").read_text(encoding="utf-8"))
     provenance.check_provenance(record)
     names = {p.name for p in out.iterdir()}

@@ -31,8 +31,8 @@ def test_the_requirements_are_those_of_the_library():
     bundled = {"torch", "SimpleITK", "numpy", "pydicom"}
     assert {name: needed[name] for name in needed if name not in bundled} == named
     assert load_part("install").TORCH == needed["torch"]
-    export = re.search(r"^dicom = \[(.*?)\]$", text, re.MULTILINE)[1]
-    assert re.findall(r'"(.+?)"', export) == load_part("install").requirements("requirements-export.txt")
+    extras = [re.search(rf"^{name} = \[(.*?)\]$", text, re.MULTILINE)[1] for name in ("dicom", "report")]
+    assert re.findall(r'"(.+?)"', ", ".join(extras)) == load_part("install").requirements("requirements-export.txt")
 
 
 def test_what_is_missing_is_found(harness):
@@ -282,7 +282,7 @@ def test_the_exports_packages_do_not_replace_slicers_own(widget, old_pydicom, ha
     words = widget.ui.exportLabel.text
     assert "pydicom>=3.0.1" in words and "own pydicom 2.4.4 is too old for it and stays as it is" in words
     wheels, folder = tmp_path / "wheels", old_pydicom.exportFolder()
-    for package in (("pydicom", "3.0.9"), ("highdicom", "0.30", "pydicom>=3"), ("pillow", "99")):
+    for package in (("pydicom", "3.0.9"), ("highdicom", "0.30", "pydicom>=3"), ("pillow", "99"), ("matplotlib", "99")):
         wheel(wheels, *package)
 
     def half(requirements, logCallback, completedCallback):
@@ -308,9 +308,9 @@ def test_the_exports_process_alone_sees_its_packages(widget, monkeypatch):
     paths = real(folder).value("PYTHONPATH").split(os.pathsep)
     assert paths[:2] == [str(ROOT), str(folder)]
     monkeypatch.setattr(process, "childEnvironment", lambda packages=None: asked.append(packages) or real())
-    for command in (["dicom", "--pet", "x"], ["synthesize"]):
+    for command in (["dicom", "--pet", "x"], ["report", "x"], ["synthesize"]):
         process.ChildProcess(command, onEnd=None)
-    assert asked == [folder, None]
+    assert asked == [folder, folder, None]
 
 
 def test_nothing_is_said_of_the_export_where_it_can_be_done(widget):
@@ -435,7 +435,7 @@ def test_dicom_export_is_what_the_library_reads(widget, pair, saved, tmp_path):
     from RelAPETLib.cli import main
 
     run(widget, saved)
-    widget.results.exportDicom(str(tmp_path))
+    widget.results.exports.exportDicom(str(tmp_path))
     process = FakeProcess.made[-1]
     assert process.arguments[0] == "dicom" and process.option("--source") is None
     assert main([*process.arguments, "--progress", "none"]) == 0
@@ -454,7 +454,7 @@ def test_dicom_export_of_a_pet_in_mni_space(widget, pair, saved, tmp_path):
     widget.parameters.output = widget.results.found.pet.GetScene().GetFirstNodeByName(
         "SYNTHETIC TAU PET (patient T1w, MNI space)"
     )
-    widget.results.exportDicom(str(tmp_path))
+    widget.results.exports.exportDicom(str(tmp_path))
     process = FakeProcess.made[-1]
     assert process.option("--pet").endswith("synthetic_pet_space-MNI.nii.gz")
     assert main([*process.arguments, "--progress", "none"]) == 0
@@ -463,7 +463,7 @@ def test_dicom_export_of_a_pet_in_mni_space(widget, pair, saved, tmp_path):
 
 def test_a_pet_without_its_record_is_not_exported(widget, pair, saved, tmp_path):
     run(widget, saved).pet.RemoveAttribute("RelAPET.Provenance")
-    widget.results.exportDicom(str(tmp_path))
+    widget.results.exports.exportDicom(str(tmp_path))
     assert "no record of how it was made" in widget.ui.statusLabel.text and list(tmp_path.glob("SYNTH*")) == []
 
 

@@ -334,7 +334,7 @@ def test_export_names_the_volume_in_messages(widget, harness, tmp_path):
     widget.parameters.t1w, widget.parameters.t2f = add_scan("T1w"), add_scan("FLAIR")
     found = run(widget, write_results(tmp_path / "results"))
     found.pet.SetAttribute("RelAPET.Provenance", '{"outputs": {}}')
-    widget.results.exportDicom(str(tmp_path))
+    widget.results.exports.exportDicom(str(tmp_path))
     (name,) = [name for path, name in FakeProcess.made[-1].names.items() if path.name == "synthetic_pet.nii.gz"]
     assert name == "SYNTHETIC TAU PET (T1w)"
     FakeProcess.made[-1].end("cancelled", "x")

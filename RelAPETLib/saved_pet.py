@@ -1,22 +1,25 @@
-"""Reading a synthetic PET with the record that says it is one."""
+"""Reading a synthetic PET of an earlier run, and what lies beside it, with the record that says it is one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError, RelAPETError
-from ..jsonfiles import parse_json
-from ..provenance import UNCERTAINTY_MEANING, check_provenance
-from ..volumes import corner_distance, file_sha256, image_affine, read_volume
+from .errors import InputError, RelAPETError
+from .jsonfiles import parse_json
+from .provenance import DIFFERENCE_MEANING, REFERENCE_MEANING, UNCERTAINTY_MEANING, check_provenance
+from .volumes import corner_distance, file_sha256, image_affine, read_volume
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-_RECORD_NAME = "synthetic_pet.json"
+RECORD_NAME = "synthetic_pet.json"
+#: What may lie beside a PET, by the meaning that the record gives to its file.
+MEANINGS = {"uncertainty": UNCERTAINTY_MEANING, "difference": DIFFERENCE_MEANING, "reference": REFERENCE_MEANING}
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class SyntheticPet:
 
     Attributes:
         pet: float32.
-        uncertainty: float32 on the same grid, or None.
+        uncertainty, difference, reference: float32 on the same grid, or None.
         record: contents of `synthetic_pet.json`.
         space: ``"T1w"`` or ``"MNI"``.
     """
@@ -34,17 +37,24 @@ class SyntheticPet:
     uncertainty: sitk.Image | None
     record: dict
     space: str
+    difference: sitk.Image | None = None
+    reference: sitk.Image | None = None
 
 
-def read_synthetic_pet(pet: Path, record_path: Path | None) -> SyntheticPet:
-    """Read a PET, its record (default: `synthetic_pet.json` beside it) and, where the record has one, its uncertainty.
+def read_synthetic_pet(
+    pet: Path, record_path: Path | None = None, maps: Iterable[str] = ("uncertainty",)
+) -> SyntheticPet:
+    """Read a PET, its record (default: `synthetic_pet.json` beside it) and those `maps` that both have.
+
+    Args:
+        maps: of `MEANINGS`.
 
     Raises:
         InputError: no record, a broken one, or one that does not list this file (by name, meaning and SHA-256) as the
-            synthetic PET; a volume that cannot be read or holds NaN, infinite or negative values; an uncertainty on
-            another grid.
+            synthetic PET; a volume that cannot be read or holds NaN or infinite values, or negative ones where there
+            can be none; a map on another grid.
     """
-    record_path = record_path or pet.parent / _RECORD_NAME
+    record_path = record_path or pet.parent / RECORD_NAME
     record = _read_record(record_path, pet)
     listed = record["outputs"].get(pet.name)
     if listed is None or listed["content"] != record["pet"]["content"] or listed["units"] != record["pet"]["units"]:
@@ -53,8 +63,8 @@ def read_synthetic_pet(pet: Path, record_path: Path | None) -> SyntheticPet:
         )
     _check_hash(pet, listed, record_path)
     image = _read(pet, "PET")
-    uncertainty = _read_uncertainty(pet, image, record, listed["space"])
-    return SyntheticPet(image, uncertainty, record, listed["space"])
+    found = {"uncertainty": None} | {name: _read_beside(pet, image, record, listed["space"], name) for name in maps}
+    return SyntheticPet(image, record=record, space=listed["space"], **found)
 
 
 def _read_record(path: Path, pet: Path) -> dict:
@@ -90,20 +100,21 @@ def _read(path: Path, name: str) -> sitk.Image:
 
     image = read_volume(path, name)
     values = sitk.GetArrayViewFromImage(image)
-    if not np.isfinite(values).all() or values.min() < 0:
+    if not np.isfinite(values).all() or (name in ("PET", "uncertainty") and values.min() < 0):
         raise InputError(f"{path}: NaN, infinite or negative values, which no synthetic PET has; synthesize it again")
     return image
 
 
-def _read_uncertainty(pet: Path, image: sitk.Image, record: dict, space: str) -> sitk.Image | None:
+def _read_beside(pet: Path, image: sitk.Image, record: dict, space: str, kind: str) -> sitk.Image | None:
+    """A map that belongs to a PET; None where the record or the folder has none."""
     for name, output in record["outputs"].items():
         path = pet.parent / Path(name).name
-        if output["content"] != UNCERTAINTY_MEANING or output["space"] != space or not path.is_file():
+        if output["content"] != MEANINGS[kind] or output["space"] != space or not path.is_file():
             continue
-        _check_hash(path, output, pet.parent / _RECORD_NAME)
-        uncertainty = _read(path, "uncertainty")
-        affines = image_affine(uncertainty), image_affine(image)
-        if uncertainty.GetSize() != image.GetSize() or corner_distance(*affines, image.GetSize()) > 1e-3:
+        _check_hash(path, output, pet.parent / RECORD_NAME)
+        found = _read(path, kind)
+        affines = image_affine(found), image_affine(image)
+        if found.GetSize() != image.GetSize() or corner_distance(*affines, image.GetSize()) > 1e-3:
             raise InputError(f"{path}: not on the grid of {pet.name}; the two come from different runs")
-        return uncertainty
+        return found
     return None

@@ -1,0 +1,34 @@
+"""What the record of a synthesis says below the pictures of every report."""
+
+from __future__ import annotations
+
+from ..provenance import SIMULATED_STATEMENT, WITHOUT_T2F
+
+
+def notes_of(document: dict) -> list[str]:
+    """Lines below the pictures of a report, from the record of a synthesis (`synthetic_pet.json`)."""
+    sampling, model = document["sampling"], document["model"]
+    notes = [
+        f"{sampling['samples']} sample(s), {_how(sampling)}, "
+        f"seed {sampling['seed']}, on {sampling['device']}; registration: {document['preprocessing']['method']}."
+    ]
+    if document["inputs"]["t2f"] is None:
+        notes.append(WITHOUT_T2F)
+    if model["trained_on_simulated_data"]:
+        notes.append(SIMULATED_STATEMENT)
+    notes += [part["says"] for part in map(document.get, ("verdict", "intervals", "summary")) if part]
+    if document["uncertainty"]:
+        notes.append("Spread of samples: their standard deviation, not the error against a real PET.")
+    if document["reference"]:
+        brain = document["reference"]["metrics"]["brain"]
+        level = "infinite" if brain["psnr"] is None else f"{brain['psnr']:.1f} dB"
+        notes.append(
+            f"Against the reference inside the brain: PSNR {level}, SSIM {brain['ssim']:.3f}, MAE {brain['mae']:.3f} "
+            f"(data range 1, {document['reference']['metrics']['scaling']}); "
+            f"reference unit: {document['reference']['units_from']}."
+        )
+    return notes
+
+
+def _how(sampling: dict) -> str:
+    return f"{sampling['steps']} steps of {sampling['sampler']}" if sampling["sampler"] else "drawn at once"

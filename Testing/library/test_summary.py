@@ -1,0 +1,156 @@
+"""One value of a tracer's composite regions, its caveat, and the share of draws that reach a cut-off."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from calibrated import write_tiny_conditional
+
+from RelAPETLib.cli import main
+from RelAPETLib.errors import InputError
+from RelAPETLib.models import load_model
+from RelAPETLib.models.bundle import rewrite_bundle
+from RelAPETLib.provenance import check_provenance
+from RelAPETLib.regions import load_regions
+from RelAPETLib.synthesis import Options, prepare_case, run_case
+from RelAPETLib.synthesis.options import resolve
+from RelAPETLib.tracers import TRACERS
+
+WITH = [tracer for tracer in TRACERS.values() if tracer.composite]
+MEANING = "draws fall in two humps, and how often in the upper one was measured"
+
+
+@pytest.fixture(scope="module")
+def case(grid_case):
+    return replace(prepare_case(grid_case["t1w"], grid_case["t2f"], preprocessed=True), simulated=True)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A model of simulated people, and copies whose metadata say what their draws of PIB mean."""
+    root = tmp_path_factory.mktemp("models")
+    plain = write_tiny_conditional(root / "plain")
+    metadata = json.loads((plain / "configs" / "metadata.json").read_text())
+    for name, more in (("meant", {}), ("with a cut-off", {"cutoff": 1.25, "source": "people of a test"})):
+        tracers = metadata["tracers"] | {
+            "PIB": metadata["tracers"]["PIB"] | {"positivity": {"meaning": MEANING, **more}}
+        }
+        rewrite_bundle(plain, root / name, {"tracers": tracers}, {})
+    return {name: root / name for name in ("plain", "meant", "with a cut-off")}
+
+
+def result_of(case, model, tracer="PIB", samples=4, **options):
+    (result,) = run_case(case, Options(tracer, model=model, space="mni", samples=samples, steps=2, **options))
+    check_provenance(result.provenance)
+    return result
+
+
+def test_composites_are_of_shipped_regions_and_one_tracer_has_none():
+    names = {region.name for region in load_regions()[1]}
+    assert {tracer.target for tracer in WITH} == {"tau", "amyloid"} and len(WITH) < len(TRACERS)
+    for tracer in WITH:
+        assert set(tracer.composite.regions) < names and tracer.reference_region not in tracer.composite.regions
+
+
+def test_the_value_is_the_mean_of_the_regions_of_the_table(case, models):
+    result = result_of(case, models["plain"])
+    found, regions = result.provenance["summary"], TRACERS["PIB"].composite.regions
+    own = [row["synthetic_pet"] for row in result.regions if row["region"] in regions]
+    assert found["value"] == pytest.approx(np.mean(own)) and found["regions"] == list(regions)
+    draws = [
+        np.mean([row["suvr"] for row in result.samples if row["sample"] == k and row["region"] in regions])
+        for k in range(1, 5)
+    ]
+    assert found["samples"] == pytest.approx(draws)
+    assert found["spread"] == pytest.approx(np.std(draws), rel=1e-3) and found["spread"] > 0
+    assert np.mean(draws) == pytest.approx(found["value"], abs=1e-4) and found["measured"] is None
+    assert found["positivity"] is None, "nobody gave a cut-off, so none is told"
+    for words in (f"{found['value']:.2f} SUVR", "uncalibrated model's guess", "not a Centiloid value", "not a reading"):
+        assert words in found["says"]
+
+
+def test_relative_pet_and_tracers_without_a_composite_have_none(case, models):
+    assert result_of(case, models["plain"], "PBR", samples=1).provenance["summary"] is None
+
+
+def test_one_sample_has_neither_spread_nor_share(case, models):
+    found = result_of(case, models["with a cut-off"], samples=1).provenance["summary"]
+    assert found["spread"] is None and found["samples"] is None and "spread" not in found["says"]
+    assert found["positivity"]["reached"] is None and "one sample was drawn" in found["says"]
+
+
+def test_a_region_out_of_view_leaves_no_value(case, models):
+    import SimpleITK as sitk
+
+    view = sitk.GetArrayFromImage(case.ready.mask) > 0
+    view[90:] = False  # z from 18 mm on: parietal lobe and most of the frontal one
+    image = sitk.GetImageFromArray(view.astype(np.uint8))
+    image.CopyInformation(case.ready.mask)
+    cut = replace(case, ready=replace(case.ready, in_view=image))
+    found = result_of(cut, models["with a cut-off"], samples=2).provenance["summary"]
+    assert found["value"] is None and "not in the field of view" in found["says"]
+    assert found["positivity"]["reached"] is None
+
+
+@pytest.mark.parametrize(
+    "model, change, cutoffs, words",
+    [
+        ("meant", {}, None, None),
+        ("plain", {}, "PIB=1.2", "does not say that the share of its draws is a probability"),
+        ("with a cut-off", {"simulated": False}, None, "simulated people only, and nothing says"),
+        ("meant", {"simulated": False}, {"PiB": 1.2}, "simulated people only, and nothing says"),
+    ],
+)
+def test_no_probability_without_a_cut_off_or_a_model_that_means_it(case, models, model, change, cutoffs, words):
+    found = result_of(replace(case, **change), models[model], samples=2, cutoffs=cutoffs).provenance["summary"]
+    if words is None:
+        assert found["positivity"] is None and "probability" not in found["says"]
+    else:
+        assert found["positivity"]["reached"] is None and words in found["positivity"]["withheld"]
+        assert f"No probability of positivity: {found['positivity']['withheld']}." in found["says"]
+
+
+def test_draws_that_reach_the_cut_off_are_counted(case, models):
+    draws = result_of(case, models["plain"]).provenance["summary"]["samples"]
+    between = sorted(draws)[2]
+    for cutoff, wanted in ((between, 2), (between + 1e-9, 1), (0.01, 4), (2.99, 0)):
+        found = result_of(case, models["meant"], cutoffs={"PIB": cutoff}).provenance["summary"]
+        assert found["positivity"]["reached"] == wanted and found["positivity"]["source"] == "given by the user"
+        assert f"{wanted} of 4 samples ({25 * wanted} %)" in found["says"] and f"{cutoff:g} SUVR" in found["says"]
+
+
+def test_the_models_own_cut_off_yields_to_the_users(case, models):
+    own = result_of(case, models["with a cut-off"], samples=2).provenance["summary"]["positivity"]
+    assert own["cutoff"] == 1.25 and own["source"] == "the model's own (people of a test)" and own["meaning"] == MEANING
+    given = result_of(case, models["with a cut-off"], samples=2, cutoffs="PIB=1.5").provenance["summary"]["positivity"]
+    assert given["cutoff"] == 1.5 and given["source"] == "given by the user"
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("PIB", "write it as TRACER=SUVR"),
+        ("=1", "write it as TRACER=SUVR"),
+        ("PIB=high", "a number of SUVR above 0"),
+        ("PIB=nan", "a number of SUVR above 0"),
+        ("PIB=-1", "a number of SUVR above 0"),
+        ("PBR=1", "has no composite value"),
+        ("FDG=1", "unknown tracer"),
+    ],
+)
+def test_bad_cut_offs_are_one_line(text, words):
+    with pytest.raises(InputError, match=words):
+        Options("PIB", cutoffs=[text])
+
+
+def test_a_cut_off_of_another_tracer_is_refused_on_the_command_line(grid_case, tmp_path, capsys):
+    files = ["--t1w", str(grid_case["t1w"]), "--t2f", str(grid_case["t2f"])]
+    asked = ["--tracer", "TAU", "--cutoff", "PIB=1.5", "--out", str(tmp_path / "out")]
+    assert main(["synthesize", *files, *asked]) == 2
+    assert "PIB is not asked for" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_cut_offs_of_several_tracers_go_to_their_own(models):
+    plans = resolve(Options("all", model=models["plain"], cutoffs="TAU=1.3,PIB=1.5"), load_model(models["plain"]))
+    assert {plan.tracer.name: plan.cutoff for plan in plans} == {"TAU": 1.3, "PIB": 1.5, "PBR": None}
