@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 
 from . import models, people, scene
 from .batchfolder import BatchFolder, keyOf
-from .process import ChildProcess
+from .process import ChildProcess, Names
 
 WAITING, RUNNING, DONE, THERE, FAILED, STOPPED = "waiting", "running", "done", "there", "failed", "stopped"
 
@@ -74,6 +74,7 @@ class Batch:
         self._folder, self._listener, self._makeProcess = BatchFolder(folder), listener, makeProcess
         self._waiting, self._total = list(self._pairs), len(self._pairs)
         self._number = self._process = self._scratch = self._stopped = None
+        self._named = Names({})  # puts the volumes' names where the library names their files
         self.counts = dict.fromkeys((DONE, THERE, FAILED, STOPPED), 0)
         self.who = {}  # (subject, session) by number
         self.ended = False
@@ -121,7 +122,7 @@ class Batch:
             self._finish()
             return
         self._number = self._waiting.pop(0)
-        self._listener.onState(self._number, RUNNING, _("handing the MRI over"))
+        self._listener.onState(self._number, RUNNING, _("at work"))
         self._progress(0.0, _("handing the MRI over"))
         slicer.app.processEvents()  # the words are seen before the volumes are written, which blocks a moment
         if self._stopped:  # by a click just now
@@ -132,6 +133,7 @@ class Batch:
         except (scene.SceneError, OSError) as error:
             self._end(FAILED, getattr(error, "strerror", None) or str(error))
             return
+        self._named = Names(names)
         self._process = self._makeProcess(
             arguments, onEnd=self._processEnded, onProgress=self._onProgress, onLog=self._listener.onLog, names=names
         )
@@ -208,7 +210,7 @@ class Batch:
         elif not ending.ok:
             self._end(FAILED, ending.message)
         elif result.get("failed"):
-            self._end(FAILED, _reasons(result))
+            self._end(FAILED, self._named(_reasons(result)))
         else:
             self._end(DONE if result.get("done") else THERE, "")
 

@@ -17,7 +17,9 @@ from .scene import SceneError
 from .words import ALARM, escaped, tone
 
 _SETTING = "RelAPET/BatchFolder"
-PERSON, STUDY, T1W_NAME, T2F_NAME, STATE = range(5)
+PERSON, STUDY, STATE, T1W_NAME, T2F_NAME = range(5)
+#: Their widths at most, so that a narrow panel shows why somebody is not ticked.
+WIDTHS = {PERSON: 120, STUDY: 80, STATE: 190, T1W_NAME: 150, T2F_NAME: 150}
 #: Where the scene keeps which number is whose.
 TABLE = "RelAPET: which number is whose"
 
@@ -42,7 +44,7 @@ class BatchPanel(batch.BatchListener):
         self._below = self._foundFor = None
         ui = panel.ui
         ui.batchFolderEdit.text = slicer.app.userSettings().value(_SETTING) or _defaultFolder()
-        ui.batchTable.setHorizontalHeaderLabels([_("Patient"), _("Study"), _("T1w"), _("T2-FLAIR"), _("State")])
+        ui.batchTable.setHorizontalHeaderLabels([_("Patient"), _("Study"), _("State"), _("T1w"), _("T2-FLAIR")])
         ui.batchTable.horizontalHeader().setStretchLastSection(True)
         ui.batchTable.verticalHeader().hide()
         ui.batchProgressBar.visible = False
@@ -117,7 +119,7 @@ class BatchPanel(batch.BatchListener):
         for number, row in enumerate(rows):
             pair = row.pair
             names = [volume.GetName() if volume is not None else "" for volume in (pair.t1w, pair.t2f)]
-            for column, text in enumerate((pair.title or _("not known"), pair.day, *names, row.words)):
+            for column, text in enumerate((pair.title or _("not known"), pair.day, row.words, *names)):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(escaped(text) if text else "")
                 table.setItem(number, column, item)
@@ -129,8 +131,9 @@ class BatchPanel(batch.BatchListener):
             else:
                 first.setFlags(flags)
         table.resizeColumnsToContents()
-        for column in range(STATE):
-            table.setColumnWidth(column, min(table.columnWidth(column), 150))
+        for column, width in WIDTHS.items():
+            table.setColumnWidth(column, width if column == STATE else min(table.columnWidth(column), width))
+        table.resizeRowsToContents()
         self._filling = False
         self.update()
 
@@ -192,6 +195,7 @@ class BatchPanel(batch.BatchListener):
         item.setText(words)
         item.setToolTip(escaped(words) if words else "")
         self._filling = False
+        self._panel.ui.batchTable.resizeRowToContents(number)
         if state in (batch.DONE, batch.THERE, batch.FAILED):
             self._writeWho()
         self._tellFailures()
@@ -201,6 +205,7 @@ class BatchPanel(batch.BatchListener):
         if remaining:
             words += _(", about {time} to go").format(time=expected.duration(remaining))
         self._panel.ui.batchLabel.text = escaped(words)
+        self._panel.ui.batchLabel.visible = True
 
     def onLog(self, line):
         self._panel.log(line)

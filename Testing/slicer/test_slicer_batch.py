@@ -36,7 +36,7 @@ def states(desk):
 
 
 def text(desk, number):
-    return desk.ui.batchTable.item(number, 4).text()
+    return desk.ui.batchTable.item(number, 2).text()
 
 
 def end(harness, kind="done", message="done", **result):
@@ -81,15 +81,21 @@ def test_one_after_another_and_a_failure_stops_nobody(desk, harness, slicer):
     assert states(desk) == ["running", "waiting", "waiting"] and desk.ui.batchStopButton.enabled
     assert not desk.ui.synthesizeButton.enabled and "batch" in desk.ui.synthesizeButton.toolTip
     process.onProgress(0.5, "laying the T2F over the T1w", None)
+    assert not desk.ui.batchLabel.isHidden() and not desk.ui.batchProgressBar.isHidden()
     assert "1 of 3, John Doe (id of Doe^John), 2024-01-02: laying the T2F" in desk.ui.batchLabel.text
-    assert "to go" in desk.ui.batchLabel.text or "0 s" not in desk.ui.batchLabel.text
+    assert "to go" in desk.ui.batchLabel.text and 100 < desk.ui.batchProgressBar.value < 200
     end(harness)
     assert not table.parent.exists(), "a person's scans go when they are done"
     assert "sub-002" in Path(FakeProcess.made[1].arguments[1]).read_text()
-    end(harness, done=0, failed=1, failures=[{"visit": "v", "tracer": "TAU", "reason": "t1w: no brain <b> in it"}])
+    end(
+        harness,
+        done=0,
+        failed=1,
+        failures=[{"visit": "v", "tracer": "TAU", "reason": "T1w t1w.nrrd: no brain <b> in it"}],
+    )
     end(harness, "crashed", "the program ended unexpectedly")
     assert states(desk) == ["done", "failed", "failed"] and len(FakeProcess.made) == 3
-    assert text(desk, 0) == "done: sub-001/ses-1" and text(desk, 1) == "t1w: no brain <b> in it"
+    assert text(desk, 0) == "done: sub-001/ses-1" and text(desk, 1) == "T1w 'T1w': no brain <b> in it"
     failures = desk.ui.batchFailuresLabel.text
     assert "Jane Roe" in failures and "no brain &lt;b> in it" in failures and "ended unexpectedly" in failures
     assert "1 made, 0 were there, 2 failed, 0 not done" in desk.ui.batchLabel.text

@@ -29,8 +29,7 @@ def test_a_pair_for_every_study_of_every_patient(slicer):
 
 
 def test_a_flair_of_another_study_is_told_and_not_taken(slicer):
-    add_patient("Doe^John", ["20240102"], contents=("T1w", "head"))
-    patient = hierarchy_of(slicer).GetItemByName("Doe^John")
+    patient, _ = add_patient("Doe^John", ["20240102"], contents=("T1w", "head"))
     study = hierarchy_of(slicer).CreateStudyItem(patient, "later")
     hierarchy_of(slicer).CreateItem(study, add_scan("FLAIR late"))
     first, second = pairs(slicer)
