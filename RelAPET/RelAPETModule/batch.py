@@ -18,6 +18,11 @@ from .process import ChildProcess, Names
 WAITING, RUNNING, DONE, THERE, FAILED, STOPPED = "waiting", "running", "done", "there", "failed", "stopped"
 
 
+def gone():
+    """The words, in the language that is chosen now."""
+    return _("its volumes are not in the scene any more")
+
+
 @dataclass(frozen=True)
 class Choices:
     """What is asked for of everybody; None means the library's own default."""
@@ -130,7 +135,7 @@ class Batch:
             return
         try:
             arguments, names = self._prepare(self._pairs[self._number])
-        except (scene.SceneError, OSError) as error:
+        except (scene.SceneError, OSError, ValueError) as error:
             self._end(FAILED, getattr(error, "strerror", None) or str(error))
             return
         self._named = Names(names)
@@ -147,12 +152,17 @@ class Batch:
         volumes = {role: volume for role, volume in (("t1w", pair.t1w), ("t2f", pair.t2f)) if volume is not None}
         for volume in volumes.values():
             if not slicer.mrmlScene.IsNodePresent(volume):
-                raise scene.SceneError(_("its volumes are not in the scene any more"))
+                raise scene.SceneError(gone())
             scene.worldMatrix(volume)
         two = people.difference(*map(people.originOf, volumes.values())) if len(volumes) == 2 else None
         if two:  # the scene may have changed since the pair was found
             raise scene.SceneError(_("T1w and T2-FLAIR are of two people by their {what}").format(what=two))
-        who = self.who[self._number] = self._claim(pair)
+        who = self._claim(pair)
+        for number, same in self.who.items():
+            if same == who and self._pairs[number].person != pair.person:
+                words = _("these are the same scans as those of {other}: one of them is misfiled")
+                raise scene.SceneError(words.format(other=self._pairs[number].words))
+        self.who[self._number] = who
         temporary = slicer.app.temporaryPath
         self._scratch = tempfile.mkdtemp(prefix="RelAPET-", dir=temporary if os.path.isdir(temporary) else None)
         names, row = {}, {"subject": who[0], "session": who[1]}

@@ -1,7 +1,7 @@
 """The section on many patients: whose pairs there are, which are ticked, and what becomes of each."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import qt
 import slicer
@@ -22,6 +22,7 @@ PERSON, STUDY, STATE, T1W_NAME, T2F_NAME = range(5)
 WIDTHS = {PERSON: 120, STUDY: 80, STATE: 190, T1W_NAME: 150, T2F_NAME: 150}
 #: Where the scene keeps which number is whose.
 TABLE = "RelAPET: which number is whose"
+TABLE_COLUMNS = ("Number", "Folder", "Patient", "Study", "T1w")
 
 
 @dataclass
@@ -173,7 +174,7 @@ class BatchPanel(batch.BatchListener):
         parent = self._panel.ui.batchFolderEdit.text.strip()
         slicer.app.userSettings().setValue(_SETTING, parent)
         pairs = {number: self.rows[number].pair for number in self.ticked()}
-        self._last = ""
+        self._last, self._foundFor = "", self._place()
         self._panel.ui.batchProgressBar.value = 0
         everybody = [row.pair for row in self.rows]
         self._batch = batch.Batch(pairs, everybody, self.choices(), self._place(), self, self.makeProcess)
@@ -186,16 +187,33 @@ class BatchPanel(batch.BatchListener):
             self._batch.stop()
             self.update()
 
+    def onNodeRemoved(self, node):
+        """Scans that are deleted: no row keeps them in memory, nor can be ticked any more."""
+        for number, row in enumerate(self.rows):
+            if node is not None and node in (row.pair.t1w, row.pair.t2f):
+                row.pair = replace(row.pair, t1w=None, t2f=None, problem=batch.gone())
+                first = self._panel.ui.batchTable.item(number, PERSON)
+                self._filling = True
+                first.setCheckState(qt.Qt.Unchecked)
+                first.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+                self._filling = False
+                if not self.running:
+                    self._say(number, row.pair.problem)
+
+    def _say(self, number, words):
+        """Words of a row's state."""
+        self.rows[number].words, table = words, self._panel.ui.batchTable
+        self._filling = True
+        table.item(number, STATE).setText(words)
+        table.item(number, STATE).setToolTip(escaped(words) if words else "")
+        self._filling = False
+        table.resizeRowToContents(number)
+
     def onState(self, number, state, words):
         row = self.rows[number]
-        row.state, row.words = state, words
+        row.state = state
         row.who = self._batch.who.get(number, row.who) if self._batch is not None else row.who
-        item = self._panel.ui.batchTable.item(number, STATE)
-        self._filling = True
-        item.setText(words)
-        item.setToolTip(escaped(words) if words else "")
-        self._filling = False
-        self._panel.ui.batchTable.resizeRowToContents(number)
+        self._say(number, words)
         if state in (batch.DONE, batch.THERE, batch.FAILED):
             self._writeWho()
         self._tellFailures()
@@ -217,18 +235,19 @@ class BatchPanel(batch.BatchListener):
 
     def _writeWho(self):
         """Which number is whose, in the scene alone: the folder names nobody."""
-        there = [row for row in self.rows if row.who]
-        node = slicer.mrmlScene.GetFirstNodeByName(TABLE) if there else None
+        there = [row for row in self.rows if row.who and row.pair.t1w is not None]
+        node = slicer.mrmlScene.GetFirstNodeByName(TABLE)
         if there and (node is None or not node.IsA("vtkMRMLTableNode")):
             node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", TABLE)
-        if node is not None:
-            columns = {
-                "Number": ["/".join(row.who) for row in there],
-                "Patient": [row.pair.title for row in there],
-                "Study": [row.pair.day for row in there],
-                "T1w": [row.pair.t1w.GetName() for row in there],
-            }
-            tables.fill(node, list(columns.items()))
+        if there:  # those of earlier lists and of other folders stay
+            numbers = [range(node.GetNumberOfRows()), range(node.GetNumberOfColumns())]
+            lines = [tuple(node.GetCellText(row, column) for column in numbers[1]) for row in numbers[0]]
+            kept = {line[:2]: line for line in lines if len(line) == len(TABLE_COLUMNS)}
+            for row in there:
+                key = "/".join(row.who), self._foundFor
+                kept[key] = (*key, row.pair.title, row.pair.day, row.pair.t1w.GetName())
+            columns = zip(*(kept[key] for key in sorted(kept)), strict=True)
+            tables.fill(node, list(zip(TABLE_COLUMNS, columns, strict=True)))
 
     # Looking
 
@@ -250,7 +269,7 @@ class BatchPanel(batch.BatchListener):
         panel.parameters.reference = None
         panel.inputs.choose(row.pair.t1w, t2f)
         who = self.folder().known().get(keyOf(row.pair)) if not row.pair.problem else None
-        if row.state == batch.FAILED or not who or not self.folder().records(who):
+        if not who or not self.folder().records(who):
             slicer.util.setSliceViewerLayers(background=row.pair.t1w, foreground=None, label=None, fit=True)
             panel.tell(_("{who}: the MRI is chosen above; no result yet.").format(who=row.pair.words))
             return

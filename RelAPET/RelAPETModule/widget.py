@@ -73,6 +73,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
             (slicer.mrmlScene.EndImportEvent, self.onSceneEndImport),
             (slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded),
+            (slicer.mrmlScene.NodeRemovedEvent, self.onNodeRemoved),
         ):
             self.addObserver(slicer.mrmlScene, event, slot)
         slicer.app.connect("aboutToQuit()", self.stopAll)
@@ -158,6 +159,10 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         """A volume that was just loaded gets its name a moment later; look at it then."""
         if node is not None and node.IsA("vtkMRMLScalarVolumeNode") and self._parameterNode is not None:
             self.inputs.schedule()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, caller, event, node):
+        self.batch.onNodeRemoved(node)
 
     # State
 

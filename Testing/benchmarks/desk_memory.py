@@ -88,6 +88,7 @@ def measure(harness, widget) -> tuple[float, list[float]]:
             if number not in seen and row.state in ("done", "there", "failed"):
                 seen.add(number)
                 after.append(resident())
+                print(f"person {number + 1}: {after[-1]:.0f} MB", file=sys.stderr, flush=True)
         return not widget.batch.running
 
     harness.process_events(ended, 7200)

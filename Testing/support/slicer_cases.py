@@ -6,6 +6,7 @@ The files it "writes" are real results of a small model.
 import json
 import shutil
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,7 @@ def add_patient(name, days, *, contents=("T1w", "FLAIR"), shape=(6, 7, 8)):
         hierarchy.SetItemAttribute(study, "DICOM.StudyDate", day)
         for number, content in enumerate(contents):
             volume = add_scan(content, shape)
-            slicer.util.arrayFromVolume(volume)[0, 0, :2] = hash((name, day)) % 1000, number
+            slicer.util.arrayFromVolume(volume)[0, 0, :2] = zlib.crc32(f"{name} {day}".encode()) % 2**24, number
             slicer.util.arrayFromVolumeModified(volume)
             hierarchy.CreateItem(study, volume)
             made[day, content] = volume
