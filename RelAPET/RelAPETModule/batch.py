@@ -130,6 +130,8 @@ class Batch:
         self._listener.onState(self._number, RUNNING, _("at work"))
         self._progress(0.0, _("handing the MRI over"))
         slicer.app.processEvents()  # the words are seen before the volumes are written, which blocks a moment
+        if self.ended:  # the scene or the module went just now
+            return
         if self._stopped:  # by a click just now
             self._end(STOPPED, _("stopped"))
             return
@@ -202,8 +204,8 @@ class Batch:
     def _progress(self, fraction, message):
         before = self._total - len(self._waiting) - 1
         share = (before + fraction) / self._total
-        worked, gone = before - self.counts[THERE] + fraction, time.monotonic() - self._began
-        rest = gone / worked * (len(self._waiting) + 1 - fraction) if worked > 0.1 else None
+        worked, past = before - self.counts[THERE] + fraction, time.monotonic() - self._began
+        rest = past / worked * (len(self._waiting) + 1 - fraction) if worked > 0.1 else None
         words = _("{n} of {all}, {who}: {message}").format(
             n=before + 1, all=self._total, who=self._pairs[self._number].words, message=message
         )

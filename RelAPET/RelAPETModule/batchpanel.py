@@ -8,6 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import batch, batchresults, expected, models, tables
+from .attributes import objectOf
 from .batchfolder import BatchFolder, folderOf, keyOf
 from .guessing import T2F
 from .pairs import findPairs
@@ -103,7 +104,7 @@ class BatchPanel(batch.BatchListener):
             if tracers:
                 row.state = batch.THERE
                 words = _("done before: {who} ({tracers})").format(who="/".join(row.who), tracers=", ".join(tracers))
-                row.words = "; ".join(filter(None, (row.pair.doubt, words)))
+                row.words = "; ".join(filter(None, (row.pair.doubt, words, *_cautions(tracers))))
 
     def _place(self):
         """Where the results go, which depends on the model; what the rows say of earlier runs is of there."""
@@ -213,7 +214,8 @@ class BatchPanel(batch.BatchListener):
         row = self.rows[number]
         row.state = state
         row.who = self._batch.who.get(number, row.who) if self._batch is not None else row.who
-        self._say(number, words)
+        cautions = _cautions(self.folder().records(row.who)) if state in (batch.DONE, batch.THERE) and row.who else ()
+        self._say(number, "; ".join((words, *cautions)))
         if state in (batch.DONE, batch.THERE, batch.FAILED):
             self._writeWho()
         self._tellFailures()
@@ -351,6 +353,12 @@ class BatchPanel(batch.BatchListener):
         lines += [escaped(f"{row.pair.words}: {row.words}") for row in failed]
         label.text = "<br>".join(lines) if failed else ""
         label.visible = bool(failed)
+
+
+def _cautions(records):
+    """What the library says of results that are not beyond doubt, each once; `records` by tracer."""
+    verdicts = [objectOf(record.verdict) for record in records.values()]
+    return list(dict.fromkeys(str(v["says"]) for v in verdicts if v.get("level") != "ok" and v.get("says")))
 
 
 def _defaultFolder():

@@ -250,6 +250,19 @@ def test_results_come_one_person_at_a_time(desk, harness, slicer, tmp_path):
     assert pets == [desk.results.found.pet]
 
 
+def test_a_result_that_is_in_doubt_says_so_in_the_table(desk, harness, tmp_path):
+    add_patient("Doe^John", [DAY]), add_patient("Roe^Jane", [DAY])
+    find(desk)
+    desk.ui.batchStartButton.click()
+    results, says = write_results(tmp_path / "results"), "Caution: the registration is doubtful."
+    write_derived(folder(desk), ("sub-001", "ses-1"), results, verdict={"level": "caution", "says": says})
+    end(harness)
+    write_derived(folder(desk), ("sub-002", "ses-1"), results, verdict={"level": "ok", "says": "No check objected."})
+    end(harness)
+    assert text(desk, 0) == f"done: sub-001/ses-1; {says}" and text(desk, 1) == "done: sub-002/ses-1"
+    assert says in find(desk)[0].words
+
+
 def test_who_is_done_is_known_in_the_next_scene(desk, harness, slicer, tmp_path):
     add_patient("Doe^John", [DAY])
     find(desk)

@@ -142,7 +142,7 @@ def add_scan(name, shape=(6, 7, 8)):
     return slicer.util.addVolumeFromArray(values, name=name)
 
 
-def write_derived(out, who, results, tracer="TAU"):
+def write_derived(out, who, results, tracer="TAU", verdict=None):
     """The files of `write_results` as a cohort's run leaves them of (subject, session), with their record."""
     from RelAPETLib.cohort.derivatives import derived_names
     from RelAPETLib.cohort.records import Record, record_name, stem
@@ -155,7 +155,7 @@ def write_derived(out, who, results, tracer="TAU"):
     for old, new in names.items():
         shutil.copyfile(Path(results) / old, folder / new)
     outputs = {name: {"sha256": "0", "bytes": (folder / name).stat().st_size} for name in names.values()}
-    record = Record(*who, tracer, model, "done", "", "0", {}, {}, outputs)
+    record = Record(*who, tracer, model, "done", "", "0", {}, {}, outputs, verdict=verdict)
     (folder / record_name(visit, tracer, model)).write_text(record.text(), encoding="utf-8")
 
 
