@@ -33,12 +33,14 @@ class RelAPET(ScriptedLoadableModule):
         parent.helpText = HELP if SUPPORTED else TOO_OLD
         parent.acknowledgementText = ACKNOWLEDGEMENT
         if SUPPORTED:
+            from RelAPETModule import hierarchymenu
             from RelAPETModule.layouts import register
             from RelAPETModule.marks import viewMarks
             from RelAPETModule.sampledata import registerSampleData
 
             slicer.app.connect("startupCompleted()", registerSampleData)
             slicer.app.connect("startupCompleted()", register)  # such a scene may have been saved side by side
+            slicer.app.connect("startupCompleted()", hierarchymenu.register)
             slicer.app.connect("startupCompleted()", viewMarks.start)  # a loaded scene may show a synthetic volume
 
 

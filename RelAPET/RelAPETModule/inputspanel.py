@@ -33,6 +33,13 @@ class InputsPanel:
         for role, volume in ((T1W, t1w), (T2F, t2f)):
             self._put(self._panel.parameters, role, volume)
 
+    def choose(self, t1w, t2f):
+        """Choose as the user does: it stays until another choice, whoever was loaded since."""
+        for role, volume in ((T1W, t1w), (T2F, t2f)):
+            self._put(self._panel.parameters, role, volume)
+            self._guessed.pop(role, None)
+        self._seen = _identifiers(candidates(slicer.mrmlScene))
+
     def _onActivated(self, role, node):
         """The user's own choice, be it of what had been guessed, or of none."""
         self._guessed.pop(role, None)

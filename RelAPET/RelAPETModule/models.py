@@ -39,6 +39,11 @@ def usesClinical(entry):
     return bool(entry and entry.get("draw")) and "clinical" in entry["draw"]["inputs"]
 
 
+def toldClinical(name):
+    """Whether a model of the list is told age, sex and score."""
+    return usesClinical(next((entry for entry in listModels()[0] if entry["name"] == name), None))
+
+
 def clinicalProblems(age, sex, score):
     """Why clinical values cannot be used, in the library's words; None and empty texts are not known."""
     values, found = {"sex": sex or None}, []

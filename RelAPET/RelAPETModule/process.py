@@ -23,6 +23,8 @@ PATIENCE = 5.0
 _MAX_LINE = 1 << 20
 #: Commands that see the export's own packages.
 NEED_EXPORT = (["dicom"], ["report"])
+#: Exit code of a cohort of whom some have no result; its result says who and why.
+SOME_FAILED = 3
 #: Options whose values are a person's, and are not logged.
 PERSONAL = ("--age", "--sex", "--score")
 
@@ -239,7 +241,7 @@ class ChildProcess:
             message = str(self._error.get("message", "unknown error"))
             kind = "refused" if exitCode == 2 else "failed"
             return Ending(kind, message, acceptedBy=self._error.get("accepted_by"), problem=self._error.get("problem"))
-        if exitCode == 0 and self._result is not None:
+        if exitCode in (0, SOME_FAILED) and self._result is not None:
             return Ending("done", "done", self._result)
         missing = [line for line in self._tail if "No module named" in line]
         if missing:

@@ -43,6 +43,10 @@ class SceneError(ValueError):
     """A volume that cannot be used as it is; the message says why and what to do."""
 
 
+class PlaceError(SceneError):
+    """A result that does not lie where its T1w does."""
+
+
 def notWritten():
     return _("'{name}' could not be written to {folder}; is the disk full?")
 
@@ -145,7 +149,7 @@ def _checkSame(matrix, wanted, dimensions):
     for corner in corners:
         one, two = matrix.MultiplyPoint(corner), wanted.MultiplyPoint(corner)
         if max(abs(a - b) for a, b in zip(one, two, strict=True)) > 0.05:
-            raise SceneError(_("the result does not lie where the T1w does; please report this with the log"))
+            raise PlaceError(_("the result does not lie where the T1w does; please report this with the log"))
 
 
 class Results:
@@ -188,13 +192,14 @@ def readResults(folder, files, space, geometry):
     All tracers are read before anything is placed: a damaged file must not leave half a result in the scene.
 
     Args:
-        folder, files: from the library's ``result`` line.
+        folder, files: from the library's ``result`` line; `files` has the paths by name.
         space: what was asked for, "t1w", "mni" or "both".
         geometry: the T1w's world matrix when it was written.
     """
     folder = Path(folder)
-    record = json.loads((folder / "synthetic_pet.json").read_text(encoding="utf-8"))
-    with open(folder / "regions.tsv", newline="", encoding="utf-8") as stream:
+    paths = {name: folder / files.get(name, name) for name in ("synthetic_pet.json", "regions.tsv")}
+    record = json.loads(paths["synthetic_pet.json"].read_text(encoding="utf-8"))
+    with open(paths["regions.tsv"], newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
     endings = {"t1w": [""], "mni": [MNI], "both": ["", MNI]}[space]
     facts = {kind: _facts(kind, record) for kind in FILES}
@@ -270,10 +275,10 @@ def _read(folder, files, ending, geometry):
     """Volumes outside the scene by kind, of one space. Raises SceneError when there is no PET among them."""
     maps = {}
     for kind, stem in FILES.items():
-        path = folder / f"{stem}{ending}.nii.gz"
-        if path.name in files:
+        name = f"{stem}{ending}.nii.gz"
+        if name in files:
             maps[kind] = slicer.vtkMRMLScalarVolumeNode()
-            readVolume(path, maps[kind], None if ending else geometry)
+            readVolume(folder / files[name], maps[kind], None if ending else geometry)
     if "pet" not in maps:
         raise SceneError(_("the program wrote no PET"))
     return maps

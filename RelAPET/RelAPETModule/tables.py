@@ -38,7 +38,7 @@ _SEGMENTS = "RelAPET.Segments"
 BLOCK, EIGHTHS, BAR_LENGTH = "\u2588", ("", *map(chr, range(0x258F, 0x2588, -1))), 12
 
 
-def _fill(table, columns):
+def fill(table, columns):
     """Replace a table node's content; columns is a list of (name, values)."""
     changing = table.StartModify()
     table.RemoveAllColumns()
@@ -75,7 +75,7 @@ def fillRegions(table, rows, units, summary=None):
             columns.append((BAR, [bar(means[index], highest) for index in order]))
     if top or (rows and "share_in_view" in rows[0]):
         columns.append((FLAGS, [flag(rows[index]) for index in order]))
-    _fill(table, columns)
+    fill(table, columns)
     table.SetAttribute("RelAPET.Synthetic", "1")
 
 
@@ -141,7 +141,7 @@ def fillMetrics(table, metrics):
     for place in places:
         values = [metrics[place].get(key) for key in names]
         columns.append((where[place], [float("inf") if value is None else float(value) for value in values]))
-    _fill(table, columns)
+    fill(table, columns)
     table.SetAttribute("RelAPET.Synthetic", "1")
 
 

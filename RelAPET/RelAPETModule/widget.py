@@ -10,6 +10,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
 from . import expected, people
+from .batchpanel import BatchPanel
 from .clinicalpanel import ClinicalPanel
 from .displaypanel import DisplayPanel
 from .inputspanel import InputsPanel
@@ -57,6 +58,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.samples = SamplePanel(self)
         self.results = DisplayPanel(self)
         self.views = ViewPanel(self)
+        self.batch = BatchPanel(self)
         self.ui.logText.setMaximumBlockCount(LOG_LINES)
         self.ui.questionFrame.visible = self.ui.progressBar.visible = False
         for button, slot in (
@@ -71,6 +73,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
             (slicer.mrmlScene.EndImportEvent, self.onSceneEndImport),
             (slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded),
+            (slicer.mrmlScene.NodeRemovedEvent, self.onNodeRemoved),
         ):
             self.addObserver(slicer.mrmlScene, event, slot)
         slicer.app.connect("aboutToQuit()", self.stopAll)
@@ -98,6 +101,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def stopAll(self):
         """End every child process before returning."""
         self.logic.stopNow()
+        self.batch.stopNow()
         self.tasks.stopNow()
         self.results.exports.cleanUp()
 
@@ -134,6 +138,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def onSceneStartClose(self, caller, event):
         self.logic.stopNow()
+        self.batch.forget()
         self.views.leave()  # now: at the end Slicer puts back the layout that it finds at the start
         self.setParameterNode(None)
         self.inputs.forget()
@@ -155,6 +160,10 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         """A volume that was just loaded gets its name a moment later; look at it then."""
         if node is not None and node.IsA("vtkMRMLScalarVolumeNode") and self._parameterNode is not None:
             self.inputs.schedule()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, caller, event, node):
+        self.batch.onNodeRemoved(node)
 
     # State
 
@@ -180,6 +189,8 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         found = self.install.problems() + self.models.problems(self._parameterNode)
         if self.tasks.running:
             found.append(_("wait until this is done: {task}").format(task=self.tasks.title))
+        if self.batch.running:
+            found.append(_("wait until the batch below is done, or stop it"))
         return found + self.request().problems()
 
     def updatePanel(self):
@@ -203,6 +214,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self._tellExpected(running)
         self.ui.scaleReferenceCheckBox.enabled = self._parameterNode.reference is not None
         self.results.update()
+        self.batch.update()
 
     def _tellExpected(self, running):
         """Time and memory of the last such run here, below the button."""

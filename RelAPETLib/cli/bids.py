@@ -63,6 +63,8 @@ def _add_running(parser, whole_number) -> None:
                        help="keep prepared cases there, so that other runs need not register again")  # fmt: skip
     group.add_argument("--share", metavar="I/N", help="only the I-th of N equal shares of the visits, for array jobs")
     group.add_argument("--redo", action="store_true", help="do also what is done")
+    group.add_argument("--unlinked", action="store_true",
+                       help="the scans are copies to be removed later: let no result point to them")  # fmt: skip
     group.add_argument("--no-report", action="store_true", help="draw no pictures, and no page of the cohort")
     group = parser.add_argument_group("Dask (pip install 'relapet[cohort]')")
     group.add_argument(
@@ -100,7 +102,10 @@ def run(arguments, reporter) -> int:
         **drawing(arguments),
     )  # fmt: skip
     work = Path(arguments.work_dir).absolute() if arguments.work_dir else None
-    request = make_request(source, out, options, work=work, report=not arguments.no_report, redo=arguments.redo)
+    request = make_request(
+        source, out, options, work=work, report=not arguments.no_report, redo=arguments.redo,
+        linked=not arguments.unlinked,
+    )  # fmt: skip
     code, content, lines = 0, {"folder": str(out.absolute())}, []
     if "participant" in arguments.level:
         code = _participants(arguments, request, visits, reporter, content, lines)

@@ -112,6 +112,8 @@ def _sources(request: Request, visit: Visit, desc: str, tracer: str) -> list[str
 
 def _uri(request: Request, path: Path) -> str:
     """BIDS URI of an input; of one outside the data set its name alone, since no path of a machine belongs here."""
+    if not request.linked:
+        return path.name
     root = request.source if request.source.is_dir() else request.source.parent
     try:
         return f"bids:raw:{path.absolute().relative_to(root).as_posix()}"
@@ -165,7 +167,6 @@ def _check_description(request: Request, path: Path) -> None:
 
 
 def _description(request: Request) -> dict:
-    root = request.source if request.source.is_dir() else request.source.parent
     return {
         "Name": f"Synthetic PET by RelAPET, model {request.model['name']} {request.model['version']}",
         "BIDSVersion": BIDS_VERSION,
@@ -173,6 +174,15 @@ def _description(request: Request) -> dict:
         "GeneratedBy": [
             {"Name": GENERATOR, "Version": __version__, "Description": STATEMENT, "Model": request.model},
         ],
-        "DatasetLinks": {"raw": Path(os.path.relpath(root, request.out)).as_posix()},
+        **_links(request),
         "HowToAcknowledge": "Cite RelA-Diffusion (arXiv 2602.21345), this software and the model with their versions.",
     }
+
+
+def _links(request: Request) -> dict:
+    """Where the scans are, as seen from the results; nothing where no relative path leads there."""
+    root = request.source if request.source.is_dir() else request.source.parent
+    try:
+        return {"DatasetLinks": {"raw": Path(os.path.relpath(root, request.out)).as_posix()}} if request.linked else {}
+    except ValueError:  # two drives of Windows
+        return {}

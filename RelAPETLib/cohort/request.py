@@ -27,6 +27,7 @@ class Request:
         work: folder for prepared cases, so that registering need not be done twice; None keeps none.
         report: draw a picture of each result.
         redo: do also what is done.
+        linked: results point to the scans that they were made from; not to copies that will be removed.
         model: name, version and hashes of the model's two files.
     """
 
@@ -36,6 +37,7 @@ class Request:
     work: Path | None = None
     report: bool = True
     redo: bool = False
+    linked: bool = True
     model: dict = field(default_factory=dict)
 
     def choices(self) -> dict:

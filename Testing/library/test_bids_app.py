@@ -264,3 +264,42 @@ def test_a_record_that_is_damaged_is_listed_and_done_again(cohort, tmp_path):
     assert str(tmp_path) not in (copy / "failures.tsv").read_text()
     again[again.index("group")] = "participant"
     assert main([*again, "--participant-label", "sub-02"]) == 0 and read_record(record).status == "done"
+
+
+def test_results_do_not_point_to_copies_that_will_be_removed(tmp_path, grid_case, model, capsys):
+    """Scans of a table in a temporary folder, one person a run, as the Slicer panel does it; tables tell of all."""
+    out = tmp_path / "out"
+    for number in (1, 2):
+        copies = tmp_path / f"copies {number}"
+        copies.mkdir()
+        shutil.copyfile(grid_case["t1w"], copies / "t1w.nii.gz")
+        (copies / "table.csv").write_text(f"subject,session,t1w\n{number:03d},1,t1w.nii.gz\n")
+        assert main(["bids", str(copies / "table.csv"), str(out), "participant", "group", "--model", str(model),
+                     "--tracer", "TAU", "--steps", "1", "--samples", "1", "--preprocessed", "--no-report",
+                     "--unlinked"]) == 0  # fmt: skip
+        shutil.rmtree(copies)
+    capsys.readouterr()
+    assert "DatasetLinks" not in json.loads((out / "dataset_description.json").read_text())
+    assert len(results(out)) == 2 and {row["participant_id"] for row in rows(out / "regions.tsv")} == {
+        "sub-001", "sub-002"
+    }  # fmt: skip
+    sidecar = json.loads(
+        (out / "sub-001/ses-1/pet/sub-001_ses-1_trc-AV1451_space-T1w_desc-synthetic_pet.json").read_text()
+    )
+    assert sidecar["Sources"] == ["t1w.nii.gz"] and sidecar["InputSHA256"]["t1w"]
+    assert "copies" not in "".join(path.read_text() for path in out.rglob("*.json"))
+
+
+def test_a_folder_on_another_drive_is_not_linked(tmp_path, monkeypatch):
+    """Windows has no relative path from one drive to another."""
+    from RelAPETLib.cohort import derivatives
+    from RelAPETLib.cohort.request import Request
+    from RelAPETLib.synthesis import Options
+
+    def other_drive(*paths):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    request = Request(tmp_path, tmp_path / "out", Options(tracers=("TAU",)), model={"name": "m", "version": "1"})
+    assert derivatives._description(request)["DatasetLinks"] == {"raw": ".."}
+    monkeypatch.setattr(derivatives.os.path, "relpath", other_drive)
+    assert "DatasetLinks" not in derivatives._description(request)

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import vtk
-from slicer_cases import CHILD, add_scan, nodes_of, real_child, write_results
+from slicer_cases import CHILD, add_patient, add_scan, nodes_of, real_child, write_derived, write_results
 from slicer_module import load_part
 
 REFUSAL = """
@@ -140,6 +140,39 @@ def test_runs_of_a_script(harness, slicer, results, script):
     assert gone.count == (24 if script is CHILD else 10)
 
 
+WHOSE = """
+import json
+print(json.dumps({"type": "progress", "fraction": 0.5, "message": "working"}))
+print(json.dumps({"type": "result", "done": 1, "skipped": 0, "failed": 0, "failures": []}))
+"""
+
+
+def test_many_patients(widget, harness, slicer, results, tmp_path):
+    """Found, run, shown and removed: rows, a batch that ended, and results that were shown keep nothing."""
+    gone = Gone()
+    widget.batch.makeProcess = real_child(results, WHOSE)
+    widget.ui.batchFolderEdit.text = str(tmp_path / "batch")
+
+    def once():
+        people = [add_patient(name, ["20240102"]) for name in ("Doe^John", "Roe^Jane")]
+        for _, made in people:
+            gone.watch(*made.values())
+        widget.ui.findPairsButton.click()
+        widget.ui.batchStartButton.click()
+        harness.process_events(lambda: not widget.batch.running, 60)
+        for number, row in enumerate(widget.batch.rows):
+            write_derived(widget.batch.folder().path, row.who, results)
+            widget.batch.show(number)
+            assert widget.results.found is not None, widget.ui.statusLabel.text
+        load_part("batchresults").forget()
+        widget.parameters.t1w = widget.parameters.t2f = widget.parameters.output = None
+        for _, made in people:
+            remove(slicer, *made.values())
+
+    flat(harness, slicer, once, times=1)
+    assert gone.count >= 8, "scans of earlier runs live on"
+
+
 def test_tasks(widget, harness, slicer):
     ended = []
     make = load_part("process").ChildProcess
@@ -171,7 +204,7 @@ def test_entering_leaving_and_closing_the_scene(widget, harness, slicer):
         widget.enter()
         harness.clear_scene()
 
-    flat(harness, slicer, once, times=4)
+    flat(harness, slicer, once, times=1)
 
 
 def test_layouts_and_views(widget, harness, slicer):

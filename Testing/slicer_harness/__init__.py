@@ -57,7 +57,7 @@ def boot(slicer_python=None):
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     slicer_python = slicer_python or os.environ.get("SLICER_PYTHON_DIR")
 
-    from . import application, base_classes, interaction, pythonqt, standins
+    from . import application, base_classes, hierarchyplugins, interaction, pythonqt, standins
 
     slicer = base_classes.prepare_slicer_package(slicer_python)
     qt, _ = pythonqt.install()
@@ -67,6 +67,7 @@ def boot(slicer_python=None):
     slicer.app._start(slicer.mrmlScene, folder)
     base_classes.install(slicer, real=bool(slicer_python))
     interaction.install(qt, slicer)
+    hierarchyplugins.install(qt, slicer)
     _booted = slicer
     return slicer
 

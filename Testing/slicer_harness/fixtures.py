@@ -41,6 +41,7 @@ def harness(slicer_booted):
 
 def _reset(slicer_harness):
     slicer_harness.unload_all()
+    slicer_harness.boot().qSlicerSubjectHierarchyPluginHandler.instance().forget()
     slicer_harness.boot().app.disconnect("startupCompleted()")  # of modules that are gone; Slicer emits it but once
     slicer_harness.errors.clear()
     slicer_harness.popups.clear()

@@ -6,6 +6,7 @@ The files it "writes" are real results of a small model.
 import json
 import shutil
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,47 @@ def add_scan(name, shape=(6, 7, 8)):
 
     values = np.random.default_rng(1).uniform(0, 100, shape[::-1]).astype(np.float32)
     return slicer.util.addVolumeFromArray(values, name=name)
+
+
+def write_derived(out, who, results, tracer="TAU", verdict=None):
+    """The files of `write_results` as a cohort's run leaves them of (subject, session), with their record."""
+    from RelAPETLib.cohort.derivatives import derived_names
+    from RelAPETLib.cohort.records import Record, record_name, stem
+    from RelAPETLib.cohort.visits import Visit
+
+    visit, model = Visit(*who), {"name": "toy", "version": "1"}
+    folder = Path(out) / visit.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    names = derived_names(stem(visit, tracer), [path.name for path in Path(results).iterdir()])
+    for old, new in names.items():
+        shutil.copyfile(Path(results) / old, folder / new)
+    outputs = {name: {"sha256": "0", "bytes": (folder / name).stat().st_size} for name in names.values()}
+    record = Record(*who, tracer, model, "done", "", "0", {}, {}, outputs, verdict=verdict)
+    (folder / record_name(visit, tracer, model)).write_text(record.text(), encoding="utf-8")
+
+
+def add_patient(name, days, *, contents=("T1w", "FLAIR"), shape=(6, 7, 8)):
+    """A patient of the subject hierarchy with a study for each day, each with its scans.
+
+    Voxels differ from scan to scan. Returns the patient's item, and the volumes by day and content.
+    """
+    import slicer
+
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), name)
+    hierarchy.SetItemAttribute(patient, "DICOM.PatientID", f"id of {name}")
+    hierarchy.SetItemAttribute(patient, "DICOM.PatientName", name)
+    made = {}
+    for day in days:
+        study = hierarchy.CreateStudyItem(patient, day)
+        hierarchy.SetItemAttribute(study, "DICOM.StudyDate", day)
+        for number, content in enumerate(contents):
+            volume = add_scan(content, shape)
+            slicer.util.arrayFromVolume(volume)[0, 0, :2] = zlib.crc32(f"{name} {day}".encode()) % 2**24, number
+            slicer.util.arrayFromVolumeModified(volume)
+            hierarchy.CreateItem(study, volume)
+            made[day, content] = volume
+    return patient, made
 
 
 #: A child process that "writes" the results of a folder: python -c CHILD results synthesize ... --out folder ...
