@@ -103,6 +103,7 @@ def _number(text: str) -> float:
 
 
 def run(arguments, reporter) -> int:
+    reporter.progress(0.0, "starting")  # before the heavy imports, so that nobody wonders whether anything happens
     from ..outputs import reserve
     from ..synthesis import Options, for_model
 

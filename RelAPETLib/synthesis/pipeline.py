@@ -1,4 +1,4 @@
-"""The order of things: read, load the model, preprocess, draw, compare, bring back to the T1w."""
+"""The order of things: read, preprocess, draw, compare, bring back to the T1w; the model loads while scans are read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import DeviceError, InputError
 from ..methods.base import SEQUENCES
 from ..notices import collected, warn
+from .ahead import Ahead, Awaited
 from .case import Case, check_t1w, make_case, read, register, settle_doubts
 from .inputs import reference_role, without_paths
 from .options import Options, Plan, check_sequences, for_model, resolve
@@ -106,21 +107,28 @@ def _run_files(t1w, t2f, options: Options, progress, on_case) -> Iterator[Synthe
     from ..devices import resolve_device
 
     part, clock, of_case, of_model = _parts(progress), _Clock(), [], []
+    if options.device != "auto":
+        resolve_device(options.device)  # a device that is not there is refused before anything is read
+    loading = Ahead(lambda: _load(options.model, resolve_device(options.device)))
     with collected(of_case):
-        device = resolve_device(options.device)
         inputs = read(t1w, t2f, options.reference, part("read"), options.force)
-    of_header = list(of_case)
+    of_header, paths = list(of_case), inputs.paths
     clock.lap("reading")
-    with collected(of_model):
-        model, plans = _model_and_plans(options, device, part("model"))
-    units = {name: _units(name, inputs.paths, plans, options) for name in options.reference}
+
+    def settle(model: Model) -> tuple:
+        _, plans = _model_and_plans(options, model.device, part("model"), model)
+        return model, plans, {name: _units(name, paths, plans, options) for name in options.reference}
+
+    chosen = Awaited(loading, settle, of_model)
+    with collected(of_case), chosen.before_other_errors():
+        device = resolve_device(options.device)
+        ready = register(inputs, options.preprocessed, device, chosen.watched(part("preprocess")))
+    clock.lap("preprocessing")
+    model, plans, units = chosen.get()
     clock.lap("model")
-    with collected(of_case):
-        ready = register(inputs, options.preprocessed, device, part("preprocess"))
     case = make_case(inputs, ready, options.preprocessed, of_case, of_header)
     del inputs, ready
     said = [*of_model, *_judge(case, plans, options.force)]
-    clock.lap("preprocessing")
     if on_case:
         on_case(case)
     yield from _results(case, model, plans, units, options, said, clock.seconds, progress)
