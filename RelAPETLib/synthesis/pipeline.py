@@ -355,16 +355,21 @@ class _Clock:
 
 
 def _parts(progress: Progress | None) -> Callable[[str], Progress]:
-    """By stage, a progress callback that fills its share of the whole."""
-    starts, total = {}, 0.0
+    """By stage, a progress callback that fills its share of the whole.
+
+    The whole never falls, though stages overlap: a model is judged while the scans are registered.
+    """
+    starts, total, reached = {}, 0.0, 0.0
     for stage, share in _SHARES.items():
         starts[stage] = total
         total += share
 
     def part(stage: str) -> Progress:
         def report(fraction: float, message: str) -> None:
+            nonlocal reached
+            reached = max(reached, min(1.0, starts[stage] + _SHARES[stage] * min(max(fraction, 0.0), 1.0)))
             if progress:
-                progress(min(1.0, starts[stage] + _SHARES[stage] * min(max(fraction, 0.0), 1.0)), message)
+                progress(reached, message)
 
         return report
 
