@@ -81,6 +81,9 @@ def add_parser(commands, common, tracers, whole_number) -> None:
     add_output_options(parser)
     parser.add_argument("--out", metavar="DIR", help="folder to write to, made when missing")
     parser.add_argument("--save-case", metavar="DIR", help="keep the registered scans there, for --case")
+    parser.add_argument(
+        "--uncompressed", action="store_true", help="write volumes as .nii, larger and faster to read, not .nii.gz"
+    )
     parser.add_argument("--space", choices=("t1w", "mni", "both"), default="t1w", help="grid of the results (t1w)")
     parser.set_defaults(run=run)
 
@@ -204,7 +207,7 @@ def _save(arguments, tracers, results, place, reporter) -> list[dict]:
     """Write the results and say what was written, a dictionary a tracer."""
     from ..synthesis import Syntheses, save_many
 
-    out, contents, how = Path(arguments.out), [], writing(arguments)
+    out, contents, how = Path(arguments.out), [], writing(arguments) | {"compress": not arguments.uncompressed}
 
     def noted(results):
         for result in results:

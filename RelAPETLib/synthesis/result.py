@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _VOLUMES = ("synthetic_pet", "uncertainty", "difference", "reference")
 #: Every file that `Synthesis.save` may write.
 OUTPUT_NAMES = (
-    *(f"{name}{space}.nii.gz" for name in _VOLUMES for space in ("", "_space-MNI")),
+    *(f"{name}{space}{end}" for end in (".nii.gz", ".nii") for name in _VOLUMES for space in ("", "_space-MNI")),
     "regions.tsv",
     "samples.tsv",
     "synthetic_pet.json",
@@ -85,6 +85,7 @@ class Synthesis:
         overwrite: bool = False,
         report: bool | str = True,
         label: str | None = None,
+        compress: bool = True,
     ) -> dict[str, Path]:
         """Write volumes, record and report into a folder, all of them or none.
 
@@ -94,6 +95,7 @@ class Synthesis:
             report: one of `REPORTS`: ``html`` writes `report.html` and `report.png`, ``png`` (or True) the picture
                 alone, ``none`` (or False) neither. Without matplotlib a warning says that they were left out.
             label: a name or code to print on `report.html`, which otherwise names nobody.
+            compress: write volumes as ``.nii.gz``; else as ``.nii``, larger, and read many times as fast.
 
         Returns:
             Paths by file name.
@@ -104,7 +106,7 @@ class Synthesis:
         """
         from ..outputs import write_set
 
-        paths = write_set(folder, self.writers(report, label), owned=OUTPUT_NAMES, overwrite=overwrite)
+        paths = write_set(folder, self.writers(report, label, compress), owned=OUTPUT_NAMES, overwrite=overwrite)
         return {path.name: path for path in paths}
 
     @property
@@ -112,21 +114,22 @@ class Synthesis:
         """Short name of the tracer."""
         return self.provenance["tracer"]["name"]
 
-    def writers(self, report: bool | str = True, label: str | None = None) -> dict[str, Callable[[Path], None]]:
+    def writers(
+        self, report: bool | str = True, label: str | None = None, compress: bool = True
+    ) -> dict[str, Callable[[Path], None]]:
         """By file name, what writes it to a path; the record comes last and reads the others beside it."""
         from ..volumes import write_volume
 
-        messages, report = list(self.warnings), report_kind(report)
+        messages, report, end = list(self.warnings), report_kind(report), ".nii.gz" if compress else ".nii"
         if report != "none" and find_spec("matplotlib") is None:
             words = NO_PAGE if report == "html" else NO_MATPLOTLIB
             report = "none"
             warn(words)
             messages.append(words)
         writers: dict[str, Callable[[Path], None]] = {
-            f"{name}.nii.gz": lambda path, image=image: write_volume(image, path)
-            for name, image in self.volumes.items()
+            f"{name}{end}": lambda path, image=image: write_volume(image, path) for name, image in self.volumes.items()
         }
-        outputs = {f"{name}.nii.gz": self._describe(name) for name in self.volumes}
+        outputs = {f"{name}{end}": self._describe(name) for name in self.volumes}
         writers["regions.tsv"] = lambda path: _write_rows(self.regions, path)
         units = self.provenance["pet"]["units"]
         content = "means inside the brain in approximate regions of the model grid"
@@ -272,6 +275,7 @@ def save_many(
     overwrite: bool = False,
     report: bool | str = True,
     label: str | None = None,
+    compress: bool = True,
 ) -> dict[str, dict[str, Path]]:
     """Write results of several tracers into folders of their names, as `Synthesis.save` does, all of them or none.
 
@@ -281,7 +285,7 @@ def save_many(
         results: from `synthesize_many`, or a list: outputs that exist already are then refused before the first one is
             made. Of any other iterable each result is checked when it comes, since its tracer is not known before.
         folder: gets a folder for each tracer; or what `outputs.reserve` gave for it.
-        overwrite, report, label: as for `Synthesis.save`.
+        overwrite, report, label, compress: as for `Synthesis.save`.
 
     Returns:
         Paths by file name, by tracer.
@@ -297,9 +301,9 @@ def save_many(
     known = results.tracers if isinstance(results, Syntheses) else ()
     if not isinstance(folder, Reserved):
         with reserve(folder, output_names(known), overwrite=overwrite) as place:
-            return save_many(results, place, overwrite=overwrite, report=report, label=label)
+            return save_many(results, place, overwrite=overwrite, report=report, label=label, compress=compress)
     try:
-        writers = _made(results, known, folder, overwrite, (report_kind(report), label))
+        writers = _made(results, known, folder, overwrite, (report_kind(report), label, compress))
         tracers = tuple(dict.fromkeys(name.split("/")[0] for name in writers))
         paths = write_set(folder, writers, owned=output_names(tracers), overwrite=overwrite)
     finally:
