@@ -85,7 +85,7 @@ def add_parser(commands, common, tracers, whole_number) -> None:
         "--uncompressed", action="store_true", help="write volumes as .nii, larger and faster to read, not .nii.gz"
     )
     parser.add_argument("--space", choices=("t1w", "mni", "both"), default="t1w", help="grid of the results (t1w)")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, kept=None)  # kept: the models of a process that serves many requests
 
 
 def writing(arguments) -> dict:
@@ -199,8 +199,8 @@ def _results(arguments, options, reporter, on_case):
         reporter.progress(fraction * (1 - _SAVING), message)
 
     if arguments.case is not None:
-        return run_case(load_case(arguments.case), options, progress)
-    return run_files(arguments.t1w, arguments.t2f, options, progress, on_case)
+        return run_case(load_case(arguments.case), options, progress, kept=arguments.kept)
+    return run_files(arguments.t1w, arguments.t2f, options, progress, on_case, arguments.kept)
 
 
 def _save(arguments, tracers, results, place, reporter) -> list[dict]:

@@ -86,7 +86,11 @@ def load_model(name_or_dir: str | Path, device: str = "cpu") -> Model:
         DeviceError: unknown or absent device, or its memory is full.
     """
     device = resolve_device(device)
-    bundle = locate(name_or_dir)
+    return load_bundle(locate(name_or_dir), device)
+
+
+def load_bundle(bundle: VerifiedBundle, device: str) -> Model:
+    """The model of a verified bundle, on a device that `resolve_device` gave. Raises as `load_model` does."""
     method = _build(bundle)
     _load_weights(method.network, bundle)
     method.network.eval().requires_grad_(False)
