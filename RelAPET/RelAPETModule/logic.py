@@ -16,6 +16,7 @@ from . import display, expected, history, models, people, scene
 from .library import library
 from .parameters import RelAPETParameterNode
 from .process import ChildProcess, Ending
+from .server import Server
 from .takeover import DAMAGED, TakeOver
 
 
@@ -271,7 +272,8 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
         self._run = None
-        self.makeProcess = ChildProcess
+        self.server = Server()
+        self.makeProcess = self.server.process
 
     def getParameterNode(self):
         return RelAPETParameterNode(super().getParameterNode())
@@ -307,9 +309,10 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
             self._run.cancel()
 
     def stopNow(self):
-        """End the running synthesis before returning; for closing and reloading."""
+        """End the running synthesis, and the process that waits for the next, before returning; for closing."""
         if self._run is not None:
             self._run.stopNow()
+        self.server.stop()
 
     def _forget(self, run):
         if self._run is run:
