@@ -135,6 +135,9 @@ class Server:
                 except OSError as error:
                     self._end(f"no process could be started for it: {error.strerror or error}", CRASHED, "crashed")
                     continue
+            # At once: a new worker takes a moment until it can say anything.
+            begins = {"type": "progress", "fraction": 0.0, "message": "starting", "elapsed": 0.0, "remaining": None}
+            self._say({**begins, "id": self._now.id})
             self._worker.give(self._now.argv)
 
     def _relay(self, line: bytes) -> None:
