@@ -60,7 +60,7 @@ def _main(argv: list[str], stdout, stderr, kept) -> int:
         mode = "json" if "--progress=json" in argv or "json" in _after(argv, "--progress") else "human"
         make_reporter(mode, stdout, stderr).error(str(error), error.exit_code)
         return error.exit_code
-    reporter = make_reporter(arguments.progress, stdout, stderr)
+    reporter = make_reporter(getattr(arguments, "speaks", arguments.progress), stdout, stderr)
     try:
         with _terminable(), logs.log_file(arguments.log_file, arguments.command) as log, _quiet(reporter, log):
             return _run(arguments, reporter, log)

@@ -40,14 +40,10 @@ def add_parser(commands, common) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--stdio", action="store_true", required=True, help="by stdin and stdout, the one way there is")
-    parser.set_defaults(run=run, progress="json")
+    parser.set_defaults(run=run, speaks="json")  # whatever --progress says, whose default all commands share
 
 
 def run(arguments, reporter) -> int:
-    from ..errors import InputError
-
-    if arguments.progress != "json":
-        raise InputError("serve speaks JSON lines alone; leave --progress out")
     server = Server(reporter.line)
     threading.Thread(target=_listen, args=(server.events,), daemon=True).start()
     try:

@@ -159,6 +159,14 @@ def test_help_and_refusals_do_not_end_the_server(client):
     assert client.process.wait(30) == 0
 
 
+def test_other_commands_speak_as_before():
+    """argparse shares the options of all commands: a default of this one's own would be everybody's."""
+    from RelAPETLib.cli.parser import build_parser
+
+    assert build_parser().parse_args(["doctor"]).progress == "human"
+    assert build_parser().parse_args(["serve", "--stdio"]).speaks == "json"
+
+
 def test_the_server_imports_nothing_heavy():
     code = (
         "import sys, json; import RelAPETLib.cli.serve, RelAPETLib.cli.parser; print(json.dumps(sorted(sys.modules)))"
