@@ -25,12 +25,8 @@ def reads(monkeypatch):
 
 
 def turns(harness, until):
-    """Single passes of the event loop until something is so."""
-    for _ in range(100):
-        if until():
-            return
-        harness.process_events()
-    raise AssertionError("it never was")
+    """Event turns, which have a pause between them, until something is so."""
+    harness.process_events(until, 30)
 
 
 def test_each_volume_is_announced_before_its_own_turn(widget, harness, slicer, scans, tmp_path, reads):
