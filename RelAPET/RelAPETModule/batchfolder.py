@@ -88,7 +88,7 @@ class BatchFolder:
         return found
 
     def files(self, who, record):
-        """(folder, paths by the names that a synthesis has them by), as `scene.readResults` takes them."""
+        """(folder, paths by the names that a synthesis has them by), as `resultfiles.reading` takes them."""
         derivatives, folder = library("cohort.derivatives"), self._folder(who)
         stem = next(name.split("_desc-")[0] for name in record.outputs if name.endswith("_provenance.json"))
         plain = [f"{name}.nii.gz" for name in FILES.values()] + ["synthetic_pet.json", "regions.tsv"]

@@ -5,7 +5,7 @@ import uuid
 import slicer
 from slicer.i18n import tr as _
 
-from . import display, history, people, scene
+from . import display, history, people, resultfiles, scene
 from .logic import Request
 
 #: Attribute of the volumes that `load` brought and `forget` takes away.
@@ -24,7 +24,7 @@ def load(pair, folder, who):
         records = folder.records(who)
         if not records:
             raise scene.SceneError(_("there is no result of {who} in {folder}").format(who=who[0], folder=folder.path))
-        read = [scene.readResults(*folder.files(who, r), "t1w", geometry) for r in records.values()]
+        read = [resultfiles.readResults(*folder.files(who, r), "t1w", geometry) for r in records.values()]
     except scene.PlaceError as error:
         words = _("the T1w has moved since these results were made; synthesize this person again")
         raise scene.SceneError(words) from error

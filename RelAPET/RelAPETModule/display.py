@@ -27,8 +27,7 @@ def prepare(results, onlyNew=False):
     for kind, node in results.volumes.items():
         if onlyNew and node.GetDisplayNode() is not None:
             continue
-        node.CreateDefaultDisplayNodes()
-        display = node.GetDisplayNode()
+        display = _displayOf(node)
         display.AutoWindowLevelOff()
         low, high = window(kind, node)
         display.SetAndObserveColorNodeID(_colors(kind, node).GetID())
@@ -42,6 +41,20 @@ def prepare(results, onlyNew=False):
             display.ApplyThresholdOn()
         _legend(node, kind)
     viewMarks.start()  # a view may show a volume that has become synthetic just now
+
+
+def _displayOf(node):
+    """A volume's display node, made where there is none, as `CreateDefaultDisplayNodes` does.
+
+    But without the window that it takes from a histogram of all voxels, which takes longer than reading them.
+    """
+    if node.GetDisplayNode() is None:
+        display = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+        display.UnRegister(None)  # Python's reference is enough
+        display.AutoWindowLevelOff()
+        display = slicer.mrmlScene.AddNode(display)
+        node.SetAndObserveDisplayNodeID(display.GetID())
+    return node.GetDisplayNode()
 
 
 def window(kind, node):

@@ -17,7 +17,7 @@ ROLES = {"t1w": people.SOURCE_ROLE, "t2f": people.T2F_ROLE}
 TITLES = {"t1w": "T1w", "t2f": "T2-FLAIR"}
 #: Millimetres by which saving and reading may move a corner.
 TOLERANCE = 0.01
-_known = {}  # volume's ID: (image and its times, SHA-256 of its voxels)
+_known = {}  # volume's ID: (times of its image's last changes, SHA-256 of its voxels)
 
 
 def fingerprint(volume):
@@ -29,11 +29,13 @@ def fingerprint(volume):
     image = volume.GetImageData()
     corners = ([0, 0, 0, 1], [n - 1 for n in image.GetDimensions()] + [1])
     place = [coordinate for corner in corners for coordinate in matrix.MultiplyPoint(corner)[:3]]
-    key = id(image), image.GetMTime(), image.GetPointData().GetScalars().GetMTime()
+    # VTK counts all changes in one row, so that two images never have the same times; Python's id of one is not kept.
+    key = image.GetMTime(), image.GetPointData().GetScalars().GetMTime()
     if _known.get(volume.GetID(), (None,))[0] != key:
         values = slicer.util.arrayFromVolume(volume)
-        facts = json.dumps([str(values.dtype), values.shape]).encode()
-        _known[volume.GetID()] = key, hashlib.sha256(facts + values.tobytes()).hexdigest()
+        digest = hashlib.sha256(json.dumps([str(values.dtype), values.shape]).encode())
+        digest.update(memoryview(values.ravel()).cast("B"))  # ravel: no copy of what lies in one piece
+        _known[volume.GetID()] = key, digest.hexdigest()
     return {"voxels": _known[volume.GetID()][1], "corners": place}
 
 

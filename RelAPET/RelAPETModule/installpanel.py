@@ -130,6 +130,7 @@ class InstallPanel:
 
     def _begin(self):
         self._busy, self._problem, self._exportProblem = True, "", ""
+        self._panel.logic.server.stop()  # it has the packages that are replaced loaded
         self.update()
         self._panel.updatePanel()
         self._panel.tell(_("Installing; this can take minutes."))

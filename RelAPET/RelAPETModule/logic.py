@@ -7,6 +7,7 @@ import time
 import uuid
 from dataclasses import dataclass, field, replace
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
@@ -15,6 +16,8 @@ from . import display, expected, history, models, people, scene
 from .library import library
 from .parameters import RelAPETParameterNode
 from .process import ChildProcess, Ending
+from .server import Server
+from .takeover import DAMAGED, TakeOver
 
 
 class SynthesisError(RuntimeError):
@@ -113,7 +116,7 @@ class Request:
         }
         if self.reference is not None and self.scaleReference:
             given["--reference-region"] = library("tracers").TRACERS[self.tracer].reference_region
-        words = ["synthesize", "--no-report", *sorted(self.accepted - {people.TWO_PEOPLE})]
+        words = ["synthesize", "--no-report", "--uncompressed", *sorted(self.accepted - {people.TWO_PEOPLE})]
         for name, value in given.items():
             if value is not None:
                 words += [name, str(value)]
@@ -139,6 +142,7 @@ class Run:
     def __init__(self, request, listener, onDone, makeProcess=ChildProcess):
         self.request, self._listener, self._onDone, self._makeProcess = request, listener, onDone, makeProcess
         self._folder = self._process = self._geometry = self._closing = self._prints = self._began = None
+        self._taking = None  # the `TakeOver`, once the process is done
         self.ended = False
 
     def start(self):
@@ -173,12 +177,21 @@ class Run:
         self._process.start()
 
     def cancel(self):
-        self._process.cancel()
+        """The listener hears when it has ended; what is in the scene already stays."""
+        if self._taking is None:
+            self._process.cancel()
+        elif self._taking.placed is None:
+            self._taking.stop()
+            qt.QTimer.singleShot(0, self._cancelled)
 
     def stopNow(self):
         """For a Slicer that closes or a module that goes: returns once the process is gone."""
-        self._process.cancel()
-        self._process.waitForEnd(2.0)
+        if self._taking is None:
+            self._process.cancel()
+            self._process.waitForEnd(2.0)
+        else:
+            self._taking.stop()
+            self._cancelled()
 
     def _sceneCloses(self, *event):
         """Its results would come into another scene, maybe another patient's."""
@@ -186,37 +199,50 @@ class Run:
         self.stopNow()
 
     def _processEnded(self, ending):
-        results = None
-        slicer.mrmlScene.RemoveObserver(self._closing)
-        try:
-            if ending.ok:
-                self._listener.onProgress(1.0, _("taking the results over"), 0)
-                ending, results = self._load(ending)
-        except BaseException:
-            ending = Ending("failed", _("the results could not be taken over; please report this with the log"))
-            raise
-        finally:
-            self._clean()
-            self.ended = True
-            self._onDone(self)
-            self._listener.onEnd(ending, results)
+        if not ending.ok:
+            self._end(ending, None)
+            return
 
-    def _load(self, ending):
+        def taken(placed, problem):
+            self._taken(ending, placed, problem)
+
+        def tell(words):
+            self._listener.onProgress(1.0, words, None)
+
+        self._taking = TakeOver(ending.result, self.request.space, self._geometry, tell, self._placeAll, taken)
+        self._taking.start()
+
+    def _taken(self, ending, placed, problem):
+        if problem is None:
+            memory = getattr(self._process, "peak", 0)
+            expected.remember(self.request, time.monotonic() - self._began, memory, len(placed))
+        elif isinstance(problem, DAMAGED):
+            ending = Ending("failed", _("the results could not be taken over: {why}").format(why=problem))
+        else:
+            ending = Ending("failed", _("the results could not be taken over; please report this with the log"))
+        self._end(ending, placed)
+
+    def _cancelled(self):
+        self._end(Ending("cancelled", _("cancelled; nothing was changed")), None)
+
+    def _end(self, ending, results):
+        """The one end, however it came."""
+        if self.ended:
+            return
+        self.ended = True
+        slicer.mrmlScene.RemoveObserver(self._closing)
+        self._clean()
+        self._onDone(self)
+        self._listener.onEnd(ending, results)
+
+    def _placeAll(self, read):
         """What was deleted during the run is done without; by the nodes, since an ID may be another node's by now."""
         present = slicer.mrmlScene.IsNodePresent
         t1w = self.request.t1w if present(self.request.t1w) else None
         if self.request.output is not None and not present(self.request.output):
             self.request = replace(self.request, output=None)
-        try:
-            each = ending.result.get("syntheses", [ending.result])
-            read = [scene.readResults(r["folder"], r["files"], self.request.space, self._geometry) for r in each]
-            with scene.allOrNone():
-                found = self._place(read, t1w)
-            memory = getattr(self._process, "peak", 0)
-            expected.remember(self.request, time.monotonic() - self._began, memory, len(read))
-        except (scene.SceneError, OSError, KeyError, ValueError, TypeError) as error:
-            return Ending("failed", _("the results could not be taken over: {why}").format(why=error)), None
-        return ending, found
+        with scene.allOrNone():
+            return self._place(read, t1w)
 
     def _place(self, read, t1w):
         """Nodes of every tracer, ready to be shown; returns those of the space that was asked for first."""
@@ -246,7 +272,8 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
         self._run = None
-        self.makeProcess = ChildProcess
+        self.server = Server()
+        self.makeProcess = self.server.process
 
     def getParameterNode(self):
         return RelAPETParameterNode(super().getParameterNode())
@@ -282,9 +309,10 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
             self._run.cancel()
 
     def stopNow(self):
-        """End the running synthesis before returning; for closing and reloading."""
+        """End the running synthesis, and the process that waits for the next, before returning; for closing."""
         if self._run is not None:
             self._run.stopNow()
+        self.server.stop()
 
     def _forget(self, run):
         if self._run is run:

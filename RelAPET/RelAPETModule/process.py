@@ -78,6 +78,21 @@ class Ending:
         return self.kind == "done"
 
 
+def crash():
+    """The ending of a program that did not end by itself."""
+    words = _(
+        "the program ended unexpectedly: it crashed, or the system ended it, which it does when memory runs out; the "
+        "log says more"
+    )
+    return Ending("crashed", words)
+
+
+def notStarted(program, why):
+    """The ending of a program that could not even be started."""
+    words = _("{program} could not be started: {why}")
+    return Ending("failed", words.format(program=Path(program).name, why=why))
+
+
 class Names:
     """Puts the names of volumes where a text names the temporary files that were written of them.
 
@@ -117,84 +132,35 @@ def childEnvironment(packages=None):
     return environment
 
 
-class ChildProcess:
-    """One command of the library, e.g. ``ChildProcess(["doctor"], onEnd=...)``.
+class Listening:
+    """What a command of the library says, and its end, for whoever started it.
 
     onProgress(fraction, message, remaining): remaining seconds or None.
     onLog(line): warnings, other output and what is worth keeping.
-    onEnd(ending): called once, also when the process cannot be started.
+    onEnd(ending): called once.
     names: {path: volume's name} of the temporary files that the command reads; all that it says has the names.
     """
 
-    def __init__(self, arguments, onEnd, onProgress=None, onLog=None, command=None, names=None):
-        self._command = command or [pythonExecutable(), "-m", "RelAPETLib", *arguments, "--progress", "json"]
+    def __init__(self, onEnd, onProgress=None, onLog=None, names=None):
         self._onEnd, self._onProgress, self._onLog = onEnd, onProgress, onLog
-        self._lines, self._errors, self._tail, self._named = JsonLines(), JsonLines(), [], Names(names or {})
-        self._result = self._error = self._ended = self._startError = None
+        self._tail, self._named = [], Names(names or {})
+        self._result = self._error = self._ended = None
         self._cancelled = False
         self.peak = 0  # most bytes that the process and its children were seen to hold together
-        self._children = []
-        self._process = qt.QProcess()
-        self._process.setProcessEnvironment(childEnvironment(exportFolder() if arguments[:1] in NEED_EXPORT else None))
-        self._killer = qt.QTimer()
-        self._killer.setSingleShot(True)
-        self._connections = [
-            (self._process, "readyReadStandardOutput()", self._readOutput),
-            (self._process, "readyReadStandardError()", self._readErrors),
-            (self._process, "finished(int,QProcess::ExitStatus)", self._finished),
-            (self._process, "errorOccurred(QProcess::ProcessError)", self._errorOccurred),
-            (self._killer, "timeout()", self.kill),
-        ]
-        for sender, signal, slot in self._connections:
-            sender.connect(signal, slot)
+
+    def processId(self):
+        """Of the process that works, or of one above it."""
+        raise NotImplementedError
 
     @property
     def running(self):
         return self._ended is None
 
-    def start(self):
-        self._log(" ".join(_shown(self._command)))
-        self._process.start(self._command[0], self._command[1:])
-
-    def cancel(self):
-        """Ask the process to end; it is killed with its children if it does not."""
-        if not self.running or self._cancelled:
-            return
-        self._cancelled = True
-        self._children = _descendants(self._process.processId())
-        if os.name == "nt":  # no signal there that a program without a window could clean up on
-            self.kill()
-            return
-        self._process.terminate()
-        self._killer.start(int(1000 * PATIENCE))
-
-    def kill(self):
-        """End the process and its children at once."""
-        if not self.running:
-            return
-        self._cancelled = True
-        self._children = [*self._children, *_descendants(self._process.processId())]
-        self._process.kill()
-
-    def waitForEnd(self, seconds=PATIENCE):
-        """Block until the process has ended and `onEnd` was called, for a Slicer that is closing."""
-        if self.running and not self._process.waitForFinished(int(1000 * seconds)):
-            self.kill()
-            self._process.waitForFinished(2000)
-
-    def _readOutput(self):
-        for item in self._lines.feed(_bytes(self._process.readAllStandardOutput())):
-            self._take(item)
-
-    def _readErrors(self):
-        for item in self._errors.feed(_bytes(self._process.readAllStandardError())):
-            self._keep(str(item))
-
     def _take(self, item):
         kind = item.get("type") if isinstance(item, dict) else None
         if kind == "progress" and isinstance(item.get("fraction"), (int, float)):
             if self._onProgress and not self._cancelled:
-                self.peak = max(self.peak, _memory(self._process.processId()))
+                self.peak = max(self.peak, memory(self.processId()))
                 fraction = min(max(float(item["fraction"]), 0.0), 1.0)
                 self._onProgress(fraction, self._named(str(item.get("message", ""))), item.get("remaining"))
         elif kind == "warning":
@@ -214,29 +180,11 @@ class ChildProcess:
         if self._onLog:
             self._onLog(self._named(text))
 
-    def _errorOccurred(self, error):
-        if error == qt.QProcess.FailedToStart:  # the one error after which finished() does not come
-            program, why = Path(self._command[0]).name, self._process.errorString()
-            words = _("{program} could not be started: {why}").format(program=program, why=why)
-            self._end(Ending("failed", words))
-
-    def _finished(self, exitCode, exitStatus):
-        self._readOutput()
-        self._readErrors()
-        for item in [*self._lines.flush(), *self._errors.flush()]:
-            self._take(item)
-        _killAll(self._children)
-        self._end(self._ending(int(exitCode), exitStatus == qt.QProcess.CrashExit))
-
     def _ending(self, exitCode, crashed):
         if self._cancelled:
             return Ending("cancelled", _("cancelled; nothing was changed"))
         if crashed:
-            words = _(
-                "the program ended unexpectedly: it crashed, or the system ended it, which it does when memory runs "
-                "out; the log says more"
-            )
-            return Ending("crashed", words)
+            return crash()
         if self._error is not None:
             message = str(self._error.get("message", "unknown error"))
             kind = "refused" if exitCode == 2 else "failed"
@@ -256,11 +204,93 @@ class ChildProcess:
             return
         problem = ending.problem and self._named(str(ending.problem))
         self._ended = ending = replace(ending, message=self._named(ending.message), problem=problem)
-        self._killer.stop()
         self._log(f"{ending.kind}: {ending.message}")
         onEnd, self._onEnd, self._onProgress, self._onLog = self._onEnd, None, None, None
         qt.QTimer.singleShot(0, self._release)  # not now: a signal of the process may be under way
         onEnd(ending)
+
+    def _release(self):
+        """Let go of Qt's objects, once `onEnd` has returned."""
+
+
+class ChildProcess(Listening):
+    """One command of the library in a process of its own, e.g. ``ChildProcess(["doctor"], onEnd=...)``.
+
+    `onEnd` is called also when the process cannot be started; the rest as `Listening` has it.
+    """
+
+    def __init__(self, arguments, onEnd, onProgress=None, onLog=None, command=None, names=None):
+        Listening.__init__(self, onEnd, onProgress, onLog, names)
+        self._command = command or [pythonExecutable(), "-m", "RelAPETLib", *arguments, "--progress", "json"]
+        self._lines, self._errors = JsonLines(), JsonLines()
+        self._children = []
+        self._process = qt.QProcess()
+        self._process.setProcessEnvironment(childEnvironment(exportFolder() if arguments[:1] in NEED_EXPORT else None))
+        self._killer = qt.QTimer()
+        self._killer.setSingleShot(True)
+        self._connections = [
+            (self._process, "readyReadStandardOutput()", self._readOutput),
+            (self._process, "readyReadStandardError()", self._readErrors),
+            (self._process, "finished(int,QProcess::ExitStatus)", self._finished),
+            (self._process, "errorOccurred(QProcess::ProcessError)", self._errorOccurred),
+            (self._killer, "timeout()", self.kill),
+        ]
+        for sender, signal, slot in self._connections:
+            sender.connect(signal, slot)
+
+    def processId(self):
+        return self._process.processId()
+
+    def start(self):
+        self._log(" ".join(shown(self._command)))
+        self._process.start(self._command[0], self._command[1:])
+
+    def cancel(self):
+        """Ask the process to end; it is killed with its children if it does not."""
+        if not self.running or self._cancelled:
+            return
+        self._cancelled = True
+        self._children = descendants(self._process.processId())
+        if os.name == "nt":  # no signal there that a program without a window could clean up on
+            self.kill()
+            return
+        self._process.terminate()
+        self._killer.start(int(1000 * PATIENCE))
+
+    def kill(self):
+        """End the process and its children at once."""
+        if not self.running:
+            return
+        self._cancelled = True
+        self._children = [*self._children, *descendants(self._process.processId())]
+        self._process.kill()
+
+    def waitForEnd(self, seconds=PATIENCE):
+        """Block until the process has ended and `onEnd` was called, for a Slicer that is closing."""
+        if self.running and not self._process.waitForFinished(int(1000 * seconds)):
+            self.kill()
+            self._process.waitForFinished(2000)
+
+    def _readOutput(self):
+        for item in self._lines.feed(bytes_(self._process.readAllStandardOutput())):
+            self._take(item)
+
+    def _readErrors(self):
+        for item in self._errors.feed(bytes_(self._process.readAllStandardError())):
+            self._keep(str(item))
+
+    def _errorOccurred(self, error):
+        if error == qt.QProcess.FailedToStart:  # the one error after which finished() does not come
+            self._end(notStarted(self._command[0], self._process.errorString()))
+
+    def _finished(self, exitCode, exitStatus):
+        self._readOutput()
+        self._readErrors()
+        self._killer.stop()
+        for item in [*self._lines.flush(), *self._errors.flush()]:
+            self._take(item)
+        killAll(self._children)
+        self._end(self._ending(int(exitCode), exitStatus == qt.QProcess.CrashExit))
 
     def _release(self):
         """PythonQt holds what is connected, where Python's garbage collection does not look, until it is disconnected.
@@ -269,22 +299,23 @@ class ChildProcess:
         """
         for sender, signal, slot in self._connections:
             sender.disconnect(signal, slot)
+        self._killer.stop()
         self._connections = []
 
 
-def _shown(command):
+def shown(command):
     """A command as the log keeps it: without folders, and without what it says of a person."""
     words = [Path(part).name if os.path.isabs(part) else part for part in map(str, command)]
     return ["..." if before in PERSONAL else word for before, word in zip(["", *words], words, strict=False)]
 
 
-def _bytes(array):
+def bytes_(array):
     """Bytes of a QByteArray; PythonQt and PySide differ in what its data() is."""
     data = array.data()
     return data.encode() if isinstance(data, str) else bytes(data)
 
 
-def _descendants(pid):
+def descendants(pid):
     """Processes below one, as psutil has them; none where psutil is not installed yet, or the process is gone."""
     try:
         import psutil
@@ -296,7 +327,7 @@ def _descendants(pid):
         return []
 
 
-def _memory(pid):
+def memory(pid):
     """Bytes that a process and those below it hold; 0 where psutil is not installed yet, or the process is gone."""
     try:
         import psutil
@@ -310,7 +341,7 @@ def _memory(pid):
     return held
 
 
-def _killAll(processes):
+def killAll(processes):
     """End what is left of them; psutil tells a process from another that took over its number."""
     for process in processes:
         import psutil

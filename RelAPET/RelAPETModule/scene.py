@@ -1,10 +1,8 @@
 """The scene's volumes to files for the library, and its results back to nodes; no numerics but geometry's checks."""
 
 import contextlib
-import csv
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import slicer
@@ -168,44 +166,6 @@ class Results:
         return {kind: node for kind, node in kinds.items() if node is not None}
 
 
-@dataclass
-class ResultFiles:
-    """What the library wrote of one tracer, read, and not in the scene yet.
-
-    record: what ``synthetic_pet.json`` holds; rows: of ``regions.tsv``; facts: attributes of nodes by kind.
-    maps: volumes by kind, by the ending of their files' names, in the T1w's space before MNI space.
-    """
-
-    record: dict
-    rows: list
-    facts: dict
-    maps: dict
-
-    @property
-    def tracer(self):
-        return self.record["tracer"]["name"]
-
-
-def readResults(folder, files, space, geometry):
-    """`ResultFiles` of one tracer.
-
-    All tracers are read before anything is placed: a damaged file must not leave half a result in the scene.
-
-    Args:
-        folder, files: from the library's ``result`` line; `files` has the paths by name.
-        space: what was asked for, "t1w", "mni" or "both".
-        geometry: the T1w's world matrix when it was written.
-    """
-    folder = Path(folder)
-    paths = {name: folder / files.get(name, name) for name in ("synthetic_pet.json", "regions.tsv")}
-    record = json.loads(paths["synthetic_pet.json"].read_text(encoding="utf-8"))
-    with open(paths["regions.tsv"], newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
-    endings = {"t1w": [""], "mni": [MNI], "both": ["", MNI]}[space]
-    facts = {kind: _facts(kind, record) for kind in FILES}
-    return ResultFiles(record, rows, facts, {ending: _read(folder, files, ending, geometry) for ending in endings})
-
-
 def outputsFor(output, tracers):
     """By tracer, the volume that its PET replaces; None where a new one is made.
 
@@ -226,7 +186,7 @@ def placeResults(read, output, t1w, run):
     """Nodes of one tracer, a PET with its maps for each space.
 
     Args:
-        read: from `readResults`.
+        read: `resultfiles.ResultFiles`.
         output: the volume to write the first PET to, or None for a new one.
         t1w: the T1w's node, or None when it has been deleted meanwhile.
         run: a word that the PETs of one run have in common.
@@ -271,25 +231,16 @@ def _nodes():
     return [slicer.mrmlScene.GetNthNode(number) for number in range(slicer.mrmlScene.GetNumberOfNodes())]
 
 
-def _read(folder, files, ending, geometry):
-    """Volumes outside the scene by kind, of one space. Raises SceneError when there is no PET among them."""
-    maps = {}
-    for kind, stem in FILES.items():
-        name = f"{stem}{ending}.nii.gz"
-        if name in files:
-            maps[kind] = slicer.vtkMRMLScalarVolumeNode()
-            readVolume(folder / files[name], maps[kind], None if ending else geometry)
-    if "pet" not in maps:
-        raise SceneError(_("the program wrote no PET"))
-    return maps
+def titleOf(kind, tracer):
+    """What a volume of a result is, in words."""
+    return f"measured {tracer} PET" if kind == "measured" else f"SYNTHETIC {tracer} {TITLES[kind]}"
 
 
 def _placeMaps(maps, facts, output, tracer, name):
     """Nodes of the scene with what was read; returns the PET's, which knows the others."""
     pet = _output(output, f"SYNTHETIC {tracer} PET ({name})")
     for kind, loaded in maps.items():
-        words = f"measured {tracer} PET" if kind == "measured" else f"SYNTHETIC {tracer} {TITLES[kind]}"
-        node = pet if kind == "pet" else _partOf(pet, kind, f"{words} ({name})")
+        node = pet if kind == "pet" else _partOf(pet, kind, f"{titleOf(kind, tracer)} ({name})")
         node.SetAndObserveTransformNodeID(None)
         node.CopyOrientation(loaded)
         node.SetAndObserveImageData(loaded.GetImageData())
@@ -322,24 +273,6 @@ def _forget(pet, kind):
     pet.SetNodeReferenceID(ROLES[kind], None)
     if node is not None:
         slicer.mrmlScene.RemoveNode(node)
-
-
-def _facts(kind, record):
-    """Attributes of a result's node."""
-    facts = {
-        SYNTHETIC: "1",
-        KIND: kind,
-        TRACER: record["tracer"]["name"],
-        MODEL: f"{record['model']['name']} {record['model']['version']}",
-        UNITS: record["pet"]["units"],
-        WINDOW: json.dumps(record["tracer"].get("window")),
-        STATEMENT: record["statement"],
-    }
-    if kind == "measured":
-        del facts[SYNTHETIC], facts[STATEMENT], facts[MODEL]
-    if kind == "uncertainty":
-        facts["RelAPET.Meaning"] = record["uncertainty"]
-    return facts
 
 
 def _describe(node, facts):

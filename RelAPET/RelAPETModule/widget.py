@@ -258,8 +258,6 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         if remaining:
             words += _(", about {time} to go").format(time=expected.duration(remaining))
         self.tell(words)
-        if remaining == 0:
-            slicer.app.processEvents()  # announced before the results are read, which blocks a moment
 
     def onLog(self, line):
         self.log(line)

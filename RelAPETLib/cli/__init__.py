@@ -16,6 +16,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from ..errors import InputError, OutputError, RelAPETError
 from ..notices import listening
@@ -23,6 +24,9 @@ from . import logs
 from .parser import build_parser
 from .progress import OutputClosed, make_reporter, write_all
 from .terminal import own_streams, quiet_descriptors
+
+if TYPE_CHECKING:
+    from ..models import KeptModels
 
 INTERRUPTED, TERMINATED, BUG = 130, 143, 1
 _FULL = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS")} - {None}
@@ -32,30 +36,31 @@ class _Terminated(BaseException):
     """SIGTERM, raised where the program stands so that everything half done is cleaned away."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; never raises."""
+def main(argv: Sequence[str] | None = None, kept: KeptModels | None = None) -> int:
+    """Run one command and return its exit code; never raises. `kept`: models of a process that runs many."""
     argv = list(sys.argv[1:] if argv is None else argv)
     with own_streams() as (stdout, stderr):
         try:
             _name_the_user()
-            return _main(argv, stdout, stderr)
+            return _main(argv, stdout, stderr, kept)
         except (KeyboardInterrupt, _Terminated):
             return INTERRUPTED
 
 
-def _main(argv: list[str], stdout, stderr) -> int:
+def _main(argv: list[str], stdout, stderr, kept) -> int:
     shown = io.StringIO()
     try:
         with contextlib.redirect_stdout(shown):
             arguments = build_parser().parse_args(argv)
         _refuse_nul(arguments)
+        arguments.kept = kept
     except SystemExit as done:  # --help and --version have printed what was asked
         return _show(shown.getvalue(), stdout, stderr) or int(done.code or 0)
     except InputError as error:
         mode = "json" if "--progress=json" in argv or "json" in _after(argv, "--progress") else "human"
         make_reporter(mode, stdout, stderr).error(str(error), error.exit_code)
         return error.exit_code
-    reporter = make_reporter(arguments.progress, stdout, stderr)
+    reporter = make_reporter(getattr(arguments, "speaks", arguments.progress), stdout, stderr)
     try:
         with _terminable(), logs.log_file(arguments.log_file, arguments.command) as log, _quiet(reporter, log):
             return _run(arguments, reporter, log)

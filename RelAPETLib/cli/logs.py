@@ -19,6 +19,7 @@ from pathlib import Path
 from .. import __version__
 from ..errors import OutputError, RelAPETError
 from ..notices import printable
+from ..resources import user_folder
 
 _MAX_BYTES, _BACKUPS = 1_000_000, 2
 
@@ -56,10 +57,12 @@ class Log:
 
 
 def default_log_file() -> Path:
-    """Where the log is without ``--log-file``."""
-    from ..models import home
-
-    return home() / "logs" / "relapet.log"
+    """Where the log is without ``--log-file``. Raises `OutputError` where the system knows no home of this user."""
+    try:
+        return user_folder() / "logs" / "relapet.log"  # `models.home` is the same, and imports numpy
+    except RuntimeError as error:
+        words = "no home folder is known for this user; set RELAPET_HOME to a folder of yours"
+        raise OutputError(words) from error
 
 
 @contextlib.contextmanager

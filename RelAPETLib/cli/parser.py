@@ -7,7 +7,7 @@ import argparse
 from .. import __version__
 from ..errors import InputError
 from ..tracers import TRACERS
-from . import bids, demo, dicom, doctor, evaluate, models, phantom, regions, report, synthesize
+from . import bids, demo, dicom, doctor, evaluate, models, phantom, regions, report, serve, synthesize
 from .progress import MODES
 
 _DESCRIPTION = (
@@ -52,5 +52,6 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_parser(commands, common, whole_number)
     regions.add_parser(commands, common)
     report.add_parser(commands, common)
+    serve.add_parser(commands, common)
     doctor.add_parser(commands, common)
     return parser

@@ -74,13 +74,14 @@ class JsonReporter:
     def __init__(self, stdout, stderr):
         self._stdout, self._stderr, self._start = stdout, stderr, time.monotonic()
 
-    def _write(self, line: dict) -> None:
+    def line(self, line: dict) -> None:
+        """One object as it is, of a protocol that goes beyond one command. Raises `OutputClosed`, `OutputError`."""
         # ASCII: whoever reads the pipe need not know its encoding.
         write_all(self._stdout, json.dumps(_finite(line), allow_nan=False) + "\n")
 
     def _write_unless_full(self, line: dict) -> None:
         with contextlib.suppress(OutputError):
-            self._write(line)
+            self.line(line)
 
     def progress(self, fraction: float, message: str) -> None:
         elapsed = time.monotonic() - self._start
@@ -105,7 +106,7 @@ class JsonReporter:
         _write_if_possible(self._stderr, f"relapet: error: {message}\n")
 
     def result(self, command: str, content: dict, lines: Sequence[str]) -> None:
-        self._write({"type": "result", "command": command, **content})
+        self.line({"type": "result", "command": command, **content})
 
     def close(self) -> None:
         """Nothing is held back."""

@@ -91,8 +91,11 @@ def add_parser(commands, common, tracers, whole_number) -> None:
     add_output_options(parser)
     parser.add_argument("--out", metavar="DIR", help="folder to write to, made when missing")
     parser.add_argument("--save-case", metavar="DIR", help="keep the registered scans there, for --case")
+    parser.add_argument(
+        "--uncompressed", action="store_true", help="write volumes as .nii, larger and faster to read, not .nii.gz"
+    )
     parser.add_argument("--space", choices=("t1w", "mni", "both"), default="t1w", help="grid of the results (t1w)")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, kept=None)  # kept: the models of a process that serves many requests
 
 
 def writing(arguments) -> dict:
@@ -113,6 +116,7 @@ def _number(text: str) -> float:
 
 
 def run(arguments, reporter) -> int:
+    reporter.progress(0.0, "starting")  # before the heavy imports, so that nobody wonders whether anything happens
     from ..outputs import reserve
     from ..synthesis import Options, for_model
 
@@ -214,15 +218,15 @@ def _results(arguments, options, reporter, on_case):
         reporter.progress(fraction * (1 - _SAVING), message)
 
     if arguments.case is not None:
-        return run_case(load_case(arguments.case), options, progress)
-    return run_files(arguments.t1w, arguments.t2f, options, progress, on_case)
+        return run_case(load_case(arguments.case), options, progress, kept=arguments.kept)
+    return run_files(arguments.t1w, arguments.t2f, options, progress, on_case, arguments.kept)
 
 
 def _save(arguments, tracers, results, place, reporter) -> list[dict]:
     """Write the results and say what was written, a dictionary a tracer."""
     from ..synthesis import Syntheses, save_many
 
-    out, contents, how = Path(arguments.out), [], writing(arguments)
+    out, contents, how = Path(arguments.out), [], writing(arguments) | {"compress": not arguments.uncompressed}
 
     def noted(results):
         for result in results:

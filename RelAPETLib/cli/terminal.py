@@ -62,6 +62,26 @@ def _own(stream, number: int, stack: contextlib.ExitStack):
     return Stream(copy, stream.encoding or "utf-8")
 
 
+def lines_of(descriptor: int, longest: int) -> Iterator[bytes]:
+    """Lines of a file descriptor as they come; of one that is longer, a little more than `longest` bytes.
+
+    Not by `sys.stdin`, which Python cannot close at its end while another thread waits for a line.
+    """
+    held, skipping = b"", False
+    while data := os.read(descriptor, 1 << 16):
+        *lines, held = (held + data).split(b"\n")
+        for line in lines:
+            if not skipping:
+                yield line
+            skipping = False
+        if len(held) > longest:
+            if not skipping:
+                yield held[: longest + 1]
+            held, skipping = b"", True
+    if held and not skipping:
+        yield held
+
+
 @contextlib.contextmanager
 def quiet_descriptors(path: os.PathLike | None) -> Iterator[None]:
     """Send what C and C++ libraries print (descriptors 1 and 2) to the end of a file, or nowhere, while this lasts."""

@@ -4,10 +4,12 @@ from .bundle import verify_bundle, write_bundle
 from .catalogue import home, list_models, model_path, remove, show
 from .download import fetch
 from .importing import import_model
+from .kept import KeptModels
 from .model import Model, load_model, locate, verify
 from .release import import_release_checkpoint
 
 __all__ = [
+    "KeptModels",
     "Model",
     "fetch",
     "home",

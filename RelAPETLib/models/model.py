@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,7 +86,11 @@ def load_model(name_or_dir: str | Path, device: str = "cpu") -> Model:
         DeviceError: unknown or absent device, or its memory is full.
     """
     device = resolve_device(device)
-    bundle = locate(name_or_dir)
+    return load_bundle(locate(name_or_dir), device)
+
+
+def load_bundle(bundle: VerifiedBundle, device: str) -> Model:
+    """The model of a verified bundle, on a device that `resolve_device` gave. Raises as `load_model` does."""
     method = _build(bundle)
     _load_weights(method.network, bundle)
     method.network.eval().requires_grad_(False)
@@ -144,23 +149,45 @@ def verify(name_or_dir: str | Path) -> dict:
 
 
 def _build(bundle: VerifiedBundle) -> Method:
-    """The method that the metadata describe, its network's random weights not yet replaced."""
+    """The method that the metadata describe, its network's weights not yet filled."""
     import torch
 
     name, settings = method_of(bundle.metadata)
     make = method_class(name).build
     try:
         # First on the meta device, which takes no memory: absurd sizes end here.
-        with torch.device("meta"):
+        with torch.device("meta"), _without_random_weights():
             shell = make(settings)
         _check_tensors(shell.network, bundle)
         _check_labels(shell.network, bundle)
-        return make(settings)
+        with _without_random_weights():
+            return make(settings)
     except ModelError:  # other tensors than the file has
         raise
     except UNBUILDABLE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"model {bundle.folder}: its settings make no {name} network: {reason}") from error
+
+
+def _without_random_weights() -> AbstractContextManager:
+    """While a network is built, leave out its random first weights, which the bundle's replace.
+
+    Beside their time, a normal distribution on the meta device imports torch._dynamo, more than a second of CPU.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    init, plain = torch.nn.init, torch.Tensor
+    random = {init.normal_, init.uniform_, init.kaiming_uniform_, plain.normal_, plain.uniform_}
+
+    class Mode(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            kwargs = kwargs or {}
+            if function in random:
+                return kwargs["tensor"] if "tensor" in kwargs else args[0]
+            return function(*args, **kwargs)
+
+    return Mode()
 
 
 def _check_tensors(network: torch.nn.Module, bundle: VerifiedBundle) -> None:

@@ -32,7 +32,7 @@ class Transformer(nn.Module):
         super().__init__()
         if layers > MOST_LAYERS:
             raise ValueError(f"{layers} layers are more than {MOST_LAYERS}")
-        self.position = nn.Parameter(0.02 * torch.randn(1, width, *shape))
+        self.position = nn.Parameter(nn.init.normal_(torch.empty(1, width, *shape), std=0.02))
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(_layer(width, mlp, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)

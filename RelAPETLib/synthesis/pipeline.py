@@ -1,4 +1,4 @@
-"""The order of things: read, load the model, preprocess, draw, compare, bring back to the T1w."""
+"""The order of things: read, preprocess, draw, compare, bring back to the T1w; the model loads while scans are read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import DeviceError, InputError
 from ..methods.base import SEQUENCES
 from ..notices import collected, warn
+from .ahead import Ahead, Awaited
 from .case import Case, check_t1w, make_case, read, register, settle_doubts
 from .inputs import reference_role, without_paths
 from .options import Options, Plan, check_sequences, for_model, resolve
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     import SimpleITK as sitk
 
-    from ..models import Model
+    from ..models import KeptModels, Model
     from .reference import ReferenceUnits
     from .sampling import ConditionedModel, Draw
     from .verdict import Verdict
@@ -93,41 +94,57 @@ def synthesize_many(
 
 
 def run_files(
-    t1w, t2f, options: Options, progress: Progress | None = None, on_case: Callable[[Case], object] | None = None
-) -> Syntheses:
-    """`synthesize_many` with options that are made already; `on_case` is given the case once it is accepted."""
+    t1w, t2f, options: Options, progress: Progress | None = None, on_case: Callable[[Case], object] | None = None,
+    kept: KeptModels | None = None,
+) -> Syntheses:  # fmt: skip
+    """`synthesize_many` with options that are made already; `on_case` is given the case once it is accepted.
+
+    `kept` is where the model is taken from and stays, in a process that serves many people.
+    """
     check_t1w(t1w)
     _check_model(SEQUENCES if t2f is not None else ("t1w",), options)
     options = for_model(options)
-    return Syntheses(options.tracers, _run_files(t1w, t2f, options, progress, on_case))
+    return Syntheses(options.tracers, _run_files(t1w, t2f, options, progress, on_case, kept))
 
 
-def _run_files(t1w, t2f, options: Options, progress, on_case) -> Iterator[Synthesis]:
+def _run_files(t1w, t2f, options: Options, progress, on_case, kept) -> Iterator[Synthesis]:
     from ..devices import resolve_device
 
     part, clock, of_case, of_model = _parts(progress), _Clock(), [], []
+    if options.device != "auto":
+        resolve_device(options.device)  # a device that is not there is refused before anything is read
+    loading = Ahead(lambda: _load(options.model, resolve_device(options.device), kept))
     with collected(of_case):
-        device = resolve_device(options.device)
         inputs = read(t1w, t2f, options.reference, part("read"), options.force)
-    of_header = list(of_case)
+    of_header, paths = list(of_case), inputs.paths
     clock.lap("reading")
-    with collected(of_model):
-        model, plans = _model_and_plans(options, device, part("model"))
-    units = {name: _units(name, inputs.paths, plans, options) for name in options.reference}
+
+    def settle(model: Model) -> tuple:
+        plans = _plans(options, model, part("model"))
+        return model, plans, {name: _units(name, paths, plans, options) for name in options.reference}
+
+    chosen = Awaited(loading, settle, of_model)
+    with collected(of_case), chosen.before_other_errors():
+        device = resolve_device(options.device)
+        ready = register(inputs, options.preprocessed, device, chosen.watched(part("preprocess")))
+    clock.lap("preprocessing")
+    model, plans, units = chosen.get()
     clock.lap("model")
-    with collected(of_case):
-        ready = register(inputs, options.preprocessed, device, part("preprocess"))
     case = make_case(inputs, ready, options.preprocessed, of_case, of_header)
     del inputs, ready
     said = [*of_model, *_judge(case, plans, options.force)]
-    clock.lap("preprocessing")
     if on_case:
         on_case(case)
     yield from _results(case, model, plans, units, options, said, clock.seconds, progress)
 
 
 def run_case(
-    case: Case, options: Options, progress: Progress | None = None, *, model: Model | None = None
+    case: Case,
+    options: Options,
+    progress: Progress | None = None,
+    *,
+    model: Model | None = None,
+    kept: KeptModels | None = None,
 ) -> Syntheses:
     """Results for a case that is prepared already, as `synthesize_many` gives them from files.
 
@@ -135,6 +152,7 @@ def run_case(
         case: from `prepare_case` or `load_case`. Of its references those of `options.tracers` are compared with.
         options: ``reference`` must be empty, ``preprocessed`` is the case's; `force` accepts doubts about the case.
         model: a loaded one in place of ``options.model``, for many people; its tracers must be named.
+        kept: as for `run_files`.
 
     Raises:
         InputError, ModelError, DeviceError: as `synthesize`.
@@ -146,10 +164,10 @@ def run_case(
     else:
         _check_model(case.sequences, options)
         options = for_model(options)
-    return Syntheses(options.tracers, _run_case(case, options, progress, model))
+    return Syntheses(options.tracers, _run_case(case, options, progress, model, kept))
 
 
-def _run_case(case: Case, options: Options, progress: Progress | None, loaded: Model | None) -> Iterator[Synthesis]:
+def _run_case(case: Case, options: Options, progress, loaded: Model | None, kept) -> Iterator[Synthesis]:
     from ..devices import resolve_device
 
     clock, said = _Clock(), []
@@ -157,7 +175,9 @@ def _run_case(case: Case, options: Options, progress: Progress | None, loaded: M
         for words in case.warnings:
             warn(words)
         said.clear()  # `_results` has them from the case
-        model, plans = _model_and_plans(options, resolve_device(options.device), _parts(progress)("model"), loaded)
+        device = resolve_device(options.device)
+        model = loaded or _load(options.model, device, kept)
+        plans = _plans(options, model, _parts(progress)("model"))
     units = {name: _units(name, case.paths, plans, options) for name in options.tracers if name in case.ready.pets}
     said += _judge(case, plans, options.force)
     clock.lap("model")
@@ -304,16 +324,13 @@ def _judge(case: Case, plans: Iterable[Plan], force: bool) -> list[str]:
     return said
 
 
-def _model_and_plans(
-    options: Options, device: str, progress: Progress, loaded: Model | None = None
-) -> tuple[Model, tuple[Plan, ...]]:
-    """The loaded model and what it will do, refused before the long work when that takes too long."""
+def _plans(options: Options, model: Model, progress: Progress) -> tuple[Plan, ...]:
+    """What a loaded model will do, refused before the long work when that takes too long."""
     from .sampling import check_duration
 
-    model = loaded or _load(options.model, device)
     plans = resolve(options, model)
     check_duration(model, plans[0].label, plans[0].steps, sum(plan.samples for plan in plans), options.yes, progress)
-    return model, plans
+    return plans
 
 
 def _units(tracer: str, paths: Mapping[str, Path], plans: Iterable[Plan], options: Options) -> ReferenceUnits:
@@ -324,17 +341,18 @@ def _units(tracer: str, paths: Mapping[str, Path], plans: Iterable[Plan], option
     return reference_units(paths.get(reference_role(tracer)), options.reference_region, relative=relative)
 
 
-def _load(name: str | os.PathLike, device: str) -> Model:
+def _load(name: str | os.PathLike, device: str, kept: KeptModels | None = None) -> Model:
     """The model on its device, or on the CPU when the device has no room even for the weights."""
     from ..models import load_model
 
+    load = load_model if kept is None else kept.load
     try:
-        return load_model(name, device=device)
+        return load(name, device=device)
     except DeviceError as error:  # the device is there: `resolve_device` has found it
         if device == "cpu":
             raise
         warn(f"{error}; going on on the CPU, which is slower")
-    return load_model(name, device="cpu")
+    return load(name, device="cpu")
 
 
 class _Clock:
@@ -350,16 +368,21 @@ class _Clock:
 
 
 def _parts(progress: Progress | None) -> Callable[[str], Progress]:
-    """By stage, a progress callback that fills its share of the whole."""
-    starts, total = {}, 0.0
+    """By stage, a progress callback that fills its share of the whole.
+
+    The whole never falls, though stages overlap: a model is judged while the scans are registered.
+    """
+    starts, total, reached = {}, 0.0, 0.0
     for stage, share in _SHARES.items():
         starts[stage] = total
         total += share
 
     def part(stage: str) -> Progress:
         def report(fraction: float, message: str) -> None:
+            nonlocal reached
+            reached = max(reached, min(1.0, starts[stage] + _SHARES[stage] * min(max(fraction, 0.0), 1.0)))
             if progress:
-                progress(min(1.0, starts[stage] + _SHARES[stage] * min(max(fraction, 0.0), 1.0)), message)
+                progress(reached, message)
 
         return report
 

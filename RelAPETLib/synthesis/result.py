@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _VOLUMES = ("synthetic_pet", "uncertainty", "difference", "reference")
 #: Every file that `Synthesis.save` may write.
 OUTPUT_NAMES = (
-    *(f"{name}{space}.nii.gz" for name in _VOLUMES for space in ("", "_space-MNI")),
+    *(f"{name}{space}{end}" for end in (".nii.gz", ".nii") for name in _VOLUMES for space in ("", "_space-MNI")),
     "regions.tsv",
     "samples.tsv",
     "synthetic_pet.json",
@@ -86,6 +86,7 @@ class Synthesis:
         overwrite: bool = False,
         report: bool | str = True,
         label: str | None = None,
+        compress: bool = True,
     ) -> dict[str, Path]:
         """Write volumes, record and report into a folder, all of them or none.
 
@@ -96,6 +97,7 @@ class Synthesis:
                 `report.png`, ``all`` the three, ``png`` (or True) the picture alone, ``none`` (or False) nothing.
                 Without matplotlib a warning says that they were left out.
             label: a name or code to print on `report.html` and `report.pdf`, which otherwise name nobody.
+            compress: write volumes as ``.nii.gz``; else as ``.nii``, larger, and read many times as fast.
 
         Returns:
             Paths by file name.
@@ -106,7 +108,7 @@ class Synthesis:
         """
         from ..outputs import write_set
 
-        paths = write_set(folder, self.writers(report, label), owned=OUTPUT_NAMES, overwrite=overwrite)
+        paths = write_set(folder, self.writers(report, label, compress), owned=OUTPUT_NAMES, overwrite=overwrite)
         return {path.name: path for path in paths}
 
     @property
@@ -114,11 +116,13 @@ class Synthesis:
         """Short name of the tracer."""
         return self.provenance["tracer"]["name"]
 
-    def writers(self, report: bool | str = True, label: str | None = None) -> dict[str, Callable[[Path], None]]:
+    def writers(
+        self, report: bool | str = True, label: str | None = None, compress: bool = True
+    ) -> dict[str, Callable[[Path], None]]:
         """By file name, what writes it to a path; the record comes last and reads the others beside it."""
         from ..volumes import write_volume
 
-        messages, report = list(self.warnings), report_kind(report)
+        messages, report, end = list(self.warnings), report_kind(report), ".nii.gz" if compress else ".nii"
         if report != "none" and find_spec("matplotlib") is None:
             files = " and ".join((*(f"report.{kind}" for kind in pages_of(report)), "report.png"))
             words = NO_PAGE.format(files=files) if pages_of(report) else NO_MATPLOTLIB
@@ -126,10 +130,9 @@ class Synthesis:
             warn(words)
             messages.append(words)
         writers: dict[str, Callable[[Path], None]] = {
-            f"{name}.nii.gz": lambda path, image=image: write_volume(image, path)
-            for name, image in self.volumes.items()
+            f"{name}{end}": lambda path, image=image: write_volume(image, path) for name, image in self.volumes.items()
         }
-        outputs = {f"{name}.nii.gz": self._describe(name) for name in self.volumes}
+        outputs = {f"{name}{end}": self._describe(name) for name in self.volumes}
         writers["regions.tsv"] = lambda path: _write_rows(self.regions, path)
         units = self.provenance["pet"]["units"]
         content = "means inside the brain in approximate regions of the model grid"
@@ -260,6 +263,7 @@ def save_many(
     overwrite: bool = False,
     report: bool | str = True,
     label: str | None = None,
+    compress: bool = True,
 ) -> dict[str, dict[str, Path]]:
     """Write results of several tracers into folders of their names, as `Synthesis.save` does, all of them or none.
 
@@ -269,7 +273,7 @@ def save_many(
         results: from `synthesize_many`, or a list: outputs that exist already are then refused before the first one is
             made. Of any other iterable each result is checked when it comes, since its tracer is not known before.
         folder: gets a folder for each tracer; or what `outputs.reserve` gave for it.
-        overwrite, report, label: as for `Synthesis.save`.
+        overwrite, report, label, compress: as for `Synthesis.save`.
 
     Returns:
         Paths by file name, by tracer.
@@ -285,9 +289,9 @@ def save_many(
     known = results.tracers if isinstance(results, Syntheses) else ()
     if not isinstance(folder, Reserved):
         with reserve(folder, output_names(known), overwrite=overwrite) as place:
-            return save_many(results, place, overwrite=overwrite, report=report, label=label)
+            return save_many(results, place, overwrite=overwrite, report=report, label=label, compress=compress)
     try:
-        writers = _made(results, known, folder, overwrite, (report_kind(report), label))
+        writers = _made(results, known, folder, overwrite, (report_kind(report), label, compress))
         tracers = tuple(dict.fromkeys(name.split("/")[0] for name in writers))
         paths = write_set(folder, writers, owned=output_names(tracers), overwrite=overwrite)
     finally:

@@ -104,6 +104,22 @@ def test_help_loads_nothing_heavy(arguments):
     assert not loaded & HEAVY
 
 
+def test_the_first_progress_line_waits_for_nothing_heavy(tmp_path):
+    """Whatever is wrong with the options then: the panel has heard of its start before torch and SimpleITK come."""
+    code = (
+        "import json, os, sys\nfrom RelAPETLib.cli import main, progress\nloaded = []\n"
+        "seen = progress.JsonReporter.progress\n"
+        "def told(self, *line):\n    loaded.append(set(sys.modules))\n    seen(self, *line)\n"
+        "progress.JsonReporter.progress = told\n"
+        f"main(['synthesize', '--tracer', 'TAU', '--t1w', 'none', '--out', {str(tmp_path)!r}, '--progress', 'json'])\n"
+        "print('\\n' + json.dumps(sorted(name.split('.')[0] for name in loaded[0])))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
+    first, last = result.stdout.splitlines()[0], result.stdout.splitlines()[-1]
+    assert json.loads(first)["message"] == "starting", result.stderr
+    assert not set(json.loads(last)) & (HEAVY | {"numpy"})
+
+
 def test_a_heavy_command_would_be_seen():
     """The measure of the test above is not blind."""
     code = "from RelAPETLib.grid import MNI_GRID; MNI_GRID.reference_image()"

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from slicer_cases import add_scan
+from slicer_cases import add_scan, done
 from slicer_module import FakeProcess, load_part
 
 from RelAPETLib.cli import main
@@ -185,7 +185,7 @@ def test_the_library_draws_from_what_the_panel_hands_over(widget, pair, tmp_path
     (process,) = FakeProcess.made
     assert main([*process.arguments, "--preprocessed", "--progress", "json"]) == 0, capsys.readouterr().out
     answer = json.loads(capsys.readouterr().out.splitlines()[-1])
-    process.end("done", "done", result={"folder": process.option("--out"), "files": answer["files"]})
+    done(process, {"folder": process.option("--out"), "files": answer["files"]})
     record = json.loads(widget.results.found.pet.GetAttribute("RelAPET.Provenance"))
     assert record["inputs"]["t2f"] is None and "71" not in json.dumps(record.get("clinical", ""))
 

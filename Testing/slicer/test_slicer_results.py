@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from slicer_cases import add_scan, nodes_of, real_child, run, write_results
+from slicer_cases import add_scan, done, nodes_of, real_child, run, write_results
 from slicer_module import FakeProcess, load_part
 
 # Tables
@@ -236,7 +236,7 @@ def scripted(harness, slicer, tmp_path):
 def end(tmp_path, **changes):
     folder = write_results(tmp_path / "results")
     files = {path.name: str(path) for path in folder.iterdir() if path.name not in changes.get("without", ())}
-    FakeProcess.made[-1].end("done", "done", result={"folder": str(folder), "files": files})
+    done(FakeProcess.made[-1], {"folder": str(folder), "files": files})
 
 
 def test_the_scene_is_closed_during_a_scripts_run(scripted, harness, slicer):
@@ -310,7 +310,7 @@ def test_incomplete_results_leave_nothing_behind(scripted, harness, slicer, tmp_
     else:
         (folder / "regions.tsv").write_text("region\tsynthetic_pet\na\t1\n")
     (folder / "synthetic_pet.json").write_text(json.dumps(record))
-    FakeProcess.made[-1].end("done", "done", result={"folder": str(folder), "files": {name: name for name in files}})
+    done(FakeProcess.made[-1], {"folder": str(folder), "files": {name: name for name in files}})
     assert listener.ending.kind == "failed" and "could not be taken over" in listener.ending.message
     assert nodes_of(slicer) == before
 

@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 from cases import write_tiny_latent
-from slicer_cases import add_scan, finish_many, nodes_of, run, slice_marks, write_results
+from slicer_cases import add_scan, done, finish_many, nodes_of, run, slice_marks, write_results
 from slicer_module import FakeProcess, load_part
 
 from RelAPETLib.cli import main
@@ -67,10 +67,10 @@ def test_all_tracers_of_a_model_with_two(widget, slicer, pair, tmp_path, capsys)
     assert main([*process.arguments, "--preprocessed", "--steps", "1", "--progress", "json"]) == 0
     answer = json.loads(capsys.readouterr().out.splitlines()[-1])
     expected = {
-        content["tracer"]: image_to_array(read_volume(content["files"]["synthetic_pet.nii.gz"]))
+        content["tracer"]: image_to_array(read_volume(content["files"]["synthetic_pet.nii"]))
         for content in answer["syntheses"]
     }
-    process.end("done", "done", result=answer)
+    done(process, answer)
     found = pets(widget)
     assert list(found) == list(expected) == ["TAU", "PBR"]
     for tracer, pet in found.items():

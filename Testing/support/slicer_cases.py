@@ -64,7 +64,15 @@ def finish(process, saved, keep=lambda name: True):
     for path in saved.iterdir():
         if keep(path.name):
             files[path.name] = shutil.copy(path, out)
-    process.end("done", "done", result={"folder": str(out), "files": files})
+    done(process, {"folder": str(out), "files": files})
+
+
+def done(process, result):
+    """The child process ends well, and all turns of taking its result over pass."""
+    import slicer_harness
+
+    process.end("done", "done", result=result)
+    slicer_harness.process_events(lambda: process.owner.ended, 60)
 
 
 def finish_many(process, results):
@@ -74,7 +82,7 @@ def finish_many(process, results):
         shutil.copytree(folder, out / tracer)
         files = {path.name: str(path) for path in (out / tracer).iterdir()}
         contents.append({"tracer": tracer, "folder": str(out / tracer), "files": files})
-    process.end("done", "done", result={"folder": str(out), "syntheses": contents})
+    done(process, {"folder": str(out), "syntheses": contents})
 
 
 def run(widget, saved, **how):

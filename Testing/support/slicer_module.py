@@ -44,6 +44,11 @@ class FakeProcess:
         self.waited = True
         self.end("cancelled", "cancelled")
 
+    @property
+    def owner(self):
+        """The `logic.Run` that made it."""
+        return self.onEnd.__self__
+
     def end(self, kind, message, **rest):
         self.onEnd(load_part("process").Ending(kind, message, **rest))
 

@@ -135,7 +135,7 @@ class ModeDenoiser(nn.Module):
         self.latent_channels, self.embedding = latent_channels, embedding
         seen = LOCAL_CHANNELS + PLACE_CHANNELS if local_mri else 0
         self.unet = build_denoiser(latent_channels, unet_channels, seen=seen, num_class_embeds=labels, **(unet or {}))
-        self.place = nn.Parameter(0.1 * torch.randn(PLACE_CHANNELS, *grid)) if local_mri else None
+        self.place = nn.Parameter(nn.init.normal_(torch.empty(PLACE_CHANNELS, *grid), std=0.1)) if local_mri else None
         self.mode_network = ModeNetwork(components, embedding, labels, num_timesteps, width, dropout)
         size = latent_channels * math.prod(grid)
         self.register_buffer("directions", torch.zeros(labels, components, size), persistent=False)
