@@ -25,6 +25,7 @@ class DisplayPanel:
             "measured": ui.showMeasuredButton,
             "difference": ui.showDifferenceButton,
             "uncertainty": ui.showUncertaintyButton,
+            "departure": ui.showDepartureButton,
             "mri": ui.showMriButton,
         }
         for kind, button in self._buttons.items():
@@ -131,6 +132,10 @@ class DisplayPanel:
             "uncertainty": _(
                 "Spread of the {tracer} samples (standard deviation): how much the guesses differ, not their error"
             ),
+            "departure": _(
+                "Departure: what this MRI changed against the mean of synthetic {tracer} PET of the training people "
+                "(orange higher, purple lower); not a disease map"
+            ),
         }[shown].format(tracer=node.GetAttribute(TRACER))
         return f"{what}; {low:g} to {high:g} {node.GetAttribute(UNITS)}."
 
@@ -168,7 +173,7 @@ class DisplayPanel:
 def _checked(pet):
     """What the record of a PET says of its input and of the intervals in its table, in the library's own words."""
     record = readDict(pet, PROVENANCE)
-    said = (objectOf(record.get(part)).get("says") for part in ("verdict", "intervals"))
+    said = (objectOf(record.get(part)).get("says") for part in ("verdict", "intervals", "departure"))
     return [words for words in said if isinstance(words, str)]
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..methods.base import Method
     from .calibration import Calibration
+    from .departure import Departures
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Model:
         folder: the bundle.
         weights_sha256, metadata_sha256: hashes of the bundle's two files.
         calibration: what is known of its errors on people whom no training saw; None where nothing is.
+        departures: mean and SD of what it draws of its training people; None where they are not in this model.
     """
 
     method: Method
@@ -42,6 +44,7 @@ class Model:
     weights_sha256: str
     metadata_sha256: str
     calibration: Calibration | None = None
+    departures: Departures | None = None
 
     @property
     def name(self) -> str:
@@ -101,6 +104,7 @@ def load_model(name_or_dir: str | Path, device: str = "cpu") -> Model:
         weights_sha256=bundle.weights_sha256,
         metadata_sha256=bundle.metadata_sha256,
         calibration=bundle.calibration,
+        departures=bundle.departures,
     )
 
 

@@ -35,6 +35,8 @@ class Options:
         reference: a measured PET to compare with (file or image) where there is one tracer, else a mapping of tracers
             to such.
         reference_region: region whose mean sets the references' scale.
+        norms: norms of measured PET (`synthesis.norms`), for z-scores of the reference.
+        reference_fwhm: resolution of the reference, mm, so that it can be brought to the norms'.
         sampler, steps, samples: 1 to T steps; 1 to 64 samples.
         seed: 0 to 2^63 - 1; the noise of sample k follows from (seed, k) alone, whatever the tracer.
         device: auto, cpu, cuda, cuda:i or mps.
@@ -52,6 +54,8 @@ class Options:
     model: str | os.PathLike = "demo"
     reference: str | os.PathLike | sitk.Image | Mapping | None = field(default=None, repr=False)
     reference_region: str | None = None
+    norms: str | os.PathLike | None = field(default=None, repr=False)
+    reference_fwhm: float | None = None
     sampler: str | None = None
     steps: int | None = None
     samples: int | None = None
@@ -81,6 +85,8 @@ class Options:
         if self.sampler is not None and self.sampler not in EVERY_SAMPLER:
             raise InputError(f"unknown sampler '{self.sampler}'; use one of {', '.join(EVERY_SAMPLER)}")
         object.__setattr__(self, "reference", self._named_references())
+        if self.reference_fwhm is not None and self.norms is None:
+            raise InputError("the reference's resolution matters to norms alone; give --norms too, or leave it out")
 
     def _named_references(self) -> dict:
         """References by tracer."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
     from ..models import Model
+    from .norms import Norms
     from .reference import ReferenceUnits
     from .sampling import ConditionedModel, Draw
     from .verdict import Verdict
@@ -114,6 +115,7 @@ def _run_files(t1w, t2f, options: Options, progress, on_case) -> Iterator[Synthe
     with collected(of_model):
         model, plans = _model_and_plans(options, device, part("model"))
     units = {name: _units(name, inputs.paths, plans, options) for name in options.reference}
+    norms = _norms(options, units)
     clock.lap("model")
     with collected(of_case):
         ready = register(inputs, options.preprocessed, device, part("preprocess"))
@@ -123,7 +125,7 @@ def _run_files(t1w, t2f, options: Options, progress, on_case) -> Iterator[Synthe
     clock.lap("preprocessing")
     if on_case:
         on_case(case)
-    yield from _results(case, model, plans, units, options, said, clock.seconds, progress)
+    yield from _results(case, model, plans, units, norms, options, said, clock.seconds, progress)
 
 
 def run_case(
@@ -159,9 +161,10 @@ def _run_case(case: Case, options: Options, progress: Progress | None, loaded: M
         said.clear()  # `_results` has them from the case
         model, plans = _model_and_plans(options, resolve_device(options.device), _parts(progress)("model"), loaded)
     units = {name: _units(name, case.paths, plans, options) for name in options.tracers if name in case.ready.pets}
+    norms = _norms(options, units)
     said += _judge(case, plans, options.force)
     clock.lap("model")
-    yield from _results(case, model, plans, units, options, said, clock.seconds, progress)
+    yield from _results(case, model, plans, units, norms, options, said, clock.seconds, progress)
 
 
 def draw(
@@ -206,6 +209,7 @@ def finish(
     drawn: Draw,
     *,
     units: ReferenceUnits | None = None,
+    norms: Norms | None = None,
     force: bool = False,
     warnings: Iterable[str] | None = None,
     seconds: dict[str, float] | None = None,
@@ -216,6 +220,7 @@ def finish(
     Args:
         units: how the unit of the case's reference of this tracer is known (`reference.reference_units`); None compares
             with nothing.
+        norms: of measured PET of this tracer, against which the reference is scored.
         force: accept a reference whose values are hardly SUVR.
         warnings: what was said so far; None for what the case and the draw bring.
         seconds: time by stage so far.
@@ -223,12 +228,16 @@ def finish(
     """
     from .intervals import regional_table
     from .maps import bring_back, make_maps, sample_rows
+    from .norms import z_map
     from .white_matter import white_matter
 
     part, clock = part or _parts(None), _Clock(seconds)
     messages = [*case.warnings, *drawn.said] if warnings is None else list(warnings)
     with collected(messages):
         maps, metrics = make_maps(case, drawn, units, force, part("compare"))
+        zscore = None
+        if norms is not None and units is not None and norms.tracer == drawn.plan.tracer.name:
+            maps["reference_z"], zscore = z_map(case, norms)
         regions, intervals = regional_table(case, drawn, maps)
         clock.lap("comparison")
         volumes, pictures = bring_back(maps, case, drawn.plan.space, part("return"))
@@ -239,7 +248,8 @@ def finish(
         pet=volumes[f"synthetic_pet{ending}"],
         uncertainty=volumes.get(f"uncertainty{ending}"),
         difference=volumes.get(f"difference{ending}"),
-        provenance=describe(case, drawn, units, metrics, messages, clock.seconds, intervals),
+        departure=volumes.get(f"departure{ending}"),
+        provenance=describe(case, drawn, units, metrics, messages, clock.seconds, intervals, zscore),
         metrics=metrics,
         warnings=messages,
         regions=regions,
@@ -251,7 +261,15 @@ def finish(
 
 
 def _results(
-    case: Case, model: Model, plans, units: dict, options: Options, said: list[str], seconds: dict, progress
+    case: Case,
+    model: Model,
+    plans,
+    units: dict,
+    norms: Norms | None,
+    options: Options,
+    said: list[str],
+    seconds: dict,
+    progress,
 ) -> Iterator[Synthesis]:
     """A result for each plan; nothing of one is kept when the next begins."""
     from .sampling import ConditionedModel
@@ -262,12 +280,12 @@ def _results(
     for number, plan in enumerate(plans):
         name = plan.tracer.name
         part, told = _parts(_part_of(progress, number, len(plans), name)), [*case.warnings, *said]
-        yield _result(case, conditioned, plan, verdict, units.get(name), options, told, seconds, part)
+        yield _result(case, conditioned, plan, verdict, units.get(name), norms, options, told, seconds, part)
 
 
 def _result(
-    case: Case, conditioned: ConditionedModel, plan: Plan, verdict: Verdict, units, options: Options, said,
-    seconds: dict, part,
+    case: Case, conditioned: ConditionedModel, plan: Plan, verdict: Verdict, units, norms, options: Options,
+    said, seconds: dict, part,
 ) -> Synthesis:  # fmt: skip
     from ..regions import RegionCounter
     from .sampling import draw_samples
@@ -278,7 +296,9 @@ def _result(
         drawn = draw_samples(conditioned, plan, yes=options.yes, progress=part("sample"), counter=counter)
         drawn = replace(drawn, verdict=verdict)
     clock.lap("sampling")
-    return finish(case, drawn, units=units, force=options.force, warnings=said, seconds=clock.seconds, part=part)
+    return finish(
+        case, drawn, units=units, norms=norms, force=options.force, warnings=said, seconds=clock.seconds, part=part
+    )
 
 
 def _check_model(given: Iterable[str], options: Options) -> None:
@@ -319,6 +339,19 @@ def _units(tracer: str, paths: Mapping[str, Path], plans: Iterable[Plan], option
 
     relative = any(plan.output == "relative" for plan in plans if plan.tracer.name == tracer)
     return reference_units(paths.get(reference_role(tracer)), options.reference_region, relative=relative)
+
+
+def _norms(options: Options, units: Mapping[str, object]) -> Norms | None:
+    """The norms asked for. Raises `InputError` where there is no measured PET of their tracer."""
+    if options.norms is None:
+        return None
+    from .norms import read_norms
+
+    norms = read_norms(options.norms, options.reference_fwhm)
+    if norms.tracer not in units:
+        given = f"the measured PET is of {' and '.join(units)}" if units else "no measured PET was given"
+        raise InputError(f"{options.norms}: norms of {norms.tracer}, but {given}; z-scores are of measured PET alone")
+    return norms
 
 
 def _load(name: str | os.PathLike, device: str) -> Model:

@@ -19,7 +19,9 @@ from ..errors import InputError
 from ..methods.base import SEQUENCES
 from ..notices import warn
 from ..tracers import get_tracer
+from .departure import departure_record
 from .inputs import reference_role
+from .notes import notes_of
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from .reference import ReferenceUnits
     from .sampling import Draw
 
-_VOLUMES = ("synthetic_pet", "uncertainty", "difference", "reference")
+_VOLUMES = ("synthetic_pet", "uncertainty", "departure", "difference", "reference", "reference_z")
 #: Every file that `Synthesis.save` may write.
 OUTPUT_NAMES = (
     *(f"{name}{space}.nii.gz" for name in _VOLUMES for space in ("", "_space-MNI")),
@@ -56,6 +58,9 @@ class Synthesis:
             model's when ``space="mni"``. The mean when several samples were drawn.
         uncertainty: standard deviation over the samples in the PET's units (their spread, not the error), or None.
         difference: synthetic minus reference, or None.
+        departure: the mean of the samples against the training people's synthetic PET, in their SD; None where the
+            model has no norms. Also the z-score of the measured PET, where norms of measured PET were given, is among
+            the `volumes` (``reference_z``).
         provenance: what `synthetic_pet.json` holds; its ``outputs`` are filled by `save`.
         metrics: PSNR, SSIM and MAE as `comparison.compare` gives them, or None.
         warnings: one line each.
@@ -78,6 +83,7 @@ class Synthesis:
     pictures: dict[str, sitk.Image] = field(repr=False)
     registration: Callable[[], dict[str, sitk.Image]] = field(default=dict, repr=False)
     samples: list[dict] = field(default_factory=list, repr=False)
+    departure: sitk.Image | None = None
 
     def save(
         self,
@@ -156,6 +162,10 @@ class Synthesis:
             content = record.REFERENCE_MEANING
         if volume == "difference":
             content, units = record.DIFFERENCE_MEANING, self.provenance["reference"]["difference_units"]
+        if volume == "departure":
+            content, units = record.DEPARTURE_MEANING, record.DEPARTURE_UNITS
+        if volume == "reference_z":
+            content, units = record.Z_MEANING, record.Z_UNITS
         return {"content": content, "space": "T1w" if volume == name else "MNI", "units": units}
 
     def _write_report(self, path: Path) -> None:
@@ -170,7 +180,7 @@ class Synthesis:
             window=get_tracer(tracer["name"]).contrast_window if suvr else None,
             units=self.provenance["pet"]["units"],
             samples=self.provenance["sampling"]["samples"],
-            notes=_notes(self.provenance),
+            notes=notes_of(self.provenance),
             warnings=self.warnings,
         )
 
@@ -182,7 +192,7 @@ class Synthesis:
             pictures=self.pictures | self.registration(),
             record=self.provenance | {"warnings": self.warnings},
             regions=self.regions,
-            notes=_notes(self.provenance),
+            notes=notes_of(self.provenance),
             label=label,
         )
 
@@ -234,35 +244,6 @@ def _write_record(document: dict, path: Path) -> None:
     }
     text = json.dumps(document | {"outputs": outputs}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     path.write_text(text, encoding="utf-8")
-
-
-def _how(sampling: dict) -> str:
-    return f"{sampling['steps']} steps of {sampling['sampler']}" if sampling["sampler"] else "drawn at once"
-
-
-def _notes(document: dict) -> list[str]:
-    """Lines below the report's pictures."""
-    sampling, model = document["sampling"], document["model"]
-    notes = [
-        f"{sampling['samples']} sample(s), {_how(sampling)}, "
-        f"seed {sampling['seed']}, on {sampling['device']}; registration: {document['preprocessing']['method']}."
-    ]
-    if document["inputs"]["t2f"] is None:
-        notes.append(record.WITHOUT_T2F)
-    if model["trained_on_simulated_data"]:
-        notes.append(record.SIMULATED_STATEMENT)
-    notes += [part["says"] for part in map(document.get, ("verdict", "intervals")) if part]
-    if document["uncertainty"]:
-        notes.append("Spread of samples: their standard deviation, not the error against a real PET.")
-    if document["reference"]:
-        brain = document["reference"]["metrics"]["brain"]
-        level = "infinite" if brain["psnr"] is None else f"{brain['psnr']:.1f} dB"
-        notes.append(
-            f"Against the reference inside the brain: PSNR {level}, SSIM {brain['ssim']:.3f}, MAE {brain['mae']:.3f} "
-            f"(data range 1, {document['reference']['metrics']['scaling']}); "
-            f"reference unit: {document['reference']['units_from']}."
-        )
-    return notes
 
 
 def save_many(
@@ -343,6 +324,7 @@ def describe(
     messages: list[str],
     seconds: dict[str, float],
     intervals: dict | None = None,
+    zscore: dict | None = None,
 ) -> dict:
     """The record of one synthesis (`provenance.build_provenance`), its ``outputs`` still empty."""
     plan, model, ready, reference = draw.plan, draw.model, case.ready, None
@@ -359,6 +341,7 @@ def describe(
             "difference": record.DIFFERENCE_MEANING,
             "difference_units": record.SUVR_UNITS if plan.output == "suvr" else record.RELATIVE_UNITS,
             "metrics": metrics,
+            "z": zscore,
         }
     return record.build_provenance(
         model=record.describe_model(model.metadata, model.weights_sha256, model.metadata_sha256),
@@ -392,4 +375,5 @@ def describe(
         seconds=seconds,
         verdict=None if draw.verdict is None else draw.verdict.record(),
         intervals=intervals,
+        departure=departure_record(case, draw),
     )

@@ -58,10 +58,10 @@ def test_everything_says_that_no_flair_was_given(able, grid_case, tmp_path):
 
 def test_the_reports_notes_and_pictures(able, case):
     from RelAPETLib.report.still import _columns
-    from RelAPETLib.synthesis.result import _notes
+    from RelAPETLib.synthesis.notes import notes_of
 
     (result,) = run_case(case, Options("TAU", model=able, **FAST))
-    assert "From the T1w alone: no T2-FLAIR was given." in _notes(result.provenance)
+    assert "From the T1w alone: no T2-FLAIR was given." in notes_of(result.provenance)
     shown = {name: image_to_array(image) for name, image in result.pictures.items() if image is not None}
     assert [column.title for column in _columns(shown, (0, 3), "SUVR", 1)] == ["T1w", "Synthetic PET"]
 

@@ -1,0 +1,36 @@
+"""What a record says, in lines below a report's pictures."""
+
+from __future__ import annotations
+
+from .. import provenance as record
+
+
+def _how(sampling: dict) -> str:
+    return f"{sampling['steps']} steps of {sampling['sampler']}" if sampling["sampler"] else "drawn at once"
+
+
+def notes_of(document: dict) -> list[str]:
+    """Lines for people on what `synthetic_pet.json` holds."""
+    sampling, model = document["sampling"], document["model"]
+    notes = [
+        f"{sampling['samples']} sample(s), {_how(sampling)}, "
+        f"seed {sampling['seed']}, on {sampling['device']}; registration: {document['preprocessing']['method']}."
+    ]
+    if document["inputs"]["t2f"] is None:
+        notes.append(record.WITHOUT_T2F)
+    if model["trained_on_simulated_data"]:
+        notes.append(record.SIMULATED_STATEMENT)
+    notes += [part["says"] for part in map(document.get, ("verdict", "intervals", "departure")) if part]
+    if document["uncertainty"]:
+        notes.append("Spread of samples: their standard deviation, not the error against a real PET.")
+    if document["reference"]:
+        brain = document["reference"]["metrics"]["brain"]
+        level = "infinite" if brain["psnr"] is None else f"{brain['psnr']:.1f} dB"
+        notes.append(
+            f"Against the reference inside the brain: PSNR {level}, SSIM {brain['ssim']:.3f}, MAE {brain['mae']:.3f} "
+            f"(data range 1, {document['reference']['metrics']['scaling']}); "
+            f"reference unit: {document['reference']['units_from']}."
+        )
+        if document["reference"].get("z"):
+            notes.append(document["reference"]["z"]["says"])
+    return notes
