@@ -78,7 +78,7 @@ def add_parser(commands, common, tracers, whole_number) -> None:
     group.add_argument(
         "--norms",
         metavar="DIR|FILE",
-        help="norms of measured PET in MNI space (norms.json), for z-scores of --reference",
+        help="norms of measured PET in MNI space (norms.json), for z of --reference",
     )
     group.add_argument(
         "--reference-fwhm", type=_number, metavar="MM", help="resolution of --reference, to bring it to the norms'"

@@ -5,9 +5,9 @@ A folder with ``norms.json``, or that file::
     {"tracer": "PIB", "mean": "mean.nii.gz", "sd": "sd.nii.gz", "fwhm_mm": 8, "reference_region": "cerebellar_grey"}
 
 ``fwhm_mm`` is the resolution of the PET that the norms were made of, ``reference_region`` the region of
-`RelAPETLib.regions` whose mean is 1 in them; ``people`` and ``description`` may be added. The measured PET is brought to
-that resolution, where its own is told, and to the norms' mean in that region. A synthetic PET gets no z-score: it is the
-mean of what a model expects, and would look normal where nobody knows.
+`RelAPETLib.regions` whose mean is 1 in them; ``people`` and ``description`` may be added. The measured PET is brought
+to that resolution, where its own is told, and to the norms' mean in that region. A synthetic PET gets no z-score: it is
+what a model expects, and would look normal where nobody knows.
 """
 
 from __future__ import annotations
@@ -97,9 +97,8 @@ def read_norms(path: Path | str, own_fwhm: float | None = None) -> Norms:
             raise InputError(f"{path}: states no {name}, {what}; add it")
     tracer, region, fwhm = get_tracer(str(facts["tracer"])).name, _region(facts, path), _fwhm(facts, path)
     if own_fwhm is not None and not 0 < own_fwhm <= fwhm:
-        raise InputError(
-            f"--reference-fwhm {own_fwhm:g}: the norms have {fwhm:g} mm, and a PET can only be made blurrier; use 0 to that"
-        )
+        words = f"--reference-fwhm {own_fwhm:g}: above 0 and at most the norms' {fwhm:g} mm is wanted"
+        raise InputError(f"{words}, since a PET can only be made blurrier")
     files = {kind: path.parent / str(facts[kind]) for kind in ("mean", "sd")}
     mean, sd = _on_grid(files, path)
     level = _level(mean, sd, region, files["mean"])

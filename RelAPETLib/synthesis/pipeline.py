@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from .case import Case, check_t1w, make_case, read, register, settle_doubts
 from .inputs import reference_role, without_paths
 from .options import Options, Plan, check_sequences, for_model, resolve
 from .result import Syntheses, Synthesis, describe
+from .stages import Clock, Progress, part_of, parts
 from .verdict import judge
 
 if TYPE_CHECKING:
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from .reference import ReferenceUnits
     from .sampling import ConditionedModel, Draw
     from .verdict import Verdict
-
-Progress = Callable[[float, str], None]
-#: Shares of the whole that each stage takes on the progress bar, about as long as they last with a raw pair on a CPU.
-_SHARES = {"read": 0.03, "model": 0.02, "preprocess": 0.55, "sample": 0.25, "compare": 0.1, "return": 0.05}
 
 
 def synthesize(
@@ -106,7 +102,7 @@ def run_files(
 def _run_files(t1w, t2f, options: Options, progress, on_case) -> Iterator[Synthesis]:
     from ..devices import resolve_device
 
-    part, clock, of_case, of_model = _parts(progress), _Clock(), [], []
+    part, clock, of_case, of_model = parts(progress), Clock(), [], []
     with collected(of_case):
         device = resolve_device(options.device)
         inputs = read(t1w, t2f, options.reference, part("read"), options.force)
@@ -154,12 +150,12 @@ def run_case(
 def _run_case(case: Case, options: Options, progress: Progress | None, loaded: Model | None) -> Iterator[Synthesis]:
     from ..devices import resolve_device
 
-    clock, said = _Clock(), []
+    clock, said = Clock(), []
     with collected(said):
         for words in case.warnings:
             warn(words)
         said.clear()  # `_results` has them from the case
-        model, plans = _model_and_plans(options, resolve_device(options.device), _parts(progress)("model"), loaded)
+        model, plans = _model_and_plans(options, resolve_device(options.device), parts(progress)("model"), loaded)
     units = {name: _units(name, case.paths, plans, options) for name in options.tracers if name in case.ready.pets}
     norms = _norms(options, units)
     said += _judge(case, plans, options.force)
@@ -231,7 +227,7 @@ def finish(
     from .norms import z_map
     from .white_matter import white_matter
 
-    part, clock = part or _parts(None), _Clock(seconds)
+    part, clock = part or parts(None), Clock(seconds)
     messages = [*case.warnings, *drawn.said] if warnings is None else list(warnings)
     with collected(messages):
         maps, metrics = make_maps(case, drawn, units, force, part("compare"))
@@ -279,7 +275,7 @@ def _results(
         verdict = judge(case, plans, conditioned, options.force)
     for number, plan in enumerate(plans):
         name = plan.tracer.name
-        part, told = _parts(_part_of(progress, number, len(plans), name)), [*case.warnings, *said]
+        part, told = parts(part_of(progress, number, len(plans), name)), [*case.warnings, *said]
         yield _result(case, conditioned, plan, verdict, units.get(name), norms, options, told, seconds, part)
 
 
@@ -290,7 +286,7 @@ def _result(
     from ..regions import RegionCounter
     from .sampling import draw_samples
 
-    clock = _Clock(seconds)
+    clock = Clock(seconds)
     with collected(said):
         counter = RegionCounter(case.ready.mask, case.ready.in_view)
         drawn = draw_samples(conditioned, plan, yes=options.yes, progress=part("sample"), counter=counter)
@@ -365,45 +361,3 @@ def _load(name: str | os.PathLike, device: str) -> Model:
             raise
         warn(f"{error}; going on on the CPU, which is slower")
     return load_model(name, device="cpu")
-
-
-class _Clock:
-    """Seconds by stage."""
-
-    def __init__(self, seconds: dict[str, float] | None = None):
-        self.seconds, self._last = dict(seconds or {}), time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = round(now - self._last, 3)
-        self._last = now
-
-
-def _parts(progress: Progress | None) -> Callable[[str], Progress]:
-    """By stage, a progress callback that fills its share of the whole."""
-    starts, total = {}, 0.0
-    for stage, share in _SHARES.items():
-        starts[stage] = total
-        total += share
-
-    def part(stage: str) -> Progress:
-        def report(fraction: float, message: str) -> None:
-            if progress:
-                progress(min(1.0, starts[stage] + _SHARES[stage] * min(max(fraction, 0.0), 1.0)), message)
-
-        return report
-
-    return part
-
-
-def _part_of(progress: Progress | None, number: int, count: int, tracer: str) -> Progress | None:
-    """Progress of one of several tracers, which share what is left when the case is prepared."""
-    if progress is None or count == 1:
-        return progress
-    prepared = sum(_SHARES[stage] for stage in ("read", "model", "preprocess"))
-
-    def report(fraction: float, message: str) -> None:
-        own = max(0.0, (fraction - prepared) / (1 - prepared))
-        progress(prepared + (1 - prepared) * (number + own) / count, f"{tracer}: {message}")
-
-    return report
