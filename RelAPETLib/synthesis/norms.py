@@ -130,7 +130,10 @@ def _fwhm(facts: dict, path: Path) -> float:
 
 
 def _on_grid(files: dict[str, Path], path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and SD on the model grid, interpolated linearly; SD 0 where a voxel that counts is missing."""
+    """Mean and SD on the model grid, interpolated linearly; SD 0 where a voxel that counts is missing.
+
+    NaN, which some programs write outside the brain, counts as missing. An SD may be the same everywhere.
+    """
     import SimpleITK as sitk
 
     from ..registration.template import load_template
@@ -138,9 +141,14 @@ def _on_grid(files: dict[str, Path], path: Path) -> tuple[np.ndarray, np.ndarray
 
     images = {}
     for kind, file in files.items():
-        images[kind] = sitk.Cast(read_volume(file, name=f"{kind} of the norms"), sitk.sitkFloat32)
-        check_volume(images[kind], str(file))
+        image = read_volume(file, name=f"{kind} of the norms")
+        if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+            raise InputError(f"{file}: a 3-D image with one value a voxel is wanted")
+        array = np.nan_to_num(sitk.GetArrayFromImage(image).astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        images[kind] = sitk.GetImageFromArray(array)
+        images[kind].CopyInformation(image)
     mean, sd = images["mean"], images["sd"]
+    check_volume(mean, str(files["mean"]))
     if mean.GetSize() != sd.GetSize() or not _same_place(mean, sd):
         raise InputError(f"{path}: mean and sd are on different grids; resample one onto the other")
     if float(sitk.GetArrayViewFromImage(sd).min()) < 0:

@@ -129,7 +129,7 @@ def test_a_stated_resolution_is_brought_to_the_norms(grid_case, mean, folder):
 def test_outside_the_pets_field_and_where_norms_say_nothing_there_is_no_score(grid_case, mean, tmp_path):
     pet, sd = mean * 1.5, np.full(MNI_GRID.shape, SD, np.float32)
     pet[:, :, 120:] = 0
-    sd[100:110] = 0
+    sd[100:105], sd[105:110] = 0, np.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RelAPETWarning)
         image, record = z_map(case_of(grid_case, pet), read_norms(write_norms(tmp_path / "norms", mean, sd)))
@@ -201,16 +201,8 @@ def test_a_synthesis_scores_the_measured_pet_alone(grid_case, tiny_latent, folde
 
 
 def test_norms_need_a_measured_pet_of_their_tracer(grid_case, tiny_latent, folder, tmp_path, capsys):
-    scans = [
-        "synthesize",
-        "--t1w",
-        str(grid_case["t1w"]),
-        "--t2f",
-        str(grid_case["t2f"]),
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    assert main([*scans, "--tracer", "TAU", "--norms", str(folder)]) == 2
+    scans = [f"--{name}={grid_case[name]}" for name in ("t1w", "t2f")] + [f"--out={tmp_path / 'out'}"]
+    assert main(["synthesize", *scans, "--tracer", "TAU", "--norms", str(folder)]) == 2
     assert "give it as --reference" in capsys.readouterr().err
     case = prepare_case(grid_case["t1w"], grid_case["t2f"], references={"PIB": read_volume(grid_case["pet"])},
                         preprocessed=True)  # fmt: skip

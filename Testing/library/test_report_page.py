@@ -42,6 +42,7 @@ def volumes(rotation=0.0):
     white = (((index - [20, 24, 18]) / [9, 12, 8]) ** 2).sum(-1) < 1
     maps = {"t1w": 100.0 * brain + 20 * slope + noise, "t2f": 80.0 * brain + 40 * ball, "pet": pet,
             "reference": 0.8 * pet, "difference": 0.1 * pet * slope, "uncertainty": 0.1 * slope,
+            "departure": slope - 1.5 * brain, "reference_z": 2.0 * ball - brain,
             "template_white": slope > 1.4, "t1w_white": white}  # fmt: skip
     return {name: image_from_array(array.astype(np.float32), affine) for name, array in maps.items()}
 
