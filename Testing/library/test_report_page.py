@@ -254,7 +254,8 @@ def test_every_control_changes_what_is_seen(browser, tmp_path):
     tabs = find(browser, '[role="tab"]')
     assert [tab.text for tab in tabs] == [
         "Synthetic PET (mean of 2)", "Measured PET", "Synthetic minus measured", "Spread of 2 samples (SD)",
-        "Check: template on T1w", "Check: T1w on T2-FLAIR", "Check: T1w on measured PET",
+        "Departure", "z-score of the measured PET", "Check: template on T1w", "Check: T1w on T2-FLAIR",
+        "Check: T1w on measured PET",
     ]  # fmt: skip
     seen = {}
     for tab in tabs:
@@ -268,7 +269,7 @@ def test_every_control_changes_what_is_seen(browser, tmp_path):
             assert button.get_attribute("aria-pressed") == "true"
             seen[tab.text, button.text] = pixels(browser)
     alike = [(a, b) for a in seen for b in seen if a < b and seen[a] == seen[b]]
-    assert len(seen) == 21 and alike == [], "each view differs in each of its windows"
+    assert len(seen) == 27 and alike == [], "each view differs in each of its windows"
     tabs[0].click()
     before = mean_colour(browser)
     put(browser, "#opacity", 0)
