@@ -272,6 +272,7 @@ def summary(result, folder, files: dict[str, Path]) -> dict:
         "metrics": result.metrics,
         "verdict": record["verdict"],
         "intervals": record["intervals"]["says"],
+        "departure": record["departure"]["says"],
         "warnings": result.warnings,
         "seconds": round(sum(record["seconds"].values()), 2),
     }
@@ -281,7 +282,7 @@ def as_text(content: dict) -> list[str]:
     """The same in lines for people."""
     lines = [f"Synthetic {content['tracer']} PET ({content['units']}, model {content['model']}), research only:"]
     lines += [f"  {path}" for path in content["files"].values()]
-    lines += [f"  {content['verdict']['says']}", f"  {content['intervals']}"]
+    lines += [f"  {content['verdict']['says']}", f"  {content['intervals']}", f"  {content['departure']}"]
     if content["metrics"]:
         brain = content["metrics"]["brain"]
         level = "identical" if brain["psnr"] is None else f"PSNR {brain['psnr']:.2f} dB"
