@@ -272,4 +272,4 @@ def norms(model: Model, cache: Cache, moments: dict) -> tuple[dict, dict[str, np
 
 def _described(cache: Cache, count: int) -> str:
     who = "simulated training people" if cache.index["simulated"] else "training people"
-    return f"{count} {who} of {len(cache.subjects)} in the cache, drawn from their MRI alone"
+    return f"the first {count} {who}, drawn from their MRI alone"
