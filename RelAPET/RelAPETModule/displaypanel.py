@@ -95,12 +95,20 @@ class DisplayPanel:
         for kind, button in self._buttons.items():
             button.enabled = kind in there
             button.checked = kind in there and kind == shown
+        self._tellDeparture(found)
         self.updateWords()
         self._tellHistory(found)
         self._panel.views.update()
         self.regions.update()
         ui.metricsButton.enabled = found is not None and found.metrics is not None
         ui.dicomButton.enabled = found is not None and self._panel.install.canExport and not self._panel.tasks.running
+
+    def _tellDeparture(self, found):
+        """Why there is no departure to show, where there is none."""
+        record = objectOf(readDict(found.pet, PROVENANCE).get("departure")) if found else {}
+        says = record.get("says") if record.get("withheld") else None
+        usual = _("What this MRI changed against the mean of synthetic PET of the training people; not a disease map.")
+        self._panel.ui.showDepartureButton.toolTip = says if isinstance(says, str) else usual
 
     def _tellHistory(self, found):
         """With what the shown result was made, and what is not as it was then."""
@@ -116,7 +124,7 @@ class DisplayPanel:
         """The line that says what is seen."""
         found, shown = self.found, self._panel.parameters.shown.value
         nothing = _("No synthetic PET is chosen as output yet.")
-        lines = [self._words(found, shown), *_checked(found.pet)] if found else [nothing]
+        lines = [self._words(found, shown), *_checked(found.pet, shown)] if found else [nothing]
         self._panel.ui.shownLabel.text = escaped("\n".join(lines))
 
     @staticmethod
@@ -170,10 +178,13 @@ class DisplayPanel:
             exporting.clean()  # another task is running
 
 
-def _checked(pet):
-    """What the record of a PET says of its input and of the intervals in its table, in the library's own words."""
+def _checked(pet, shown):
+    """What a PET's record says of its input, and of the departure or the table's intervals, in the library's words."""
     record = readDict(pet, PROVENANCE)
-    said = (objectOf(record.get(part)).get("says") for part in ("verdict", "intervals", "departure"))
+    said = (
+        objectOf(record.get(part)).get("says")
+        for part in ("verdict", "departure" if shown == "departure" else "intervals")
+    )
     return [words for words in said if isinstance(words, str)]
 
 

@@ -279,7 +279,7 @@ def test_a_departure_has_its_own_colours_legend_and_words(widget, slicer, pair, 
 def test_a_model_without_norms_has_no_departure_to_show(widget, slicer, pair, saved):
     found = run(widget, saved)
     assert found.departure is None and not widget.ui.showDepartureButton.enabled
-    assert "not in this model" in widget.ui.shownLabel.text
+    assert "not in this model" in widget.ui.showDepartureButton.toolTip
 
 
 def test_the_legend_is_that_of_what_is_shown(widget, slicer, pair, saved):
