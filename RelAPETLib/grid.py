@@ -106,6 +106,15 @@ def array_to_image(array: np.ndarray, grid: ModelGrid = MNI_GRID) -> sitk.Image:
     return image
 
 
+def block_grid(factor: int) -> ModelGrid:
+    """The grid of the centres of the model grid's blocks of `factor` voxels a side, which divides its shape."""
+    return ModelGrid(
+        shape=tuple(n // factor for n in MNI_GRID.shape),
+        spacing=tuple(s * factor for s in MNI_GRID.spacing),
+        origin=tuple(o + s * (factor - 1) / 2 for o, s in zip(MNI_GRID.origin, MNI_GRID.spacing, strict=True)),
+    )
+
+
 def block_means(array: np.ndarray, factor: int) -> np.ndarray:
     """Means over blocks of `factor` voxels a side of an array [X, Y, Z] that they fill, float32.
 

@@ -32,6 +32,16 @@ UNCERTAINTY_MEANING = (
 )
 WITHOUT_T2F = "From the T1w alone: no T2-FLAIR was given."
 DIFFERENCE_MEANING = "synthetic minus reference"
+DEPARTURE_MEANING = (
+    "departure: mean of the samples minus the mean of the synthetic PET of the training people, over the SD of those, "
+    "in blocks of 4 mm: what this MRI changed in the model's guess; not a disease map, nor a z-score of a measured PET"
+)
+Z_MEANING = (
+    "z-score of the measured PET, not of the synthetic one: measured minus the mean of the norms that the user gave, "
+    "over their SD"
+)
+DEPARTURE_UNITS = "SD of the training people's synthetic PET"
+Z_UNITS = "SD of the norms"
 REFERENCE_MEANING = "the measured PET as it was compared: registered, and in the synthetic PET's units"
 SUVR_UNITS = "SUVR"
 RELATIVE_UNITS = "relative (0 to 1)"
@@ -96,6 +106,7 @@ def build_provenance(
     verdict: dict | None = None,
     intervals: dict | None = None,
     summary: dict | None = None,
+    departure: dict | None = None,
 ) -> dict:
     """Dictionary that `synthetic_pet.json` holds.
 
@@ -115,6 +126,7 @@ def build_provenance(
         verdict: on the input (`synthesis.verdict.Verdict.record`).
         intervals: of the regional means, or why there are none.
         summary: the tracer's composite value (`synthesis.summary.summary`), where it has one.
+        departure: what the departure map is against, or why there is none.
     """
     statement = STATEMENT
     if model["trained_on_simulated_data"]:
@@ -144,6 +156,7 @@ def build_provenance(
         "verdict": verdict,
         "intervals": intervals,
         "summary": summary,
+        "departure": departure,
         "outputs": outputs,
         "warnings": list(warnings),
         "seconds": seconds or {},

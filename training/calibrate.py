@@ -93,7 +93,7 @@ def calibrate_bundle(
     counted = _weights(weights, people)
     drawn = draw_people(model, people, draws, progress)
     facts = {
-        "population": _population(people, trained),
+        "population": population(people, trained),
         "sampling": _sampling(model),
         "intervals": _intervals(drawn, choices, counted, progress),
     }
@@ -135,7 +135,8 @@ def _marks(cache: Cache) -> dict[tuple, str]:
     return marks
 
 
-def _population(people: Cache, trained: Cache) -> dict:
+def population(people: Cache, trained: Cache) -> dict:
+    """``population`` of a bundle's metadata."""
     index = people.index
     count = len(people.subjects)
     rendered = "rendered_seed" in index["options"]

@@ -304,6 +304,32 @@ def run_steps(options: argparse.Namespace) -> None:
     say(f"{metadata['name']} {metadata['version']} in {options.out}: {chosen} steps of {quality['sampler']}")
 
 
+def departure_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``departure``."""
+    add = parser.add_argument
+    add("--model", required=True, help="folder of a model bundle, or the name of a model of the catalogue")
+    add("--training", type=Path, required=True, help="cache that the model was trained on")
+    add("--out", type=Path, required=True, help="folder of the bundle with norms of departure")
+    add("--work", type=Path, help="folder for what is kept between people; default: OUT-departure beside OUT")
+    add("--people", type=int, default=150, help="training people to draw at most, 30 or more; default 150")
+    add("--twice", type=int, default=40, help="so many of them by two pairs of samples, which tell chance; default 40")
+    add("--version", help="of the new bundle; default: the model's")
+    add("--overwrite", action="store_true")
+
+
+def run_departure(options: argparse.Namespace) -> None:
+    """``departure``: mean and SD of the training people's synthetic PET, kept in a copy of the bundle."""
+    from .departure import departures_bundle
+
+    work = options.work or options.out.with_name(f"{options.out.name}-departure")
+    metadata = departures_bundle(
+        options.model, options.training, options.out, work, people=options.people, twice=options.twice,
+        version=options.version, overwrite=options.overwrite, progress=say,
+    )  # fmt: skip
+    people = metadata["departure"]["population"]["description"]
+    say(f"{metadata['name']} {metadata['version']}, with norms of departure of {people}, in {options.out}")
+
+
 def methods_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``methods``: none."""
 
@@ -331,5 +357,6 @@ COMMANDS = {
     "evaluate": ("PSNR, SSIM and MAE of synthetic PET, in the paper's tables", evaluate_arguments, run_evaluate),
     "calibrate": ("intervals and an outlier gate for a model", calibrate_arguments, run_calibrate),
     "steps": ("how few sampling steps of a model draw the same", steps_arguments, run_steps),
+    "departure": ("mean and SD of the training people's synthetic PET", departure_arguments, run_departure),
     "export": ("write a trained model as a bundle", export_arguments, run_export),
 }

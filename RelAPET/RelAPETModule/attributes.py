@@ -2,6 +2,16 @@
 
 import json
 
+import slicer
+
+#: Unit of a departure: SD over the training people's synthetic PET.
+SD = "SD"
+#: By unit, code and meaning of what is measured in it.
+QUANTITIES = {
+    "SUVR": ("SUVR", "Standardized uptake value ratio"),
+    SD: ("DEPARTURE", "Departure from the training people's synthetic PET, in SD"),
+}
+
 
 def readDict(node, name):
     """The object in an attribute of a node; empty where there is none, or none that can be read."""
@@ -32,3 +42,13 @@ def readRange(node, name, otherwise):
         return (low, high) if float(low) < float(high) else otherwise
     except (TypeError, ValueError):
         return otherwise
+
+
+def setQuantity(volume, units, synthetic):
+    """What a volume's values are, by a code of our own where there is no other, and that they have no unit."""
+    code, meaning = QUANTITIES.get(units, ("RELATIVE", "Relative uptake, 0 to 1"))
+    quantity, unit = slicer.vtkCodedEntry(), slicer.vtkCodedEntry()
+    quantity.SetValueSchemeMeaning(code, "99RELAPET", meaning + (", synthetic" if synthetic else ""))
+    unit.SetValueSchemeMeaning("1", "UCUM", "no units")
+    volume.SetVoxelValueQuantity(quantity)
+    volume.SetVoxelValueUnits(unit)

@@ -1,4 +1,4 @@
-"""Colours of PET, spread and difference: Slicer's own where it has them, tables of ours where it has none."""
+"""Colours of PET and of the maps beside it: Slicer's own where it has them, tables of ours where it has none."""
 
 import slicer
 from slicer.i18n import tr as _
@@ -12,6 +12,7 @@ NODES = {
 }
 SPREAD_COLORS = ("vtkMRMLColorTableNodeFileViridis.txt", "vtkMRMLColorTableNodeFileInferno.txt")
 DIVERGING = "RelAPET difference (blue lower, red higher)"
+DEPARTURE = "RelAPET departure (purple lower, orange higher)"
 SPREAD = "RelAPET spread"
 TABLES = {
     "rainbow": "RelAPET rainbow",
@@ -72,6 +73,10 @@ def differenceNode():
     return _table(DIVERGING, _diverging)
 
 
+def departureNode():
+    return _table(DEPARTURE, _departing)
+
+
 def spreadNode():
     found = (slicer.mrmlScene.GetNodeByID(identifier) for identifier in SPREAD_COLORS)
     return next(filter(None, found), None) or _table(SPREAD, _purple)
@@ -102,6 +107,19 @@ def _diverging(share):
         return 0.0, 0.0, 0.0, 0.0
     main, second = min(1.0, 0.35 + 0.9 * away), max(0.0, 1.6 * away - 0.6)
     return (0.2 * second, second, main, 1.0) if share < 0.5 else (main, second, 0.2 * second, 1.0)
+
+
+def _departing(share):
+    """Lilac to dark purple, nothing, dark brown to light orange: purple and orange differ for colour-blind readers too.
+
+    Both arms grow lighter alike, so that equal departures look equally far.
+    """
+    away = abs(2 * share - 1)
+    if away < UNCOLOURED:
+        return 0.0, 0.0, 0.0, 0.0
+    if share < 0.5:
+        return 0.25 + 0.55 * away, 0.1 + 0.6 * away, 0.4 + 0.6 * away, 1.0
+    return 0.4 + 0.6 * away, 0.17 + 0.53 * away, 0.02 + 0.23 * away, 1.0
 
 
 def _purple(share):

@@ -6,7 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import colours
-from .attributes import readRange
+from .attributes import SD, readRange
 from .marks import viewMarks
 from .scene import KIND, TRACER, UNITS, WINDOW, Results
 
@@ -20,6 +20,10 @@ LABELS, FEW_LABELS, LEGEND_SIZE, LEGEND_PLACE = 5, 3, (0.09, 0.4), 0.97
 RIGHT, TOP = 0.18, 0.12
 #: Half width of the difference's window as a share of the model's: 0.5 SUVR of 0 to 3, alike for every person.
 DIFFERENCE_SHARE = 1 / 6
+#: Half width of the departure's, in SD, alike for every person too: little departs little.
+DEPARTURE_HALF = 3.0
+#: Maps with a sign.
+SIGNED = ("difference", "departure")
 
 
 def prepare(results, onlyNew=False):
@@ -33,8 +37,8 @@ def prepare(results, onlyNew=False):
         display.SetAndObserveColorNodeID(_colors(kind, node).GetID())
         display.SetWindowLevelMinMax(low, high)
         display.SetInterpolate(True)
-        if kind == "difference":
-            display.ApplyThresholdOff()  # small differences are transparent by their colour
+        if kind in SIGNED:
+            display.ApplyThresholdOff()  # what is small is transparent by its colour
         else:
             # 0 is outside the brain: there the MRI shows. Slicer's slider spans whatever the upper threshold is.
             display.SetThreshold(1e-6, max(high, node.GetImageData().GetScalarRange()[1]))
@@ -58,13 +62,15 @@ def _displayOf(node):
 
 
 def window(kind, node):
-    """(low, high) of the colours at first: the tracer's for a PET, symmetric for a difference, from 0 for a spread."""
+    """(low, high) of the colours at first: the tracer's for a PET, symmetric for signed maps, from 0 for a spread."""
     if kind in PETS:
         return colours.looks(node)[0][1]
     if kind == "difference":
         low, high = readRange(node, WINDOW, (0.0, 1.0))
         half = DIFFERENCE_SHARE * (high - low)
         return -half, half
+    if kind == "departure":
+        return -DEPARTURE_HALF, DEPARTURE_HALF
     return 0.0, max(node.GetImageData().GetScalarRange()[1], 1e-3)
 
 
@@ -82,7 +88,8 @@ def shownWindow(node):
 def _colors(kind, node):
     if kind in PETS:
         return colours.petNode(colours.looks(node)[0][0])
-    return colours.differenceNode() if kind == "difference" else colours.spreadNode()
+    nodes = {"difference": colours.differenceNode, "departure": colours.departureNode}
+    return nodes.get(kind, colours.spreadNode)()
 
 
 def look(results):
@@ -122,12 +129,12 @@ def _legend(node, kind):
     if not legend:
         return
     low, high = shownWindow(node)
-    units = "SUVR" if node.GetAttribute(UNITS) == "SUVR" else _("relative")
+    units = node.GetAttribute(UNITS) if node.GetAttribute(UNITS) in ("SUVR", SD) else _("relative")
     legend.SetTitleText(f"{node.GetAttribute(TRACER)}\n{units}")
     for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
         text.SetFontSize(13)
         text.SetFontFamilyToArial()
-    count = FEW_LABELS if kind == "difference" else LABELS  # a sign takes room
+    count = FEW_LABELS if kind in SIGNED else LABELS  # a sign takes room
     legend.SetNumberOfLabels(count)
     legend.SetLabelFormat("%.1f" if all(_isTenth(each) for each in (low, (high - low) / (count - 1))) else "%.2f")
     legend.SetSize(*LEGEND_SIZE)

@@ -25,6 +25,7 @@ class DisplayPanel:
             "measured": ui.showMeasuredButton,
             "difference": ui.showDifferenceButton,
             "uncertainty": ui.showUncertaintyButton,
+            "departure": ui.showDepartureButton,
             "mri": ui.showMriButton,
         }
         for kind, button in self._buttons.items():
@@ -94,12 +95,20 @@ class DisplayPanel:
         for kind, button in self._buttons.items():
             button.enabled = kind in there
             button.checked = kind in there and kind == shown
+        self._tellDeparture(found)
         self.updateWords()
         self._tellHistory(found)
         self._panel.views.update()
         self.regions.update()
         ui.metricsButton.enabled = found is not None and found.metrics is not None
         self.exports.update(found)
+
+    def _tellDeparture(self, found):
+        """Why there is no departure to show, where there is none."""
+        record = objectOf(readDict(found.pet, PROVENANCE).get("departure")) if found else {}
+        says = record.get("says") if record.get("withheld") else None
+        usual = _("What this MRI changed against the mean of synthetic PET of the training people; not a disease map.")
+        self._panel.ui.showDepartureButton.toolTip = says if isinstance(says, str) else usual
 
     def _tellHistory(self, found):
         """With what the shown result was made, and what is not as it was then."""
@@ -115,7 +124,7 @@ class DisplayPanel:
         """The line that says what is seen."""
         found, shown = self.found, self._panel.parameters.shown.value
         nothing = _("No synthetic PET is chosen as output yet.")
-        lines = [self._words(found, shown), *_checked(found.pet)] if found else [nothing]
+        lines = [self._words(found, shown), *_checked(found.pet, shown)] if found else [nothing]
         self._panel.ui.shownLabel.text = escaped("\n".join(lines))
 
     @staticmethod
@@ -131,6 +140,10 @@ class DisplayPanel:
             "uncertainty": _(
                 "Spread of the {tracer} samples (standard deviation): how much the guesses differ, not their error"
             ),
+            "departure": _(
+                "Departure: what this MRI changed against the mean of synthetic {tracer} PET of the training people "
+                "(orange higher, purple lower); not a disease map"
+            ),
         }[shown].format(tracer=node.GetAttribute(TRACER))
         return f"{what}; {low:g} to {high:g} {node.GetAttribute(UNITS)}."
 
@@ -140,10 +153,11 @@ class DisplayPanel:
         _present(self.found.metrics)
 
 
-def _checked(pet):
-    """What the record of a PET says of its input, of intervals and of the composite, in the library's own words."""
+def _checked(pet, shown):
+    """What a PET's record says of input and composite, and of departure or intervals, in the library's words."""
     record = readDict(pet, PROVENANCE)
-    said = (objectOf(record.get(part)).get("says") for part in ("verdict", "intervals", "summary"))
+    parts = ("verdict", "departure" if shown == "departure" else "intervals", "summary")
+    said = (objectOf(record.get(part)).get("says") for part in parts)
     return [words for words in said if isinstance(words, str)]
 
 

@@ -13,6 +13,7 @@ from .scene import KIND, SYNTHETIC, TRACER
 WORDS = {
     "pet": "SYNTHETIC {tracer} PET",
     "difference": "SYNTHETIC {tracer} minus reference",
+    "departure": "SYNTHETIC {tracer}: departure\nnot a disease map",
     "measured": "measured {tracer} PET",
     "uncertainty": "SYNTHETIC {tracer}: spread of samples\nnot the error",
 }

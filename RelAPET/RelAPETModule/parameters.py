@@ -60,6 +60,7 @@ class Shown(enum.Enum):
     MEASURED = "measured"
     DIFFERENCE = "difference"
     UNCERTAINTY = "uncertainty"
+    DEPARTURE = "departure"
 
 
 class Background(enum.Enum):

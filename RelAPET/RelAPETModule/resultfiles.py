@@ -8,6 +8,7 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
+from .attributes import SD
 from .scene import FILES, KIND, MNI, MODEL, STATEMENT, SYNTHETIC, TRACER, UNITS, WINDOW, SceneError, readVolume, titleOf
 
 #: Endings of the names of volumes by the space that was asked for, that of the first PET first.
@@ -100,4 +101,6 @@ def _facts(kind, record):
         del facts[SYNTHETIC], facts[STATEMENT], facts[MODEL]
     if kind == "uncertainty":
         facts["RelAPET.Meaning"] = record["uncertainty"]
+    if kind == "departure":
+        facts |= {"RelAPET.Meaning": (record.get("departure") or {}).get("meaning"), UNITS: SD}
     return facts

@@ -9,7 +9,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .attributes import objectOf, readDict
+from .attributes import objectOf, readDict, setQuantity
 
 #: Node attributes of everything this module makes.
 SYNTHETIC, KIND, TRACER, MODEL, UNITS, STATEMENT, PROVENANCE, WINDOW, SPACE = (
@@ -28,13 +28,16 @@ ROLES = {
     "measured": "RelAPET.Measured",
     "uncertainty": "RelAPET.Uncertainty",
     "difference": "RelAPET.Difference",
+    "departure": "RelAPET.Departure",
     "metrics": "RelAPET.Metrics",
     "regions": "RelAPET.Regions",
 }
 TITLES = {"pet": "PET", "uncertainty": "spread of samples (not the error)", "difference": "minus reference"}
+TITLES["departure"] = "departure (not a disease map)"
 #: Ending of the names of files in the model's space.
 MNI = "_space-MNI"
-FILES = {"pet": "synthetic_pet", "measured": "reference", "uncertainty": "uncertainty", "difference": "difference"}
+FILES = {"pet": "synthetic_pet", "measured": "reference"}
+FILES |= {kind: kind for kind in ("uncertainty", "difference", "departure")}
 
 
 class SceneError(ValueError):
@@ -279,15 +282,7 @@ def _describe(node, facts):
     """Attributes, units and quantity of a result."""
     for name, value in facts.items():
         node.SetAttribute(name, value)
-    suvr = facts[UNITS] == "SUVR"
-    quantity, unit = slicer.vtkCodedEntry(), slicer.vtkCodedEntry()
-    meaning = "Standardized uptake value ratio" if suvr else "Relative uptake, 0 to 1"
-    quantity.SetValueSchemeMeaning(
-        "SUVR" if suvr else "RELATIVE", "99RELAPET", meaning + (", synthetic" if SYNTHETIC in facts else "")
-    )
-    unit.SetValueSchemeMeaning("1", "UCUM", "no units")
-    node.SetVoxelValueQuantity(quantity)
-    node.SetVoxelValueUnits(unit)
+    setQuantity(node, facts[UNITS], SYNTHETIC in facts)
 
 
 def _template():

@@ -99,7 +99,7 @@ class RelAPETTest(ScriptedLoadableModuleTest):
             self.assertEqual(node.GetImageData().GetDimensions(), t1w.GetImageData().GetDimensions())
             self.assertEqual("SYNTHETIC" in node.GetName(), kind != "measured")
             self.assertEqual(node.GetAttribute(scene.SYNTHETIC), None if kind == "measured" else "1")
-        self.assertEqual(set(results.volumes), {"pet", "measured", "uncertainty", "difference"})
+        self.assertEqual(set(results.volumes), {"pet", "measured", "uncertainty", "difference", "departure"})
         low, high = results.pet.GetImageData().GetScalarRange()
         self.assertEqual(low, 0.0)
         self.assertTrue(1.0 < high <= 3.0, high)
@@ -129,7 +129,7 @@ class RelAPETTest(ScriptedLoadableModuleTest):
             for node in (*results.volumes.values(), results.regions):
                 self.assertIn(f"SYNTHETIC {tracer}", node.GetName())
                 self.assertEqual(node.GetAttribute(scene.TRACER), tracer)
-            self.assertEqual(set(results.volumes), {"pet", "uncertainty"})
+            self.assertEqual(set(results.volumes), {"pet", "uncertainty", "departure"})
 
     def test_cancel(self):
         t1w, t2f, _pet = self.simulatedPerson()

@@ -85,6 +85,14 @@ def add_parser(commands, common, tracers, whole_number) -> None:
         metavar="REGION",
         help="scale the reference by its mean here, e.g. cerebellar_grey",
     )
+    group.add_argument(
+        "--norms",
+        metavar="DIR|FILE",
+        help="norms of measured PET in MNI space (norms.json), for z of --reference",
+    )
+    group.add_argument(
+        "--reference-fwhm", type=_number, metavar="MM", help="resolution of --reference, to bring it to the norms'"
+    )
     group.add_argument("--preprocessed", action="store_true", help="the volumes lie on the model grid already")
     group.add_argument("--force", action="store_true", help="accept doubtful inputs, with a warning")
     add_model_options(parser, whole_number)
@@ -126,6 +134,8 @@ def run(arguments, reporter) -> int:
         tracers=arguments.tracer,
         reference=arguments.reference,
         reference_region=arguments.reference_region,
+        norms=arguments.norms,
+        reference_fwhm=arguments.reference_fwhm,
         space=arguments.space,
         preprocessed=arguments.preprocessed,
         age=arguments.age,
@@ -170,6 +180,8 @@ def _check_combination(arguments) -> None:
         )
     if arguments.reference_region and not arguments.reference:
         raise InputError("--reference-region needs --reference; give the measured PET too")
+    if arguments.norms and not arguments.reference:
+        raise InputError("--norms gives z-scores of a measured PET alone; give it as --reference")
     if arguments.case is not None:
         for option in ("t1w", "t2f", "reference", "preprocessed", "save_case"):
             if getattr(arguments, option):
@@ -284,6 +296,7 @@ def summary(result, folder, files: dict[str, Path]) -> dict:
         "verdict": record["verdict"],
         "intervals": record["intervals"]["says"],
         "summary": record["summary"] and record["summary"]["says"],
+        "departure": record["departure"]["says"],
         "warnings": result.warnings,
         "seconds": round(sum(record["seconds"].values()), 2),
     }
@@ -293,7 +306,7 @@ def as_text(content: dict) -> list[str]:
     """The same in lines for people."""
     lines = [f"Synthetic {content['tracer']} PET ({content['units']}, model {content['model']}), research only:"]
     lines += [f"  {path}" for path in content["files"].values()]
-    lines += [f"  {content['verdict']['says']}", f"  {content['intervals']}"]
+    lines += [f"  {content['verdict']['says']}", f"  {content['intervals']}", f"  {content['departure']}"]
     lines += [f"  {content['summary']}"] if content["summary"] else []
     if content["metrics"]:
         brain = content["metrics"]["brain"]

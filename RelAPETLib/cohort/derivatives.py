@@ -5,6 +5,7 @@
     OUT/dataset_description.json
     OUT/sub-01[/ses-1]/pet/sub-01[_ses-1]_trc-X_space-T1w_desc-synthetic_pet.nii.gz   synthetic PET, and its .json
     OUT/.../..._desc-spread_pet.nii.gz, ..._desc-difference_pet.nii.gz                over samples; from a measured PET
+    OUT/.../..._desc-departure_pet.nii.gz                                             from the training people's
     OUT/.../..._desc-synthetic_provenance.json, _regions.tsv, _samples.tsv, _report.png      listed in .bidsignore, and
     OUT/.../..._record.json, ..._from-MNI152NLin2009aSym_to-T1w_mode-image_xfm.nii.gz        report.html
 
@@ -22,7 +23,7 @@ from pathlib import Path
 from .. import __version__
 from ..errors import InputError, OutputError
 from ..jsonfiles import read_json_object
-from ..provenance import DIFFERENCE_MEANING, STATEMENT, UNCERTAINTY_MEANING
+from ..provenance import DEPARTURE_MEANING, DEPARTURE_UNITS, DIFFERENCE_MEANING, STATEMENT, UNCERTAINTY_MEANING
 from ..whole_files import write_whole
 from .request import Request
 from .visits import Visit
@@ -39,7 +40,7 @@ IGNORED = ("*_record.json", "*_provenance.json", "*_regions.tsv", "*_samples.tsv
 TRANSFORM = "from-MNI152NLin2009aSym_to-T1w_mode-image_xfm.nii.gz"
 #: ``desc-`` of a synthesis's volumes by their file names without space and ending.
 _DESC = {"synthetic_pet": "synthetic", "uncertainty": "spread", "difference": "difference"}
-_MEANING = {"spread": UNCERTAINTY_MEANING, "difference": DIFFERENCE_MEANING}
+_MEANING = {"spread": UNCERTAINTY_MEANING, "difference": DIFFERENCE_MEANING, "departure": DEPARTURE_MEANING}
 _MNI = "_space-MNI"
 README = f"""Synthetic PET made from MRI by RelAPET {{version}}
 =====================================================
@@ -47,8 +48,10 @@ README = f"""Synthetic PET made from MRI by RelAPET {{version}}
 {STATEMENT}
 
 Each sub-*/[ses-*/]pet folder holds, by tracer (trc-): desc-synthetic, the model's PET on the T1w's grid; desc-spread,
-the standard deviation over its samples, which is not its error; desc-difference, synthetic minus measured, where a
-measured PET was there. *_provenance.json tells how each was made, *_record.json what became of each run, *_xfm.nii.gz
+the standard deviation over its samples, which is not its error; desc-departure, where the model has norms, how far the
+PET lies from the synthetic PET of its training people, in their SD, which is no disease map; desc-difference, synthetic
+minus measured, where a measured PET was there.
+*_provenance.json tells how each was made, *_record.json what became of each run, *_xfm.nii.gz
 how points of the T1w lie in MNI space. volumes.tsv, regions.tsv, failures.tsv and report.html are made by
 "relapet bids ... group" from the records.
 """
@@ -78,7 +81,7 @@ def derived_names(stem: str, names: list[str]) -> dict[str, str]:
 def sidecar(request: Request, visit: Visit, provenance: dict, desc: str, provenance_name: str) -> dict:
     """JSON beside a volume."""
     model = provenance["model"]
-    units = provenance["pet"]["units"]
+    units = DEPARTURE_UNITS if desc == "departure" else provenance["pet"]["units"]
     return {
         "Description": f"{_MEANING[desc][:1].upper()}{_MEANING[desc][1:]}. {provenance['statement']}"
         if desc in _MEANING

@@ -6,6 +6,7 @@
     NAME/configs/inference.json   the same for a reader in a hurry; never read by the library
     NAME/model.safetensors        weights; the header holds the metadata's fingerprint
     NAME/calibration.safetensors  perhaps: see `models.calibration`
+    NAME/departure.safetensors    perhaps: see `models.departure`
     NAME/LICENSE
 """
 
@@ -26,6 +27,7 @@ from ..methods import method_class
 from ..methods.base import UNBUILDABLE
 from ..outputs import Reserved, reserve, write_set
 from .calibration import CALIBRATION_FILE, MAX_CALIBRATION_BYTES, Calibration, read_calibration
+from .departure import DEPARTURE_FILE, MAX_DEPARTURE_BYTES, Departures, read_departures
 from .metadata import MAX_JSON_BYTES, SCHEMA_VERSION, check_metadata, fingerprint, load_json, method_of
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 WEIGHTS_FILE = "model.safetensors"
 METADATA_FILE = "configs/metadata.json"
 #: All that a bundle may hold.
-BUNDLE_FILES = (METADATA_FILE, "configs/inference.json", WEIGHTS_FILE, CALIBRATION_FILE, "LICENSE")
+BUNDLE_FILES = (METADATA_FILE, "configs/inference.json", WEIGHTS_FILE, CALIBRATION_FILE, DEPARTURE_FILE, "LICENSE")
 MAX_WEIGHTS_BYTES = 2 * 1024**3
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _FINGERPRINT_KEY = "metadata_sha256"
@@ -50,6 +52,7 @@ class VerifiedBundle:
         weights_sha256, metadata_sha256: hashes of the two files.
         tensors: by name, shape and type (safetensors' spelling, e.g. ``"F16"``) of every stored tensor.
         calibration: what is known of its errors; None where nothing is.
+        departures: mean and SD of what it draws of its training people; None where they are not in it.
     """
 
     folder: Path
@@ -58,6 +61,7 @@ class VerifiedBundle:
     metadata_sha256: str
     tensors: dict[str, tuple[tuple[int, ...], str]]
     calibration: Calibration | None = None
+    departures: Departures | None = None
 
     @property
     def weights_path(self) -> Path:
@@ -108,12 +112,14 @@ def verify_bundle(folder: Path | str) -> VerifiedBundle:
             f"model metadata {path} were changed after the weights were written; get the model again, "
             f"or write it anew with write_bundle"
         )
-    return VerifiedBundle(folder, metadata, found, file_sha256(path), tensors, read_calibration(folder, metadata))
+    parts = read_calibration(folder, metadata), read_departures(folder, metadata)
+    return VerifiedBundle(folder, metadata, found, file_sha256(path), tensors, *parts)
 
 
 def max_bytes(name: str) -> int:
     """How large one of the `BUNDLE_FILES` may be."""
-    return {WEIGHTS_FILE: MAX_WEIGHTS_BYTES, CALIBRATION_FILE: MAX_CALIBRATION_BYTES}.get(name, MAX_JSON_BYTES)
+    of_arrays = {CALIBRATION_FILE: MAX_CALIBRATION_BYTES, DEPARTURE_FILE: MAX_DEPARTURE_BYTES}
+    return {WEIGHTS_FILE: MAX_WEIGHTS_BYTES, **of_arrays}.get(name, MAX_JSON_BYTES)
 
 
 def check_files(folder: Path) -> None:
@@ -202,7 +208,8 @@ def rewrite_bundle(source: Path, out: Path, changes: dict, files: dict[str, byte
 
     Args:
         changes: metadata to replace.
-        files: contents by their path in the bundle, beside metadata, weights and licence.
+        files: contents by their path in the bundle, beside metadata, weights and licence. Arrays of the source's
+            calibration and departure stay as long as the metadata know of them.
 
     Returns:
         The metadata as written.
@@ -224,12 +231,17 @@ def rewrite_bundle(source: Path, out: Path, changes: dict, files: dict[str, byte
         WEIGHTS_FILE: weights,
         **files,
     }
-    if "calibration" not in changes and (source / CALIBRATION_FILE).is_file():
-        content[CALIBRATION_FILE] = (source / CALIBRATION_FILE).read_bytes()
-    if (source / "LICENSE").is_file():
-        content["LICENSE"] = (source / "LICENSE").read_bytes()
+    kept = {"LICENSE": True, CALIBRATION_FILE: gate_of(metadata), DEPARTURE_FILE: "departure" in metadata}
+    for name, wanted in kept.items():
+        if wanted and name not in content and (source / name).is_file():
+            content[name] = (source / name).read_bytes()
     write_folder(out, content, overwrite)
     return metadata
+
+
+def gate_of(metadata: dict) -> dict | None:
+    """What metadata say of the calibration's arrays; None without them."""
+    return (metadata.get("calibration") or {}).get("gate")
 
 
 def _check_fits(network: torch.nn.Module, metadata: dict, what: str) -> None:

@@ -83,9 +83,14 @@ def check_metadata(metadata: dict, what: str) -> None:
     _check_method(metadata, what)
     for name, facts in metadata["tracers"].items():
         _check_tracer(name, facts, f"{what} is not valid at $.tracers.{name}")
-    for name in metadata.get("calibration", {}).get("intervals", {}).get("tracers", {}):
-        if name not in metadata["tracers"]:
-            raise ModelError(f"{what} is not valid at $.calibration.intervals.tracers: the model has no tracer {name}")
+    of_tracers = {
+        "calibration.intervals": metadata.get("calibration", {}).get("intervals", {}),
+        "departure": metadata.get("departure", {}),
+    }
+    for place, facts in of_tracers.items():
+        for name in facts.get("tracers", {}):
+            if name not in metadata["tracers"]:
+                raise ModelError(f"{what} is not valid at $.{place}.tracers: the model has no tracer {name}")
 
 
 def method_of(metadata: dict) -> tuple[str, dict]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..methods.base import Method
     from .calibration import Calibration
+    from .departure import Departures
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Model:
         folder: the bundle.
         weights_sha256, metadata_sha256: hashes of the bundle's two files.
         calibration: what is known of its errors on people whom no training saw; None where nothing is.
+        departures: mean and SD of what it draws of its training people; None where they are not in this model.
     """
 
     method: Method
@@ -43,6 +45,7 @@ class Model:
     weights_sha256: str
     metadata_sha256: str
     calibration: Calibration | None = None
+    departures: Departures | None = None
 
     @property
     def name(self) -> str:
@@ -106,6 +109,7 @@ def load_bundle(bundle: VerifiedBundle, device: str) -> Model:
         weights_sha256=bundle.weights_sha256,
         metadata_sha256=bundle.metadata_sha256,
         calibration=bundle.calibration,
+        departures=bundle.departures,
     )
 
 

@@ -16,7 +16,7 @@ def notes_of(document: dict) -> list[str]:
         notes.append(WITHOUT_T2F)
     if model["trained_on_simulated_data"]:
         notes.append(SIMULATED_STATEMENT)
-    notes += [part["says"] for part in map(document.get, ("verdict", "intervals", "summary")) if part]
+    notes += [part["says"] for part in map(document.get, ("verdict", "intervals", "departure", "summary")) if part]
     if document["uncertainty"]:
         notes.append("Spread of samples: their standard deviation, not the error against a real PET.")
     if document["reference"]:
@@ -27,6 +27,8 @@ def notes_of(document: dict) -> list[str]:
             f"(data range 1, {document['reference']['metrics']['scaling']}); "
             f"reference unit: {document['reference']['units_from']}."
         )
+        if document["reference"].get("z"):
+            notes.append(document["reference"]["z"]["says"])
     return notes
 
 

@@ -21,7 +21,7 @@ from ..provenance import SIMULATED_STATEMENT, STATEMENT
 from ..tracers import TRACERS
 from . import web
 from .packing import Layer, coarser, grey_layer, small_enough, value_layer, white_layer
-from .pictures import BURNED_IN, RIM_MM, Volumes, grey_limits, own_window, prepare, round_limit
+from .pictures import BURNED_IN, RIM_MM, SD_WINDOW, Volumes, grey_limits, own_window, prepare, round_limit
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 DISAGREE = (
     "Networks that predict amyloid from MRI fail where atrophy and amyloid disagree (arXiv 2605.11867), which is where "
     "a PET is wanted most. This guess may fail there too, and does not know it."
+)
+DEPARTURE = (
+    "What this MRI changed against the mean of synthetic PET of the training people, in their SD: orange higher, "
+    "purple lower. Not a disease map."
 )
 NOT_ERROR = "The spread of the samples is the spread of the model's guesses, not the error against a real PET."
 MEASURED = "measured PET, research only"
@@ -47,7 +51,7 @@ _COLUMNS = {
 }
 #: Pictures of fewer voxels along each axis show nothing.
 _LEAST_VOXELS = 16
-_MAPS = ("inferno", "RdBu_r", "viridis")
+_MAPS = ("inferno", "RdBu_r", "viridis", "PuOr_r")
 
 
 def write_html_report(
@@ -64,8 +68,9 @@ def write_html_report(
     Args:
         path: file to write (replaced when it exists).
         pictures: volumes on one grid, the T1w's or the model's: ``t1w``, ``pet`` (0 outside the brain), and of ``t2f``,
-            ``reference``, ``difference``, ``uncertainty``, ``template_white`` and ``t1w_white`` (shares of white
-            matter, 0 to 1, whose edges the registration check shows) those that there are.
+            ``reference``, ``difference``, ``uncertainty``, ``departure``, ``reference_z``, ``template_white`` and
+            ``t1w_white`` (shares of white matter, 0 to 1, whose edges the registration check shows) those that there
+            are.
         record: what `synthetic_pet.json` holds; its ``verdict`` and ``warnings`` come first on the page.
         regions: rows of `regions.regional_rows`; columns such as ``low`` and ``high`` are shown when they are there.
         notes: one line each.
@@ -160,11 +165,15 @@ def _layers(volumes: Volumes, units: str, samples: int) -> dict[str, Layer]:
         "reference": "Measured PET",
         "difference": "Synthetic minus measured",
         "uncertainty": f"Spread of {samples} samples (SD)",
+        "departure": "Departure",
+        "reference_z": "z-score of the measured PET",
     }
+    unit_of = dict.fromkeys(titles, units) | {"departure": "SD", "reference_z": "SD of the norms"}
     layers = {"t1w": grey_layer("T1w", arrays["t1w"], grey_limits(arrays["t1w"], brain))}
     if "t2f" in arrays:
         layers["t2f"] = grey_layer("T2-FLAIR", arrays["t2f"], grey_limits(arrays["t2f"], brain))
-    layers |= {name: value_layer(words, units, arrays[name], brain) for name, words in titles.items() if name in arrays}
+    for name in filter(arrays.__contains__, titles):
+        layers[name] = value_layer(titles[name], unit_of[name], arrays[name], brain)
     for name, words in (("template_white", "Template's grey-white edge"), ("t1w_white", "T1w's grey-white edge")):
         if name in arrays:
             layers[name] = white_layer(words, arrays[name])
@@ -192,6 +201,12 @@ def _views(volumes: Volumes, layers: dict[str, Layer], tracer) -> list[dict]:
         limit = round_limit(arrays["uncertainty"], 0.05)
         windows = [_window(name, 0, limit * k) for name, k in (("normal", 1), ("narrow", 0.5), ("wide", 2))]
         add("uncertainty", "viridis", windows, NOT_ERROR)
+    ends = {"normal": SD_WINDOW, "narrow": SD_WINDOW / 2, "wide": 2 * SD_WINDOW}
+    windows = [_window(name, -end, end) for name, end in ends.items()]
+    if "departure" in layers:
+        add("departure", "PuOr_r", windows, DEPARTURE)
+    if "reference_z" in layers:
+        add("reference_z", "PuOr_r", windows, "The measured PET against the norms that were given.", measured=True)
     checks = (
         ("t1w", "template_white", "Check: template on T1w", "The template's grey-white edge should follow the T1w's."),
         ("t2f", "t1w_white", "Check: T1w on T2-FLAIR", "The T1w's grey-white edge should follow the T2-FLAIR's."),

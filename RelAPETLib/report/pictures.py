@@ -21,6 +21,8 @@ BURNED_IN = "SYNTHETIC, research only"
 RIM_MM = 4.0
 #: Black around the rim.
 _BORDER_MM = 6.0
+#: Half width of the window of maps in SD: the same for all people, so that little looks like little.
+SD_WINDOW = 3.0
 _SAGITTAL_OFFSET_MM = 25.0  # off the midline, where a sagittal slice would show little but the fissure
 #: Volumes that hold more than the brain: a face is cut off them.
 _WHOLE_HEADS = ("t1w", "t2f")

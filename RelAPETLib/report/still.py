@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import RelAPETError
-from .pictures import BURNED_IN, PLANES, Plane, Volumes, grey_limits, own_window, prepare, round_limit, slice_of
+from .pictures import (
+    BURNED_IN,
+    PLANES,
+    SD_WINDOW,
+    Plane,
+    Volumes,
+    grey_limits,
+    own_window,
+    prepare,
+    round_limit,
+    slice_of,
+)
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -63,10 +74,10 @@ def columns_of_maps(
     spread: str = "Spread of samples",
     below: Column | None = None,
 ) -> list[Column]:
-    """Columns of the synthetic PET and of those of measured PET, difference and spread that there are.
+    """Columns of the synthetic PET and of those of the other maps that there are.
 
     Args:
-        arrays: ``pet`` and perhaps ``reference``, ``difference``, ``uncertainty``.
+        arrays: ``pet`` and perhaps ``reference``, ``difference``, ``uncertainty``, ``departure``, ``reference_z``.
         window, units: of both PET.
         guess, spread: headings of the synthetic PET and of its spread.
         below: what is drawn below both PET.
@@ -81,6 +92,12 @@ def columns_of_maps(
     if "uncertainty" in arrays:
         limit = round_limit(arrays["uncertainty"], 0.05)
         columns.append(Column(spread, arrays["uncertainty"], "viridis", (0.0, limit), units, synthetic=True))
+    window = (-SD_WINDOW, SD_WINDOW)
+    if "departure" in arrays:
+        title = "Departure from training people's"
+        columns.append(Column(title, arrays["departure"], "PuOr_r", window, "SD, no disease map", synthetic=True))
+    if "reference_z" in arrays:
+        columns.append(Column("Measured PET, z-score", arrays["reference_z"], "PuOr_r", window, "SD of the norms"))
     return columns
 
 
@@ -189,6 +206,8 @@ def write_report(
     reference: sitk.Image | None = None,
     difference: sitk.Image | None = None,
     uncertainty: sitk.Image | None = None,
+    departure: sitk.Image | None = None,
+    reference_z: sitk.Image | None = None,
     title: str,
     window: tuple[float, float] | None = None,
     units: str,
@@ -200,8 +219,8 @@ def write_report(
 
     Args:
         path: file to write (replaced when it exists).
-        t1w, pet, t2f, reference, difference, uncertainty: volumes on one grid, the T1w's or the model's; PET volumes
-            are 0 outside the brain.
+        t1w, pet, t2f, reference, difference, uncertainty, departure, reference_z: volumes on one grid, the T1w's or
+            the model's; PET volumes are 0 outside the brain.
         title: first line, e.g. tracer and model.
         window: values at the ends of the PET's colour bar; None: percentiles of the PET itself.
         units: label of the colour bars.
@@ -218,8 +237,8 @@ def write_report(
     except ImportError as error:
         raise RelAPETError("report.png needs matplotlib; install it with: pip install 'relapet[report]'") from error
 
-    images = {"t1w": t1w, "t2f": t2f, "pet": pet}
-    volumes = prepare(images | {"reference": reference, "difference": difference, "uncertainty": uncertainty})
+    images = {"t1w": t1w, "t2f": t2f, "pet": pet, "reference": reference, "difference": difference}
+    volumes = prepare(images | {"uncertainty": uncertainty, "departure": departure, "reference_z": reference_z})
     columns = _columns(volumes.arrays, window or own_window(volumes.arrays["pet"]), units, samples)
     text_width = max(80, 34 * len(columns))
     convention = "Radiological convention: the subject's right (R) is on the left. Pictures to one scale in mm."

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: A region that is less than this in the field of view has no interval: nobody in the calibration lacked any.
 LEAST_IN_VIEW = 0.98
+#: Maps in SD, whose regional mean is not a region's own value in SD.
+WITHOUT_UNIT = ("departure", "reference_z")
 
 
 def regional_table(case: Case, drawn: Draw, maps: dict) -> tuple[list[dict], dict]:
@@ -36,7 +38,8 @@ def regional_table(case: Case, drawn: Draw, maps: dict) -> tuple[list[dict], dic
     from ..regions import regional_rows
     from .maps import with_spread
 
-    rows = with_spread(regional_rows(maps, case.ready.mask, case.ready.in_view), drawn)
+    shown = {name: image for name, image in maps.items() if name not in WITHOUT_UNIT}
+    rows = with_spread(regional_rows(shown, case.ready.mask, case.ready.in_view), drawn)
     # What the calibration scales by: the mean of the voxels' SD, not the SD of the samples' means.
     scale = np.array([row.pop("uncertainty", math.nan) for row in rows])
     low, high, record = _intervals(case, drawn, rows, scale)

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 def make_maps(
     case: Case, draw: Draw, units: ReferenceUnits | None, force: bool, progress
 ) -> tuple[dict[str, sitk.Image], dict | None]:
-    """PET, uncertainty, reference and difference on the model grid in their units, and the metrics."""
+    """PET, uncertainty, departure, reference and difference on the model grid in their units, and the metrics."""
     from ..comparison import compare, minmax
+    from .departure import departure_map
     from .reference import level_of, to_suvr
 
     progress(0.0, "turning samples into maps")
@@ -31,6 +32,9 @@ def make_maps(
     maps = {"synthetic_pet": _masked(to_units(draw.mean, plan.window), inside)}
     if draw.deviation is not None:
         maps["uncertainty"] = _masked(deviation_to_units(draw.deviation, plan.window), inside)
+    departure = departure_map(case, draw)
+    if departure is not None:
+        maps["departure"] = departure
     if units is None:
         return maps, None
     progress(0.1, "comparing with the reference")

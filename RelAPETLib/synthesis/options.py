@@ -36,6 +36,8 @@ class Options:
         reference: a measured PET to compare with (file or image) where there is one tracer, else a mapping of tracers
             to such.
         reference_region: region whose mean sets the references' scale.
+        norms: norms of measured PET (`synthesis.norms`), for z-scores of the reference.
+        reference_fwhm: resolution of the reference, mm, so that it can be brought to the norms'.
         sampler, steps, samples: 1 to T steps; 1 to 64 samples.
         quality: in place of sampler and steps, one of `QUALITIES`: as few steps as the model was measured to need for
             it (``python -m training steps``).
@@ -57,6 +59,8 @@ class Options:
     model: str | os.PathLike = "demo"
     reference: str | os.PathLike | sitk.Image | Mapping | None = field(default=None, repr=False)
     reference_region: str | None = None
+    norms: str | os.PathLike | None = field(default=None, repr=False)
+    reference_fwhm: float | None = None
     sampler: str | None = None
     steps: int | None = None
     quality: str | None = None
@@ -94,6 +98,8 @@ class Options:
                 raise InputError("quality chooses sampler and steps", "give either --quality or --sampler and --steps")
         object.__setattr__(self, "reference", self._named_references())
         object.__setattr__(self, "cutoffs", self._named_cutoffs())
+        if self.reference_fwhm is not None and self.norms is None:
+            raise InputError("the reference's resolution matters to norms alone; give --norms too, or leave it out")
 
     def _named_cutoffs(self) -> dict[str, float]:
         """Cut-offs by tracer; one of a tracer that is not asked for does no harm."""

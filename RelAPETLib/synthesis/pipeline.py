@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,9 +12,11 @@ from ..methods.base import SEQUENCES
 from ..notices import collected, warn
 from .ahead import Ahead, Awaited
 from .case import Case, check_t1w, make_case, read, register, settle_doubts
+from .described import describe
 from .inputs import reference_role, without_paths
 from .options import Options, Plan, check_sequences, for_model, resolve
-from .result import Syntheses, Synthesis, describe
+from .result import Syntheses, Synthesis
+from .stages import Clock, Progress, part_of, parts
 from .verdict import judge
 
 if TYPE_CHECKING:
@@ -24,13 +25,10 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
     from ..models import KeptModels, Model
+    from .norms import Norms
     from .reference import ReferenceUnits
     from .sampling import ConditionedModel, Draw
     from .verdict import Verdict
-
-Progress = Callable[[float, str], None]
-#: Shares of the whole that each stage takes on the progress bar, about as long as they last with a raw pair on a CPU.
-_SHARES = {"read": 0.03, "model": 0.02, "preprocess": 0.55, "sample": 0.25, "compare": 0.1, "return": 0.05}
 
 
 def synthesize(
@@ -110,7 +108,7 @@ def run_files(
 def _run_files(t1w, t2f, options: Options, progress, on_case, kept) -> Iterator[Synthesis]:
     from ..devices import resolve_device
 
-    part, clock, of_case, of_model = _parts(progress), _Clock(), [], []
+    part, clock, of_case, of_model = parts(progress), Clock(), [], []
     if options.device != "auto":
         resolve_device(options.device)  # a device that is not there is refused before anything is read
     loading = Ahead(lambda: _load(options.model, resolve_device(options.device), kept))
@@ -121,21 +119,22 @@ def _run_files(t1w, t2f, options: Options, progress, on_case, kept) -> Iterator[
 
     def settle(model: Model) -> tuple:
         plans = _plans(options, model, part("model"))
-        return model, plans, {name: _units(name, paths, plans, options) for name in options.reference}
+        units = {name: _units(name, paths, plans, options) for name in options.reference}
+        return model, plans, units, _norms(options, units)
 
     chosen = Awaited(loading, settle, of_model)
     with collected(of_case), chosen.before_other_errors():
         device = resolve_device(options.device)
         ready = register(inputs, options.preprocessed, device, chosen.watched(part("preprocess")))
     clock.lap("preprocessing")
-    model, plans, units = chosen.get()
+    model, plans, units, norms = chosen.get()
     clock.lap("model")
     case = make_case(inputs, ready, options.preprocessed, of_case, of_header)
     del inputs, ready
     said = [*of_model, *_judge(case, plans, options.force)]
     if on_case:
         on_case(case)
-    yield from _results(case, model, plans, units, options, said, clock.seconds, progress)
+    yield from _results(case, model, plans, units, norms, options, said, clock.seconds, progress)
 
 
 def run_case(
@@ -170,18 +169,19 @@ def run_case(
 def _run_case(case: Case, options: Options, progress, loaded: Model | None, kept) -> Iterator[Synthesis]:
     from ..devices import resolve_device
 
-    clock, said = _Clock(), []
+    clock, said = Clock(), []
     with collected(said):
         for words in case.warnings:
             warn(words)
         said.clear()  # `_results` has them from the case
         device = resolve_device(options.device)
         model = loaded or _load(options.model, device, kept)
-        plans = _plans(options, model, _parts(progress)("model"))
+        plans = _plans(options, model, parts(progress)("model"))
     units = {name: _units(name, case.paths, plans, options) for name in options.tracers if name in case.ready.pets}
+    norms = _norms(options, units)
     said += _judge(case, plans, options.force)
     clock.lap("model")
-    yield from _results(case, model, plans, units, options, said, clock.seconds, progress)
+    yield from _results(case, model, plans, units, norms, options, said, clock.seconds, progress)
 
 
 def draw(
@@ -226,6 +226,7 @@ def finish(
     drawn: Draw,
     *,
     units: ReferenceUnits | None = None,
+    norms: Norms | None = None,
     force: bool = False,
     warnings: Iterable[str] | None = None,
     seconds: dict[str, float] | None = None,
@@ -236,6 +237,7 @@ def finish(
     Args:
         units: how the unit of the case's reference of this tracer is known (`reference.reference_units`); None compares
             with nothing.
+        norms: of measured PET of this tracer, against which the reference is scored.
         force: accept a reference whose values are hardly SUVR.
         warnings: what was said so far; None for what the case and the draw bring.
         seconds: time by stage so far.
@@ -243,13 +245,17 @@ def finish(
     """
     from .intervals import regional_table
     from .maps import bring_back, make_maps, sample_rows
+    from .norms import z_map
     from .summary import summary
     from .white_matter import white_matter
 
-    part, clock = part or _parts(None), _Clock(seconds)
+    part, clock = part or parts(None), Clock(seconds)
     messages = [*case.warnings, *drawn.said] if warnings is None else list(warnings)
     with collected(messages):
         maps, metrics = make_maps(case, drawn, units, force, part("compare"))
+        zscore = None
+        if norms is not None and units is not None and norms.tracer == drawn.plan.tracer.name:
+            maps["reference_z"], zscore = z_map(case, norms)
         regions, intervals = regional_table(case, drawn, maps)
         samples = sample_rows(drawn)
         clock.lap("comparison")
@@ -257,11 +263,12 @@ def finish(
         clock.lap("return")
     messages = without_paths(messages, case.paths)
     ending = "_space-MNI" if drawn.plan.space == "mni" else ""
-    told = {"intervals": intervals, "summary": summary(case, drawn, regions, samples)}
+    told = {"intervals": intervals, "summary": summary(case, drawn, regions, samples), "zscore": zscore}
     return Synthesis(
         pet=volumes[f"synthetic_pet{ending}"],
         uncertainty=volumes.get(f"uncertainty{ending}"),
         difference=volumes.get(f"difference{ending}"),
+        departure=volumes.get(f"departure{ending}"),
         provenance=describe(case, drawn, units, metrics, messages, clock.seconds, **told),
         metrics=metrics,
         warnings=messages,
@@ -274,7 +281,15 @@ def finish(
 
 
 def _results(
-    case: Case, model: Model, plans, units: dict, options: Options, said: list[str], seconds: dict, progress
+    case: Case,
+    model: Model,
+    plans,
+    units: dict,
+    norms: Norms | None,
+    options: Options,
+    said: list[str],
+    seconds: dict,
+    progress,
 ) -> Iterator[Synthesis]:
     """A result for each plan; nothing of one is kept when the next begins."""
     from .sampling import ConditionedModel
@@ -284,24 +299,26 @@ def _results(
         verdict = judge(case, plans, conditioned, options.force)
     for number, plan in enumerate(plans):
         name = plan.tracer.name
-        part, told = _parts(_part_of(progress, number, len(plans), name)), [*case.warnings, *said]
-        yield _result(case, conditioned, plan, verdict, units.get(name), options, told, seconds, part)
+        part, told = parts(part_of(progress, number, len(plans), name)), [*case.warnings, *said]
+        yield _result(case, conditioned, plan, verdict, units.get(name), norms, options, told, seconds, part)
 
 
 def _result(
-    case: Case, conditioned: ConditionedModel, plan: Plan, verdict: Verdict, units, options: Options, said,
-    seconds: dict, part,
+    case: Case, conditioned: ConditionedModel, plan: Plan, verdict: Verdict, units, norms, options: Options,
+    said, seconds: dict, part,
 ) -> Synthesis:  # fmt: skip
     from ..regions import RegionCounter
     from .sampling import draw_samples
 
-    clock = _Clock(seconds)
+    clock = Clock(seconds)
     with collected(said):
         counter = RegionCounter(case.ready.mask, case.ready.in_view)
         drawn = draw_samples(conditioned, plan, yes=options.yes, progress=part("sample"), counter=counter)
         drawn = replace(drawn, verdict=verdict)
     clock.lap("sampling")
-    return finish(case, drawn, units=units, force=options.force, warnings=said, seconds=clock.seconds, part=part)
+    return finish(
+        case, drawn, units=units, norms=norms, force=options.force, warnings=said, seconds=clock.seconds, part=part
+    )
 
 
 def _check_model(given: Iterable[str], options: Options) -> None:
@@ -341,6 +358,19 @@ def _units(tracer: str, paths: Mapping[str, Path], plans: Iterable[Plan], option
     return reference_units(paths.get(reference_role(tracer)), options.reference_region, relative=relative)
 
 
+def _norms(options: Options, units: Mapping[str, object]) -> Norms | None:
+    """The norms asked for. Raises `InputError` where there is no measured PET of their tracer."""
+    if options.norms is None:
+        return None
+    from .norms import read_norms
+
+    norms = read_norms(options.norms, options.reference_fwhm)
+    if norms.tracer not in units:
+        given = f"the measured PET is of {' and '.join(units)}" if units else "no measured PET was given"
+        raise InputError(f"{options.norms}: norms of {norms.tracer}, but {given}; z-scores are of measured PET alone")
+    return norms
+
+
 def _load(name: str | os.PathLike, device: str, kept: KeptModels | None = None) -> Model:
     """The model on its device, or on the CPU when the device has no room even for the weights."""
     from ..models import load_model
@@ -353,50 +383,3 @@ def _load(name: str | os.PathLike, device: str, kept: KeptModels | None = None) 
             raise
         warn(f"{error}; going on on the CPU, which is slower")
     return load(name, device="cpu")
-
-
-class _Clock:
-    """Seconds by stage."""
-
-    def __init__(self, seconds: dict[str, float] | None = None):
-        self.seconds, self._last = dict(seconds or {}), time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = round(now - self._last, 3)
-        self._last = now
-
-
-def _parts(progress: Progress | None) -> Callable[[str], Progress]:
-    """By stage, a progress callback that fills its share of the whole.
-
-    The whole never falls, though stages overlap: a model is judged while the scans are registered.
-    """
-    starts, total, reached = {}, 0.0, 0.0
-    for stage, share in _SHARES.items():
-        starts[stage] = total
-        total += share
-
-    def part(stage: str) -> Progress:
-        def report(fraction: float, message: str) -> None:
-            nonlocal reached
-            reached = max(reached, min(1.0, starts[stage] + _SHARES[stage] * min(max(fraction, 0.0), 1.0)))
-            if progress:
-                progress(reached, message)
-
-        return report
-
-    return part
-
-
-def _part_of(progress: Progress | None, number: int, count: int, tracer: str) -> Progress | None:
-    """Progress of one of several tracers, which share what is left when the case is prepared."""
-    if progress is None or count == 1:
-        return progress
-    prepared = sum(_SHARES[stage] for stage in ("read", "model", "preprocess"))
-
-    def report(fraction: float, message: str) -> None:
-        own = max(0.0, (fraction - prepared) / (1 - prepared))
-        progress(prepared + (1 - prepared) * (number + own) / count, f"{tracer}: {message}")
-
-    return report

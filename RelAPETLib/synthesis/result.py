@@ -16,20 +16,15 @@ from typing import TYPE_CHECKING
 
 from .. import provenance as record
 from ..errors import InputError
-from ..methods.base import SEQUENCES
 from ..notices import warn
 from ..tracers import get_tracer
-from .inputs import reference_role
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
     from ..outputs import Reserved
-    from .case import Case
-    from .reference import ReferenceUnits
-    from .sampling import Draw
 
-_VOLUMES = ("synthetic_pet", "uncertainty", "difference", "reference")
+_VOLUMES = ("synthetic_pet", "uncertainty", "departure", "difference", "reference", "reference_z")
 #: Every file that `Synthesis.save` may write.
 OUTPUT_NAMES = (
     *(f"{name}{space}{end}" for end in (".nii.gz", ".nii") for name in _VOLUMES for space in ("", "_space-MNI")),
@@ -57,6 +52,9 @@ class Synthesis:
             model's when ``space="mni"``. The mean when several samples were drawn.
         uncertainty: standard deviation over the samples in the PET's units (their spread, not the error), or None.
         difference: synthetic minus reference, or None.
+        departure: the mean of the samples against the training people's synthetic PET, in their SD; None where the
+            model has no norms. Also the z-score of the measured PET, where norms of measured PET were given, is among
+            the `volumes` (``reference_z``).
         provenance: what `synthetic_pet.json` holds; its ``outputs`` are filled by `save`.
         metrics: PSNR, SSIM and MAE as `comparison.compare` gives them, or None.
         warnings: one line each.
@@ -79,6 +77,7 @@ class Synthesis:
     pictures: dict[str, sitk.Image] = field(repr=False)
     registration: Callable[[], dict[str, sitk.Image]] = field(default=dict, repr=False)
     samples: list[dict] = field(default_factory=list, repr=False)
+    departure: sitk.Image | None = None
 
     def save(
         self,
@@ -165,6 +164,10 @@ class Synthesis:
             content = record.REFERENCE_MEANING
         if volume == "difference":
             content, units = record.DIFFERENCE_MEANING, self.provenance["reference"]["difference_units"]
+        if volume == "departure":
+            content, units = record.DEPARTURE_MEANING, record.DEPARTURE_UNITS
+        if volume == "reference_z":
+            content, units = record.Z_MEANING, record.Z_UNITS
         return {"content": content, "space": "T1w" if volume == name else "MNI", "units": units}
 
     def _write_report(self, path: Path) -> None:
@@ -325,65 +328,3 @@ def _made(results: Iterable[Synthesis], known: Sequence[str], place: Reserved, o
                 writers[f"{tracer}/{name}"] = functools.partial(os.replace, made / name)
         del result
     return writers
-
-
-def describe(
-    case: Case,
-    draw: Draw,
-    units: ReferenceUnits | None,
-    metrics: dict | None,
-    messages: list[str],
-    seconds: dict[str, float],
-    intervals: dict | None = None,
-    summary: dict | None = None,
-) -> dict:
-    """The record of one synthesis (`provenance.build_provenance`), its ``outputs`` still empty."""
-    plan, model, ready, reference = draw.plan, draw.model, case.ready, None
-    own = reference_role(plan.tracer.name)
-    inputs = {role: case.sha256[role] if role in case.sequences else None for role in SEQUENCES}
-    second = {role: case.second_sha256[role] for role in case.sequences if role in case.second_sha256}
-    if units is not None:
-        inputs["reference"] = case.sha256[own]
-        if own in case.second_sha256:
-            second["reference"] = case.second_sha256[own]
-        reference = {
-            "units_from": units.known_from + (" to the synthetic PET's there" if units.region else ""),
-            "reference_region": units.region,
-            "difference": record.DIFFERENCE_MEANING,
-            "difference_units": record.SUVR_UNITS if plan.output == "suvr" else record.RELATIVE_UNITS,
-            "metrics": metrics,
-        }
-    return record.build_provenance(
-        model=record.describe_model(model.metadata, model.weights_sha256, model.metadata_sha256),
-        tracer={
-            "name": plan.tracer.name,
-            "radiopharmaceutical": plan.tracer.radiopharmaceutical,
-            "output": plan.output,
-            "window": plan.window,
-            "reference_region": plan.reference_region,
-        },
-        inputs=inputs,
-        second_files=second,
-        sampling={
-            "sampler": plan.sampler,
-            "steps": plan.steps,
-            "samples": plan.samples,
-            "seed": plan.seed,
-            "clip": plan.clip,
-            "device": draw.device,
-            "batch": draw.batch,
-        },
-        preprocessing={
-            "method": ready.method,
-            "skull_stripped": bool(ready.skull_stripped),
-            "preprocessed": case.preprocessed,
-            "quality": ready.quality | (ready.pet_quality.get(plan.tracer.name, {}) if units else {}),
-        },
-        outputs={},
-        reference=reference,
-        warnings=messages,
-        seconds=seconds,
-        verdict=None if draw.verdict is None else draw.verdict.record(),
-        intervals=intervals,
-        summary=summary,
-    )

@@ -110,6 +110,10 @@ def test_columns_follow_what_there_is():
     assert columns["Spread of 4 samples (SD)"].units == "SUVR"
     burned = {title for title, column in columns.items() if column.synthetic}
     assert "Measured PET" not in burned and len(burned) == 3
+    in_sd = arrays | {"departure": 0.2 * arrays["pet"], "reference_z": -7.0 * arrays["pet"]}
+    departure, z = still._columns(in_sd, (0, 3), "SUVR", 4)[-2:]
+    assert departure.limits == z.limits == (-3, 3), "little looks like little, whoever it is of"
+    assert departure.synthetic and not z.synthetic and "no disease map" in departure.units
 
 
 def test_every_picture_says_synthetic_and_warnings_are_printed(tmp_path):

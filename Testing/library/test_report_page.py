@@ -42,6 +42,7 @@ def volumes(rotation=0.0):
     white = (((index - [20, 24, 18]) / [9, 12, 8]) ** 2).sum(-1) < 1
     maps = {"t1w": 100.0 * brain + 20 * slope + noise, "t2f": 80.0 * brain + 40 * ball, "pet": pet,
             "reference": 0.8 * pet, "difference": 0.1 * pet * slope, "uncertainty": 0.1 * slope,
+            "departure": slope - 1.5 * brain, "reference_z": 2.0 * ball - brain,
             "template_white": slope > 1.4, "t1w_white": white}  # fmt: skip
     return {name: image_from_array(array.astype(np.float32), affine) for name, array in maps.items()}
 
@@ -253,7 +254,8 @@ def test_every_control_changes_what_is_seen(browser, tmp_path):
     tabs = find(browser, '[role="tab"]')
     assert [tab.text for tab in tabs] == [
         "Synthetic PET (mean of 2)", "Measured PET", "Synthetic minus measured", "Spread of 2 samples (SD)",
-        "Check: template on T1w", "Check: T1w on T2-FLAIR", "Check: T1w on measured PET",
+        "Departure", "z-score of the measured PET", "Check: template on T1w", "Check: T1w on T2-FLAIR",
+        "Check: T1w on measured PET",
     ]  # fmt: skip
     seen = {}
     for tab in tabs:
@@ -267,7 +269,7 @@ def test_every_control_changes_what_is_seen(browser, tmp_path):
             assert button.get_attribute("aria-pressed") == "true"
             seen[tab.text, button.text] = pixels(browser)
     alike = [(a, b) for a in seen for b in seen if a < b and seen[a] == seen[b]]
-    assert len(seen) == 21 and alike == [], "each view differs in each of its windows"
+    assert len(seen) == 27 and alike == [], "each view differs in each of its windows"
     tabs[0].click()
     before = mean_colour(browser)
     put(browser, "#opacity", 0)

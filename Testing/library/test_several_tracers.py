@@ -340,7 +340,7 @@ def test_a_case_with_a_measured_pet_compares_but_is_not_kept(grid_case, tiny_lat
     assert tau.metrics is None and pib.metrics["brain"]["psnr"] > 0
     with pytest.raises(InputError, match="kept without measured PET"):
         save_case(case, tmp_path / "case")
-    assert not (tmp_path / "case").exists() and len(OUTPUT_NAMES) == 22
+    assert not (tmp_path / "case").exists() and len(OUTPUT_NAMES) == 30
 
 
 # A model that has two of the three tracers

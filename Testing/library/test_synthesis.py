@@ -523,10 +523,10 @@ def test_messages_lose_paths_and_line_breaks(tmp_path):
 
 
 def test_progress_rises_from_stage_to_stage():
-    from RelAPETLib.synthesis.pipeline import _SHARES, _parts
+    from RelAPETLib.synthesis.stages import _SHARES, parts
 
     seen = []
-    part = _parts(lambda fraction, message: seen.append(fraction))
+    part = parts(lambda fraction, message: seen.append(fraction))
     for stage in _SHARES:
         for fraction in (-0.5, 0.0, 0.5, 1.0, 1.5):
             part(stage)(fraction, "x")

@@ -250,6 +250,38 @@ def test_colours_windows_and_layers(widget, slicer, pair, saved):
         assert button.checked
 
 
+def test_a_departure_has_its_own_colours_legend_and_words(widget, slicer, pair, departed):
+    found = run(widget, departed)
+    assert set(found.volumes) == {"pet", "uncertainty", "departure"}
+    node = found.departure
+    display = node.GetDisplayNode()
+    assert "not a disease map" in node.GetName() and "not a disease map" in node.GetAttribute("RelAPET.Meaning")
+    assert node.GetVoxelValueQuantity().GetCodeValue() == "DEPARTURE"
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (-3.0, 3.0)
+    table = display.GetColorNode().GetLookupTable()
+    light = [sum(table.GetTableValue(index)[:3]) for index in range(256)]
+    assert table.GetTableValue(127)[3] == 0 and table.GetTableValue(255)[3] == table.GetTableValue(0)[3] == 1
+    low, high = table.GetTableValue(0), table.GetTableValue(255)
+    assert low[2] > low[0] > low[1] and high[0] > high[1] > high[2], "purple below, orange above"
+    assert light[:115] == sorted(light[:115], reverse=True) and light[141:] == sorted(light[141:]), "lighter outwards"
+    widget.ui.showDepartureButton.click()
+    assert widget.ui.showDepartureButton.checked and widget.parameters.shown.value == "departure"
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    assert {c.GetForegroundVolumeID() for c in composites} == {node.GetID()}
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
+    assert legend.GetTitleText() == "TAU\nSD" and legend.GetVisibility()
+    words = widget.ui.shownLabel.text
+    assert "what this MRI changed against the mean of synthetic TAU PET of the training people" in words
+    assert "not a disease map" in words and "-3 to 3 SD" in words and "50 simulated training people" in words
+    assert slice_marks(slicer) == {"SYNTHETIC TAU: departure\nnot a disease map\nresearch only"}
+
+
+def test_a_model_without_norms_has_no_departure_to_show(widget, slicer, pair, saved):
+    found = run(widget, saved)
+    assert found.departure is None and not widget.ui.showDepartureButton.enabled
+    assert "not in this model" in widget.ui.showDepartureButton.toolTip
+
+
 def test_the_legend_is_that_of_what_is_shown(widget, slicer, pair, saved):
     found = run(widget, saved)
     legend = {kind: slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node) for kind, node in found.volumes.items()}

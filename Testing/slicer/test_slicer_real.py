@@ -60,7 +60,7 @@ def test_from_a_click_to_nodes_in_the_scene(widget, harness, slicer):
     assert found is not None, widget.ui.statusLabel.text + widget.ui.logText.toPlainText()
     assert fractions == sorted(fractions) and len(stages) > 20
     assert any("to go" in stage for stage in stages) and any("writing the results" in stage for stage in stages)
-    assert set(found.volumes) == {"pet", "measured", "uncertainty", "difference"}
+    assert set(found.volumes) == {"pet", "measured", "uncertainty", "difference", "departure"}
     pet, reference = (slicer.util.arrayFromVolume(node) for node in (found.pet, found.difference))
     assert pet.shape == slicer.util.arrayFromVolume(widget.parameters.t1w).shape
     assert pet.min() == 0 and 1.0 < pet.max() <= 3.0 and np.abs(reference[pet > 0]).mean() < 0.2

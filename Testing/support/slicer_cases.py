@@ -27,6 +27,21 @@ def saved(tiny_latent, grid_case, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def departed(tiny_latent, grid_case, tmp_path_factory):
+    """Folder of a real synthesis by a small model that has norms of departure."""
+    from departures import write_tiny_with_norms
+
+    from RelAPETLib import synthesize
+
+    folder = tmp_path_factory.mktemp("departed")
+    model = write_tiny_with_norms(tiny_latent, folder / "model", mean=1.2, sd=0.25)
+    synthesize(
+        grid_case["t1w"], grid_case["t2f"], "TAU", model=model, steps=1, samples=2, preprocessed=True, device="cpu"
+    ).save(folder / "results", report=False)
+    return folder / "results"
+
+
 @pytest.fixture
 def widget(harness, monkeypatch, tmp_path):
     """The module's panel, entered, in an empty scene; every child process is a `FakeProcess`."""

@@ -32,7 +32,7 @@ from pathlib import Path
 import numpy as np
 
 from RelAPETLib.errors import InputError
-from RelAPETLib.grid import MNI_GRID, ModelGrid, block_means
+from RelAPETLib.grid import MNI_GRID, block_grid, block_means
 from RelAPETLib.jsonfiles import read_json_object
 from RelAPETLib.tracers import TRACERS
 from RelAPETLib.whole_files import write_whole
@@ -147,15 +147,6 @@ def check_factor(factor: int) -> None:
     """Raise `InputError` unless blocks of `factor` voxels a side fill the model grid."""
     if factor < 1 or any(n % factor for n in MNI_GRID.shape):
         raise InputError(f"grid factor {factor} does not divide {MNI_GRID.shape}; use e.g. 1, 2, 4, 5 or 10")
-
-
-def block_grid(factor: int) -> ModelGrid:
-    """The grid of the centres of the model grid's blocks of `factor` voxels a side."""
-    return ModelGrid(
-        shape=tuple(n // factor for n in MNI_GRID.shape),
-        spacing=tuple(s * factor for s in MNI_GRID.spacing),
-        origin=tuple(o + s * (factor - 1) / 2 for o, s in zip(MNI_GRID.origin, MNI_GRID.spacing, strict=True)),
-    )
 
 
 def block_mask(factor: int) -> np.ndarray:

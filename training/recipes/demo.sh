@@ -13,11 +13,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 "$python" -m training train @training/recipes/demo.txt \
     data.cache="$out/people" latent.registered="$out/registered" out="$out/run"
 "$python" -m training export --checkpoint "$out/run/checkpoints/step-00002000.pt" --out "$out/uncalibrated" --overwrite --half \
-    --name demo --version 3.2.0 --licence Apache-2.0 --samples 4 --title "Demo model (simulated data)" \
+    --name demo --version 3.3.0 --licence Apache-2.0 --samples 4 --title "Demo model (simulated data)" \
     --description "A latent diffusion model in the shape of RelA-Diffusion-Latent, trained on simulated people so that the \
 whole software can be tried, tested and understood. It is not a model of real PET."
 
 # Intervals and outlier gate, from 270 other people.
 "$python" -m training prepare --rendered 270 --rendered-seed 11 --law 2 --factor 2 --fractions 1,0,0 --out "$out/calibration"
 "$python" -m training calibrate --model "$out/uncalibrated" --data "$out/calibration" --training "$out/people" \
-    --draws "$out/draws" --out "$out/bundle" --overwrite
+    --draws "$out/draws" --out "$out/calibrated" --overwrite
+
+# Mean and SD of the synthetic PET of 150 training people, 43 of them by two pairs of samples.
+"$python" -m training departure --model "$out/calibrated" --training "$out/people" --people 150 --twice 43 \
+    --work "$out/departure" --out "$out/bundle" --overwrite
