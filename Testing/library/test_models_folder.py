@@ -178,7 +178,7 @@ def test_a_link_out_and_what_is_packed(share, tmp_path, tiny_latent):
 
 def test_a_model_of_the_catalogue_may_lie_there(share, tiny_latent):
     """The published model is what a clinic without internet wants there; another one of its name is refused."""
-    rewrite_bundle(tiny_latent, share / "rela-diffusion", {"name": "rela-diffusion"})
+    rewrite_bundle(tiny_latent, share / "rela-diffusion", {"name": "rela-diffusion"}, {})
     entry = show("rela-diffusion")
     assert entry["installed"] and entry["place"] == "folder"
     assert next(m for m in survey(whole=True)[0] if m["name"] == "rela-diffusion")["problem"]
