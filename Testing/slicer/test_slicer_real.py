@@ -131,4 +131,4 @@ def test_the_whole_tutorial_by_the_one_entry(widget, harness, slicer, monkeypatc
     private = ("Doe", str(tmp_path), str(Path.home()) + "/", tempfile.gettempdir() + "/")
     assert not [(word, name) for word in private for name, text in texts.items() if word in text]
     assert str(file) in widget.ui.selfTestLabel.text and "SlicerRelAPET/issues" in widget.ui.selfTestLabel.text
-    assert not [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")], "the scene is left empty"
+    assert not list(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")), "the scene is left empty"
