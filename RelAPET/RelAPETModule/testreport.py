@@ -126,16 +126,14 @@ class Report:
 
 
 def asText(facts):
-    """The report as a person reads it."""
+    """The report as its reader has it: in English, like the library's messages, since developers read it."""
     lines = [facts["what"], f"{facts['begun']}: {facts['summary']}", ""]
-    lines += [f"{name}: {value}" for name, value in facts["computer"].items()]
-    lines.append("")
+    lines += [f"{name}: {value}" for name, value in facts["computer"].items()] + [""]
     for step in facts["steps"]:
-        lines.append(f"{step['outcome'].upper():<8} {step['title']} ({step['seconds']:.0f} s)")
-        if step["error"]:
-            lines.append(f"         {step['error']}")
-    for picture in facts["pictures"]:
-        lines.append(f"picture {picture['name']}: {picture['file'] or 'none, ' + picture['problem']}")
+        lines += [f"{step['outcome'].upper():<8} {step['title']} ({step['seconds']:.0f} s)"]
+        lines += [f"         {step['error']}"] if step["error"] else []
+    pictures = facts["pictures"]
+    lines += [f"picture {each['name']}: {each['file'] or 'none, ' + each['problem']}" for each in pictures]
     for step in facts["steps"]:
         if step["details"]:
             lines += ["", f"--- {step['title']}", step["details"]]
