@@ -71,11 +71,12 @@ def own_models(catalogued: Iterable[str] = ()) -> dict[str, dict]:
     Only their metadata are read here; a folder of the user's whose metadata cannot be used is told of by a
     `RelAPETWarning`, one of the models folder by `survey`. Of two with one name it is the user's.
     """
-    found = {}
+    found, taken = {}, set(catalogued)
     for each in found_models():
         name = each.folder.name
-        if name in catalogued or name in found:
+        if name in taken:
             continue
+        taken.add(name)  # by a damaged model, too: another one of its name is not put in its place
         if each.metadata is not None:
             found[name] = _own_entry(each)
         elif each.place == "user":
@@ -151,10 +152,8 @@ def show(name: str, catalogue: Path | None = None) -> dict:
     Added are ``path`` (where it is or would be), ``installed``, ``catalogued``, ``place``, ``bytes`` and ``draw``.
 
     ``place`` is ``"shipped"``, ``"user"`` (the user's folder), ``"folder"`` (the models folder) or None; ``bytes`` is
-    the size of its files.
-
-    ``draw`` says what the model takes and may be told (``inputs``, ``samplers`` with their network calls,
-    ``longest``, ``samples``, ``slow_on_cpu``, ``deterministic``); None for a model that is not on this machine.
+    the size of its files. ``draw`` says what the model takes and may be told (``inputs``, ``samplers`` with their
+    network calls, ``longest``, ``samples``, ``slow_on_cpu``, ``deterministic``); None for a model that is not here.
 
     Raises:
         ModelError: no such model.

@@ -44,7 +44,7 @@ def survey(catalogue: Path | None = None, *, whole: bool = False) -> tuple[list[
 def _hidden_by(name: str, entries: Mapping[str, dict]) -> str:
     """Why a sound bundle is not used."""
     if name not in entries:
-        return f"another model named '{name}', in your own folder, is used instead"
+        return f"a model named '{name}' in your own folder comes first"
     if entries[name]["shipped"]:
         return f"'{name}' is the name of a model that comes with relapet; rename the folder"
     return f"'{name}' is a model of the catalogue, and {used_folder(entries[name])} is used"

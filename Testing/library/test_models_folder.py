@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -142,7 +143,7 @@ def test_a_damaged_or_hostile_bundle_is_listed_with_its_reason_and_not_loaded(sh
     models, refused = survey()
     told = [each for each in [*models, *refused] if each["name"] == "bad" and each["problem"]]
     assert len(told) == 1 and DAMAGE[damage] in told[0]["problem"] and "\n" not in told[0]["problem"]
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match="are corrupt or were changed|" + re.escape(told[0]["problem"])):
         load_model("bad")
     assert show("clinic-model")["installed"] and not [m for m in models if m["name"] == "clinic-model" and m["problem"]]
 
@@ -161,10 +162,20 @@ def test_names_that_others_have_already(share, tiny_latent):
     for name in ("demo", "tiny-latent", "evil\x1b[31m"):
         shutil.copytree(tiny_latent, share / name)
     found = problems()
-    assert "a model that comes with relapet" in found["demo"] and "in your own folder" in found["tiny-latent"]
+    assert (
+        "a model that comes with relapet" in found["demo"] and "in your own folder comes first" in found["tiny-latent"]
+    )
     assert "cannot be a model's name" in found["evil\x1b[31m"] and "\x1b" not in found["evil\x1b[31m"]
     assert model_path("tiny-latent") == home() / "models" / "tiny-latent"
     assert show("demo")["place"] == "shipped"
+
+
+def test_a_damaged_model_of_ones_own_is_not_replaced_by_another_of_its_name(share, tiny_latent):
+    import_model(tiny_latent)
+    shutil.copytree(tiny_latent, share / "tiny-latent")
+    (home() / "models" / "tiny-latent" / "configs" / "metadata.json").write_text("{")
+    with pytest.warns(RelAPETWarning, match="not valid JSON"), pytest.raises(ModelError, match="not valid JSON"):
+        load_model("tiny-latent")
 
 
 def test_a_link_out_and_what_is_packed(share, tmp_path, tiny_latent):
