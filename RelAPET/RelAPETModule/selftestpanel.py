@@ -67,11 +67,11 @@ class SelfTestPanel:
         """Do all steps and write the report; the report."""
         panel, report = self._panel, Report()
         self._running, self._stopped, self._file = True, False, None
+        before = {name: getattr(panel.parameters, name) for name in KEPT}  # now: closing the scene forgets them
         panel.ui.selfTestButton.text = _("Stop the test")
         slicer.mrmlScene.Clear(0)
         slicer.app.processEvents()
         panel.initializeParameterNode()
-        before = {name: getattr(panel.parameters, name) for name in KEPT}
         panel.ui.logText.clear()  # what was logged before is not the test's, and may name a patient's volumes
         try:
             self._steps(report)

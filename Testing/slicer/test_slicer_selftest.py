@@ -50,7 +50,9 @@ def test_each_outcome_stands_in_the_report_and_nothing_of_the_user(widget, harne
     steps(("person", (), lambda tutorial: None), ("b", (), fail), ("c", (), skip), ("d", ("b",), lambda tutorial: None))
     harness.popups.answer("confirmOkCancelDisplay", True)
     widget.log("before the test: Doe^Jane")
+    widget.parameters.seed = 5
     widget.ui.selfTestButton.click()
+    assert widget.parameters.seed == 5, "the user's choices come back"
     facts, contents = read(reports)
     assert [step["outcome"] for step in facts["steps"]] == ["passed", "failed", "skipped", "not run"]
     assert facts["steps"][1]["error"] == "no such file: HOME/patients/x.nii" and facts["steps"][3]["error"] == "needs b"
