@@ -227,7 +227,8 @@ class Tutorial:
     def _sidebyside(self):
         self._needViews()
         manager = slicer.app.layoutManager()
-        before = manager.layout
+        before = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+        manager.setLayout(before)
         self.click(self.ui.compareButton)
         slicer.app.processEvents()
         check(self.ui.compareButton.checked and manager.layout != before, "there is no other layout")
