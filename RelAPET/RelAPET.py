@@ -37,10 +37,12 @@ class RelAPET(ScriptedLoadableModule):
             from RelAPETModule.layouts import register
             from RelAPETModule.marks import viewMarks
             from RelAPETModule.sampledata import registerSampleData
+            from RelAPETModule.selftestpanel import addMenuEntry
 
             slicer.app.connect("startupCompleted()", registerSampleData)
             slicer.app.connect("startupCompleted()", register)  # such a scene may have been saved side by side
             slicer.app.connect("startupCompleted()", hierarchymenu.register)
+            slicer.app.connect("startupCompleted()", addMenuEntry)
             slicer.app.connect("startupCompleted()", viewMarks.start)  # a loaded scene may show a synthetic volume
 
 

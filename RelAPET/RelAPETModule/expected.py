@@ -24,7 +24,12 @@ def remember(request, seconds, memory, tracers):
 
 def of(request):
     """What the last run with this model and device took, or None."""
-    last = _runs().get(_name(request))
+    return ofModel(request.model, request.device)
+
+
+def ofModel(model, device):
+    """As `of`, by the model's name."""
+    last = _runs().get(_key(model, device))
     numbers = isinstance(last, dict) and all(isinstance(last.get(key), (int, float)) for key in ("seconds", "memory"))
     return last if numbers else None
 
@@ -73,7 +78,11 @@ def freeMemory():
 
 
 def _name(request):
-    return f"{request.model} on {request.device}"
+    return _key(request.model, request.device)
+
+
+def _key(model, device):
+    return f"{model} on {device}"
 
 
 def _runs():

@@ -82,7 +82,7 @@ class ModelPanel:
         self._showFacts(entry)
         busy = self._panel.tasks.running or self._panel.logic.running
         ui.modelInstallButton.enabled = bool(entry) and not entry["installed"] and not busy
-        ui.modelRemoveButton.enabled = bool(entry) and entry["installed"] and not entry["shipped"] and not busy
+        ui.modelRemoveButton.enabled = bool(entry) and entry.get("place") == "user" and not busy
         ui.modelImportButton.enabled = not busy and not self._panel.install.problems()
 
     def _offerSamplers(self, entry):

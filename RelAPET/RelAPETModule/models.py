@@ -5,6 +5,7 @@ import warnings
 
 from slicer.i18n import tr as _
 
+from . import expected
 from .library import library
 from .words import escaped
 
@@ -26,6 +27,56 @@ def listModels():
             for entry in content["models"]
         ]
         return entries, []
+
+
+def survey():
+    """(models, refused folders, warnings) as `RelAPETLib.models.survey` has them, without reading whole weights."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            known, refused = library("models.survey").survey()
+            return known, refused, [str(w.message) for w in caught]
+    except ImportError:  # before the install step
+        entries, notes = listModels()
+        return [{**entry, "problem": None, "place": None} for entry in entries], [], notes
+
+
+def titleOf(row):
+    """A model's title; with its name where that is a user's, since several may have one title."""
+    title = row.get("title")
+    if not title:
+        return row["name"]
+    return title if row.get("catalogued") else f"{title} [{row['name']}]"
+
+
+def state(row):
+    """Where a model of `survey` is, or why it would not be loaded."""
+    if row.get("problem"):
+        return _("not loaded: {why}").format(why=row["problem"])
+    if not row.get("installed"):
+        return _("not on this computer")
+    places = {
+        "shipped": _("comes with RelAPET"),
+        "user": _("in your own folder"),
+        "folder": _("in the models folder"),
+    }
+    words = places.get(row.get("place"), _("installed"))
+    return _("{where}, whole").format(where=words) if row.get("checked") == "whole" else words
+
+
+def resolution(row):
+    """Size of a model's voxels, and of the blocks that it works on, where its settings say so."""
+    words = _("{n:g} mm").format(n=max(row["grid"]["spacing_mm"]))
+    blocks = row.get("working_mm")
+    if blocks and blocks > max(row["grid"]["spacing_mm"]):
+        words += _(", computed on blocks of {n:g} mm").format(n=blocks)
+    return words
+
+
+def lastTime(name, device):
+    """How long the last run of a model took on this computer."""
+    last = expected.ofModel(name, device)
+    return expected.duration(last["seconds"]) if last else _("not run yet")
 
 
 def doesWithout(name, sequence):

@@ -1,6 +1,7 @@
-"""The in-Slicer self-test: the whole way with the demo model on the CPU. A person runs it in Slicer (Reload and Test).
+"""The in-Slicer self-test: the whole way with the demo model on the CPU, without the panel and through it.
 
-Its body also runs over the project's test harness, which is not Slicer.
+A person runs it in Slicer: *Help > Test RelAPET on this computer* does the tutorial and writes a report, *Reload and
+Test* does all tests. Its body also runs over the project's test harness, which is not Slicer.
 """
 
 import shutil
@@ -23,7 +24,7 @@ TIMEOUT = 900
 
 
 class RelAPETTest(ScriptedLoadableModuleTest):
-    """Sample data, synthesis, geometry, values, display, cancel, bad input."""
+    """Sample data, synthesis, geometry, values, display, cancel, bad input; the tutorial in the panel."""
 
     def setUp(self):
         missing = install.missing()
@@ -130,6 +131,13 @@ class RelAPETTest(ScriptedLoadableModuleTest):
                 self.assertIn(f"SYNTHETIC {tracer}", node.GetName())
                 self.assertEqual(node.GetAttribute(scene.TRACER), tracer)
             self.assertEqual(set(results.volumes), {"pet", "uncertainty", "departure"})
+
+    def test_tutorial(self):
+        """The README's tutorial by the panel's own buttons; the report that it writes says more."""
+        report = slicer.util.getModuleWidget("RelAPET").selfTest.run()
+        self.assertEqual([f"{step['title']}: {step['error']}" for step in report.failed], [])
+        self.assertGreater(report.count("passed"), 0)
+        self.assertEqual(report.count("not run"), 0)
 
     def test_cancel(self):
         t1w, t2f, _pet = self.simulatedPerson()

@@ -16,11 +16,13 @@ from .displaypanel import DisplayPanel
 from .inputspanel import InputsPanel
 from .installpanel import InstallPanel
 from .logic import Listener, RelAPETLogic, Request, SynthesisError
+from .managerpanel import ManagerPanel
 from .marks import viewMarks
 from .modelpanel import ModelPanel
 from .parameters import Shown
 from .samplepanel import SamplePanel
 from .scene import TRACER
+from .selftestpanel import SelfTestPanel
 from .tasks import Tasks
 from .viewpanel import ViewPanel
 from .words import ALARM, escaped, tone
@@ -39,6 +41,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         VTKObservationMixin.__init__(self)
         self.logic = self.ui = self._parameterNode = self._guiTag = None
         self._asked = None  # the request that a question is about
+        self.gone = False  # whether the module was read again or went
         self._starting, self._changed = False, -DOUBLE_CLICK  # when Synthesize became Cancel, or became it again
 
     # Setting up and going away
@@ -54,11 +57,13 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.inputs = InputsPanel(self)
         self.install = InstallPanel(self)
         self.models = ModelPanel(self)
+        self.manager = ManagerPanel(self)
         self.clinical = ClinicalPanel(self)
         self.samples = SamplePanel(self)
         self.results = DisplayPanel(self)
         self.views = ViewPanel(self)
         self.batch = BatchPanel(self)
+        self.selfTest = SelfTestPanel(self)
         self.ui.logText.setMaximumBlockCount(LOG_LINES)
         self.ui.questionFrame.visible = self.ui.progressBar.visible = False
         for button, slot in (
@@ -92,14 +97,17 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def cleanup(self):
         """The module goes or is read again: nothing of it may go on."""
         slicer.app.disconnect("aboutToQuit()", self.stopAll)
+        self.gone = True
         self.stopAll()
         self.views.cleanUp()
+        self.manager.cleanUp()
         viewMarks.stop()
         self.setParameterNode(None)
         self.removeObservers()
 
     def stopAll(self):
         """End every child process before returning."""
+        self.selfTest.stop()
         self.logic.stopNow()
         self.batch.stopNow()
         self.tasks.stopNow()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 def actions_of(parser, common) -> Callable:
@@ -14,8 +14,10 @@ def actions_of(parser, common) -> Callable:
     """
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    def add(name: str, run: Callable, words: str):
-        action = actions.add_parser(name, parents=[common], help=words, description=words, allow_abbrev=False)
+    def add(name: str, run: Callable, words: str, aliases: Sequence[str] = ()):
+        action = actions.add_parser(
+            name, aliases=aliases, parents=[common], help=words, description=words, allow_abbrev=False
+        )
         action.set_defaults(run=run)
         return action
 

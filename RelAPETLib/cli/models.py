@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import ModelError
+from ..notices import printable
 from .actions import actions_of
 
 
@@ -14,7 +15,8 @@ def add_parser(commands, common) -> None:
         allow_abbrev=False,
     )
     add = actions_of(parser, common)
-    add("list", _list, "list the models of the catalogue")
+    listing = add("list", _list, "list the models of the catalogue, of your own folder and of the models folder")
+    listing.add_argument("--check", action="store_true", help="compare all weights with their hashes, too")
     showing = add("show", _show, "print what the catalogue says of a model, or its model card")
     showing.add_argument("name", metavar="NAME", help="name of a model; with --card also the folder of one")
     showing.add_argument("--card", action="store_true", help="a model card by MI-CLAIM-GEN's items, in Markdown")
@@ -24,25 +26,53 @@ def add_parser(commands, common) -> None:
     fetch.add_argument("--from-file", metavar="FILE", help="a file carried here by other means, instead of a download")
     add("path", _path, "print the folder of a model").add_argument("name", metavar="NAME")
     add("remove", _remove, "delete a fetched model").add_argument("name", metavar="NAME")
-    importing = add("import", _import, "make a model folder of the authors' checkpoint or of a (zipped) bundle")
+    folder = add("folder", _folder, "print or choose a folder of models that is only read, for places without internet")
+    choice = folder.add_mutually_exclusive_group()
+    choice.add_argument("folder", metavar="DIR", nargs="?", help="folder with a model's folder in it for each model")
+    choice.add_argument("--none", action="store_true", help="look into no such folder any more")
+    words = "make a model folder of the authors' checkpoint or of a (zipped) bundle"
+    importing = add("import", _import, words, aliases=["install"])
     importing.add_argument("file", metavar="FILE", help="e.g. epoch99_checkpoint.pt, model.zip, or a bundle's folder")
     importing.add_argument("--out", metavar="DIR", help="model folder to write (default: among the user's models)")
     importing.add_argument("--overwrite", action="store_true", help="replace a model folder that is there")
 
 
 def _list(arguments, reporter) -> int:
-    from ..models import list_models
+    from ..models import survey
 
-    entries = list_models()
-    lines = []
-    for entry in entries:
-        state = "installed" if entry["installed"] else "not installed"
-        steps = "1 step" if entry["steps"] == 1 else f"{entry['steps']} steps"
-        facts = [", ".join(entry["tracers"]), f"{entry['output']} output", steps, entry["licence"]]
-        if "t2f" in entry.get("optional_inputs", ()):
-            facts.append("T2-FLAIR optional")
-        lines.append(f"{entry['name']:<16} {state:<14} {entry['title']} ({'; '.join(facts)})")
-    reporter.result("models", {"action": "list", "models": entries}, lines)
+    models, refused = survey(whole=arguments.check)
+    lines = [_line(entry) for entry in models]
+    lines += [f"{each['name']:<16} {'refused':<14} {each['problem']}" for each in refused]
+    lines = [printable(line, None) for line in lines]  # some of it comes from folders that others fill
+    reporter.result("models", {"action": "list", "models": models, "refused": refused}, lines)
+    return 0
+
+
+def _line(entry: dict) -> str:
+    """One model, or why it would not be loaded."""
+    if entry["problem"]:
+        return f"{entry['name']:<16} {'damaged':<14} {entry['problem']}"
+    state = "installed" if entry["installed"] else "not installed"
+    steps = "1 step" if entry["steps"] == 1 else f"{entry['steps']} steps"
+    facts = [", ".join(entry["tracers"]), f"{entry['output']} output", steps, entry["licence"]]
+    if "t2f" in entry.get("optional_inputs", ()):
+        facts.append("T2-FLAIR optional")
+    if entry["place"] == "folder":
+        facts.append("in the models folder")
+    return f"{entry['name']:<16} {state:<14} {entry['title']} ({'; '.join(facts)})"
+
+
+def _folder(arguments, reporter) -> int:
+    from ..models.places import VARIABLE, is_set_by_environment, models_folder, set_models_folder
+
+    if arguments.folder is not None or arguments.none:
+        set_models_folder(arguments.folder)
+    folder, forced = models_folder(), is_set_by_environment()
+    text = f"models folder: {folder or 'none'}" + (
+        f" (by {VARIABLE}, which comes before the setting)" if forced else ""
+    )
+    content = {"action": "folder", "path": None if folder is None else str(folder), "by_environment": forced}
+    reporter.result("models", content, [text])
     return 0
 
 

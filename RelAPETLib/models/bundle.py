@@ -75,11 +75,37 @@ def verify_bundle(folder: Path | str) -> VerifiedBundle:
     Raises:
         ModelError: something is missing, corrupt, tampered with, or made for a newer RelAPET.
     """
-    from safetensors import SafetensorError, safe_open
-
     from ..volumes import file_sha256
 
     folder = Path(folder)
+    metadata, weights = _checked_parts(folder)
+    found = file_sha256(weights)
+    if found != metadata["weights"]["sha256"]:
+        raise ModelError(
+            f"model weights {weights} are corrupt or were changed: SHA-256 {found[:12]}..., metadata say "
+            f"{metadata['weights']['sha256'][:12]}...; get the model again"
+        )
+    tensors = _stored(folder, metadata)
+    checksum = file_sha256(folder / METADATA_FILE)
+    parts = read_calibration(folder, metadata), read_departures(folder, metadata)
+    return VerifiedBundle(folder, metadata, found, checksum, tensors, *parts)
+
+
+def check_bundle(folder: Path | str) -> None:
+    """What can be checked of a bundle without reading its weights: all that `verify_bundle` does but their hash.
+
+    Raises:
+        ModelError: something is missing, cut short, no plain file, contradictory, or made for a newer RelAPET.
+    """
+    folder = Path(folder)
+    metadata, _weights = _checked_parts(folder)
+    _stored(folder, metadata)
+    read_calibration(folder, metadata)
+    read_departures(folder, metadata)
+
+
+def _checked_parts(folder: Path) -> tuple[dict, Path]:
+    """Valid metadata, and the path of a weights file that is there."""
     if not folder.is_dir():
         raise ModelError(f"no model folder at {folder}")
     check_files(folder)
@@ -92,12 +118,14 @@ def verify_bundle(folder: Path | str) -> VerifiedBundle:
     if not weights.is_file():
         raise ModelError(f"model weights missing: {weights}; get the model again")
     refuse_lfs_pointer(weights, weights)
-    found = file_sha256(weights)
-    if found != metadata["weights"]["sha256"]:
-        raise ModelError(
-            f"model weights {weights} are corrupt or were changed: SHA-256 {found[:12]}..., metadata say "
-            f"{metadata['weights']['sha256'][:12]}...; get the model again"
-        )
+    return metadata, weights
+
+
+def _stored(folder: Path, metadata: dict) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type of every stored tensor, from a weights file whose header has the fingerprint of the metadata."""
+    from safetensors import SafetensorError, safe_open
+
+    weights = folder / WEIGHTS_FILE
     try:
         with safe_open(weights, framework="numpy") as file:
             header = file.metadata() or {}
@@ -107,13 +135,14 @@ def verify_bundle(folder: Path | str) -> VerifiedBundle:
         raise ModelError(
             f"model weights {weights} are not a safetensors file ({error}); get the model again"
         ) from error
+    except OSError as error:
+        raise ModelError(f"cannot read model weights {weights}: {error.strerror or error}") from error
     if header.get(_FINGERPRINT_KEY) != fingerprint(metadata):
         raise ModelError(
-            f"model metadata {path} were changed after the weights were written; get the model again, "
-            f"or write it anew with write_bundle"
+            f"model metadata {folder / METADATA_FILE} were changed after the weights were written; get the model "
+            f"again, or write it anew with write_bundle"
         )
-    parts = read_calibration(folder, metadata), read_departures(folder, metadata)
-    return VerifiedBundle(folder, metadata, found, file_sha256(path), tensors, *parts)
+    return tensors
 
 
 def max_bytes(name: str) -> int:

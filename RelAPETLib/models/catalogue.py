@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,27 +12,13 @@ from ..errors import ModelError
 from ..methods import method_class
 from ..notices import warn
 from ..outputs import reserve
-from ..resources import resource, resources_dir, user_folder
-from .bundle import METADATA_FILE, VerifiedBundle
+from ..resources import resource, resources_dir
+from .bundle import BUNDLE_FILES, METADATA_FILE, VerifiedBundle
 from .metadata import check_metadata, check_schema, load_json, method_of
+from .places import Found, found_models, home, models_folder
 
 #: Catalogue name of the authors' published model.
 RELEASE_NAME = "rela-diffusion"
-
-
-def home() -> Path:
-    """Folder of fetched models (in ``models``) and other data of this user.
-
-    ``$RELAPET_HOME``, else the platform's place for an application's data: ``%LOCALAPPDATA%\\\\relapet``,
-    ``~/Library/Application Support/relapet``, or ``$XDG_DATA_HOME/relapet`` (``~/.local/share/relapet``).
-
-    Raises:
-        ModelError: the system knows no home of this user, and ``$RELAPET_HOME`` names none.
-    """
-    try:
-        return user_folder()
-    except RuntimeError as error:
-        raise ModelError("no home folder is known for this user; set RELAPET_HOME to a folder of yours") from error
 
 
 def load_catalogue(path: Path | None = None) -> dict[str, dict]:
@@ -58,50 +45,49 @@ def get_entry(name: str, catalogue: Path | None = None) -> dict:
 
 
 def installed_folder(entry: dict) -> Path:
-    """Where the bundle of a catalogue entry is or would be."""
+    """Where the bundle of a catalogue entry is written, or would be."""
     if entry["shipped"]:
         return resources_dir() / "models" / entry["name"]
     return home() / "models" / entry["name"]
 
 
+def used_folder(entry: dict) -> Path:
+    """Where the bundle of a catalogue entry is read: the models folder where the user's own has none of the name."""
+    folder, shared = installed_folder(entry), models_folder()
+    if entry["shipped"] or folder.is_dir() or shared is None:
+        return folder
+    there = shared / entry["name"]
+    return there if there.is_dir() and not there.is_symlink() else folder
+
+
 def list_models(catalogue: Path | None = None) -> list[dict]:
-    """Every catalogue entry and every model of the user's own folder, as `show` gives them."""
+    """Every catalogue entry and every model of the user's and the models folder, as `show` gives them."""
     entries = load_catalogue(catalogue)
     return [_with_place(entry) for entry in entries.values()] + list(own_models(entries).values())
 
 
 def own_models(catalogued: Iterable[str] = ()) -> dict[str, dict]:
-    """Models in ``models`` of `home()` that are not in the catalogue, by the name of their folder.
+    """Models of `home()` and of the models folder that are not in the catalogue, by the name of their folder.
 
-    Only their metadata are read here; a folder whose metadata cannot be used is told of by a `RelAPETWarning`.
+    Only their metadata are read here; a folder of the user's whose metadata cannot be used is told of by a
+    `RelAPETWarning`, one of the models folder by `survey`. Of two with one name it is the user's.
     """
-    found = {}
-    for path in _own_folders():
-        if path.name in catalogued or path.name.startswith(".") or not (path / METADATA_FILE).is_file():
+    found, taken = {}, set(catalogued)
+    for each in found_models():
+        name = each.folder.name
+        if name in taken:
             continue
-        try:
-            metadata = load_json(path / METADATA_FILE, "model metadata")
-            check_metadata(metadata, f"model metadata {path / METADATA_FILE}")
-        except ModelError as error:
-            warn(str(error))
-            continue
-        found[path.name] = _own_entry(path, metadata)
+        taken.add(name)  # by a damaged model, too: another one of its name is not put in its place
+        if each.metadata is not None:
+            found[name] = _own_entry(each)
+        elif each.place == "user":
+            warn(str(each.problem))
     return found
 
 
-def _own_folders() -> list[Path]:
-    try:
-        folder = home() / "models"
-        return sorted(folder.iterdir()) if folder.is_dir() else []
-    except ModelError:  # without a home there are none
-        return []
-    except OSError as error:
-        warn(f"cannot look for models in {folder}: {error.strerror or error}")
-        return []
-
-
-def _own_entry(path: Path, metadata: dict) -> dict:
+def _own_entry(found: Found) -> dict:
     """A catalogue entry's facts, from a bundle's own metadata."""
+    path, metadata = found.folder, found.metadata
     name, settings = method_of(metadata)
     same = ("title", "description", "grid", "licence", "intended_use")
     outputs = sorted({facts["output"] for facts in metadata["tracers"].values()})
@@ -120,9 +106,20 @@ def _own_entry(path: Path, metadata: dict) -> dict:
         "training_data": metadata["training_data"]["description"],
         "simulated": metadata["training_data"]["simulated"],
         "path": str(path),
+        "place": found.place,
+        "bytes": size_of(path),
         "installed": True,
         "catalogued": False,
     }
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of a bundle's files; 0 for what cannot be looked at."""
+    size = 0
+    for name in BUNDLE_FILES:
+        with contextlib.suppress(OSError):
+            size += (folder / name).lstat().st_size
+    return size
 
 
 def _draw_of(metadata: dict) -> dict:
@@ -152,11 +149,14 @@ def _installed_facts(folder: Path) -> dict:
 
 
 def show(name: str, catalogue: Path | None = None) -> dict:
-    """A catalogue entry, with ``path`` (where it is or would be), ``installed``, ``catalogued`` and ``draw`` added.
+    """A catalogue entry, and what is known of it here.
 
-    ``draw`` says what the model takes and may be told (``inputs``, ``samplers`` with their network calls,
-    ``longest``, ``samples``, ``slow_on_cpu``, ``deterministic``, ``quality``: steps by name, or None); None for a model
-    that is not on this machine.
+    Added are ``path`` (where it is or would be), ``installed``, ``catalogued``, ``place``, ``bytes`` and ``draw``.
+
+    ``place`` is ``"shipped"``, ``"user"`` (the user's folder), ``"folder"`` (the models folder) or None; ``bytes`` is
+    the size of its files. ``draw`` says what the model takes and may be told (``inputs``, ``samplers`` with their
+    network calls, ``longest``, ``samples``, ``slow_on_cpu``, ``deterministic``, ``quality``: steps by name, or None);
+    None for a model that is not here.
 
     Raises:
         ModelError: no such model.
@@ -172,11 +172,20 @@ def _own_model(name: str, catalogue: Path | None) -> dict | None:
 
 def _with_place(entry: dict) -> dict:
     try:
-        folder = installed_folder(entry)
+        folder = used_folder(entry)
     except ModelError:  # without a home there is no place for it
-        return {**entry, "path": None, "installed": False, "catalogued": True, "draw": None}
-    facts = _installed_facts(folder) if folder.is_dir() else {"draw": None}
-    return {**entry, **facts, "path": str(folder), "installed": folder.is_dir(), "catalogued": True}
+        nowhere = {"path": None, "place": None, "bytes": None, "installed": False}
+        return {**entry, **nowhere, "catalogued": True, "draw": None}
+    there = folder.is_dir()
+    facts = _installed_facts(folder) if there else {"draw": None}
+    place = None
+    if there:
+        own = "shipped" if entry["shipped"] else "user"
+        place = own if folder == installed_folder(entry) else "folder"
+    size = size_of(folder) if there else None
+    return {
+        **entry, **facts, "path": str(folder), "place": place, "bytes": size, "installed": there, "catalogued": True
+    }  # fmt: skip
 
 
 def model_path(name: str, catalogue: Path | None = None) -> Path:
@@ -189,7 +198,7 @@ def model_path(name: str, catalogue: Path | None = None) -> Path:
     if own:
         return Path(own["path"])
     entry = get_entry(name, catalogue)
-    folder = installed_folder(entry)
+    folder = used_folder(entry)
     if folder.is_dir():
         return folder
     if entry["shipped"]:
@@ -223,8 +232,11 @@ def remove(name: str, catalogue: Path | None = None) -> Path:
     Raises:
         ModelError: no such model, not on this machine, shipped with the program, or not inside `home()`.
     """
-    if show(name, catalogue)["shipped"]:
+    entry = show(name, catalogue)
+    if entry["shipped"]:
         raise ModelError(f"model '{name}' comes with relapet and cannot be removed")
+    if entry["place"] == "folder":
+        raise ModelError(f"model '{name}' is in the models folder {models_folder()}, which relapet only reads")
     folder = model_path(name, catalogue)
     if folder.is_symlink() or folder.resolve().parent != (home() / "models").resolve():
         raise ModelError(f"{folder} is a link to another place; nothing was removed, remove it by hand")

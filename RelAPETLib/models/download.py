@@ -28,7 +28,7 @@ from .bundle import (
     reserve_bundle,
     verify_bundle,
 )
-from .catalogue import check_entry, get_entry, installed_folder
+from .catalogue import check_entry, get_entry, installed_folder, used_folder
 from .release import git_blob_id, import_release_checkpoint
 
 _BLOCK = 1 << 18
@@ -74,8 +74,8 @@ def fetch(
     """
     entry = get_entry(name, catalogue)
     target = installed_folder(entry)
-    if _is_in_order(target, entry):
-        return target
+    if _is_in_order(used := used_folder(entry), entry):
+        return used
     if entry["shipped"]:
         raise ModelError(
             f"model '{name}' should come with relapet but {target} is missing or damaged; reinstall relapet"

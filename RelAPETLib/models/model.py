@@ -15,6 +15,7 @@ from ..methods.base import UNBUILDABLE
 from .bundle import VerifiedBundle, verify_bundle
 from .catalogue import check_entry, load_catalogue, model_path, own_models
 from .metadata import method_of
+from .places import found_models
 
 if TYPE_CHECKING:
     import torch
@@ -125,6 +126,9 @@ def locate(name_or_dir: str | Path) -> VerifiedBundle:
     if name_or_dir in own:
         return verify_bundle(own[name_or_dir]["path"])
     if not Path(name_or_dir).is_dir():
+        for each in found_models():
+            if each.folder.name == name_or_dir and each.problem:
+                raise ModelError(each.problem)
         known = ", ".join([*entries, *own])
         raise ModelError(
             f"unknown model '{name_or_dir}': neither a folder nor one of {known}; see 'relapet models list'"

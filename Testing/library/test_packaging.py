@@ -66,7 +66,7 @@ def test_every_file_is_listed(what):
 
 def test_nothing_else_lies_in_the_modules_folder():
     rest = [name for name in files_of("RelAPET") if not re.fullmatch(r".*\.py|Resources/.*", name)]
-    assert rest == ["CMakeLists.txt", "RelAPET.json"]
+    assert rest == ["CMakeLists.txt", "README.md", "RelAPET.json"]
 
 
 def _cmake(*arguments) -> str:
@@ -153,30 +153,6 @@ def test_demo_runs_where_it_is_installed(installed, tmp_path):
     assert list(out.rglob("synthetic_pet.nii.gz"))
     (told,) = out.rglob("synthetic_pet.json")
     assert json.loads(told.read_text(encoding="utf-8"))["model"]["name"] == "demo"
-
-
-def test_catalogue_entry():
-    """Keys of the Extensions Index's schema, and the same facts as in the top-level CMakeLists.txt."""
-    path = ROOT / "RelAPET" / "RelAPET.json"
-    entry, text = json.loads(path.read_text(encoding="utf-8")), cmake_text()
-    required, optional = (
-        {"$schema", "category", "scm_url"},
-        {"scm_revision", "build_dependencies", "build_subdirectory"},
-    )
-    assert required <= set(entry) <= required | optional | {"tier"}
-    assert re.fullmatch(r"https://.*/slicer-extension-catalog-entry-schema-v1\.0\.\d\.json#", entry["$schema"])
-    assert (
-        entry["category"] == "Image Synthesis" and entry["build_subdirectory"] == "." and entry["tier"] in range(1, 6)
-    )
-    assert re.search(r"^project\((\w+)\)$", text, re.MULTILINE)[1] == path.stem
-    assert entry["build_dependencies"] == cmake_value(text, "EXTENSION_DEPENDS").split() == ["PyTorch"]
-    assert entry["scm_url"].removesuffix(".git") == cmake_value(text, "EXTENSION_HOMEPAGE")
-    assert re.findall(r"^add_subdirectory\((\w+)\)$", text, re.MULTILINE) == ["RelAPET", "RelAPETLib"]
-    pictures = [cmake_value(text, f"EXTENSION_{name}").split() for name in ("ICONURL", "SCREENSHOTURLS")]
-    for url in [url for urls in pictures for url in urls]:
-        assert (ROOT / url.partition(f"/{entry['scm_revision']}/")[2]).is_file(), url
-        assert url.endswith(".png")
-    assert (ROOT / "LICENSE").is_file()
 
 
 def test_icon():

@@ -44,12 +44,12 @@ def test_the_self_test_skips_what_needs_views_and_says_so(windowless, harness, s
     ran = []
     monkeypatch.setattr(case, "setUp", lambda: None)
     monkeypatch.setattr(case, "test_synthesis", lambda: case.checkViews(pet, pet))
-    for name in ("test_all_tracers", "test_cancel", "test_bad_input"):
+    for name in ("test_all_tracers", "test_cancel", "test_bad_input", "test_tutorial"):
         monkeypatch.setattr(case, name, lambda name=name: ran.append(name))
     monkeypatch.setattr(case, "messageDelay", 1000, raising=False)
     harness.popups.answer("delayDisplay", containing="Skipped, test_synthesis: there is no main window")
     case.runTest()
-    assert ran == ["test_all_tracers", "test_bad_input", "test_cancel"]
+    assert ran == ["test_all_tracers", "test_bad_input", "test_cancel", "test_tutorial"]
 
 
 def test_the_panel_without_views(windowless, harness, slicer, monkeypatch, tmp_path):

@@ -325,6 +325,7 @@ WIDGETS = {
     cls.__name__: cls
     for cls in (
         qSlicerWidget,
+        qSlicerScriptedLoadableModuleWidget,
         qMRMLWidget,
         qMRMLNodeComboBox,
         qMRMLSliderWidget,
