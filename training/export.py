@@ -40,6 +40,7 @@ def export_checkpoint(
     text: str | None = None,
     samples: int = 1,
     metrics_file: Path | None = None,
+    positivity_file: Path | None = None,
     half: bool = False,
     overwrite: bool = False,
 ) -> dict:
@@ -52,6 +53,8 @@ def export_checkpoint(
         name, version, licence, title: of the metadata; `text` is its description.
         samples: how many samples a synthesis draws when nobody says.
         metrics_file: ``summary.json`` of `evaluate`; None for none.
+        positivity_file: JSON with ``positivity`` of tracers' metadata by tracer; None where nobody measured that the
+            share of draws that reach a cut-off is a probability.
         half: store weights as float16.
 
     Returns:
@@ -85,7 +88,9 @@ def export_checkpoint(
         "text": text,
         "samples": samples,
         "training_data": describe_data(cache, split, config.preset.held_out),
-        "tracers": tracer_entries(cache, split, relative=config.preset.pet_intensity == "minmax"),
+        "tracers": _with_positivity(
+            tracer_entries(cache, split, relative=config.preset.pet_intensity == "minmax"), positivity_file
+        ),
         "source": {
             **origin,
             "step": state["step"],
@@ -139,6 +144,17 @@ def export_model(
     return write_bundle(
         out, bundle.network, metadata, overwrite, half=tuple(bundle.half) if half else (), licence_text=text
     )
+
+
+def _with_positivity(tracers: dict[str, dict], file: Path | None) -> dict[str, dict]:
+    """Entries of tracers with what a file says of the probability that their draws mean."""
+    if file is None:
+        return tracers
+    said = read_json_object(Path(file))
+    for name in said:
+        if name not in tracers:
+            raise InputError(f"{file}: the model has no tracer {name}; it has {', '.join(tracers)}")
+    return {name: facts | ({"positivity": said[name]} if name in said else {}) for name, facts in tracers.items()}
 
 
 def describe_data(cache, split, held_out: str = "subjects") -> dict:

@@ -77,8 +77,14 @@ def test_an_exported_run_loads_and_predicts_what_its_generator_does(trained, tmp
     config = config_of(preset, ablation, cache=trained)
     split = json.loads((trained / "split.json").read_text())
     path, generator = saved_run(tmp_path, config, split["sha256"])
-    assert main(["export", "--checkpoint", str(path), "--out", str(tmp_path / "bundle"), "--name", "small"]) == 0
+    meaning = {"TAU": {"meaning": "a probability, in a test", "cutoff": 1.3, "source": "a test"}}
+    (tmp_path / "positivity.json").write_text(json.dumps(meaning))
+    words = ["export", "--checkpoint", str(path), "--out", str(tmp_path / "bundle"), "--name", "small"]
+    assert main([*words, "--positivity", str(tmp_path / "positivity.json")]) == 0
     model = load_model(tmp_path / "bundle")
+    assert model.metadata["tracers"]["TAU"]["positivity"] == meaning["TAU"]
+    (tmp_path / "positivity.json").write_text(json.dumps({"FDG": meaning["TAU"]}))
+    assert main([*words, "--overwrite", "--positivity", str(tmp_path / "positivity.json")]) == 2
     rng = torch.Generator().manual_seed(0)
     mri = torch.rand((1, 2, 160, 180, 160), generator=rng) * 2 - 1
     x_t = torch.randn((1, 1, 40, 44, 40), generator=rng)

@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 "$python" -m training train @training/recipes/demo.txt \
     data.cache="$out/people" latent.registered="$out/registered" out="$out/run"
 "$python" -m training export --checkpoint "$out/run/checkpoints/step-00002000.pt" --out "$out/uncalibrated" --overwrite --half \
-    --name demo --version 3.3.0 --licence Apache-2.0 --samples 4 --title "Demo model (simulated data)" \
+    --name demo --version 3.3.0 --licence Apache-2.0 --samples 4 --positivity training/recipes/demo_positivity.json --title "Demo model (simulated data)" \
     --description "A latent diffusion model in the shape of RelA-Diffusion-Latent, trained on simulated people so that the \
 whole software can be tried, tested and understood. It is not a model of real PET."
 
@@ -24,4 +24,8 @@ whole software can be tried, tested and understood. It is not a model of real PE
 
 # Mean and SD of the synthetic PET of 150 training people, 43 of them by two pairs of samples.
 "$python" -m training departure --model "$out/calibrated" --training "$out/people" --people 150 --twice 43 \
-    --work "$out/departure" --out "$out/bundle" --overwrite
+    --work "$out/departure" --out "$out/departed" --overwrite
+
+# How few sampling steps draw the same.
+"$python" -m training steps --model "$out/departed" --data "$out/people" --tried 4 6 8 10 12 16 20 32 \
+    --draws "$out/steps" --out "$out/bundle" --overwrite
