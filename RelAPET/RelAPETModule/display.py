@@ -52,7 +52,7 @@ def _displayOf(node):
 
     But without the window that it takes from a histogram of all voxels, which takes longer than reading them.
     """
-    if node.GetDisplayNode() is None:
+    if not isColoured(node):  # none, or a legend alone, where somebody deleted the volume's own
         display = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeDisplayNode")
         display.UnRegister(None)  # Python's reference is enough
         display.AutoWindowLevelOff()

@@ -84,6 +84,7 @@ def compositeRow(summary, like):
     value, measured = _number(summary.get("value")), _number(summary.get("measured"))
     values = {"synthetic_pet": value, "reference": measured, "difference": value - measured}
     values["spread"] = _number(summary.get("spread"))
+    values = {column: number for column, number in values.items() if column in like}
     words = str(summary.get("name", ""))
     title = _("{name} (a guess, uncalibrated)").format(name=words[:1].upper() + words[1:])
     return dict.fromkeys(like, math.nan) | values | {"title": title, "caveat": str(summary.get("caveat", ""))}

@@ -12,8 +12,9 @@ from RelAPETLib.models.catalogue import home
 
 
 @pytest.fixture
-def manager(widget, monkeypatch):
+def manager(widget, slicer, monkeypatch):
     monkeypatch.delenv("RELAPET_MODELS", raising=False)
+    slicer.app.userSettings().remove("RelAPET/LastRuns")  # of other tests
     widget.ui.modelManagerButton.click()
     return widget.manager
 
@@ -56,7 +57,7 @@ def test_every_model_is_listed_with_what_one_chooses_by(manager, widget):
     demo = cells(manager)["RelAPET demo (trained on simulated people)"]
     assert demo["Tracers"] == "TAU, PIB, PBR" and demo["Resolution"].startswith("1 mm") and demo["Steps"] == "20"
     assert (demo["Licence"], demo["Trained on"]) == ("Apache-2.0", "simulated people only")
-    assert demo["Last run here"] == "not run yet" and demo["Size"] == "15 MB" and demo["State"] == "comes with RelAPET"
+    assert demo["Last run here"] == "not run yet" and demo["Size"] == "18 MB" and demo["State"] == "comes with RelAPET"
     assert demo["Method"] == load_part("library").library("methods").method_class("rela").title
     published = next(row for title, row in cells(manager).items() if "authors' weights" in title)
     assert published["State"] == "not on this computer" and published["Trained on"] == "real people"

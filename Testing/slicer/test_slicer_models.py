@@ -130,7 +130,7 @@ def test_the_dicom_header_fills_them_and_says_so(widget, put):
 
 
 def test_the_log_does_not_have_them(widget):
-    words = load_part("process")._shown(["/a/python", "synthesize", "--age", "71.5", "--sex", "F", "--seed", "3"])
+    words = load_part("process").shown(["/a/python", "synthesize", "--age", "71.5", "--sex", "F", "--seed", "3"])
     assert words == ["python", "synthesize", "--age", "...", "--sex", "...", "--seed", "3"]
 
 

@@ -11,6 +11,7 @@ from slicer_module import FakeProcess, load_part
 
 from RelAPETLib.cli import main
 from RelAPETLib.grid import image_to_array
+from RelAPETLib.tracers import TRACERS
 from RelAPETLib.volumes import read_volume
 
 
@@ -79,7 +80,8 @@ def test_all_tracers_of_a_model_with_two(widget, slicer, pair, tmp_path, capsys)
         assert pet.GetName() == f"SYNTHETIC {tracer} PET (patient T1w)" and results.mri is pair[0]
         assert results.uncertainty.GetName() == f"SYNTHETIC {tracer} spread of samples (not the error) (patient T1w)"
         assert results.regions.GetName() == f"SYNTHETIC {tracer} regional means (patient T1w)"
-        assert results.regions.GetNumberOfRows() == 12 and results.metrics is None
+        rows = 12 + (TRACERS[tracer].composite is not None)
+        assert results.regions.GetNumberOfRows() == rows and results.metrics is None
         for node in (pet, results.uncertainty, results.regions):
             assert node.GetAttribute("RelAPET.Synthetic") == "1" and node.GetAttribute("RelAPET.Tracer") == tracer
             assert "research" in node.GetAttribute("RelAPET.Statement").lower()
