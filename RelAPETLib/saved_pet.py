@@ -11,7 +11,15 @@ import numpy as np
 
 from .errors import InputError, RelAPETError
 from .jsonfiles import parse_json
-from .provenance import DIFFERENCE_MEANING, REFERENCE_MEANING, UNCERTAINTY_MEANING, check_provenance
+from .provenance import (
+    DEPARTURE_MEANING,
+    DIFFERENCE_MEANING,
+    REFERENCE_MEANING,
+    REGIONS_MEANING,
+    UNCERTAINTY_MEANING,
+    Z_MEANING,
+    check_provenance,
+)
 from .volumes import corner_distance, file_sha256, image_affine, read_volume
 
 if TYPE_CHECKING:
@@ -19,7 +27,13 @@ if TYPE_CHECKING:
 
 RECORD_NAME = "synthetic_pet.json"
 #: What may lie beside a PET, by the meaning that the record gives to its file.
-MEANINGS = {"uncertainty": UNCERTAINTY_MEANING, "difference": DIFFERENCE_MEANING, "reference": REFERENCE_MEANING}
+MEANINGS = {
+    "uncertainty": UNCERTAINTY_MEANING,
+    "departure": DEPARTURE_MEANING,
+    "difference": DIFFERENCE_MEANING,
+    "reference": REFERENCE_MEANING,
+    "reference_z": Z_MEANING,
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +42,7 @@ class SyntheticPet:
 
     Attributes:
         pet: float32.
-        uncertainty, difference, reference: float32 on the same grid, or None.
+        uncertainty, departure, difference, reference, reference_z: float32 on the same grid, or None.
         record: contents of `synthetic_pet.json`.
         space: ``"T1w"`` or ``"MNI"``.
     """
@@ -39,6 +53,8 @@ class SyntheticPet:
     space: str
     difference: sitk.Image | None = None
     reference: sitk.Image | None = None
+    departure: sitk.Image | None = None
+    reference_z: sitk.Image | None = None
 
 
 def read_synthetic_pet(
@@ -65,6 +81,16 @@ def read_synthetic_pet(
     image = _read(pet, "PET")
     found = {"uncertainty": None} | {name: _read_beside(pet, image, record, listed["space"], name) for name in maps}
     return SyntheticPet(image, record=record, space=listed["space"], **found)
+
+
+def regional_table(pet: Path, record: dict, record_path: Path | None = None) -> Path | None:
+    """The regional table beside a PET that its record lists; None where it is not there. Raises `InputError`."""
+    for name, output in record["outputs"].items():
+        path = pet.parent / Path(name).name
+        if output["content"] == REGIONS_MEANING and path.is_file():
+            _check_hash(path, output, record_path or pet.parent / RECORD_NAME)
+            return path
+    return None
 
 
 def _read_record(path: Path, pet: Path) -> dict:

@@ -163,7 +163,9 @@ def draw_people(
         if path.exists() and read_json_object(path) != settings:
             raise InputError(f"{path}: draws of another model, cache or choice; choose another --draws")
         write_whole(path, pretty_json(settings))
-        cases = list(people.cases)[: choices.people]
+        cases = _one_a_person(people)[: choices.people]
+        if len(cases) < choices.people:
+            progress(f"{len(cases)} people are all that there are")
         for number, case in enumerate(cases, start=1):
             file = folder / f"{case}.npz"
             if not file.exists():
@@ -174,6 +176,11 @@ def draw_people(
             with np.load(file, allow_pickle=False) as arrays:
                 found[case] = dict(arrays)
     return found
+
+
+def _one_a_person(people: Cache) -> list[str]:
+    """The first case of everybody: a deviation over people counts nobody twice."""
+    return list({record["subject"]: record["case"] for record in reversed(people.index["cases"])}.values())[::-1]
 
 
 def draw_person(model: Model, people: Cache, case: str, choices: Choices) -> dict[str, np.ndarray]:

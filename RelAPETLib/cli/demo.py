@@ -7,7 +7,16 @@ import functools
 import shutil
 from pathlib import Path
 
-from .synthesize import add_model_options, add_output_options, as_text, drawing, silence_itk, summary, writing
+from .synthesize import (
+    add_model_options,
+    add_output_options,
+    as_text,
+    check_cutoffs,
+    drawing,
+    silence_itk,
+    summary,
+    writing,
+)
 
 #: Seed of the simulated person; training uses other seeds.
 DEMO_PERSON = 20_000
@@ -43,7 +52,7 @@ def run(arguments, reporter) -> int:
     from ..synthesis import OUTPUT_NAMES
 
     how = writing(arguments)
-    chosen = _simulated(arguments.tracer, arguments.model)
+    chosen = _simulated(arguments.tracer, arguments.model, arguments.cutoff)
     out = Path(arguments.out)
     silence_itk()
     contents = []
@@ -78,15 +87,16 @@ def run(arguments, reporter) -> int:
     return 0
 
 
-def _simulated(asked: str, model: str) -> tuple[str, ...]:
+def _simulated(asked: str, model: str, cutoffs=None) -> tuple[str, ...]:
     """The tracers asked for, which the simulated person must have; ``all`` is all that person and model have."""
     from ..errors import InputError
     from ..phantom.law import law_tracers
     from ..synthesis.options import Options, for_model
     from ..tracers import ALL
 
-    known, options = law_tracers(), Options(tracers=asked, model=model)
+    known, options = law_tracers(), Options(tracers=asked, model=model, cutoffs=cutoffs)
     chosen = for_model(options).tracers
+    check_cutoffs(options.cutoffs, chosen)
     both = tuple(tracer for tracer in chosen if tracer in known)
     if options.tracers == (ALL,) and both:
         return both

@@ -145,7 +145,8 @@ def run(arguments, reporter) -> int:
         **drawing(arguments),
     )
     silence_itk()
-    _check_cutoffs(options := for_model(options))  # the folders to write to are those of the model's tracers
+    options = for_model(options)  # the folders to write to are those of the model's tracers
+    check_cutoffs(options.cutoffs, options.tracers)
     names = _output_names(options.tracers)
     _keep_inputs(arguments, names)
     with contextlib.ExitStack() as stack:
@@ -194,12 +195,12 @@ def _check_combination(arguments) -> None:
         raise InputError("--save-case and --out are the same folder; choose two")
 
 
-def _check_cutoffs(options) -> None:
+def check_cutoffs(cutoffs, tracers) -> None:
     """Refuse a cut-off of a tracer that is not asked for."""
     from ..errors import InputError
 
-    for tracer in options.cutoffs:
-        if tracer not in options.tracers:
+    for tracer in cutoffs:
+        if tracer not in tracers:
             raise InputError(f"--cutoff {tracer}: {tracer} is not asked for; leave it out, or add the tracer")
 
 

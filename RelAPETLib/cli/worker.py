@@ -19,6 +19,8 @@ from .progress import OutputClosed, write_all
 from .serve import LONGEST
 from .terminal import Stream, lines_of
 
+#: Bytes of a line of the server's, which may write a letter of a request's as six.
+_LONGEST = 8 * LONGEST
 #: Seconds in which an interrupted command cleans up when the server has gone.
 _PATIENCE = 5.0
 
@@ -33,7 +35,8 @@ def run() -> int:
         from ..models import KeptModels
 
         kept = kept or KeptModels()
-        code = main([*argv, "--progress", "json"], kept)
+        words = argv.index("--") if "--" in argv else len(argv)
+        code = main([*argv[:words], "--progress", "json", *argv[words:]], kept)
         with contextlib.suppress(OutputClosed):
             write_all(out, json.dumps({"type": "end", "exit_code": code}) + "\n")
         if code in (INTERRUPTED, TERMINATED):
@@ -51,7 +54,7 @@ def _own_stdout() -> Stream:
 
 
 def _listen(requests: queue.Queue) -> None:
-    for line in lines_of(0, LONGEST):
+    for line in lines_of(0, _LONGEST):
         requests.put(json.loads(line))
     requests.put(None)
     # The server is gone, and with it whoever wants a result. A command that is under way cleans up as on SIGTERM.

@@ -159,6 +159,11 @@ def _check_description(request: Request, path: Path) -> None:
     )
     if not ours:
         raise InputError(f"{path.parent}: a data set that RelAPET did not make; choose another output folder")
+    if not request.linked and "DatasetLinks" in read_json_object(path):
+        raise InputError(
+            f"{path.parent}: its results point to the data set that they were made from; with --unlinked choose "
+            "another output folder"
+        )
     model = ours[0].get("Model")
     if model != request.model:
         name = f"{model.get('name')} {model.get('version')}" if isinstance(model, dict) else "another model"

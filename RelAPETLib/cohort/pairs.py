@@ -138,11 +138,13 @@ def _made(pair: Pair) -> Pair:
         raise InputError("no synthetic PET")
     if pair.synthetic.is_dir():
         names = (MADE_MNI, MADE) if pair.space == "MNI" else (MADE, MADE_MNI)
+        names = [name for each in names for name in (each, each.removesuffix(".gz"))]
         file = next((f for name in names if (f := pair.synthetic / name).is_file()), None)
         if file is None:
-            if not (pair.synthetic / pair.tracer / MADE).is_file():
-                raise InputError(f"{printable(pair.synthetic)}: a folder without {MADE}")
-            file = pair.synthetic / pair.tracer / MADE
+            own = [pair.synthetic / pair.tracer / name for name in (MADE, MADE.removesuffix(".gz"))]
+            file = next((f for f in own if f.is_file()), None)
+        if file is None:
+            raise InputError(f"{printable(pair.synthetic)}: a folder without {MADE}")
         pair = replace(pair, synthetic=file)
     model, tracer = made_by(pair.synthetic)
     if tracer and pair.tracer and tracer != pair.tracer:

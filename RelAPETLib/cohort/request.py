@@ -44,7 +44,8 @@ class Request:
         """The options that shape a result, as JSON: what a record is compared by."""
         names = ("sampler", "steps", "samples", "seed", "space", "preprocessed", "force")
         # Only where they are asked for, so that records of earlier versions are still those of the same options.
-        later = {name: value for name in ("quality", "cutoffs") if (value := getattr(self.options, name))}
+        later = {"quality": self.options.quality} if self.options.quality else {}
+        later |= {"cutoffs": self.options.cutoffs} if self.options.cutoffs else {}
         return {name: getattr(self.options, name) for name in names} | later
 
 
@@ -67,6 +68,9 @@ def make_request(source: Path, out: Path, options: Options, **more) -> Request:
     for name in options.tracers:
         if name not in known:
             raise InputError(f"model {bundle.metadata['name']} has no tracer {name}; it has {', '.join(known)}")
+    for name in options.cutoffs:
+        if name not in options.tracers:
+            raise InputError(f"a cut-off of {name} was given, which is not asked for; leave it out, or add the tracer")
     model = {
         "name": bundle.metadata["name"],
         "version": bundle.metadata["version"],
@@ -102,6 +106,11 @@ def loaded_model(request: Request) -> Model:
     model = _loaded(request.options.model, request.options.device, request.model["weights_sha256"])
     model.method.network.to(model.device)  # a full GPU may have handed it over to the CPU for one person
     return model
+
+
+def forget_model() -> None:
+    """Let go of the model that this process holds."""
+    _loaded.cache_clear()
 
 
 @lru_cache(maxsize=1)

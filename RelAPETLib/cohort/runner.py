@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from .pool import run_tasks, single_threaded
-from .request import Request
+from .pool import one_thread, run_tasks
+from .request import Request, forget_model
 from .visit_run import Outcome, run_visit
 from .visits import Visit
 
@@ -23,9 +23,10 @@ def run_local(
         The outcomes of a visit as each ends. Nothing that is wrong with one visit stops the others.
     """
     if jobs <= 1:
-        single_threaded()
-        for number, visit in enumerate(visits):
-            yield run_visit(request, visit, _share(progress, number, len(visits), visit))
+        with one_thread():
+            for number, visit in enumerate(visits):
+                yield run_visit(request, visit, _share(progress, number, len(visits), visit))
+        forget_model()
         return
     for task, outcomes, cause in run_tasks(run_visit, [(request, visit) for visit in visits], jobs):
         yield list(outcomes) if not cause else died(request, task[1])

@@ -232,8 +232,7 @@ def write_bundle(
 def rewrite_bundle(source: Path, out: Path, changes: dict, files: dict[str, bytes], *, overwrite: bool = False) -> dict:
     """Write a copy of a bundle with other metadata and further files, all of it or nothing.
 
-    The weights' values stay as they are; their header gets the new metadata's fingerprint. A calibration that is not
-    replaced comes along.
+    The weights' values stay as they are; their header gets the new metadata's fingerprint.
 
     Args:
         changes: metadata to replace.

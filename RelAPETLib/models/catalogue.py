@@ -57,7 +57,10 @@ def used_folder(entry: dict) -> Path:
     if entry["shipped"] or folder.is_dir() or shared is None:
         return folder
     there = shared / entry["name"]
-    return there if there.is_dir() and not there.is_symlink() else folder
+    try:
+        return there if there.is_dir() and not there.is_symlink() else folder
+    except OSError:  # a share that does not answer: `own_models` says so
+        return folder
 
 
 def list_models(catalogue: Path | None = None) -> list[dict]:

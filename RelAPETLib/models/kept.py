@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..devices import resolve_device
+from ..errors import DeviceError
 from .model import Model, load_bundle, locate
 
 
@@ -34,6 +35,9 @@ class KeptModels:
                 while len(self._models) >= self._most:
                     self._models.popitem(last=False)
                 model = load_bundle(bundle, device)
-            model.method.network.to(device)  # a full GPU may have handed it over to the CPU meanwhile
+            try:
+                model.method.network.to(device)  # a full GPU may have handed it over to the CPU meanwhile
+            except RuntimeError as error:
+                raise DeviceError(f"{device} has no room for model {model.name}") from error
             self._models[key] = model
             return replace(model, folder=bundle.folder, metadata=bundle.metadata, calibration=bundle.calibration)

@@ -75,7 +75,7 @@ def set_models_folder(folder: Path | str | None) -> Path | None:
             raise InputError(f"{folder} is a model itself; name the folder that it lies in")
         if folder.resolve() == (home() / "models").resolve():
             raise InputError(f"{folder} is the folder of your own models, which is looked into anyway")
-    settings = {key: value for key, value in _settings().items() if key != _KEY}
+    settings = {key: value for key, value in _read_settings().items() if key != _KEY}  # a damaged file is not replaced
     if folder is not None:
         settings[_KEY] = str(folder)
     try:
@@ -88,17 +88,20 @@ def set_models_folder(folder: Path | str | None) -> Path | None:
 
 def _settings() -> dict:
     try:
-        path = home() / _SETTING
+        return _read_settings()
     except ModelError:  # without a home there are none
         return {}
-    if not os.path.lexists(path):
-        return {}
-    try:
-        content = read_json_object(path, "settings", advice="mend or delete it", limit=MAX_JSON_BYTES)
     except InputError as error:
         warn(f"{error}; it does not count")
         return {}
-    return content
+
+
+def _read_settings() -> dict:
+    """What the settings file holds; empty where there is none. Raises `InputError` where it is damaged."""
+    path = home() / _SETTING
+    if not os.path.lexists(path):
+        return {}
+    return read_json_object(path, "settings", advice="mend or delete it", limit=MAX_JSON_BYTES)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,8 @@ def _files(path: Path, record: dict) -> ResultFiles:
             if bids:
                 file = path.with_name(f"{bids['stem']}_space-{label}_desc-{_BIDS_DESC[role]}_pet.nii.gz")
             else:
-                file = path.with_name(f"{name}{space}.nii.gz")
+                files = [path.with_name(f"{name}{space}{end}") for end in (".nii.gz", ".nii")]
+                file = next((each for each in files if each.is_file()), files[0])
             if file.is_file():
                 volumes[role] = file
         if "pet" in volumes:

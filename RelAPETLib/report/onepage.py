@@ -19,7 +19,7 @@ from ..errors import RelAPETError
 from ..notices import printable
 from ..provenance import SIMULATED_STATEMENT, STATEMENT
 from ..tracers import TRACERS
-from .person import DISAGREE, NOT_ERROR
+from .person import DEPARTURE, DISAGREE, NOT_ERROR
 from .pictures import BURNED_IN, PLANES, Volumes, grey_limits, own_window, prepare
 from .still import Column, colour_bar, columns_of_maps, draw
 from .web import BANNER, VERDICTS
@@ -234,6 +234,7 @@ def _foot(page: _Page, record: dict) -> float:
     isnt = [STATEMENT, DISAGREE]
     isnt += [SIMULATED_STATEMENT] if model["trained_on_simulated_data"] else []
     isnt += [NOT_ERROR] if record["uncertainty"] else []
+    isnt += [DEPARTURE] if (record.get("departure") or {}).get("meaning") else []
     how = f"{sampling['steps']} steps of {sampling['sampler']}" if sampling["sampler"] else "drawn at once"
     inputs = [f"{role} {facts['sha256'][:12]}" for role, facts in record["inputs"].items() if facts]
     source = (
@@ -325,11 +326,21 @@ def _cells(regions: Sequence[dict], level: float | None) -> list[tuple[str, list
 
 
 def _table(page: _Page, record: dict, regions: Sequence[dict], x: float, y: float, width: float) -> float:
-    """The regional means, what is said of their intervals, and the composite value; returns the `y` below."""
-    intervals, summary = record.get("intervals") or {}, record.get("summary")
+    """The regional means, and what is said of them and of the maps that need words; returns the `y` below."""
+    if regions:
+        y = _means(page, record, regions, x, y, width)
+    parts = (record.get("summary"), record.get("intervals"), record.get("departure"))
+    for said in (*parts, (record.get("reference") or {}).get("z")):
+        if said and said.get("says"):
+            y = page.paragraph(x, y, said["says"], width, 6.8) + 0.04
+    return y
+
+
+def _means(page: _Page, record: dict, regions: Sequence[dict], x: float, y: float, width: float) -> float:
+    """The regional table; returns the `y` below."""
     page.text(x, y, f"Regional means ({record['pet']['units']})", 8, weight="bold")
     y += _HEADING
-    columns = _cells(regions, intervals.get("level"))
+    columns = _cells(regions, (record.get("intervals") or {}).get("level"))
     line, size = 0.145, 6.8
     # The interval is twice as wide as a number.
     shares = [1.5 if "interval" in title else 1.0 for title, _ in columns]
@@ -348,8 +359,4 @@ def _table(page: _Page, record: dict, regions: Sequence[dict], x: float, y: floa
         for (_, cells), end in zip(columns, ends, strict=True):
             page.text(end, y, cells[number], size, "right")
         y += line
-    y += 0.05
-    for words in (summary and summary["says"], intervals.get("says")):
-        if words:
-            y = page.paragraph(x, y, words, width, 6.8) + 0.04
-    return y
+    return y + 0.05

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError, OutputError
 from ..notices import warn
-from ..saved_pet import MEANINGS, RECORD_NAME, SyntheticPet, read_synthetic_pet
+from ..saved_pet import MEANINGS, RECORD_NAME, SyntheticPet, read_synthetic_pet, regional_table
 from ..volumes import canonical, corner_distance, file_sha256, image_affine, read_volume
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
 #: Names of a PET in a result's folder; the first that is there is shown.
-PETS = ("synthetic_pet.nii.gz", "synthetic_pet_space-MNI.nii.gz")
-REGIONS = "regions.tsv"
+PETS = tuple(f"synthetic_pet{space}{end}" for space in ("", "_space-MNI") for end in (".nii.gz", ".nii"))
 #: Corners of the T1w's grid and the PET's that lie so near to each other, in mm, are the same.
 _SAME_MM = 0.01
 
@@ -30,7 +29,7 @@ class SavedResult:
         record: what `synthetic_pet.json` holds.
         pictures: volumes on one grid, as `person.write_html_report` takes them; no T2-FLAIR and no white matter, since
             the registration is not in a result's folder.
-        regions: rows of `regions.tsv`, texts; empty where it is missing.
+        regions: rows of the regional table, texts; empty where it is missing.
     """
 
     record: dict
@@ -60,9 +59,12 @@ def read_result(pet: Path | str, t1w: Path | str | None = None, *, provenance: P
     pet = Path(pet)
     if pet.is_dir():
         pet = next((pet / name for name in PETS if (pet / name).is_file()), pet / PETS[0])
-    found = read_synthetic_pet(pet, Path(provenance) if provenance else None, maps=tuple(MEANINGS))
+    beside = Path(provenance) if provenance else None
+    found = read_synthetic_pet(pet, beside, maps=tuple(MEANINGS))
     pictures = {name: getattr(found, name) for name in ("pet", *MEANINGS)}
-    return SavedResult(found.record, {"t1w": _background(pet, found, t1w)} | pictures, read_regions(pet.parent))
+    table = regional_table(pet, found.record, beside)
+    rows = [] if table is None else read_regions(table)
+    return SavedResult(found.record, {"t1w": _background(pet, found, t1w)} | pictures, rows)
 
 
 def write_saved_page(result: SavedResult, path: Path | str, kind: str, label: str | None = None) -> None:
@@ -93,11 +95,8 @@ def write_saved_page(result: SavedResult, path: Path | str, kind: str, label: st
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def read_regions(folder: Path) -> list[dict]:
-    """Rows of the regional table in a result's folder; none where it is missing. Raises `InputError`."""
-    path = folder / REGIONS
-    if not path.is_file():
-        return []
+def read_regions(path: Path) -> list[dict]:
+    """Rows of a result's regional table. Raises `InputError`."""
     try:
         with open(path, newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream, delimiter="\t"))

@@ -130,6 +130,8 @@ def _words(case: Case, draw: Draw) -> str:
     if (plan.sampler, plan.steps) != (sampling["sampler"], sampling["steps"]):
         how = f"{sampling['steps']} step(s) of {sampling['sampler'] or 'its own draw'}"
         words += f"; their PET were drawn by {how}, not as this one"
+    if "clinical" in draw.model.method.defaults.inputs:
+        words += "; their age, sex and score were not told"
     if "t2f" not in case.sequences:
         words += "; they had a T2-FLAIR"
     if population["kind"] != case.kind:
@@ -137,4 +139,4 @@ def _words(case: Case, draw: Draw) -> str:
     floored = facts["tracers"][tracer]["floored"]
     if floored >= 0.005:
         words += f"; SD raised to {facts['tracers'][tracer]['floor']:.3g} in {100 * floored:.0f} % of the brain"
-    return words + "."
+    return " ".join(words.split()) + "."

@@ -46,8 +46,8 @@ def synthesize(
             and the model can do without (`Model.optional_inputs`).
         tracer: a name of `RelAPETLib.tracers.TRACERS`, or a BIDS ``trc-`` spelling of one.
         progress: called as progress(fraction, message).
-        options: further fields of `Options`: model, reference, reference_region, sampler, steps, samples, seed, device,
-            space, preprocessed, force, yes, age, sex, score.
+        options: further fields of `Options`: model, reference, reference_region, norms, reference_fwhm, sampler, steps,
+            quality, samples, seed, device, space, preprocessed, force, yes, age, sex, score, cutoffs.
 
     Warns:
         RelAPETWarning: what the user should know; the same lines stand in the result's `warnings`.
@@ -128,6 +128,7 @@ def _run_files(t1w, t2f, options: Options, progress, on_case, kept) -> Iterator[
         ready = register(inputs, options.preprocessed, device, chosen.watched(part("preprocess")))
     clock.lap("preprocessing")
     model, plans, units, norms = chosen.get()
+    of_case = [words for words in of_case if words not in of_model]  # told while the scans were registered
     clock.lap("model")
     case = make_case(inputs, ready, options.preprocessed, of_case, of_header)
     del inputs, ready

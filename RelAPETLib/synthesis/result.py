@@ -134,8 +134,7 @@ class Synthesis:
         outputs = {f"{name}{end}": self._describe(name) for name in self.volumes}
         writers["regions.tsv"] = lambda path: _write_rows(self.regions, path)
         units = self.provenance["pet"]["units"]
-        content = "means inside the brain in approximate regions of the model grid"
-        outputs["regions.tsv"] = {"content": content, "space": "MNI", "units": units}
+        outputs["regions.tsv"] = {"content": record.REGIONS_MEANING, "space": "MNI", "units": units}
         if self.samples:
             writers["samples.tsv"] = lambda path: _write_rows(self.samples, path)
             content = "the same means of each sample; samples of one pair have mirrored noise"

@@ -94,12 +94,17 @@ def _positivity(case: Case, drawn: Draw, draws: list[float] | None) -> dict | No
     cutoff = own.get("cutoff") if plan.cutoff is None else plan.cutoff
     if cutoff is None:
         return None
+    own_sampler = drawn.model.method.defaults.sampler
     source = "given by the user" if plan.cutoff is not None else f"the model's own ({own['source']})"
+    if own.get("cutoff") not in (None, cutoff):
+        source += f"; the model's share was measured at {own['cutoff']:g} alone"
     why = None
     if not own:
         why = f"model {drawn.model.name} does not say that the share of its draws is a probability"
     elif metadata["training_data"]["simulated"] and not case.simulated:
         why = "the model knows simulated people only, and nothing says that these scans are simulated"
+    elif (plan.sampler, plan.steps) != (own_sampler, drawn.model.method.defaults.samplers.get(own_sampler, 1)):
+        why = "it was drawn by another sampler or number of steps than the model's own, of which it was measured"
     elif draws is None:
         why = "one sample was drawn, or a region is not in the field of view"
     reached = None if why else sum(value >= cutoff for value in draws)
@@ -123,7 +128,7 @@ def _words(found: Mapping, tracer: Tracer) -> str:
         words += f", spread of {len(found['samples'])} samples {found['spread']:.2f}"
     if found["measured"] is not None:
         words += f", measured {found['measured']:.2f}"
-    return f"{words}. {caveat(tracer)}{_positivity_words(found)}"
+    return " ".join(f"{words}. {caveat(tracer)}{_positivity_words(found)}".split())
 
 
 def _positivity_words(found: Mapping) -> str:

@@ -2,6 +2,7 @@
 
 .venv/bin/python Testing/support/slicer_pictures.py [Resources/pictures]
 .venv/bin/python Testing/support/slicer_pictures.py --all-tracers PICTURES
+.venv/bin/python Testing/support/slicer_pictures.py --desk PICTURES
 
 A simulated person, the demo model, the module's own panel and scene code, over the project's test harness: MRML and
 slice compositing are Slicer's, the widgets are stand-ins. The pictures say so.
@@ -37,10 +38,15 @@ def labelled(pixels: np.ndarray, title: str) -> Image.Image:
     return picture
 
 
-def panel_pixels(widget) -> np.ndarray:
+def panel_pixels(widget, height: int = 980) -> np.ndarray:
     """The panel as its stand-in widgets draw it."""
-    widget.parent.resize(480, 980)
-    image = widget.parent.grab().toImage()
+    widget.parent.resize(480, height)
+    return grabbed(widget.parent)
+
+
+def grabbed(window) -> np.ndarray:
+    """What a widget shows."""
+    image = window.grab().toImage()
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "panel.png")
         image.save(path)
@@ -93,6 +99,7 @@ def one_tracer(widget, out: Path) -> None:
         ("pet", "Synthetic TAU PET over the T1w"),
         ("difference", "Synthetic minus measured (here simulated) TAU PET"),
         ("uncertainty", "Spread of the samples, not the error"),
+        ("departure", "Departure from the training people's synthetic PET, in SD: not a disease map"),
     ):
         widget.results.show(kind, fit=True)
         labelled(slices(), title).save(out / f"{kind}.png", optimize=True)
@@ -101,6 +108,64 @@ def one_tracer(widget, out: Path) -> None:
         out / "side_by_side.png", optimize=True
     )
     labelled(panel_pixels(widget), "The RelAPET panel").save(out / "panel.png", optimize=True)
+
+
+def wear(dark: bool) -> None:
+    """Slicer's light or dark theme: Qt's Fusion style with such a palette."""
+    from PySide6.QtGui import QColor, QPalette
+    from PySide6.QtWidgets import QApplication
+
+    QApplication.setStyle("Fusion")
+    colours = {
+        "Window": "#353535", "WindowText": "#ffffff", "Base": "#232323", "AlternateBase": "#353535", "Text": "#ffffff",
+        "Button": "#353535", "ButtonText": "#ffffff", "ToolTipBase": "#353535", "ToolTipText": "#ffffff",
+        "Highlight": "#2a82da", "HighlightedText": "#000000", "PlaceholderText": "#a0a0a0",
+    }  # fmt: skip
+    palette = QApplication.style().standardPalette()
+    for role, colour in colours.items() if dark else ():
+        palette.setColor(getattr(QPalette, role), QColor(colour))
+    QApplication.setPalette(palette)
+
+
+def desk(harness, widget, out: Path) -> None:
+    """Twelve pictures: the panel before and after, the list of models and many patients in both themes, four views."""
+    for theme in ("light", "dark"):
+        wear(theme == "dark")
+        widget.updatePanel()
+        labelled(panel_pixels(widget), f"The panel at the start, {theme}").save(
+            out / f"start_{theme}.png", optimize=True
+        )
+    synthesize(harness, widget)
+    resize(VIEWS, SIZE)
+    for theme in ("light", "dark"):
+        wear(theme == "dark")
+        widget.updatePanel()
+        title = f"The panel with a result, {theme}"
+        labelled(panel_pixels(widget, 1700), title).save(out / f"result_{theme}.png", optimize=True)
+        widget.ui.modelManagerButton.click()
+        harness.process_events(lambda: not widget.tasks.running, 60)
+        window = widget.manager.ui.modelTable.window()
+        labelled(grabbed(window), f"All models, {theme}").save(out / f"models_{theme}.png", optimize=True)
+        window.close()
+        widget.ui.batchSection.collapsed = False
+        widget.ui.findPairsButton.click()
+        harness.process_events(lambda: not widget.tasks.running, 60)
+        labelled(grabbed(widget.ui.batchSection), f"Many patients, {theme}").save(
+            out / f"patients_{theme}.png", optimize=True
+        )
+        widget.ui.batchSection.collapsed = True
+    wear(False)
+    for kind, title in (
+        ("pet", "Synthetic TAU PET over the T1w"),
+        ("difference", "Synthetic minus measured (here simulated) TAU PET"),
+        ("departure", "Departure from the training people's synthetic PET, in SD: not a disease map"),
+    ):
+        widget.results.show(kind, fit=True)
+        labelled(slices(), title).save(out / f"{kind}.png", optimize=True)
+    widget.results.show("pet")
+    labelled(side_by_side(widget), "MRI, measured PET, synthetic PET, difference: linked").save(
+        out / "side_by_side.png", optimize=True
+    )
 
 
 def all_tracers(widget, out: Path) -> None:
@@ -118,6 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", nargs="?", type=Path, default=ROOT / "Resources" / "pictures")
     parser.add_argument("--all-tracers", action="store_true", help="of one run for all tracers of the model")
+    parser.add_argument("--desk", action="store_true", help="twelve pictures of panel and windows, light and dark")
     options = parser.parse_args()
     out = options.out
     out.mkdir(parents=True, exist_ok=True)
@@ -128,9 +194,13 @@ def main() -> None:
     widget = harness.load_module(str(ROOT / "RelAPET" / "RelAPET.py"))
     if options.all_tracers:
         widget.ui.tracerSelector.currentIndex = widget.ui.tracerSelector.count - 1
-    synthesize(harness, widget)
-    resize(VIEWS, SIZE)
-    (all_tracers if options.all_tracers else one_tracer)(widget, out)
+    if options.desk:
+        harness.process_events(lambda: not widget.tasks.running, 300)
+        desk(harness, widget, out)
+    else:
+        synthesize(harness, widget)
+        resize(VIEWS, SIZE)
+        (all_tracers if options.all_tracers else one_tracer)(widget, out)
     print("\n".join(str(path) for path in sorted(out.glob("*.png"))))
 
 
