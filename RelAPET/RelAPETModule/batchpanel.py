@@ -58,6 +58,7 @@ class BatchPanel(batch.BatchListener):
             (ui.batchFolderButton, self.onFolder),
         ):
             button.connect("clicked(bool)", slot)
+        ui.batchFolderEdit.connect("editingFinished()", self.update)
         ui.batchTable.connect("cellDoubleClicked(int,int)", self.onDoubleClick)
         ui.batchTable.connect("itemSelectionChanged()", self.update)
         ui.batchTable.connect("itemChanged(QTableWidgetItem*)", self.onTicked)
@@ -156,6 +157,8 @@ class BatchPanel(batch.BatchListener):
             found.append(_("wait until the synthesis is done"))
         if panel.tasks.running:
             found.append(_("wait until this is done: {task}").format(task=panel.tasks.title))
+        if panel.selfTest.running:
+            found.append(_("wait until the test is done"))
         if not panel.ui.batchFolderEdit.text.strip():
             found.append(_("choose a folder for the results"))
         if not self.ticked():
@@ -172,13 +175,17 @@ class BatchPanel(batch.BatchListener):
     def onStart(self, checked=False):
         if self.running or self.problems():
             return
+        if self._foundFor != self._place():  # another folder was typed: whose number is whose is another matter there
+            self.find(self._below)
+            return
         parent = self._panel.ui.batchFolderEdit.text.strip()
         slicer.app.userSettings().setValue(_SETTING, parent)
         pairs = {number: self.rows[number].pair for number in self.ticked()}
-        self._last, self._foundFor = "", self._place()
+        self._last = ""
         self._panel.ui.batchProgressBar.value = 0
         everybody = [row.pair for row in self.rows]
         self._batch = batch.Batch(pairs, everybody, self.choices(), self._place(), self, self.makeProcess)
+        self._panel.logic.server.stop()  # the model that it keeps would take the memory of each person's process
         self._panel.updatePanel()
         self._batch.start()
 

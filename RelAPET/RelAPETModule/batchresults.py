@@ -5,11 +5,8 @@ import uuid
 import slicer
 from slicer.i18n import tr as _
 
-from . import display, history, people, resultfiles, scene
+from . import display, history, people, resultfiles, scene, tables
 from .logic import Request
-
-#: Attribute of the volumes that `load` brought and `forget` takes away.
-LOADED = "RelAPET.Batch"
 
 
 def load(pair, folder, who):
@@ -43,7 +40,7 @@ def load(pair, folder, who):
             people.remember(results.pet, Request(pair.t1w, pair.t2f, one.tracer), pair.t1w)
             history.remember(results.pet, prints)
             display.prepare(results)
-            results.pet.SetAttribute(LOADED, "/".join(who))
+            results.pet.SetAttribute(scene.FROM_BATCH, "/".join(who))
             found[one.tracer] = results
     return found
 
@@ -51,9 +48,9 @@ def load(pair, folder, who):
 def forget():
     """Take what `load` brought out of the scene again; it stays on the disk."""
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-        if node.GetAttribute(LOADED):
+        if node.GetAttribute(scene.FROM_BATCH):
             results = scene.Results(node)
-            for part in (results.metrics, results.regions, *results.volumes.values()):
+            for part in (results.metrics, results.regions, *tables.segmentsOf(node), *results.volumes.values()):
                 _remove(part)
 
 

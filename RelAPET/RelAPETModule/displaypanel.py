@@ -107,8 +107,10 @@ class DisplayPanel:
         """Why there is no departure to show, where there is none."""
         record = objectOf(readDict(found.pet, PROVENANCE).get("departure")) if found else {}
         says = record.get("says") if record.get("withheld") else None
+        if found is not None and not record:
+            says = _("No departure map: these results were made by an earlier version.")
         usual = _("What this MRI changed against the mean of synthetic PET of the training people; not a disease map.")
-        self._panel.ui.showDepartureButton.toolTip = says if isinstance(says, str) else usual
+        self._panel.ui.showDepartureButton.toolTip = escaped(says) if isinstance(says, str) else usual
 
     def _tellHistory(self, found):
         """With what the shown result was made, and what is not as it was then."""

@@ -16,6 +16,7 @@ from slicer.i18n import tr as _
 
 from . import scene
 from .attributes import objectOf, readDict, readList
+from .library import library
 
 
 class HandedOver:
@@ -33,11 +34,7 @@ class HandedOver:
         if not text:
             raise scene.SceneError(_("this PET carries no record of how it was made, so it is not exported"))
         record = readDict(self._results.pet, scene.PROVENANCE)
-        outputs = objectOf(record.get("outputs")).values()
-        if "outputs" not in record or not all(isinstance(output, dict) for output in outputs):
-            raise scene.SceneError(_("this PET's record of how it was made is damaged, so it is not exported"))
-        for output in outputs:
-            output.pop("sha256", None)  # of the files that the library wrote; those below hold the same voxels
+        record["outputs"] = _asWritten(record)
         (self._scratch / "synthetic_pet.json").write_text(json.dumps(record), encoding="utf-8")
         for kind in kinds:
             node = self._results.volumes.get(kind)
@@ -82,6 +79,32 @@ class HandedOver:
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
+
+
+def _asWritten(record):
+    """A record's outputs by the names that the files have here: the library may have written others, uncompressed ones
+    or a data set's. Raises scene.SceneError for a damaged record.
+
+    Their SHA-256 go: they are of the library's files, and those written here hold the same voxels.
+    """
+    meaning, found = library("provenance"), {}
+    stems = {
+        objectOf(record.get("pet")).get("content"): "synthetic_pet",
+        meaning.UNCERTAINTY_MEANING: "uncertainty",
+        meaning.DEPARTURE_MEANING: "departure",
+        meaning.DIFFERENCE_MEANING: "difference",
+        meaning.REFERENCE_MEANING: "reference",
+    }
+    outputs = record.get("outputs")
+    if not isinstance(outputs, dict) or not all(isinstance(output, dict) for output in outputs.values()):
+        raise scene.SceneError(_("this PET's record of how it was made is damaged, so it is not exported"))
+    for name, output in outputs.items():
+        stem = stems.get(output.get("content"))
+        end = scene.MNI if output.get("space") == "MNI" else ""
+        if output.get("content") == meaning.REGIONS_MEANING:
+            name = "regions.tsv"
+        found[f"{stem}{end}.nii.gz" if stem else name] = {k: v for k, v in output.items() if k != "sha256"}
+    return found
 
 
 class Export(HandedOver):

@@ -9,6 +9,8 @@ from .guessing import T1W, T2F
 from .pairs import scansOf
 
 NAME = "RelAPET"
+#: Where the plugin is kept, beside Slicer's own modules.
+_KEPT = "RelAPETHierarchyPlugin"
 _PLUGIN = Path(__file__).resolve().parent.parent / "SubjectHierarchyPlugins" / "RelAPETSubjectHierarchyPlugin.py"
 #: Slicer's class that runs a plugin written in Python, by the names that it may have.
 _CLASSES = ("qSlicerSubjectHierarchyScriptedPlugin", "qSlicerScriptedSubjectHierarchyPlugin")
@@ -22,13 +24,15 @@ def register():
         logging.info("RelAPET: this Slicer takes no action for the subject hierarchy; use the panel's Find pairs")
         return
     handler = handlers.instance()
-    if handler.pluginByName(NAME):
+    # Slicer logs a warning when it is asked for a name that it does not know.
+    if getattr(slicer.modules, _KEPT, None) is not None and handler.pluginByName(NAME):
         return
     plugin = kind(None)
     plugin.name = NAME
     plugin.setPythonSource(str(_PLUGIN))
     if not handler.pluginByName(NAME):  # Slicer's base class may have done so already
         handler.registerPlugin(plugin)
+    setattr(slicer.modules, _KEPT, plugin)
 
 
 def offers(item):

@@ -61,13 +61,13 @@ def missing():
 
 
 def exportFolder():
-    """Where the DICOM export's own packages are, for this version of Python."""
+    """Where the own packages of reports and DICOM export are, for this version of Python."""
     home = library("models.catalogue").home()
     return home / "slicer-packages" / f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def missingForExport():
-    """Requirements of the DICOM export that neither its own folder nor Slicer's Python has."""
+    """Requirements of reports and DICOM export that neither its own folder nor Slicer's Python has."""
     folder = exportFolder()
     return [each for each in requirements("requirements-export.txt") if isMissing(each, folder) and isMissing(each)]
 
@@ -155,7 +155,7 @@ def pipInstall(names, wheels, onLine, onEnd):
 
 
 def installForExport(wheels, onLine, onEnd):
-    """Install the DICOM export's packages into `exportFolder`, whole or not at all; else as `pipInstall`."""
+    """Install the packages of reports and DICOM export into `exportFolder`, whole or not; else as `pipInstall`."""
     folder = exportFolder()
     new = folder.with_name(f"{folder.name}.new")
 

@@ -103,6 +103,7 @@ class InstallPanel:
         if self._busy or not self._missing:
             return
         names = list(self._missing)
+        self._panel.logic.server.stop()  # it has the packages that are replaced loaded
         self._begin()
         if not wheels and install.TORCH in names:
             logic = install.torchExtension()
@@ -122,7 +123,7 @@ class InstallPanel:
         install.pipInstall(names, wheels, self._panel.log, self._ended)
 
     def installForExport(self, wheels=None):
-        """Install the DICOM export's packages into their own folder."""
+        """Install the packages of reports and DICOM export into their own folder."""
         if self._busy or not self._export or self._panel.tasks.running:
             return
         self._begin()
@@ -130,7 +131,6 @@ class InstallPanel:
 
     def _begin(self):
         self._busy, self._problem, self._exportProblem = True, "", ""
-        self._panel.logic.server.stop()  # it has the packages that are replaced loaded
         self.update()
         self._panel.updatePanel()
         self._panel.tell(_("Installing; this can take minutes."))

@@ -116,27 +116,30 @@ class ManagerPanel:
         row = self.ui.modelTable.currentRow() if self.ui is not None else -1
         return self._rows[row] if 0 <= row < len(self._rows) else None
 
-    def onChosen(self):
+    def enable(self):
+        """Only what can be done can be pressed."""
         row = self._chosen
         if row is None:
             return
-        ui, busy = self.ui, self._busy
+        ui, busy = self.ui, self._panel.busy
         usable = not row.get("refused") and row["installed"] and not row["problem"]
-        ui.useButton.enabled = usable
+        ui.useButton.enabled = usable and not self._panel.batch.running and not self._panel.logic.running
         ui.cardButton.enabled = not row.get("refused") and not (row["installed"] and row["problem"]) and not busy
         ui.removeButton.enabled = row.get("place") == "user" and not busy
         ready = not busy and not self._panel.install.problems()
         ui.installFileButton.enabled = ui.installFolderButton.enabled = ui.checkButton.enabled = ready
+
+    def onChosen(self):
+        row, ui = self._chosen, self.ui
+        if row is None:
+            return
+        self.enable()
         words = "" if row.get("refused") else models.facts(row)
         if row.get("problem"):
             why = escaped(_("Not loaded: {why}").format(why=row["problem"]))
             words = f"<b style='color:{tone(ui.cardText, ALARM)}'>{why}</b><br>{words}"
         where = f"<br><b>{_('Where')}:</b> {escaped(row['path'])}" if row.get("path") else ""
         ui.cardText.setHtml(words + where)
-
-    @property
-    def _busy(self):
-        return self._panel.tasks.running or self._panel.logic.running
 
     def _say(self, words, alarm=False):
         """The window's own line; a refusal stays until the next piece of work."""
@@ -152,7 +155,8 @@ class ManagerPanel:
             if self._dialog is not None:
                 onEnd(ending)
 
-        if self._panel.logic.running or not self._panel.tasks.start(title, arguments, ended):
+        using = self._panel.logic.running or self._panel.batch.running
+        if using or not self._panel.tasks.start(title, arguments, ended):
             what = self._panel.tasks.title if self._panel.tasks.running else _("a synthesis")
             self._say(_("Wait until this is done: {task}").format(task=what), alarm=True)
             return False

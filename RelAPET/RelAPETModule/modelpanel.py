@@ -1,6 +1,7 @@
 """The panel's choice of model and device, and getting, importing and removing models."""
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from . import models
@@ -80,7 +81,7 @@ class ModelPanel:
             selector.currentIndex = index
         self._filling = False
         self._showFacts(entry)
-        busy = self._panel.tasks.running or self._panel.logic.running
+        busy = self._panel.busy
         ui.modelInstallButton.enabled = bool(entry) and not entry["installed"] and not busy
         ui.modelRemoveButton.enabled = bool(entry) and entry.get("place") == "user" and not busy
         ui.modelImportButton.enabled = not busy and not self._panel.install.problems()
@@ -174,6 +175,9 @@ class ModelPanel:
 
     def onRemove(self, checked=False):
         name = self._panel.parameters.model
+        question = _("Delete the model '{name}' from your folder? It can be had back only from its file.")
+        if not slicer.util.confirmOkCancelDisplay(question.format(name=name)):
+            return
         self._panel.tasks.start(_("Removal"), ["models", "remove", name], lambda ending: self.update())
 
     def onFolder(self, checked=False):

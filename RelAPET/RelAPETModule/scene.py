@@ -20,6 +20,8 @@ SYNTHETIC, KIND, TRACER, MODEL, UNITS, STATEMENT, PROVENANCE, WINDOW, SPACE = (
 RUN = "RelAPET.Run"
 #: Rows of ``regions.tsv`` as JSON, of the table that shows them in its own order and words.
 ROWS = "RelAPET.Rows"
+#: Attribute of a PET that a batch brought into the scene, and takes out again when it shows the next person's.
+FROM_BATCH = "RelAPET.Batch"
 #: What a simulated scan's BIDS sidecar says.
 SIDECAR = "RelAPET.Sidecar"
 #: Roles by which a PET knows what belongs to it.
@@ -205,6 +207,7 @@ def placeResults(read, output, t1w, run):
             name = (t1w.GetName() if t1w else "MRI") + (", MNI space" if ending else "")
             pet = _placeMaps(maps, read.facts, output if ending == endings[0] else None, read.tracer, name)
             pet.SetAttribute(RUN, run)
+            pet.SetAttribute(FROM_BATCH, None)  # it may take the place of one
             pet.SetAttribute(PROVENANCE, json.dumps(read.record, ensure_ascii=False))
             pet.SetAttribute(SPACE, "MNI" if ending else "T1w")
             background = _template() if ending else t1w

@@ -14,7 +14,9 @@ from .words import ALARM, escaped, textColor, tone
 ACTION = "RelAPETSelfTestAction"
 #: Steps after which the application is asked for pictures.
 PICTURED = {"person": "panel_begin", "look": "result", "alltracers": "tracers"}
-KEPT = ("tracer", "model", "steps", "samples", "seed")
+KEPT = (
+    "tracer", "model", "steps", "samples", "seed", "device", "sampler", "space", "dicomTarget", "dicomReport",
+)  # fmt: skip
 
 
 def addMenuEntry():
@@ -43,6 +45,10 @@ class SelfTestPanel:
         panel.ui.selfTestButton.connect("clicked(bool)", self.onTest)
         panel.ui.selfTestLabel.connect("linkActivated(QString)", self.onLink)
 
+    @property
+    def running(self):
+        return self._running
+
     def stop(self):
         """End at the next chance; a report of what was done is still written."""
         self._stopped = True
@@ -53,7 +59,7 @@ class SelfTestPanel:
             return
         panel = self._panel
         panel.ui.logSection.collapsed = False
-        if panel.logic.running or panel.tasks.running or panel.parameters is None:
+        if panel.busy or panel.parameters is None:
             self._say(_("Wait until what runs is done, then test."), alarm=True)
             return
         question = _(
@@ -72,6 +78,7 @@ class SelfTestPanel:
         slicer.mrmlScene.Clear(0)
         slicer.app.processEvents()
         panel.initializeParameterNode()
+        panel.ui.batchSection.collapsed = True  # it names a folder, and the panel is pictured
         panel.ui.logText.clear()  # what was logged before is not the test's, and may name a patient's volumes
         try:
             self._steps(report)
@@ -95,7 +102,8 @@ class SelfTestPanel:
                     report.picture(f"{PICTURED[name]}_views", testreport.grabViews)
         except Stopped:
             if not self._panel.gone:
-                self._panel.stopAll()
+                self._panel.logic.stopNow()
+                self._panel.tasks.stopNow()
         finally:
             tutorial.clean()
 

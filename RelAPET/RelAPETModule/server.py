@@ -1,13 +1,15 @@
 """The library's process that stays between syntheses: ``relapet serve``, with its imports done and its model loaded.
 
-It ends when nobody has asked anything for a while, with the scene, the module and Slicer, and when the environment or
-the library has changed. Cancelling frees all that a synthesis held; a crash loses that synthesis alone.
+It ends when nobody has asked anything for a while, with Slicer, and when the environment or the library has changed;
+the panel ends its own with the scene and the module. Cancelling frees all that a synthesis held; a crash loses that
+synthesis alone.
 """
 
 import json
 import time
 
 import qt
+import slicer
 
 from .library import libraryParent
 from .process import (
@@ -107,6 +109,7 @@ class Server:
             (self._process, "finished(int,QProcess::ExitStatus)", self._finished),
             (self._process, "errorOccurred(QProcess::ProcessError)", self._errorOccurred),
             (self._idle, "timeout()", self.stop),
+            (slicer.app, "aboutToQuit()", self.stop),
         ]
         for sender, signal, slot in self._connections:
             sender.connect(signal, slot)

@@ -152,11 +152,16 @@ def copyMarks(pet, table):
         table.SetAttribute(name, pet.GetAttribute(name))
 
 
+def segmentsOf(pet):
+    """A PET's tables of segments."""
+    tables = [pet.GetNthNodeReference(_SEGMENTS, n) for n in range(pet.GetNumberOfNodeReferences(_SEGMENTS))]
+    return [table for table in tables if table is not None]
+
+
 def segmentTable(pet, segmentation):
     """The table node of a segmentation's means in a PET: that of an earlier time, or a new one."""
-    for number in range(pet.GetNumberOfNodeReferences(_SEGMENTS)):
-        table = pet.GetNthNodeReference(_SEGMENTS, number)
-        if table is not None and table.GetNodeReference(_SEGMENTS) is segmentation:
+    for table in segmentsOf(pet):
+        if table.GetNodeReference(_SEGMENTS) is segmentation:
             return table
     name = f"SYNTHETIC {pet.GetAttribute(TRACER)} means in {segmentation.GetName()}"
     name = slicer.mrmlScene.GenerateUniqueName(name)

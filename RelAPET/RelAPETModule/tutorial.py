@@ -164,7 +164,7 @@ class Tutorial:
         self.wait(lambda: not self.panel.logic.running, "the synthesis")
         found, t1w = self.panel.results.found, self.panel.parameters.t1w
         check(found is not None, f"no result: {self.said}")
-        kinds = {"pet", "measured", "uncertainty", "difference"}
+        kinds = {"pet", "measured", "uncertainty", "difference", "departure"}
         check(set(found.volumes) == kinds, f"the maps are {sorted(found.volumes)}")
         wanted, matrix = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
         t1w.GetIJKToRASMatrix(wanted)
@@ -207,6 +207,7 @@ class Tutorial:
             "measured": ui.showMeasuredButton,
             "difference": ui.showDifferenceButton,
             "uncertainty": ui.showUncertaintyButton,
+            "departure": ui.showDepartureButton,
         }
         for kind, button in buttons.items():
             self.click(button)
@@ -239,7 +240,8 @@ class Tutorial:
 
     def _tables(self):
         found = self.panel.results.found
-        check(found.regions.GetNumberOfRows() == 12, f"{found.regions.GetNumberOfRows()} regions")
+        rows = 12 + (library("tracers").TRACERS[self.tracer].composite is not None)
+        check(found.regions.GetNumberOfRows() == rows, f"{found.regions.GetNumberOfRows()} rows of regions")
         check(found.metrics is not None, "no comparison with the measured PET")
         layout = slicer.app.layoutManager().layout if slicer.app.layoutManager() is not None else None
         self.click(self.ui.regionsButton)
@@ -295,7 +297,7 @@ class Tutorial:
         missing = install.missingForExport()
         if missing:
             raise unittest.SkipTest(f"the export's packages are not installed: {', '.join(missing)}")
-        self.panel.results.exportDicom(self._scratch.name)
+        self.panel.results.exports.exportDicom(self._scratch.name)
         self.waitForTasks("the DICOM export")
         files = list(Path(self._scratch.name).rglob("*.dcm"))
         check(any(file.name == "synthetic_pet_map.dcm" for file in files), f"{len(files)} DICOM files: {self.said}")

@@ -201,6 +201,11 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             found.append(_("wait until the batch below is done, or stop it"))
         return found + self.request().problems()
 
+    @property
+    def busy(self):
+        """Whether models are in use, so that none may be changed."""
+        return self.logic.running or self.tasks.running or self.batch.running
+
     def updatePanel(self):
         """Synthesize says what is missing; while it runs it is Cancel."""
         button, running = self.ui.synthesizeButton, self.logic.running
@@ -216,13 +221,14 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             missing = _("Missing: {what}").format(what="; ".join(problems))
             button.toolTip = escaped(missing) if problems else words
         for section in (self.ui.inputsSection, self.ui.advancedSection):
-            section.enabled = not running
+            section.enabled = not running and not self.batch.running
         self.clinical.update()
         self.inputs.update(self.request())
         self._tellExpected(running)
         self.ui.scaleReferenceCheckBox.enabled = self._parameterNode.reference is not None
         self.results.update()
         self.batch.update()
+        self.manager.enable()
 
     def _tellExpected(self, running):
         """Time and memory of the last such run here, below the button."""

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from slicer_cases import add_patient, nodes_of, write_derived, write_results
+from slicer_cases import add_patient, nodes_of, run, write_derived, write_results
 from slicer_module import FakeProcess
 
 WELL = {"done": 1, "skipped": 0, "failed": 0, "failures": []}
@@ -248,6 +248,48 @@ def test_results_come_one_person_at_a_time(desk, harness, slicer, tmp_path):
         n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n.GetAttribute("RelAPET.Kind") == "pet"
     ]
     assert pets == [desk.results.found.pet]
+
+
+def test_a_synthesis_over_a_shown_result_stays(desk, harness, slicer, tmp_path):
+    """What the panel made itself is on no disk: the next person's results do not take it away."""
+    results = write_results(tmp_path / "results")
+    for name in ("Doe^John", "Roe^Jane"):
+        add_patient(name, [DAY])
+    find(desk)
+    desk.ui.batchStartButton.click()
+    for number in (1, 2):
+        write_derived(folder(desk), (f"sub-{number:03d}", "ses-1"), results)
+        end(harness)
+    desk.batch.show(0)
+    pet = desk.results.found.pet
+    assert run(desk, results).pet is pet, "it takes the shown one's place"
+    desk.batch.show(1)
+    assert slicer.mrmlScene.IsNodePresent(pet) and desk.results.found.pet is not pet
+
+
+def test_another_folder_that_was_typed_is_looked_into_first(desk, harness, tmp_path):
+    add_patient("Doe^John", [DAY])
+    find(desk)
+    desk.ui.batchFolderEdit.text = str(tmp_path / "another")
+    made = len(FakeProcess.made)
+    desk.ui.batchStartButton.click()
+    assert len(FakeProcess.made) == made and desk.batch.rows[0].words == "ready"
+    desk.ui.batchStartButton.click()
+    assert len(FakeProcess.made) == made + 1 and str(tmp_path / "another") in str(folder(desk))
+
+
+def test_nothing_is_changed_under_a_running_batch(desk, harness):
+    add_patient("Doe^John", [DAY])
+    find(desk)
+    desk.ui.modelManagerButton.click()
+    assert desk.manager.ui.useButton.enabled
+    desk.ui.batchStartButton.click()
+    assert desk.busy and not desk.ui.inputsSection.enabled and not desk.ui.advancedSection.enabled
+    desk.ui.selfTestButton.click()
+    assert "Wait until what runs is done" in desk.ui.selfTestLabel.text and desk.batch.running
+    assert not desk.manager.ui.useButton.enabled and not desk.manager.ui.checkButton.enabled
+    end(harness)
+    assert not desk.busy and desk.manager.ui.useButton.enabled and desk.ui.inputsSection.enabled
 
 
 def test_a_result_that_is_in_doubt_says_so_in_the_table(desk, harness, tmp_path):

@@ -66,6 +66,27 @@ def test_the_pdf_is_saved_where_the_user_says(widget, shown, harness, tmp_path):
     assert len(FakeProcess.made) == made, "cancelled"
 
 
+@pytest.mark.parametrize("names", ["uncompressed", "of a data set"])
+def test_results_that_were_saved_by_other_names(widget, shown, tmp_path, names):
+    """The library writes uncompressed files for the panel, and a data set's for a batch; the record names those."""
+    record = json.loads(shown.pet.GetAttribute("RelAPET.Provenance"))
+    stem = "sub-001_trc-TAU"
+    derived = {"synthetic_pet.nii.gz": f"{stem}_space-T1w_desc-synthetic_pet.nii.gz",
+               "uncertainty.nii.gz": f"{stem}_space-T1w_desc-spread_pet.nii.gz",
+               "regions.tsv": f"{stem}_desc-synthetic_regions.tsv"}  # fmt: skip
+    plain = {name: name.replace(".nii.gz", ".nii") for name in record["outputs"]}
+    others = plain if names == "uncompressed" else plain | derived
+    record["outputs"] = {others[name]: output for name, output in record["outputs"].items()}
+    shown.pet.SetAttribute("RelAPET.Provenance", json.dumps(record))
+    widget.results.exports.savePdf(str(tmp_path / "page.pdf"))
+    work()
+    assert (tmp_path / "page.pdf").exists()
+    widget.results.exports.exportDicom(str(tmp_path / "out"))
+    work()
+    written = {path.name for path in (tmp_path / "out").rglob("*.dcm")}
+    assert written >= {"synthetic_pet_map.dcm", "uncertainty_map.dcm"}
+
+
 def test_a_page_of_an_mni_result_lies_over_the_template(widget, pair, saved, harness, tmp_path):
     widget.parameters.space = load_part("parameters").Space.BOTH
     run(widget, saved)

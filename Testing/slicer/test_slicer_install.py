@@ -352,6 +352,11 @@ def test_download_import_and_remove(widget, pair, tmp_path, tiny_latent, harness
     assert widget.parameters.model == "tiny-latent" and widget.ui.synthesizeButton.enabled
     assert "Trained on simulated people only" in widget.ui.modelFactsLabel.text
     assert widget.ui.modelRemoveButton.enabled
+    made = len(FakeProcess.made)
+    harness.popups.answer("confirmOkCancelDisplay", False, containing="Delete the model")
+    widget.ui.modelRemoveButton.click()
+    assert len(FakeProcess.made) == made, "cancelled"
+    harness.popups.answer("confirmOkCancelDisplay", True, containing="Delete the model")
     widget.ui.modelRemoveButton.click()
     assert FakeProcess.made[-1].arguments == ["models", "remove", "tiny-latent"]
     FakeProcess.made[-1].end("done", "done", result={})
