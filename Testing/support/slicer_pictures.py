@@ -124,7 +124,10 @@ def wear(dark: bool) -> None:
     palette = QApplication.style().standardPalette()
     for role, colour in colours.items() if dark else ():
         palette.setColor(getattr(QPalette, role), QColor(colour))
+    for role in ("WindowText", "Text", "ButtonText") if dark else ():
+        palette.setColor(QPalette.Disabled, getattr(QPalette, role), QColor("#7f7f7f"))
     QApplication.setPalette(palette)
+    QApplication.processEvents()  # widgets hear of it by an event
 
 
 def desk(harness, widget, out: Path) -> None:
@@ -141,7 +144,7 @@ def desk(harness, widget, out: Path) -> None:
         wear(theme == "dark")
         widget.updatePanel()
         title = f"The panel with a result, {theme}"
-        labelled(panel_pixels(widget, 1700), title).save(out / f"result_{theme}.png", optimize=True)
+        labelled(panel_pixels(widget, 1020), title).save(out / f"result_{theme}.png", optimize=True)
         widget.ui.modelManagerButton.click()
         harness.process_events(lambda: not widget.tasks.running, 60)
         window = widget.manager.ui.modelTable.window()
@@ -201,6 +204,7 @@ def main() -> None:
         synthesize(harness, widget)
         resize(VIEWS, SIZE)
         (all_tracers if options.all_tracers else one_tracer)(widget, out)
+    widget.stopAll()
     print("\n".join(str(path) for path in sorted(out.glob("*.png"))))
 
 
