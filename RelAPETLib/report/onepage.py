@@ -39,7 +39,7 @@ _MAX_LINES, _MAX_WARNINGS = 6, 3
 _BESIDE, _GAP = 3.45, 0.25
 #: Below and above a row of pictures: heading, and colour bar with its numbers.
 _HEADING, _BAR, _BAR_WIDTH = 0.19, 0.34, 2.2
-_LARGEST = 2.6  # height of the row of the PET itself
+_LARGEST, _LEAST = 2.6, 0.5  # height of the row of the PET itself at most, and of any other map at least
 
 
 def write_pdf_report(
@@ -95,12 +95,17 @@ def compose_page(
     others = columns[1:]
     large = min(_LARGEST, room * (0.4 if others else 0.5) - _HEADING - _BAR)
     below = top + _row(page, columns[0], volumes, (_LEFT, top, _INSIDE, large), BURNED_IN)
+    fitting = max(0, int((bottom - below) / (_HEADING + _BAR + _LEAST)))
+    left_out, others = others[fitting:], others[:fitting]
     x, width = (_LEFT + _BESIDE + _GAP, _INSIDE - _BESIDE - _GAP) if others else (_LEFT, _INSIDE)
     y = below
     for column in others:
         height = (bottom - below) / len(others) - _HEADING - _BAR
         y += _row(page, column, volumes, (_LEFT, y, _BESIDE, height), "SYNTHETIC")
-    _table(page, record, regions, x, below, width)
+    end = _table(page, record, regions, x, below, width)
+    if left_out:
+        words = f"No room on this page for {', '.join(column.title for column in left_out)}: see report.html."
+        page.paragraph(x, end, words, width, 6.8, color=_GREY)
 
 
 @dataclass

@@ -105,10 +105,10 @@ def test_loading_a_model_leaves_the_compiler_of_torch_alone():
 
 
 def test_the_whole_never_falls_though_stages_overlap():
-    from RelAPETLib.synthesis.pipeline import _parts
+    from RelAPETLib.synthesis.stages import parts
 
     seen = []
-    part = _parts(lambda fraction, message: seen.append(fraction))
+    part = parts(lambda fraction, message: seen.append(fraction))
     for stage, fraction in (("read", 1.0), ("preprocess", 0.5), ("model", 0.0), ("preprocess", 0.6), ("sample", 0.0)):
         part(stage)(fraction, "")
     assert seen == sorted(seen) and seen[1] == seen[2] < seen[3]

@@ -91,8 +91,9 @@ def test_what_stands_on_it(monkeypatch):
                   "in view", "87 %", "Warning: <script>"):  # fmt: skip
         assert words in whole, words
     assert page.count("1.30") == 1 and "cerebellar grey" in page
-    assert inside.count("SYNTHETIC, research only") == 3 and inside.count("SYNTHETIC") == 6, "on each synthetic map"
-    assert inside.count("R") == 8 and inside.count("A") == 4, "four maps"
+    assert inside.count("SYNTHETIC, research only") == 3 and inside.count("SYNTHETIC") == 9, "on each synthetic map"
+    maps = {"pet", "reference", "difference", "uncertainty", "departure", "reference_z"} & set(volumes())
+    assert inside.count("R") == 2 * len(maps) and inside.count("A") == len(maps)
     _, page, inside = texts(monkeypatch, {name: volumes()[name] for name in ("t1w", "pet")}, rows=[], verdict=None)
     whole = " ".join(page)
     assert "not named on this page" in whole and "Input check: not checked" in whole and "P-07" not in whole
@@ -198,7 +199,7 @@ def test_a_t1w_of_any_storage_order_will_do_and_another_file_is_named(saved, gri
 @pytest.mark.parametrize("break_it, words", [
     ("no t1w", "give it as --t1w"),
     ("another grid", "not on the grid of synthetic_pet.nii.gz"),
-    ("table", "a damaged table"),
+    ("table", "another SHA-256"),
     ("pet", "another SHA-256"),
 ])  # fmt: skip
 def test_what_cannot_be_shown_is_one_line_and_leaves_nothing(saved, grid_case, tmp_path, capsys, break_it, words):

@@ -41,7 +41,7 @@ def models(tmp_path_factory):
 
 
 def result_of(case, model, tracer="PIB", samples=4, **options):
-    (result,) = run_case(case, Options(tracer, model=model, space="mni", samples=samples, steps=2, **options))
+    (result,) = run_case(case, Options(tracer, model=model, space="mni", samples=samples, **options))
     check_provenance(result.provenance)
     return result
 
@@ -124,7 +124,10 @@ def test_the_models_own_cut_off_yields_to_the_users(case, models):
     own = result_of(case, models["with a cut-off"], samples=2).provenance["summary"]["positivity"]
     assert own["cutoff"] == 1.25 and own["source"] == "the model's own (people of a test)" and own["meaning"] == MEANING
     given = result_of(case, models["with a cut-off"], samples=2, cutoffs="PIB=1.5").provenance["summary"]["positivity"]
-    assert given["cutoff"] == 1.5 and given["source"] == "given by the user"
+    assert given["cutoff"] == 1.5
+    assert given["source"] == "given by the user; the model's share was measured at 1.25 alone"
+    other = result_of(case, models["with a cut-off"], samples=2, steps=2).provenance["summary"]["positivity"]
+    assert other["reached"] is None and "another sampler or number of steps" in other["withheld"]
 
 
 @pytest.mark.parametrize(
