@@ -85,8 +85,13 @@ def test_damaged_settings_do_not_count(share, content, recwarn):
     (home() / "settings.json").write_bytes(content)
     assert models_folder() is None
     assert [str(w.message) for w in recwarn if "settings.json" in str(w.message)] or content.startswith(b'{"models')
-    set_models_folder(share)
-    assert models_folder() == share
+    if content.startswith(b'{"models'):
+        set_models_folder(share)
+        assert models_folder() == share
+        return
+    with pytest.raises(InputError, match="mend or delete it"):
+        set_models_folder(share)
+    assert (home() / "settings.json").read_bytes() == content, "what somebody wrote there is not lost"
 
 
 def _cut_short(bundle):

@@ -45,6 +45,7 @@ def few(monkeypatch):
     monkeypatch.setattr(departure, "LEAST_TWICE", 1)
 
 
+@pytest.mark.slow
 def test_moments_are_those_of_all_samples_and_go_on_where_they_stopped(few, bundle, cache, folder):
     model, people = load_model(bundle), open_cache(cache)
     cases = training_cases(model, people, 4)

@@ -84,9 +84,11 @@ def model(folder):
         if tensor.is_floating_point() and not tensor.any():  # what a training starts from
             tensor.normal_(0, 0.1, generator=generator)
     metadata = {name: value for name, value in plain.metadata.items() if name != "weights"}
-    metadata["tracers"] = {name: metadata["tracers"][name] for name in ("TAU", "PIB")}
+    metadata["tracers"] = {name: metadata["tracers"][name] for name in ("TAU",)}
     write_bundle(folder / "answering", network, metadata)
-    write_calibrated(folder / "answering", folder / "model", facts())
+    known = facts()
+    known["intervals"]["tracers"].pop("PIB")
+    write_calibrated(folder / "answering", folder / "model", known)
     return folder / "model"
 
 
@@ -98,6 +100,7 @@ def measured(folder, people, model):
     return folder / "out"
 
 
+@pytest.mark.slow
 def test_a_bundle_that_knows_its_steps(measured, model):
     found = load_model(measured)
     quality = found.metadata["quality"]
@@ -109,6 +112,7 @@ def test_a_bundle_that_knows_its_steps(measured, model):
         assert quality[name] == smallest(table, limit, 8)
 
 
+@pytest.mark.slow
 def test_going_on_draws_nobody_again(measured, model, people, folder):
     draws = folder / "out-draws"
     times = {path: path.stat().st_mtime_ns for path in draws.glob("*.npz")}
@@ -120,6 +124,7 @@ def test_going_on_draws_nobody_again(measured, model, people, folder):
     assert main([*words, "--reference", "9", "--overwrite"]) == 2, "draws of another reference"
 
 
+@pytest.mark.slow
 def test_the_reference_is_a_synthesis(measured, people):
     """What people are measured by is what ``--quality`` draws: the means of the same blocks."""
     loaded, cache = load_model(measured), open_cache(people)
@@ -129,6 +134,7 @@ def test_the_reference_is_a_synthesis(measured, people):
     assert drawn["TAU_5_mean"].shape == drawn["TAU_10_spread"].shape and drawn["TAU_10_spread"].min() >= 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fast", "balanced", "reference"])
 def test_quality_chooses_the_steps(measured, name):
     loaded = load_model(measured)
@@ -136,6 +142,7 @@ def test_quality_chooses_the_steps(measured, name):
     assert (plan.sampler, plan.steps) == ("dpmpp", loaded.metadata["quality"][name])
 
 
+@pytest.mark.slow
 def test_what_has_no_quality_says_so(measured, model, folder, tmp_path):
     with pytest.raises(InputError, match="unknown quality 'best'; use one of fast"):
         Options("TAU", quality="best")
