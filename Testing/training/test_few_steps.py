@@ -156,6 +156,7 @@ def test_what_has_no_quality_says_so(measured, model, folder, tmp_path):
         resolve(Options("TAU", quality="reference"), load_model(tmp_path / "odd"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "why"),
     [
