@@ -6,10 +6,13 @@ import slicer
 
 #: Unit of a departure: SD over the training people's synthetic PET.
 SD = "SD"
+#: Unit of a measured PET's z-score: SD of the norms that the user gave.
+SD_OF_NORMS = "SD of the norms"
 #: By unit, code and meaning of what is measured in it.
 QUANTITIES = {
     "SUVR": ("SUVR", "Standardized uptake value ratio"),
     SD: ("DEPARTURE", "Departure from the training people's synthetic PET, in SD"),
+    SD_OF_NORMS: ("ZSCORE", "Z-score of the measured PET against given norms"),
 }
 
 

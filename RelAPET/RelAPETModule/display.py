@@ -6,7 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import colours
-from .attributes import SD, readRange
+from .attributes import SD, SD_OF_NORMS, readRange
 from .marks import viewMarks
 from .scene import KIND, TRACER, UNITS, WINDOW, Results
 
@@ -23,7 +23,7 @@ DIFFERENCE_SHARE = 1 / 6
 #: Half width of the departure's, in SD, alike for every person too: little departs little.
 DEPARTURE_HALF = 3.0
 #: Maps with a sign.
-SIGNED = ("difference", "departure")
+SIGNED = ("difference", "departure", "zscore")
 
 
 def prepare(results, onlyNew=False):
@@ -69,7 +69,7 @@ def window(kind, node):
         low, high = readRange(node, WINDOW, (0.0, 1.0))
         half = DIFFERENCE_SHARE * (high - low)
         return -half, half
-    if kind == "departure":
+    if kind in ("departure", "zscore"):
         return -DEPARTURE_HALF, DEPARTURE_HALF
     return 0.0, max(node.GetImageData().GetScalarRange()[1], 1e-3)
 
@@ -89,6 +89,7 @@ def _colors(kind, node):
     if kind in PETS:
         return colours.petNode(colours.looks(node)[0][0])
     nodes = {"difference": colours.differenceNode, "departure": colours.departureNode}
+    nodes["zscore"] = colours.departureNode
     return nodes.get(kind, colours.spreadNode)()
 
 
@@ -129,7 +130,7 @@ def _legend(node, kind):
     if not legend:
         return
     low, high = shownWindow(node)
-    units = node.GetAttribute(UNITS) if node.GetAttribute(UNITS) in ("SUVR", SD) else _("relative")
+    units = node.GetAttribute(UNITS) if node.GetAttribute(UNITS) in ("SUVR", SD, SD_OF_NORMS) else _("relative")
     legend.SetTitleText(f"{node.GetAttribute(TRACER)}\n{units}")
     for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
         text.SetFontSize(13)

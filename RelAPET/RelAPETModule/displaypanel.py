@@ -26,6 +26,7 @@ class DisplayPanel:
             "difference": ui.showDifferenceButton,
             "uncertainty": ui.showUncertaintyButton,
             "departure": ui.showDepartureButton,
+            "zscore": ui.showZScoreButton,
             "mri": ui.showMriButton,
         }
         for kind, button in self._buttons.items():
@@ -146,6 +147,7 @@ class DisplayPanel:
                 "Departure: what this MRI changed against the mean of synthetic {tracer} PET of the training people "
                 "(orange higher, purple lower); not a disease map"
             ),
+            "zscore": _("z-score of the measured {tracer} PET against the norms that were given"),
         }[shown].format(tracer=node.GetAttribute(TRACER))
         return f"{what}; {low:g} to {high:g} {node.GetAttribute(UNITS)}."
 
@@ -159,7 +161,9 @@ def _checked(pet, shown):
     """What a PET's record says of input and composite, and of departure or intervals, in the library's words."""
     record = readDict(pet, PROVENANCE)
     parts = ("verdict", "departure" if shown == "departure" else "intervals", "summary")
-    said = (objectOf(record.get(part)).get("says") for part in parts)
+    said = [objectOf(record.get(part)).get("says") for part in parts]
+    if shown == "zscore":
+        said = [objectOf(objectOf(record.get("reference")).get("z")).get("says")]
     return [words for words in said if isinstance(words, str)]
 
 

@@ -94,6 +94,7 @@ def _asWritten(record):
         meaning.DEPARTURE_MEANING: "departure",
         meaning.DIFFERENCE_MEANING: "difference",
         meaning.REFERENCE_MEANING: "reference",
+        meaning.Z_MEANING: "reference_z",
     }
     outputs = record.get("outputs")
     if not isinstance(outputs, dict) or not all(isinstance(output, dict) for output in outputs.values()):

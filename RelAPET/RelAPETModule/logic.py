@@ -40,6 +40,7 @@ class Request:
 
     tracer: a short name, several with commas between them, or "all" that the model has.
     t2f: may be None for a model that does without.
+    norms, referenceFwhm: file or folder of norms for z-scores of the reference, and its resolution in mm.
     age, sex, score: for models that were told them; texts or numbers, None for not known.
     accepted: what accepts a refusal: the options "--force" for doubtful inputs and "--yes" for a long run, and
         `people.TWO_PEOPLE` for inputs whose headers name two people.
@@ -51,6 +52,8 @@ class Request:
     model: str = "demo"
     reference: object = None
     scaleReference: bool = False
+    norms: str = None
+    referenceFwhm: float = None
     output: object = None
     device: str = "auto"
     sampler: str = None
@@ -110,6 +113,8 @@ class Request:
             "--steps": self.steps or None,
             "--samples": self.samples or None,
             "--reference": files.get("reference"),
+            "--norms": (self.norms or None) if self.reference is not None else None,
+            "--reference-fwhm": (self.referenceFwhm or None) if self.reference is not None and self.norms else None,
             "--age": self.age,
             "--sex": self.sex,
             "--score": self.score,

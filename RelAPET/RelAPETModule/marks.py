@@ -15,6 +15,7 @@ WORDS = {
     "difference": "SYNTHETIC {tracer} minus reference",
     "departure": "SYNTHETIC {tracer}: departure\nnot a disease map",
     "measured": "measured {tracer} PET",
+    "zscore": "measured {tracer} PET: z-score",
     "uncertainty": "SYNTHETIC {tracer}: spread of samples\nnot the error",
 }
 ADVICE = "research only"

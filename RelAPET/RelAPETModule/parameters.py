@@ -61,6 +61,7 @@ class Shown(enum.Enum):
     DIFFERENCE = "difference"
     UNCERTAINTY = "uncertainty"
     DEPARTURE = "departure"
+    ZSCORE = "zscore"
 
 
 class Background(enum.Enum):
@@ -101,6 +102,8 @@ class RelAPETParameterNode:
     tracer: the PET tracer to imitate, or all that the model has.
     model: name of a model of the catalogue or of the user's folder, or a bundle's folder.
     reference: a measured PET of the same person to compare with.
+    norms, referenceFwhm: file of norms of measured PET, for z-scores of the reference, and the reference's own
+        resolution in mm; empty and 0 mean none.
     scaleReference: make the reference SUVR by its mean in the tracer's reference region.
     output: the synthetic PET that is shown, and that the next run of its tracer replaces; made anew when empty.
     device, sampler, steps, samples, seed, space: as the command line has them; an empty sampler, 0 steps or 0 samples
@@ -122,6 +125,8 @@ class RelAPETParameterNode:
     model: str = "demo"
     reference: vtkMRMLScalarVolumeNode
     scaleReference: bool = False
+    norms: str = ""
+    referenceFwhm: float = 0.0
     output: vtkMRMLScalarVolumeNode
     device: str = "auto"
     sampler: str = ""

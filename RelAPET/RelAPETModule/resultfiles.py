@@ -8,8 +8,22 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
-from .attributes import SD
-from .scene import FILES, KIND, MNI, MODEL, STATEMENT, SYNTHETIC, TRACER, UNITS, WINDOW, SceneError, readVolume, titleOf
+from .attributes import SD, SD_OF_NORMS
+from .scene import (
+    FILES,
+    KIND,
+    MEASURED,
+    MNI,
+    MODEL,
+    STATEMENT,
+    SYNTHETIC,
+    TRACER,
+    UNITS,
+    WINDOW,
+    SceneError,
+    readVolume,
+    titleOf,
+)
 
 #: Endings of the names of volumes by the space that was asked for, that of the first PET first.
 ENDINGS = {"t1w": [""], "mni": [MNI], "both": ["", MNI]}
@@ -97,10 +111,13 @@ def _facts(kind, record):
         WINDOW: json.dumps(record["tracer"].get("window")),
         STATEMENT: record["statement"],
     }
-    if kind == "measured":
+    if kind in MEASURED:
         del facts[SYNTHETIC], facts[STATEMENT], facts[MODEL]
     if kind == "uncertainty":
         facts["RelAPET.Meaning"] = record["uncertainty"]
     if kind == "departure":
         facts |= {"RelAPET.Meaning": (record.get("departure") or {}).get("meaning"), UNITS: SD}
+    if kind == "zscore":
+        z = (record.get("reference") or {}).get("z") or {}
+        facts |= {"RelAPET.Meaning": z.get("says"), UNITS: SD_OF_NORMS}
     return facts

@@ -31,6 +31,7 @@ ROLES = {
     "uncertainty": "RelAPET.Uncertainty",
     "difference": "RelAPET.Difference",
     "departure": "RelAPET.Departure",
+    "zscore": "RelAPET.ZScore",
     "metrics": "RelAPET.Metrics",
     "regions": "RelAPET.Regions",
 }
@@ -39,7 +40,9 @@ TITLES["departure"] = "departure (not a disease map)"
 #: Ending of the names of files in the model's space.
 MNI = "_space-MNI"
 FILES = {"pet": "synthetic_pet", "measured": "reference"}
-FILES |= {kind: kind for kind in ("uncertainty", "difference", "departure")}
+FILES |= {kind: kind for kind in ("uncertainty", "difference", "departure")} | {"zscore": "reference_z"}
+#: What is measured, by kind, in words; all else is synthetic.
+MEASURED = {"measured": "measured {tracer} PET", "zscore": "z-score of the measured {tracer} PET"}
 
 
 class SceneError(ValueError):
@@ -239,7 +242,7 @@ def _nodes():
 
 def titleOf(kind, tracer):
     """What a volume of a result is, in words."""
-    return f"measured {tracer} PET" if kind == "measured" else f"SYNTHETIC {tracer} {TITLES[kind]}"
+    return MEASURED[kind].format(tracer=tracer) if kind in MEASURED else f"SYNTHETIC {tracer} {TITLES[kind]}"
 
 
 def _placeMaps(maps, facts, output, tracer, name):

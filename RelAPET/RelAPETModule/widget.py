@@ -71,6 +71,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             (self.ui.questionYesButton, self.onAccept),
             (self.ui.questionNoButton, self.onDecline),
             (self.ui.copyLogButton, self.onCopyLog),
+            (self.ui.normsButton, self.onNorms),
         ):
             button.connect("clicked(bool)", slot)
         for event, slot in (
@@ -185,6 +186,8 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             model=p.model,
             reference=p.reference,
             scaleReference=p.scaleReference,
+            norms=p.norms.strip(),
+            referenceFwhm=p.referenceFwhm,
             output=people.ownOutput(p.output, p.t1w),
             device=p.device,
             seed=p.seed,
@@ -333,6 +336,14 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self._ask(None)
         self._asked = None
         self.tell(_("Not done."))
+
+    def onNorms(self, checked=False):
+        """Norms of measured PET that the user has."""
+        title, kinds = _("Norms of measured PET"), _("Norms (*.json)")
+        file = qt.QFileDialog.getOpenFileName(self.parent, title, self._parameterNode.norms, kinds)
+        file = file[0] if isinstance(file, tuple) else file  # PySide gives (file, filter), PythonQt the file
+        if file:
+            self._parameterNode.norms = file
 
     # Log
 

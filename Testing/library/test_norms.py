@@ -8,38 +8,21 @@ import warnings
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from norms_cases import SD, smooth_mean, write_norms
 
 from RelAPETLib import provenance
 from RelAPETLib.cli import main
 from RelAPETLib.errors import InputError, RelAPETWarning
 from RelAPETLib.grid import MNI_GRID, array_to_image, image_to_array
-from RelAPETLib.regions import load_regions, regional_means
+from RelAPETLib.regions import load_regions
 from RelAPETLib.synthesis import Options, prepare_case, run_case, synthesize
 from RelAPETLib.synthesis.norms import read_norms, z_map
 from RelAPETLib.volumes import read_volume, write_volume
 
-REGION, SD = "cerebellar_grey", 0.1
-
 
 @pytest.fixture(scope="module")
 def mean():
-    """Norms' mean: smooth, asymmetric, and 1 in the reference region."""
-    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in MNI_GRID.shape), indexing="ij")
-    array = 1.2 + 0.2 * x + 0.1 * y - 0.1 * z
-    return (array / regional_means(array_to_image(array.astype(np.float32)), [REGION])[REGION]).astype(np.float32)
-
-
-def write_norms(folder, mean, sd=None, **changes):
-    folder.mkdir()
-    facts = {"tracer": "TAU", "mean": "mean.nii.gz", "sd": "sd.nii.gz", "fwhm_mm": 8, "reference_region": REGION,
-             "people": 40, "description": "controls of a test"}  # fmt: skip
-    images = {"mean": mean, "sd": np.full(MNI_GRID.shape, SD, np.float32) if sd is None else sd}
-    for name, image in images.items():
-        image = image if isinstance(image, sitk.Image) else array_to_image(image)
-        write_volume(image, folder / f"{name}.nii.gz")
-    text = {key: value for key, value in (facts | changes).items() if value is not None}
-    (folder / "norms.json").write_text(json.dumps(text))
-    return folder
+    return smooth_mean()
 
 
 @pytest.fixture(scope="module")
