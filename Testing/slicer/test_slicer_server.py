@@ -227,9 +227,16 @@ def test_closing_the_scene_ends_it(kept, harness, server):
     assert not server.running
 
 
-def test_installing_packages_ends_it(kept, harness, server):
+def test_installing_packages_ends_it(kept, harness, server, monkeypatch):
+    install = load_part("install")
+    monkeypatch.setattr(install, "installForExport", lambda wheels, onLine, onEnd: onEnd(None))
+    monkeypatch.setattr(install, "pipInstall", lambda names, wheels, onLine, onEnd: onEnd(None))
     assert "Done" in synthesize(harness, kept)
-    kept.install._begin()
+    kept.install._export = ["pydicom"]
+    kept.install.installForExport()
+    assert server.running, "the export's packages lie apart from those that it has loaded"
+    kept.install._missing = ["psutil"]
+    kept.install.install()
     assert not server.running
 
 
