@@ -69,6 +69,8 @@ def test_from_a_click_to_nodes_in_the_scene(widget, harness, slicer):
     assert pet.shape == slicer.util.arrayFromVolume(widget.parameters.t1w).shape
     assert pet.min() == 0 and 1.0 < pet.max() <= 3.0 and np.abs(reference[pet > 0]).mean() < 0.2
     assert float(found.metrics.GetCellText(0, 2)) > 25, "PSNR inside the brain"
+    assert widget.logic.server.running, "it waits for the next synthesis"
+    widget.logic.stopNow()
     assert not [p for p in psutil.Process().children(recursive=True) if "RelAPETLib" in " ".join(p.cmdline())]
     print(f"largest gap between ticks of Qt's timer: {max(gaps):.2f} s", file=sys.stderr)
 
