@@ -49,29 +49,40 @@ def read_calibration(folder: Path, metadata: dict) -> Calibration | None:
         if path.exists():
             raise ModelError(f"{path}: the model's metadata know of no such file; get the model again")
         return None if facts is None else Calibration(facts, {})
+    return Calibration(facts, _arrays(verified_content(path, gate["sha256"]), path, gate))
+
+
+def verified_content(path: Path, sha256: str) -> bytes:
+    """A file of a bundle whose hash is in the metadata. Raises `ModelError` where it is missing or another."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}; get the model again") from error
     found = hashlib.sha256(content).hexdigest()
-    if found != gate["sha256"]:
+    if found != sha256:
         raise ModelError(
-            f"{path} is corrupt or was changed: SHA-256 {found[:12]}..., metadata say {gate['sha256'][:12]}...; get "
-            "the model again"
+            f"{path} is corrupt or was changed: SHA-256 {found[:12]}..., metadata say {sha256[:12]}...; get the model "
+            "again"
         )
-    return Calibration(facts, _arrays(content, path, gate))
+    return content
+
+
+def loaded_arrays(content: bytes, path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a safetensors file by name; nothing in it is executed. Raises `ModelError` for another file."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return load(content)
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise ModelError(f"{path} is not a safetensors file ({error}); get the model again") from error
 
 
 def _arrays(content: bytes, path: Path, gate: dict) -> dict[str, np.ndarray]:
     """The arrays of a file whose hash is right, checked against what the metadata say of them."""
     import numpy as np
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
 
-    try:
-        arrays = load(content)
-    except (SafetensorError, ValueError, TypeError) as error:
-        raise ModelError(f"{path} is not a safetensors file ({error}); get the model again") from error
+    arrays = loaded_arrays(content, path)
     sizes = {"mean": (gate["features"],), "distances": (gate["people"],)}
     if set(arrays) != set(ARRAYS) or any(
         array.dtype != np.float32 or array.ndim != ARRAYS[name] or not np.isfinite(array).all()

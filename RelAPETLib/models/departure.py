@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ModelError
 from ..grid import block_grid
+from .calibration import loaded_arrays, verified_content
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,29 +88,14 @@ def read_departures(folder: Path, metadata: dict) -> Departures | None:
         if path.exists():
             raise ModelError(f"{path}: the model's metadata know of no such file; get the model again")
         return None
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror or error}; get the model again") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != facts["sha256"]:
-        raise ModelError(
-            f"{path} is corrupt or was changed: SHA-256 {found[:12]}..., metadata say {facts['sha256'][:12]}...; get "
-            "the model again"
-        )
-    return Departures(facts, _arrays(content, path, facts))
+    return Departures(facts, _arrays(verified_content(path, facts["sha256"]), path, facts))
 
 
 def _arrays(content: bytes, path: Path, facts: dict) -> dict[str, np.ndarray]:
     """The arrays of a file whose hash is right, checked against what the metadata say of them."""
     import numpy as np
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
 
-    try:
-        arrays = load(content)
-    except (SafetensorError, ValueError, TypeError) as error:
-        raise ModelError(f"{path} is not a safetensors file ({error}); get the model again") from error
+    arrays = loaded_arrays(content, path)
     wanted = {f"{kind}_{tracer}" for kind in KINDS for tracer in facts["tracers"]}
     if set(arrays) != wanted or any(
         array.dtype != np.float32 or array.shape != SHAPE or not np.isfinite(array).all() for array in arrays.values()

@@ -223,8 +223,8 @@ def test_numbers_stay_a_persons_in_every_scene(desk, harness):
     assert again["Edgar Poe2024-01-02"] == ("sub-004", "ses-1")
 
 
-def test_results_come_one_person_at_a_time(desk, harness, slicer, tmp_path):
-    results = write_results(tmp_path / "results")
+def two_done(desk, harness, results):
+    """Two people in the scene, whose results lie on the disk."""
     for name in ("Doe^John", "Roe^Jane"):
         add_patient(name, [DAY])
     find(desk)
@@ -232,6 +232,10 @@ def test_results_come_one_person_at_a_time(desk, harness, slicer, tmp_path):
     for number in (1, 2):
         write_derived(folder(desk), (f"sub-{number:03d}", "ses-1"), results)
         end(harness)
+
+
+def test_results_come_one_person_at_a_time(desk, harness, slicer, tmp_path):
+    two_done(desk, harness, write_results(tmp_path / "results"))
     counts = []
     for number in (0, 1, 0, 1):
         desk.ui.batchTable.selectRow(number)
@@ -253,13 +257,7 @@ def test_results_come_one_person_at_a_time(desk, harness, slicer, tmp_path):
 def test_a_synthesis_over_a_shown_result_stays(desk, harness, slicer, tmp_path):
     """What the panel made itself is on no disk: the next person's results do not take it away."""
     results = write_results(tmp_path / "results")
-    for name in ("Doe^John", "Roe^Jane"):
-        add_patient(name, [DAY])
-    find(desk)
-    desk.ui.batchStartButton.click()
-    for number in (1, 2):
-        write_derived(folder(desk), (f"sub-{number:03d}", "ses-1"), results)
-        end(harness)
+    two_done(desk, harness, results)
     desk.batch.show(0)
     pet = desk.results.found.pet
     assert run(desk, results).pet is pet, "it takes the shown one's place"

@@ -93,20 +93,27 @@ def side_by_side(widget) -> np.ndarray:
     return pixels
 
 
+TITLES = {
+    "pet": "Synthetic TAU PET over the T1w",
+    "difference": "Synthetic minus measured (here simulated) TAU PET",
+    "uncertainty": "Spread of the samples, not the error",
+    "departure": "Departure from the training people's synthetic PET, in SD: not a disease map",
+}
+
+
+def maps(widget, out: Path, kinds) -> None:
+    """A picture of each of these maps, and one of the views side by side."""
+    for kind in kinds:
+        widget.results.show(kind, fit=True)
+        labelled(slices(), TITLES[kind]).save(out / f"{kind}.png", optimize=True)
+    widget.results.show("pet")
+    title = "MRI, measured PET, synthetic PET, difference: linked"
+    labelled(side_by_side(widget), title).save(out / "side_by_side.png", optimize=True)
+
+
 def one_tracer(widget, out: Path) -> None:
     """A picture of each map of the one result, and one of the panel."""
-    for kind, title in (
-        ("pet", "Synthetic TAU PET over the T1w"),
-        ("difference", "Synthetic minus measured (here simulated) TAU PET"),
-        ("uncertainty", "Spread of the samples, not the error"),
-        ("departure", "Departure from the training people's synthetic PET, in SD: not a disease map"),
-    ):
-        widget.results.show(kind, fit=True)
-        labelled(slices(), title).save(out / f"{kind}.png", optimize=True)
-    widget.results.show("pet")
-    labelled(side_by_side(widget), "MRI, measured PET, synthetic PET, difference: linked").save(
-        out / "side_by_side.png", optimize=True
-    )
+    maps(widget, out, TITLES)
     labelled(panel_pixels(widget), "The RelAPET panel").save(out / "panel.png", optimize=True)
 
 
@@ -158,17 +165,7 @@ def desk(harness, widget, out: Path) -> None:
         )
         widget.ui.batchSection.collapsed = True
     wear(False)
-    for kind, title in (
-        ("pet", "Synthetic TAU PET over the T1w"),
-        ("difference", "Synthetic minus measured (here simulated) TAU PET"),
-        ("departure", "Departure from the training people's synthetic PET, in SD: not a disease map"),
-    ):
-        widget.results.show(kind, fit=True)
-        labelled(slices(), title).save(out / f"{kind}.png", optimize=True)
-    widget.results.show("pet")
-    labelled(side_by_side(widget), "MRI, measured PET, synthetic PET, difference: linked").save(
-        out / "side_by_side.png", optimize=True
-    )
+    maps(widget, out, ("pet", "difference", "departure"))
 
 
 def all_tracers(widget, out: Path) -> None:
