@@ -1,10 +1,10 @@
-"""What a method may want to know of the training set before it learns: mean PET by tracer, and spreads."""
+"""What a method may want to know of the training set before it learns: mean PET by tracer, spreads, a regression."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,12 @@ import torch
 from RelAPETLib.networks.blocks import BACKGROUND
 
 from .data.dataset import PetDataset
+from .expectation import Expectation, fit_expectation
 from .progress import counted
 
 if TYPE_CHECKING:
+    from RelAPETLib.methods.mean_pet import MeanPetNetwork
+
     from .methods.base import Work
 
 #: Where a run keeps them.
@@ -29,24 +32,63 @@ class PetStatistics:
     Attributes:
         mean: mean PET of every class label, float32 [labels, 1, X, Y, Z]; background for labels without a scan.
         sd: SD of the voxels of all PET inside the brain, around their own mean.
-        residual_sd: SD of the voxels of all PET minus their tracer's mean, inside the brain.
+        residual_sd: SD of the voxels of all PET minus their tracer's mean, or minus what `expectation` says, inside the
+            brain.
+        expectation: a regression on the MRI, where that is asked for.
     """
 
     mean: torch.Tensor
     sd: float
     residual_sd: float
+    expectation: Expectation | None = None
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"mean": self.mean, "sd": self.sd, "residual_sd": self.residual_sd}
+        found = {"mean": self.mean.cpu(), "sd": self.sd, "residual_sd": self.residual_sd}
+        return found if self.expectation is None else {**found, "expectation": self.expectation.state()}
+
+    @classmethod
+    def of_state(cls, state: dict[str, Any]) -> PetStatistics:
+        """What `state` gave."""
+        expectation = state.get("expectation")
+        return cls(**{**state, "expectation": None if expectation is None else Expectation.of_state(expectation)})
+
+    def means_of(self, batch: dict, mri: torch.Tensor) -> torch.Tensor:
+        """Mean PET [N, 1, X, Y, Z] of a batch's tracers, or what is expected of its people, on the device of the MRI.
+
+        Args:
+            batch: with ``label``, and ``case`` and ``tracer`` of training people, whom the regression then forgets.
+            mri: T1w and T2F [N, 2, X, Y, Z] that the method sees, in [-1, 1].
+        """
+        mean, labels = self.mean.to(mri.device), torch.as_tensor(batch["label"]).to(mri.device)
+        if self.expectation is None:
+            return mean[labels]
+        return self.expectation.of(mri, mean, batch)[torch.arange(len(labels)), labels][:, None]
+
+    def tell(self, network: MeanPetNetwork) -> None:
+        """Put mean PET and regression into a network that has room for them."""
+        network.mean_pet.copy_(self.mean)
+        if self.expectation is not None:
+            network.expectation.load_state_dict(self.expectation.network.state_dict())
 
 
-def pet_statistics(dataset: PetDataset, labels: int, say: Callable[[str], None] = lambda line: None) -> PetStatistics:
+def both_sequences(item: dict) -> torch.Tensor:
+    """T1w and T2F [2, X, Y, Z] of an item of a data set."""
+    return torch.cat([item["t1w"], item["t2f"]])
+
+
+def pet_statistics(
+    dataset: PetDataset,
+    labels: int,
+    say: Callable[[str], None] = lambda line: None,
+    see: Callable[[dict], torch.Tensor] | None = None,
+) -> PetStatistics:
     """Statistics of a training set, by two passes over it. The brain is where the mean PET is not background.
 
     Args:
         labels: number of class labels.
         say: gets lines on how far it is.
+        see: what a method sees of an item's MRI, [2, X, Y, Z]: a regression on it is fitted, by another pass.
     """
     total, counts = None, torch.zeros(labels)
     places = range(len(dataset))
@@ -59,26 +101,38 @@ def pet_statistics(dataset: PetDataset, labels: int, say: Callable[[str], None] 
     mean = total / counts.clamp(min=1)[:, None, None, None, None]
     mean[counts == 0] = BACKGROUND
     inside = mean > BACKGROUND + 1e-3
+    found = PetStatistics(mean.float(), 1.0, 1.0, fit_expectation(dataset, mean.float(), see, say) if see else None)
     sums = torch.zeros(4, dtype=torch.float64)
     for place in counted(places, "spread of the PET", say):
         item = dataset[place]
         brain = inside[item["label"]]
-        values, expected = item["pet"].double()[brain], mean[item["label"]][brain]
+        values, expected = item["pet"].double()[brain], _mean_of(found, mean, item, see)[brain]
         sums += torch.stack(
             [values.sum(), values.square().sum(), (values - expected).square().sum(), brain.sum().double()]
         )
     first, second, residual, voxels = (sums / sums[3].clamp(min=1)).tolist()[:3] + [float(sums[3])]
     if not voxels:
-        return PetStatistics(mean.float(), 1.0, 1.0)
+        return found
     sd, residual_sd = max(second - first**2, 0) ** 0.5, residual**0.5
-    return PetStatistics(mean.float(), max(sd, 1e-6), max(residual_sd, 1e-6))
+    return replace(found, sd=max(sd, 1e-6), residual_sd=max(residual_sd, 1e-6))
 
 
-def kept_statistics(work: Work, out: Path, key: dict[str, Any], labels: int) -> PetStatistics:
+def _mean_of(found: PetStatistics, mean: torch.Tensor, item: dict, see) -> torch.Tensor:
+    """Mean PET [1, X, Y, Z] of an item's tracer, or what is expected of its person; float64."""
+    if found.expectation is None:
+        return mean[item["label"]]
+    batch = {"label": [item["label"]], "case": [item["case"]], "tracer": [item["tracer"]]}
+    return found.means_of(batch, see(item)[None])[0].double()
+
+
+def kept_statistics(
+    work: Work, out: Path, key: dict[str, Any], labels: int, see: Callable[[dict], torch.Tensor] | None = None
+) -> PetStatistics:
     """Statistics of a run's training set, measured once and kept in its folder.
 
     Args:
         key: what they depend on beside the data; a file of another key or data set is measured anew.
+        see: as `pet_statistics` has it.
 
     Raises:
         ResumeError: the file cannot be used.
@@ -94,8 +148,8 @@ def kept_statistics(work: Work, out: Path, key: dict[str, Any], labels: int) -> 
     ):
         work.fabric.print("measuring the mean PET and its spread")
         checkpoints.save(
-            path, {"key": digest, "statistics": pet_statistics(data.train, labels, work.fabric.print).state()}
+            path, {"key": digest, "statistics": pet_statistics(data.train, labels, work.fabric.print, see).state()}
         )
     work.fabric.barrier()
     with checkpoints.restoring(path):
-        return PetStatistics(**checkpoints.load(path)["statistics"])
+        return PetStatistics.of_state(checkpoints.load(path)["statistics"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,15 +18,19 @@ COMPONENTS = 24
 _CHUNK = 100_000
 
 
-def ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def ridge(
+    features: np.ndarray, targets: np.ndarray, people: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ridge regression with one penalty a target, chosen by leave-one-out error.
 
     Args:
         features: [n, F], centred. targets: [n, k], centred.
+        people: whom each row is of [n], where somebody has several: all rows of a person are left out together.
 
     Returns:
         Weights [k, F], leave-one-out predictions [n, k], chosen penalties [k] (shares of the mean eigenvalue).
     """
+    together = [np.flatnonzero([who == name for who in people]) for name, n in Counter(people).items() if n > 1]
     gram = features @ features.T
     values, vectors = np.linalg.eigh(gram)
     rotated = vectors.T @ targets
@@ -39,6 +44,9 @@ def ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.nda
         # a fit that goes through every point would seem to predict.
         leverage = 1 / len(features) + (vectors**2) @ (values * ratio)
         left_out = targets - (targets - fitted) / (1 - leverage)[:, None]
+        for rows in together:
+            own = 1 / len(features) + (vectors[rows] * (values * ratio)) @ vectors[rows].T
+            left_out[rows] = targets[rows] - np.linalg.solve(np.eye(len(rows)) - own, (targets - fitted)[rows])
         errors = ((left_out - targets) ** 2).mean(0)
         better = errors < best
         best[better], chosen[better] = errors[better], penalty
@@ -91,12 +99,23 @@ class PetRidge:
 
 
 def fit_pet_ridge(features: np.ndarray, pets: np.ndarray, components: int = COMPONENTS) -> PetRidge:
+    """Fit the regression; see `fit_pet_ridge_left_out`, whose first answer it is."""
+    return fit_pet_ridge_left_out(features, pets, components)[0]
+
+
+def fit_pet_ridge_left_out(
+    features: np.ndarray, pets: np.ndarray, components: int = COMPONENTS, people: Sequence[str] = ()
+) -> tuple[PetRidge, np.ndarray]:
     """Fit the regression, each component with the penalty of its least leave-one-out error (`ridge`).
 
     Args:
         features: [n, F].
         pets: [n, V]; may lie on the disk (`numpy.memmap`), and is read in parts.
         components: how many at most; n - 1 scans hold no more.
+        people: as `ridge` has them.
+
+    Returns:
+        The regression, and the scores [n, components] that regressions without each person expect of them.
 
     Raises:
         InputError: fewer than three scans, or all PET alike.
@@ -120,8 +139,8 @@ def fit_pet_ridge(features: np.ndarray, pets: np.ndarray, components: int = COMP
     center, scale = features.mean(0), features.std(0).clip(0.02)
     seen = _scaled(features, center, scale)
     level = seen.mean(0)
-    weights = ridge(seen - level, directions * sizes)[0]
-    return PetRidge(center, scale, level, weights, basis, mean)
+    weights, left_out, _ = ridge(seen - level, directions * sizes, people)
+    return PetRidge(center, scale, level, weights, basis, mean), left_out
 
 
 def _scaled(features: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -74,8 +74,12 @@ RUNS = {
     "v residual": ["method=ficd", "preset.prediction=v", "preset.mean_pet=residual", *_DIFFUSION],
     "edm residual": ["method=ficd", "preset.prediction=edm", "preset.mean_pet=residual", *_DIFFUSION],
     "x0 residual": ["method=ficd", "preset.prediction=x0", "preset.mean_pet=residual", *_DIFFUSION],
+    "unet_l2 regression": ["method=unet_l2", "preset.mean_pet=regression", *_UNET],
+    "v regression": ["method=ficd", "preset.prediction=v", "preset.mean_pet=regression", *_DIFFUSION],
+    "edm regression": ["method=ficd", "preset.prediction=edm", "preset.mean_pet=regression", *_DIFFUSION],
+    "x0 regression": ["method=ficd", "preset.prediction=x0", "preset.mean_pet=regression", *_DIFFUSION],
 }
-for _name in ("v residual", "edm residual"):
+for _name in ("v residual", "edm residual", "v regression", "edm regression"):
     RUNS[f"{_name}, min-SNR"] = [*RUNS[_name], "preset.loss_weighting=min_snr"]
     RUNS[f"{_name}, zero SNR"] = [*RUNS[_name], "preset.zero_terminal_snr=true"]
     RUNS[f"{_name}, no L_I"] = [*RUNS[_name], "method.image_weight=0"]

@@ -151,16 +151,25 @@ class RelaDiffusion(Method):
         with torch.no_grad():
             return answer(x_t, encoded, self._integers(timesteps, count), self._integers(labels, count))
 
-    def decode(self, x0: torch.Tensor, labels: torch.Tensor | int | None = None) -> torch.Tensor:
+    def decode(
+        self,
+        x0: torch.Tensor,
+        labels: torch.Tensor | int | None = None,
+        encoded: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """PET [N, 1, 160, 180, 160] in [-1, 1] of clean x0 [N, *diffusion_shape]; a voxel model gives x0 back.
 
-        A latent model needs the tracers' `labels`, as `predict_noise` does.
+        A latent model needs the tracers' `labels`, as `predict_noise` does, and one of differences from what a
+        regression expects the condition too, `encoded`.
         """
         import torch
 
-        x0 = x0.to(self.device)
+        x0, settings = x0.to(self.device), self.settings["network"]
+        known = (None if labels is None else self._integers(labels, len(x0)),)
+        if encoded is not None and settings["arguments"].get("mean_pet") == "regression":
+            known += (encoded.to(self.device).expand(len(x0), *encoded.shape[1:]),)
         with torch.no_grad():
-            return self.network.decode(x0, None if labels is None else self._integers(labels, len(x0)))
+            return self.network.decode(x0, *known)
 
     def draw(
         self,
@@ -191,7 +200,7 @@ class RelaDiffusion(Method):
                 device=self.device,
                 progress=progress,
             )
-            return torch.cat([self.decode(x0[k : k + 1], label).float().cpu() for k in range(count)])
+            return torch.cat([self.decode(x0[k : k + 1], label, encoded).float().cpu() for k in range(count)])
 
     def seconds_per_step(self, label: int) -> float:
         """Time of one call of the network for one sample, on an empty case after no warming up."""

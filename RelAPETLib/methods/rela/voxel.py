@@ -10,6 +10,7 @@ from ...diffusion import NoiseSchedule, Parametrization
 from ...networks.blocks import BACKGROUND, Blocks
 from ...networks.generator import build_generator
 from ..base import SEQUENCES
+from ..expected_pet import coarse_shape
 from ..mean_pet import MeanPetNetwork
 
 
@@ -23,8 +24,8 @@ class VoxelDiffusion(MeanPetNetwork):
         prediction: what the generator gives: ``noise``, ``v``, ``x0`` or ``edm``, see `Parametrization`.
         sigma_data: SD of what is diffused, for ``edm``.
         schedule: arguments of `NoiseSchedule`; needed unless noise is predicted.
-        mean_pet, residual_scale: `use` and `residual_scale` of `MeanPetNetwork`; of ``residual``, the differences are
-            what is diffused.
+        mean_pet, residual_scale: `use` and `residual_scale` of `MeanPetNetwork`; of ``residual`` and ``regression``,
+            the differences are what is diffused.
         generator_arguments: arguments of `build_generator`; none gives the published network.
 
     Attributes:
@@ -49,7 +50,8 @@ class VoxelDiffusion(MeanPetNetwork):
         **generator_arguments,
     ):
         blocks = Blocks(factor, crop)
-        super().__init__(mean_pet, residual_scale, (1, *blocks.shape), generator_arguments.get("num_class_embeds"))
+        labels, coarse = generator_arguments.get("num_class_embeds"), coarse_shape(blocks.shape, factor)
+        super().__init__(mean_pet, residual_scale, (1, *blocks.shape), labels, coarse)
         self._blocks = blocks
         if not sequences or not set(sequences) <= set(SEQUENCES):
             raise ValueError(f"sequences {list(sequences)} are not some of {SEQUENCES}")
@@ -65,10 +67,15 @@ class VoxelDiffusion(MeanPetNetwork):
         self.generator = build_generator(**generator_arguments)
 
     def encode_condition(self, condition: torch.Tensor) -> torch.Tensor:
-        """What the generator sees of T1w and T2F [N, 2, X, Y, Z] in [-1, 1]; at factor 1, the condition itself."""
+        """What the generator sees of T1w and T2F [N, 2, X, Y, Z] in [-1, 1]; at factor 1, the condition itself.
+
+        With ``regression``, the PET that is expected of each tracer follows it, [N, 2 + labels, X, Y, Z].
+        """
         if self._unseen:
             condition = condition.index_fill(1, torch.tensor(self._unseen, device=condition.device), BACKGROUND)
-        return self._blocks.of(condition)
+        mri = self._blocks.of(condition)
+        expected = self.expected(mri)
+        return mri if expected is None else torch.cat([mri, expected.to(mri)], 1)
 
     def predict_noise(
         self, x_t: torch.Tensor, encoded: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor
@@ -88,9 +95,18 @@ class VoxelDiffusion(MeanPetNetwork):
         return self.parametrization.clean(x_t, output, timesteps)
 
     def _seen(self, x_t: torch.Tensor, encoded: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The generator's channels: x_t, the MRI, and the tracer's mean PET where it is used."""
-        return self.with_mean(torch.cat([x_t, encoded], 1), labels)
+        """The generator's channels: x_t, the MRI, and the tracer's mean PET, or the person's, where it is used."""
+        mri, expected = encoded.tensor_split((len(SEQUENCES),), 1)
+        return self.with_mean(torch.cat([x_t, mri], 1), labels, expected)
 
-    def decode(self, x0: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """The clean image [N, 1, 160, 180, 160]: interpolated from blocks, background (-1) outside the crop."""
-        return self._blocks.to_grid(self.from_residual(x0, labels))
+    def decode(
+        self, x0: torch.Tensor, labels: torch.Tensor | None = None, encoded: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The clean image [N, 1, 160, 180, 160]: interpolated from blocks, background (-1) outside the crop.
+
+        Args:
+            labels: of the tracers [N]; may be None where no differences from a mean are diffused.
+            encoded: condition of these people; may be None but with ``regression``.
+        """
+        expected = None if encoded is None else encoded[:, len(SEQUENCES) :]
+        return self._blocks.to_grid(self.from_residual(x0, labels, expected))

@@ -9,6 +9,7 @@ import torch
 from ...networks.blocks import Blocks
 from ...networks.generator import build_generator
 from ..base import SEQUENCES
+from ..expected_pet import coarse_shape
 from ..mean_pet import MeanPetNetwork
 
 
@@ -34,13 +35,18 @@ class RegressionUNet(MeanPetNetwork):
         **generator_arguments,
     ):
         blocks = Blocks(factor, crop)
-        super().__init__(mean_pet, residual_scale, (1, *blocks.shape), generator_arguments.get("num_class_embeds"))
+        labels, coarse = generator_arguments.get("num_class_embeds"), coarse_shape(blocks.shape, factor)
+        super().__init__(mean_pet, residual_scale, (1, *blocks.shape), labels, coarse)
         self.blocks = blocks
         channels = len(SEQUENCES) + (mean_pet != "none")
         self.generator = build_generator(in_channels=channels, **generator_arguments)
 
-    def forward(self, mri: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """PET blocks [N, 1, X, Y, Z], about -1 to 1, of T1w and T2F blocks [N, 2, X, Y, Z] and tracer labels [N]."""
-        seen = self.with_mean(mri, labels)
+    def forward(self, mri: torch.Tensor, labels: torch.Tensor, expected: torch.Tensor | None = None) -> torch.Tensor:
+        """PET blocks [N, 1, X, Y, Z], about -1 to 1, of T1w and T2F blocks [N, 2, X, Y, Z] and tracer labels [N].
+
+        `expected` [N, labels, X, Y, Z] stands in for what the network's own regression says, in training.
+        """
+        expected = self.expected(mri) if expected is None else expected
+        seen = self.with_mean(mri, labels, expected)
         output = self.generator(seen, torch.zeros(len(mri), device=mri.device), class_labels=labels)
-        return self.from_residual(output, labels)
+        return self.from_residual(output, labels, expected)

@@ -20,11 +20,12 @@ from .latent.reconstruction import in_words
 from .ldm_config import LdmConfig
 from .ldm_words import DESCRIPTION as LDM_DESCRIPTION
 from .ldm_words import differences_from_ldm
-from .networks import published_state_dict, schedule_arguments, sees_mean_pet
+from .networks import differences_are_diffused, published_state_dict, schedule_arguments, sees_mean_pet
 from .spaces import VoxelSpace, needs_statistics
 
 #: Tensors to store as float16, by beginning; all where nothing is said. A regression's weights are too small for it.
 HALF = {
+    "VoxelDiffusion": ("generator.", "mean_pet"),
     "LatentDiffusion": (
         "autoencoder.", "unet.", "mri_", "pet_mean", "head_components", "head_mean", "mode_directions"
     ),
@@ -110,12 +111,12 @@ def _voxel_network(
             "the checkpoint does not hold the statistics of its training set, which its prediction or mean PET needs; "
             "train again"
         )
-    statistics = PetStatistics(**frozen["statistics"]) if "statistics" in frozen else None
+    statistics = PetStatistics.of_state(frozen["statistics"]) if "statistics" in frozen else None
     # As many labels as it was trained with, whatever tracers there are by now.
     arguments = network_arguments(config, statistics) | {"num_class_embeds": len(weights["class_embedding.weight"])}
     network = VoxelDiffusion(**arguments)
     if sees_mean_pet(config):
-        network.mean_pet.copy_(statistics.mean)
+        statistics.tell(network)
     network.generator.load_state_dict(weights, strict=True)
     return network, arguments
 
@@ -143,7 +144,7 @@ def network_arguments(config: RelaConfig, statistics: PetStatistics | None = Non
     if sees_mean_pet(config):
         channels = 2 + len(SEQUENCES)
         arguments |= {"mean_pet": preset.mean_pet, "in_channels": channels}
-    if preset.mean_pet == "residual":
+    if differences_are_diffused(config):
         arguments["residual_scale"] = statistics.residual_sd
     return arguments
 

@@ -17,7 +17,7 @@ from ...autoencoder_config import RULES as AUTOENCODER_RULES
 from ...autoencoder_config import Autoencoder, reduction_of
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count, weight
-from ...sizes import WIDEST
+from ...sizes import WIDEST, check_regression
 from ...unet_config import RULES as UNET_RULES
 from ...unet_config import Network
 from .sizes import check_sizes
@@ -177,7 +177,8 @@ RULES = Rules({
     ),
     "preset.mean_pet": Key(
         "use of the tracer's mean PET in training: none; input: another channel of the generator; residual: that, and "
-        "the PET's difference from it is diffused, scaled to SD 1",
+        "the PET's difference from it is diffused, scaled to SD 1; regression: as residual, but the difference from "
+        "the PET that a ridge regression expects of the MRI (arXiv 2309.15214 has a network there); in voxels",
         MEAN_PET,
     ),
     "preset.first_timestep": Key(
@@ -300,6 +301,7 @@ class RelaConfig(config.TrainConfig):
         ablation, method = self.ablation, self.method
         if not method.adversarial and not (ablation.relativistic and ablation.penalty):
             raise ConfigError(f"ablation={ablation.name} takes out a part that method={method.name} does not have")
+        check_regression(self.preset.mean_pet, self.data, method.latent)
         if method.latent:
             _check_latent(self)
         if method.latent and self.hardware.strategy == "fsdp":

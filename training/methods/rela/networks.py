@@ -40,6 +40,12 @@ def condition(config: RelaConfig, t1w: torch.Tensor, t2f: torch.Tensor) -> torch
     return torch.cat([mri if use else torch.full_like(mri, BACKGROUND) for use, mri in fed if use is not False], 1)
 
 
+def seen_by_regression(config: RelaConfig, volumes: torch.Tensor) -> torch.Tensor:
+    """T1w and T2F [N, 2, X, Y, Z] as the regression of the mean PET sees them: ablated ones are background."""
+    gone = [number for number, use in enumerate(sequences(config)) if not use]
+    return volumes.index_fill(1, torch.tensor(gone, device=volumes.device), BACKGROUND) if gone else volumes
+
+
 def sequences_seen(config: RelaConfig) -> list[str]:
     """Names of the sequences that the generator learns from."""
     return [name for name, use in zip(SEQUENCES, sequences(config), strict=True) if use]
@@ -116,6 +122,11 @@ def sees_mean_pet(config: RelaConfig) -> bool:
     """
     own = config.method.latent and config.latent.name in REGRESSIONS
     return config.preset.mean_pet != "none" and not own
+
+
+def differences_are_diffused(config: RelaConfig) -> bool:
+    """Whether the PET's difference from a mean is diffused, which has no bounds."""
+    return config.preset.mean_pet in ("residual", "regression")
 
 
 def _fed(config: RelaConfig) -> int:

@@ -14,12 +14,20 @@ from RelAPETLib.methods.base import NoiseSource
 from RelAPETLib.methods.rela.conditional import LOCAL_CHANNELS
 from RelAPETLib.tracers import label_count
 
-from ...statistics import PetStatistics, kept_statistics
+from ...statistics import PetStatistics, both_sequences, kept_statistics
 from ...stream import draw, jitter
 from ..base import Bundle, Losses, Objective, Place, Player, Stage, Terms, Work
 from .bundle import bundle_of
 from .config import RelaConfig
-from .networks import build_networks, discriminator_player, generator_player, noise_schedule
+from .networks import (
+    build_networks,
+    differences_are_diffused,
+    discriminator_player,
+    generator_player,
+    noise_schedule,
+    seen_by_regression,
+    sequences_seen,
+)
 from .rehearsal import rehearsal, trainings_before
 from .sizes import check_shape
 from .spaces import Space, VoxelSpace, needs_statistics
@@ -146,7 +154,7 @@ class RelaObjective(Objective):
         """See `Objective.load_state`. When training goes on, the stages have put the frozen parts in place."""
         self._frozen = state
         if "statistics" in state:
-            self.space = VoxelSpace(self.config, PetStatistics(**state["statistics"]))
+            self.space = VoxelSpace(self.config, PetStatistics.of_state(state["statistics"]))
             self.parametrization = replace(self.parametrization, sigma_data=self.space.sigma_data)
 
     def bundle(self, weights: Mapping[str, dict[str, torch.Tensor]], trained_on: str, samples: int) -> Bundle:
@@ -159,12 +167,21 @@ def measured(work: Work, config: RelaConfig) -> PetStatistics:
     """Statistics of the training set as the configuration shows it."""
     network = config.network
     shown = {"intensity": config.preset.pet_intensity, "factor": network.factor, "crop": network.crop}
-    return kept_statistics(work, Path(config.out), shown, label_count())
+    if config.preset.mean_pet != "regression":
+        return kept_statistics(work, Path(config.out), shown, label_count())
+    shown["regression"] = sequences_seen(config)
+    return kept_statistics(
+        work,
+        Path(config.out),
+        shown,
+        label_count(),
+        lambda item: seen_by_regression(config, both_sequences(item)[None])[0],
+    )
 
 
 def sampler_clip(config: RelaConfig) -> tuple[float, float] | None:
     """Bounds of the clean estimate while sampling; latents and differences from a mean have none."""
-    free = config.method.latent or config.preset.mean_pet == "residual"
+    free = config.method.latent or differences_are_diffused(config)
     return (-1.0, 1.0) if config.preset.sampler_clip and not free else None
 
 

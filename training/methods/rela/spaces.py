@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 
 from ...statistics import PetStatistics
 from .config import RelaConfig
-from .networks import condition, sees_mean_pet
+from .networks import condition, differences_are_diffused, seen_by_regression, sees_mean_pet
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Space(Protocol):
 
 
 class VoxelSpace:
-    """The PET itself is diffused, or its difference from its tracer's mean, scaled to SD 1.
+    """The PET itself is diffused, or its difference from its tracer's mean or from a regression's, scaled to SD 1.
 
     Batches have ``t1w``, ``t2f`` and ``pet``, [N, 1, X, Y, Z] in [-1, 1], and ``label`` [N].
 
@@ -55,8 +55,8 @@ class VoxelSpace:
 
     def __init__(self, config: RelaConfig, statistics: PetStatistics | None = None):
         self.config, self.statistics = config, statistics
-        self.mean = statistics.mean if statistics is not None else None
-        self.scale = statistics.residual_sd if config.preset.mean_pet == "residual" and statistics is not None else None
+        diffuses_rest = differences_are_diffused(config) and statistics is not None
+        self.scale = statistics.residual_sd if diffuses_rest else None
 
     @property
     def sigma_data(self) -> float:
@@ -69,13 +69,18 @@ class VoxelSpace:
         mri = condition(self.config, t1w, t2f)
         if not sees_mean_pet(self.config):
             return Encoded(pet, mri, pet)
-        if self.mean.device != device:
-            self.mean = self.mean.to(device)
-        mean, scale = self.mean[torch.as_tensor(batch["label"]).to(device)], self.scale
+        mean, scale = self.means(batch, device), self.scale
         mri = torch.cat([mri, mean], 1)
         if scale is None:
             return Encoded(pet, mri, pet)
         return Encoded((pet - mean) / scale, mri, pet, lambda x0: scale * x0 + mean)
+
+    def means(self, batch: dict, device: torch.device) -> torch.Tensor:
+        """The tracers' mean PET [N, 1, X, Y, Z], or the people's, that a batch is diffused around."""
+        if self.statistics.mean.device != device:
+            self.statistics = replace(self.statistics, mean=self.statistics.mean.to(device))
+        volumes = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
+        return self.statistics.means_of(batch, seen_by_regression(self.config, volumes))
 
     def prepare(self, generator: torch.nn.Module) -> None:
         """See `Space.prepare`: nothing."""

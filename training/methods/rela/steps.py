@@ -28,6 +28,7 @@ from RelAPETLib.diffusion import Parametrization
 from ..adversarial import frozen
 from . import losses
 from .config import RelaConfig
+from .networks import differences_are_diffused
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def weights_of(config: RelaConfig, epoch: int) -> Weights:
         penalty_gamma=preset.penalty_gamma if ablation.penalty else 0.0,
         penalty_reduction=preset.penalty_reduction,
         penalty_one_by_one=preset.penalty_one_by_one,
-        clamp_clean_estimate=preset.clamp_clean_estimate and not method.latent and preset.mean_pet != "residual",
+        clamp_clean_estimate=preset.clamp_clean_estimate and not (method.latent or differences_are_diffused(config)),
         first_timestep=preset.first_timestep,
         loss_weighting=preset.loss_weighting,
     )

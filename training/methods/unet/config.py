@@ -11,7 +11,7 @@ from RelAPETLib.methods.base import MEAN_PET
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules
-from ...sizes import check_attention, check_levels, shape_of
+from ...sizes import check_attention, check_levels, check_regression, shape_of
 from ...unet_config import RULES as UNET_RULES
 from ...unet_config import Network
 
@@ -40,7 +40,8 @@ RULES = Rules({
     "preset.learning_rate": Key("learning rate of the U-Net", above=0),
     "preset.mean_pet": Key(
         "use of the tracer's mean PET in training: none; input: another channel; residual: that, and the PET's "
-        "difference from it is learned, scaled to SD 1",
+        "difference from it is learned, scaled to SD 1; regression: as residual, but the difference from the PET that "
+        "a ridge regression expects of the MRI",
         MEAN_PET,
     ),
 })  # fmt: skip
@@ -63,6 +64,7 @@ class UNetConfig(config.TrainConfig):
 
     def check(self) -> None:
         """See `TrainConfig.check`."""
+        check_regression(self.preset.mean_pet, self.data)
         network = self.network
         check_levels("network", network.channels, network.num_res_blocks, network.norm_num_groups)
         check_attention(

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from RelAPETLib.methods.base import NoiseSource
+from RelAPETLib.methods.base import SEQUENCES, NoiseSource
 from RelAPETLib.methods.unet.network import RegressionUNet
 from RelAPETLib.tracers import label_count
 
 from ...data.dataset import few_of_each_tracer
-from ...statistics import PetStatistics, kept_statistics
+from ...statistics import PetStatistics, both_sequences, kept_statistics
 from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work, adamw_player
 from .config import UNetConfig
 
@@ -48,7 +48,7 @@ class UNetObjective(Objective):
     def _network(self, labels: int) -> RegressionUNet:
         network = RegressionUNet(**self.arguments(labels))
         if self.statistics is not None:
-            network.mean_pet.copy_(self.statistics.mean)
+            self.statistics.tell(network)
         return network
 
     def stages(self, work: Work):
@@ -56,7 +56,10 @@ class UNetObjective(Objective):
         if self.config.preset.mean_pet != "none":
             network = self.config.network
             shown = {"intensity": self.config.preset.pet_intensity, "factor": network.factor, "crop": network.crop}
-            self.statistics = kept_statistics(work, Path(self.config.out), shown, label_count())
+            regression = self.config.preset.mean_pet == "regression"
+            shown |= {"regression": list(SEQUENCES)} if regression else {}
+            see = both_sequences if regression else None
+            self.statistics = kept_statistics(work, Path(self.config.out), shown, label_count(), see)
         return work.data
 
     def rehearsal(self, data: RunData, steps: int, ranks: int) -> tuple[UNetConfig, RunData]:
@@ -76,8 +79,11 @@ class UNetObjective(Objective):
 
     def _predict(self, batch: dict) -> torch.Tensor:
         device = self.fabric.device
-        mri = self.mri(batch)
-        return self.modules["network"](mri, torch.as_tensor(batch["label"]).to(device))
+        mri, labels = self.mri(batch), torch.as_tensor(batch["label"]).to(device)
+        if self.statistics is None or self.statistics.expectation is None:
+            return self.modules["network"](mri, labels)
+        expected = self.statistics.expectation.of(mri, self.statistics.mean.to(device), batch)
+        return self.modules["network"](mri, labels, expected)
 
     def state(self) -> dict[str, Any]:
         """See `Objective.state`."""
@@ -85,7 +91,7 @@ class UNetObjective(Objective):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """See `Objective.load_state`."""
-        self.statistics = PetStatistics(**state["statistics"]) if state else None
+        self.statistics = PetStatistics.of_state(state["statistics"]) if state else None
 
     def bundle(self, weights: Mapping[str, dict[str, torch.Tensor]], trained_on: str, samples: int) -> Bundle:
         """See `Objective.bundle`."""
@@ -101,6 +107,7 @@ class UNetObjective(Objective):
             description=f"A U-Net that gives one PET from T1w and T2-FLAIR, trained on the mean {error} error by "
             "RelAPET's training package; a control for methods that draw samples",
             differences=[f"trained on {trained_on}"],
+            half=("generator.", "mean_pet"),
         )
 
 
