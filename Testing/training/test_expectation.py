@@ -1,0 +1,225 @@
+"""The regression that a network's differences are taken from: what it expects, of whom it forgets, and its bundles."""
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from sklearn.linear_model import Ridge
+from training_runs import tensors
+
+from RelAPETLib.evaluation.ridge import ridge
+from RelAPETLib.methods.base import DrawOptions
+from RelAPETLib.methods.expected_pet import ExpectedPet, coarse_shape
+from RelAPETLib.models import load_model
+from training import checkpoints, methods
+from training.config import load_config, typed
+from training.data.cache import open_cache
+from training.data.dataset import PetDataset
+from training.data.prepare import Options, prepare
+from training.data.rendered import rendered_people
+from training.data.split import make_split
+from training.errors import ConfigError
+from training.expectation import Expectation, fit_expectation
+from training.export import export_checkpoint
+from training.loop import load_data, run
+from training.statistics import both_sequences, pet_statistics
+
+SHAPE, BRAIN = (6, 8, 6), (slice(1, 5), slice(1, 7), slice(1, 5))
+WORDS = ("network.factor=10", "network.channels=[8,8]", "network.attention_levels=[false,false]",
+         "network.num_res_blocks=1", "network.norm_num_groups=1", "network.num_head_channels=8",
+         "network.cross_attention_dim=8", "preset.mean_pet=regression", "preset.global_batch=2", "preset.ema_decay=0",
+         "data.workers=0", "hardware.accelerator=cpu", "hardware.precision=fp32", "hardware.micro_batch=2",
+         "run.checkpoint_every=1", "run.validation_volumes=0")  # fmt: skip
+RELA = ("method=rela", "preset.adversarial_start_epoch=0", "preset.prediction=v", "preset.zero_terminal_snr=true")
+
+
+class Followed:
+    """People whose PET follows from their MRI: TAU from the T1w, PIB from the T2F with the other sign; two of PBR."""
+
+    factor = 20
+
+    def __init__(self, people, seed=0, sessions=1):
+        rng = np.random.default_rng(seed)
+        ways = rng.normal(size=(2, 3, *SHAPE)) * 0.1
+        self.items = []
+        for number in range(people * sessions):
+            person = number // sessions
+            if number % sessions == 0:
+                factors = rng.normal(size=3)
+            t1w, t2f = np.tensordot(factors, ways, (0, 1)).astype(np.float32) + rng.normal(0, 0.01, (2, *SHAPE))
+            for label, tracer, change in ((2, "TAU", t1w), (1, "PIB", -t2f), (0, "PBR", 0 * t1w)):
+                if tracer == "PBR" and number > 1:
+                    continue
+                pet = 0.1 * label + 0.5 * change + rng.normal(0, 0.02, SHAPE)
+                volumes = {"t1w": 0.3 * t1w, "t2f": 2 * t2f, "pet": pet}
+                outside = np.ones(SHAPE, bool)
+                outside[BRAIN] = False
+                item = {
+                    k: torch.from_numpy(np.where(outside, -1, v).astype(np.float32))[None] for k, v in volumes.items()
+                }
+                item |= {"label": label, "case": f"{seed}-{number}", "subject": f"{seed}-{person}", "tracer": tracer}
+                self.items.append(item)
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, place):
+        return self.items[place]
+
+
+def batch_of(items):
+    """One batch of items."""
+    named = {name: [item[name] for item in items] for name in ("case", "subject", "tracer")}
+    stacked = {name: torch.stack([item[name] for item in items]) for name in ("t1w", "t2f", "pet")}
+    return {**named, **stacked, "label": torch.tensor([item["label"] for item in items])}
+
+
+def errors(statistics, items, forget=True):
+    """Mean square errors of what is expected of items, inside the brain."""
+    batch = batch_of(items)
+    if not forget:
+        batch = {name: value for name, value in batch.items() if name not in ("case", "tracer")}
+    mri = torch.cat([batch["t1w"], batch["t2f"]], 1)
+    rest = statistics.means_of(batch, mri) - batch["pet"]
+    assert not rest[:, :, 0].any(), "outside the brain background is expected"
+    return float(rest[(slice(None), slice(None), *BRAIN)].square().mean())
+
+
+def test_all_scans_of_a_person_are_left_out_together():
+    """A regression fitted without them, at the same penalty, says the same."""
+    rng = np.random.default_rng(0)
+    people = ["a", "b", "b", "c", "d", "d", "d", *"efghij"]
+    features = rng.normal(size=(len(people), 20)) + rng.normal(size=(26, 20))[[ord(p) - 97 for p in people]]
+    features -= features.mean(0)
+    targets = features[:, :2] + rng.normal(size=(len(people), 2))
+    targets -= targets.mean(0)
+    _, left_out, chosen = ridge(features, targets, people)
+    level = np.linalg.eigvalsh(features @ features.T).mean()
+    for who in sorted(set(people)):
+        own = np.array([name == who for name in people])
+        for column in range(2):
+            oracle = Ridge(chosen[column] * level).fit(features[~own], targets[~own, column])
+            np.testing.assert_allclose(left_out[own, column], oracle.predict(features[own]), atol=1e-8)
+    assert not np.allclose(left_out, ridge(features, targets)[1])
+
+
+def test_new_people_are_expected_as_well_as_training_people_that_it_forgets():
+    """And training people better where it does not; both better than by the mean or another person's MRI."""
+    train, new = Followed(40), Followed(40, seed=1)
+    for item, own in zip(new.items, Followed(80).items[-len(new) :], strict=True):  # the same law, other people
+        item.update({name: own[name] for name in ("t1w", "t2f", "pet", "label", "tracer")})
+    said = []
+    plain, found = pet_statistics(train, 4), pet_statistics(train, 4, said.append, both_sequences)
+    assert torch.equal(plain.mean, found.mean) and found.residual_sd < 0.7 * plain.residual_sd
+    assert any("TAU: the MRI explains" in line for line in said)
+    seen = [item for item in train.items if item["tracer"] != "PBR"]
+    unseen = [item for item in new.items if item["tracer"] != "PBR"]
+    forgotten, remembered, fresh = errors(found, seen), errors(found, seen, forget=False), errors(found, unseen)
+    mean = errors(plain, unseen)
+    assert forgotten == pytest.approx(found.residual_sd**2, rel=0.05)
+    assert remembered < 0.97 * forgotten and fresh == pytest.approx(forgotten, rel=0.25) and fresh < 0.5 * mean
+    turned = [
+        {**item, **{k: other[k] for k in ("t1w", "t2f")}} for item, other in zip(unseen, unseen[2:], strict=False)
+    ]
+    assert errors(found, turned) > mean
+    again = Expectation.of_state(found.expectation.state())
+    assert errors(type(found)(found.mean, 1.0, 1.0, again), seen) == forgotten
+
+
+def test_a_tracer_of_few_scans_is_expected_at_its_mean():
+    train, said = Followed(5), []
+    found = pet_statistics(train, 4, said.append, both_sequences)
+    pbr = [item for item in train.items if item["tracer"] == "PBR"]
+    mri = torch.cat([batch_of(pbr)["t1w"], batch_of(pbr)["t2f"]], 1)
+    assert torch.equal(found.means_of(batch_of(pbr), mri), found.mean[torch.zeros(2, dtype=torch.long)])
+    assert any("PBR: 2 scans are too few" in line for line in said)
+
+
+def test_another_session_of_a_person_is_forgotten_too():
+    train = Followed(12, sessions=3)
+    mean = pet_statistics(train, 4).mean
+    together = fit_expectation(train, mean, both_sequences, lambda line: None)
+    for item in train.items:
+        item["subject"] = item["case"]
+    apart = fit_expectation(train, mean, both_sequences, lambda line: None)
+    tau = [name for name in together.shifts if name.endswith("TAU")]
+    size = [sum(float(found.shifts[name].square().sum()) for name in tau) for found in (together, apart)]
+    assert size[0] > 1.5 * size[1]
+
+
+def test_units_and_offsets_of_an_mri_do_not_count_and_a_blank_one_says_nothing():
+    network = ExpectedPet((12, 12, 12), coarse_shape((12, 12, 12), 5), 4)
+    assert network.coarse == (6, 6, 6)
+    mri = torch.rand(1, 2, 12, 12, 12, generator=torch.Generator().manual_seed(0))
+    assert not network.features(mri).any(), "without a brain nothing is seen"
+    network.inside[40:150] = 1
+    seen = network.features(mri)
+    torch.testing.assert_close(network.features(mri * 0.2 - 0.7), seen, rtol=1e-4, atol=1e-5)
+    assert seen.isfinite().all() and int((seen != 0).sum()) > 200
+    mri[:, 1] = -1
+    half = network.features(mri)
+    assert torch.equal(half[:, :216], seen[:, :216]) and not half[:, 216:].any()
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    out = tmp_path_factory.mktemp("people") / "cache"
+    prepare(rendered_people(8, 4), out, Options(factor=10))
+    subjects = sorted({item.subject for item in open_cache(out).items(open_cache(out).subjects)})
+    make_split(subjects, seed=1, fractions=(0.9, 0.1, 0.0)).save(out / "split.json")
+    return out
+
+
+def trained(people, out, *words):
+    """Exit code of a run."""
+    config = load_config([*WORDS, *words, f"data.cache={people}", f"out={out}"])
+    return run(config, load_data(config), quiet=True)
+
+
+@pytest.mark.parametrize("words", [RELA, ("method=unet_l2",), (*RELA, "ablation=wo_t1w")])
+def test_its_bundle_draws_what_the_run_validated_and_it_resumes_bit_by_bit(people, tmp_path, words):
+    assert trained(people, tmp_path / "whole", *words, "run.steps=2") == 0
+    for steps in (1, 2):
+        assert trained(people, tmp_path / "parts", *words, f"run.steps={steps}") == 0
+    whole, parts = tensors(tmp_path / "whole"), tensors(tmp_path / "parts")
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
+    checkpoint = checkpoints.saved(tmp_path / "whole")[-1]
+    export_checkpoint(checkpoint, tmp_path / "bundle", name="small", version="1", licence="Apache-2.0")
+    method = load_model(tmp_path / "bundle").method
+    state = checkpoints.load(checkpoint)
+    objective = methods.objective(typed(state["config"]))
+    objective.load_state(state["objective"])
+    modules = {name: player.module.eval() for name, player in objective.build().items()}
+    for name, weights in checkpoints.exported_weights(state).items():
+        modules[name].load_state_dict(weights)
+    objective.bind(Fabric(accelerator="cpu", devices=1), modules)
+    dataset = PetDataset(open_cache(people), open_cache(people).subjects, factor=10)
+    item = dataset[0]
+    batch = {name: item[name][None] for name in ("t1w", "t2f", "pet")}
+    batch["label"] = torch.tensor([item["label"]])  # without a case, so that nothing is forgotten
+    start = torch.randn(1, 1, 16, 18, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        theirs = objective.draw(batch, lambda index, shape: start)
+    mri = torch.cat([item["t1w"], item["t2f"]])[None].repeat_interleave(10, 2).repeat_interleave(10, 3)
+    encoded = method.encode(mri.repeat_interleave(10, 4))
+    rela = words[0] == "method=rela"
+    how = DrawOptions("dpmpp" if rela else None, objective.config.run.validation_steps)
+    ours = method.draw(encoded, item["label"], 1, how, lambda index, shape: start)
+    blocks = method.network._blocks if rela else method.network.blocks
+    expected = blocks.to_grid(theirs.float())
+    torch.testing.assert_close(ours, expected if rela else expected.clamp(-1, 1), rtol=0, atol=2e-3)
+    statistics = state["objective"]["statistics"]
+    network = method.network
+    assert torch.allclose(network.expectation.weight, statistics["expectation"]["network"]["weight"], atol=1e-6)
+    expected = network.expected(encoded[:, :2])[0, item["label"]]
+    assert not torch.allclose(expected, network.mean_pet[item["label"], 0], atol=1e-2), "the regression says something"
+
+
+@pytest.mark.parametrize("words, said", [
+    (("method=rela_latent",), "it is of voxels"),
+    (("method=rela", "data.augment=true"), "leave it off"),
+    (("method=unet_l1", "data.drop_t2f=0.5"), "wants both sequences"),
+])  # fmt: skip
+def test_what_cannot_be_is_one_line(words, said):
+    with pytest.raises(ConfigError, match=said):
+        load_config([*words, "preset.mean_pet=regression", "data.cache=c", "out=o"])
