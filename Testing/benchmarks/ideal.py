@@ -76,7 +76,10 @@ class Known:
         self.cases = cases
         mine = set(cases[part - 1 :: parts])
         self.places = [place for place, item in enumerate(self.test.items) if item.case in set(cases)]
-        self.mine = [place for place in self.places if self.test.items[place].case in mine]
+        self.mine = [
+            place for place in self.places
+            if self.test.items[place].case in mine and self.test.items[place].tracer in options.draw
+        ]  # fmt: skip
 
     def regions(self, volumes: np.ndarray) -> np.ndarray:
         """Means [..., 12] of volumes [..., X, Y, Z]."""
@@ -294,6 +297,7 @@ def main() -> None:
     add("--draws", type=int, default=39, help="of a scan; intervals need 39")
     add("--shuffled", type=int, default=10, help="draws with another person's MRI")
     add("--steps", type=int, default=12, help="network calls of a draw")
+    add("--draw", nargs="+", default=list(TRACERS), choices=TRACERS, help="tracers to draw now; the table needs all")
     add("--part", default="1/1", metavar="I/N")
     add("--truth", action="store_true", help="only the ideal answers")
     add("--control", action="store_true", help="only the control")
