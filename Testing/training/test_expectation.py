@@ -213,6 +213,9 @@ def test_its_bundle_draws_what_the_run_validated_and_it_resumes_bit_by_bit(peopl
     assert torch.allclose(network.expectation.weight, statistics["expectation"]["network"]["weight"], atol=1e-6)
     expected = network.expected(encoded[:, :2])[0, item["label"]]
     assert not torch.allclose(expected, network.mean_pet[item["label"], 0], atol=1e-2), "the regression says something"
+    if rela:  # what the outlier gate sees
+        found, other = method.features(encoded), method.features(encoded.flip(2))
+        assert found.shape == (4 * 24,) and found.any() and not torch.allclose(found, other)
 
 
 @pytest.mark.parametrize("words, said", [

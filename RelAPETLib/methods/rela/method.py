@@ -107,7 +107,7 @@ class RelaDiffusion(Method):
         return tuple(self.network.diffusion_shape)
 
     def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> torch.Tensor:
-        """What `predict_noise` wants to know of the MRI; see `Method.encode`. A voxel model gives the MRI back."""
+        """What `predict_noise` wants to know of the MRI; see `Method.encode`. Most voxel models give the MRI back."""
         import torch
 
         with torch.no_grad():

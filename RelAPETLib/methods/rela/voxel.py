@@ -77,6 +77,15 @@ class VoxelDiffusion(MeanPetNetwork):
         expected = self.expected(mri)
         return mri if expected is None else torch.cat([mri, expected.to(mri)], 1)
 
+    def outlier_features(self, encoded: torch.Tensor) -> torch.Tensor | None:
+        """What tells an MRI from other people's, [N, D], of an encoded condition: the scores of all tracers.
+
+        None without a regression.
+        """
+        if self.expectation is None:
+            return None
+        return self.expectation.scores(self.expectation.features(encoded[:, : len(SEQUENCES)])).flatten(1)
+
     def predict_noise(
         self, x_t: torch.Tensor, encoded: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor
     ) -> torch.Tensor:
