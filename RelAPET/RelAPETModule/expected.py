@@ -18,6 +18,7 @@ def remember(request, seconds, memory, tracers):
     runs = _runs()
     runs[_name(request)] = {
         "seconds": seconds, "memory": memory, "tracers": tracers, "samples": request.samples, "steps": request.steps,
+        "quality": request.quality,
     }  # fmt: skip
     slicer.app.userSettings().setValue(_SETTING, json.dumps(runs))
 
@@ -60,6 +61,8 @@ def _how(last):
     for key, what in (("samples", _("{n} samples")), ("steps", _("{n} steps"))):
         if last.get(key):
             parts.append(what.format(n=last[key]))
+    if last.get("quality"):
+        parts.append(_("quality {name}").format(name=last["quality"]))
     return ", ".join(parts)
 
 

@@ -134,6 +134,39 @@ def samplerTitle(name):
     return f"{titles[name]} [{name}]" if name in titles else name
 
 
+def qualities(entry):
+    """Steps by name of the qualities that a model was measured for; none where it was not, or is not here."""
+    return dict((entry.get("draw") if entry else None) or {}).get("quality") or {}
+
+
+def qualityTitle(name, steps=None):
+    """Words for a quality, with its number of steps where it is known."""
+    titles = {"fast": _("fast"), "balanced": _("balanced"), "reference": _("reference")}
+    title = titles.get(name, name)
+    return _("{name}: {n} steps").format(name=title, n=steps) if steps else title
+
+
+def qualityTip(entry):
+    """What the choice of a quality is for, or why a model has none."""
+    draw = entry.get("draw") if entry else None
+    if qualities(entry):
+        return _(
+            "In place of sampler and steps: as few steps as this model was measured to need, from a quick look to the "
+            "standard it was measured by. Intervals and a probability of positivity are told for the model's own steps "
+            "alone."
+        )
+    if not draw:
+        return _("Which qualities this model has is not known before it is installed.")
+    if not draw["samplers"]:
+        return _("This model draws at once: it has no steps to choose between.")
+    return _("How few steps this model needs was not measured, so it has no quality; choose sampler and steps.")
+
+
+def positivity(entry):
+    """By each tracer whose share of draws a model calls a probability, its own cut-off in SUVR, or None."""
+    return dict((entry.get("draw") if entry else None) or {}).get("positivity") or {}
+
+
 def line(entry):
     """The one line on a model that stands below its name: what it was trained on, licence, work, and spread."""
     parts = [_("trained on simulated people only")] if entry["simulated"] else []
@@ -169,6 +202,7 @@ def facts(entry):
         (_("Description"), entry["description"]),
         (_("Tracers"), ", ".join(entry["tracers"])),
         (_("Network calls a sample"), entry["steps"]),
+        (_("Quality"), "; ".join(qualityTitle(*each) for each in qualities(entry).items()) or None),
         (_("Spread"), spread),
         (_("Licence"), entry["licence"]),
         (_("Trained on"), entry["training_data"]),
