@@ -143,7 +143,9 @@ def qualityTitle(name, steps=None):
     """Words for a quality, with its number of steps where it is known."""
     titles = {"fast": _("fast"), "balanced": _("balanced"), "reference": _("reference")}
     title = titles.get(name, name)
-    return _("{name}: {n} steps").format(name=title, n=steps) if steps else title
+    if not steps:
+        return title
+    return (_("{name}: 1 step") if steps == 1 else _("{name}: {n} steps")).format(name=title, n=steps)
 
 
 def qualityTip(entry):

@@ -155,7 +155,7 @@ class RelAPETParameterNode:
     reference: vtkMRMLScalarVolumeNode
     scaleReference: bool = False
     norms: str = ""
-    referenceFwhm: float = 0.0
+    referenceFwhm: Annotated[float, WithinRange(0, 30)] = 0.0
     output: vtkMRMLScalarVolumeNode
     device: str = "auto"
     sampler: str = ""
