@@ -28,9 +28,6 @@ class CutoffPanel:
             row.layout().addRow(label, field)
             qt.QWidget.setTabOrder(before, field)  # what is made here would come after all that the .ui file has
             self.labels[name], self.fields[name], before = label, field, field
-        self.note = qt.QLabel(row)
-        self.note.objectName, self.note.wordWrap = "cutoffNoteLabel", True
-        row.layout().addRow(self.note)
 
     @property
     def asked(self):
@@ -69,8 +66,8 @@ class CutoffPanel:
                     setattr(field, what, value)
             label.visible = field.visible = name in asked
         self._filling = False
-        words = self._differs(asked, known, own)
-        self.note.text, self.note.visible = words, bool(words)
+        words, note = self._differs(asked, known, own), panel.ui.cutoffNoteLabel
+        note.text, note.visible = words, bool(words)
         panel.ui.cutoffsRow.visible = bool(asked)
         panel.ui.cutoffsRow.enabled = not panel.logic.running and not panel.batch.running
 
@@ -82,7 +79,7 @@ class CutoffPanel:
         if name not in asked or not told:
             return ""
         before, now = objectOf(told.get("positivity")).get("cutoff"), known.get(name) or own.get(name)
-        return "" if before == now else _("The shown PET was made with another cut-off; Synthesize makes it with this.")
+        return "" if before == now else _("The shown result is of another cut-off; press Synthesize for this one.")
 
 
 def _tip(name, entry, own):

@@ -83,6 +83,11 @@ def synthesized(widget, capsys, *more):
     return widget.results.found
 
 
+def told(widget):
+    """What the panel says of the shown result."""
+    return widget.ui.shownLabel.text
+
+
 def reopen(slicer, harness, folder):
     slicer.util.saveScene(str(folder / "scene.mrb"))
     slicer.mrmlScene.Clear(0)
@@ -163,21 +168,21 @@ def test_it_comes_back_with_the_scene(widget, slicer, harness, scans, put, tmp_p
     assert len(FakeProcess.made) == made, "no call"
 
 
-@pytest.mark.parametrize("damaged", DAMAGED)
-def test_damaged_qualities_and_cut_offs_of_a_scene(widget, scans, damaged):
-    def bring(name):
-        widget.parameters.parameterNode.SetParameter(name, damaged)
+def test_damaged_qualities_and_cut_offs_of_a_scene(widget, scans):
+    button = widget.ui.synthesizeButton
+
+    def bring(name, text):
+        widget.parameters.parameterNode.SetParameter(name, text)
         widget.initializeParameterNode()  # as after a scene was read
 
-    bring("cutoffs")
-    assert widget.parameters.cutoffs == damaged
-    assert cutoffs(arguments(widget)) == [] and field(widget, ONE).value == 0
-    bring("quality")
-    assert "has no quality" in widget.ui.synthesizeButton.toolTip and "<b>" not in widget.ui.synthesizeButton.toolTip
-    assert len(widget.ui.synthesizeButton.toolTip) < 200
-    widget.ui.qualitySelector.currentIndex = 0
-    assert widget.ui.synthesizeButton.enabled
-    widget.results.update()
+    for damaged in DAMAGED:
+        bring("cutoffs", damaged)
+        assert widget.parameters.cutoffs == damaged
+        assert cutoffs(arguments(widget)) == [] and field(widget, ONE).value == 0
+        bring("quality", damaged)
+        assert "has no quality" in button.toolTip and "<b>" not in button.toolTip and len(button.toolTip) < 200
+        widget.ui.qualitySelector.currentIndex = 0
+        assert button.enabled and "--quality" not in arguments(widget).arguments
 
 
 def test_the_record_of_a_run_names_it(widget, slicer, harness, scans, tmp_path):
@@ -203,18 +208,20 @@ def test_the_record_of_a_run_names_it(widget, slicer, harness, scans, tmp_path):
         slicer.app.userSettings().remove("RelAPET/LastRuns")
 
 
-@pytest.mark.parametrize("damaged", DAMAGED)
-def test_a_damaged_record_of_it_is_not_told(widget, scans, tmp_path, damaged):
+def test_a_damaged_record_of_it_is_not_told(widget, scans, tmp_path):
     widget.ui.synthesizeButton.click()
     finish(FakeProcess.made[-1], write_results(tmp_path / "results"))
-    pet = widget.results.found.pet
-    pet.SetAttribute("RelAPET.Quality", damaged)
-    assert load_part("history").madeWith(pet) == "Made with model toy 1."
-    pet.SetAttribute("RelAPET.Quality", "fast")
-    pet.SetAttribute("RelAPET.Provenance", json.dumps({"sampling": damaged, "summary": damaged}))
-    assert load_part("history").madeWith(pet) == "Made with model toy 1 (quality fast)."
-    widget.updatePanel()
-    assert widget.cutoffs.note.isHidden()
+    pet, made_with = widget.results.found.pet, load_part("history").madeWith
+    for damaged in DAMAGED:
+        pet.SetAttribute("RelAPET.Quality", damaged)
+        pet.SetAttribute("RelAPET.Provenance", json.dumps({"sampling": {"steps": 3}}))
+        assert made_with(pet) == "Made with model toy 1."
+        pet.SetAttribute("RelAPET.Quality", "fast")
+        for record in ({"sampling": damaged, "summary": damaged}, {"sampling": {"steps": damaged}}):
+            pet.SetAttribute("RelAPET.Provenance", json.dumps(record))
+            assert made_with(pet) == "Made with model toy 1 (quality fast)."
+            widget.updatePanel()
+            assert widget.ui.cutoffNoteLabel.isHidden()
 
 
 def test_a_long_run_is_asked_about_and_stays_of_that_quality(widget, scans):
@@ -319,47 +326,53 @@ def test_cut_offs_come_back_with_the_scene(widget, slicer, harness, scans, tmp_p
     assert field(widget, ONE).value == 0
 
 
-@pytest.mark.parametrize(
-    ("text", "read"),
-    [("", {}), (f"{ONE}=1.5", {ONE: 1.5}), (f" {ONE} = 1.5 , {OTHER}=2", {ONE: 1.5, OTHER: 2.0}), (f"{ONE}=nan", {}),
-     (f"{ONE}=-1", {}), (f"{ONE}=1e9", {}), (f"{ONE}=inf", {}), (f"{ONE}=0", {}), (f"{WITHOUT}=1.5", {}), ("X=1", {}),
-     (f"{ONE}=,{OTHER}=1.2", {OTHER: 1.2})],
-)  # fmt: skip
-def test_what_cannot_be_a_cut_off_is_left_out(widget, scans, text, read):
-    ask(widget, "all")
-    widget.parameters.cutoffs = text
-    assert {name: field(widget, name).value for name in COMPOSITES if field(widget, name).value} == read
-    assert sorted(cutoffs(arguments(widget))) == sorted(f"{name}={value}" for name, value in read.items())
+def test_what_cannot_be_a_cut_off_is_left_out(harness):
+    parameters = load_part("parameters")
+    for text, read in (
+        ("", {}),
+        (f"{ONE}=1.5", {ONE: 1.5}),
+        (f" {ONE} = 1.5 , {OTHER}=2", {ONE: 1.5, OTHER: 2.0}),
+        (f"{ONE}=,{OTHER}=1.2", {OTHER: 1.2}),
+        *((f"{ONE}={value}", {}) for value in ("nan", "inf", "-1", "0", "1e9", "1e999", "0.0001", "x")),
+        (f"{WITHOUT}=1.5,X=1", {}),
+    ):
+        assert parameters.cutoffsOf(text) == read, text
+        assert parameters.cutoffsOf(parameters.cutoffsText(read)) == read
 
 
 def test_the_result_names_the_users_cut_off(chosen, capsys):
     """The panel's own command line goes to the library, and the library's words come back."""
     ask(chosen, ONE)
     assert field(chosen, ONE).text == "the model's own: 1.25 SUVR"
-    synthesized(chosen, capsys)
-    said = chosen.ui.shownLabel.text.replace("&#x27;", "'")
-    assert "reach the cut-off of 1.25 SUVR, the model's own" in said and chosen.cutoffs.note.isHidden()
     field(chosen, ONE).value = 0.5
-    assert "made with another cut-off" in chosen.cutoffs.note.text and not chosen.cutoffs.note.isHidden()
     synthesized(chosen, capsys)
-    said = chosen.ui.shownLabel.text.replace("&#x27;", "'")
+    said = told(chosen)
     assert "2 of 2 samples (100 %) reach the cut-off of 0.5 SUVR, given by the user" in said
-    assert "guess of the probability of positivity" in said and chosen.cutoffs.note.isHidden()
+    assert "guess of the probability of positivity" in said and chosen.ui.cutoffNoteLabel.isHidden()
+    for other in (0.75, 0):
+        field(chosen, ONE).value = other
+        assert "is of another cut-off" in chosen.ui.cutoffNoteLabel.text and not chosen.ui.cutoffNoteLabel.isHidden()
+    field(chosen, ONE).value = 0.5
+    assert chosen.ui.cutoffNoteLabel.isHidden()
 
 
 def test_where_none_may_be_told_the_words_stay(chosen, pair, capsys):
-    ask(chosen, OTHER)
-    field(chosen, OTHER).value = 0.5
-    assert "does not say that the share" in field(chosen, OTHER).toolTip
-    synthesized(chosen, capsys)
-    said = chosen.ui.shownLabel.text
-    assert "No probability of positivity: model meant does not say" in said and chosen.cutoffs.note.isHidden()
-    ask(chosen, ONE)
-    field(chosen, ONE).value = 0.5
+    """All tracers, of scans that nobody calls simulated; of one of them the model says nothing at all."""
     for volume in pair:
         volume.RemoveAttribute("RelAPET.Sidecar")
+    ask(chosen, "all")
+    field(chosen, ONE).value = field(chosen, OTHER).value = 0.5
+    assert "for simulated scans alone" in field(chosen, ONE).toolTip
+    assert "does not say that the share" in field(chosen, OTHER).toolTip
     synthesized(chosen, capsys)
-    assert "nothing says that these scans are simulated" in chosen.ui.shownLabel.text
+    selector, said = chosen.ui.resultSelector, {}
+    for index in range(selector.count):
+        selector.currentIndex = index
+        said[chosen.results.found.pet.GetAttribute("RelAPET.Tracer")] = told(chosen)
+        assert chosen.ui.cutoffNoteLabel.isHidden()
+    assert "No probability of positivity: the model knows simulated people only" in said[ONE]
+    assert "No probability of positivity: model meant does not say" in said[OTHER]
+    assert "positivity" not in said[WITHOUT] and set(said) == set(TRACERS)
 
 
 def test_the_library_draws_at_the_chosen_quality(chosen, capsys):
@@ -370,7 +383,7 @@ def test_the_library_draws_at_the_chosen_quality(chosen, capsys):
     record = json.loads(found.pet.GetAttribute("RelAPET.Provenance"))
     assert (record["sampling"]["sampler"], record["sampling"]["steps"]) == ("dpmpp", STEPS["balanced"])
     assert "(quality balanced, 2 steps)" in chosen.ui.historyLabel.text
-    assert "another sampler or number of steps than the model's own" in chosen.ui.shownLabel.text.replace("&#x27;", "'")
+    assert "another sampler or number of steps than the model's own" in told(chosen)
 
 
 # Many patients, scripts
