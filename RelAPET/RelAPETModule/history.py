@@ -65,7 +65,7 @@ def fingerprints(request):
 def remember(pet, prints, quality=None):
     """Let a PET know what its inputs were, and which quality was chosen for it; None where none was."""
     pet.SetAttribute(INPUTS, json.dumps(prints))
-    pet.SetAttribute(QUALITY, quality)
+    pet.SetAttribute(QUALITY, quality if isinstance(quality, str) else None)
 
 
 def madeWith(pet):

@@ -5,7 +5,6 @@ import warnings
 
 from slicer.i18n import tr as _
 
-from . import expected
 from .library import library
 from .words import escaped
 
@@ -71,12 +70,6 @@ def resolution(row):
     if blocks and blocks > max(row["grid"]["spacing_mm"]):
         words += _(", computed on blocks of {n:g} mm").format(n=blocks)
     return words
-
-
-def lastTime(name, device):
-    """How long the last run of a model took on this computer."""
-    last = expected.ofModel(name, device)
-    return expected.duration(last["seconds"]) if last else _("not run yet")
 
 
 def doesWithout(name, sequence):
@@ -162,6 +155,16 @@ def qualityTip(entry):
     if not draw["samplers"]:
         return _("This model draws at once: it has no steps to choose between.")
     return _("How few steps this model needs was not measured, so it has no quality; choose sampler and steps.")
+
+
+def stepsOf(entry, quality=None, sampler=None, steps=None):
+    """How many steps a model draws by with such choices, in place of which None means its own; None if not known."""
+    draw = entry.get("draw") if entry else None
+    if not draw or not draw["samplers"]:
+        return None
+    if quality:
+        return qualities(entry).get(quality)
+    return steps or draw["samplers"].get(sampler or samplers(entry)[0])
 
 
 def positivity(entry):

@@ -240,7 +240,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def _tellExpected(self, running):
         """Time and memory of the last such run here, below the button."""
         label = self.ui.expectedLabel
-        words, scarce = expected.words(self.request())
+        words, scarce = expected.words(self.request(), entry=self.models.entry)
         color = f" style='color:{tone(label, ALARM)}'" if scarce else ""
         label.text = f"<span{color}>{escaped(words)}</span>"
         label.visible = not running

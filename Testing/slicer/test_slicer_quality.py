@@ -6,7 +6,18 @@ import shutil
 import pytest
 from calibrated import write_tiny_conditional
 from PySide6.QtTest import QTest
-from slicer_cases import AT_ONCE, FLOW, TOLD, add_patient, add_scan, arguments, done, finish, write_results
+from slicer_cases import (
+    AT_ONCE,
+    FLOW,
+    TOLD,
+    add_patient,
+    add_scan,
+    arguments,
+    done,
+    finish,
+    write_derived,
+    write_results,
+)
 from slicer_module import FakeProcess, load_part
 
 from RelAPETLib.cli import main
@@ -195,15 +206,23 @@ def test_the_record_of_a_run_names_it(widget, slicer, harness, scans, tmp_path):
         finish(process, write_results(tmp_path / "results"))
         pet = widget.results.found.pet
         assert load_part("expected").of(widget.request())["quality"] == "fast"
-        assert "(1 tracer, quality fast)" in widget.ui.expectedLabel.text
+        assert "(1 tracer, quality fast), now 32 steps in place of 16" in widget.ui.expectedLabel.text
+        widget.parameters.quality = "fast"
+        assert "(1 tracer, quality fast); " in widget.ui.expectedLabel.text
         assert "Made with model toy 1 (quality fast)." in widget.ui.historyLabel.text
         record = json.loads(pet.GetAttribute("RelAPET.Provenance")) | {"sampling": {"steps": 16}}
         pet.SetAttribute("RelAPET.Provenance", json.dumps(record))
         reopen(slicer, harness, tmp_path)
         assert "Made with model toy 1 (quality fast, 16 steps)." in widget.ui.historyLabel.text
         widget.parameters.quality = ""
-        finish_again = arguments(widget)
-        assert finish_again.option("--quality") is None
+        assert "now 20 steps in place of 16" in widget.ui.expectedLabel.text
+        for damaged in ([], {}, 7, "ultra"):
+            kept = {"demo on auto": {"seconds": 3, "memory": 1, "quality": damaged, "steps": damaged}}
+            slicer.app.userSettings().setValue("RelAPET/LastRuns", json.dumps(kept))
+            widget.updatePanel()
+            assert (
+                "Last time here: 3 s" in widget.ui.expectedLabel.text and "in place" not in widget.ui.expectedLabel.text
+            )
     finally:
         slicer.app.userSettings().remove("RelAPET/LastRuns")
 
@@ -405,6 +424,12 @@ def test_many_patients_have_both(widget, harness, tmp_path):
     assert not widget.ui.cutoffsRow.enabled
     process.end("cancelled", "x")
     harness.process_events()
+    folder = widget.batch.folder()
+    results = write_results(tmp_path / "made", tracer=OTHER)
+    for options, said in (({"quality": "fast"}, "Made with model toy 1 (quality fast)."), ({"quality": [1]}, "toy 1.")):
+        write_derived(folder.path, ("sub-001", "ses-1"), results, tracer=OTHER, options=options)
+        widget.batch.show(0)
+        assert said in widget.ui.historyLabel.text
     widget.parameters.quality = "ultra"
     assert "has no quality 'ultra'" in widget.ui.batchStartButton.toolTip and not widget.ui.batchStartButton.enabled
 

@@ -214,7 +214,7 @@ def add_scan(name, shape=(6, 7, 8)):
     return slicer.util.addVolumeFromArray(values, name=name)
 
 
-def write_derived(out, who, results, tracer="TAU", verdict=None):
+def write_derived(out, who, results, tracer="TAU", verdict=None, options=None):
     """The files of `write_results` as a cohort's run leaves them of (subject, session), with their record."""
     from RelAPETLib.cohort.derivatives import derived_names
     from RelAPETLib.cohort.records import Record, record_name, stem
@@ -227,7 +227,7 @@ def write_derived(out, who, results, tracer="TAU", verdict=None):
     for old, new in names.items():
         shutil.copyfile(Path(results) / old, folder / new)
     outputs = {name: {"sha256": "0", "bytes": (folder / name).stat().st_size} for name in names.values()}
-    record = Record(*who, tracer, model, "done", "", "0", {}, {}, outputs, verdict=verdict)
+    record = Record(*who, tracer, model, "done", "", "0", {}, options or {}, outputs, verdict=verdict)
     (folder / record_name(visit, tracer, model)).write_text(record.text(), encoding="utf-8")
 
 
