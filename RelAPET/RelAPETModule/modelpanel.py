@@ -17,7 +17,7 @@ class ModelPanel:
         self._panel, self._entries, self._filling, self._looked = panel, {}, False, False
         self._unfolded, self._offered, self._qualities = False, None, None
         ui = panel.ui
-        self._tips = {widget: widget.toolTip for widget in (ui.samplerSelector, ui.stepsSpinBox)}
+        self._tips = [(widget, widget.toolTip) for widget in (ui.samplerSelector, ui.stepsSpinBox)]
         for label, value in ((_("automatic"), "auto"), (_("CPU"), "cpu")):
             ui.deviceSelector.addItem(label, value)
         ui.modelSelector.connect("currentIndexChanged(int)", self.onModelChosen)
@@ -116,7 +116,7 @@ class ModelPanel:
             for name in offered:
                 ui.samplerSelector.addItem(models.samplerTitle(name), name)
         atOnce = bool(draw) and not offered
-        for widget, tip in self._tips.items():
+        for widget, tip in self._tips:
             widget.enabled = not (atOnce or quality)
             widget.toolTip = _("The quality above chooses sampler and steps.") if quality and not atOnce else tip
         ui.samplesSpinBox.enabled = not (draw and draw["deterministic"])

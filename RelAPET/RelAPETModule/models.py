@@ -151,7 +151,7 @@ def qualityTip(entry):
             "alone."
         )
     if not draw:
-        return _("Which qualities this model has is not known before it is installed.")
+        return _("Which qualities this model has is not known yet: it, or RelAPET's packages, are not installed.")
     if not draw["samplers"]:
         return _("This model draws at once: it has no steps to choose between.")
     return _("How few steps this model needs was not measured, so it has no quality; choose sampler and steps.")
