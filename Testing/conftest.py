@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from slicer_cases import departed, pair, saved, scans, widget  # noqa: F401
+from slicer_cases import departed, pair, put, saved, scans, tiny_metadata, widget  # noqa: F401
 from slicer_harness.fixtures import harness, sample, slicer, slicer_booted  # noqa: F401
 
 os.environ.setdefault("MPLBACKEND", "Agg")

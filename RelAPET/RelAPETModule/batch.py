@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 
 from . import models, people, scene
 from .batchfolder import BatchFolder, keyOf
+from .logic import cutoffWords
 from .process import ChildProcess, Names
 
 WAITING, RUNNING, DONE, THERE, FAILED, STOPPED = "waiting", "running", "done", "there", "failed", "stopped"
@@ -33,18 +34,20 @@ class Choices:
     seed: int = 0
     sampler: str = None
     steps: int = None
+    quality: str = None
     samples: int = None
+    cutoffs: dict = None
 
     def arguments(self, table, out):
         """Command line of the library for the persons of a table. A long run is what was asked for: --yes."""
         words = ["bids", str(table), str(out), "participant", "group", "--no-report", "--unlinked", "--yes"]
         given = {"--tracer": self.tracer, "--model": self.model, "--device": self.device, "--seed": self.seed,
-                 "--sampler": self.sampler, "--steps": self.steps or None,
+                 "--sampler": self.sampler, "--steps": self.steps or None, "--quality": self.quality,
                  "--samples": self.samples or None}  # fmt: skip
         for name, value in given.items():
             if value is not None:
                 words += [name, str(value)]
-        return words
+        return words + cutoffWords(self.cutoffs)
 
 
 class BatchListener:

@@ -169,7 +169,8 @@ class BatchPanel(batch.BatchListener):
         """What is asked for of everybody, as the panel has it now."""
         node = self._panel.parameters
         drawing = self._panel.models.options(node)
-        drawing = {name: drawing[name] for name in ("sampler", "steps", "samples")}
+        drawing = {name: drawing[name] for name in ("sampler", "steps", "quality", "samples")}
+        drawing["cutoffs"] = self._panel.cutoffs.values()
         return batch.Choices(node.tracer.value, node.model, node.device, node.seed, **drawing)
 
     def onStart(self, checked=False):

@@ -6,6 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import display, history, people, resultfiles, scene, tables
+from .attributes import objectOf
 from .logic import Request
 
 
@@ -21,7 +22,7 @@ def load(pair, folder, who):
         records = folder.records(who)
         if not records:
             raise scene.SceneError(_("there is no result of {who} in {folder}").format(who=who[0], folder=folder.path))
-        read = [resultfiles.readResults(*folder.files(who, r), "t1w", geometry) for r in records.values()]
+        read = [(resultfiles.readResults(*folder.files(who, r), "t1w", geometry), r) for r in records.values()]
     except scene.PlaceError as error:
         words = _("the T1w has moved since these results were made; synthesize this person again")
         raise scene.SceneError(words) from error
@@ -35,10 +36,10 @@ def load(pair, folder, who):
         prints["t2f"] = history.fingerprint(pair.t2f)
     found, run = {}, uuid.uuid4().hex
     with scene.allOrNone():
-        for one in read:
+        for one, record in read:
             (results,) = scene.placeResults(one, None, pair.t1w, run)
             people.remember(results.pet, Request(pair.t1w, pair.t2f, one.tracer), pair.t1w)
-            history.remember(results.pet, prints)
+            history.remember(results.pet, prints, objectOf(record.options).get("quality"))
             display.prepare(results)
             results.pet.SetAttribute(scene.FROM_BATCH, "/".join(who))
             found[one.tracer] = results

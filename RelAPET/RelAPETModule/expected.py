@@ -5,6 +5,8 @@ import json
 import slicer
 from slicer.i18n import tr as _
 
+from . import models
+
 _SETTING = "RelAPET/LastRuns"
 GB = 1e9
 
@@ -18,6 +20,7 @@ def remember(request, seconds, memory, tracers):
     runs = _runs()
     runs[_name(request)] = {
         "seconds": seconds, "memory": memory, "tracers": tracers, "samples": request.samples, "steps": request.steps,
+        "quality": request.quality, "sampler": request.sampler,
     }  # fmt: skip
     slicer.app.userSettings().setValue(_SETTING, json.dumps(runs))
 
@@ -34,10 +37,17 @@ def ofModel(model, device):
     return last if numbers else None
 
 
-def words(request, free=None):
+def lastTime(model, device):
+    """How long the last run of a model took on this computer, in words."""
+    last = ofModel(model, device)
+    return duration(last["seconds"]) if last else _("not run yet")
+
+
+def words(request, free=None, entry=None):
     """(line on time and memory, whether more may be needed than is free).
 
-    free: bytes; asked of the system when None.
+    free: bytes; asked of the system when None. entry: the library's facts of the model, by which another number of
+    steps than the last time's is told.
     """
     last, free = of(request), freeMemory() if free is None else free
     now = _("{n:.1f} GB of memory are free").format(n=free / GB) if free else ""
@@ -47,11 +57,21 @@ def words(request, free=None):
     line = _("Last time here: {time}").format(time=duration(last["seconds"]))
     if last["memory"]:
         line += _(" and {n:.1f} GB").format(n=last["memory"] / GB)
-    line += f" ({_how(last)})"
+    line += f" ({_how(last)})" + _otherSteps(request, last, entry)
     scarce = bool(free and last["memory"] > free)
     if scarce:
         now += _(", which may be too little")
     return f"{line}; {now}." if now else f"{line}.", scarce
+
+
+def _otherSteps(request, last, entry):
+    """That the model draws by another number of steps than the last time, on which the time depends."""
+    before = {key: last.get(key) for key in ("quality", "sampler", "steps")}
+    kinds = {"quality": str, "sampler": str, "steps": int}
+    if any(value is not None and not isinstance(value, kinds[key]) for key, value in before.items()):
+        return ""
+    then, now = models.stepsOf(entry, **before), models.stepsOf(entry, request.quality, request.sampler, request.steps)
+    return _(", now {n} steps in place of {then}").format(n=now, then=then) if then and now and then != now else ""
 
 
 def _how(last):
@@ -60,6 +80,8 @@ def _how(last):
     for key, what in (("samples", _("{n} samples")), ("steps", _("{n} steps"))):
         if last.get(key):
             parts.append(what.format(n=last[key]))
+    if isinstance(last.get("quality"), str):
+        parts.append(_("quality {name}").format(name=models.qualityTitle(last["quality"])))
     return ", ".join(parts)
 
 

@@ -6,12 +6,15 @@ import json
 import slicer
 from slicer.i18n import tr as _
 
-from . import people
+from . import models, people
 from .attributes import objectOf, readDict
+from .library import library
 from .scene import MODEL, PROVENANCE, SceneError, worldMatrix
 
 #: Attribute of a PET with a fingerprint of each input, by its role.
 INPUTS = "RelAPET.Inputs"
+#: Attribute of a PET with the quality that was chosen for it.
+QUALITY = "RelAPET.Quality"
 #: Node references to the inputs by role.
 ROLES = {"t1w": people.SOURCE_ROLE, "t2f": people.T2F_ROLE}
 TITLES = {"t1w": "T1w", "t2f": "T2-FLAIR"}
@@ -59,19 +62,32 @@ def fingerprints(request):
     return {role: fingerprint(volume) for role, volume in volumes.items() if volume is not None}
 
 
-def remember(pet, prints):
-    """Let a PET know what its inputs were."""
+def remember(pet, prints, quality=None):
+    """Let a PET know what its inputs were, and which quality was chosen for it; None where none was."""
     pet.SetAttribute(INPUTS, json.dumps(prints))
+    pet.SetAttribute(QUALITY, quality if isinstance(quality, str) else None)
 
 
 def madeWith(pet):
-    """One line on model, day and program of a result."""
+    """One line on model, quality where one was chosen, day and program of a result."""
     record = readDict(pet, PROVENANCE)
     words = _("Made with model {model}").format(model=pet.GetAttribute(MODEL) or _("that it does not name"))
+    words += _quality(pet, record)
     if record.get("created"):
         words += _(" on {day}").format(day=str(record["created"])[:10])
     version = objectOf(record.get("versions")).get("relapet")
     return words + (_(" by RelAPET {version}.").format(version=version) if version else ".")
+
+
+def _quality(pet, record):
+    """The quality that a result was made with, and its steps; "" where none was chosen, or none that there is."""
+    name, steps = pet.GetAttribute(QUALITY), objectOf(record.get("sampling")).get("steps")
+    if name not in library("diffusion.names").QUALITIES:
+        return ""
+    title = models.qualityTitle(name)
+    if not isinstance(steps, int):
+        return _(" (quality {name})").format(name=title)
+    return _(" (quality {name}, {n} steps)").format(name=title, n=steps)
 
 
 def changes(pet, entries):

@@ -41,6 +41,8 @@ class Request:
     tracer: a short name, several with commas between them, or "all" that the model has.
     t2f: may be None for a model that does without.
     norms, referenceFwhm: file or folder of norms for z-scores of the reference, and its resolution in mm.
+    quality: in place of sampler and steps, of a model that was measured for it.
+    cutoffs: SUVR by tracer, from which on its composite counts as positive; the model's own where there is none.
     age, sex, score: for models that were told them; texts or numbers, None for not known.
     accepted: what accepts a refusal: the options "--force" for doubtful inputs and "--yes" for a long run, and
         `people.TWO_PEOPLE` for inputs whose headers name two people.
@@ -58,12 +60,14 @@ class Request:
     device: str = "auto"
     sampler: str = None
     steps: int = None
+    quality: str = None
     samples: int = None
     seed: int = 0
     space: str = "t1w"
     age: object = None
     sex: str = None
     score: object = None
+    cutoffs: dict = None
     accepted: frozenset = field(default_factory=frozenset)
 
     def problems(self):
@@ -111,6 +115,7 @@ class Request:
             "--space": self.space,
             "--sampler": self.sampler,
             "--steps": self.steps or None,
+            "--quality": self.quality,
             "--samples": self.samples or None,
             "--reference": files.get("reference"),
             "--norms": (self.norms or None) if self.reference is not None else None,
@@ -125,7 +130,12 @@ class Request:
         for name, value in given.items():
             if value is not None:
                 words += [name, str(value)]
-        return words
+        return words + cutoffWords(self.cutoffs)
+
+
+def cutoffWords(cutoffs):
+    """Cut-offs by tracer as the library's command line has them."""
+    return [word for tracer, value in (cutoffs or {}).items() for word in ("--cutoff", f"{tracer}={value}")]
 
 
 class Listener:
@@ -256,7 +266,7 @@ class Run:
             placed = scene.placeResults(one, outputs[one.tracer], t1w, run)
             for results in placed:
                 people.remember(results.pet, self.request, t1w)
-                history.remember(results.pet, self._prints)
+                history.remember(results.pet, self._prints, self.request.quality)
                 display.prepare(results)
             first.append(placed[0])
         return first

@@ -4,7 +4,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import models
+from . import expected, models
 from .library import library
 from .words import ALARM, escaped, tone
 
@@ -294,7 +294,7 @@ def columns(device="auto"):
         (_("Tracers"), lambda row: ", ".join(row["tracers"])),
         (_("Resolution"), models.resolution),
         (_("Steps"), lambda row: str(row["steps"])),
-        (_("Last run here"), lambda row: models.lastTime(row["name"], device)),
+        (_("Last run here"), lambda row: expected.lastTime(row["name"], device)),
         (_("Licence"), lambda row: row["licence"]),
         (_("Trained on"), lambda row: _("simulated people only") if row["simulated"] else _("real people")),
         (_("Size"), lambda row: _("{n:.0f} MB").format(n=row["bytes"] / 1e6) if row.get("bytes") else ""),

@@ -11,16 +11,18 @@ from .words import escaped, textColor
 
 
 class ModelPanel:
-    """Model, sampler and device are plain strings in the parameter node; their lists are made here."""
+    """Model, quality, sampler and device are plain strings in the parameter node; their lists are made here."""
 
     def __init__(self, panel):
         self._panel, self._entries, self._filling, self._looked = panel, {}, False, False
-        self._unfolded, self._offered = False, None
+        self._unfolded, self._offered, self._qualities = False, None, None
         ui = panel.ui
+        self._tips = [(widget, widget.toolTip) for widget in (ui.samplerSelector, ui.stepsSpinBox)]
         for label, value in ((_("automatic"), "auto"), (_("CPU"), "cpu")):
             ui.deviceSelector.addItem(label, value)
         ui.modelSelector.connect("currentIndexChanged(int)", self.onModelChosen)
         ui.deviceSelector.connect("currentIndexChanged(int)", self.onDeviceChosen)
+        ui.qualitySelector.connect("currentIndexChanged(int)", self.onQualityChosen)
         ui.samplerSelector.connect("currentIndexChanged(int)", self.onSamplerChosen)
         ui.modelLabel.connect("linkActivated(QString)", self.onFold)
         for button, slot in (
@@ -68,10 +70,12 @@ class ModelPanel:
             return
         ui, entry = self._panel.ui, self.entry
         self._filling = True
-        self._offerSamplers(entry)
+        self._offerQualities(entry, node.quality)
+        self._offerSamplers(entry, node.quality)
         for selector, value in (
             (ui.modelSelector, node.model),
             (ui.deviceSelector, node.device),
+            (ui.qualitySelector, node.quality),
             (ui.samplerSelector, samplerOf(node.sampler)),
         ):
             index = selector.findData(value)
@@ -86,8 +90,22 @@ class ModelPanel:
         ui.modelRemoveButton.enabled = bool(entry) and entry.get("place") == "user" and not busy
         ui.modelImportButton.enabled = not busy and not self._panel.install.problems()
 
-    def _offerSamplers(self, entry):
-        """The model's own samplers, and what else of drawing it may be told."""
+    def _offerQualities(self, entry, chosen):
+        """The qualities that the model was measured for. One that it lacks can be let go of, so the list is enabled."""
+        selector, offered = self._panel.ui.qualitySelector, models.qualities(entry)
+        foreign = chosen if chosen not in offered else ""
+        if (offered, foreign) != self._qualities:
+            self._qualities = offered, foreign
+            selector.clear()
+            selector.addItem(_("the model's own"), "")
+            for name, steps in offered.items():
+                selector.addItem(models.qualityTitle(name, steps), name)
+        atOnce = bool(entry and entry.get("draw")) and not models.samplers(entry)
+        selector.enabled = not atOnce and bool(offered or foreign)
+        selector.toolTip = models.qualityTip(entry)
+
+    def _offerSamplers(self, entry, quality):
+        """The model's own samplers, and what else of drawing it may be told; a quality stands for sampler and steps."""
         ui, draw = self._panel.ui, entry.get("draw") if entry else None
         offered = models.samplers(entry)
         if offered != self._offered:
@@ -98,7 +116,9 @@ class ModelPanel:
             for name in offered:
                 ui.samplerSelector.addItem(models.samplerTitle(name), name)
         atOnce = bool(draw) and not offered
-        ui.samplerSelector.enabled = ui.stepsSpinBox.enabled = not atOnce
+        for widget, tip in self._tips:
+            widget.enabled = not (atOnce or quality)
+            widget.toolTip = _("The quality above chooses sampler and steps.") if quality and not atOnce else tip
         ui.samplesSpinBox.enabled = not (draw and draw["deterministic"])
 
     def _showFacts(self, entry):
@@ -125,21 +145,34 @@ class ModelPanel:
             return [_("model '{name}' is not installed; press Download or Import").format(name=node.model)]
         if node.tracer.value not in (*entry["tracers"], ALL):
             return [_("model '{name}' has no {tracer}").format(name=node.model, tracer=node.tracer.value)]
-        sampler, draw = samplerOf(node.sampler), entry.get("draw")
-        if draw and draw["samplers"] and sampler and sampler not in draw["samplers"]:
+        return self._drawingProblems(node, entry.get("draw"))
+
+    def _drawingProblems(self, node, draw):
+        """Why a model cannot draw so; one that is not here, or draws at once, is told nothing of it."""
+        if not draw or not draw["samplers"]:
+            return []
+        if node.quality:  # sampler and steps are not sent
+            if node.quality in models.qualities(self._entries.get(node.model)):
+                return []
+            words = _("model '{name}' has no quality '{quality}'; choose its own under Settings")
+            return [words.format(name=node.model, quality=node.quality[:40])]
+        sampler = samplerOf(node.sampler)
+        if sampler and sampler not in draw["samplers"]:
             return [_("model '{name}' has no sampler {sampler}").format(name=node.model, sampler=sampler)]
-        if draw and draw["samplers"] and node.steps > draw["longest"]:
+        if node.steps > draw["longest"]:
             return [_("model '{name}' takes at most {n} steps").format(name=node.model, n=draw["longest"])]
         return []
 
     def options(self, node):
-        """Sampler, steps, samples and clinical values as a request has them: None where they are not this model's."""
+        """How to draw, and clinical values, as a request has them: None where they are not this model's."""
         entry = self.entry
         draw = (entry.get("draw") if entry else None) or {"samplers": None, "deterministic": False}
         steps = draw["samplers"] is None or bool(draw["samplers"])
+        quality = (node.quality or None) if steps else None
         chosen = {
-            "sampler": (samplerOf(node.sampler) or None) if steps else None,
-            "steps": (node.steps or None) if steps else None,
+            "quality": quality,
+            "sampler": (samplerOf(node.sampler) or None) if steps and not quality else None,
+            "steps": (node.steps or None) if steps and not quality else None,
             "samples": None if draw["deterministic"] else node.samples or None,
         }
         return chosen | (self._panel.clinical.values() if models.usesClinical(entry) else {})
@@ -147,6 +180,10 @@ class ModelPanel:
     def onModelChosen(self, index):
         if not self._filling and index >= 0 and self._panel.parameters is not None:
             self._panel.parameters.model = self._panel.ui.modelSelector.itemData(index)
+
+    def onQualityChosen(self, index):
+        if not self._filling and index >= 0 and self._panel.parameters is not None:
+            self._panel.parameters.quality = self._panel.ui.qualitySelector.itemData(index)
 
     def onSamplerChosen(self, index):
         if not self._filling and index >= 0 and self._panel.parameters is not None:

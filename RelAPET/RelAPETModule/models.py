@@ -5,7 +5,6 @@ import warnings
 
 from slicer.i18n import tr as _
 
-from . import expected
 from .library import library
 from .words import escaped
 
@@ -73,12 +72,6 @@ def resolution(row):
     return words
 
 
-def lastTime(name, device):
-    """How long the last run of a model took on this computer."""
-    last = expected.ofModel(name, device)
-    return expected.duration(last["seconds"]) if last else _("not run yet")
-
-
 def doesWithout(name, sequence):
     """Whether a model was trained to do without an MRI sequence; of a bundle elsewhere the library says so itself."""
     entry = next((entry for entry in listModels()[0] if entry["name"] == name), None)
@@ -134,6 +127,51 @@ def samplerTitle(name):
     return f"{titles[name]} [{name}]" if name in titles else name
 
 
+def qualities(entry):
+    """Steps by name of the qualities that a model was measured for; none where it was not, or is not here."""
+    return dict((entry.get("draw") if entry else None) or {}).get("quality") or {}
+
+
+def qualityTitle(name, steps=None):
+    """Words for a quality, with its number of steps where it is known."""
+    titles = {"fast": _("fast"), "balanced": _("balanced"), "reference": _("reference")}
+    title = titles.get(name, name)
+    if not steps:
+        return title
+    return (_("{name}: 1 step") if steps == 1 else _("{name}: {n} steps")).format(name=title, n=steps)
+
+
+def qualityTip(entry):
+    """What the choice of a quality is for, or why a model has none."""
+    draw = entry.get("draw") if entry else None
+    if qualities(entry):
+        return _(
+            "In place of sampler and steps: as few steps as this model was measured to need, from a quick look to the "
+            "standard it was measured by. Intervals and a probability of positivity are told for the model's own steps "
+            "alone."
+        )
+    if not draw:
+        return _("Which qualities this model has is not known yet: it, or RelAPET's packages, are not installed.")
+    if not draw["samplers"]:
+        return _("This model draws at once: it has no steps to choose between.")
+    return _("How few steps this model needs was not measured, so it has no quality; choose sampler and steps.")
+
+
+def stepsOf(entry, quality=None, sampler=None, steps=None):
+    """How many steps a model draws by with such choices, in place of which None means its own; None if not known."""
+    draw = entry.get("draw") if entry else None
+    if not draw or not draw["samplers"]:
+        return None
+    if quality:
+        return qualities(entry).get(quality)
+    return steps or draw["samplers"].get(sampler or samplers(entry)[0])
+
+
+def positivity(entry):
+    """By each tracer whose share of draws a model calls a probability, its own cut-off in SUVR, or None."""
+    return dict((entry.get("draw") if entry else None) or {}).get("positivity") or {}
+
+
 def line(entry):
     """The one line on a model that stands below its name: what it was trained on, licence, work, and spread."""
     parts = [_("trained on simulated people only")] if entry["simulated"] else []
@@ -169,6 +207,7 @@ def facts(entry):
         (_("Description"), entry["description"]),
         (_("Tracers"), ", ".join(entry["tracers"])),
         (_("Network calls a sample"), entry["steps"]),
+        (_("Quality"), "; ".join(qualityTitle(*each) for each in qualities(entry).items()) or None),
         (_("Spread"), spread),
         (_("Licence"), entry["licence"]),
         (_("Trained on"), entry["training_data"]),

@@ -39,6 +39,33 @@ def samplerOf(text):
     return "" if name == "model" else name
 
 
+#: SUVR that a cut-off can be, and its decimals; 0 is none.
+LEAST_CUTOFF, MOST_CUTOFF, CUTOFF_DECIMALS = 0.001, 100.0, 3
+
+
+def cutoffsOf(text):
+    """Cut-offs by tracer of a text such as "PIB=1.5,TAU=1.3".
+
+    A scene may be changed by anyone: what cannot be a cut-off here is left out, as the panel's fields show.
+    """
+    found = {}
+    for part in text.split(","):
+        name, __, value = part.partition("=")
+        tracer = TRACERS.get(name.strip())
+        try:
+            number = round(float(value), CUTOFF_DECIMALS)
+        except (ValueError, OverflowError):
+            continue
+        if tracer is not None and tracer.composite is not None and LEAST_CUTOFF <= number <= MOST_CUTOFF:
+            found[tracer.name] = number
+    return found
+
+
+def cutoffsText(cutoffs):
+    """What `cutoffsOf` reads."""
+    return ",".join(f"{name}={number:g}" for name, number in cutoffs.items())
+
+
 class Space(enum.Enum):
     T1W = "t1w"
     MNI = "mni"
@@ -106,8 +133,10 @@ class RelAPETParameterNode:
         resolution in mm; empty and 0 mean none.
     scaleReference: make the reference SUVR by its mean in the tracer's reference region.
     output: the synthetic PET that is shown, and that the next run of its tracer replaces; made anew when empty.
-    device, sampler, steps, samples, seed, space: as the command line has them; an empty sampler, 0 steps or 0 samples
-        mean the model's own.
+    device, sampler, steps, quality, samples, seed, space: as the command line has them; an empty sampler or quality, 0
+        steps or 0 samples mean the model's own. A quality stands in place of sampler and steps.
+    cutoffs: SUVR by tracer from which on its composite counts as positive, as `cutoffsOf` reads them; a tracer that is
+        not in it has the model's own, or none.
     segmentation: segments whose mean SUVR is wanted; the shipped regions when empty.
     opacity: of the map over the MRI.
     shown: which map that is.
@@ -126,11 +155,13 @@ class RelAPETParameterNode:
     reference: vtkMRMLScalarVolumeNode
     scaleReference: bool = False
     norms: str = ""
-    referenceFwhm: float = 0.0
+    referenceFwhm: Annotated[float, WithinRange(0, 30)] = 0.0
     output: vtkMRMLScalarVolumeNode
     device: str = "auto"
     sampler: str = ""
     steps: Annotated[int, WithinRange(0, 1000)] = 0
+    quality: str = ""
+    cutoffs: str = ""
     samples: Annotated[int, WithinRange(0, 64)] = 0
     seed: Annotated[int, WithinRange(0, 2147483647)] = 0
     space: Space = Space.T1W

@@ -15,7 +15,8 @@ ACTION = "RelAPETSelfTestAction"
 #: Steps after which the application is asked for pictures.
 PICTURED = {"person": "panel_begin", "look": "result", "alltracers": "tracers"}
 KEPT = (
-    "tracer", "model", "steps", "samples", "seed", "device", "sampler", "space", "dicomTarget", "dicomReport",
+    "tracer", "model", "quality", "steps", "samples", "seed", "device", "sampler", "cutoffs", "space", "dicomTarget",
+    "dicomReport",
 )  # fmt: skip
 
 

@@ -95,6 +95,7 @@ class Tutorial:
     def _person(self):
         node = self.panel.parameters
         node.tracer, node.model, node.steps, node.samples = type(node.tracer)(self.tracer), "demo", 0, 0
+        node.quality = node.cutoffs = ""
         self.click(self.ui.phantomButton)
         self.waitForTasks("simulating a person")
         for role in ("t1w", "t2f", "reference"):

@@ -12,6 +12,7 @@ from slicer.util import VTKObservationMixin
 from . import expected, people
 from .batchpanel import BatchPanel
 from .clinicalpanel import ClinicalPanel
+from .cutoffpanel import CutoffPanel
 from .displaypanel import DisplayPanel
 from .inputspanel import InputsPanel
 from .installpanel import InstallPanel
@@ -59,6 +60,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.models = ModelPanel(self)
         self.manager = ManagerPanel(self)
         self.clinical = ClinicalPanel(self)
+        self.cutoffs = CutoffPanel(self)
         self.samples = SamplePanel(self)
         self.results = DisplayPanel(self)
         self.views = ViewPanel(self)
@@ -192,6 +194,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             device=p.device,
             seed=p.seed,
             space=p.space.value,
+            cutoffs=self.cutoffs.values(),
             **self.models.options(p),
         )
 
@@ -230,13 +233,14 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self._tellExpected(running)
         self.ui.scaleReferenceCheckBox.enabled = self._parameterNode.reference is not None
         self.results.update()
+        self.cutoffs.update()
         self.batch.update()
         self.manager.enable()
 
     def _tellExpected(self, running):
         """Time and memory of the last such run here, below the button."""
         label = self.ui.expectedLabel
-        words, scarce = expected.words(self.request())
+        words, scarce = expected.words(self.request(), entry=self.models.entry)
         color = f" style='color:{tone(label, ALARM)}'" if scarce else ""
         label.text = f"<span{color}>{escaped(words)}</span>"
         label.visible = not running

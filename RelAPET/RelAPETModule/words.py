@@ -13,7 +13,7 @@ def tone(widget, colors):
 
 def textColor(widget):
     """Name of the colour of plain words, for links: that of Qt's links is dark blue on a dark panel too."""
-    return widget.palette.color(qt.QPalette.WindowText).name()
+    return widget.palette.color(qt.QPalette.Active, qt.QPalette.WindowText).name()  # also while it is disabled
 
 
 def escaped(text):

@@ -137,6 +137,11 @@ def _draw_of(metadata: dict) -> dict:
         "slow_on_cpu": defaults.slow_on_cpu,
         "deterministic": defaults.deterministic,
         "quality": {name: metadata["quality"][name] for name in QUALITIES} if "quality" in metadata else None,
+        "positivity": {
+            tracer: facts["positivity"].get("cutoff")
+            for tracer, facts in metadata["tracers"].items()
+            if facts.get("positivity")
+        },
     }
 
 
@@ -158,8 +163,9 @@ def show(name: str, catalogue: Path | None = None) -> dict:
 
     ``place`` is ``"shipped"``, ``"user"`` (the user's folder), ``"folder"`` (the models folder) or None; ``bytes`` is
     the size of its files. ``draw`` says what the model takes and may be told (``inputs``, ``samplers`` with their
-    network calls, ``longest``, ``samples``, ``slow_on_cpu``, ``deterministic``, ``quality``: steps by name, or None);
-    None for a model that is not here.
+    network calls, ``longest``, ``samples``, ``slow_on_cpu``, ``deterministic``, ``quality``: steps by name, or
+    None, ``positivity``: the own cut-off, or None, by each tracer whose share of draws is a probability); None for a
+    model that is not here.
 
     Raises:
         ModelError: no such model.

@@ -304,6 +304,10 @@ def test_the_demo_model_is_the_catalogued_one():
     defaults = model.method.defaults
     assert entry["draw"]["samplers"] == dict(defaults.samplers) and entry["draw"]["inputs"] == list(defaults.inputs)
     assert (entry["draw"]["samples"], entry["draw"]["longest"]) == (defaults.samples, defaults.longest)
+    known = model.metadata["quality"]
+    assert entry["draw"]["quality"] == {name: known[name] for name in ("fast", "balanced", "reference")}
+    told = {name: facts["positivity"] for name, facts in model.metadata["tracers"].items() if "positivity" in facts}
+    assert entry["draw"]["positivity"] == {name: facts["cutoff"] for name, facts in told.items()} and told
     assert entry["optional_inputs"] == [] and show("rela-diffusion")["draw"] is None
     assert model.metadata["training_data"]["simulated"] is True
     assert sum(p.stat().st_size for p in model.folder.rglob("*") if p.is_file()) <= 20e6

@@ -7,8 +7,8 @@ import pytest
 from slicer_module import MODULE
 
 CONTROLS = (
-    "QPushButton", "QComboBox", "QSpinBox", "QLineEdit", "QCheckBox", "QPlainTextEdit", "ctkSliderWidget",
-    "ctkRangeWidget", "qMRMLNodeComboBox",
+    "QPushButton", "QComboBox", "QSpinBox", "QDoubleSpinBox", "QLineEdit", "QCheckBox", "QPlainTextEdit",
+    "ctkSliderWidget", "ctkRangeWidget", "qMRMLNodeComboBox",
 )  # fmt: skip
 
 
@@ -39,6 +39,7 @@ def test_the_tab_key_goes_from_top_to_bottom(widget, harness):
 
     widget.parent.resize(480, 1400)
     ui = widget.ui
+    ui.tracerSelector.currentIndex = ui.tracerSelector.count - 1  # all, so that every field of a cut-off is there
     for section in (ui.regionsSection, ui.advancedSection, ui.logSection):
         section.collapsed = False
     harness.process_events()
@@ -49,6 +50,7 @@ def test_the_tab_key_goes_from_top_to_bottom(widget, harness):
         each = each.nextInFocusChain()
     places = [(p.y(), p.x()) for p in (each.mapTo(top, qt.QPoint(0, 0)) for each in chain)]
     assert len(places) > 20 and places == sorted(places)
+    assert set(widget.cutoffs.fields.values()) <= set(chain)
 
 
 def test_no_two_keys_are_the_same(widget):

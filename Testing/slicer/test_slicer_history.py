@@ -147,3 +147,6 @@ def test_warnings_and_links_are_readable_on_light_and_dark_panels(widget, made, 
     widget.models.showChoice()
     color = widget.ui.modelLabel.text.split("style='color:")[1][:7]
     assert contrast(color, panel) > 4.5
+    widget.ui.inputsSection.enabled = False  # as while a synthesis runs
+    widget.models.showChoice()
+    assert widget.ui.modelLabel.text.split("style='color:")[1][:7] == color

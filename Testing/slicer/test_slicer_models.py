@@ -3,64 +3,17 @@
 import json
 
 import pytest
-from slicer_cases import add_scan, done
+from slicer_cases import AT_ONCE, FLOW, TOLD, add_scan, arguments, done
 from slicer_module import FakeProcess, load_part
 
 from RelAPETLib.cli import main
 from RelAPETLib.models import load_model, write_bundle
-
-TOLD = {
-    "name": "resdm",
-    "settings": {
-        "arguments": {"factor": 20, "channels": [4, 8], "norm_num_groups": 1, "num_class_embeds": 4},
-        "process": {"steps": 15, "first": 0.04, "last": 0.999, "kappa": 0.1},
-        "samples": 1,
-    },
-}
-FLOW = {
-    "name": "flows",
-    "settings": {
-        "arguments": TOLD["settings"]["arguments"] | {"clinical": True},
-        "path": {"kind": "rectified_flow", "shift": 1.0},
-        "steps": 7,
-        "samples": 4,
-    },
-}
-AT_ONCE = {"name": "unet", "settings": {"arguments": {"factor": 20, "channels": [4, 8], "norm_num_groups": 1}}}
-
-
-@pytest.fixture(scope="session")
-def metadata(tiny_latent):
-    return json.loads((tiny_latent / "configs" / "metadata.json").read_text(encoding="utf-8"))
-
-
-@pytest.fixture
-def put(widget, tmp_path, metadata):
-    """Puts the metadata of a model of one's own where the panel looks, and chooses it."""
-
-    def make(name, method, **more):
-        folder = tmp_path / "home" / "models" / name / "configs"
-        folder.mkdir(parents=True)
-        (folder / "metadata.json").write_text(json.dumps(metadata | {"name": name, "method": method} | more))
-        widget.models.update()
-        widget.parameters.model = name
-        return name
-
-    return make
 
 
 @pytest.fixture
 def scans(widget):
     widget.parameters.t1w, widget.parameters.t2f = add_scan("A_T1w"), add_scan("A_FLAIR")
     return widget.parameters.t1w, widget.parameters.t2f
-
-
-def arguments(widget):
-    """The command line of a click on Synthesize."""
-    widget.ui.synthesizeButton.click()
-    process = FakeProcess.made[-1]
-    process.end("cancelled", "x")
-    return process
 
 
 # Age, sex, score
@@ -170,11 +123,11 @@ def test_none_can_be_chosen_where_there_is_a_flair(widget, harness, scans, put):
     assert "--t2f" not in arguments(widget).arguments
 
 
-def test_the_library_draws_from_what_the_panel_hands_over(widget, pair, tmp_path, metadata, capsys):
+def test_the_library_draws_from_what_the_panel_hands_over(widget, pair, tmp_path, tiny_metadata, capsys):
     """The panel's command line, with a model of real weights that is told age and sex and does without the FLAIR."""
     from RelAPETLib.methods.resdm import ResDM
 
-    facts = {key: value for key, value in metadata.items() if key != "weights"}
+    facts = {key: value for key, value in tiny_metadata.items() if key != "weights"}
     facts |= {"name": "told", "method": TOLD, "optional_inputs": ["t2f"]}
     write_bundle(tmp_path / "home" / "models" / "told", ResDM.build(TOLD["settings"]).network, facts)
     assert load_model("told").optional_inputs == ("t2f",)

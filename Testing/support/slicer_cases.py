@@ -13,6 +13,26 @@ import numpy as np
 import pytest
 from slicer_module import MODULE, FakeProcess, load_part, load_volume
 
+#: Methods of models in the panel: one that is told age, sex and score; one with other samplers; one that draws at once.
+TOLD = {
+    "name": "resdm",
+    "settings": {
+        "arguments": {"factor": 20, "channels": [4, 8], "norm_num_groups": 1, "num_class_embeds": 4},
+        "process": {"steps": 15, "first": 0.04, "last": 0.999, "kappa": 0.1},
+        "samples": 1,
+    },
+}
+FLOW = {
+    "name": "flows",
+    "settings": {
+        "arguments": TOLD["settings"]["arguments"] | {"clinical": True},
+        "path": {"kind": "rectified_flow", "shift": 1.0},
+        "steps": 7,
+        "samples": 4,
+    },
+}
+AT_ONCE = {"name": "unet", "settings": {"arguments": {"factor": 20, "channels": [4, 8], "norm_num_groups": 1}}}
+
 
 @pytest.fixture(scope="session")
 def saved(tiny_latent, grid_case, tmp_path_factory):
@@ -69,6 +89,35 @@ def scans(widget):
     """Two small volumes in the scene, chosen as the T1w and the T2F."""
     widget.parameters.t1w, widget.parameters.t2f = add_scan("T1w"), add_scan("FLAIR")
     return widget.parameters.t1w, widget.parameters.t2f
+
+
+@pytest.fixture(scope="session")
+def tiny_metadata(tiny_latent):
+    """Metadata of a small model, with the hash of its weights."""
+    return json.loads((tiny_latent / "configs" / "metadata.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def put(widget, tmp_path, tiny_metadata):
+    """Puts the metadata of a model of one's own where the panel looks, and chooses it."""
+
+    def make(name, method, **more):
+        folder = tmp_path / "home" / "models" / name / "configs"
+        folder.mkdir(parents=True)
+        (folder / "metadata.json").write_text(json.dumps(tiny_metadata | {"name": name, "method": method} | more))
+        widget.models.update()
+        widget.parameters.model = name
+        return name
+
+    return make
+
+
+def arguments(widget):
+    """The command line of a click on Synthesize."""
+    widget.ui.synthesizeButton.click()
+    process = FakeProcess.made[-1]
+    process.end("cancelled", "x")
+    return process
 
 
 def finish(process, saved, keep=lambda name: True):
@@ -165,7 +214,7 @@ def add_scan(name, shape=(6, 7, 8)):
     return slicer.util.addVolumeFromArray(values, name=name)
 
 
-def write_derived(out, who, results, tracer="TAU", verdict=None):
+def write_derived(out, who, results, tracer="TAU", verdict=None, options=None):
     """The files of `write_results` as a cohort's run leaves them of (subject, session), with their record."""
     from RelAPETLib.cohort.derivatives import derived_names
     from RelAPETLib.cohort.records import Record, record_name, stem
@@ -178,7 +227,7 @@ def write_derived(out, who, results, tracer="TAU", verdict=None):
     for old, new in names.items():
         shutil.copyfile(Path(results) / old, folder / new)
     outputs = {name: {"sha256": "0", "bytes": (folder / name).stat().st_size} for name in names.values()}
-    record = Record(*who, tracer, model, "done", "", "0", {}, {}, outputs, verdict=verdict)
+    record = Record(*who, tracer, model, "done", "", "0", {}, options or {}, outputs, verdict=verdict)
     (folder / record_name(visit, tracer, model)).write_text(record.text(), encoding="utf-8")
 
 
