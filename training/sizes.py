@@ -8,7 +8,6 @@ from RelAPETLib.grid import MNI_GRID
 
 from .config import Network
 from .errors import ConfigError
-from .groups import Data
 
 #: Far beyond any network of the field; what lies above is a slip of the keyboard that would fill the memory.
 WIDEST, DEEPEST, MOST_BLOCKS, COARSEST = 4096, 8, 32, 20
@@ -75,28 +74,4 @@ def check_attention(
         raise ConfigError(
             f"network.cross_attention_dim={crossing} must be the channels of every level with attention and of the "
             f"last one, {', '.join(map(str, dict.fromkeys(attending)))}: the second attention looks at the level itself"
-        )
-
-
-def check_regression(mean_pet: str, data: Data, latent: bool = False) -> None:
-    """Raise `ConfigError` where `preset.mean_pet=regression` cannot be. See `training.expectation`.
-
-    Args:
-        mean_pet: of the preset.
-        latent: latents are what is diffused.
-    """
-    if mean_pet != "regression":
-        return
-    if latent:
-        raise ConfigError(
-            "preset.mean_pet=regression: it is of voxels; in latents use latent=conditional, which has a regression"
-        )
-    if data.augment:
-        raise ConfigError(
-            "data.augment: what the regression must forget of a training person holds for the volumes as they are; "
-            "leave it off, or use preset.mean_pet=residual"
-        )
-    if data.drop_t2f:
-        raise ConfigError(
-            "data.drop_t2f: the regression wants both sequences of everybody; use 0, or preset.mean_pet=residual"
         )

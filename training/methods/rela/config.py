@@ -17,9 +17,10 @@ from ...autoencoder_config import RULES as AUTOENCODER_RULES
 from ...autoencoder_config import Autoencoder, reduction_of
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count, weight
-from ...sizes import WIDEST, check_regression
+from ...sizes import WIDEST
 from ...unet_config import RULES as UNET_RULES
 from ...unet_config import Network
+from ..mean_pet import check_regression
 from .sizes import check_sizes
 
 

@@ -11,9 +11,10 @@ from RelAPETLib.methods.base import MEAN_PET
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules
-from ...sizes import check_attention, check_levels, check_regression, shape_of
+from ...sizes import check_attention, check_levels, shape_of
 from ...unet_config import RULES as UNET_RULES
 from ...unet_config import Network
+from ..mean_pet import check_regression
 
 
 @dataclass
