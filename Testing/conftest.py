@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from slicer_cases import departed, pair, put, saved, scans, tiny_metadata, widget  # noqa: F401
+from slicer_drawing import chosen, meant  # noqa: F401
 from slicer_harness.fixtures import harness, sample, slicer, slicer_booted  # noqa: F401
 
 os.environ.setdefault("MPLBACKEND", "Agg")

@@ -36,25 +36,19 @@ class Expectation:
     network: ExpectedPet
     shifts: dict[str, torch.Tensor]
 
-    def of(self, mri: torch.Tensor, mean: torch.Tensor, batch: dict) -> torch.Tensor:
-        """PET [N, labels, X, Y, Z] that is expected of a batch, by regressions that have not seen its people.
+    def shift_of(self, batch: dict, device: torch.device) -> torch.Tensor | None:
+        """What regressions that have not seen a batch's people add to its scores, [N, labels, components].
 
         Args:
-            mri: T1w and T2F [N, 2, X, Y, Z] in [-1, 1] on any device, to which the regression moves.
-            mean: mean PET [labels, 1, X, Y, Z] there.
-            batch: with ``case`` and ``tracer``; people who are not of the training set have nothing to forget.
+            batch: with ``case`` and ``tracer``; people who are not of the training set have nothing to forget, and
+                where nobody has, this is None.
         """
-        if self.network.center.device != mri.device:
-            self.network.to(mri.device)
-        return self.network(mri, mean, self._shifts(batch, mri))
-
-    def _shifts(self, batch: dict, mri: torch.Tensor) -> torch.Tensor | None:
         names = zip(batch.get("case", ()), batch.get("tracer", ()), strict=True)
         found = [self.shifts.get(name_of(case, tracer)) for case, tracer in names]
-        if not any(shift is not None for shift in found):
+        if all(shift is None for shift in found):
             return None
-        nothing = mri.new_zeros(len(self.network.center), COMPONENTS)
-        return torch.stack([nothing if shift is None else shift.to(nothing) for shift in found])
+        nothing = torch.zeros(len(self.network.center), COMPONENTS)
+        return torch.stack([nothing if shift is None else shift for shift in found]).to(device)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

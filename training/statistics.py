@@ -53,17 +53,27 @@ class PetStatistics:
         expectation = state.get("expectation")
         return cls(**{**state, "expectation": None if expectation is None else Expectation.of_state(expectation)})
 
-    def means_of(self, batch: dict, mri: torch.Tensor) -> torch.Tensor:
-        """Mean PET [N, 1, X, Y, Z] of a batch's tracers, or what is expected of its people, on the device of the MRI.
+    def on(self, device: torch.device) -> PetStatistics:
+        """The same on a device."""
+        if self.mean.device == device:
+            return self
+        if self.expectation is not None:
+            self.expectation.network.to(device)
+        return replace(self, mean=self.mean.to(device))
+
+    def means_of(self, batch: dict, mri: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Mean PET [N, 1, X, Y, Z] of a batch's tracers, or what is expected of its people, on the statistics' device.
 
         Args:
             batch: with ``label``, and ``case`` and ``tracer`` of training people, whom the regression then forgets.
-            mri: T1w and T2F [N, 2, X, Y, Z] that the method sees, in [-1, 1].
+            mri: gives T1w and T2F [N, 2, X, Y, Z] that the method sees, in [-1, 1] there; asked for a regression alone.
         """
-        mean, labels = self.mean.to(mri.device), torch.as_tensor(batch["label"]).to(mri.device)
+        device = self.mean.device
+        labels = torch.as_tensor(batch["label"]).to(device)
         if self.expectation is None:
-            return mean[labels]
-        return self.expectation.of(mri, mean, batch)[torch.arange(len(labels)), labels][:, None]
+            return self.mean[labels]
+        expected = self.expectation.network(mri(), self.mean, self.expectation.shift_of(batch, device))
+        return expected[torch.arange(len(labels), device=device), labels][:, None]
 
     def tell(self, network: MeanPetNetwork) -> None:
         """Put mean PET and regression into a network that has room for them."""
@@ -122,7 +132,7 @@ def _mean_of(found: PetStatistics, mean: torch.Tensor, item: dict, see) -> torch
     if found.expectation is None:
         return mean[item["label"]]
     batch = {"label": [item["label"]], "case": [item["case"]], "tracer": [item["tracer"]]}
-    return found.means_of(batch, see(item)[None])[0].double()
+    return found.means_of(batch, lambda: see(item)[None])[0].double()
 
 
 def kept_statistics(

@@ -57,9 +57,9 @@ class CutoffPanel:
         self._filling = True
         for name, field in self.fields.items():
             label, cutoff = self.labels[name], own.get(name)
-            label.text = _("{tracer} is positive from:").format(tracer=name)
+            label.text = _("Positivity cut-off, {tracer}:").format(tracer=name)
             field.toolTip = escaped(_tip(name, entry, own))
-            words = _("the model's own: {n:g} SUVR").format(n=cutoff) if cutoff else _("no cut-off")
+            words = _("the model's own: {n:g} SUVR").format(n=cutoff) if cutoff else _("none")
             shown = {"specialValueText": words, "suffix": _(" SUVR"), "value": known.get(name, 0.0)}
             for what, value in shown.items():
                 if getattr(field, what) != value:  # setting the same again would rewrite what somebody is typing

@@ -148,7 +148,8 @@ def write_guesses(
 
 
 def _fit(tracer: str, rows: Sequence[VolumeRow], scratch: Path | str | None) -> list[Baseline]:
-    people = tuple(dict.fromkeys(row.participant_id for row in rows))
+    scanned = [row.participant_id for row in rows]
+    people = tuple(dict.fromkeys(scanned))
     inside, total, features = brain(), np.zeros(MNI_GRID.shape, np.float64), []
     if len(people) < LEAST_PEOPLE:
         warn(f"{RIDGE} of {tracer} was left out: {len(people)} training people, {LEAST_PEOPLE} are needed")
@@ -162,7 +163,7 @@ def _fit(tracer: str, rows: Sequence[VolumeRow], scratch: Path | str | None) -> 
             pets[number] = pet[inside]
             features.append(_features_of(row))
         mean = (total / len(rows)).astype(np.float32)
-        found = [Baseline(tracer, people, mean, fit_pet_ridge(np.stack(features), pets))]
+        found = [Baseline(tracer, people, mean, fit_pet_ridge(np.stack(features), pets, people=scanned))]
         del pets  # Windows removes no file that is mapped
     return found
 

@@ -21,11 +21,11 @@ _CHUNK = 100_000
 def ridge(
     features: np.ndarray, targets: np.ndarray, people: Sequence[str] = ()
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ridge regression with one penalty a target, chosen by leave-one-out error.
+    """Ridge regression with one penalty a target, chosen by the error at those left out.
 
     Args:
         features: [n, F], centred. targets: [n, k], centred.
-        people: whom each row is of [n], where somebody has several: all rows of a person are left out together.
+        people: whom each row is of [n]: all rows of a person are left out together. None given: each row by itself.
 
     Returns:
         Weights [k, F], leave-one-out predictions [n, k], chosen penalties [k] (shares of the mean eigenvalue).
@@ -98,9 +98,11 @@ class PetRidge:
         return self.mean + (_scaled(features, self.center, self.scale) - self.level) @ self.weights.T @ self.basis
 
 
-def fit_pet_ridge(features: np.ndarray, pets: np.ndarray, components: int = COMPONENTS) -> PetRidge:
+def fit_pet_ridge(
+    features: np.ndarray, pets: np.ndarray, components: int = COMPONENTS, people: Sequence[str] = ()
+) -> PetRidge:
     """Fit the regression; see `fit_pet_ridge_left_out`, whose first answer it is."""
-    return fit_pet_ridge_left_out(features, pets, components)[0]
+    return fit_pet_ridge_left_out(features, pets, components, people)[0]
 
 
 def fit_pet_ridge_left_out(

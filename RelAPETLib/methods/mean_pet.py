@@ -55,9 +55,12 @@ class MeanPetNetwork(nn.Module):
             self.register_buffer("mean_pet", torch.zeros(labels, *shape))
         self.expectation = ExpectedPet(shape[1:], coarse, labels) if use == "regression" else None
 
-    def expected(self, mri: torch.Tensor) -> torch.Tensor | None:
-        """PET [N, labels, X, Y, Z] that the regression expects of MRI [N, 2, X, Y, Z]; None without one."""
-        return None if self.expectation is None else self.expectation(mri, self.mean_pet)
+    def expected(self, mri: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor | None:
+        """PET [N, labels, X, Y, Z] that the regression expects of MRI [N, 2, X, Y, Z]; None without one.
+
+        `shift`: see `ExpectedPet.forward`.
+        """
+        return None if self.expectation is None else self.expectation(mri, self.mean_pet, shift)
 
     def mean_of(self, labels: torch.Tensor, expected: torch.Tensor | None = None) -> torch.Tensor:
         """Mean PET [N, C, X, Y, Z] of the tracers of labels [N], or what is `expected` of these people."""

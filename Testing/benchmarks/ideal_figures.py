@@ -109,6 +109,7 @@ def table(known, bundles: dict, control: dict, picture: Path) -> list[str]:
     people = len({scan.case for scan in tables.scans})
     lines = [f"{people} unseen people, {len(tables.scans)} scans, {known.options.draws} independent draws a scan.", ""]
     lines += distances(tables) + images(tables) + positivity(tables) + spreads(tables) + coverage(tables)
+    lines += by_region(tables)
     draw_picture(tables, picture)
     return lines
 
@@ -307,3 +308,34 @@ def draw_picture(tables: Tables, path: Path) -> None:
     left.legend(frameon=False), right.legend(frameon=False)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
+
+
+def by_region(tables: Tables) -> list[str]:
+    """Where a row errs: bias and error of its mean, and its spread, by region, against the ideal's."""
+    from RelAPETLib.phantom.factors import REGIONS
+
+    lines = [
+        "## By region",
+        "",
+        "Bias and error in SUVR x 1000. Error: root mean square over people of a row's mean minus the ideal's, less "
+        "the noise of as many draws. Spread: mean SD of the draws, by the ideal's.",
+        "",
+        "| tracer | row | figure | " + " | ".join(REGIONS) + " |",
+        "|" + "---|" * (len(REGIONS) + 3),
+    ]
+    for tracer in TRACERS:
+        places = tables.of(tracer)
+        ideal = [tables.scans[k].truth["draws"] for k in places]
+        for name in ("control", *tables.names):
+            drawn = [tables.draws(name, k) for k in places]
+            rest = np.array([ours.mean(0) - theirs.mean(0) for ours, theirs in zip(drawn, ideal, strict=True)])
+            noise = np.mean([each.var(0, ddof=1) / len(each) for each in (*drawn, *ideal)], 0) * 2
+            spread = np.mean([each.std(0, ddof=1) for each in drawn], 0)
+            error = np.sqrt(np.maximum((rest**2).mean(0) - noise, 0))
+            figures = {
+                "bias": [f"{value:+.1f}" for value in 1000 * rest.mean(0)],
+                "error": [f"{value:.1f}" for value in 1000 * error],
+                "spread": [f"{value:.2f}" for value in spread / np.mean([each.std(0, ddof=1) for each in ideal], 0)],
+            }
+            lines += [f"| {tracer} | {name} | {figure} | {' | '.join(cells)} |" for figure, cells in figures.items()]
+    return [*lines, ""]

@@ -9,8 +9,8 @@ import numpy as np
 TRACERS = ("TAU", "PIB", "PBR")
 HEAD = [
     "| run | seeds | people | steps | min | tracer | one sample dB | mean of samples dB | against the mean PET dB | "
-    "CRPS x 1000 | distance to the ideal x 1000 | share of the ideal | r of the spread |",
-    "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    "CRPS x 1000 | distance to the ideal x 1000 | share of the ideal | r of the spread | spread / ideal's |",
+    "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
 ]
 
 
@@ -56,7 +56,7 @@ def rows_of(seeds: list[dict], control: dict, mean: dict) -> list[str]:
         ours = np.array([[row["distance"] for row in rows] for rows in kept]).sum(1)
         shares = 1 - ours / sum(control[place]["distance"] for place in keys)
         cells.append(f"{shares.mean():.2f}" + (f" ({shares.std(ddof=1):.2f})" if len(seeds) > 1 else ""))
-        cells.append(spread(kept))
+        cells += [spread(kept), size_of_spread(kept)]
         minutes = np.mean([result["seconds"] for result in seeds]) / 60
         numbers = ", ".join(str(result["seed"]) for result in seeds)
         lines.append(
@@ -82,3 +82,9 @@ def spread(kept: list[list[dict]]) -> str:
         ours, ideal = (np.array([row[key] for row in rows]) for key in ("spread", "ideal_spread"))
         found.append(np.nan if ours.std() < 1e-6 else np.corrcoef(ours, ideal)[0, 1])
     return "" if np.isnan(found).any() else f"{np.mean(found):.2f}"
+
+
+def size_of_spread(kept: list[list[dict]]) -> str:
+    """SD of the draws' cortical mean, of all people and seeds together, by the ideal's."""
+    ours, ideal = (np.mean([row[key] for rows in kept for row in rows]) for key in ("spread", "ideal_spread"))
+    return f"{ours / ideal:.2f}"

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from slicer_cases import run, write_results
+from slicer_cases import reopened, run, write_results
 from slicer_module import load_part
 
 
@@ -24,15 +24,6 @@ def made(widget, scans, tmp_path):
 
 def demo(widget):
     return next(entry for entry in widget.models.entries if entry["name"] == "demo")
-
-
-def reopened(slicer, harness, folder):
-    """Save the scene, close it, open it."""
-    slicer.util.saveScene(str(folder / "scene.mrb"))
-    slicer.mrmlScene.Clear(0)
-    harness.process_events()
-    slicer.util.loadScene(str(folder / "scene.mrb"))
-    harness.process_events()
 
 
 def test_a_result_says_what_made_it(widget, made):

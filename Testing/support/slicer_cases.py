@@ -275,3 +275,12 @@ def real_child(results, script=CHILD):
         )
 
     return make
+
+
+def reopened(slicer, harness, folder):
+    """Save the scene, close it, open it."""
+    slicer.util.saveScene(str(folder / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    harness.process_events()
+    slicer.util.loadScene(str(folder / "scene.mrb"))
+    harness.process_events()

@@ -176,3 +176,20 @@ def tensors(out: Path) -> dict[str, torch.Tensor]:
     state.pop("rng")
     walk("", state)
     return found
+
+
+def trained_objective(checkpoint):
+    """The objective of a checkpoint with its generator, on the CPU."""
+    from lightning_fabric import Fabric
+
+    from training import checkpoints, methods
+    from training.config import typed
+
+    state = checkpoints.load(checkpoint)
+    objective = methods.objective(typed(state["config"]))
+    objective.load_state(state["objective"])
+    modules = {name: player.module.eval() for name, player in objective.build().items()}
+    for name, weights in checkpoints.exported_weights(state).items():
+        modules[name].load_state_dict(weights)
+    objective.bind(Fabric(accelerator="cpu", devices=1), modules)
+    return objective

@@ -3,25 +3,25 @@
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 from sklearn.linear_model import Ridge
-from training_runs import tensors
+from training_runs import tensors, trained_objective
 
-from RelAPETLib.evaluation.ridge import ridge
+from RelAPETLib.evaluation.ridge import fit_pet_ridge, mri_features, ridge
 from RelAPETLib.methods.base import DrawOptions
 from RelAPETLib.methods.expected_pet import ExpectedPet, coarse_shape
 from RelAPETLib.models import load_model
-from training import checkpoints, methods
-from training.config import load_config, typed
+from training import checkpoints
+from training.config import load_config
 from training.data.cache import open_cache
 from training.data.dataset import PetDataset
 from training.data.prepare import Options, prepare
 from training.data.rendered import rendered_people
-from training.data.split import make_split
+from training.data.split import load_split, make_split
 from training.errors import ConfigError
 from training.expectation import Expectation, fit_expectation
 from training.export import export_checkpoint
 from training.loop import load_data, run
+from training.methods.rela.latent.ridge import fit_head
 from training.statistics import both_sequences, pet_statistics
 
 SHAPE, BRAIN = (6, 8, 6), (slice(1, 5), slice(1, 7), slice(1, 5))
@@ -80,7 +80,7 @@ def errors(statistics, items, forget=True):
     if not forget:
         batch = {name: value for name, value in batch.items() if name not in ("case", "tracer")}
     mri = torch.cat([batch["t1w"], batch["t2f"]], 1)
-    rest = statistics.means_of(batch, mri) - batch["pet"]
+    rest = statistics.means_of(batch, lambda: mri) - batch["pet"]
     assert not rest[:, :, 0].any(), "outside the brain background is expected"
     return float(rest[(slice(None), slice(None), *BRAIN)].square().mean())
 
@@ -126,12 +126,44 @@ def test_new_people_are_expected_as_well_as_training_people_that_it_forgets():
     assert errors(type(found)(found.mean, 1.0, 1.0, again), seen) == forgotten
 
 
+def test_it_expects_what_the_regression_of_the_evaluation_does():
+    """Features of the brain alone, scaled and clipped in the same way, for people who were not fitted."""
+    train, new = Followed(40), Followed(80).items[-8:]
+    found = pet_statistics(train, 4, see=both_sequences)
+    network, brain = found.expectation.network, found.expectation.network.inside.numpy() > 0.5
+    own = [item for item in train.items if item["tracer"] == "TAU"]
+
+    def features(item):
+        return mri_features(both_sequences(item).numpy().astype(float), brain.reshape(SHAPE))
+
+    pets = np.stack([item["pet"].numpy().ravel() for item in own])
+    oracle = fit_pet_ridge(np.stack([features(item) for item in own]), pets)
+    for item in new:
+        expected = network(both_sequences(item)[None], found.mean)[0, 2].numpy()
+        np.testing.assert_allclose(expected.ravel()[brain], oracle.guess(features(item))[brain], atol=2e-4)
+
+
+def test_the_demo_models_head_leaves_all_sessions_of_a_person_out():
+    """Two sessions that are alike: one would tell the other's noise."""
+    rng = np.random.default_rng(0)
+    latents = torch.from_numpy(rng.normal(size=(30, 1, 4, 4, 4))).repeat_interleave(2, 0).float()
+    features = np.repeat(rng.normal(size=(30, 200)), 2, 0)
+    people = [str(number // 2) for number in range(60)]
+    errors = []
+    for known in ((), people):
+        head = fit_head(features, latents, np.zeros(60, int), 1, 2, lambda line: None, people=known)
+        rest = (latents - latents.mean((0, 2, 3, 4))).flatten(1)
+        errors.append(float((head.leave_one_out.flatten(1) * head.buffers["latent_sd"].float() - rest).square().mean()))
+    # The directions themselves are of all people, which is why a little is gained on the mean still.
+    assert errors[0] < 0.9 * errors[1] and errors[1] > 0.95 * float(rest.square().mean())
+
+
 def test_a_tracer_of_few_scans_is_expected_at_its_mean():
     train, said = Followed(5), []
     found = pet_statistics(train, 4, said.append, both_sequences)
     pbr = [item for item in train.items if item["tracer"] == "PBR"]
     mri = torch.cat([batch_of(pbr)["t1w"], batch_of(pbr)["t2f"]], 1)
-    assert torch.equal(found.means_of(batch_of(pbr), mri), found.mean[torch.zeros(2, dtype=torch.long)])
+    assert torch.equal(found.means_of(batch_of(pbr), lambda: mri), found.mean[torch.zeros(2, dtype=torch.long)])
     assert any("PBR: 2 scans are too few" in line for line in said)
 
 
@@ -186,15 +218,8 @@ def test_its_bundle_draws_what_the_run_validated_and_it_resumes_bit_by_bit(peopl
     checkpoint = checkpoints.saved(tmp_path / "whole")[-1]
     export_checkpoint(checkpoint, tmp_path / "bundle", name="small", version="1", licence="Apache-2.0")
     method = load_model(tmp_path / "bundle").method
-    state = checkpoints.load(checkpoint)
-    objective = methods.objective(typed(state["config"]))
-    objective.load_state(state["objective"])
-    modules = {name: player.module.eval() for name, player in objective.build().items()}
-    for name, weights in checkpoints.exported_weights(state).items():
-        modules[name].load_state_dict(weights)
-    objective.bind(Fabric(accelerator="cpu", devices=1), modules)
-    dataset = PetDataset(open_cache(people), open_cache(people).subjects, factor=10)
-    item = dataset[0]
+    objective = trained_objective(checkpoint)
+    item = PetDataset(open_cache(people), load_split(people / "split.json").train, factor=10)[0]
     batch = {name: item[name][None] for name in ("t1w", "t2f", "pet")}
     batch["label"] = torch.tensor([item["label"]])  # without a case, so that nothing is forgotten
     start = torch.randn(1, 1, 16, 18, 16, generator=torch.Generator().manual_seed(0))
@@ -208,9 +233,15 @@ def test_its_bundle_draws_what_the_run_validated_and_it_resumes_bit_by_bit(peopl
     blocks = method.network._blocks if rela else method.network.blocks
     expected = blocks.to_grid(theirs.float())
     torch.testing.assert_close(ours, expected if rela else expected.clamp(-1, 1), rtol=0, atol=2e-3)
-    statistics = state["objective"]["statistics"]
+    known = {**batch, "case": [item["case"]], "tracer": [item["tracer"]]}
+    with torch.no_grad():
+        forgets = objective.draw(known, lambda index, shape: start)
+    assert (forgets - theirs).abs().max() > 1e-3, "in training the regression has not seen the person"
     network = method.network
-    assert torch.allclose(network.expectation.weight, statistics["expectation"]["network"]["weight"], atol=1e-6)
+    export_checkpoint(checkpoint, tmp_path / "half", name="small", version="1", licence="Apache-2.0", half=True)
+    halved = load_model(tmp_path / "half").method.network
+    assert torch.equal(halved.expectation.weight, network.expectation.weight)
+    assert not torch.equal(halved.mean_pet, network.mean_pet)
     expected = network.expected(encoded[:, :2])[0, item["label"]]
     assert not torch.allclose(expected, network.mean_pet[item["label"], 0], atol=1e-2), "the regression says something"
     if rela:  # what the outlier gate sees

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 import training_cases as cases
-from training_runs import COMMON
+from training_runs import COMMON, trained_objective
 
 from RelAPETLib.diffusion import NoiseSchedule, Parametrization
 from RelAPETLib.methods.base import DrawOptions
 from RelAPETLib.models import load_model
-from training import checkpoints, loop, methods
+from training import checkpoints, loop
 from training.__main__ import main
 from training.config import differences, flatten, load_config, typed, upgraded
 from training.data.cache import open_cache
@@ -42,20 +42,6 @@ def train(cache, out, *words):
     plain = ("preset.prediction=noise", "preset.mean_pet=none")
     config = load_config([*COMMON, *SMALL, *plain, "method=ficd", f"data.cache={cache}", f"out={out}", *words])
     return loop.run(config, loop.load_data(config), quiet=True)
-
-
-def trained_objective(checkpoint):
-    """The objective of a checkpoint with its generator, on the CPU."""
-    from lightning_fabric import Fabric
-
-    state = checkpoints.load(checkpoint)
-    objective = methods.objective(typed(state["config"]))
-    objective.load_state(state["objective"])
-    modules = {name: player.module.eval() for name, player in objective.build().items()}
-    for name, weights in checkpoints.exported_weights(state).items():
-        modules[name].load_state_dict(weights)
-    objective.bind(Fabric(accelerator="cpu", devices=1), modules)
-    return objective
 
 
 def test_differences_from_the_mean_are_clamped_nowhere():
@@ -148,7 +134,7 @@ def _scale(objective):
 
 
 def _mean(objective, batch):
-    return 0.0 if objective.space.scale is None else objective.space.means(batch, torch.device("cpu"))
+    return 0.0 if objective.space.scale is None else objective.space.means(batch, batch["t1w"], batch["t2f"])
 
 
 def test_a_run_goes_on_with_the_statistics_it_began_with(trained, tmp_path):

@@ -164,9 +164,9 @@ class RelaDiffusion(Method):
         """
         import torch
 
-        x0, settings = x0.to(self.device), self.settings["network"]
+        x0 = x0.to(self.device)
         known = (None if labels is None else self._integers(labels, len(x0)),)
-        if encoded is not None and settings["arguments"].get("mean_pet") == "regression":
+        if getattr(self.network, "expectation", None) is not None:
             known += (encoded.to(self.device).expand(len(x0), *encoded.shape[1:]),)
         with torch.no_grad():
             return self.network.decode(x0, *known)

@@ -41,12 +41,12 @@ class RegressionUNet(MeanPetNetwork):
         channels = len(SEQUENCES) + (mean_pet != "none")
         self.generator = build_generator(in_channels=channels, **generator_arguments)
 
-    def forward(self, mri: torch.Tensor, labels: torch.Tensor, expected: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, mri: torch.Tensor, labels: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
         """PET blocks [N, 1, X, Y, Z], about -1 to 1, of T1w and T2F blocks [N, 2, X, Y, Z] and tracer labels [N].
 
-        `expected` [N, labels, X, Y, Z] stands in for what the network's own regression says, in training.
+        `shift` is what the regression must forget of training people, see `ExpectedPet.forward`.
         """
-        expected = self.expected(mri) if expected is None else expected
+        expected = self.expected(mri, shift)
         seen = self.with_mean(mri, labels, expected)
         output = self.generator(seen, torch.zeros(len(mri), device=mri.device), class_labels=labels)
         return self.from_residual(output, labels, expected)

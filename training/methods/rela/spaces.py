@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -69,18 +69,16 @@ class VoxelSpace:
         mri = condition(self.config, t1w, t2f)
         if not sees_mean_pet(self.config):
             return Encoded(pet, mri, pet)
-        mean, scale = self.means(batch, device), self.scale
+        mean, scale = self.means(batch, t1w, t2f), self.scale
         mri = torch.cat([mri, mean], 1)
         if scale is None:
             return Encoded(pet, mri, pet)
         return Encoded((pet - mean) / scale, mri, pet, lambda x0: scale * x0 + mean)
 
-    def means(self, batch: dict, device: torch.device) -> torch.Tensor:
-        """The tracers' mean PET [N, 1, X, Y, Z], or the people's, that a batch is diffused around."""
-        if self.statistics.mean.device != device:
-            self.statistics = replace(self.statistics, mean=self.statistics.mean.to(device))
-        volumes = torch.cat([batch["t1w"], batch["t2f"]], 1).to(device)
-        return self.statistics.means_of(batch, seen_by_regression(self.config, volumes))
+    def means(self, batch: dict, t1w: torch.Tensor, t2f: torch.Tensor) -> torch.Tensor:
+        """The tracers' mean PET [N, 1, X, Y, Z], or the people's, that a batch with this MRI is diffused around."""
+        self.statistics = self.statistics.on(t1w.device)
+        return self.statistics.means_of(batch, lambda: seen_by_regression(self.config, torch.cat([t1w, t2f], 1)))
 
     def prepare(self, generator: torch.nn.Module) -> None:
         """See `Space.prepare`: nothing."""

@@ -80,10 +80,9 @@ class UNetObjective(Objective):
     def _predict(self, batch: dict) -> torch.Tensor:
         device = self.fabric.device
         mri, labels = self.mri(batch), torch.as_tensor(batch["label"]).to(device)
-        if self.statistics is None or self.statistics.expectation is None:
-            return self.modules["network"](mri, labels)
-        expected = self.statistics.expectation.of(mri, self.statistics.mean.to(device), batch)
-        return self.modules["network"](mri, labels, expected)
+        expectation = None if self.statistics is None else self.statistics.expectation
+        shift = None if expectation is None else expectation.shift_of(batch, device)
+        return self.modules["network"](mri, labels, shift)
 
     def state(self) -> dict[str, Any]:
         """See `Objective.state`."""

@@ -136,6 +136,7 @@ class Regression:
             self.config.latent.components,
             self.fabric.print,
             self.left_to_generator,
+            [item.subject for item in self.train.items],
         )
         self._take(head)
         scores = torch.stack(

@@ -6,7 +6,7 @@ ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,7 @@ def fit_head(
     components: int,
     say: Callable[[str], None],
     left: tuple[int, float] = (0, 0.0),
+    people: Sequence[str] = (),
 ) -> Head:
     """Fit the head of every tracer and the latent's scaling, after which what the head leaves has unit SD.
 
@@ -51,6 +52,7 @@ def fit_head(
         say: told how much of the latent the MRI explains.
         left: (number, share): of the first so many components, those of whose variance the MRI explains less than the
             share are not predicted.
+        people: whom each scan is of [n]: all scans of a person are left out together.
     """
     latent_mean = latents.mean((0, 2, 3, 4))
     centred = (latents - latent_mean[:, None, None, None]).flatten(1).double().numpy()
@@ -66,7 +68,8 @@ def fit_head(
         _, _, basis = np.linalg.svd(z - mean, full_matrices=False)
         basis = basis[:components]
         scores = (z - mean) @ basis.T
-        weight, predicted, penalty = ridge(features[rows].astype(np.float64) - feature_mean, scores)
+        own = [people[row] for row in rows] if people else ()
+        weight, predicted, penalty = ridge(features[rows].astype(np.float64) - feature_mean, scores, own)
         explained = 1 - ((predicted - scores) ** 2).sum(0) / (scores**2).sum(0)
         say(f"head: label {label} r2 of the first components {np.round(explained[:6], 3)} penalties {penalty[:3]}")
         used[label, : left[0]] = explained[: left[0]] >= left[1]
