@@ -1,5 +1,6 @@
 """The bench: its statistics by hand, and a whole small one."""
 
+import gzip
 import hashlib
 import json
 from dataclasses import replace
@@ -213,6 +214,9 @@ def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_
         assert sum(line.startswith(f"| {name} |") for line in text.splitlines()) >= 2
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/figures.json")}
     assert len(kept) == len(names)
+    shared = ["--kept", str(tmp_path / "shared")]
+    assert main([*words, *shared]) == 0
+    _are_taken_over_elsewhere([*words, *shared], names, tmp_path, capsys)
     for path in kept:
         found = json.loads(path.read_text(encoding="utf-8"))
         assert not found["diverged"] and found["cost"]["cpu_s"] > 1 and len({row["case"] for row in found["rows"]}) == 3
@@ -234,6 +238,31 @@ def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_
     assert "## In full" in text and "| ddpm | 0 | 5 | ddpm |" in text
     assert "## Ablations, preset.prediction=v preset.mean_pet=residual" in text and "| full-v-residual |" in text
     assert "no order of merit" in text and "What was tuned for one was tuned for all" in text
+
+
+def _are_taken_over_elsewhere(words, names, folder, capsys):
+    """In another folder with figures of all runs nothing is trained, and all but the weights is there."""
+    words = [*words, "--out", str(folder / "other"), "--cache", str(folder / "people"), "--test", str(folder / "test")]
+    capsys.readouterr()
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert f"taken over from {folder / 'shared'}: {', '.join(names)}" in said
+    here, there = ((at / "methods.md").read_text(encoding="utf-8") for at in (folder, folder / "other"))
+    assert here == there and not list(folder.glob("other/runs/*/checkpoints"))
+    for path in folder.glob("runs/*/figures.json"):
+        assert (folder / "other" / path.relative_to(folder)).read_bytes() == path.read_bytes()
+    assert main([*words, "--in-full"]) == 0 and "without its weights, so left out" in capsys.readouterr().out
+    (folder / "other" / "runs" / f"{names[0]}-0.01min-0" / "figures.json").unlink()
+    (file,) = (folder / "shared").glob(f"{names[0]}-*.json.gz")
+    whole = json.loads(gzip.decompress(file.read_bytes()))
+    for content, why in (
+        (gzip.compress(json.dumps(whole | {"recipe": "0"}).encode()), "of other people, steps or settings"),
+        (b"{}", "not the figures of a run"),
+        (gzip.compress(b"[]"), "not the figures of a run"),
+    ):
+        file.write_bytes(content)
+        assert main(words) == 2 and f"{file}: {why}" in capsys.readouterr().err
+    file.write_bytes(gzip.compress(json.dumps(whole).encode()))
 
 
 @pytest.mark.slow

@@ -32,6 +32,8 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     add("--test-people", type=int, default=60, help="default: 60")
     add("--cache", type=Path, help="training people that are there already; default: rendered into OUT")
     add("--test", type=Path, help="test people that are there already; default: rendered into OUT")
+    add("--kept", type=Path, metavar="DIR",
+        help="folder to share: figures of runs in it are taken over, those of runs done here are added")  # fmt: skip
     add("--ablations", action="store_true", help="RelA-Diffusion and its ablations instead of the methods")
     add("--prediction", choices=PREDICTIONS, default="v", help="what the generator of the ablations gives; default: v")
     add("--mean-pet", choices=MEAN_PET, default="residual", help="mean PET in the ablations; default: residual")
@@ -44,6 +46,7 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_bench(options: argparse.Namespace) -> None:
     """``bench``: every run that is asked for, then the tables of all that are done."""
+    from .kept import keep, take_over
     from .people import load_cohort
     from .runs import Run, carry_out, carry_out_in_full, paces
 
@@ -66,6 +69,9 @@ def run_bench(options: argparse.Namespace) -> None:
             say(f"{name}: {told} steps a CPU minute")
         return
     runs = [Run(name, setting, seed, options.minutes) for seed in options.seeds for name, setting in chosen.items()]
+    taken = [run.name for run in runs if options.kept and take_over(run, cohort, options.out, options.kept)]
+    if taken:
+        say(f"bench: figures taken over from {options.kept}: {', '.join(taken)}")
     own = [] if options.table else runs[part - 1 :: parts]
     for number, run in enumerate(own, start=1):
         say(f"bench: run {number} of {len(own)}: {run.name}, seed {run.seed}{' in full' if options.in_full else ''}")
@@ -73,6 +79,8 @@ def run_bench(options: argparse.Namespace) -> None:
             carry_out_in_full(run, cohort, options.out, say)
         else:
             carry_out(run, cohort, options.out)
+            if options.kept:
+                keep(run, cohort, options.out, options.kept)
     if parts == 1 or options.table:
         say(write_tables(cohort, options.out, options.minutes))
 
@@ -81,7 +89,8 @@ def make_fine(options: argparse.Namespace, part: int, parts: int) -> None:
     """Bundles of methods on blocks of 4 mm."""
     from .four_mm import people_of, train_fine
 
-    other = [name for name in ("only", "test", "ablations", "in_full", "pace", "table") if getattr(options, name)]
+    unfit = ("only", "test", "kept", "ablations", "in_full", "pace", "table")
+    other = [name for name in unfit if getattr(options, name)]
     if other:
         raise InputError(f"--four-mm: --{other[0].replace('_', '-')} does not go with it; leave it out")
     people = people_of(options.out, options.cache, options.train_people, options.validation_people)
@@ -121,7 +130,7 @@ def write_tables(cohort, out: Path, minutes: float) -> str:
     """Tables and pictures of all runs of so many minutes that are done; returns what ``methods.md`` holds."""
     from .controls import control_rows
     from .pictures import draw_page
-    from .runs import FIGURES, FULL
+    from .runs import FIGURES, FULL, PICTURES
     from .tables import ablation_tables, tables
 
     done = _read(out, FIGURES, minutes)
@@ -136,7 +145,7 @@ def write_tables(cohort, out: Path, minutes: float) -> str:
         lines += [f"## Ablations, preset.prediction={prediction} preset.mean_pet={mean_pet}", ""]
         lines += ablation_tables(controls, whole, rows, next(iter(rows)))
     lines += ["## Settings", "", *_settings(whole)]
-    first = {run["name"]: folder / "pictures.npz" for folder, run in reversed(done.items()) if not run["diverged"]}
+    first = {run["name"]: folder / PICTURES for folder, run in reversed(done.items()) if not run["diverged"]}
     kept = {name: first[name] for name in SETTINGS if name in first}
     for tracer in paper_order():
         draw_page(cohort, kept, tracer, out / f"methods_{tracer}.png")

@@ -24,6 +24,7 @@ from .settings import COMMON, SAMPLES, Setting, lengths, overrides
 
 #: What a run keeps: cost of its training, figures, and those of the draws in full with a folder of single ones.
 COST, FIGURES, FULL, SINGLE = "cost.json", "figures.json", "full.json", "full"
+PICTURES = "pictures.npz"
 #: Test people who are drawn in full.
 PEOPLE_IN_FULL = 6
 
@@ -99,7 +100,7 @@ def carry_out(run: Run, cohort: Cohort, out: Path) -> dict:
         drawn = Drawer(checkpoints.saved(folder)[-1], setting.calls, setting.sampler)
         found["parameters"] = drawn.parameters
         found["rows"], found["seconds"] = measured(drawn, cohort, setting.samples, run.seed)
-        drawn.pictures(cohort, run.seed, folder / "pictures.npz")
+        drawn.pictures(cohort, run.seed, folder / PICTURES)
     write_whole(path, json.dumps(found).encode())
     return found
 
@@ -112,9 +113,13 @@ def key_of(words: list[str], setting: Setting, cohort: Cohort) -> str:
     parts = (cohort.train, cohort.validation, cohort.test)
     people = [[item.case, item.tracer] for data in parts for item in data.items]
     caches = [data.cache.sha256 for data in parts]
-    draws = [setting.calls, setting.samples, *([setting.sampler] if setting.sampler else [])]
-    content = {"words": plain(words), "draws": draws, "people": people, "caches": caches}
+    content = {"words": plain(words), "draws": draws_of(setting), "people": people, "caches": caches}
     return hashlib.sha256(canonical_json(content)).hexdigest()
+
+
+def draws_of(setting: Setting) -> list:
+    """How a setting draws, as hashes of runs have it."""
+    return [setting.calls, setting.samples, *([setting.sampler] if setting.sampler else [])]
 
 
 def plain(words: list[str]) -> list[str]:
@@ -155,6 +160,9 @@ def carry_out_in_full(run: Run, cohort: Cohort, out: Path, progress=lambda messa
         progress(f"{folder}: not done yet, so left out; --in-full draws from runs that are")
         return None
     if carry_out(run, cohort, out)["diverged"]:
+        return None
+    if not checkpoints.saved(folder):
+        progress(f"{folder}: its figures were taken over without its weights, so left out")
         return None
     content = {"run": key_of(run.words(cohort, out), run.setting, cohort), "full": asdict(full), "samples": SAMPLES}
     key, drawn, rows, seconds = hashlib.sha256(canonical_json(content)).hexdigest(), None, [], 0.0
