@@ -65,7 +65,10 @@ def _listen(requests: queue.Queue) -> None:
 
 
 def _let_go() -> None:
-    """Hand back what the next request may not need: the cache of a GPU's memory."""
+    """Hand back what the next request may not need: the cache of a GPU's memory, and the heap's free part."""
+    from ..devices import free_host_memory
+
+    free_host_memory()
     if "torch" in sys.modules:
         from ..devices import free_device_memory, resolve_device
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from ..devices import free_host_memory
 from ..errors import InputError, RelAPETError
 from .request import Request
 from .runner import died
@@ -352,6 +353,7 @@ def _prepare(request: Request, visit: Visit) -> None:
     _begin()
     with contextlib.suppress(RelAPETError, OSError):
         keep_case(replace(request, options=replace(request.options, device="cpu")), visit)
+    free_host_memory()
 
 
 def _begin() -> None:

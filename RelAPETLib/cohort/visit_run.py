@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..devices import free_host_memory
 from ..errors import BusyError, InputError, OutputError, RelAPETError
 from ..notices import listening, printable
 from ..outputs import STAGING, reserve, write_set
@@ -112,7 +113,10 @@ def _run(request: Request, visit: Visit, place: Path, progress) -> list[Outcome]
         missing = _missing(request, visit, place, wanted)  # another run may just have done it
         done = [Outcome(visit.name, tracer, SKIPPED) for tracer in wanted if tracer not in missing]
         work = _Work(request, visit, reserved, inputs, {tracer: wanted[tracer] for tracer in missing})
-        return done + (work.fail(missing, problem) if problem else work.do(progress))
+        try:
+            return done + (work.fail(missing, problem) if problem else work.do(progress))
+        finally:
+            free_host_memory()
 
 
 def _missing(request: Request, visit: Visit, place: Path, wanted: dict[str, str]) -> tuple[str, ...]:

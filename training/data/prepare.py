@@ -21,6 +21,7 @@ import numpy as np
 from RelAPETLib.clinical import ClinicalValues
 from RelAPETLib.cohort.cases import Case, Failure, RenderedCase, Source
 from RelAPETLib.cohort.pool import run_tasks
+from RelAPETLib.devices import free_host_memory
 from RelAPETLib.errors import InputError, OutputError, RelAPETError
 from RelAPETLib.notices import listening, warn
 from RelAPETLib.volumes.frames import Frames, PetScan, read_pet
@@ -255,6 +256,9 @@ def make_case(case: Case | RenderedCase, options: Options, cache: Path, case_dig
         folder.mkdir(exist_ok=True)
         (folder / f"{case.name}.txt").write_text(traceback.format_exc(), encoding="utf-8")
         reason = f"internal error ({type(error).__name__}: {error}); traceback in {folder / case.name}.txt"
+    finally:
+        arrays = None  # before what is free goes back
+        free_host_memory()
     return " ".join(reason.split()), time.perf_counter() - begin
 
 
