@@ -15,6 +15,7 @@ from pathlib import Path
 from ..clinical import from_row
 from ..errors import InputError
 from ..jsonfiles import read_json_object
+from ..notices import warn
 from ..tracers import get_tracer
 from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
 from .cases import Case, Failure, PetScan, Source
@@ -68,20 +69,43 @@ def read_bids(folder: Path | str, *, mri_only: bool = False) -> Source:
 
 
 def participants(folder: Path) -> dict[str, dict[str, str]]:
-    """Rows of ``participants.tsv`` by subject; none without that file, which BIDS does not ask for.
+    """Rows of ``participants.tsv`` by subject, ``sub-01``; none without that file, which BIDS does not ask for.
+
+    Identifiers may lack ``sub-``, and texts may stand in quotes. Of somebody who has several rows (a row a session,
+    say), what these say differently is empty.
 
     Raises:
         InputError: the file is no table.
+
+    Warns:
+        RelAPETWarning: the table has no identifiers, or somebody's rows differ.
     """
     path = folder / PARTICIPANTS
     if not path.is_file():
         return {}
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE, restval="", restkey="more"))
+            lines = list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a table ({error})") from error
-    return {row.get("participant_id", ""): {key: row[key] for key in row if key != "more"} for row in rows}
+    header, *lines = [[text.strip().strip('"') for text in line] for line in lines] or [[]]
+    if "participant_id" not in header:
+        warn(f"{path}: no column participant_id, separated by tabs; nothing in it is known of anybody")
+        return {}
+    found: dict[str, dict[str, str]] = {}
+    differ = set()
+    for line in lines:
+        row = dict.fromkeys(header, "") | dict(zip(header, line, strict=False))
+        if not row["participant_id"]:
+            continue
+        row["participant_id"] = subject = f"sub-{row['participant_id'].removeprefix('sub-')}"
+        before = found.setdefault(subject, row)
+        differ |= {subject} if row != before else set()
+        found[subject] = {name: text if text == before[name] else "" for name, text in row.items()}
+    if differ:
+        words = f"{', '.join(sorted(differ)[:3])}{', ...' * (len(differ) > 3)}"
+        warn(f"{path}: several rows that differ are of {words}; what they say differently counts as missing")
+    return found
 
 
 def description(folder: Path) -> dict:
