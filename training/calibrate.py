@@ -4,7 +4,8 @@ It lives here and not in ``relapet models``, since people with a measured PET on
 this package alone reads. Every person is drawn as a synthesis draws them when nobody says otherwise (sampler, steps,
 samples and seed of the bundle), into ``DRAWS/CASE.npz``: ``synthetic_TRACER``, ``spread_TRACER`` and
 ``measured_TRACER``, means of the regions of ``Resources/regions``, and ``features``. The same command goes on where it
-stopped.
+stopped. Of a person with several cases one is drawn: errors of the same person are not independent, and coverage is
+told by how many people there are.
 """
 
 from __future__ import annotations
@@ -164,8 +165,18 @@ def _sampling(model: Model) -> dict:
     return {"sampler": plan.sampler, "steps": plan.steps, "samples": plan.samples}
 
 
+def one_case_each(people: Cache) -> list[str]:
+    """A case of each person: the first of those with the most PET."""
+    found: dict[str, str] = {}
+    for case, record in people.cases.items():
+        known = found.setdefault(record["subject"], case)
+        if len(record["pets"]) > len(people.cases[known]["pets"]):
+            found[record["subject"]] = case
+    return list(found.values())
+
+
 def draw_people(model: Model, people: Cache, folder: Path, progress=lambda message: None) -> dict[str, dict]:
-    """What was drawn of each case, arrays by name, going on where an earlier call stopped.
+    """What was drawn of each person's case, arrays by name, going on where an earlier call stopped.
 
     Raises:
         InputError: the folder holds draws of another model, cache or sampling.
@@ -177,7 +188,7 @@ def draw_people(model: Model, people: Cache, folder: Path, progress=lambda messa
         if path.exists() and read_json_object(path) != settings:
             raise InputError(f"{path}: draws of another model, cache or sampling; choose another --draws")
         write_whole(path, pretty_json(settings))
-        cases = list(people.cases)
+        cases = one_case_each(people)
         for number, case in enumerate(cases, start=1):
             file = folder / f"{case}.npz"
             if not file.exists():

@@ -20,7 +20,7 @@ from RelAPETLib.networks.blocks import BACKGROUND
 from .data.dataset import PetDataset
 from .progress import counted
 
-#: Scans of a tracer from which on it has a regression; of fewer, the mean PET is expected.
+#: Scans of a tracer from which on it has a regression; of fewer, or of one person, the mean PET is expected.
 LEAST_SCANS = 3
 
 
@@ -101,7 +101,8 @@ def fit_expectation(
     shifts = {}
     for label, own in sorted(names.items()):
         changes = np.stack(pets[label])
-        if len(own) < LEAST_SCANS or not changes.std(0).any():
+        alone = len({who for *_, who in own}) == 1  # without whom nobody is left
+        if len(own) < LEAST_SCANS or alone or not changes.std(0).any():
             say(f"{own[0][1]}: {len(own)} scans are too few, or too much alike, for a regression; the mean is expected")
             continue
         seen = np.stack(features[label])

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..clinical import from_row
 from ..errors import InputError
 from ..jsonfiles import read_json_object
+from ..notices import warn
 from ..tracers import get_tracer
 from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
 from .cases import Case, Failure, PetScan, Source
@@ -32,7 +34,8 @@ def read_bids(folder: Path | str, *, mri_only: bool = False) -> Source:
     """Find the cases of a data set. Nothing but names, JSON and ``participants.tsv`` is read.
 
     Several T1w or FLAIR of a session, or PET of one tracer: the first by name, and a note says so. A PET of a session
-    without MRI belongs to the subject's only session with MRI; where there are several, it is not used.
+    without MRI belongs to the subject's only session with MRI, after that session's own; where there are several, it is
+    not used.
 
     Args:
         folder: of the data set.
@@ -66,20 +69,43 @@ def read_bids(folder: Path | str, *, mri_only: bool = False) -> Source:
 
 
 def participants(folder: Path) -> dict[str, dict[str, str]]:
-    """Rows of ``participants.tsv`` by subject; none without that file, which BIDS does not ask for.
+    """Rows of ``participants.tsv`` by subject, ``sub-01``; none without that file, which BIDS does not ask for.
+
+    Identifiers may lack ``sub-``, and texts may stand in quotes. Of somebody who has several rows (a row a session,
+    say), what these say differently is empty.
 
     Raises:
         InputError: the file is no table.
+
+    Warns:
+        RelAPETWarning: the table has no identifiers, or somebody's rows differ.
     """
     path = folder / PARTICIPANTS
     if not path.is_file():
         return {}
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE, restval="", restkey="more"))
+            lines = list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a table ({error})") from error
-    return {row.get("participant_id", ""): {key: row[key] for key in row if key != "more"} for row in rows}
+    header, *lines = [[text.strip().strip('"') for text in line] for line in lines] or [[]]
+    if "participant_id" not in header:
+        warn(f"{path}: no column participant_id, separated by tabs; nothing in it is known of anybody")
+        return {}
+    found: dict[str, dict[str, str]] = {}
+    differ = set()
+    for line in lines:
+        row = dict.fromkeys(header, "") | dict(zip(header, line, strict=False))
+        if not row["participant_id"]:
+            continue
+        row["participant_id"] = subject = f"sub-{row['participant_id'].removeprefix('sub-')}"
+        before = found.setdefault(subject, row)
+        differ |= {subject} if row != before else set()
+        found[subject] = {name: text if text == before[name] else "" for name, text in row.items()}
+    if differ:
+        words = f"{', '.join(sorted(differ)[:3])}{', ...' * (len(differ) > 3)}"
+        warn(f"{path}: several rows that differ are of {words}; what they say differently counts as missing")
+    return found
 
 
 def description(folder: Path) -> dict:
@@ -100,8 +126,7 @@ def _simulation(described: dict) -> dict | None:
 def _subject_cases(root: Path, folder: Path, mri_only: bool) -> tuple[list[Case], list[Failure]]:
     """Cases of one subject, one a session that has MRI; without PET where only MRI is wanted."""
     subject = folder.name
-    sessions = {path.name: path for path in sorted(folder.glob("ses-*")) if path.is_dir()} or {"": folder}
-    files = {session: session_files(path) for session, path in sessions.items()}
+    files = {session: session_files(path) for session, path in sessions_of(folder).items()}
     with_mri = [session for session, found in files.items() if found["T1w"] and found["FLAIR"]]
     failures: list[Failure] = []
     if not with_mri:
@@ -109,16 +134,15 @@ def _subject_cases(root: Path, folder: Path, mri_only: bool) -> tuple[list[Case]
         words = f"no {' and no '.join(missing)}" if missing else "no session with both T1w and FLAIR"
         return [], [Failure(subject, subject, "", words)]
     pets: dict[str, list[BidsFile]] = defaultdict(list)
-    for session, found in () if mri_only else files.items():
-        home = session if session in with_mri else with_mri[0] if len(with_mri) == 1 else None
-        if home is not None:
-            pets[home] += found["pet"]
+    for session in () if mri_only else own_first(files, with_mri):
+        if (home := home_of(session, with_mri)) is not None:
+            pets[home] += files[session]["pet"]
             continue
-        words = f"PET of {session}, which has no MRI, could belong to {', '.join(with_mri)}; say which in a table"
-        failures += [Failure(subject, subject, pet.entities.get("trc", ""), words) for pet in found["pet"]]
+        words = homeless(session, with_mri)
+        failures += [Failure(subject, subject, pet.entities.get("trc", ""), words) for pet in files[session]["pet"]]
     cases = []
     for session in with_mri:
-        name = f"{subject}_{session}" if len(with_mri) > 1 else subject
+        name = f"{subject}_{session}" if session and len(with_mri) > 1 else subject
         scans, notes, lost = scans_by_tracer(root, pets[session], subject, name)
         failures += lost
         if not scans and not mri_only:
@@ -127,6 +151,28 @@ def _subject_cases(root: Path, folder: Path, mri_only: bool) -> tuple[list[Case]
         chosen = {kind: first_of(files[session][kind], kind, notes) for kind in ("T1w", "FLAIR")}
         cases.append(Case(name, subject, chosen["T1w"].path, chosen["FLAIR"].path, scans, tuple(notes)))
     return cases, failures
+
+
+def sessions_of(folder: Path) -> dict[str, Path]:
+    """Folders of a subject's sessions by name; its own folder by an empty name, where it has scans or no sessions."""
+    found = {path.name: path for path in sorted(folder.glob("ses-*")) if path.is_dir()}
+    return found if found and not any(session_files(folder).values()) else {"": folder} | found
+
+
+def home_of(session: str, with_mri: Sequence[str]) -> str | None:
+    """The session whose MRI a session's PET belongs to: itself, else the only one with MRI; None of several."""
+    return session if session in with_mri else with_mri[0] if len(with_mri) == 1 else None
+
+
+def own_first(sessions: Iterable[str], with_mri: Sequence[str]) -> list[str]:
+    """Sessions with those that have MRI first, so that a PET of the MRI's own session goes before another's."""
+    return sorted(sessions, key=lambda session: session not in with_mri)
+
+
+def homeless(session: str, with_mri: Sequence[str]) -> str:
+    """Why a session's PET is not used."""
+    whose = ", ".join(name or "no session" for name in with_mri)
+    return f"PET of {session or 'no session'}, which has no MRI, could belong to {whose}; say which in a table"
 
 
 def session_files(folder: Path) -> dict[str, list[BidsFile]]:

@@ -4,21 +4,23 @@ Synthetic PET are ``sub-*[/ses-*]/pet/sub-*_trc-*[_space-*]_desc-synthetic_pet.n
 that has the same subject, session and tracer; of several the first by name, and a note says so. A subject's only
 session serves where one of the two has none. Masks and label images are looked for beside: ``*_desc-brain_mask`` and
 ``*_dseg`` of the same subject and session (and space), in the derivatives first.
+
+A measured PET of a session without MRI belongs to the subject's only session with MRI, as `relapet bids` has it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from ..clinical import COLUMNS
 from ..errors import InputError
 from ..evaluation.pairs import COVARIATES, Pair
 from ..jsonfiles import read_json_object
 from ..notices import warn
 from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
-from .bids import PARTICIPANTS
+from .bids import home_of, participants
 from .derivatives import TRANSFORM
 from .pairs import known_tracer, space_of
-from .table import read_rows
 
 _IMAGES = (".nii.gz", ".nii")
 DESCRIPTION = "dataset_description.json"
@@ -46,24 +48,48 @@ def read_derivatives(
     measured = _files(raw, lambda file: file.suffix == "pet" and file.entities.get("desc") != SYNTHETIC)
     if not measured:
         raise InputError(f"{raw}: no measured PET (sub-*[/ses-*]/pet/*_pet.nii.gz)")
-    people = _participants(raw)
+    people = participants(raw)
+    pairs, failures = [], []
+
+    def take(made: BidsFile | None, pet: BidsFile, model: str) -> None:
+        try:
+            pairs.append(_pair(made, pet, model, people, (derivatives, raw)))
+        except InputError as error:
+            warn(f"left out {(made or pet).path.name}: {error}")
+            failures.append({**_key(made or pet), "model": model or "n/a", "reason": str(error)})
+
     if measured_only:
-        return [_pair(None, file, "", people, (derivatives, raw)) for file in measured], []
+        groups: dict[tuple, list[BidsFile]] = {}
+        for file in measured:
+            groups.setdefault(tuple(_key(file).values()), []).append(file)
+        for same in groups.values():
+            take(None, _first(same, "measured"), "")
+        return pairs, failures
     made = _files(derivatives, _is_synthetic)
     if not made:
         raise InputError(f"{derivatives}: no synthetic PET (sub-*[/ses-*]/pet/*_desc-{SYNTHETIC}_pet.nii.gz)")
     model = _model(derivatives)
-    pairs, failures = [], []
+    homes = {file.path: _home(raw, file) for file in measured}
     for file in made:
-        fitting = [other for other in measured if _same(file, other)]
+        fitting = _fitting(file, measured, homes)
         if not fitting:
             reason = f"{file.path.name}: no measured PET of this subject, session and tracer in the data set"
             failures.append({**_key(file), "model": model, "reason": reason})
             continue
-        if len(fitting) > 1:
-            warn(f"{file.path.name}: compared with {fitting[0].path.name}, the first of {len(fitting)} measured PET")
-        pairs.append(_pair(file, fitting[0], model, people, (derivatives, raw)))
+        take(file, _first(fitting, f"{file.path.name}: compared with"), model)
     return pairs, failures
+
+
+def _first(files: list[BidsFile], words: str) -> BidsFile:
+    """The first of several measured PET, with a warning where there are others."""
+    if len(files) > 1:
+        warn(f"{words} {files[0].path.name}, the first of {len(files)} measured PET")
+    return files[0]
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a file is named as an image; hidden ones, such as macOS leaves on network shares (``._*``), are none."""
+    return path.name.endswith(_IMAGES) and not path.name.startswith(".")
 
 
 def _is_synthetic(file: BidsFile) -> bool:
@@ -73,21 +99,34 @@ def _is_synthetic(file: BidsFile) -> bool:
 def _files(root: Path, wanted) -> list[BidsFile]:
     """Images of the ``pet`` folders, in order of name."""
     paths = sorted([*root.glob("sub-*/pet/*.nii*"), *root.glob("sub-*/ses-*/pet/*.nii*")])
-    files = [parse_name(path) for path in paths if path.name.endswith(_IMAGES)]
+    files = [parse_name(path) for path in paths if _is_image(path)]
     return [file for file in files if "sub" in file.entities and wanted(file)]
 
 
-def _same(made: BidsFile, measured: BidsFile) -> bool:
-    """Whether a measured PET belongs to a synthetic one."""
-    a, b = made.entities, measured.entities
-    sessions = a.get("ses"), b.get("ses")
-    return (
-        a["sub"] == b["sub"]
-        and "trc" in a
-        and "trc" in b
-        and known_tracer(a["trc"]) == known_tracer(b["trc"])
-        and (sessions[0] == sessions[1] or None in sessions)
-    )
+def _home(raw: Path, pet: BidsFile) -> str | None:
+    """Label of the session whose MRI a measured PET belongs to (`bids.home_of`); its own where that is open."""
+    own = pet.entities.get("ses")
+    if own is None:
+        return None
+    scans = raw.glob(f"sub-{pet.entities['sub']}/ses-*/anat/*_T1w.nii*")
+    with_mri = sorted({path.parents[1].name for path in scans if _is_image(path)})
+    return (home_of(f"ses-{own}", with_mri) or own).removeprefix("ses-")
+
+
+def _fitting(made: BidsFile, measured: list[BidsFile], homes: dict[Path, str | None]) -> list[BidsFile]:
+    """Measured PET that belong to a synthetic one: of its session, else where one of the two has none, else by home."""
+    own, tracer = made.entities.get("ses"), made.entities.get("trc")
+    same = [
+        file for file in measured
+        if file.entities["sub"] == made.entities["sub"] and tracer is not None and "trc" in file.entities
+        and known_tracer(file.entities["trc"]) == known_tracer(tracer)
+    ]  # fmt: skip
+    found = [file for file in same if file.entities.get("ses") == own]
+    found = found or [file for file in same if None in (file.entities.get("ses"), own)]
+    if found or not (found := [file for file in same if homes[file.path] == own]):
+        return found
+    warn(f"{made.path.name}: compared with a measured PET of a session without MRI, {found[0].path.name}")
+    return found
 
 
 def _key(file: BidsFile) -> dict[str, str]:
@@ -113,21 +152,13 @@ def _model(derivatives: Path) -> str:
     return derivatives.resolve().name
 
 
-def _participants(raw: Path) -> dict[str, dict[str, str]]:
-    path = raw / PARTICIPANTS
-    if not path.is_file():
-        return {}
-    return {row["participant_id"]: row for _, row in read_rows(path, ("participant_id",))}
-
-
 def _pair(
     made: BidsFile | None, measured: BidsFile, model: str, people: dict[str, dict[str, str]], roots: tuple[Path, ...]
 ) -> Pair:
     main = made or measured
     key = _key(main)
     sidecar = read_sidecar(measured.path)
-    row = people.get(key["participant_id"], {})
-    covariates = {name: row[name] for name in COVARIATES if row.get(name) not in (None, "", "n/a")}
+    covariates = _covariates(people.get(key["participant_id"], {}))
     manufacturer = [str(sidecar.content.get(name, "")) for name in ("Manufacturer", "ManufacturersModelName")]
     if "scanner" not in covariates and any(manufacturer):
         covariates["scanner"] = " ".join(filter(None, manufacturer))
@@ -152,6 +183,13 @@ def _pair(
     )
 
 
+def _covariates(row: dict[str, str]) -> dict[str, str]:
+    """Texts by name of `COVARIATES`, from columns in any case of letters, and ``gender`` for ``sex``."""
+    texts = {name.lower(): text for name, text in row.items() if text.lower() not in ("", "n/a")}
+    found = {name: next((texts[c] for c in COLUMNS.get(name, (name,)) if c in texts), None) for name in COVARIATES}
+    return {name: text for name, text in found.items() if text is not None}
+
+
 def _transform(made: BidsFile | None) -> Path | None:
     """The transform that `relapet bids` writes beside a result, or None."""
     if made is None:
@@ -164,7 +202,7 @@ def _t1w(file: BidsFile, raw: Path) -> Path | None:
     """The first T1w of the subject's session in the data set, else of the subject."""
     subject, session = f"sub-{file.entities['sub']}", file.entities.get("ses")
     for folder in ([f"{subject}/ses-{session}"] if session else []) + [subject, f"{subject}/ses-*"]:
-        found = sorted(path for path in raw.glob(f"{folder}/anat/*_T1w.nii*") if path.name.endswith(_IMAGES))
+        found = sorted(path for path in raw.glob(f"{folder}/anat/*_T1w.nii*") if _is_image(path))
         if found:
             return found[0]
     return None
@@ -177,7 +215,7 @@ def _beside(file: BidsFile, roots: tuple[Path, ...], suffix: str, desc: str | No
     for root in roots:
         for folder in folders:
             parts = (f"{folder}/{part}/*_{suffix}.nii*" for part in ("anat", "pet"))
-            for path in sorted(path for part in parts for path in root.glob(part)):
+            for path in sorted(path for part in parts for path in root.glob(part) if _is_image(path)):
                 entities = parse_name(path).entities
                 if (space_of(path) or "T1w") == (space or "T1w") and (desc is None or entities.get("desc") == desc):
                     return path

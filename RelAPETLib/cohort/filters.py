@@ -4,7 +4,8 @@
 
     {"t1w": {"acquisition": "mprage", "run": 1}, "flair": {"session": ["1", "2"]}, "pet": {"reconstruction": null}}
 
-A value is a label, a list of labels, or null for images without that entity. Numbers match labels with leading zeros.
+A value is a label, a list of labels, null for images without that entity, or ``"*"`` for those with any label of it.
+Numbers match labels with leading zeros.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from ..errors import InputError
 from ..jsonfiles import read_json_object
 from ..volumes.sidecar import BidsFile
 
+#: Stands for any label, as in fMRIPrep's filter files.
+ANY = "*"
 #: Kinds of image that a filter may name, and the suffix of their files.
 KINDS = {"t1w": "T1w", "flair": "FLAIR", "pet": "pet"}
 #: Long names of entities, as PyBIDS has them, and their short ones in file names.
@@ -40,7 +43,8 @@ class Filters:
     """What a filter file asks for.
 
     Attributes:
-        wanted: by suffix (``T1w``), by short entity (``acq``), the labels that count; None among them: no such entity.
+        wanted: by suffix (``T1w``), by short entity (``acq``), the labels that count; None among them: no such entity,
+            `ANY`: any label.
     """
 
     wanted: dict[str, dict[str, tuple[str | None, ...]]] = field(default_factory=dict)
@@ -59,7 +63,8 @@ class Filters:
 
     @staticmethod
     def _counts(file: BidsFile, wanted: dict[str, tuple[str | None, ...]]) -> bool:
-        return all(_plain(file.entities.get(entity)) in labels for entity, labels in wanted.items())
+        found = {entity: _plain(file.entities.get(entity)) for entity in wanted}
+        return all(found[e] in labels or (ANY in labels and found[e] is not None) for e, labels in wanted.items())
 
 
 def _plain(label: str | None) -> str | None:

@@ -160,8 +160,8 @@ def read_record(path: Path) -> Record:
 
 
 def read_records(out: Path) -> Iterator[tuple[Path, Record | str]]:
-    """Every record below a folder of derivatives in order of name, or why it cannot be read."""
-    for path in sorted([*out.glob(f"sub-*/pet/*{SUFFIX}"), *out.glob(f"sub-*/ses-*/pet/*{SUFFIX}")]):
+    """Every record below a folder of derivatives in order of name, or why it cannot be read; no hidden file is one."""
+    for path in sorted([*out.glob(f"sub-*/pet/sub-*{SUFFIX}"), *out.glob(f"sub-*/ses-*/pet/sub-*{SUFFIX}")]):
         try:
             yield path, read_record(path)
         except InputError as error:

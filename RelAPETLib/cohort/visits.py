@@ -15,7 +15,17 @@ from ..clinical import ClinicalValues, from_row
 from ..errors import InputError
 from ..tracers import get_tracer
 from ..volumes.sidecar import BidsFile, read_sidecar
-from .bids import first_of, is_bids, participants, scans_by_tracer, session_files
+from .bids import (
+    first_of,
+    home_of,
+    homeless,
+    is_bids,
+    own_first,
+    participants,
+    scans_by_tracer,
+    session_files,
+    sessions_of,
+)
 from .cases import Failure, PetScan
 from .filters import Filters
 from .table import read_rows
@@ -207,7 +217,7 @@ def _of_bids(folder: Path, filters: Filters, people: list[str]) -> list[Visit]:
 def _subject_visits(root: Path, folder: Path, filters: Filters) -> list[Visit]:
     """Visits of one subject: one a session with a T1w, or one that says what is missing."""
     subject = folder.name
-    sessions = {path.name: path for path in sorted(folder.glob("ses-*")) if path.is_dir()} or {"": folder}
+    sessions = sessions_of(folder)
     files = {name: filters.apply(session_files(path)) for name, path in sessions.items()}
     with_mri = [name for name, found in files.items() if found["T1w"]]
     if not with_mri:
@@ -230,11 +240,12 @@ def _homes(files: dict[str, dict[str, list[BidsFile]]], with_mri: list[str], sub
     """PET by the session whose MRI it is compared with, and, under the first such session, those without one."""
     pets: dict[str, list[BidsFile]] = defaultdict(list)
     lost: dict[str, list[Failure]] = defaultdict(list)
-    for session, found in files.items():
-        home = session if session in with_mri else with_mri[0] if len(with_mri) == 1 else None
-        if home is not None:
-            pets[home] += found["pet"]
+    for session in own_first(files, with_mri):
+        if (home := home_of(session, with_mri)) is not None:
+            pets[home] += files[session]["pet"]
             continue
-        words = f"PET of {session}, which has no MRI, could belong to {', '.join(with_mri)}; say which in a table"
-        lost[with_mri[0]] += [Failure(subject, subject, pet.entities.get("trc", ""), words) for pet in found["pet"]]
+        words = homeless(session, with_mri)
+        lost[with_mri[0]] += [
+            Failure(subject, subject, pet.entities.get("trc", ""), words) for pet in files[session]["pet"]
+        ]
     return pets, lost

@@ -33,12 +33,13 @@ def ridge(
     together = [np.flatnonzero([who == name for who in people]) for name, n in Counter(people).items() if n > 1]
     gram = features @ features.T
     values, vectors = np.linalg.eigh(gram)
+    mean = values.mean() if gram.any() else 1.0  # features that are the same for everybody predict the mean
     rotated = vectors.T @ targets
     best = np.full(targets.shape[1], np.inf)
     weights = np.empty((targets.shape[1], features.shape[1]))
     predicted, chosen = np.empty_like(targets), np.empty(targets.shape[1])
     for penalty in RIDGE_PENALTIES:
-        ratio = 1 / (values + penalty * values.mean())
+        ratio = 1 / (values + penalty * mean)
         fitted = vectors @ ((values * ratio)[:, None] * rotated)
         # Both means were taken with the person left out in them: the intercept has leverage too, and without its 1 / n
         # a fit that goes through every point would seem to predict.
@@ -120,11 +121,11 @@ def fit_pet_ridge_left_out(
         The regression, and the scores [n, components] that regressions without each person expect of them.
 
     Raises:
-        InputError: fewer than three scans, or all PET alike.
+        InputError: fewer than three scans, all of one person, or all PET alike.
     """
     n = len(features)
-    if n < 3:
-        raise InputError(f"{n} scans are too few for a regression; bring three or more")
+    if n < 3 or len(set(people)) == 1:
+        raise InputError(f"{n} scans{' of one person' * (n > 2)} are too few for a regression; bring three or more")
     parts = [slice(start, start + _CHUNK) for start in range(0, pets.shape[1], _CHUNK)]
     mean = np.concatenate([pets[:, part].mean(0, dtype=np.float64) for part in parts])
     gram = np.zeros((n, n))

@@ -14,6 +14,9 @@ COLUMNS = (
     "better", "t", "t_p", "t_p_holm", "wilcoxon", "wilcoxon_p", "wilcoxon_p_holm", "effect_dz", "note",
 )  # fmt: skip
 
+#: Figures by person, by scan of theirs.
+Scans = Mapping[str, Mapping[str, float]]
+
 
 @dataclass(frozen=True)
 class PairedTests:
@@ -67,8 +70,22 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     return [None if value is None else float(next(corrected)) for value in values]
 
 
+def by_person(first: Scans, second: Scans) -> list[tuple[float, float]]:
+    """Two models' figures of each person [people], means over the scans that both have one of, in order of names.
+
+    Over all scans of each, a scan that one model lacks would count as a difference between the models.
+    """
+    found = []
+    for person in sorted(first.keys() & second.keys()):
+        a, b = first[person], second[person]
+        both = [(a[scan], b[scan]) for scan in a if scan in b and math.isfinite(a[scan]) and math.isfinite(b[scan])]
+        if both:
+            found.append(tuple(float(np.mean(values)) for values in zip(*both, strict=True)))
+    return found
+
+
 def compare_models(
-    figures: Mapping[tuple, Mapping[str, Mapping[str, float]]],
+    figures: Mapping[tuple, Mapping[str, Scans]],
     models: Sequence[str],
     against: str,
     rising: Iterable[str],
@@ -76,8 +93,7 @@ def compare_models(
     """Every model against one, in every figure, as rows of `COLUMNS`.
 
     Args:
-        figures: by (tracer, kind, atlas, region, metric), by model, by person: one number a person (the mean over
-            sessions). `kind` is ``image`` or ``region``.
+        figures: by (tracer, kind, atlas, region, metric), by model. `kind` is ``image`` or ``region``.
         models: in the order of the rows.
         against: one of them.
         rising: metrics of which more is better.
@@ -90,9 +106,7 @@ def compare_models(
         for model in models:
             if model == against or model not in by_model or against not in by_model:
                 continue
-            people = sorted(by_model[model].keys() & by_model[against].keys())
-            pairs = [(by_model[model][p], by_model[against][p]) for p in people]
-            pairs = [pair for pair in pairs if all(map(math.isfinite, pair))]
+            pairs = by_person(by_model[model], by_model[against])
             ours, theirs = zip(*pairs, strict=True) if pairs else ((), ())
             tests = paired_tests(ours, theirs)
             mean, other = (float(np.mean(values)) if values else None for values in (ours, theirs))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .figures import METRICS
-from .significance import paired_tests
+from .significance import by_person, paired_tests
 from .summary import tracer_order
 
 TITLES = {
@@ -101,19 +101,18 @@ def _best(cells: dict, methods: list[str], tracer: str, metric: str) -> set[str]
 def _significant(rows: list, methods: list[str], tracer: str, region: str) -> set[str]:
     """Methods whose SSIM differs from the last one's over the people that both have (paired t-test)."""
 
-    def by_person(method: str) -> dict[str, float]:
-        """SSIM of each person, the mean over their volumes."""
-        values: dict[str, list[float]] = {}
+    def scans(method: str) -> dict[str, dict[str, float]]:
+        """SSIM of each person's volumes."""
+        values: dict[str, dict[str, float]] = {}
         for row in rows:
             if (row.method, row.tracer, row.region) == (method, tracer, region):
-                values.setdefault(row.subject, []).append(row.ssim)
-        return {person: sum(found) / len(found) for person, found in values.items()}
+                values.setdefault(row.subject, {})[row.case] = row.ssim
+        return values
 
-    ours, found = by_person(methods[-1]), set()
+    ours, found = scans(methods[-1]), set()
     for method in methods[:-1]:
-        theirs = by_person(method)
-        shared = sorted(ours.keys() & theirs.keys())
-        p = paired_tests([ours[person] for person in shared], [theirs[person] for person in shared]).t_p
+        pairs = by_person(ours, scans(method))
+        p = paired_tests([first for first, _ in pairs], [second for _, second in pairs]).t_p
         if p is not None and p < LEVEL:
             found.add(method)
     return found

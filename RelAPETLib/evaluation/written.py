@@ -60,8 +60,8 @@ DEFINITIONS = {
     "slope, intercept": "least squares of synthetic on measured",
     "low, high": "95 % percentile bootstrap over people, each with all sessions",
     "mean, sd": "over volumes; SD over n - 1",
-    "tests": "two-sided, paired over people (mean over sessions); Holm over all tests of one tracer, kind and metric; "
-    "effect_dz is the mean difference over the differences' SD",
+    "tests": "two-sided, paired over people (mean over the sessions that both models have); Holm over all tests of one "
+    "tracer, kind and metric; effect_dz is the mean difference over the differences' SD",
 }
 
 
@@ -216,20 +216,19 @@ def test_rows(found: Measured, settings: Settings) -> list[dict]:
     against = settings.against or next(model for model in reversed(models) if not is_baseline(model))
     if against not in models:
         raise InputError(f"--against {against}: no such model; there are {', '.join(models)}")
-    values: dict[tuple, dict[str, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    values: dict[tuple, dict[str, dict[str, dict[str, float]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(dict))
+    )
     for row in found.images:
         for metric in ALL_METRICS:
             key = (row.tracer, "image", "", row.region, metric)
-            values[key][row.method][row.subject].append(getattr(row, metric))
+            values[key][row.method][row.subject][row.session] = getattr(row, metric)
     for value in found.regions:
         if value.what == "suvr" and not value.reference:
             key = (value.pair.tracer, "region", value.atlas, value.region, "absolute_error")
-            values[key][value.pair.model][value.pair.participant].append(abs(value.synthetic - value.measured))
-    figures = {
-        key: {model: {who: float(np.mean(v)) for who, v in people.items()} for model, people in by_model.items()}
-        for key, by_model in values.items()
-    }
-    return significance.compare_models(figures, models, against, RISING)
+            error = abs(value.synthetic - value.measured)
+            values[key][value.pair.model][value.pair.participant][value.pair.session] = error
+    return significance.compare_models(values, models, against, RISING)
 
 
 def _summary(

@@ -130,9 +130,9 @@ def _fwhm(facts: dict, path: Path) -> float:
 
 
 def _on_grid(files: dict[str, Path], path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and SD on the model grid, interpolated linearly; SD 0 where a voxel that counts is missing.
+    """Mean and SD on the model grid, interpolated linearly; SD 0 where a voxel that counts is missing in either.
 
-    NaN, which some programs write outside the brain, counts as missing. An SD may be the same everywhere.
+    NaN and 0, which programs write outside the brain, count as missing. An SD may be the same everywhere.
     """
     import SimpleITK as sitk
 
@@ -158,7 +158,7 @@ def _on_grid(files: dict[str, Path], path: Path) -> tuple[np.ndarray, np.ndarray
         moved = sitk.Resample(image, MNI_GRID.reference_image(), sitk.Transform(), sitk.sitkLinear, 0.0)
         return image_to_array(moved)
 
-    known = there(sitk.Cast(sd > 0, sitk.sitkFloat32)) > 0.999
+    known = there(sitk.Cast(sitk.And(sd > 0, mean != 0), sitk.sitkFloat32)) > 0.999
     brain = image_to_array(load_template().mask) > 0
     covered = float(known[brain].mean())
     if covered < LEAST_COVERED:

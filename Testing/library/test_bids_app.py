@@ -191,6 +191,9 @@ def test_a_table_and_a_filter_choose_scans(tmp_path, grid_case):
     (tmp_path / "filter.json").write_text('{"flair": {"acquisition": "x"}, "t1w": {"acq": null}}')
     (visit,) = find_visits(raw, filters=read_filters(tmp_path / "filter.json"))
     assert visit.problem == "no T1w that the filter lets through"
+    (tmp_path / "filter.json").write_text('{"flair": {"acquisition": "*"}, "t1w": {"acq": "*", "run": ["*", null]}}')
+    (visit,) = find_visits(raw, filters=read_filters(tmp_path / "filter.json"))
+    assert "acq-a" in visit.t1w.name and visit.t2f is None, "fMRIPrep's * is any label, and not none"
     for text, words in (('{"bold": {}}', "unknown kind"), ('{"t1w": {"colour": 1}}', "unknown entity"),
                         ('{"t1w": {"run": {}}}', "must be a label")):  # fmt: skip
         (tmp_path / "filter.json").write_text(text)

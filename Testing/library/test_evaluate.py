@@ -11,6 +11,7 @@ from scipy.ndimage import binary_fill_holes
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
 from RelAPETLib.cli import main
+from RelAPETLib.evaluation.significance import compare_models
 from RelAPETLib.tracers import TRACERS
 
 
@@ -166,6 +167,18 @@ def test_tests_are_scipys_over_people_and_corrected_by_holm(study):
     family = of(tables["statistics.tsv"], kind="region", metric="absolute_error")
     corrected = multipletests([float(row["t_p"]) for row in family], method="holm")[1]
     assert [float(row["t_p_holm"]) for row in family] == pytest.approx(list(corrected), rel=1e-4)
+
+
+def test_models_are_compared_over_the_sessions_that_both_have():
+    """A model that failed in the hard second sessions is no better than one that did them, the same in the first."""
+    easy = {f"sub-{n}": 0.1 + 0.01 * n for n in range(6)}
+    both = {who: {"ses-1": value, "ses-2": value + 1} for who, value in easy.items()}
+    first = {who: {"ses-1": value + 0.02 * (n % 2), "ses-2": np.nan} for n, (who, value) in enumerate(easy.items())}
+    first["sub-5"].pop("ses-2")
+    figures = {("TAU", "region", "a", "r", "absolute_error"): {"all": both, "first": {**first, "sub-9": {"": 1.0}}}}
+    (row,) = compare_models(figures, ["all", "first"], "first", ())
+    assert row["people"] == 6 and row["better"] == "all"
+    assert row["mean"] == pytest.approx(np.mean(list(easy.values()))) and row["difference"] == pytest.approx(-0.01)
 
 
 def test_groups_sensitivity_and_asymmetry_are_there(study):

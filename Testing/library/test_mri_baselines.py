@@ -63,6 +63,12 @@ def test_what_carries_no_regression_is_refused():
     features, pets = simulated(10)
     with pytest.raises(InputError, match="too few"):
         fit_pet_ridge(features[:2], pets[:2])
+    with pytest.raises(InputError, match="10 scans of one person are too few"):
+        fit_pet_ridge(features, pets, people=["a"] * 10)
+    pets = pets.astype(float)
+    weights, left_out, _ = ridge(np.zeros_like(features), pets - pets.mean(0))
+    assert not weights.any(), "features that are the same for everybody tell nothing"
+    np.testing.assert_allclose(left_out[0], pets[1:].mean(0) - pets.mean(0), atol=1e-9)
     with pytest.raises(InputError, match="alike"):
         fit_pet_ridge(features, np.ones_like(pets))
     inside = np.ones((3, 3, 3), bool)

@@ -113,11 +113,13 @@ def test_outside_the_pets_field_and_where_norms_say_nothing_there_is_no_score(gr
     pet, sd = mean * 1.5, np.full(MNI_GRID.shape, SD, np.float32)
     pet[:, :, 120:] = 0
     sd[100:105], sd[105:110] = 0, np.nan
+    mean = mean.copy()
+    mean[50:53], mean[53:56] = np.nan, 0  # a mean that is masked more tightly than its SD
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RelAPETWarning)
         image, record = z_map(case_of(grid_case, pet), read_norms(write_norms(tmp_path / "norms", mean, sd)))
     z = image_to_array(image)
-    assert not z[:, :, 120:].any() and not z[100:110].any() and np.isfinite(z).all()
+    assert not z[:, :, 120:].any() and not z[100:110].any() and not z[50:56].any() and np.isfinite(z).all()
     assert 0.5 < record["share_of_brain"] < 0.95
 
 

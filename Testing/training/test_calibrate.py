@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from RelAPETLib.grid import array_to_image
 from RelAPETLib.models import load_model
 from RelAPETLib.regions import regional_rows
 from RelAPETLib.synthesis import synthesize
+from training import calibrate
 from training.__main__ import main
 from training.calibrate import SETTINGS, check_people, draw_people
 from training.data.cache import open_cache
@@ -107,6 +109,16 @@ def test_a_person_is_drawn_as_a_synthesis_draws_them(model, people, folder):
     brain = array_to_image((open_cache(people).mask() > 0).astype(np.uint8))
     of_voxels = [row["spread"] for row in regional_rows({"spread": result.volumes["uncertainty_space-MNI"]}, brain)]
     assert np.allclose(drawn[case]["spread_TAU"], of_voxels, atol=2e-4)
+
+
+def test_a_person_with_several_sessions_counts_once(tmp_path, monkeypatch):
+    """Two sessions of everybody are no more people: the coverage of a calibration follows from their number."""
+    records = [("a_1", "a", ("TAU",)), ("a_2", "a", ("TAU", "PIB")), ("a_3", "a", ("PIB", "TAU")), ("b", "b", ("PIB",))]
+    cases = {case: {"subject": subject, "pets": dict.fromkeys(pets)} for case, subject, pets in records}
+    monkeypatch.setattr(calibrate, "_sampling", lambda model: {})
+    monkeypatch.setattr(calibrate, "draw_person", lambda model, people, case: {"features": np.zeros(1)})
+    model, cache = SimpleNamespace(weights_sha256="w"), SimpleNamespace(cases=cases, sha256="c")
+    assert list(draw_people(model, cache, tmp_path)) == ["a_2", "b"]
 
 
 def test_going_on_draws_only_who_is_missing(model, people, folder):

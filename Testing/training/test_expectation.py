@@ -165,6 +165,10 @@ def test_a_tracer_of_few_scans_is_expected_at_its_mean():
     mri = torch.cat([batch_of(pbr)["t1w"], batch_of(pbr)["t2f"]], 1)
     assert torch.equal(found.means_of(batch_of(pbr), lambda: mri), found.mean[torch.zeros(2, dtype=torch.long)])
     assert any("PBR: 2 scans are too few" in line for line in said)
+    alone, said = Followed(1, sessions=4), []
+    statistics = pet_statistics(alone, 3, said.append, both_sequences)
+    assert any("TAU: 4 scans are too few" in line for line in said), "nobody is left where the only person is left out"
+    assert not statistics.expectation.network.weight.any() and not statistics.expectation.shifts
 
 
 def test_another_session_of_a_person_is_forgotten_too():

@@ -1,0 +1,122 @@
+"""Which files of an untidy BIDS data set are taken for whom. Nothing is read but names, JSON and tables."""
+
+from pathlib import Path
+
+import pytest
+
+from RelAPETLib.cohort.bids import participants, read_bids
+from RelAPETLib.cohort.derived_pairs import read_derivatives
+from RelAPETLib.cohort.records import read_records
+from RelAPETLib.cohort.visits import find_visits
+from RelAPETLib.errors import RelAPETWarning
+
+
+def data_set(folder: Path, *files: str) -> Path:
+    """A data set of empty files."""
+    for name in ("dataset_description.json", *files):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}" if path.suffix == ".json" else "", encoding="utf-8")
+    return folder
+
+
+def test_the_pet_of_the_mris_own_session_goes_before_another_sessions(tmp_path):
+    """Of a PET without MRI in an earlier session, and one beside the MRI, the latter is compared with."""
+    raw = data_set(
+        tmp_path / "data set é", "sub-1/ses-2/anat/sub-1_ses-2_T1w.nii.gz", "sub-1/ses-2/anat/sub-1_ses-2_FLAIR.nii",
+        "sub-1/ses-1/pet/sub-1_ses-1_trc-PIB_pet.nii.gz", "sub-1/ses-2/pet/sub-1_ses-2_trc-PIB_pet.nii",
+        "sub-1/ses-1/pet/sub-1_ses-1_trc-AV1451_pet.nii.gz",
+    )  # fmt: skip
+    (visit,), (case,) = find_visits(raw), read_bids(raw).cases
+    for found in (visit, case):
+        names = {tracer: scan.path.name for tracer, scan in found.pets.items()}
+        assert names == {"PIB": "sub-1_ses-2_trc-PIB_pet.nii", "TAU": "sub-1_ses-1_trc-AV1451_pet.nii.gz"}
+        assert found.notes == ("sub-1_ses-2_trc-PIB_pet.nii taken of 2 PET of PIB",)
+
+
+def test_scans_beside_session_folders_count_too(tmp_path):
+    raw = data_set(
+        tmp_path / "raw", "sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_FLAIR.nii.gz",
+        "sub-1/ses-pet/pet/sub-1_ses-pet_trc-PIB_pet.nii.gz",
+        "sub-2/anat/sub-2_T1w.nii.gz", "sub-2/anat/sub-2_FLAIR.nii.gz", "sub-2/ses-b/anat/sub-2_ses-b_T1w.nii.gz",
+        "sub-2/ses-b/anat/sub-2_ses-b_FLAIR.nii.gz", "sub-2/ses-b/pet/sub-2_ses-b_trc-PIB_pet.nii.gz",
+        "sub-2/pet/sub-2_trc-PIB_pet.nii.gz", "sub-2/ses-c/pet/sub-2_ses-c_trc-PIB_pet.nii.gz",
+    )  # fmt: skip
+    visits = find_visits(raw)
+    assert [(visit.name, visit.folder) for visit in visits] == [
+        ("sub-1", "sub-1/pet"), ("sub-2", "sub-2/pet"), ("sub-2_ses-b", "sub-2/ses-b/pet")
+    ]  # fmt: skip
+    wanted = ["sub-1_ses-pet_trc-PIB_pet.nii.gz", "sub-2_trc-PIB_pet.nii.gz", "sub-2_ses-b_trc-PIB_pet.nii.gz"]
+    source = read_bids(raw)
+    for found in (visits, source.cases):
+        assert [one.pets["PIB"].path.name for one in found] == wanted
+    assert [case.name for case in source.cases] == ["sub-1", "sub-2", "sub-2_ses-b"]
+    assert [failure.reason for failure in source.failures] == [
+        "PET of ses-c, which has no MRI, could belong to no session, ses-b; say which in a table"
+    ]
+
+
+def test_participants_as_people_write_them(tmp_path):
+    """Identifiers without sub-, quotes, blanks, short and long lines, ages such as 90+, several rows of a person."""
+    raw = data_set(tmp_path, "sub-1/ses-1/anat/sub-1_ses-1_T1w.nii.gz")
+    (raw / "participants.tsv").write_text(
+        'participant_id\tAge\t"sex"\tsession\n1\t70\tF\tses-1\tmore\nsub-1\t72\tF\tses-2\n sub-2 \t90+\t"M"\n\n',
+        encoding="utf-8",
+    )
+    with pytest.warns(RelAPETWarning, match="several rows that differ are of sub-1; what they say differently counts"):
+        people = participants(raw)
+    assert people["sub-1"] == {"participant_id": "sub-1", "Age": "", "sex": "F", "session": ""}
+    assert people["sub-2"] == {"participant_id": "sub-2", "Age": "90+", "sex": "M", "session": ""}
+    with pytest.warns(RelAPETWarning):
+        (visit,) = find_visits(raw)
+    assert (visit.clinical.sex, visit.clinical.age) == ("F", None)
+    (raw / "participants.tsv").write_text("participant_id,age\nsub-1,70\n", encoding="utf-8")
+    with pytest.warns(RelAPETWarning, match="no column participant_id, separated by tabs"):
+        assert participants(raw) == {}
+
+
+def made(folder: Path, *people: str) -> Path:
+    """Derivatives of these people and sessions."""
+    names = [f"{name}/pet/{name.replace('/', '_')}_trc-PIB_space-T1w_desc-synthetic_pet.nii.gz" for name in people]
+    return data_set(folder, *names)
+
+
+def test_an_evaluation_compares_with_the_pet_that_the_synthesis_did(tmp_path):
+    """The session's own; else one of a session without MRI, where the subject has one session with MRI alone."""
+    raw = data_set(
+        tmp_path / "raw", "sub-1/ses-mr/anat/sub-1_ses-mr_T1w.nii.gz",
+        "sub-1/ses-pet/pet/sub-1_ses-pet_trc-PIB_pet.nii",
+        "sub-2/ses-1/pet/sub-2_ses-1_trc-PIB_pet.nii", "sub-2/ses-2/anat/sub-2_ses-2_T1w.nii.gz",
+        "sub-2/ses-2/pet/sub-2_ses-2_trc-11CPIB_pet.nii", "sub-3/pet/sub-3_trc-PIB_pet.nii",
+        "sub-3/ses-1/anat/sub-3_ses-1_T1w.nii.gz", "sub-3/ses-1/pet/sub-3_ses-1_trc-PIB_pet.nii",
+        "sub-4/ses-1/anat/sub-4_ses-1_T1w.nii.gz", "sub-4/ses-2/anat/sub-4_ses-2_T1w.nii.gz",
+        "sub-4/ses-3/pet/sub-4_ses-3_trc-PIB_pet.nii",
+    )  # fmt: skip
+    derived = made(tmp_path / "derived", "sub-1/ses-mr", "sub-2/ses-2", "sub-3/ses-1", "sub-4/ses-1")
+    with pytest.warns(RelAPETWarning, match="a session without MRI, sub-1_ses-pet_trc-PIB_pet.nii"):
+        pairs, failures = read_derivatives(raw, derived)
+    assert {pair.participant: pair.measured.name.split("_trc")[0] for pair in pairs} == {
+        "sub-1": "sub-1_ses-pet", "sub-2": "sub-2_ses-2", "sub-3": "sub-3_ses-1"
+    }  # fmt: skip
+    assert [(failure["participant_id"], failure["session"]) for failure in failures] == [("sub-4", "ses-1")]
+
+
+def test_one_persons_damage_and_hidden_files_stop_nobody(tmp_path):
+    """A sidecar that is no JSON, files that macOS leaves on network shares, and several runs."""
+    raw = data_set(
+        tmp_path / "raw", *(f"sub-{n}/pet/sub-{n}_trc-PIB_run-{run}_pet.nii" for n in (1, 2) for run in (1, 2)),
+        *(f"sub-1/anat/{name}" for name in ("sub-1_T1w.nii.gz", "._sub-1_T1w.nii.gz")),
+    )  # fmt: skip
+    derived = made(tmp_path / "derived", "sub-1", "sub-2")
+    data_set(derived, *(f"sub-1/anat/{name}" for name in ("sub-1_dseg.nii.gz", "._sub-1_dseg.nii.gz")))
+    data_set(derived, "sub-1/pet/._sub-1_trc-PIB_model-x_record.json")
+    (raw / "sub-2/pet/sub-2_trc-PIB_run-1_pet.json").write_text('{"Units"', encoding="utf-8")
+    with pytest.warns(RelAPETWarning, match="left out sub-2_trc-PIB_space-T1w_desc-synthetic_pet.nii.gz"):
+        (pair,), (failure,) = read_derivatives(raw, derived)
+    assert (pair.t1w.name, pair.dseg.name) == ("sub-1_T1w.nii.gz", "sub-1_dseg.nii.gz")
+    assert pair.measured.name == "sub-1_trc-PIB_run-1_pet.nii"
+    assert failure["participant_id"] == "sub-2" and "run-1_pet.json" in failure["reason"]
+    assert list(read_records(derived)) == []
+    with pytest.warns(RelAPETWarning, match="measured sub-1_trc-PIB_run-1_pet.nii, the first of 2"):
+        (alone,), _ = read_derivatives(raw, raw, measured_only=True)
+    assert alone.measured == pair.measured
