@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import vtk
-from slicer_cases import finish, matrix_of, nodes_of, run
+from slicer_cases import add_scan, finish, matrix_of, nodes_of, run
 from slicer_module import MODULE, FakeProcess, load_part, load_volume
 
 from RelAPETLib.volumes import read_volume
@@ -65,6 +65,24 @@ def test_a_doubtful_input_is_asked_about_in_the_panel(widget, pair, saved):
     FakeProcess.made[-1].end("refused", message, **refusal)
     widget.ui.questionNoButton.click()
     assert not widget.ui.questionFrame.visible and not widget.logic.running
+
+
+@pytest.mark.parametrize("change", ["T1w", "deleted", "tracer", "opacity"])
+def test_a_question_goes_with_what_it_is_about(widget, slicer, scans, change):
+    widget.ui.synthesizeButton.click()
+    FakeProcess.made[-1].end("refused", "odd", acceptedBy="--force")
+    if change == "T1w":
+        widget.parameters.t1w = add_scan("T1w of somebody else")
+    elif change == "deleted":
+        slicer.mrmlScene.RemoveNode(scans[0])
+    elif change == "tracer":
+        widget.ui.tracerSelector.currentIndex = 1
+    else:
+        widget.parameters.opacity = 0.3
+    kept = change == "opacity"
+    assert widget.ui.questionFrame.isHidden() != kept and ("question" in widget.ui.statusLabel.text) == kept
+    widget.onAccept()
+    assert len(FakeProcess.made) == 1 + kept, "what the panel does not show is not run"
 
 
 @pytest.mark.parametrize("damage", ["missing", "no regions", "truncated", "elsewhere"])
