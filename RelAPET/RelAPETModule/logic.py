@@ -261,7 +261,8 @@ class Run:
 
     def _place(self, read, t1w):
         """Nodes of every tracer, ready to be shown; returns those of the space that was asked for first."""
-        outputs, run, first = scene.outputsFor(self.request.output, [one.tracer for one in read]), uuid.uuid4().hex, []
+        wanted, run, first = "MNI" if self.request.space == "mni" else "T1w", uuid.uuid4().hex, []
+        outputs = scene.outputsFor(self.request.output, [one.tracer for one in read], wanted)
         for one in read:
             placed = scene.placeResults(one, outputs[one.tracer], t1w, run)
             for results in placed:

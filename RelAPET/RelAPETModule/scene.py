@@ -174,14 +174,18 @@ class Results:
         return {kind: node for kind, node in kinds.items() if node is not None}
 
 
-def outputsFor(output, tracers):
+def outputsFor(output, tracers, wanted="T1w"):
     """By tracer, the volume that its PET replaces; None where a new one is made.
 
-    A volume that the user made takes the first tracer. A synthetic PET is replaced by one of its own tracer alone, and
-    the others of its run, in the same space, by those of theirs.
+    A volume that the user made takes the first tracer. A synthetic PET is replaced by one of its own tracer and space
+    alone, since its name tells both, and the others of its run, in the same space, by those of theirs.
+
+    wanted: the space of the new PETs, "T1w" or "MNI".
     """
     if output is None or output.GetAttribute(KIND) is None:
         return {tracer: output if tracer == tracers[0] else None for tracer in tracers}
+    if (output.GetAttribute(SPACE) or "T1w") != wanted:
+        return dict.fromkeys(tracers)
     run, space = output.GetAttribute(RUN), output.GetAttribute(SPACE)
     every = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if run is not None else []
     together = [node for node in every if node.GetAttribute(RUN) == run and node.GetAttribute(SPACE) == space]
