@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from . import display, expected, history, models, people, scene
+from .guessing import misfits
 from .library import library
 from .parameters import RelAPETParameterNode
 from .process import ChildProcess, Ending
@@ -81,8 +82,7 @@ class Request:
             found.append(_("T1w and T2-FLAIR are the same volume"))
         if self.reference is not None and self.reference in (self.t1w, self.t2f):
             found.append(_("the reference PET is one of the MRIs"))
-        if self.reference is not None and self.reference.GetAttribute(scene.SYNTHETIC):
-            found.append(_("the reference PET is synthetic itself; choose a measured one"))
+        found += misfits(self)
         if self.output is not None and self.output in (self.t1w, self.t2f, self.reference):
             found.append(_("the output would replace an input; choose another one or none"))
         if self.comparesMany:
