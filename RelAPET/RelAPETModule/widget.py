@@ -282,12 +282,16 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             words += _(", about {time} to go").format(time=expected.duration(remaining))
         self.tell(words)
 
+    def showBar(self):
+        """The progress bar, as long as something runs that it is about: an export may go on beside a synthesis."""
+        self.ui.progressBar.visible = self.logic.running or self.tasks.shown
+
     def onLog(self, line):
         self.log(line)
 
     def onEnd(self, ending, results):
         """Listener: results into the views, a question into the panel, or one clear message."""
-        self.ui.progressBar.visible = False
+        self.showBar()
         self._changed = time.monotonic()
         if not ending.acceptedBy:
             self._asked = None  # it holds the volumes

@@ -298,6 +298,22 @@ def test_a_measured_pet_of_another_tracer_is_not_compared(widget, scans, tmp_pat
     assert ("is of TAU, not of PIB" in widget.ui.synthesizeButton.toolTip) == (told != "nothing")
 
 
+def test_a_bar_stays_while_something_runs(widget, scans):
+    """An export may go on beside a synthesis; neither's end hides the other's progress."""
+    bar = widget.ui.progressBar
+    for first in ("synthesis", "export"):
+        widget.ui.synthesizeButton.click()
+        widget.tasks.start("Report", ["report"], lambda ending: None)
+        made = dict(zip(("synthesis", "export"), FakeProcess.made[-2:], strict=True))
+        made.pop(first).end("failed", "x")
+        assert not bar.isHidden()
+        made.popitem()[1].end("failed", "x")
+        assert bar.isHidden()
+    widget.tasks.start("Looking for GPUs", ["doctor"], lambda ending: None, quiet=True)
+    assert bar.isHidden()
+    FakeProcess.made[-1].end("done", "done")
+
+
 def test_the_panel_has_no_stray_properties(widget, harness):
     from slicer_harness.pythonqt import stray_attributes
 
