@@ -119,9 +119,18 @@ class DisplayPanel:
         label.visible = found is not None
         if found is None:
             return
-        changes = history.changes(found.pet, self._panel.models.entries)
+        changes = [*self._ofAnother(found.pet), *history.changes(found.pet, self._panel.models.entries)]
         warned = "".join(f"<br><b style='color:{tone(label, ALARM)}'>{escaped(each)}</b>" for each in changes)
         label.text = escaped(history.madeWith(found.pet)) + warned
+
+    def _ofAnother(self, pet):
+        """That the shown result, which is exported too, is not of the T1w that is chosen above."""
+        source, chosen = pet.GetNodeReference(people.SOURCE_ROLE), self._panel.parameters.t1w
+        if source is None or chosen is None or source is chosen:
+            return []
+        whose = people.originOf(source).person
+        words = _("This result is of '{name}'{whose}, not of the T1w that is chosen above.")
+        return [words.format(name=source.GetName(), whose=f" ({whose})" if whose else "")]
 
     def updateWords(self):
         """The line that says what is seen."""
