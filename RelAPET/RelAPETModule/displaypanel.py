@@ -91,7 +91,7 @@ class DisplayPanel:
         """Only what is there can be pressed, and the line below says what is seen."""
         found, ui = self.found, self._panel.ui
         self._list(found)
-        there = {"mri"} | set(found.volumes) if found else set()
+        there = set(found.volumes) | ({"mri"} if found.mri is not None else set()) if found else set()
         shown = self._panel.parameters.shown.value
         for kind, button in self._buttons.items():
             button.enabled = kind in there
@@ -143,7 +143,7 @@ class DisplayPanel:
     def _words(found, shown):
         node = found.volumes.get(shown)
         if node is None or not display.isColoured(node):
-            return _("The MRI alone.")
+            return _("The MRI alone.") if found.mri is not None else _("Nothing: the MRI is not in the scene any more.")
         low, high = display.shownWindow(node)
         what = {
             "pet": _("Synthetic {tracer} PET, a model's guess"),
