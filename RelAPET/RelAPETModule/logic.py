@@ -312,9 +312,11 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
         self._run = Run(request, listener, self._forget, self.makeProcess)
         try:
             self._run.start()
-        except scene.SceneError as error:
+        except (scene.SceneError, OSError) as error:
             self._run = None
-            raise SynthesisError(Ending("refused", str(error))) from error
+            why = getattr(error, "strerror", None)  # of a full disk, or a temporary folder that cannot be written to
+            words = _("the MRI could not be handed over: {why}").format(why=why) if why else str(error)
+            raise SynthesisError(Ending("refused", words)) from error
         except BaseException:
             self._run = None
             raise

@@ -149,6 +149,21 @@ def test_a_folder_gets_the_report_only_on_request(widget, shown, harness, tmp_pa
         process.end("cancelled", "x")
 
 
+def test_no_temporary_folder_is_one_line(widget, scans, tmp_path, monkeypatch):
+    def full(*rest, **how):
+        raise OSError(28, "No space left on device")
+
+    run(widget, write_results(tmp_path / "made"))
+    monkeypatch.setattr(load_part("logic").tempfile, "mkdtemp", full)
+    made = len(FakeProcess.made)
+    ui = widget.ui
+    for button in (ui.reportPageButton, ui.phantomButton, ui.synthesizeButton):
+        widget.tell("")
+        button.click()
+        assert "No space left" in ui.statusLabel.text and ui.progressBar.isHidden() and len(FakeProcess.made) == made
+    assert not widget.logic.running and ui.synthesizeButton.text == "Synthesize"
+
+
 def test_without_its_mri_there_is_no_page(widget, shown, harness, tmp_path):
     import slicer
 
