@@ -104,18 +104,23 @@ def look(results):
 def setLook(results, number):
     """Colours and window of a PET and of the measured one beside it, which are alike."""
     name, (low, high) = colours.looks(results.pet)[number]
-    for kind in PETS:
-        if kind in results.volumes:
-            results.volumes[kind].GetDisplayNode().SetAndObserveColorNodeID(colours.petNode(name).GetID())
+    for _kind, node in _colouredPets(results):
+        node.GetDisplayNode().SetAndObserveColorNodeID(colours.petNode(name).GetID())
     setWindow(results, low, high)
 
 
 def setWindow(results, low, high):
     """Window of a PET and of the measured one."""
-    for kind in PETS:
-        if kind in results.volumes:
-            results.volumes[kind].GetDisplayNode().SetWindowLevelMinMax(low, high)
-            _legend(results.volumes[kind], kind)
+    for kind, node in _colouredPets(results):
+        node.GetDisplayNode().SetWindowLevelMinMax(low, high)
+        _legend(node, kind)
+
+
+def _colouredPets(results):
+    """(kind, node) of a PET and the measured one, but for those whose display somebody deleted."""
+    return [
+        (kind, results.volumes[kind]) for kind in PETS if kind in results.volumes and isColoured(results.volumes[kind])
+    ]
 
 
 def _legend(node, kind):
@@ -187,13 +192,13 @@ def columns():
 
 
 def besides():
-    """Maps that are side by side now."""
+    """Volumes that are side by side now."""
     manager, found = slicer.app.layoutManager(), set()
     for index in range(columns()):
         widget = manager.sliceWidget(f"{COLUMN}{index + 1}")
-        identifier = widget.mrmlSliceCompositeNode().GetForegroundVolumeID() if widget is not None else None
-        if identifier:
-            found.add(slicer.mrmlScene.GetNodeByID(identifier))
+        composite = widget.mrmlSliceCompositeNode() if widget is not None else None
+        shown = (composite.GetForegroundVolumeID(), composite.GetBackgroundVolumeID()) if composite else ()
+        found |= {slicer.mrmlScene.GetNodeByID(identifier) for identifier in shown if identifier}
     return found
 
 

@@ -91,7 +91,7 @@ class DisplayPanel:
         """Only what is there can be pressed, and the line below says what is seen."""
         found, ui = self.found, self._panel.ui
         self._list(found)
-        there = {"mri"} | set(found.volumes) if found else set()
+        there = set(found.volumes) | ({"mri"} if found.mri is not None else set()) if found else set()
         shown = self._panel.parameters.shown.value
         for kind, button in self._buttons.items():
             button.enabled = kind in there
@@ -119,9 +119,18 @@ class DisplayPanel:
         label.visible = found is not None
         if found is None:
             return
-        changes = history.changes(found.pet, self._panel.models.entries)
+        changes = [*self._ofAnother(found.pet), *history.changes(found.pet, self._panel.models.entries)]
         warned = "".join(f"<br><b style='color:{tone(label, ALARM)}'>{escaped(each)}</b>" for each in changes)
         label.text = escaped(history.madeWith(found.pet)) + warned
+
+    def _ofAnother(self, pet):
+        """That the shown result, which is exported too, is not of the T1w that is chosen above."""
+        source, chosen = pet.GetNodeReference(people.SOURCE_ROLE), self._panel.parameters.t1w
+        if source is None or chosen is None or source is chosen:
+            return []
+        whose = people.originOf(source).person
+        words = _("This result is of '{name}'{whose}, not of the T1w that is chosen above.")
+        return [words.format(name=source.GetName(), whose=f" ({whose})" if whose else "")]
 
     def updateWords(self):
         """The line that says what is seen."""
@@ -134,7 +143,7 @@ class DisplayPanel:
     def _words(found, shown):
         node = found.volumes.get(shown)
         if node is None or not display.isColoured(node):
-            return _("The MRI alone.")
+            return _("The MRI alone.") if found.mri is not None else _("Nothing: the MRI is not in the scene any more.")
         low, high = display.shownWindow(node)
         what = {
             "pet": _("Synthetic {tracer} PET, a model's guess"),

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
 from . import scene
@@ -23,7 +24,7 @@ class HandedOver:
     """A PET with its record and maps in a temporary folder, as the library reads them; `clean` removes it."""
 
     def __init__(self, results):
-        self._results, self._scratch = results, None
+        self._results, self._scratch, self._matrix = results, None, None
         self.names = {}  # of the volumes, by the temporary files that the library reads
         self.tracer = results.pet.GetAttribute(scene.TRACER) if results else "PET"
 
@@ -36,11 +37,12 @@ class HandedOver:
         record = readDict(self._results.pet, scene.PROVENANCE)
         record["outputs"] = _asWritten(record)
         (self._scratch / "synthetic_pet.json").write_text(json.dumps(record), encoding="utf-8")
+        self._matrix = _ownMatrix(self._results)
         for kind in kinds:
             node = self._results.volumes.get(kind)
             if node is not None:
                 path = self._scratch / f"{scene.FILES[kind]}{self._space}.nii.gz"
-                self._writeNifti(node, path)
+                _writeNifti(node, path, self._matrix)
                 self.names[path] = node.GetName()
         return self._scratch / f"{scene.FILES['pet']}{self._space}.nii.gz"
 
@@ -54,7 +56,7 @@ class HandedOver:
         if mri is None:
             raise scene.SceneError(_("the MRI of this PET is not in the scene, so there is nothing to show it over"))
         path = self._scratch / "t1w.nrrd"
-        scene.writeVolume(mri, path)
+        scene.writeVolume(mri, path, self._matrix)
         self.names[path] = mri.GetName()
         rows = readList(self._results.regions, scene.ROWS) if self._results.regions is not None else []
         if rows and all(isinstance(row, dict) for row in rows):
@@ -66,19 +68,52 @@ class HandedOver:
                 writer.writerows(rows)
         return path
 
-    @staticmethod
-    def _writeNifti(node, path):
-        scene.worldMatrix(node)
-        storage = slicer.vtkMRMLNIfTIStorageNode() if hasattr(slicer, "vtkMRMLNIfTIStorageNode") else None
-        storage = storage or slicer.vtkMRMLVolumeArchetypeStorageNode()
-        storage.SetFileName(str(path))
-        if not storage.WriteData(node) or not os.path.isfile(path):
-            raise scene.SceneError(scene.notWritten().format(name=node.GetName(), folder=path.parent))
-
     def clean(self):
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
+
+
+def _ownMatrix(results):
+    """The T1w's own matrix from voxels to RAS, where a PET has the T1w's voxels; None elsewhere.
+
+    All is written by it: a DICOM series, whose frame of reference the files get, and the program that makes the page
+    know of no transform that the T1w, the PET or both are under, or were when the PET was made.
+    """
+    pet, mri = results.pet, results.mri
+    if mri is None or mri.GetImageData() is None or pet.GetAttribute(scene.SPACE) == "MNI":
+        return None
+    dimensions = pet.GetImageData().GetDimensions()
+    if dimensions != mri.GetImageData().GetDimensions():
+        return None
+    (petOwn, petWorld), (own, world) = _matrices(pet), _matrices(mri)
+    same = any(scene.samePlace(*two, dimensions) for two in ((petOwn, own), (petOwn, world), (petWorld, world)))
+    return own if same else None
+
+
+def _matrices(volume):
+    """A volume's own matrix, and the one with its transforms where these are linear."""
+    own = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(own)
+    try:
+        return own, scene.worldMatrix(volume)
+    except scene.SceneError:
+        return own, own
+
+
+def _writeNifti(node, path, matrix):
+    """Write a map where it is by itself, or where a matrix puts it. Raises scene.SceneError."""
+    scene.worldMatrix(node)
+    copy = slicer.vtkMRMLScalarVolumeNode()
+    copy.SetAndObserveImageData(node.GetImageData())
+    own = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(own)
+    copy.SetIJKToRASMatrix(own if matrix is None else matrix)
+    storage = slicer.vtkMRMLNIfTIStorageNode() if hasattr(slicer, "vtkMRMLNIfTIStorageNode") else None
+    storage = storage or slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(str(path))
+    if not storage.WriteData(copy) or not os.path.isfile(path):
+        raise scene.SceneError(scene.notWritten().format(name=node.GetName(), folder=path.parent))
 
 
 def _asWritten(record):

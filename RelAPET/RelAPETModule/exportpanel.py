@@ -47,8 +47,9 @@ class ExportPanel:
 
     def onPage(self, checked=False):
         """Make the page in a folder that goes when Slicer ends, and open it."""
-        found = self._panel.results.found
-        folder = tempfile.mkdtemp(prefix="RelAPET-report-", dir=_existing(slicer.app.temporaryPath))
+        found, folder = self._panel.results.found, self._temporary("RelAPET-report-")
+        if folder is None:
+            return
         self._pages.append(folder)
 
         def done(file):
@@ -107,7 +108,9 @@ class ExportPanel:
         if database is None or not database.isOpen:
             self._panel.say(_("Slicer's DICOM database is not open; open the DICOM module once, or choose a folder"))
             return
-        folder = tempfile.mkdtemp(prefix="RelAPET-", dir=_existing(slicer.app.temporaryPath))
+        folder = self._temporary("RelAPET-")
+        if folder is None:
+            return
         exporting = self._export(folder)
 
         def ended(ending):
@@ -137,6 +140,14 @@ class ExportPanel:
             self._panel.say(_("Slicer's DICOM database did not take {what}; export to a folder").format(what=what))
             return
         self._panel.tell(_("In Slicer's DICOM database. To send it, use the DICOM module."))
+
+    def _temporary(self, prefix):
+        """A new folder in Slicer's temporary one; None, with a line in the panel, where it cannot be made."""
+        try:
+            return tempfile.mkdtemp(prefix=prefix, dir=_existing(slicer.app.temporaryPath))
+        except OSError as error:
+            self._panel.say(_("no temporary folder could be made: {why}").format(why=error.strerror or error))
+            return None
 
     def _export(self, folder):
         return export.Export(self._panel.results.found, folder, report=self._panel.parameters.dicomReport)

@@ -3,8 +3,12 @@
 import re
 from dataclasses import dataclass
 
+from slicer.i18n import tr as _
+
 from . import people
-from .scene import KIND, SYNTHETIC
+from .attributes import readDict
+from .library import library
+from .scene import KIND, SIDECAR, SYNTHETIC, TRACER
 
 T1W, T2F, OTHER = "t1w", "t2f", "other"
 #: Slices further apart than this (mm) are of a 2-D scan, which is taken when there is no 3-D one.
@@ -172,6 +176,39 @@ def guessInputs(mrmlScene, t1w=None, t2f=None, after=-1):
                     fitting, key=lambda c: (c.rank[0], people.sameStudy(c.origin, anchor), *c.rank[1:])
                 ).volume
     return chosen[T1W], chosen[T2F]
+
+
+def tracerOf(volume):
+    """Short name of a measured PET's tracer, as far as this module, a BIDS sidecar or a BIDS name tells; or None."""
+    tracers, said = library("tracers").TRACERS, readDict(volume, SIDECAR).get("TracerName")
+    storage = volume.GetStorageNode()
+    files = f"{volume.GetName()} {(storage.GetFileName() or '') if storage is not None else ''}"
+    spelled = {spelling.lower() for spelling in re.findall(r"(?<![A-Za-z0-9])trc-([A-Za-z0-9]+)", files)}
+    for name, tracer in tracers.items():
+        spellings = {name.lower(), *(each.lower() for each in tracer.bids)}
+        if volume.GetAttribute(TRACER) == name or said == tracer.radiopharmaceutical or spelled & spellings:
+            return name
+    return None
+
+
+def misfits(request):
+    """Lines on inputs of a `logic.Request` that are known to be something else than what they were chosen as."""
+    found = []
+    for title, volume in (("T1w", request.t1w), ("T2-FLAIR", request.t2f)):
+        if volume is not None and (volume.GetAttribute(SYNTHETIC) or volume.GetAttribute(KIND)):
+            words = _("the {what} '{name}' belongs to a result; choose the MRI")
+            found.append(words.format(what=title, name=volume.GetName()))
+    pet = request.reference
+    if pet is None:
+        return found
+    if pet.GetAttribute(SYNTHETIC):
+        found.append(_("the reference PET is synthetic itself; choose a measured one"))
+    elif pet.GetAttribute(KIND) not in (None, "measured"):
+        found.append(_("the reference PET is a map of z-scores; choose a measured PET"))
+    elif tracerOf(pet) not in (None, request.tracer) and not request.comparesMany:
+        words = _("the measured PET is of {own}, not of {asked}; choose its own tracer, or no measured PET")
+        found.append(words.format(own=tracerOf(pet), asked=request.tracer))
+    return found
 
 
 def describeContrast(volume):

@@ -26,7 +26,7 @@ class Column:
 def comparison(results, background=None):
     """MRI, measured PET, synthetic PET and difference, as far as they are there; without a measured PET the spread."""
     mri = background if background is not None else results.mri
-    columns = [Column(_("MRI"), mri)]
+    columns = _alone(mri)
     kinds = ("measured", "pet", "difference") if "measured" in results.volumes else ("pet", "uncertainty")
     titles = {
         "measured": _("measured PET"),
@@ -40,10 +40,15 @@ def comparison(results, background=None):
     return columns
 
 
+def _alone(mri):
+    """The column of the MRI, where it is in the scene still."""
+    return [Column(_("MRI"), mri)] if mri is not None else []
+
+
 def tracers(pets, background):
     """MRI, and one synthetic PET for each tracer: of several of one tracer the latest."""
     latest = {pet.GetAttribute(TRACER): pet for pet in pets}
-    words = [Column(_("MRI"), background)]
+    words = _alone(background)
     words += [Column(f"SYNTHETIC {tracer}", background, pet) for tracer, pet in latest.items()]
     return words[: display.MOST]
 
@@ -81,7 +86,8 @@ class SideBySide:
             sliceNode = widget.mrmlSliceNode()
             sliceNode.SetOrientation(plane)
             sliceNode.SetLayoutLabel(column.title)
-            display.lay(widget, column.background, column.foreground, opacity, fit=True)
+            layers = (column.background, column.foreground) if column.background else (column.foreground, None)
+            display.lay(widget, *layers, opacity, fit=True)
             widget.mrmlSliceCompositeNode().SetHotLinkedControl(True)
         _samePlace([widget.mrmlSliceNode() for widget in widgets])
         display.showLegends(display.besides())

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from . import display, expected, history, models, people, scene
+from .guessing import misfits
 from .library import library
 from .parameters import RelAPETParameterNode
 from .process import ChildProcess, Ending
@@ -81,8 +82,7 @@ class Request:
             found.append(_("T1w and T2-FLAIR are the same volume"))
         if self.reference is not None and self.reference in (self.t1w, self.t2f):
             found.append(_("the reference PET is one of the MRIs"))
-        if self.reference is not None and self.reference.GetAttribute(scene.SYNTHETIC):
-            found.append(_("the reference PET is synthetic itself; choose a measured one"))
+        found += misfits(self)
         if self.output is not None and self.output in (self.t1w, self.t2f, self.reference):
             found.append(_("the output would replace an input; choose another one or none"))
         if self.comparesMany:
@@ -261,7 +261,8 @@ class Run:
 
     def _place(self, read, t1w):
         """Nodes of every tracer, ready to be shown; returns those of the space that was asked for first."""
-        outputs, run, first = scene.outputsFor(self.request.output, [one.tracer for one in read]), uuid.uuid4().hex, []
+        wanted, run, first = "MNI" if self.request.space == "mni" else "T1w", uuid.uuid4().hex, []
+        outputs = scene.outputsFor(self.request.output, [one.tracer for one in read], wanted)
         for one in read:
             placed = scene.placeResults(one, outputs[one.tracer], t1w, run)
             for results in placed:
@@ -311,9 +312,11 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
         self._run = Run(request, listener, self._forget, self.makeProcess)
         try:
             self._run.start()
-        except scene.SceneError as error:
+        except (scene.SceneError, OSError) as error:
             self._run = None
-            raise SynthesisError(Ending("refused", str(error))) from error
+            why = getattr(error, "strerror", None)  # of a full disk, or a temporary folder that cannot be written to
+            words = _("the MRI could not be handed over: {why}").format(why=why) if why else str(error)
+            raise SynthesisError(Ending("refused", words)) from error
         except BaseException:
             self._run = None
             raise

@@ -205,7 +205,7 @@ class ModelPanel:
 
         def ended(ending):
             self.update()
-            if ending.ok:
+            if ending.ok and self._panel.parameters is not None:  # the scene may have been closed meanwhile
                 self._panel.parameters.model = ending.result["model"]
 
         self._panel.tasks.start(_("Import"), ["models", "import", str(file)], ended)

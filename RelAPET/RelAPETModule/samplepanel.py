@@ -39,7 +39,11 @@ class SamplePanel:
         """Simulate a person in a process of its own, and load the scans."""
         if self._panel.tasks.running or self._panel.logic.running:
             return
-        folder = tempfile.mkdtemp(prefix="RelAPET-")
+        try:
+            folder = tempfile.mkdtemp(prefix="RelAPET-")
+        except OSError as error:
+            self._panel.say(_("no temporary folder could be made: {why}").format(why=error.strerror or error))
+            return
         arguments = ["phantom", "--subjects", "1", "--seed", str(PERSON_SEED)]
         arguments += ["--out", str(Path(folder) / "bids")]
 

@@ -100,12 +100,12 @@ def _checkAxes(matrix, name):
             raise SceneError(words.format(name=name))
 
 
-def writeVolume(volume, path):
-    """Write a volume where it is in the world as NRRD, without touching its node. Raises SceneError."""
-    matrix = worldMatrix(volume)
+def writeVolume(volume, path, matrix=None):
+    """Write a volume as NRRD where it is in the world, or where a matrix puts it; its node stays. Raises SceneError."""
+    world = worldMatrix(volume)
     copy = slicer.vtkMRMLScalarVolumeNode()
     copy.SetAndObserveImageData(volume.GetImageData())
-    copy.SetIJKToRASMatrix(matrix)
+    copy.SetIJKToRASMatrix(world if matrix is None else matrix)
     storage = slicer.vtkMRMLNRRDStorageNode()
     storage.SetFileName(str(path))
     storage.SetUseCompression(0)  # read once by the next process on this machine, so speed counts
@@ -149,13 +149,16 @@ def readVolume(path, volume, geometryOf=None):
     volume.SetIJKToRASMatrix(matrix)
 
 
-def _checkSame(matrix, wanted, dimensions):
-    """Both matrices put the far corner at the same place, to a hundredth of a millimetre or so."""
+def samePlace(one, two, dimensions):
+    """Whether two matrices put two corners at the same places, to a hundredth of a millimetre or so."""
     corners = ([0, 0, 0, 1], [n - 1 for n in dimensions] + [1])
-    for corner in corners:
-        one, two = matrix.MultiplyPoint(corner), wanted.MultiplyPoint(corner)
-        if max(abs(a - b) for a, b in zip(one, two, strict=True)) > 0.05:
-            raise PlaceError(_("the result does not lie where the T1w does; please report this with the log"))
+    both = [(a, b) for c in corners for a, b in zip(one.MultiplyPoint(c), two.MultiplyPoint(c), strict=True)]
+    return max(abs(a - b) for a, b in both) <= 0.05
+
+
+def _checkSame(matrix, wanted, dimensions):
+    if not samePlace(matrix, wanted, dimensions):
+        raise PlaceError(_("the result does not lie where the T1w does; please report this with the log"))
 
 
 class Results:
@@ -174,14 +177,18 @@ class Results:
         return {kind: node for kind, node in kinds.items() if node is not None}
 
 
-def outputsFor(output, tracers):
+def outputsFor(output, tracers, wanted="T1w"):
     """By tracer, the volume that its PET replaces; None where a new one is made.
 
-    A volume that the user made takes the first tracer. A synthetic PET is replaced by one of its own tracer alone, and
-    the others of its run, in the same space, by those of theirs.
+    A volume that the user made takes the first tracer. A synthetic PET is replaced by one of its own tracer and space
+    alone, since its name tells both, and the others of its run, in the same space, by those of theirs.
+
+    wanted: the space of the new PETs, "T1w" or "MNI".
     """
     if output is None or output.GetAttribute(KIND) is None:
         return {tracer: output if tracer == tracers[0] else None for tracer in tracers}
+    if (output.GetAttribute(SPACE) or "T1w") != wanted:
+        return dict.fromkeys(tracers)
     run, space = output.GetAttribute(RUN), output.GetAttribute(SPACE)
     every = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if run is not None else []
     together = [node for node in every if node.GetAttribute(RUN) == run and node.GetAttribute(SPACE) == space]

@@ -8,11 +8,16 @@ class Tasks:
 
     def __init__(self, panel, makeProcess=ChildProcess):
         self._panel, self.makeProcess = panel, makeProcess
-        self._process, self.title = None, ""
+        self._process, self.title, self._quiet = None, "", False
 
     @property
     def running(self):
         return self._process is not None
+
+    @property
+    def shown(self):
+        """Whether a command is running whose progress the panel shows."""
+        return self.running and not self._quiet
 
     def start(self, title, arguments, onEnd, quiet=False, names=None):
         """Begin a command; returns False when another one is running.
@@ -22,13 +27,13 @@ class Tasks:
         """
         if self.running:
             return False
-        self.title = title
+        self.title, self._quiet = title, quiet
         panel = self._panel
 
         def ended(ending):
             self._process = None
             if not quiet:
-                panel.ui.progressBar.visible = False
+                panel.showBar()
                 panel.ui.statusLabel.text = ""
                 if not ending.ok and ending.kind != "cancelled":
                     panel.say(ending.message)
@@ -40,8 +45,7 @@ class Tasks:
                 panel.onProgress(fraction, f"{title}: {message}", remaining or None)
 
         self._process = self.makeProcess(arguments, onEnd=ended, onProgress=progress, onLog=panel.log, names=names)
-        if not quiet:
-            panel.ui.progressBar.visible = True
+        panel.showBar()
         self._process.start()
         panel.updatePanel()
         return True

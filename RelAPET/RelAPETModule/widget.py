@@ -1,6 +1,7 @@
 """The panel: binds the choices, says what is missing, runs a synthesis, shows its results."""
 
 import time
+from dataclasses import replace
 
 import qt
 import slicer
@@ -41,7 +42,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = self.ui = self._parameterNode = self._guiTag = None
-        self._asked = None  # the request that a question is about
+        self._asked = self._question = None  # the request that a question is about, and the ending that puts it
         self.gone = False  # whether the module was read again or went
         self._starting, self._changed = False, -DOUBLE_CLICK  # when Synthesize became Cancel, or became it again
 
@@ -145,6 +146,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def onParametersChanged(self, caller=None, event=None):
         self.models.showChoice()
         self.views.onChanged()
+        self._keepQuestion()
         self.updatePanel()
 
     def onSceneStartClose(self, caller, event):
@@ -280,12 +282,16 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             words += _(", about {time} to go").format(time=expected.duration(remaining))
         self.tell(words)
 
+    def showBar(self):
+        """The progress bar, as long as something runs that it is about: an export may go on beside a synthesis."""
+        self.ui.progressBar.visible = self.logic.running or self.tasks.shown
+
     def onLog(self, line):
         self.log(line)
 
     def onEnd(self, ending, results):
         """Listener: results into the views, a question into the panel, or one clear message."""
-        self.ui.progressBar.visible = False
+        self.showBar()
         self._changed = time.monotonic()
         if not ending.acceptedBy:
             self._asked = None  # it holds the volumes
@@ -330,9 +336,14 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             self.ui.questionLabel.text = f"{escaped(f'{problem}.')} {advice}".strip()
             self.tell(_("Stopped with a question."))
 
-    def onAccept(self, checked=False):
-        from dataclasses import replace
+    def _keepQuestion(self):
+        """A question is about what was asked for; once something else is chosen, a Yes would run what nobody sees."""
+        if self._question is not None and self.request() != replace(self._asked, accepted=frozenset()):
+            self._ask(None)
+            self._asked = None
+            self.tell("")
 
+    def onAccept(self, checked=False):
         if self._question is not None and not self.logic.running:
             self._run(replace(self._asked, accepted=self._asked.accepted | {self._question.acceptedBy}))
 

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import getpass
 import io
+import itertools
 import os
 import signal
 import sys
@@ -57,7 +58,7 @@ def _main(argv: list[str], stdout, stderr, kept) -> int:
     except SystemExit as done:  # --help and --version have printed what was asked
         return _show(shown.getvalue(), stdout, stderr) or int(done.code or 0)
     except InputError as error:
-        mode = "json" if "--progress=json" in argv or "json" in _after(argv, "--progress") else "human"
+        mode = "json" if "--progress=json" in argv or ("--progress", "json") in itertools.pairwise(argv) else "human"
         make_reporter(mode, stdout, stderr).error(str(error), error.exit_code)
         return error.exit_code
     reporter = make_reporter(getattr(arguments, "speaks", arguments.progress), stdout, stderr)
@@ -141,10 +142,6 @@ def _refusal_of_the_system(error: Exception) -> str | None:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
-
-
-def _after(argv: Sequence[str], option: str) -> Sequence[str]:
-    return argv[argv.index(option) + 1 :][:1] if option in argv else ()
 
 
 @contextlib.contextmanager

@@ -106,8 +106,8 @@ def test_errors_in_json_mode(argv, capsys, line_schema, tmp_path):
         "type": "error", "message": "unknown tracer 'FDG'; use one of TAU, PIB, PBR", "exit_code": 2,
     }  # fmt: skip
     assert captured.err.count("\n") == 1
-    for wrong in (["--progress", "json", "--steps", "x"], ["--progress=json", "--steps", "x"]):
-        assert main([*argv, *wrong]) == 2
+    for asked in (["--progress", "json"], ["--progress=json"], ["--progress", "human", "--progress", "json"]):
+        assert main([*argv, *asked, "--steps", "x"]) == 2
         (line,) = _lines(capsys.readouterr().out, line_schema)
         assert line["type"] == "error" and "--steps" in line["message"]
 

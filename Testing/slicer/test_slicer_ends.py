@@ -4,6 +4,7 @@ Over stand-in widgets, the real scene of slicer-core, and a stand-in for the chi
 """
 
 import importlib.util
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import vtk
-from slicer_cases import finish, matrix_of, nodes_of, run
+from slicer_cases import add_scan, finish, matrix_of, nodes_of, run, write_results
 from slicer_module import MODULE, FakeProcess, load_part, load_volume
 
+from RelAPETLib.tracers import TRACERS
 from RelAPETLib.volumes import read_volume
 
 # Ends that are no success
@@ -65,6 +67,24 @@ def test_a_doubtful_input_is_asked_about_in_the_panel(widget, pair, saved):
     FakeProcess.made[-1].end("refused", message, **refusal)
     widget.ui.questionNoButton.click()
     assert not widget.ui.questionFrame.visible and not widget.logic.running
+
+
+@pytest.mark.parametrize("change", ["T1w", "deleted", "tracer", "opacity"])
+def test_a_question_goes_with_what_it_is_about(widget, slicer, scans, change):
+    widget.ui.synthesizeButton.click()
+    FakeProcess.made[-1].end("refused", "odd", acceptedBy="--force")
+    if change == "T1w":
+        widget.parameters.t1w = add_scan("T1w of somebody else")
+    elif change == "deleted":
+        slicer.mrmlScene.RemoveNode(scans[0])
+    elif change == "tracer":
+        widget.ui.tracerSelector.currentIndex = 1
+    else:
+        widget.parameters.opacity = 0.3
+    kept = change == "opacity"
+    assert widget.ui.questionFrame.isHidden() != kept and ("question" in widget.ui.statusLabel.text) == kept
+    widget.onAccept()
+    assert len(FakeProcess.made) == 1 + kept, "what the panel does not show is not run"
 
 
 @pytest.mark.parametrize("damage", ["missing", "no regions", "truncated", "elsewhere"])
@@ -242,11 +262,56 @@ def test_volumes_that_are_no_single_image(widget, slicer, pair):
     assert "'empty' holds no image" in widget.ui.synthesizeButton.toolTip
 
 
-def test_a_synthetic_pet_is_no_reference(widget, pair, saved):
-    found = run(widget, saved)
-    widget.parameters.output = None
-    widget.parameters.reference = found.pet
-    assert "synthetic itself" in widget.ui.synthesizeButton.toolTip
+def test_results_are_no_inputs(widget, scans, tmp_path):
+    found, node = run(widget, write_results(tmp_path / "made")), widget.parameters
+    node.output = None
+    for role, volume, words in (
+        ("reference", found.pet, "synthetic itself"),
+        ("t2f", found.pet, "'SYNTHETIC TAU PET (T1w)' belongs to a result"),
+        ("t1w", found.measured, "'measured TAU PET (T1w)' belongs to a result"),
+    ):
+        kept = getattr(node, role)
+        setattr(node, role, volume)
+        assert words in widget.ui.synthesizeButton.toolTip and not widget.ui.synthesizeButton.enabled
+        setattr(node, role, kept)
+        assert widget.ui.synthesizeButton.enabled
+    node.reference = found.measured
+    assert widget.ui.synthesizeButton.enabled
+    found.measured.SetAttribute("RelAPET.Kind", "zscore")
+    widget.updatePanel()
+    assert "a map of z-scores" in widget.ui.synthesizeButton.toolTip
+
+
+@pytest.mark.parametrize("told", ["sidecar", "name", "result", "nothing"])
+def test_a_measured_pet_of_another_tracer_is_not_compared(widget, scans, tmp_path, told):
+    """Where its tracer is known: of a simulated person by the sidecar, of a BIDS file by its name."""
+    pet = add_scan("sub-1_trc-18FAV1451_pet" if told == "name" else "PET")
+    if told == "sidecar":
+        pet.SetAttribute("RelAPET.Sidecar", json.dumps({"TracerName": TRACERS["TAU"].radiopharmaceutical}))
+    if told == "result":
+        pet = run(widget, write_results(tmp_path / "made")).measured
+        widget.parameters.output = None
+    widget.parameters.reference = pet
+    assert widget.ui.synthesizeButton.enabled, widget.ui.synthesizeButton.toolTip
+    widget.ui.tracerSelector.currentIndex = 1
+    assert widget.ui.synthesizeButton.enabled == (told == "nothing")
+    assert ("is of TAU, not of PIB" in widget.ui.synthesizeButton.toolTip) == (told != "nothing")
+
+
+def test_a_bar_stays_while_something_runs(widget, scans):
+    """An export may go on beside a synthesis; neither's end hides the other's progress."""
+    bar = widget.ui.progressBar
+    for first in ("synthesis", "export"):
+        widget.ui.synthesizeButton.click()
+        widget.tasks.start("Report", ["report"], lambda ending: None)
+        made = dict(zip(("synthesis", "export"), FakeProcess.made[-2:], strict=True))
+        made.pop(first).end("failed", "x")
+        assert not bar.isHidden()
+        made.popitem()[1].end("failed", "x")
+        assert bar.isHidden()
+    widget.tasks.start("Looking for GPUs", ["doctor"], lambda ending: None, quiet=True)
+    assert bar.isHidden()
+    FakeProcess.made[-1].end("done", "done")
 
 
 def test_the_panel_has_no_stray_properties(widget, harness):

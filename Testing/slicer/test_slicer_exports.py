@@ -10,6 +10,7 @@ from slicer_harness.dicom import install_dicom
 from slicer_module import FakeProcess, load_part
 
 from RelAPETLib.cli import main
+from RelAPETLib.volumes import read_volume
 
 ENCAPSULATED_PDF = "1.2.840.10008.5.1.4.1.1.104.1"
 
@@ -147,6 +148,52 @@ def test_a_folder_gets_the_report_only_on_request(widget, shown, harness, tmp_pa
         process = FakeProcess.made[-1]
         assert ("--report" in process.arguments) == asked == (process.option("--t1w") is not None)
         process.end("cancelled", "x")
+
+
+def test_files_lie_where_the_t1ws_own_header_puts_it(widget, slicer, scans, tmp_path):
+    """As its DICOM series does, whatever transforms T1w and PET are under, or were when the PET was made."""
+    import vtk
+
+    found = run(widget, write_results(tmp_path / "made"))
+    record = json.loads(found.pet.GetAttribute("RelAPET.Provenance")) | {"outputs": {}}
+    found.pet.SetAttribute("RelAPET.Provenance", json.dumps(record))
+    moving = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "to AC and PC")
+    moved, maps = vtk.vtkMatrix4x4(), list(found.volumes.values())
+    moved.SetElement(0, 3, 30.0)
+    moving.SetMatrixTransformToParent(moved)
+    widget.parameters.dicomReport = True
+
+    def places(under):
+        for volume in (scans[0], *maps):
+            volume.SetAndObserveTransformNodeID(moving.GetID() if volume in under else None)
+        widget.results.exports.exportDicom(str(tmp_path))
+        process = FakeProcess.made[-1]
+        files = [process.option("--t1w"), *Path(process.option("--pet")).parent.glob("*.nii.gz")]
+        found = {tuple(read_volume(file).GetOrigin()) for file in files}
+        process.end("cancelled", "x")
+        return found
+
+    for under in ([], [scans[0]], maps, [scans[0], *maps]):
+        assert places(under) == {(0, 0, 0)}
+    for volume in maps:  # as of a T1w that was under the transform when the PET was made
+        volume.SetIJKToRASMatrix(moved)
+    assert places([scans[0]]) == {(0, 0, 0)}
+    assert places([]) == {(0, 0, 0), (-30, 0, 0)}, "of which the library says that the T1w is another one"
+
+
+def test_no_temporary_folder_is_one_line(widget, scans, tmp_path, monkeypatch):
+    def full(*rest, **how):
+        raise OSError(28, "No space left on device")
+
+    run(widget, write_results(tmp_path / "made"))
+    monkeypatch.setattr(load_part("logic").tempfile, "mkdtemp", full)
+    made = len(FakeProcess.made)
+    ui = widget.ui
+    for button in (ui.reportPageButton, ui.phantomButton, ui.synthesizeButton):
+        widget.tell("")
+        button.click()
+        assert "No space left" in ui.statusLabel.text and ui.progressBar.isHidden() and len(FakeProcess.made) == made
+    assert not widget.logic.running and ui.synthesizeButton.text == "Synthesize"
 
 
 def test_without_its_mri_there_is_no_page(widget, shown, harness, tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from slicer_cases import reopened, run, write_results
+from slicer_cases import add_scan, reopened, run, write_results
 from slicer_module import load_part
 
 
@@ -71,6 +71,17 @@ def test_an_input_that_has_changed_since(widget, slicer, harness, scans, made, t
         t1w.SetAndObserveTransformNodeID(transform.GetID())
     widget.updatePanel()
     assert "'T1w', the T1w that this was made from, has changed or moved since." in widget.ui.historyLabel.text
+
+
+def test_a_result_of_another_t1w_says_so(widget, scans, tmp_path):
+    """Tables, reports and DICOM are of the shown result, whoever is chosen above."""
+    run(widget, write_results(tmp_path / "made"))
+    label = widget.ui.historyLabel
+    assert "not of the T1w" not in label.text
+    widget.parameters.t1w = add_scan("T1w of somebody else")
+    assert "This result is of 'T1w', not of the T1w that is chosen above." in label.text
+    widget.parameters.t1w = None
+    assert "not of the T1w" not in label.text
 
 
 def test_an_input_that_has_gone(widget, slicer, scans, made):

@@ -196,6 +196,15 @@ def test_a_method_that_draws_at_once(widget, scans, put):
     assert ui.stepsSpinBox.enabled and "4 samples" in ui.modelLabel.text
 
 
+def test_a_model_that_is_imported_while_the_scene_is_closed(widget, harness):
+    widget.models.importFile("theirs.pt")
+    widget.setParameterNode(None)  # as Slicer closes the scene while another module is open
+    FakeProcess.made[-1].end("done", "done", result={"model": "theirs"})
+    assert widget.parameters is None and not widget.tasks.running
+    widget.initializeParameterNode()
+    assert widget.parameters.model == "demo"
+
+
 def test_the_models_facts_are_folded_behind_one_line(widget, scans):
     ui = widget.ui
     assert not ui.modelFacts.visible

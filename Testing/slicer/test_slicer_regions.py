@@ -81,6 +81,22 @@ def test_outside_the_brain_there_is_no_pet(widget, slicer, found):
     assert row["synthetic_pet"] == pytest.approx(values[2:].mean(), rel=1e-6)
 
 
+def test_segments_of_surfaces_alone(widget, slicer, found):
+    """As an STL file or a radiotherapy structure has them: voxels are made of them."""
+    import vtk
+
+    ball, segmentation = vtk.vtkSphereSource(), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "ball")
+    ball.SetCenter(3, 3, 4)
+    ball.SetRadius(1.9)
+    ball.Update()
+    segmentation.SetSourceRepresentationToClosedSurface()
+    segmentation.AddSegmentFromClosedSurfaceRepresentation(ball.GetOutput(), "ball", [1, 0, 0])
+    widget.parameters.segmentation = segmentation
+    widget.ui.regionsButton.click()
+    (row,) = cells(slicer.util.getNode("SYNTHETIC TAU means in ball"))
+    assert row["Region"] == "ball" and 0.5 < float(row["SYNTHETIC (SUVR)"]) < 2
+
+
 def test_no_segment_over_the_pet(widget, slicer, found):
     widget.parameters.segmentation = add_segments(slicer, found, np.s_[:, :, 12:20], shape=(8, 7, 24))
     before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode")

@@ -108,6 +108,28 @@ def test_without_a_measured_pet_the_spread_is_beside_it(widget, slicer, scans, t
     assert columns(slicer) == [(scans[0], None), (scans[0], found.pet), (scans[0], found.uncertainty)]
 
 
+def test_without_the_mri_the_maps_stand_alone(widget, slicer, harness, compared):
+    ui = widget.ui
+    slicer.mrmlScene.RemoveNode(compared.mri)
+    harness.process_events()
+    widget.updatePanel()
+    assert not ui.showMriButton.enabled, "there is none to show"
+    maps = [compared.measured, compared.pet, compared.difference]
+    ui.compareButton.click()
+    assert columns(slicer)[:3] == [(each, None) for each in maps] and legends(slicer) == set(maps)
+    ui.compareButton.click()
+    widget.results.show("mri")
+    assert "Nothing: the MRI is not in the scene any more." in ui.shownLabel.text
+
+
+def test_a_map_whose_display_was_deleted(widget, slicer, compared):
+    slicer.mrmlScene.RemoveNode(compared.measured.GetDisplayNode())
+    widget.ui.colorSelector.currentIndex = 1
+    widget.ui.windowWidget.setValues(0.5, 1.5)
+    display = compared.pet.GetDisplayNode()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0.5, 1.5)
+
+
 def test_all_tracers_side_by_side(widget, slicer, scans, every):
     assert widget.ui.tracersButton.enabled
     widget.ui.tracersButton.click()

@@ -1,6 +1,7 @@
 """Several tracers of one person in the panel: one run, a result each in the scene, and which of them is shown."""
 
 import json
+import shutil
 
 import nibabel
 import numpy as np
@@ -164,6 +165,23 @@ def test_one_tracer_after_all_replaces_that_one_alone(widget, slicer, scans, tmp
     again = run(widget, write_results(tmp_path / "again", tracer="PIB", seed=9))
     assert again.pet is found["PIB"] and pets(widget) == found
     np.testing.assert_array_equal(values(found["TAU"]), before)
+
+
+def test_a_pet_of_another_space_is_not_replaced(widget, slicer, scans, tmp_path):
+    """Its name tells its space."""
+    shutil.copytree(write_results(tmp_path / "made"), tmp_path / "moved")
+    for path in (tmp_path / "moved").glob("*.nii.gz"):
+        path.rename(path.with_name(path.name.replace(".nii.gz", "_space-MNI.nii.gz")))
+    Space = load_part("parameters").Space
+    found = {}
+    for space in (Space.MNI, Space.T1W):
+        widget.parameters.space = space
+        found[space] = run(widget, tmp_path / ("moved" if space is Space.MNI else "made")).pet
+    assert found[Space.MNI] is not found[Space.T1W]
+    assert found[Space.MNI].GetName() == "SYNTHETIC TAU PET (T1w, MNI space)"
+    assert found[Space.T1W].GetName() == "SYNTHETIC TAU PET (T1w)"
+    widget.parameters.space, widget.parameters.output = Space.MNI, found[Space.MNI]
+    assert run(widget, tmp_path / "moved").pet is found[Space.MNI]
 
 
 def test_a_volume_of_the_users_own_takes_the_first_tracer(widget, slicer, scans, tmp_path):
