@@ -18,7 +18,7 @@ from typing import Any, ClassVar, get_type_hints
 
 from .errors import ConfigError
 from .groups import Data, Hardware, Method, Network, Preset, Run, flatten
-from .keys import RULES, Key, Rules
+from .keys import REPLACED, RULES, Key, Rules
 
 __all__ = [
     "About",
@@ -39,6 +39,7 @@ __all__ = [
     "load_config",
     "method_class",
     "nested",
+    "replaced",
     "typed",
 ]
 
@@ -118,6 +119,10 @@ def load_config(overrides: Sequence[str]) -> TrainConfig:
         key = word.partition("=")[0]
         if key in kind.renamed:
             raise ConfigError(f"{word}: this key is called {kind.renamed[key]} now")
+        if key in REPLACED:
+            new, values = REPLACED[key]
+            said = ", ".join(f"{str(old).lower()} is {new}={value}" for old, value in values.items())
+            raise ConfigError(f"{word}: {new} has taken this key's place; {said}")
     _check_words(overrides, kind)
     store = ConfigStore.instance()
     defaults = ["_self_", *({group: choice} for group, choice in _usual(overrides, kind).items())]
@@ -204,11 +209,20 @@ def upgraded(config: Mapping[str, Any], kind: type[TrainConfig]) -> dict[str, An
 
     Renamed keys are moved; new ones get their field's default, which is what was done before there was a choice.
     """
-    flat = dict(config)
+    flat = replaced(config)
     for old, new in kind.renamed.items():
         if old in flat:
             flat[new] = flat.pop(old)
     return flatten(kind()) | flat
+
+
+def replaced(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A flat configuration in which the keys of `REPLACED` have become those that took their place."""
+    flat = {key: value for key, value in config.items() if key not in REPLACED}
+    for old, (new, values) in REPLACED.items():
+        if config.get(old):
+            flat[new] = values[config[old]]
+    return flat
 
 
 def nested(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,6 +306,8 @@ def check(config: TrainConfig) -> None:
             raise ConfigError(
                 "hardware.strategy=fsdp: loss scaling of shares is not supported; use precision bf16 or fp32"
             )
+    if config.hardware.compile and config.hardware.mode != "fast":
+        raise ConfigError(f"hardware.compile=true needs hardware.mode=fast, not {config.hardware.mode}")
     check_grid(config.network)
     config.check()
 

@@ -50,7 +50,6 @@ def user_error(error: BaseException) -> RelAPETError | None:
         return OutputError(f"{where}{error.strerror}; free space, or see what this user may read and write there")
     if is_out_of_memory(error):
         return DeviceError(
-            "out of memory: use a smaller hardware.micro_batch or network, hardware.activation_checkpointing=true, or "
-            "fewer workers"
+            "out of memory: use a smaller hardware.micro_batch or network, hardware.mode=lean, or fewer workers"
         )
     return None

@@ -63,8 +63,8 @@ class Hardware:
     precision: str = "auto"
     micro_batch: int = 1
     accumulation: int = 0
-    activation_checkpointing: bool = False
-    channels_last: bool = False
+    mode: str = "plain"
+    compile: bool = False
 
 
 @dataclass

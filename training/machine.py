@@ -49,6 +49,8 @@ def _check_devices(config: TrainConfig) -> None:
     if hardware.devices > there[kind] and not one_each:
         words = f"{os.cpu_count()} cores" if kind == "cpu" else f"{there[kind]} of {kind}"
         raise ConfigError(f"hardware.devices={hardware.devices}: this machine has {words}; use at most {there[kind]}")
+    if kind != "cuda" and hardware.compile:
+        raise ConfigError(f"hardware.compile=true is for CUDA GPUs, and this run is on {kind}; use false")
     if kind == "cpu" and hardware.precision in ("fp16", "tf32"):
         raise ConfigError(f"hardware.precision={hardware.precision} needs a GPU; use bf16 or fp32")
     if kind == "cuda" and hardware.precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):

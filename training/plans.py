@@ -32,7 +32,7 @@ class Plan:
         largest_loss: a term beyond it stops the run.
         skips_overflow: fp16, whose overflowing gradients are no sign of anything: such steps are skipped.
         drop_t2f: share of the images whose T2-FLAIR is replaced by background.
-        activation_checkpointing, channels_last: of the wrapped players.
+        mode, compiled: of the wrapped players, see `training.modes.prepare`.
     """
 
     out: Path
@@ -54,8 +54,8 @@ class Plan:
     largest_loss: float = 1e4
     skips_overflow: bool = False
     drop_t2f: float = 0.0
-    activation_checkpointing: bool = False
-    channels_last: bool = False
+    mode: str = "plain"
+    compiled: bool = False
 
 
 def plan_of(config: TrainConfig, images: int, ranks: int) -> Plan:
@@ -85,8 +85,8 @@ def plan_of(config: TrainConfig, images: int, ranks: int) -> Plan:
         largest_loss=run.largest_loss,
         skips_overflow=hardware.precision == "fp16",
         drop_t2f=config.data.drop_t2f,
-        activation_checkpointing=hardware.activation_checkpointing,
-        channels_last=hardware.channels_last,
+        mode=hardware.mode,
+        compiled=hardware.compile,
     )
 
 
@@ -118,5 +118,7 @@ def stage_plan(
         keep_last=run.keep_last,
         largest_loss=run.largest_loss,
         skips_overflow=config.hardware.precision == "fp16",
+        mode=config.hardware.mode,
+        compiled=config.hardware.compile,
         **more,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import nn
 
 from .averages import MovingAverage
 from .methods.base import Player
+from .modes import PLAIN, prepare
 from .sharding import load_model_state, load_optimizer_state, model_state, number, optimizer_state
 
 
@@ -20,16 +20,13 @@ class TrainedPlayer:
     Args:
         fabric: launched.
         player: as the objective describes it.
-        activation_checkpointing, channels_last: of the configuration's ``hardware``; for wrapped players.
+        mode, compiled: of `training.modes.prepare`; for wrapped players.
     """
 
-    def __init__(self, fabric, player: Player, activation_checkpointing: bool = False, channels_last: bool = False):
+    def __init__(self, fabric, player: Player, mode: str = PLAIN, compiled: bool = False):
         self.fabric, self.player, module = fabric, player, player.module
         if player.wrapped:
-            if activation_checkpointing:
-                checkpoint_activations(module)
-            if channels_last:
-                module.to(memory_format=torch.channels_last_3d)
+            prepare(module, mode, fabric.device.type, compiled)
             self.module = fabric.setup_module(module)
         else:
             self.module = module.to(fabric.device)
@@ -98,16 +95,6 @@ class TrainedPlayer:
             load_model_state(self.module, state)
         else:
             self.module.load_state_dict(state)
-
-
-def checkpoint_activations(network: nn.Module) -> None:
-    """Keep no activations inside a U-Net's blocks; the backward pass computes them again."""
-    from torch.utils.checkpoint import checkpoint
-
-    from .sharding import blocks_of
-
-    for block in blocks_of(network):
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def average_gradients(fabric, network: nn.Module) -> None:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from RelAPETLib.networks.blocks import BACKGROUND
 
 from . import checkpoints
-from .config import differences, upgraded
+from .config import differences, replaced, upgraded
 from .data.dataset import StreamSampler, build_loader
 from .errors import EXIT_REQUEUE, ConfigError, DivergedError, ResumeError
 from .faults import StopRequest
@@ -95,8 +95,7 @@ class Trainer:
         self.fabric, self.objective, self.data, self.plan, self.origin = fabric, objective, data, plan, origin or {}
         self.accumulation = plan.batch // (plan.micro_batch * fabric.world_size)
         self.players = {
-            name: TrainedPlayer(fabric, player, plan.activation_checkpointing, plan.channels_last)
-            for name, player in objective.build().items()
+            name: TrainedPlayer(fabric, player, plan.mode, plan.compiled) for name, player in objective.build().items()
         }
         objective.bind(fabric, {name: trained.module for name, trained in self.players.items()})
         self.sampler = StreamSampler(
@@ -288,7 +287,7 @@ class Trainer:
         if found is None:
             return
         path, saved = found
-        before = saved["config"] if self.plan.name else upgraded(saved["config"], type(self.objective.config))
+        before = replaced(saved["config"]) if self.plan.name else upgraded(saved["config"], type(self.objective.config))
         changed, allowed = differences(before, self.plan.identity, self.plan.free)
         if changed:
             raise ResumeError(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import zlib
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import InputError, OutputError
 from ..grid import MNI_GRID
@@ -26,7 +26,8 @@ def write_volume(image: sitk.Image, path: str | os.PathLike, overwrite: bool = F
 
     The file is written beside its place under a temporary name, synced to disk, then renamed: whoever looks finds the
     whole file or none, also after an error or Ctrl-C. NIfTI gets sform and qform alike, code 4 (MNI) on the model
-    grid and 1 (scanner) elsewhere, and its voxel values unscaled.
+    grid and 1 (scanner) elsewhere, and its voxel values unscaled. The same image gives the same bytes: ``.nii.gz`` says
+    no time and no name.
 
     Raises:
         OutputError: the name's ending is none of these, the file exists and `overwrite` is false, or it cannot be
@@ -81,14 +82,59 @@ def _write_nifti(image: sitk.Image, path: Path) -> None:
     import nibabel as nib
     import SimpleITK as sitk
 
-    array = np.ascontiguousarray(sitk.GetArrayViewFromImage(image).transpose(2, 1, 0))
+    # The image's own memory, in the order of the file; a copy would be turned back.
+    array = sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)
     affine = image_affine(image)
     nifti = nib.Nifti1Image(array, affine, dtype=array.dtype)
     code = _MNI if MNI_GRID.matches(image) else _SCANNER
     nifti.set_qform(affine, code)
     nifti.set_sform(affine, code)
     nifti.header.set_xyzt_units("mm")
-    nib.save(nifti, path)
+    with path.open("wb") as file:
+        if path.suffix.lower() != ".gz":
+            nifti.to_stream(file)
+            return
+        with _Deflated(file, repeats=array.dtype.kind == "f") as stream:
+            nifti.to_stream(stream)
+
+
+class _Deflated(io.RawIOBase):
+    """What is written to it, gzipped into an open file, which stays open when this is closed.
+
+    Args:
+        repeats: look for repeated bytes alone, not for longer matches. The mantissas of real numbers have none to be
+            found: the search costs most of the time and makes the file larger. Integers repeat, labels above all.
+    """
+
+    def __init__(self, file: BinaryIO, repeats: bool):
+        super().__init__()
+        strategy = zlib.Z_RLE if repeats else zlib.Z_DEFAULT_STRATEGY
+        # 15 bits of window + 16: gzip's header, with time 0 and no name, and its check sum.
+        self._file, self._deflate = file, zlib.compressobj(1, zlib.DEFLATED, 31, zlib.DEF_MEM_LEVEL, strategy)
+        self._count = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data) -> int:
+        self._file.write(self._deflate.compress(data))
+        count = memoryview(data).nbytes
+        self._count += count
+        return count
+
+    def tell(self) -> int:
+        return self._count
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence != os.SEEK_SET or offset < self._count:
+            raise io.UnsupportedOperation("what is written cannot be returned to")
+        self.write(bytes(offset - self._count))
+        return self._count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.write(self._deflate.flush())
+        super().close()
 
 
 def _write_nrrd(image: sitk.Image, path: Path) -> None:

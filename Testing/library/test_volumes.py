@@ -1,5 +1,6 @@
 """Reading and writing keep geometry and values."""
 
+import gzip
 import itertools
 import warnings
 
@@ -256,6 +257,21 @@ def test_the_same_image_gives_the_same_bytes(tmp_path):
     write_volume(image, tmp_path / "a.nii.gz")
     write_volume(image, tmp_path / "b.nii.gz")
     assert file_sha256(tmp_path / "a.nii.gz") == file_sha256(tmp_path / "b.nii.gz")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32, np.float64])
+def test_what_is_packed_is_the_plain_file(tmp_path, kind):
+    values = 90 + 9 * np.random.default_rng(0).standard_normal((40, 30, 20))
+    values[:, :, :5] = 0  # air
+    image = image_from_array(values.astype(kind), affine_of(turned=OBLIQUE))
+    for name in ("a.nii", "a.nii.gz"):
+        write_volume(image, tmp_path / name)
+    packed, plain = ((tmp_path / name).read_bytes() for name in ("a.nii.gz", "a.nii"))
+    assert gzip.decompress(packed) == plain
+    assert packed[3:8] == bytes(5)  # no name, no comment, no time
+    nib.save(nib.load(tmp_path / "a.nii"), tmp_path / "other.nii.gz")
+    assert gzip.decompress((tmp_path / "other.nii.gz").read_bytes()) == plain
+    assert len(packed) < 1.01 * (tmp_path / "other.nii.gz").stat().st_size
 
 
 def test_hash_of_a_file_and_of_a_folder(tmp_path):

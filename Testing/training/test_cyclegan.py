@@ -192,7 +192,7 @@ def test_a_residual_block_of_no_scale_is_the_identity():
         (["preset.pool_size=-1"], "preset.pool_size=-1 must be at least 0"),
         (["preset.num_res_blocks=0"], "preset.num_res_blocks=0 must lie between 1 and"),
         (["preset.norm_num_groups=3"], "no multiples of preset.norm_num_groups=3"),
-        (["hardware.activation_checkpointing=true"], "gradients through each other; use false"),
+        (["hardware.mode=lean"], "gradients through each other; use plain or fast"),
         (["hardware.strategy=fsdp", "hardware.devices=2"], "gradients through each other; use ddp"),
     ],
 )

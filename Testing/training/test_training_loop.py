@@ -147,13 +147,6 @@ def test_bfloat16(tmp_path):
         assert run(config, tiny_data(), quiet=True) == 0
 
 
-def test_activation_checkpointing_and_channels_last_change_nothing(tmp_path):
-    saving = ["hardware.activation_checkpointing=true", "hardware.channels_last=true"]
-    for name, more in {"plain": [], "saving": saving}.items():
-        assert run(tiny_config(tmp_path / name, "run.steps=3", *more), tiny_data(), quiet=True) == 0
-    same_within(logged(tmp_path / "plain"), logged(tmp_path / "saving"), 1e-4)
-
-
 def test_volumes_of_an_impossible_shape(tmp_path, capsys):
     for shape, why in (((13, 16, 12), "no multiples of 2"), ((8, 16, 12), "too small for the discriminator")):
         assert run(tiny_config(tmp_path), tiny_data(shape=shape), quiet=True) == 2

@@ -86,10 +86,9 @@ class CycleganConfig(translation_config.TranslationConfig):
             raise ConfigError(
                 "hardware.strategy=fsdp: CycleGAN's generators pass gradients through each other; use ddp"
             )
-        if hardware.activation_checkpointing:
+        if hardware.mode == "lean":
             raise ConfigError(
-                "hardware.activation_checkpointing=true: CycleGAN's generators pass gradients through each other; use "
-                "false"
+                "hardware.mode=lean: CycleGAN's generators pass gradients through each other; use plain or fast"
             )
         check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups or 1)
         levels = len(preset.channels)

@@ -144,8 +144,6 @@ def plan_of_stage(config: Mri2PetConfig, ranks: int, mri: str) -> Plan:
         learning_rate=run.learning_rate,
         warmup_steps=run.warmup_steps,
         workers=config.data.workers,
-        activation_checkpointing=hardware.activation_checkpointing,
-        channels_last=hardware.channels_last,
     )
     return replace(plan, micro_batch=hardware.micro_batch)
 

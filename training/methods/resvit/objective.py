@@ -98,8 +98,6 @@ class ResViTObjective(TranslationObjective):
             learning_rate=config.run.learning_rate,
             warmup_steps=config.run.warmup_steps,
             workers=config.data.workers,
-            activation_checkpointing=config.hardware.activation_checkpointing,
-            channels_last=config.hardware.channels_last,
         )
         plan = replace(plan, micro_batch=config.hardware.micro_batch)
         work.fabric.print(f"{plan.name}: {plan.steps} steps in {plan.out}")
