@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from ..volumes import canonical
+from .n4 import fit_bias
 from .template import Template
 
 #: Percentile of the head's intensities above which a working copy is clipped: a few bright vessels or fat voxels
@@ -101,21 +102,23 @@ def is_skull_stripped(image: sitk.Image, affine: sitk.Transform, template: Templ
 
 
 def correct_bias(image: sitk.Image, mask: sitk.Image) -> sitk.Image:
-    """N4 bias correction (Tustison et al., IEEE TMI 2010;29:1310-1320), fitted on about 4 mm voxels inside the mask.
+    """N4 bias correction (see `n4`), fitted on about 4 mm voxels inside the mask.
 
     The smooth field found there is evaluated on the scan's own voxels, so the scan is not interpolated. Float32.
     """
     shrink = [max(1, int(round(4.0 / s))) for s in image.GetSpacing()]
-    shrink = [min(f, max(1, n // 8)) for f, n in zip(shrink, image.GetSize(), strict=True)]
-    image = sitk.Cast(image, sitk.sitkFloat32)
-    corrector = sitk.N4BiasFieldCorrectionImageFilter()
-    corrector.SetMaximumNumberOfIterations([50, 50, 30])
+    shrink = [min(f, max(1, n // 8)) for f, n in zip(shrink, image.GetSize(), strict=True)][::-1]
+    values = sitk.GetArrayFromImage(sitk.Cast(image, sitk.sitkFloat32))
     # N4 takes logarithms: shift what resampled or phase-corrected scans have below zero.
-    low = float(sitk.GetArrayViewFromImage(image).min())
-    shifted = image - low if low < 0 else image
-    corrector.Execute(sitk.Shrink(shifted, shrink), sitk.Shrink(mask, shrink))
-    field = sitk.Exp(sitk.Cast(corrector.GetLogBiasFieldAsImage(image), sitk.sitkFloat32))
-    return sitk.Cast(shifted / field, sitk.sitkFloat32)
+    values -= min(0.0, float(values.min()))
+    places = [np.linspace(0, 1, n) for n in values.shape]
+    coarse = tuple(slice((n - 1) % f // 2, None, f) for n, f in zip(values.shape, shrink, strict=True))
+    inside = sitk.GetArrayViewFromImage(mask)[coarse] > 0
+    field = fit_bias(values[coarse], inside, [axis[few] for axis, few in zip(places, coarse, strict=True)])
+    values /= np.exp(field.at(places))
+    corrected = sitk.GetImageFromArray(values)
+    corrected.CopyInformation(image)
+    return corrected
 
 
 @dataclass(frozen=True)
