@@ -38,7 +38,8 @@ KEEP_AFFINE = 3
 KEEP_RIGID_BRAIN = 3
 KEEP_AFFINE_BRAIN = 1
 #: Intracranial volumes (ml) between which a mask is taken for a whole brain's, where it touches the scan's border with
-#: less than `CUT_MM2`: a cap that is cut off with that area is some 10 mm high, and moves the centroid by 1 mm.
+#: less than `CUT_MM2` on each side: a cap that is cut off with that area is some 10 mm high, and moves the centroid by
+#: 1 mm.
 WHOLE_ML = (900.0, 2200.0)
 CUT_MM2 = 4000.0
 #: The mask's rim, in 1 mm voxels, shows the metric the brain's border; a wider rim lets skull and scalp fit it.
@@ -76,7 +77,7 @@ def _with_scale(rigid: sitk.Euler3DTransform, factor: float) -> sitk.AffineTrans
 
 def _whole(brain: Brain) -> bool:
     """Whether an extracted brain has a brain's volume and at most a little of it is cut off by the scan's border."""
-    return WHOLE_ML[0] < brain.volume_ml < WHOLE_ML[1] and float(face_areas(brain.mask).sum()) < CUT_MM2
+    return WHOLE_ML[0] < brain.volume_ml < WHOLE_ML[1] and float(face_areas(brain.mask).max()) < CUT_MM2
 
 
 def _size_of(brain: Brain, fixed: sitk.Image, mask: sitk.Image) -> float:
