@@ -126,7 +126,7 @@ def preprocess(
     report(0.22, "looking for the brain in the T1w")
     brain, lines = _extract(raw, device)
     report(0.28, "laying the T1w over the template")
-    affine = register_affine(scans["t1w"], template)
+    affine = register_affine(scans["t1w"], template, brain)
     skull_stripped = is_skull_stripped(raw, affine, template)
     del raw
     rigid = _rigid_to_t1w(scans, uptakes, affine, template, report)
@@ -184,7 +184,7 @@ def _brain_figures(scans: dict, brain: Brain, rigid: sitk.Transform | None, cove
     figures |= {"intracranial_ml": brain.volume_ml}
     if not brain.volume_ml or rigid is None:  # without a brain, whatever this is, its other figures tell
         return figures
-    return figures | pair_sharpness(scans["t1w"].image, scans["t2f"].image, brain.mask, rigid)
+    return figures | pair_sharpness(scans["t1w"], scans["t2f"], brain.mask, rigid)
 
 
 def missing_lines(missing: Mapping[str, float]) -> list[str]:
@@ -215,10 +215,10 @@ def _rigid_to_t1w(scans: dict, uptakes: dict, affine, template, report) -> dict[
 
     from .registration.mutual_information import on_grid
     from .registration.rigid import register_rigid
-    from .registration.scans import prepare, working_copy
+    from .registration.scans import prepare
 
     wider = sitk.BinaryDilate(template.mask, [4] * 3)
-    brain = on_grid(wider, working_copy(scans["t1w"].image, 2.0), affine.GetInverse())
+    brain = on_grid(wider, scans["t1w"].fine, affine.GetInverse())
     rigid = {}
     if "t2f" in scans:
         report(0.35, "laying the T2F over the T1w")
@@ -235,13 +235,12 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
 
     from .registration import quality
     from .registration.uptake import uptake_figures
-    from .registration.warp import resample_to_grid
+    from .registration.warp import lay
 
     mask = image_to_array(template.mask) > 0
-    chains = {"t1w": warp.to_t1w} | {name: sitk.CompositeTransform([t, warp.to_t1w]) for name, t in rigid.items()}
-    raw = {name: scan.image for name, scan in scans.items()}
-    arrays = {name: image_to_array(resample_to_grid(image, chains[name])) for name, image in raw.items()}
-    seen = {name: quality.field_of_view(image, chains[name]) for name, image in raw.items()}
+    chains = {name: sitk.CompositeTransform([t, warp.to_t1w]) for name, t in rigid.items()}
+    laid = {"t1w": warp.laid} | {name: lay(scans[name].image, chains[name]) for name in scans if name != "t1w"}
+    arrays, seen = ({name: getattr(one, part) for name, one in laid.items()} for part in ("values", "seen"))
     shown = np.logical_and.reduce([mask, *seen.values()])
     if not shown.any():
         if "t2f" not in scans:
@@ -252,10 +251,9 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
     figures |= _mri_figures(arrays["t1w"], arrays.get("t2f"), shown, template)
     pet_quality = {}
     for name, pet in uptakes.items():
-        array = image_to_array(resample_to_grid(pet, chains[name]))
-        view = quality.field_of_view(pet, chains[name])
-        pet_quality[name.removeprefix("PET ")] = uptake_figures(array, view, template)
-        uptakes = uptakes | {name: array_to_image(np.where(mask, array, 0).astype(np.float32))}
+        there = lay(pet, chains[name])
+        pet_quality[name.removeprefix("PET ")] = uptake_figures(there.values, there.seen, template)
+        uptakes = uptakes | {name: array_to_image(np.where(mask, there.values, 0).astype(np.float32))}
     return Preprocessed(
         t1w=array_to_image(_scaled(arrays["t1w"], mask)),
         t2f=array_to_image(_scaled(arrays["t2f"], mask)) if "t2f" in arrays else None,

@@ -12,9 +12,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
+from .brain_extraction import Brain
+from .coverage import face_areas
 from .mutual_information import (
-    COARSE_MM,
-    FINE_MM,
     evaluate,
     fov_share,
     mask_points,
@@ -22,7 +22,7 @@ from .mutual_information import (
     on_grid,
     refine,
 )
-from .scans import Scan, centroid, clipped, working_copy
+from .scans import COARSE_MM, Scan, centroid, working_copy
 from .template import Template
 
 #: Start rotations about each axis, degrees, and start distances, mm, from the head's centroid up to the brain's:
@@ -34,6 +34,14 @@ START_OFFSETS = (-20.0, 0.0, 20.0, 40.0)
 PERSON_SIZE = 0.9
 KEEP_RIGID = 8
 KEEP_AFFINE = 3
+#: The same where the brain's own centroid is known: all starts are near.
+KEEP_RIGID_BRAIN = 3
+KEEP_AFFINE_BRAIN = 1
+#: Intracranial volumes (ml) between which a mask is taken for a whole brain's, where it touches the scan's border with
+#: less than `CUT_MM2` on each side: a cap that is cut off with that area is some 10 mm high, and moves the centroid by
+#: 1 mm.
+WHOLE_ML = (900.0, 2200.0)
+CUT_MM2 = 4000.0
 #: The mask's rim, in 1 mm voxels, shows the metric the brain's border; a wider rim lets skull and scalp fit it.
 RIM = 2
 
@@ -46,16 +54,16 @@ def _scaled(image: sitk.Image, centre: np.ndarray, factor: float) -> sitk.Image:
     return scaled
 
 
-def _starts(template_centre: np.ndarray, head_centre: np.ndarray) -> Iterator[sitk.Euler3DTransform]:
-    """Rigid transforms from template points to scan points: all start rotations times all offsets."""
+def _starts(template_centre: np.ndarray, centre: np.ndarray, offsets=START_OFFSETS) -> Iterator[sitk.Euler3DTransform]:
+    """Rigid transforms from template points to scan points: all start rotations times all offsets from `centre`."""
     for angles in itertools.product(START_ANGLES, repeat=3):
         rotation = sitk.Euler3DTransform()
         rotation.SetCenter(template_centre.tolist())
         rotation.SetRotation(*np.radians(angles).tolist())
         up = np.asarray(rotation.GetMatrix()).reshape(3, 3)[:, 2]
-        for offset in START_OFFSETS:
+        for offset in offsets:
             start = sitk.Euler3DTransform(rotation)
-            start.SetTranslation((head_centre - template_centre + offset * up).tolist())
+            start.SetTranslation((centre - template_centre + offset * up).tolist())
             yield start
 
 
@@ -67,35 +75,54 @@ def _with_scale(rigid: sitk.Euler3DTransform, factor: float) -> sitk.AffineTrans
     return affine
 
 
-def _search(fixed: sitk.Image, mask: sitk.Image, moving: sitk.Image, head_centre: np.ndarray) -> list:
+def _whole(brain: Brain) -> bool:
+    """Whether an extracted brain has a brain's volume and at most a little of it is cut off by the scan's border."""
+    return WHOLE_ML[0] < brain.volume_ml < WHOLE_ML[1] and float(face_areas(brain.mask).max()) < CUT_MM2
+
+
+def _size_of(brain: Brain, fixed: sitk.Image, mask: sitk.Image) -> float:
+    """A person's size as a share of the template's, each way, by volume; at the most a tenth from `PERSON_SIZE`."""
+    template_ml = float(np.prod(fixed.GetSpacing())) * len(mask_points(mask)) / 1000
+    return float(np.clip(np.cbrt(brain.volume_ml / template_ml), PERSON_SIZE - 0.1, PERSON_SIZE + 0.1))
+
+
+def _search(fixed: sitk.Image, mask: sitk.Image, t1w: Scan, brain: Brain | None) -> list:
     """The best affine candidates at the coarse level with their metric, best first."""
-    centre = mask_points(mask).mean(axis=0)
-    small, small_mask = _scaled(fixed, centre, PERSON_SIZE), _scaled(mask, centre, PERSON_SIZE)
+    moving, centre = t1w.coarse, mask_points(mask).mean(axis=0)
+    size, offsets, keep = PERSON_SIZE, START_OFFSETS, (KEEP_RIGID, KEEP_AFFINE)
+    aim = centroid(t1w.head if brain is None else brain.mask)
+    if brain is not None:
+        size = _size_of(brain, fixed, mask)
+        offsets, keep = (0.0,), (KEEP_RIGID_BRAIN, KEEP_AFFINE_BRAIN)
+    small, small_mask = _scaled(fixed, centre, size), _scaled(mask, centre, size)
     points = mask_points(small_mask)
     method = mutual_information(small_mask)
-    starts = [s for s in _starts(centre, head_centre) if fov_share(points, s, moving) >= 0.5]
+    starts = [s for s in _starts(centre, aim, offsets) if fov_share(points, s, moving) >= 0.5]
     scored = sorted((evaluate(method, small, moving, s), n) for n, s in enumerate(starts))
-    rigid = [refine(method, small, moving, starts[n], step=4.0, iterations=60) for _, n in scored[:KEEP_RIGID]]
-    rigid = sorted((r for r in rigid if r is not None), key=lambda r: r[1])[:KEEP_AFFINE]
+    rigid = [refine(method, small, moving, starts[n], step=4.0, iterations=60) for _, n in scored[: keep[0]]]
+    rigid = sorted((r for r in rigid if r is not None), key=lambda r: r[1])[: keep[1]]
     method = mutual_information(mask)
     # Small steps: from a good rigid start, a first step of a voxel threw the affine away on two of five scans.
-    affine = [refine(method, fixed, moving, _with_scale(r, PERSON_SIZE), step=0.2, iterations=200) for r, _ in rigid]
+    affine = [refine(method, fixed, moving, _with_scale(r, size), step=0.2, iterations=200) for r, _ in rigid]
     affine = [a for a in affine if a is not None and fov_share(mask_points(mask), a[0], moving) >= 0.3]
     return sorted(affine, key=lambda a: a[1])
 
 
-def register_affine(t1w: Scan, template: Template) -> sitk.AffineTransform:
+def register_affine(t1w: Scan, template: Template, brain: Brain | None = None) -> sitk.AffineTransform:
     """Affine transform from template points to points of a T1w (LPS, mm).
+
+    Args:
+        t1w: from `scans.prepare`.
+        template: from `load_template`.
+        brain: of the T1w, whose centroid and size spare most of the search where it is whole; see `_whole`.
 
     Raises:
         InputError: nothing in the T1w overlaps the template's brain.
     """
-    head_centre = centroid(t1w.head)
-    moving = clipped(working_copy(t1w.image, FINE_MM))
-    coarse_moving = working_copy(moving, COARSE_MM)
+    moving, brain = t1w.fine, brain if brain is not None and _whole(brain) else None
     rim = sitk.BinaryDilate(template.mask, [RIM] * 3)
-    fixed, coarse = working_copy(template.t1, FINE_MM), working_copy(template.t1, COARSE_MM)
-    candidates = _search(coarse, on_grid(rim, coarse), coarse_moving, head_centre)
+    fixed, coarse = template.fine, working_copy(template.fine, COARSE_MM)
+    candidates = _search(coarse, on_grid(rim, coarse), t1w, brain)
     method = mutual_information(on_grid(rim, fixed), sampling=0.3)
     found = (
         refine(method, fixed, moving, candidates[0][0], step=0.5, iterations=150, to_the_end=True)

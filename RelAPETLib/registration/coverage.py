@@ -73,18 +73,18 @@ def measure_coverage(
     return Coverage({name: float(share) for name, share in missing.items()}, in_view)
 
 
+def face_areas(mask: sitk.Image) -> np.ndarray:
+    """Area (mm2) in which a mask touches the lower and the upper end of each axis, [3, 2]."""
+    array, spacing = sitk.GetArrayViewFromImage(mask) > 0, mask.GetSpacing()
+    pixels = [[np.take(array, position, axis=2 - axis).sum() for position in (0, -1)] for axis in range(3)]
+    return np.array(pixels) * (np.prod(spacing) / np.array(spacing))[:, None]
+
+
 def touched_faces(mask: sitk.Image) -> np.ndarray:
     """Whether a brain mask runs into the lower and the upper end of each axis, boolean [3, 2]; all when it is empty."""
-    array = sitk.GetArrayViewFromImage(mask) > 0
-    if not array.any():
+    if not np.any(sitk.GetArrayViewFromImage(mask)):
         return np.ones((3, 2), bool)
-    spacing = mask.GetSpacing()
-    faces = np.zeros((3, 2), bool)
-    for axis in range(3):
-        area = np.prod(spacing) / spacing[axis]
-        for end, position in enumerate((0, -1)):
-            faces[axis, end] = area * np.take(array, position, axis=2 - axis).sum() > TOUCH_MM2
-    return faces
+    return face_areas(mask) > TOUCH_MM2
 
 
 def _moved(points: np.ndarray, transform: sitk.Transform) -> np.ndarray:

@@ -24,7 +24,7 @@ def extended(field: sitk.Image, margin_mm: float = MARGIN_MM) -> sitk.Image:
     return image
 
 
-def inverse(field: sitk.Image, iterations: int = 30) -> sitk.Image:
+def inverse(field: sitk.Image, iterations: int = 12) -> sitk.Image:
     """Inverse of a field, on its own grid, by fixed-point iteration (Chen et al., Med Phys 2008;35:81-88).
 
     v(q) = -u(q + v(q)), until no point moves by 0.01 mm. It converges where the field's gradient is below 1: pass

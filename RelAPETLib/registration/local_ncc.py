@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from .mutual_information import on_grid
-from .scans import working_copy
+from .scans import FINE_MM, working_copy
 from .template import Template
 
 #: (voxel size in mm, iterations) of each level. More iterations (60, 30) took twice as long for .001 of tissue overlap.
@@ -148,11 +148,12 @@ def register_local_ncc(warped: sitk.Image, template: Template, device: str = "cp
         RuntimeError: torch's own, when the device has no memory or lacks an operation.
     """
     field = coarser = None
+    fine = working_copy(warped, FINE_MM)
     for spacing, iterations in LEVELS:
-        reference = working_copy(template.t1, spacing)
+        reference = working_copy(template.fine, spacing)
         mask = _tensor(on_grid(template.mask, reference), device)
         fixed = _normalised(_tensor(reference, device), mask)
-        moving = _normalised(_tensor(working_copy(warped, spacing), device), mask)
+        moving = _normalised(_tensor(working_copy(fine, spacing), device), mask)
         if field is None:
             field = torch.zeros((1, 3, *fixed.shape[2:]), device=device)
         else:

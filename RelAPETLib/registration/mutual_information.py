@@ -9,8 +9,6 @@ import numpy as np
 import SimpleITK as sitk
 
 BINS = 32
-COARSE_MM = 6.0
-FINE_MM = 2.0
 
 
 def mutual_information(mask: sitk.Image, *, sampling: float | None = None) -> sitk.ImageRegistrationMethod:

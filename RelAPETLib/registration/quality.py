@@ -15,8 +15,8 @@ from ..errors import RelAPETError
 from ..grid import MNI_GRID, image_to_array
 from ..resources import resource
 from .fields import jacobian
-from .mutual_information import FINE_MM, on_grid
-from .scans import clipped, working_copy
+from .mutual_information import on_grid
+from .scans import Scan
 from .template import Template
 
 #: Distance between the place where a T2F was laid and those beside it that its agreement there is compared with.
@@ -132,7 +132,7 @@ def pair_figures(t1w: np.ndarray, t2f: np.ndarray, where: np.ndarray, template: 
 
 
 def pair_sharpness(
-    t1w: sitk.Image, t2f: sitk.Image, brain: sitk.Image, rigid: sitk.Transform, shift_mm: float = SHIFT_MM
+    t1w: Scan, t2f: Scan, brain: sitk.Image, rigid: sitk.Transform, shift_mm: float = SHIFT_MM
 ) -> dict[str, float]:
     """How much better two scans agree where they were laid than a little beside it.
 
@@ -148,7 +148,7 @@ def pair_sharpness(
     Returns:
         ``pair_sharpness``: 1 when the place does not matter; 0 when too little brain is seen to tell.
     """
-    fixed, moving = (clipped(working_copy(scan, FINE_MM)) for scan in (t1w, t2f))
+    fixed, moving = t1w.fine, t2f.fine
     inside = sitk.GetArrayFromImage(on_grid(brain, fixed)) > 0
     values = sitk.GetArrayFromImage(fixed)
 

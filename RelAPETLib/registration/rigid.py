@@ -10,8 +10,6 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from .mutual_information import (
-    COARSE_MM,
-    FINE_MM,
     evaluate,
     fov_share,
     mask_points,
@@ -19,11 +17,13 @@ from .mutual_information import (
     on_grid,
     refine,
 )
-from .scans import Scan, centroid, clipped, working_copy
+from .scans import Scan, centroid
 
 #: Start rotations about each axis, degrees, tried beside the header's own position.
 START_ANGLES = (-25.0, 0.0, 25.0)
-KEEP = 4
+KEEP = 2
+#: Share of the brain's 2 mm voxels that the last refinement compares.
+SAMPLING = 0.3
 
 
 def _starts(centre: np.ndarray, shift: np.ndarray) -> Iterator[sitk.Euler3DTransform]:
@@ -51,10 +51,7 @@ def register_rigid(t1w: Scan, brain: sitk.Image, scan: Scan, name: str) -> sitk.
         InputError: the scans cannot be made to overlap.
     """
     centre = mask_points(brain).mean(axis=0)
-    moving = clipped(working_copy(scan.image, FINE_MM))
-    coarse_moving = working_copy(moving, COARSE_MM)
-    fixed = clipped(working_copy(t1w.image, FINE_MM))
-    coarse = working_copy(fixed, COARSE_MM)
+    fixed, moving, coarse, coarse_moving = t1w.fine, scan.fine, t1w.coarse, scan.coarse
     mask = on_grid(brain, coarse)
     points = mask_points(mask)
     method = mutual_information(mask)
@@ -65,7 +62,7 @@ def register_rigid(t1w: Scan, brain: sitk.Image, scan: Scan, name: str) -> sitk.
     found = [refine(method, coarse, coarse_moving, starts[n], step=1.0, iterations=100) for _, n in scored[:KEEP]]
     found = sorted((f for f in found if f is not None), key=lambda f: f[1])
     if found:
-        method = mutual_information(on_grid(brain, fixed))
+        method = mutual_information(on_grid(brain, fixed), sampling=SAMPLING)
         found = [refine(method, fixed, moving, found[0][0], step=0.5, iterations=150, to_the_end=True)]
     if not found or found[0] is None or fov_share(points, found[0][0], scan.image) < 0.3:
         raise InputError(f"the {name} could not be laid over the T1w; check that both show the same person's head")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import SimpleITK as sitk
@@ -19,6 +20,9 @@ CLIP_PERCENTILE = 99.5
 #: pair of 512^3 voxels took 5.6 GB.
 LARGE_VOXELS = 24_000_000
 LARGE_MM = 1.0
+#: Voxels of the working copies that the linear registrations see.
+COARSE_MM = 6.0
+FINE_MM = 2.0
 
 
 def working_copy(image: sitk.Image, spacing: float) -> sitk.Image:
@@ -87,15 +91,16 @@ def centroid(mask: sitk.Image) -> np.ndarray:
 def is_skull_stripped(image: sitk.Image, affine: sitk.Transform, template: Template) -> bool:
     """Whether a raw scan shows nothing where skull and scalp should be.
 
-    Looked at are the voxels 5 to 12 mm outside the template's brain, laid over the scan by `affine` (template points to
+    Looked at are the voxels 6 to 12 mm outside the template's brain, laid over the scan by `affine` (template points to
     scan points). A head has signal or noise there; a stripped brain the very value of the volume's corners.
     """
-    near, far = (sitk.BinaryDilate(template.mask, [mm] * 3) for mm in (5, 12))
+    small = sitk.Shrink(template.mask, [2] * 3)
+    near, far = (sitk.BinaryDilate(small, [voxels] * 3) for voxels in (3, 6))
     shell = sitk.GetArrayFromImage(far - near) > 0
-    values = sitk.GetArrayFromImage(image)
+    values = sitk.GetArrayViewFromImage(image)
     background = float(np.median(values[:: values.shape[0] - 1, :: values.shape[1] - 1, :: values.shape[2] - 1]))
     outside = float(values.min()) - 1
-    around = sitk.Resample(image, template.mask, affine, sitk.sitkNearestNeighbor, outside, sitk.sitkFloat32)
+    around = sitk.Resample(image, small, affine, sitk.sitkNearestNeighbor, outside, sitk.sitkFloat32)
     around = sitk.GetArrayViewFromImage(around)[shell]
     seen = around[around > outside]
     return bool(seen.size) and float(np.mean(seen == np.float32(background))) > 0.8
@@ -132,6 +137,16 @@ class Scan:
 
     image: sitk.Image
     head: sitk.Image
+
+    @cached_property
+    def fine(self) -> sitk.Image:
+        """The working copy on `FINE_MM` voxels, clipped; made once, to be read only."""
+        return clipped(working_copy(self.image, FINE_MM))
+
+    @cached_property
+    def coarse(self) -> sitk.Image:
+        """The working copy on `COARSE_MM` voxels."""
+        return working_copy(self.fine, COARSE_MM)
 
 
 def upright(image: sitk.Image) -> sitk.Image:

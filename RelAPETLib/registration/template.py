@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import SimpleITK as sitk
 
@@ -26,6 +26,13 @@ class Template:
     grey: sitk.Image
     white: sitk.Image
     mask: sitk.Image
+
+    @cached_property
+    def fine(self) -> sitk.Image:
+        """`t1` on the voxels of a scan's own fine working copy; see `scans.working_copy`."""
+        from .scans import FINE_MM, working_copy
+
+        return working_copy(self.t1, FINE_MM)
 
 
 @lru_cache(maxsize=1)

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import SimpleITK as sitk
 
-from ..grid import MNI_GRID, image_to_array
+from ..grid import MNI_GRID, array_to_image, image_to_array
 from .fields import as_transform, extended, inverse
-from .quality import correlation, field_figures, field_of_view, normalised_mutual_information
+from .quality import correlation, field_figures, normalised_mutual_information
 from .template import Template
 
 #: More folded brain voxels than this (percent) and a deformation is given up.
 MAX_FOLDS_PERCENT = 0.1
+
+
+@dataclass(frozen=True)
+class Laid:
+    """An image laid over the model grid.
+
+    Attributes:
+        values: float32 [X, Y, Z], linear, 0 outside the field of view.
+        seen: boolean [X, Y, Z], the field of view.
+    """
+
+    values: np.ndarray
+    seen: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,7 @@ class Warp:
         method: ``demons``, ``torch`` or ``affine``.
         quality: ``affine_ncc`` and, unless the affine stands alone, ``folds_percent`` and ``sd_log_jacobian``.
         warnings: one line each.
+        laid: the T1w through `to_t1w`.
     """
 
     to_t1w: sitk.Transform
@@ -32,15 +47,17 @@ class Warp:
     method: str
     quality: dict[str, float]
     warnings: list[str]
+    laid: Laid
 
 
 @dataclass(frozen=True)
 class _Start:
-    """What every deformation starts from; `mutual_information` is the affine's, to be bettered."""
+    """What every deformation starts from; `laid` is the affine's, its `mutual_information` is to be bettered."""
 
     t1w: sitk.Image
     affine: sitk.AffineTransform
     template: Template
+    laid: Laid
     mutual_information: float
 
 
@@ -55,6 +72,7 @@ class _Fit:
     ncc: float
     mutual_information: float
     problem: str
+    laid: Laid
 
 
 def resample_to_grid(image: sitk.Image, transform: sitk.Transform) -> sitk.Image:
@@ -62,17 +80,27 @@ def resample_to_grid(image: sitk.Image, transform: sitk.Transform) -> sitk.Image
     return sitk.Resample(image, MNI_GRID.reference_image(), transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
 
 
-def agreement(t1w: sitk.Image, transform: sitk.Transform, template: Template) -> tuple[float, float]:
+def lay(image: sitk.Image, transform: sitk.Transform) -> Laid:
+    """An image on the model grid, and where that lies in its field of view, by one resampling for both."""
+    outside = float(np.finfo(np.float32).min)
+    there = sitk.Resample(image, MNI_GRID.reference_image(), transform, sitk.sitkLinear, outside, sitk.sitkFloat32)
+    values = image_to_array(there)
+    seen = values != np.float32(outside)
+    values[~seen] = 0
+    return Laid(values, seen)
+
+
+def agreement(laid: Laid, template: Template) -> tuple[float, float]:
     """Correlation and normalised mutual information with the template's T1 inside its brain and the field of view."""
-    where = (image_to_array(template.mask) > 0) & field_of_view(t1w, transform)
+    where = (image_to_array(template.mask) > 0) & laid.seen
     if not where.any():
         return 0.0, 0.0
-    values, reference = image_to_array(resample_to_grid(t1w, transform))[where], image_to_array(template.t1)[where]
+    values, reference = laid.values[where], image_to_array(template.t1)[where]
     return correlation(values, reference), normalised_mutual_information(values, reference)
 
 
 def _deform(method: str, start: _Start, device: str) -> _Fit:
-    template, warped = start.template, resample_to_grid(start.t1w, start.affine)
+    template, warped = start.template, array_to_image(start.laid.values)
     if method == "torch":
         from .local_ncc import register_local_ncc
 
@@ -84,13 +112,14 @@ def _deform(method: str, start: _Start, device: str) -> _Fit:
     figures = field_figures(field, template.mask)
     field = extended(field)
     transform = sitk.CompositeTransform([start.affine, as_transform(field)])
-    ncc, information = agreement(start.t1w, transform, template)
+    laid = lay(start.t1w, transform)
+    ncc, information = agreement(laid, template)
     problem = ""
     if figures["folds_percent"] > MAX_FOLDS_PERCENT:
         problem = f"folded {figures['folds_percent']:.2g} % of the brain"
     elif information < start.mutual_information:
         problem = "made the agreement with the template worse"
-    return _Fit(field, transform, method, figures, ncc, information, problem)
+    return _Fit(field, transform, method, figures, ncc, information, problem, laid)
 
 
 def _on_device(start: _Start, device: str) -> tuple[_Fit | None, list[str]]:
@@ -115,8 +144,9 @@ def fit_warp(
         method: ``torch``, ``demons``, ``affine``, or ``auto``: torch, and demons where torch had to be given up.
         device: where the torch method runs; the CPU when that fails.
     """
-    ncc, information = agreement(t1w, affine, template)
-    start, quality = _Start(t1w, affine, template, information), {"affine_ncc": ncc}
+    laid = lay(t1w, affine)
+    ncc, information = agreement(laid, template)
+    start, quality = _Start(t1w, affine, template, laid, information), {"affine_ncc": ncc}
     fits, warnings = [], []
     if method in ("torch", "auto"):
         fit, warnings = _on_device(start, device)
@@ -128,7 +158,7 @@ def fit_warp(
         warnings += [f"the {fit.method} registration {fit.problem} and was given up" for fit in fits]
         if fits:
             warnings.append("the T1w is laid over the template by an affine only, which is coarser")
-        return Warp(affine, affine.GetInverse(), "affine", quality, warnings)
+        return Warp(affine, affine.GetInverse(), "affine", quality, warnings, laid)
     best = max(good, key=lambda fit: fit.mutual_information)
     back = sitk.CompositeTransform([as_transform(inverse(best.field)), affine.GetInverse()])
-    return Warp(best.transform, back, best.method, quality | best.figures, warnings)
+    return Warp(best.transform, back, best.method, quality | best.figures, warnings, best.laid)
