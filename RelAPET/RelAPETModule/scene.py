@@ -277,7 +277,7 @@ def _output(chosen, name):
 def _partOf(pet, kind, name, nodeClass="vtkMRMLScalarVolumeNode"):
     """The node of a kind that belongs to a PET: that of its earlier run, or a new one."""
     node = pet.GetNodeReference(ROLES[kind])
-    if node is None:
+    if node is None or _isAnothersToo(node, pet, kind):
         node = slicer.mrmlScene.AddNewNodeByClass(nodeClass, slicer.mrmlScene.GenerateUniqueName(name))
         pet.SetNodeReferenceID(ROLES[kind], node.GetID())
     return node
@@ -287,8 +287,14 @@ def _forget(pet, kind):
     """Remove what an earlier run left and this one did not make."""
     node = pet.GetNodeReference(ROLES[kind])
     pet.SetNodeReferenceID(ROLES[kind], None)
-    if node is not None:
+    if node is not None and not _isAnothersToo(node, pet, kind):
         slicer.mrmlScene.RemoveNode(node)
+
+
+def _isAnothersToo(node, pet, kind):
+    """Whether a part of a PET is one of a copy too, which somebody made of the PET to keep it."""
+    every = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return any(other is not pet and other.GetNodeReference(ROLES[kind]) is node for other in every)
 
 
 def _describe(node, facts):
