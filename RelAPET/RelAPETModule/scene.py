@@ -37,6 +37,8 @@ ROLES = {
 }
 TITLES = {"pet": "PET", "uncertainty": "spread of samples (not the error)", "difference": "minus reference"}
 TITLES["departure"] = "departure (not a disease map)"
+#: Name of the MRI that results in MNI space lie over.
+TEMPLATE = "MNI template T1 (ICBM 152 2009a)"
 #: Ending of the names of files in the model's space.
 MNI = "_space-MNI"
 FILES = {"pet": "synthetic_pet", "measured": "reference"}
@@ -306,15 +308,14 @@ def _describe(node, facts):
 
 def _template():
     """The MRI that results in MNI space lie over, loaded once."""
-    name = "MNI template T1 (ICBM 152 2009a)"
-    present = slicer.mrmlScene.GetFirstNodeByName(name)
+    present = slicer.mrmlScene.GetFirstNodeByName(TEMPLATE)
     if present is not None:
         return present
     from .library import library
 
     node = slicer.vtkMRMLScalarVolumeNode()
     readVolume(library("resources").resource("template", "t1.nii.gz"), node)
-    node.SetName(name)
+    node.SetName(TEMPLATE)
     node = slicer.mrmlScene.AddNode(node)
     node.CreateDefaultDisplayNodes()
     return node
