@@ -40,7 +40,7 @@ def ofModel(model, device):
 def lastTime(model, device):
     """How long the last run of a model took on this computer, in words."""
     last = ofModel(model, device)
-    return duration(last["seconds"]) if last else _("not run yet")
+    return duration(last["seconds"]) if last else _("not run with this device")
 
 
 def words(request, free=None, entry=None):
@@ -52,7 +52,7 @@ def words(request, free=None, entry=None):
     last, free = of(request), freeMemory() if free is None else free
     now = _("{n:.1f} GB of memory are free").format(n=free / GB) if free else ""
     if last is None:
-        unknown = _("Not run on this computer yet with this model, so its time is not known")
+        unknown = _("Not run on this computer yet with this model and device, so its time is not known")
         return f"{unknown}; {now}." if now else f"{unknown}.", False
     line = _("Last time here: {time}").format(time=duration(last["seconds"]))
     if last["memory"]:

@@ -189,9 +189,14 @@ class ModelPanel:
         if not self._filling and index >= 0 and self._panel.parameters is not None:
             self._panel.parameters.sampler = self._panel.ui.samplerSelector.itemData(index)
 
+    def _changed(self):
+        """A model has come or gone, also in the list of all models where that is open."""
+        self.update()
+        self._panel.manager.update()
+
     def onInstall(self, checked=False):
         name = self._panel.parameters.model
-        self._panel.tasks.start(_("Download"), ["models", "fetch", name], lambda ending: self.update())
+        self._panel.tasks.start(_("Download"), ["models", "fetch", name], lambda ending: self._changed())
 
     def onImport(self, checked=False):
         kinds = _("Models (*.pt *.pth *.zip)")
@@ -204,7 +209,7 @@ class ModelPanel:
         """Put a model file into the user's folder and choose it."""
 
         def ended(ending):
-            self.update()
+            self._changed()
             if ending.ok and self._panel.parameters is not None:  # the scene may have been closed meanwhile
                 self._panel.parameters.model = ending.result["model"]
 
@@ -215,7 +220,7 @@ class ModelPanel:
         question = _("Delete the model '{name}' from your folder? It can be had back only from its file.")
         if not slicer.util.confirmOkCancelDisplay(question.format(name=name)):
             return
-        self._panel.tasks.start(_("Removal"), ["models", "remove", name], lambda ending: self.update())
+        self._panel.tasks.start(_("Removal"), ["models", "remove", name], lambda ending: self._changed())
 
     def onFolder(self, checked=False):
         folder = library("models.catalogue").home() / "models"

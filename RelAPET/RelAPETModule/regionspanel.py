@@ -3,9 +3,9 @@
 import qt
 from slicer.i18n import tr as _
 
-from . import tables
+from . import people, tables
 from .library import library
-from .scene import MODEL, TRACER, UNITS, placeInHierarchy
+from .scene import MODEL, SPACE, TEMPLATE, TRACER, UNITS, placeInHierarchy
 
 
 class RegionsPanel:
@@ -32,6 +32,11 @@ class RegionsPanel:
         found, segmentation = self._panel.results.found, self._panel.parameters.segmentation
         if segmentation is None:
             return found.regions
+        drawn = _drawnElsewhere(segmentation, found.pet)
+        if drawn is not None:
+            words = _("'{s}' is drawn on '{volume}', in another space than this PET; choose a PET of the same space")
+            self._panel.say(words.format(s=segmentation.GetName(), volume=drawn.GetName()))
+            return None
         rows = tables.segmentRows(segmentation, found)
         if not any(row["share_in_view"] for row in rows):
             self._panel.say(_("no segment of '{s}' overlaps the PET").format(s=segmentation.GetName()))
@@ -75,3 +80,17 @@ class RegionsPanel:
             self._panel.say(_("the table was not written: {why}").format(why=error.strerror or error))
             return
         self._panel.tell(_("Written: {file}.").format(file=file))
+
+
+def _drawnElsewhere(segmentation, pet):
+    """The volume that segments were drawn on, where it is known to lie in another space than the PET; else None.
+
+    The head in MNI space lies about where the person's does, so that the means would look like any others.
+    """
+    drawn = segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+    if drawn is None:
+        return None
+    sources = [pet.GetNodeReference(role) for role in (people.SOURCE_ROLE, people.T2F_ROLE)]
+    known = "MNI" if drawn.GetName() == TEMPLATE else "T1w" if drawn in sources else None
+    space = drawn.GetAttribute(SPACE) or known
+    return drawn if space not in (None, pet.GetAttribute(SPACE) or "T1w") else None

@@ -37,6 +37,8 @@ ROLES = {
 }
 TITLES = {"pet": "PET", "uncertainty": "spread of samples (not the error)", "difference": "minus reference"}
 TITLES["departure"] = "departure (not a disease map)"
+#: Name of the MRI that results in MNI space lie over.
+TEMPLATE = "MNI template T1 (ICBM 152 2009a)"
 #: Ending of the names of files in the model's space.
 MNI = "_space-MNI"
 FILES = {"pet": "synthetic_pet", "measured": "reference"}
@@ -277,7 +279,7 @@ def _output(chosen, name):
 def _partOf(pet, kind, name, nodeClass="vtkMRMLScalarVolumeNode"):
     """The node of a kind that belongs to a PET: that of its earlier run, or a new one."""
     node = pet.GetNodeReference(ROLES[kind])
-    if node is None:
+    if node is None or _isAnothersToo(node, pet, kind):
         node = slicer.mrmlScene.AddNewNodeByClass(nodeClass, slicer.mrmlScene.GenerateUniqueName(name))
         pet.SetNodeReferenceID(ROLES[kind], node.GetID())
     return node
@@ -287,8 +289,14 @@ def _forget(pet, kind):
     """Remove what an earlier run left and this one did not make."""
     node = pet.GetNodeReference(ROLES[kind])
     pet.SetNodeReferenceID(ROLES[kind], None)
-    if node is not None:
+    if node is not None and not _isAnothersToo(node, pet, kind):
         slicer.mrmlScene.RemoveNode(node)
+
+
+def _isAnothersToo(node, pet, kind):
+    """Whether a part of a PET is one of a copy too, which somebody made of the PET to keep it."""
+    every = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return any(other is not pet and other.GetNodeReference(ROLES[kind]) is node for other in every)
 
 
 def _describe(node, facts):
@@ -300,15 +308,14 @@ def _describe(node, facts):
 
 def _template():
     """The MRI that results in MNI space lie over, loaded once."""
-    name = "MNI template T1 (ICBM 152 2009a)"
-    present = slicer.mrmlScene.GetFirstNodeByName(name)
+    present = slicer.mrmlScene.GetFirstNodeByName(TEMPLATE)
     if present is not None:
         return present
     from .library import library
 
     node = slicer.vtkMRMLScalarVolumeNode()
     readVolume(library("resources").resource("template", "t1.nii.gz"), node)
-    node.SetName(name)
+    node.SetName(TEMPLATE)
     node = slicer.mrmlScene.AddNode(node)
     node.CreateDefaultDisplayNodes()
     return node

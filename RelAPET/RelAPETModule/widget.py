@@ -225,6 +225,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         else:
             problems = self.problems()
             button.text, button.enabled = _("Synthesize"), not problems
+            self.ui.questionYesButton.enabled = not problems  # e.g. a batch that was begun before the answer
             words = _("Make the synthetic PET.")
             missing = _("Missing: {what}").format(what="; ".join(problems))
             button.toolTip = escaped(missing) if problems else words
@@ -344,7 +345,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             self.tell("")
 
     def onAccept(self, checked=False):
-        if self._question is not None and not self.logic.running:
+        if self._question is not None and not self.logic.running and not self.problems():
             self._run(replace(self._asked, accepted=self._asked.accepted | {self._question.acceptedBy}))
 
     def onDecline(self, checked=False):

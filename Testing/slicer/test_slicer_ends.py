@@ -87,6 +87,19 @@ def test_a_question_goes_with_what_it_is_about(widget, slicer, scans, change):
     assert len(FakeProcess.made) == 1 + kept, "what the panel does not show is not run"
 
 
+def test_yes_waits_for_what_was_begun_before_it(widget, scans):
+    widget.ui.synthesizeButton.click()
+    FakeProcess.made[-1].end("refused", "odd", acceptedBy="--force")
+    assert widget.ui.questionYesButton.enabled
+    widget.tasks.start("Removal", ["models", "remove", "demo"], lambda ending: None)
+    widget.ui.questionYesButton.click()
+    widget.onAccept()
+    assert not widget.ui.questionYesButton.enabled and not widget.logic.running
+    FakeProcess.made[-1].end("done", "done")
+    widget.ui.questionYesButton.click()
+    assert widget.logic.running and "--force" in FakeProcess.made[-1].arguments
+
+
 @pytest.mark.parametrize("damage", ["missing", "no regions", "truncated", "elsewhere"])
 def test_damaged_results_change_nothing(widget, slicer, pair, saved, tmp_path, damage):
     before = nodes_of(slicer)

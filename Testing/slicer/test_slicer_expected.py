@@ -39,6 +39,8 @@ def test_a_run_tells_what_it_took(widget, scans, harness, tmp_path):
     last = load_part("expected").of(widget.request())
     assert 0.4 < last["seconds"] < 60 and 150e6 < last["memory"] < 2e9
     assert "Last time here:" in widget.ui.expectedLabel.text and "(1 tracer, 2 samples)" in widget.ui.expectedLabel.text
+    widget.parameters.device = "cpu"
+    assert "Not run on this computer yet with this model and device" in widget.ui.expectedLabel.text
     widget.parameters.model = "rela-diffusion"
     assert "Not run on this computer yet" in widget.ui.expectedLabel.text, "of this model nothing is known"
 

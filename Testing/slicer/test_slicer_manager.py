@@ -57,7 +57,8 @@ def test_every_model_is_listed_with_what_one_chooses_by(manager, widget):
     demo = cells(manager)["RelAPET demo (trained on simulated people)"]
     assert demo["Tracers"] == "TAU, PIB, PBR" and demo["Resolution"].startswith("1 mm") and demo["Steps"] == "20"
     assert (demo["Licence"], demo["Trained on"]) == ("Apache-2.0", "simulated people only")
-    assert demo["Last run here"] == "not run yet" and demo["Size"] == "18 MB" and demo["State"] == "comes with RelAPET"
+    assert demo["Last run here"] == "not run with this device"
+    assert demo["Size"] == "18 MB" and demo["State"] == "comes with RelAPET"
     assert demo["Method"] == load_part("library").library("methods").method_class("rela").title
     published = next(row for title, row in cells(manager).items() if "authors' weights" in title)
     assert published["State"] == "not on this computer" and published["Trained on"] == "real people"
@@ -137,6 +138,13 @@ def test_the_file_dialogs(manager, harness):
     manager.ui.installFolderButton.click()
     assert FakeProcess.made[-1].arguments == ["models", "import", "/stick/model"]
     FakeProcess.made[-1].end("refused", "x")
+
+
+def test_the_panels_own_buttons_change_the_list_too(manager, widget, tiny_latent, tmp_path):
+    widget.models.importFile("mine.zip")
+    shutil.copytree(tiny_latent, tmp_path / "home" / "models" / "mine")
+    FakeProcess.made[-1].end("done", "done", result={"model": "mine"})
+    assert "mine" in [row["name"] for row in manager._rows]
 
 
 def test_removing_asks_and_spares_what_comes_along(manager, widget, harness, capsys, tiny_latent, share):

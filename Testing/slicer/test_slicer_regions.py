@@ -81,6 +81,28 @@ def test_outside_the_brain_there_is_no_pet(widget, slicer, found):
     assert row["synthetic_pet"] == pytest.approx(values[2:].mean(), rel=1e-6)
 
 
+def test_segments_of_another_space_are_not_measured(widget, slicer, found):
+    """The shipped template's head lies about where a person's does: the means would look like any others."""
+    segmentation = add_segments(slicer, found, np.s_[2:5, 2:4, 1:4])
+    template = add_scan(load_part("scene").TEMPLATE)
+    role = segmentation.GetReferenceImageGeometryReferenceRole()
+    widget.parameters.segmentation = segmentation
+    for drawn, space, measured in (
+        (widget.parameters.t1w, "MNI", False),
+        (widget.parameters.t2f, "MNI", False),
+        (template, "MNI", True),
+        (template, "T1w", False),
+        (add_scan("CT"), "MNI", True),
+        (widget.parameters.t1w, "T1w", True),
+    ):
+        segmentation.SetNodeReferenceID(role, drawn.GetID())
+        found.pet.SetAttribute("RelAPET.Space", space)
+        assert (widget.results.regions.table() is not None) == measured, (drawn.GetName(), space)
+        if not measured:
+            assert "in another space than this PET" in widget.ui.statusLabel.text
+            assert f"'{drawn.GetName()}'" in widget.ui.statusLabel.text
+
+
 def test_segments_of_surfaces_alone(widget, slicer, found):
     """As an STL file or a radiotherapy structure has them: voxels are made of them."""
     import vtk

@@ -167,6 +167,22 @@ def test_one_tracer_after_all_replaces_that_one_alone(widget, slicer, scans, tmp
     np.testing.assert_array_equal(values(found["TAU"]), before)
 
 
+def test_a_copy_keeps_its_maps(widget, slicer, scans, tmp_path):
+    """As Slicer's Data module makes it: with all references of the PET."""
+    found, Results = run(widget, write_results(tmp_path / "made")), load_part("scene").Results
+    copy = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
+    copy.UnRegister(None)
+    copy.Copy(found.pet)
+    copy = slicer.mrmlScene.AddNode(copy)
+    assert Results(copy).difference is found.difference
+    before = values(Results(copy).difference)
+    again = run(widget, write_results(tmp_path / "again", seed=9), keep=lambda name: not name.startswith("uncertainty"))
+    assert again.pet is found.pet and again.uncertainty is None
+    kept = Results(copy)
+    np.testing.assert_array_equal(values(kept.difference), before)
+    assert kept.uncertainty is not None and kept.regions is not again.regions
+
+
 def test_a_pet_of_another_space_is_not_replaced(widget, slicer, scans, tmp_path):
     """Its name tells its space."""
     shutil.copytree(write_results(tmp_path / "made"), tmp_path / "moved")
