@@ -279,7 +279,9 @@ def _intervals(drawn: dict, choices: Choices, counted: dict[str, float] | None, 
             found = calibrate(**arrays, **vars(choices), weights=weights)
         except ValueError as error:
             raise InputError(f"{tracer}: {error}") from error
-        band = calibration_band(found.n, choices.level, ends=2 if choices.asymmetric else 1)
+        # Weights leave fewer people in effect, whose quantiles scatter more.
+        size = found.n if found.effective is None else int(found.effective)
+        band = calibration_band(size, choices.level, ends=2 if choices.asymmetric else 1)
         tracers[tracer] = {
             "people": found.n,
             "effective": found.effective,

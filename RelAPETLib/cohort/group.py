@@ -44,7 +44,7 @@ _DESCRIPTIONS = {
     "psnr": "peak signal-to-noise ratio against the measured PET, dB; n/a for identical volumes",
     "ssim": "structural similarity, 3-D",
     "mae": "mean absolute error, volumes scaled to 0 to 1",
-    "nrmse": "root mean squared error over the data range",
+    "nrmse": "root mean square error over the measured PET's root mean square; n/a here, relapet evaluate has it",
     "atlas": "where the regions come from",
     "synthetic": "mean of the synthetic PET, SUVR",
     "measured": "mean of the measured PET, SUVR",

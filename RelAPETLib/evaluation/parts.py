@@ -47,6 +47,7 @@ class Parts:
 
     Attributes:
         cutoffs, masks, draws, couples: of `positivity`, `scales` and `uncertainty`.
+        asked: places of those draws that the user's table has.
         regional_ssim: whether to measure SSIM in the masks too, which takes seconds a pair.
         uncertain: whether uncertainty is asked for.
         nominal: share that the intervals are meant to cover; None where it was not said.
@@ -60,6 +61,7 @@ class Parts:
     masks: scales.Masks = field(default_factory=dict)
     draws: dict[tuple[str, ...], list[float]] = field(default_factory=dict)
     couples: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
+    asked: frozenset[tuple[str, ...]] = frozenset()
     regional_ssim: bool = False
     uncertain: bool = False
     nominal: float | None = None
@@ -165,6 +167,9 @@ class Parts:
             self.tables += positivity_table(rows)
         if self.uncertain:
             rows = uncertainty.uncertainty_rows(regions, self.draws, self.couples)
+            if lost := len(self.asked - {tuple(row[name] for name in uncertainty.PLACE) for row in rows}):
+                words = f"draws of {lost} of {len(self.asked)} places in the table are of no person, session, tracer, "
+                self.note(words + "model, atlas and region that was measured")
             found[UNCERTAINTY] = _table(rows, uncertainty.COLUMNS)
             summary = uncertainty.summary_rows(rows, nominal=self.nominal, seed=seed)
             if not summary:
@@ -259,11 +264,13 @@ def read_parts(
     if bool(baselines) != bool(mri):
         raise InputError("baselines need two tables: that of the training people, and that of the tested people's MRI")
     drawn = read_tsv(draws, uncertainty.DRAW_COLUMNS) if draws else []
+    by_place = uncertainty.draws_of(drawn)
     found = Parts(
         cutoffs=[positivity.parse_cutoff(text) for text in cutoffs],
         masks=scales.read_scale_masks(scale_masks) if scale_masks else {},
         regional_ssim=regional_ssim,
-        draws=uncertainty.draws_of(drawn),
+        draws=by_place,
+        asked=frozenset(by_place),
         couples=uncertainty.couples_of(drawn),
         uncertain=uncertain or draws is not None or nominal is not None,
         nominal=nominal,

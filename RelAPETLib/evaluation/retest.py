@@ -24,19 +24,31 @@ def retest_rows(regions: Iterable[Mapping]) -> list[dict]:
     ICC(A,1), the latter two of the first two sessions in order of their names.
     """
     values: dict[tuple, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
-    first: dict[str, str] = {}
+    regions = list(regions)
+    whose = _measured_beside(regions)
     for row in regions:
         for pet in ("synthetic", "measured"):
             value = row[pet]
             if value is None or not np.isfinite(value):
                 continue
-            # The measured PET is the same whoever made the synthetic one; the first model's rows have it.
-            if pet == "measured" and first.setdefault(row["tracer"], row["model"]) != row["model"]:
+            if pet == "measured" and whose[row["tracer"], row["participant_id"]] != row["model"]:
                 continue
             model = row["model"] if pet == "synthetic" else "n/a"
             key = (row["tracer"], model, row["atlas"], row["region"], pet)
             values[key][row["participant_id"]][row["session"]] = float(value)
     return [row for key, people in values.items() if (row := _row(key, people))]
+
+
+def _measured_beside(regions: Iterable[Mapping]) -> dict[tuple[str, str], str]:
+    """The model by tracer and person whose rows tell of the measured PET: the first of those with the most sessions.
+
+    It is the same PET whoever made the synthetic one, but for its level, which may be the synthetic one's.
+    """
+    sessions: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for row in regions:
+        if row["measured"] is not None and np.isfinite(row["measured"]):
+            sessions[row["tracer"], row["participant_id"]][row["model"]].add(row["session"])
+    return {key: max(models, key=lambda name: len(models[name])) for key, models in sessions.items()}
 
 
 def _row(key: tuple, people: Mapping[str, Mapping[str, float]]) -> dict | None:

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from ..errors import InputError
+from ..tracers import get_tracer
 from .resampling import NONE, RESAMPLES, needs_statistics, over_people, share
 from .scores import crps
-from .tsv import KEYS, number, pairs_by
+from .tsv import KEYS, MISSING, number, pairs_by
 
 #: Columns that tell whose value in which region a row is about, and those of a table of single draws.
 PLACE = (*KEYS, "atlas", "region")
@@ -41,8 +42,18 @@ def draws_of(rows: Iterable[Mapping]) -> dict[tuple[str, ...], list[float]]:
         value = number(row["suvr"])
         if not math.isfinite(value):
             raise InputError(f"a draw of {row['participant_id']} in {row['region']} is '{row['suvr']}', no number")
-        found.setdefault(tuple(row[name] for name in PLACE), []).append(value)
+        found.setdefault(place_of(row), []).append(value)
     return found
+
+
+def place_of(row: Mapping) -> tuple[str, ...]:
+    """The values of `PLACE` of a row as tables of regions have them: ``n/a`` for empty ones, a tracer's short name."""
+    place = {name: row[name] or MISSING for name in PLACE}
+    try:
+        place["tracer"] = get_tracer(place["tracer"]).name
+    except InputError:
+        pass  # one that no model has, which goes by its own word
+    return tuple(place.values())
 
 
 def couples_of(rows: Iterable[Mapping]) -> dict[tuple[str, ...], list[str]]:
@@ -50,7 +61,7 @@ def couples_of(rows: Iterable[Mapping]) -> dict[tuple[str, ...], list[str]]:
     found: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
         if "pair" in row:
-            found.setdefault(tuple(row[name] for name in PLACE), []).append(row["pair"])
+            found.setdefault(place_of(row), []).append(row["pair"])
     return found
 
 

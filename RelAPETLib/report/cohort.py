@@ -24,6 +24,7 @@ from .cohort_tables import (
     Key,
     Tables,
     agreements,
+    by_region,
     figures_of,
     ranked,
     read_tables,
@@ -167,12 +168,10 @@ def _titles() -> dict[str, str]:
 
 
 def _regional(tables: Tables, group: Group, room: _Room) -> str:
-    rows: dict[str, tuple[list, list]] = {}
-    for row in tables.regions:
-        if Group(row["key"].tracer, row["key"].model) == group:
-            made, measured = rows.setdefault(row["region"].replace("_", " "), ([], []))
-            made += [row["synthetic"]] if row["synthetic"] is not None else []
-            measured += [row["measured"]] if row["measured"] is not None else []
+    rows = {
+        name: tuple([row[pet] for row in own if row[pet] is not None] for pet in ("synthetic", "measured"))
+        for name, own in by_region(tables, group).items()
+    }
     if not any(made or measured for made, measured in rows.values()):
         return ""
     words = f"{group.tracer}: regional values"

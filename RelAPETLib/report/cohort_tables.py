@@ -170,15 +170,20 @@ class Agreement:
         return self.bias - 1.96 * self.sd, self.bias + 1.96 * self.sd
 
 
-def agreements(tables: Tables, group: Group) -> list[Agreement]:
-    """Agreement of synthetic and measured SUVR in each region (and atlas) of a group, in the table's order."""
-    by_region: dict[str, list[dict]] = {}
+def by_region(tables: Tables, group: Group) -> dict[str, list[dict]]:
+    """Rows of `regions.tsv` of a group by region, in the table's order; of several atlases each has its own."""
+    found: dict[str, list[dict]] = {}
     rows = [row for row in tables.regions if Group(row["key"].tracer, row["key"].model) == group]
     atlases = {row["atlas"] for row in rows}
     for row in rows:
         name = row["region"].replace("_", " ")
-        by_region.setdefault(name if len(atlases) == 1 else f"{name} ({row['atlas']})", []).append(row)
-    return [_agreement(name, rows) for name, rows in by_region.items()]
+        found.setdefault(name if len(atlases) == 1 else f"{name} ({row['atlas']})", []).append(row)
+    return found
+
+
+def agreements(tables: Tables, group: Group) -> list[Agreement]:
+    """Agreement of synthetic and measured SUVR in each region (and atlas) of a group, in the table's order."""
+    return [_agreement(name, rows) for name, rows in by_region(tables, group).items()]
 
 
 def _agreement(name: str, rows: list[dict]) -> Agreement:

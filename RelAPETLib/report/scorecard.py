@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import web
-from .cohort_tables import Group, Tables, agreements, figures_of
+from .cohort_tables import Group, Tables, agreements, by_region, figures_of
 
 NOTE = (
     "Laid out after the scorecard for synthetic medical data (Zamzmi et al., arXiv 2406.11143). Its authors and the "
@@ -69,8 +69,7 @@ def _congruence(tables: Tables, group: Group) -> str:
 def _coverage(tables: Tables, group: Group) -> str:
     """SD over results of the synthetic regional values as a share of the measured ones'."""
     ratios = []
-    for region in {row["region"] for row in tables.regions}:
-        rows = [r for r in tables.regions if r["region"] == region and Group(r["key"].tracer, r["key"].model) == group]
+    for rows in by_region(tables, group).values():
         both = [(r["synthetic"], r["measured"]) for r in rows if None not in (r["synthetic"], r["measured"])]
         if len(both) < 3:
             continue

@@ -11,6 +11,7 @@ from scipy.ndimage import binary_fill_holes
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
 from RelAPETLib.cli import main
+from RelAPETLib.evaluation.retest import retest_rows
 from RelAPETLib.evaluation.significance import compare_models
 from RelAPETLib.tracers import TRACERS
 
@@ -239,6 +240,20 @@ def test_test_retest_over_sessions(study):
     assert int(found["people"]) == 2 and float(found["within_sd"]) == pytest.approx(within, rel=1e-3)
     assert float(found["repeatability"]) == pytest.approx(2.77 * within, rel=2e-3)
     assert {row["model"] for row in of(tables["retest.tsv"], pet="synthetic")} == set(MODELS)
+
+
+def test_measured_sessions_that_one_model_alone_has_count():
+    """The first model has nobody's second session: the measured PET of both are there all the same, once."""
+    rows = [
+        {"tracer": "TAU", "model": model, "atlas": "a", "region": "r", "participant_id": f"sub-{n}",
+         "session": f"ses-{session}", "synthetic": 1 + 0.1 * n, "measured": 1 + 0.1 * n + 0.02 * session}
+        for model, sessions in (("a", (1,)), ("b", (1, 2))) for n in range(4) for session in sessions
+    ]  # fmt: skip
+    found = {(row["pet"], row["model"]): row for row in retest_rows(rows)}
+    assert set(found) == {("synthetic", "b"), ("measured", "n/a")}
+    measured = found["measured", "n/a"]
+    assert (measured["people"], measured["sessions"]) == (4, 8)
+    assert measured["within_sd"] == pytest.approx(0.02 / np.sqrt(2))
 
 
 def test_the_summary_and_the_tables_say_what_they_are(study):

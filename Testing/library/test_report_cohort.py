@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from RelAPETLib.cli import main
 from RelAPETLib.errors import InputError
-from RelAPETLib.report import web, write_cohort_report
+from RelAPETLib.report import cohort as cohort_page
+from RelAPETLib.report import scorecard, web, write_cohort_report
 from RelAPETLib.report.cohort import without_places
 from RelAPETLib.report.cohort_results import find_results
 from RelAPETLib.report.cohort_tables import Group, Key, agreements, ranked, read_tables
@@ -105,6 +106,19 @@ def test_too_few_have_no_limits():
     assert one.limits is None and one.bias == pytest.approx(0.2) and one.sd == pytest.approx(np.sqrt(0.02))
     (one,) = agreements(read_tables({"regions": rows[:1]}), Group("TAU", "m"))
     assert one.limits is None and one.sd is None and one.bias == pytest.approx(0.1)
+
+
+def test_regions_of_one_name_in_two_atlases_are_told_apart(monkeypatch):
+    """Two atlases' hippocampi are two regions: in the figure of regional values, and in what varies over people."""
+    rows = [{"participant_id": f"sub-{n}", "tracer": "TAU", "model": "demo 3.1.0", "region": "hippocampus", "atlas": a,
+             "synthetic": level + n, "measured": level + 2 * n}
+            for a, level in (("small", 1.0), ("wide", 9.0)) for n in range(4)]  # fmt: skip
+    tables, drawn = read_tables({"regions": rows}), []
+    monkeypatch.setattr(cohort_page, "regional", lambda rows, units: drawn.append(rows) or b"")
+    cohort_page._regional(tables, GROUP, cohort_page._Room(10))
+    names = ["hippocampus (small)", "hippocampus (wide)"]
+    assert list(drawn[0]) == names and drawn[0][names[1]] == ([9, 10, 11, 12], [9, 11, 13, 15])
+    assert scorecard._coverage(tables, GROUP).endswith(": 0.50 to 0.50 by region")
 
 
 def test_the_page_of_a_single_result_without_a_measured_pet(tmp_path):

@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 
 from RelAPETLib.errors import InputError
 from RelAPETLib.evaluation import uncertainty as u
+from RelAPETLib.evaluation.parts import Parts
 from RelAPETLib.evaluation.tsv import as_tsv, read_tsv
 
 
@@ -113,3 +114,19 @@ def test_tables_there_and_back(tmp_path):
     assert {row["covered"] for row in back} <= {"yes", "no"} and len(back) == 6
     with pytest.raises(InputError, match="no number"):
         u.draws_of([{**long[0], "suvr": "much"}])
+
+
+def test_draws_find_their_regions_or_a_note_says_that_they_do_not():
+    """A table of draws may leave a session empty and call the tracer by another of its names."""
+    rows, draws = simulated(people=3, samples=4)
+    places = [dict(zip(u.PLACE, place, strict=True)) | {"session": "", "tracer": "AV1451"} for place in draws]
+    long = [place | {"suvr": value, "pair": "1"} for place, own in zip(places, draws.values(), strict=True)
+            for value in own]  # fmt: skip
+    assert u.draws_of(long).keys() == u.couples_of(long).keys() == draws.keys()
+    parts = Parts(uncertain=True, draws=dict(draws), asked=frozenset(draws))
+    parts._figures = lambda regions: {}
+    parts.writers(rows)
+    assert not parts.notes
+    parts.writers(rows[:4])
+    (note,) = parts.notes
+    assert note.startswith("draws of 2 of 6 places in the table are of no person")

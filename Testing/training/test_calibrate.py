@@ -7,15 +7,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from calibrated import write_tiny_conditional
+from scipy.stats import norm
 from training_cases import prepared, write_table
 
+from RelAPETLib.evaluation.conformal import quantile
 from RelAPETLib.grid import array_to_image
 from RelAPETLib.models import load_model
 from RelAPETLib.regions import regional_rows
 from RelAPETLib.synthesis import synthesize
 from training import calibrate
 from training.__main__ import main
-from training.calibrate import SETTINGS, check_people, draw_people
+from training.calibrate import SETTINGS, Choices, check_people, draw_people
 from training.data.cache import open_cache
 from training.errors import user_error
 
@@ -119,6 +121,21 @@ def test_a_person_with_several_sessions_counts_once(tmp_path, monkeypatch):
     monkeypatch.setattr(calibrate, "draw_person", lambda model, people, case: {"features": np.zeros(1)})
     model, cache = SimpleNamespace(weights_sha256="w"), SimpleNamespace(cases=cases, sha256="c")
     assert list(draw_people(model, cache, tmp_path)) == ["a_2", "b"]
+
+
+def test_the_coverage_of_weighted_people_is_that_of_so_many_in_effect():
+    """Weighted quantiles scatter as those of fewer people: the range that is told holds over calibrations."""
+    rng, heavy = np.random.default_rng(0), np.arange(300) < 30
+    weights = np.where(heavy, 20.0, 1.0)
+    drawn = {str(n): dict.fromkeys(("synthetic_TAU", "spread_TAU"), np.zeros(12)) for n in range(300)}
+    for number, arrays in enumerate(drawn.values()):
+        arrays["measured_TAU"] = rng.normal(size=12) * (1 + heavy[number])
+    counted = {str(n): weight for n, weight in enumerate(weights)}
+    low, high = calibrate._intervals(drawn, Choices(asymmetric=False), counted, str)["tracers"]["TAU"]["coverage_95"]
+    ends = np.array([quantile(np.abs(rng.normal(size=300) * (1 + heavy)), 0.9, weights) for _ in range(400)])
+    share = weights[heavy].sum() / weights.sum()
+    covered = share * (2 * norm.cdf(ends / 2) - 1) + (1 - share) * (2 * norm.cdf(ends) - 1)
+    assert np.mean((covered >= low) & (covered <= high)) > 0.85, "of 0.95: the law of an effective size is not exact"
 
 
 def test_going_on_draws_only_who_is_missing(model, people, folder):
