@@ -31,11 +31,11 @@ def build_generator(
     counting from 0 and labels [N]; returns the noise [N, 1, X, Y, Z]. X, Y, Z are multiples of
     2^(levels - 1). No context is ever passed: like the published network, a transformer block's second attention is
     then another self-attention (the paper says cross-attention), whose size `cross_attention_dim` must be that of the
-    level; None leaves it out.
+    level; None leaves it out. On a CPU and without gradients it takes a faster way (`fast_unet`).
     """
-    from monai.networks.nets import DiffusionModelUNet
+    from .fast_unet import FastUNet
 
-    return DiffusionModelUNet(
+    return FastUNet(
         spatial_dims=3,
         in_channels=in_channels,
         out_channels=out_channels,
