@@ -148,14 +148,23 @@ class Export(HandedOver):
 
     def __init__(self, results, folder, report=False):
         super().__init__(results)
-        self._report = report
+        self._report, self._tied = report, False
         self.target = Path(folder) / f"SYNTHETIC_{self.tracer}_{time.strftime('%Y%m%d-%H%M%S')}"
+
+    @property
+    def note(self):
+        """What must be known of the files beside where they are; "" where there is nothing."""
+        words = _("Their patient and study are made up, since Slicer's DICOM database has no series of this PET's T1w.")
+        if self._space:
+            words = _("Their patient and study are made up, since a PET in MNI space lies in no scanner's series.")
+        return "" if self._tied else f" {words}"
 
     def prepare(self):
         """Write what the library needs and return its arguments. Raises scene.SceneError or OSError."""
         pet = self._write(scene.FILES if self._report else ("pet", "uncertainty"))
         arguments = ["dicom", "--pet", str(pet), "--out", str(self.target)]
         files = [] if self._space else sourceFiles(self._results.mri)
+        self._tied = bool(files)
         if files:
             source = self._scratch / "source"
             source.mkdir()

@@ -98,7 +98,8 @@ class ExportPanel:
 
         def ended(ending):
             if ending.ok:
-                self._panel.tell(_("DICOM written to {folder}").format(folder=exporting.target))
+                words = _("DICOM written to {folder}.").format(folder=exporting.target)
+                self._panel.tell(words + exporting.note)
 
         self._run(_("DICOM export"), exporting, ended)
 
@@ -116,17 +117,17 @@ class ExportPanel:
         def ended(ending):
             try:
                 if ending.ok:
-                    self._take(exporting.target, ending.result.get("instances") or {})
+                    self._take(exporting.target, ending.result.get("instances") or {}, exporting.note)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
         if not self._run(_("DICOM export"), exporting, ended):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _take(self, folder, instances):
+    def _take(self, folder, instances, note):
         """Let the database copy the files of a folder, and look whether it has what counts.
 
-        instances: UIDs by file name, from the library's result.
+        instances: UIDs by file name, from the library's result; note: what is told beside.
         """
         from DICOMLib import DICOMUtils
 
@@ -139,7 +140,7 @@ class ExportPanel:
             what = ", ".join(missing) or _("the files")
             self._panel.say(_("Slicer's DICOM database did not take {what}; export to a folder").format(what=what))
             return
-        self._panel.tell(_("In Slicer's DICOM database. To send it, use the DICOM module."))
+        self._panel.tell(_("In Slicer's DICOM database. To send it, use the DICOM module.") + note)
 
     def _temporary(self, prefix):
         """A new folder in Slicer's temporary one; None, with a line in the panel, where it cannot be made."""

@@ -111,7 +111,8 @@ def test_dicom_goes_into_slicers_database(widget, shown, monkeypatch, tmp_path, 
     assert {str(tmp_path / "database")} == {str(Path(path).parent) for path in database.instances().values()}, "copies"
     (document,) = [one for one in kept if one.SOPClassUID == ENCAPSULATED_PDF]
     assert "SYNTHETIC" in document.DocumentTitle and len(kept) > 10
-    assert "To send it, use the DICOM module" in widget.ui.statusLabel.text and left(tmp_path) == []
+    said = widget.ui.statusLabel.text
+    assert "To send it, use the DICOM module" in said and "are made up" in said and left(tmp_path) == []
 
 
 def test_a_database_that_takes_nothing_is_told(widget, shown, monkeypatch, tmp_path, capsys):
@@ -148,6 +149,24 @@ def test_a_folder_gets_the_report_only_on_request(widget, shown, harness, tmp_pa
         process = FakeProcess.made[-1]
         assert ("--report" in process.arguments) == asked == (process.option("--t1w") is not None)
         process.end("cancelled", "x")
+
+
+def test_a_made_up_patient_is_told(widget, scans, monkeypatch, tmp_path):
+    found = run(widget, write_results(tmp_path / "made"))
+    record = json.loads(found.pet.GetAttribute("RelAPET.Provenance")) | {"outputs": {}}
+    found.pet.SetAttribute("RelAPET.Provenance", json.dumps(record))
+    (tmp_path / "slice.dcm").touch()
+    for space, files, words in (
+        ("T1w", [], "no series of this PET's T1w"),
+        ("T1w", [tmp_path / "slice.dcm"], ""),
+        ("MNI", [tmp_path / "slice.dcm"], "in MNI space"),
+    ):
+        monkeypatch.setattr(load_part("export"), "sourceFiles", lambda mri, files=files: files)
+        found.pet.SetAttribute("RelAPET.Space", space)
+        widget.results.exports.exportDicom(str(tmp_path))
+        FakeProcess.made[-1].end("done", "done", result={})
+        said = widget.ui.statusLabel.text
+        assert "DICOM written to" in said and words in said and ("made up" in said) == bool(words)
 
 
 def test_files_lie_where_the_t1ws_own_header_puts_it(widget, slicer, scans, tmp_path):
