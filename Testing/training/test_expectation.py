@@ -158,6 +158,27 @@ def test_the_demo_models_head_leaves_all_sessions_of_a_person_out():
     assert errors[0] < 0.9 * errors[1] and errors[1] > 0.95 * float(rest.square().mean())
 
 
+def test_the_demo_models_head_knows_nothing_of_a_scanner_that_one_tracers_people_share():
+    """Features of one tracer's people all moved alike: nobody is expected, or left out, in another way."""
+    rng = np.random.default_rng(0)
+    factors, labels = rng.normal(size=(60, 3)), np.repeat([0, 1], 30)
+    latents = torch.from_numpy(np.tensordot(factors, rng.normal(size=(3, 1, 4, 4, 4)), 1)).float()
+    latents += 0.1 * torch.from_numpy(rng.normal(size=latents.shape)).float()
+    features = factors @ rng.normal(size=(3, 40)) + 0.3 * rng.normal(size=(60, 40))
+    moved = features + np.where(labels[:, None] == 1, rng.normal(0, 5, 40), 0)
+    found = []
+    for seen in (features, moved):
+        head = fit_head(seen, latents, labels, 2, 3, lambda line: None)
+        weight, mean, basis = (head.buffers[f"head_{name}"].numpy() for name in ("weight", "mean", "components"))
+        scores = np.einsum("nf,nkf->nk", seen - head.buffers["head_feature_mean"].numpy(), weight[labels])
+        expected = mean[labels] + np.einsum("nk,nkl->nl", scores, basis[labels])
+        sd = float(head.buffers["latent_sd"])
+        # The training people's own scores differ from those that leave them out by their leverage alone.
+        found.append((head.leave_one_out.numpy() * sd, expected * sd, head.scores.numpy() - scores))
+    for before, after in zip(*found, strict=True):
+        np.testing.assert_allclose(after, before, atol=2e-3)
+
+
 def test_a_tracer_of_few_scans_is_expected_at_its_mean():
     train, said = Followed(5), []
     found = pet_statistics(train, 4, said.append, both_sequences)

@@ -69,12 +69,17 @@ def fit_head(
         basis = basis[:components]
         scores = (z - mean) @ basis.T
         own = [people[row] for row in rows] if people else ()
-        weight, predicted, penalty = ridge(features[rows].astype(np.float64) - feature_mean, scores, own)
+        seen = features[rows].astype(np.float64)
+        offset = seen.mean(0) - feature_mean  # of this tracer's people, who may be others, with other scanners
+        weight, predicted, penalty = ridge(seen - feature_mean - offset, scores, own)
         explained = 1 - ((predicted - scores) ** 2).sum(0) / (scores**2).sum(0)
         say(f"head: label {label} r2 of the first components {np.round(explained[:6], 3)} penalties {penalty[:3]}")
         used[label, : left[0]] = explained[: left[0]] >= left[1]
-        left_out[rows], own_scores[rows] = mean + predicted * used[label] @ basis, predicted
-        means[label], bases[label], weights[label] = mean, basis, weight
+        left_out[rows] = mean + predicted * used[label] @ basis
+        # The network takes the mean of everybody's features off: its scores hold the tracer's offset, its mean not.
+        shift = weight @ offset
+        own_scores[rows] = predicted + shift
+        means[label], bases[label], weights[label] = mean - shift * used[label] @ basis, basis, weight
     rest = centred - left_out
     latent_sd = torch.from_numpy(rest.reshape(latents.shape).std((0, 2, 3, 4)))
     scale = latent_sd.repeat_interleave(latents[0, 0].numel()).numpy()
