@@ -79,10 +79,12 @@ def sample(
 
     with torch.no_grad():
         x_t = noise(0, shape).to(device)
+        # All of them beforehand: the loop must never wait for the device, which works behind it.
+        on_device = torch.tensor(list(timesteps), dtype=torch.long).to(device)
         visited: list[tuple[int, torch.Tensor]] = []
         for i, t in enumerate(timesteps):
             t_next = timesteps[i + 1] if i + 1 < len(timesteps) else -1
-            t_batch = torch.full((shape[0],), t, dtype=torch.long, device=device)
+            t_batch = on_device[i].expand(shape[0])
             output = predict(x_t, t_batch).to(x_t)
             x0 = schedule.clean_estimate(x_t, output, t_batch, clip) if gives == "noise" else _clamped(output, clip)
             visited = [*visited[-1:], (t, x0)]

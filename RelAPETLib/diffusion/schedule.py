@@ -63,6 +63,7 @@ class NoiseSchedule:
         object.__setattr__(self, "betas", betas.float())
         object.__setattr__(self, "alphas_cumprod", alphas_cumprod.float())
         object.__setattr__(self, "_alphas_cumprod", alphas_cumprod)
+        object.__setattr__(self, "_tables", {})
 
     def rates(self, t: int) -> tuple[float, float]:
         """Signal and noise rate (sqrt(alphas_cumprod[t]), sqrt(1 - alphas_cumprod[t])); t = -1 is the clean image."""
@@ -111,9 +112,18 @@ class NoiseSchedule:
         return alpha * x_t - sigma * v
 
     def rates_like(self, x: torch.Tensor, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Signal and noise rates of timesteps [N], shaped [N, 1, ...] to multiply x."""
-        alpha_bar = self._alphas_cumprod[timesteps.cpu()].reshape(-1, *[1] * (x.ndim - 1))
-        return alpha_bar.sqrt().to(x), (1 - alpha_bar).sqrt().to(x)
+        """Signal and noise rates of timesteps [N], shaped [N, 1, ...] to multiply x.
+
+        Those of all timesteps are brought to a device once, so that nobody waits for timesteps on a GPU.
+        """
+        place = x.device, x.dtype
+        if place not in self._tables:
+            with torch.inference_mode(False):  # they outlive the mode they are first asked for in
+                rates = self._alphas_cumprod.sqrt(), (1 - self._alphas_cumprod).sqrt()
+                self._tables[place] = tuple(rate.to(*place) for rate in rates)
+        timesteps = timesteps.to(x.device)
+        alpha, sigma = (table[timesteps].reshape(-1, *[1] * (x.ndim - 1)) for table in self._tables[place])
+        return alpha, sigma
 
 
 def along(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

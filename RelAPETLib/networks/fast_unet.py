@@ -24,6 +24,8 @@ from torch import nn
 from torch.nn import functional
 
 LAYOUT = torch.channels_last_3d
+#: Voxels whose sums are taken together: they stay in the processor's cache.
+ROWS = 4096
 
 
 class FastUNet(DiffusionModelUNet):
@@ -88,8 +90,28 @@ def _through(part: tuple[nn.Module, nn.Module | None], volume: torch.Tensor, emb
     return volume if attention is None else _attended(attention, volume)
 
 
+def normed(norm: nn.GroupNorm, volume: torch.Tensor) -> torch.Tensor:
+    """Group normalisation of [N, C, X, Y, Z] with channels last, its moments summed in blocks and in float64.
+
+    torch's own, with channels last, sums all voxels in float32: wrong by 5e-4 on 500,000 voxels, by more off zero.
+    """
+    batch, channels, *shape = volume.shape
+    rows = volume.permute(0, 2, 3, 4, 1).reshape(batch, -1, channels)
+    count = rows.shape[1] * (channels // norm.num_groups)
+
+    def mean(blocks) -> torch.Tensor:
+        """Of each group, [N, 1, C] float64, of blocks' sums [N, C]."""
+        sums = torch.stack([block.double() for block in blocks]).sum(0).unflatten(1, (norm.num_groups, -1)).sum(2)
+        return (sums / count).repeat_interleave(channels // norm.num_groups, 1)[:, None]
+
+    result = rows - mean(block.sum(1) for block in rows.split(ROWS, 1)).float()
+    variance = mean(block.square().sum(1) for block in result.split(ROWS, 1))
+    scale = ((variance + norm.eps).rsqrt() * norm.weight).float()
+    return torch.addcmul(norm.bias, result, scale, out=result).unflatten(1, shape).permute(0, 4, 1, 2, 3)
+
+
 def _activated(norm: nn.GroupNorm, volume: torch.Tensor) -> torch.Tensor:
-    return functional.silu(norm(volume), inplace=True)
+    return functional.silu(normed(norm, volume), inplace=True)
 
 
 def _convolved(layer: nn.Conv3d, volume: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -120,7 +142,7 @@ def _attended(attention: nn.Module, volume: torch.Tensor) -> torch.Tensor:
     """MONAI's attention over places; with channels last, its tokens are the volume as it lies there."""
     if isinstance(attention, SpatialAttentionBlock):
         return attention(volume).contiguous(memory_format=LAYOUT)
-    inner = _convolved(attention.proj_in.conv, attention.norm(volume)).permute(0, 2, 3, 4, 1)
+    inner = _convolved(attention.proj_in.conv, normed(attention.norm, volume)).permute(0, 2, 3, 4, 1)
     tokens = inner.flatten(1, 3)
     for block in attention.transformer_blocks:
         tokens = block(tokens)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..clinical import ClinicalValues
-from ..devices import free_device_memory, is_out_of_memory
+from ..devices import free_device_memory, is_out_of_memory, kept_memory
 from ..errors import DeviceError, LongRunError, ModelError
 from ..notices import warn
 
@@ -188,7 +189,8 @@ def _draw_batch(conditioned: ConditionedModel, plan: Plan, first: int, size: int
     from ..diffusion import seeded_noise
     from ..methods.base import DrawOptions
 
-    with torch.inference_mode():
+    on_cpu = str(conditioned.model.device) == "cpu"
+    with torch.inference_mode(), kept_memory() if on_cpu else nullcontext():
         options = DrawOptions(plan.sampler, plan.steps, plan.clip)
         noise = seeded_noise(plan.seed, first=first, mirrored=True)
         drawn = conditioned.model.method.draw(conditioned.encoded, plan.label, size, options, noise, progress)

@@ -6,7 +6,7 @@ from monai.networks.nets import DiffusionModelUNet
 from torch import nn
 from torch.nn import functional
 
-from RelAPETLib.networks.fast_unet import doubled_and_convolved
+from RelAPETLib.networks.fast_unet import doubled_and_convolved, normed
 from RelAPETLib.networks.generator import build_generator
 
 SMALL = {"channels": (8, 16), "attention_levels": (False, True), "num_head_channels": 16, "norm_num_groups": 4}
@@ -57,6 +57,17 @@ def test_a_convolution_of_doubled_voxels(bias):
     with torch.no_grad():
         plain = layer(functional.interpolate(volume, scale_factor=2.0, mode="nearest"))
         assert (doubled_and_convolved(volume, layer) - plain).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("mean", [0.0, 30.0])
+def test_many_voxels_are_normalised_as_exactly_as_the_plain_way_does(mean):
+    torch.manual_seed(2)
+    norm, volume = nn.GroupNorm(2, 8, eps=1e-6), torch.randn(2, 8, 40, 41, 24) + mean
+    wanted = nn.GroupNorm(2, 8, eps=1e-6).double()(volume.double())
+    with torch.no_grad():
+        found = normed(norm, volume.contiguous(memory_format=torch.channels_last_3d))
+        assert (found - wanted).abs().max() < 3e-6
+        assert (norm(volume) - wanted).abs().max() < 3e-6
 
 
 def test_where_it_may_not_be_taken():

@@ -188,8 +188,9 @@ class RelaDiffusion(Method):
         gives = getattr(self.network, "gives", "noise")
         predict = self.predict_noise if gives == "noise" else self.denoise
         with torch.inference_mode():
+            labels = self._integers(label, count)  # brought to the device once
             x0 = sample(
-                lambda x_t, timesteps: predict(x_t, encoded, timesteps, label),
+                lambda x_t, timesteps: predict(x_t, encoded, timesteps, labels),
                 (count, *self.diffusion_shape),
                 self.schedule,
                 gives=gives,
