@@ -6,6 +6,10 @@ The transcription draws its noise on the CPU, makes the clean estimates image by
 step inside the graph, as the published loop does; networks, schedule and mathematics are the same; ours has Adam in its
 fused form, as `training.trainer` does.
 
+Ours is taken in each `hardware.mode`, and held against a floor: the floating-point operations of a plain step (those of
+convolutions, matrix products and attention that torch counts) by the highest rate at which this device has done a large
+convolution or matrix product. ``--modes plain`` leaves the others out.
+
 Each side lives in a process of its own, because the peak of a process never falls. The processes take turns step by
 step, forth and back, so that what else the machine does meets all alike; a side's speed-up is the median over the turns
 of the published step's seconds by its own in the same turn. Seconds of the processor tell more than the clock's on a
@@ -29,7 +33,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-SIDES = ("release", "ours")
+#: Ours, by `hardware.mode`, and the other's.
+MODES = {"ours": "plain", "ours fast": "fast", "ours lean": "lean"}
+SIDES = ("release", *MODES)
 #: What --huge-pages adds: torch asks Linux for 2 MB pages for its large tensors, which are mapped anew in every step.
 HUGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}
 WARM_UP = 2
@@ -116,11 +122,18 @@ def serve(side: str, shape: tuple[int, ...], device: str, precision: str) -> Non
     torch.manual_seed(0)
     G, D = build_generator().to(device), build_discriminator("batch").to(device)
     rates = ((G, 5e-5), (D, 5e-6))
-    optimizers = [torch.optim.Adam(n.parameters(), lr=rate, fused=side == "ours" or None) for n, rate in rates]
+    optimizers = [torch.optim.Adam(n.parameters(), lr=rate, fused=side in MODES or None) for n, rate in rates]
+    if side in MODES:
+        from training.modes import prepare
+
+        prepare(G, MODES[side], device)
     batch = torch.rand(1, 1, *shape) * 2 - 1, torch.rand(1, 2, *shape) * 2 - 1, torch.tensor([2])
-    step, schedule = {"release": release_step, "ours": our_step}[side], NoiseSchedule()
+    step, schedule = our_step if side in MODES else release_step, NoiseSchedule()
     dtype = torch.bfloat16 if precision == "bf16" else None
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        if line.strip() == "count":
+            print(json.dumps(operations(lambda: step(G, D, optimizers, batch, schedule, device, dtype))), flush=True)
+            continue
         wait_for(device)
         began, busy = time.perf_counter(), time.process_time()
         step(G, D, optimizers, batch, schedule, device, dtype)
@@ -131,6 +144,53 @@ def serve(side: str, shape: tuple[int, ...], device: str, precision: str) -> Non
     print(json.dumps((torch.cuda.max_memory_allocated() if device == "cuda" else resident) / 1e9))
 
 
+def operations(step) -> int:
+    """Floating-point operations of a step; torch's own counter does not go with gradients of gradients."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils.flop_counter import flop_registry
+
+    class Counter(TorchDispatchMode):
+        total = 0
+
+        def __torch_dispatch__(self, called, types, args=(), kwargs=None):
+            made = called(*args, **(kwargs or {}))
+            if count := flop_registry.get(called._overloadpacket):
+                self.total += count(*args, **(kwargs or {}), out_val=made)
+            return made
+
+    with Counter() as counter:
+        step()
+    return counter.total
+
+
+def highest_rate(device: str, precision: str) -> float:
+    """Floating-point operations a second (of the processor, on a CPU), the best of a few large ones."""
+    import torch
+
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    square = torch.randn(2048, 2048, dtype=kind, device=device)
+    image = torch.randn(2, 64, 32, 32, 32, dtype=kind, device=device)
+    weights = torch.randn(64, 64, 3, 3, 3, dtype=kind, device=device)
+    clock, best = time.process_time if device == "cpu" else time.perf_counter, 0.0
+    for work in (lambda: square @ square, lambda: torch.nn.functional.conv3d(image, weights, padding=1)):
+        for _ in range(5):
+            wait_for(device)
+            began = clock()
+            count = operations(work)
+            wait_for(device)
+            best = max(best, count / (clock() - began))
+    return best
+
+
+def peak_of(options: argparse.Namespace) -> float:
+    """`highest_rate` with the threads of a side."""
+    import torch
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    return highest_rate(options.device, options.precision)
+
+
 def wait_for(device: str) -> None:
     """Until the device has done what it was told."""
     if device == "cuda":
@@ -139,21 +199,45 @@ def wait_for(device: str) -> None:
         torch.cuda.synchronize()
 
 
+def start(side: str, shape: str, options: argparse.Namespace, extra: dict[str, str]) -> subprocess.Popen:
+    """A process that takes steps when told to."""
+    more = {"OMP_NUM_THREADS": str(options.threads)} if options.threads else {}
+    words = ["--shapes", shape, "--device", options.device, "--precision", options.precision]
+    return subprocess.Popen(
+        [sys.executable, __file__, "--side", side, *words],
+        env={**os.environ, **more, **extra},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def floor(shape: str, options: argparse.Namespace, rate: float) -> tuple[int, float]:
+    """Operations of a plain step, and the seconds that they would take at a rate."""
+    told = start("ours", shape, options, {}).communicate("count\n")[0]
+    count = int(told.splitlines()[0])
+    return count, count / rate
+
+
+def won(found: dict[str, tuple[list[list[float]], float]], seconds: float, cpu: bool) -> str:
+    """How far each side is from the floor, and which share of the way from plain, and from the release, it went."""
+    middle = {name: statistics.median(turn[int(cpu)] for turn in turns) for name, (turns, _) in found.items()}
+    parts = []
+    for name, own in middle.items():
+        plain, theirs = (middle[side + name.partition(",")[1] + name.partition(",")[2]] for side in ("ours", "release"))
+        shares = [f"{(other - own) / (other - seconds):.0%} of the gap from {of}"
+                  for of, other in (("plain", plain), ("the release", theirs)) if own != other]  # fmt: skip
+        parts.append(f"{name} {own / seconds:.2f} times the floor" + (f" ({', '.join(shares)})" if shares else ""))
+    return "; ".join(parts)
+
+
 def compare(shape: str, options: argparse.Namespace) -> dict[str, tuple[list[list[float]], float]]:
     """Of every side at a shape: (seconds by the clock, of the processor) of each turn, and its peak memory in GB."""
     environments = {"": {}} | ({", huge pages": HUGE_PAGES} if options.huge_pages else {})
-    more = {"OMP_NUM_THREADS": str(options.threads)} if options.threads else {}
-    words = ["--shapes", shape, "--device", options.device, "--precision", options.precision]
     sides = {
-        side + name: subprocess.Popen(
-            [sys.executable, __file__, "--side", side, *words],
-            env={**os.environ, **more, **extra},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        side + name: start(side, shape, options, extra)
         for name, extra in environments.items()
-        for side in SIDES
+        for side in ("release", *(name for name, mode in MODES.items() if mode in options.modes))
     }
     turns = {name: [] for name in sides}
     for turn in range(WARM_UP + options.repeats):
@@ -225,6 +309,7 @@ def main() -> None:
     add("--threads", type=int, default=0, help="of each side; 0: torch's default")
     add("--huge-pages", action="store_true", help="both sides again with 2 MB pages (Linux)")
     add("--out", type=Path, help="add what is printed to this file")
+    add("--modes", nargs="+", choices=[*MODES.values()], default=[*MODES.values()], help="of ours; plain is one")
     add("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
@@ -239,11 +324,16 @@ def main() -> None:
         "| shape | step | images/s | processor s a step | speed-up by the clock | in processor seconds | peak GB |",
         "|---|---|---|---|---|---|---|",
     ]
-    verdicts = []
+    verdicts, rate = [], peak_of(options)
     for shape in options.shapes:
+        count, seconds = floor(shape, options, rate)
         found = compare(shape, options)
         lines += table(shape, found)
         verdicts.append(f"- {shape}: {verdict(found)}")
+        verdicts.append(
+            f"- {shape}: {count / 1e9:.1f} GFLOP at {rate / 1e9:.0f} GFLOP/s make a floor of {seconds:.3f} s; "
+            f"{won(found, seconds, options.device == 'cpu')}"
+        )
     text = "\n".join([*lines, "", *verdicts, ""])
     print(text)
     if options.out:
