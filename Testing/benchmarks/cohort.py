@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -32,7 +33,8 @@ RELAPET = [sys.executable, "-m", "RelAPETLib"]
 RUNNERS = ("jobs", "array", "dask-local", "dask-scheduler", "dask-slurm")
 #: One of so many people is damaged.
 BAD_EVERY = 10
-LOOK = 0.2
+#: Seconds between two looks, and that a run may take.
+LOOK, LIMIT = 0.2, 7200
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Cohort:
         bad: people who cannot be done.
         expected: hash by name of each good person's PET, of the serial run.
         seconds: of the serial run.
+        memory: GiB of the serial run's processes at each tenth of it.
     """
 
     folder: Path
@@ -53,6 +56,7 @@ class Cohort:
     bad: set[str]
     expected: dict[str, str]
     seconds: float = 0.0
+    memory: list[float] = field(default_factory=list)
 
     def command(self, out: Path, *more: str) -> list[str]:
         return [*RELAPET, "bids", str(self.source), str(out), "participant", *self.options, "--progress", "none", *more]
@@ -152,11 +156,6 @@ def start(command: list[str], log: Path, env: dict[str, str] | None = None) -> s
         words.close()
 
 
-def end(process: subprocess.Popen) -> int:
-    """Exit code of a process, waited for."""
-    return process.wait(7200)
-
-
 @contextlib.contextmanager
 def doomed(command: list[str], log: Path) -> Iterator[subprocess.Popen]:
     """A command that is killed in the end, and its children waited for."""
@@ -190,7 +189,7 @@ def by_jobs(cohort: Cohort, out: Path, log: Path, jobs: int, faults: bool) -> in
     command = cohort.command(out, "--jobs", str(jobs))
     if faults:
         limited = ["bash", "-c", 'ulimit -f 20; exec "$@"', "limited", *cohort.command(out, "--share", "1/4")]
-        assert end(start(limited, log)) == 3, "a full disk goes unnoticed"
+        assert start(limited, log).wait(LIMIT) == 3, "a full disk goes unnoticed"
         assert not results(out), "a full disk left a result"
         kill_both(command, out, log)
         with doomed(command, log) as run:
@@ -198,7 +197,7 @@ def by_jobs(cohort: Cohort, out: Path, log: Path, jobs: int, faults: bool) -> in
             wait_for(run, lambda: finished(out) > before)
             run.terminate()
             assert run.wait(300) == 143, "SIGTERM is no clean end"
-    return end(start(command, log))
+    return start(command, log).wait(LIMIT)
 
 
 def kill_both(command: list[str], out: Path, log: Path) -> None:
@@ -226,7 +225,7 @@ def _array(slurm, cohort: Cohort, out: Path, log: Path, jobs: int, kill: bool) -
     options = ["--parsable", "--mem-per-cpu=100M", f"--array=1-{jobs}", f"--output={log.with_suffix('')}-%a.txt"]
     env = {"RELAPET_COMMAND": " ".join([*RELAPET, "bids"])}
     job = slurm.call("sbatch", *options, script, str(cohort.source), str(out), *cohort.options, env=env, cwd=ROOT)
-    limit = time.monotonic() + 7200
+    limit = time.monotonic() + LIMIT
     while slurm.queue():
         assert time.monotonic() < limit
         if kill and finished(out):
@@ -244,7 +243,7 @@ def by_dask_local(cohort: Cohort, out: Path, log: Path, jobs: int, faults: bool)
     command = cohort.command(out, "--dask", "local", "--jobs", str(jobs))
     if faults:
         kill_both(command, out, log)
-    return end(start(command, log))
+    return start(command, log).wait(LIMIT)
 
 
 def by_dask_scheduler(cohort: Cohort, out: Path, log: Path, jobs: int, faults: bool) -> int:
@@ -273,7 +272,7 @@ def by_dask_scheduler(cohort: Cohort, out: Path, log: Path, jobs: int, faults: b
             wait_for(first, lambda: finished(out) >= 1)
             stop()
             serve()
-        return end(first)
+        return first.wait(LIMIT)
     finally:
         stop()
 
@@ -295,7 +294,7 @@ def by_dask_slurm(cohort: Cohort, out: Path, log: Path, jobs: int, faults: bool)
             victims = [one for one in slurm.family() if "spawn_main" in " ".join(one.cmdline())]
             if victims and first.poll() is None:
                 victims[0].kill()
-        return end(first)
+        return first.wait(LIMIT)
 
 
 RUN = {"jobs": by_jobs, "array": by_array, "dask-local": by_dask_local, "dask-scheduler": by_dask_scheduler,
@@ -303,12 +302,23 @@ RUN = {"jobs": by_jobs, "array": by_array, "dask-local": by_dask_local, "dask-sc
 
 
 def serial(cohort: Cohort) -> None:
-    """The run that the others are held against, in one process."""
-    out, begin = cohort.folder / "serial", time.monotonic()
-    code = end(start(cohort.command(out), cohort.folder / "serial.log"))
-    cohort.seconds = time.monotonic() - begin
-    cohort.expected = results(out)
-    assert code == (3 if cohort.bad else 0), (cohort.folder / "serial.log").read_text()[-2000:]
+    """The run that the others are held against, in one process; its seconds and memory are kept in its folder."""
+    out, kept = cohort.folder / "serial", cohort.folder / "serial.json"
+    if not kept.exists():
+        shutil.rmtree(out, ignore_errors=True)
+        begin, seen = time.monotonic(), []
+        process = start(cohort.command(out), cohort.folder / "serial.log")
+        while process.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                own = psutil.Process(process.pid)
+                seen.append(sum(one.memory_info().rss for one in (own, *own.children(recursive=True))) / 2**30)
+            time.sleep(LOOK)
+        seconds = time.monotonic() - begin
+        assert process.returncode == (3 if cohort.bad else 0), (cohort.folder / "serial.log").read_text()[-2000:]
+        memory = [round(seen[len(seen) * tenth // 10], 2) for tenth in range(1, 10)]
+        kept.write_text(json.dumps({"seconds": seconds, "memory": memory}))
+    found = json.loads(kept.read_text())
+    cohort.seconds, cohort.memory, cohort.expected = found["seconds"], found["memory"], results(out)
 
 
 def compare(cohort: Cohort, runner: str, jobs: int, faults: bool) -> dict:
@@ -331,47 +341,58 @@ def compare(cohort: Cohort, runner: str, jobs: int, faults: bool) -> dict:
     }  # fmt: skip
 
 
-def memory(cohort: Cohort) -> list[float]:
-    """GiB of a serial run at each tenth of it."""
-    out, seen = cohort.folder / "memory", []
-    process = start(cohort.command(out), cohort.folder / "memory.log")
-    while process.poll() is None:
-        try:
-            seen.append(psutil.Process(process.pid).memory_info().rss / 2**30)
-        except psutil.Error:
-            break
-        time.sleep(LOOK)
-    end(process)
-    return [round(seen[len(seen) * tenth // 10], 2) for tenth in range(1, 10)] if seen else []
+def row_of(cohort: Cohort, runner: str, jobs: int, faults: bool) -> dict:
+    """What `compare` finds, kept in a file."""
+    kept = cohort.folder / f"{runner}{'-faults' * faults}.json"
+    if not kept.exists():
+        shutil.rmtree(cohort.folder / f"{runner}{'-faults' * faults}", ignore_errors=True)
+        kept.write_text(json.dumps(compare(cohort, runner, jobs, faults)))
+    return json.loads(kept.read_text())
+
+
+def cohorts_of(work: Path, people: int, raw: int, options: list[str]) -> list[Cohort]:
+    """The saved cases and, where they are asked for, the raw scans; made, unless an earlier call has."""
+    made = {"saved": (people, make_cases)} | ({"raw": (raw, make_raw)} if raw else {})
+    found = []
+    for name, (number, make) in made.items():
+        kept, folder = work / f"{name}.json", work / name
+        if not kept.exists():
+            shutil.rmtree(work / f"{name}_data", ignore_errors=True)
+            source, bad = make(work / f"{name}_data", number)
+            folder.mkdir(exist_ok=True)
+            kept.write_text(json.dumps({"people": number, "source": str(source), "bad": sorted(bad)}))
+        facts = json.loads(kept.read_text())
+        if facts["people"] != number:
+            raise SystemExit(f"{work}: of {facts['people']} people ({name}), not {number}; give another folder")
+        more = ["--cases", facts["source"]] if name == "saved" else ["--skip-bids-validation"]
+        found.append(Cohort(folder, Path(facts["source"]), [*more, *options], set(facts["bad"]), {}))
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("work", type=Path, help="empty folder")
+    parser.add_argument("work", type=Path, help="folder, empty or of an earlier call")
     parser.add_argument("--people", type=int, default=200)
     parser.add_argument("--raw", type=int, default=0, help="simulated raw people besides")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--runners", nargs="+", choices=RUNNERS, default=RUNNERS)
+    parser.add_argument("--faults", choices=("with", "without", "both"), default="both", help="default: both")
     parser.add_argument("--model", default="demo")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
+    arguments.work.mkdir(parents=True, exist_ok=True)
     options = ["--model", arguments.model, "--tracer", "TAU", "--no-report"]
-    cases, bad = make_cases(arguments.work / "saved", arguments.people)
-    cohorts = [Cohort(arguments.work, cases, ["--cases", str(cases), *options], bad, {})]
-    if arguments.raw:
-        raw, bad = make_raw(arguments.work / "raw_data", arguments.raw)
-        folder = arguments.work / "raw"
-        folder.mkdir()
-        cohorts.append(Cohort(folder, raw, ["--skip-bids-validation", *options], bad, {}))
-    for cohort in cohorts:
+    wanted = {"with": (True,), "without": (False,), "both": (False, True)}[arguments.faults]
+    for cohort in cohorts_of(arguments.work, arguments.people, arguments.raw, options):
         serial(cohort)
-        print(f"\n{len(cohort.expected)} good people, {len(cohort.bad)} bad; serial {cohort.seconds:.0f} s\n")
-        table = [compare(cohort, runner, arguments.jobs, faults) for runner in arguments.runners
-                 for faults in (False, True)]  # fmt: skip
-        print("| " + " | ".join(table[0]) + " |\n|" + "---|" * len(table[0]))
-        for row in table:
+        good, bad = len(cohort.expected), len(cohort.bad)
+        print(f"\n{cohort.folder.name}: {good} good people, {bad} bad; serial {cohort.seconds:.0f} s")
+        print("Memory of the serial run at each tenth, GiB:", *cohort.memory, "\n")
+        for number, (runner, faults) in enumerate((name, faults) for name in arguments.runners for faults in wanted):
+            row = row_of(cohort, runner, arguments.jobs, faults)
+            if not number:
+                print("| " + " | ".join(row) + " |\n|" + "---|" * len(row))
             print("| " + " | ".join(str(value) for value in row.values()) + " |", flush=True)
-    print("\nMemory of a serial run at each tenth, GiB:", *memory(cohorts[0]))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
+MinJobAge=7200
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
