@@ -7,6 +7,7 @@ stands above and below takes the room it needs, and the pictures get what is lef
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -177,7 +178,7 @@ def wrapped(words: object, size: float, width: float, weight: str = "normal") ->
         if line:
             lines.append(line)
         while not fits(word) and len(word) > 1:
-            part = max(1, next(n for n in range(len(word) - 1, 0, -1) if n == 1 or fits(word[:n])))
+            part = max(1, bisect_left(range(1, len(word)), True, key=lambda n, word=word: not fits(word[:n])))
             lines.append(word[:part])
             word = word[part:]
         line = word
