@@ -11,6 +11,11 @@ from slicer_module import MODULE, load_part
 pytestmark = pytest.mark.slow
 
 
+def children():
+    """Processes of the library that this one has started; a server of an earlier test may wait among them."""
+    return {p.pid for p in psutil.Process().children(recursive=True) if "RelAPETLib" in " ".join(p.cmdline())}
+
+
 @pytest.fixture
 def desk(harness, monkeypatch, tmp_path, tiny_latent):
     """The panel with a small model; its children take the scans for preprocessed ones, which saves the registration."""
@@ -49,6 +54,7 @@ def emptied(values):
 
 @pytest.mark.timeout(900)
 def test_from_pairs_to_results_past_a_bad_one(desk, harness, slicer, tmp_path, grid_case):
+    before = children()
     for name, change in (("Doe", scaled(1.0)), ("Roe", emptied), ("Poe", scaled(0.5))):
         add_person(slicer, name, grid_case, change)
     desk.ui.findPairsButton.click()
@@ -74,11 +80,12 @@ def test_from_pairs_to_results_past_a_bad_one(desk, harness, slicer, tmp_path, g
         found = desk.results.found
         assert found.mri is desk.batch.rows[number].pair.t1w and found.regions.GetNumberOfRows() > 10
         assert slicer.util.arrayFromVolume(found.pet).shape == slicer.util.arrayFromVolume(found.mri).shape
-    assert not [p for p in psutil.Process().children(recursive=True) if "RelAPETLib" in " ".join(p.cmdline())]
+    assert not children() - before
 
 
 @pytest.mark.timeout(600)
 def test_stop_leaves_no_child_and_whole_results(desk, harness, slicer, tmp_path, grid_case):
+    before = children()
     for number in range(3):
         add_person(slicer, f"person {number}", grid_case, scaled(1 + number))
     desk.ui.findPairsButton.click()
@@ -89,6 +96,6 @@ def test_stop_leaves_no_child_and_whole_results(desk, harness, slicer, tmp_path,
     assert [row.state for row in desk.batch.rows] == ["done", "stopped", "stopped"]
     out = tmp_path / "results ü" / "relapet-tiny-latent"
     assert len(list(out.rglob("*_record.json"))) == 1 == len(list(out.rglob("*desc-synthetic_pet.nii.gz")))
-    assert not [p for p in psutil.Process().children(recursive=True) if "RelAPETLib" in " ".join(p.cmdline())]
+    assert not children() - before
     desk.batch.show(0)
     assert desk.results.found is not None
