@@ -121,8 +121,9 @@ def kept_memory() -> Iterator[None]:
     """Keep the memory that is freed meanwhile, for what comes next, and hand it back to the system at the end.
 
     Otherwise glibc maps each large tensor anew, and the system clears page by page what was the process's own a moment
-    before: a third of a voxel network's time on a CPU. It is the allocator of the whole process, so the first to enter
-    sets it and the last to leave resets it. Elsewhere than with glibc nothing is done.
+    before: a seventh of a voxel generator's time on a CPU (``results/generator_cpu.md``). It is the allocator of the
+    whole process, so the first to enter sets it and the last to leave resets it. Elsewhere than with glibc nothing is
+    done.
     """
     libc = _glibc()
     if libc is None:

@@ -26,8 +26,8 @@ def prepare(network: nn.Module, mode: str, device: str, compiled: bool = False) 
 
     Args:
         network: not yet wrapped for ranks. Gradients are taken through it once, not of gradients.
-        mode: ``plain`` leaves it as it is. ``fast``: on a CPU convolutions by oneDNN where torch's own code would take
-            two to four times as long, on others channels last. ``lean``: its blocks keep no activations, and the
+        mode: ``plain`` leaves it as it is. ``fast``: on a CPU convolutions by oneDNN where torch would take slower code
+            of its own, on others channels last. ``lean``: its blocks keep no activations, and the
             backward pass computes them again; on a CPU with the convolutions of ``fast``.
         device: cpu, cuda or mps.
         compiled: by torch.compile.

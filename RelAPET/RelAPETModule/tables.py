@@ -181,9 +181,8 @@ def segmentRows(segmentation, results):
     values = {kind: slicer.util.arrayFromVolume(node) for kind, node in results.volumes.items()}
     size = math.prod(results.pet.GetSpacing())
     rows, voxels = [], "Binary labelmap"
-    if not segmentation.GetSegmentation().ContainsRepresentation(
-        voxels
-    ):  # surfaces or contours alone, as of an STL file
+    if not segmentation.GetSegmentation().ContainsRepresentation(voxels):
+        # surfaces or contours alone, as of an STL file
         segmentation.GetSegmentation().CreateRepresentation(voxels)
     for segmentID in segmentation.GetSegmentation().GetSegmentIDs():
         whole = _volume(segmentation, segmentID)

@@ -116,12 +116,12 @@ def _activated(norm: nn.GroupNorm, volume: torch.Tensor) -> torch.Tensor:
 
 def _convolved(layer: nn.Conv3d, volume: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """A convolution, perhaps with another bias [channels]."""
+    bias = layer.bias if bias is None else bias
     if set(layer.kernel_size) != {1}:
-        bias = layer.bias if bias is None else bias
         # A kernel with channels first makes some shapes of volume fall back to them.
         weight = layer.weight.contiguous(memory_format=LAYOUT)
         return functional.conv3d(volume, weight, bias, layer.stride, layer.padding)
-    return functional.linear(volume.permute(0, 2, 3, 4, 1), layer.weight.flatten(1), layer.bias).permute(0, 4, 1, 2, 3)
+    return functional.linear(volume.permute(0, 2, 3, 4, 1), layer.weight.flatten(1), bias).permute(0, 4, 1, 2, 3)
 
 
 def _residual(block: nn.Module, volume: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
