@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import re
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICE_CHOICES = "auto, cpu, cuda, cuda:0 (or another number) or mps"
 
@@ -56,14 +62,14 @@ def describe_devices() -> list[dict]:
     import torch
 
     gib = 1024**3
-    memory = psutil.virtual_memory()
+    memory, limit = psutil.virtual_memory(), control_group_memory()
     threads = torch.get_num_threads()
     found = [
         {
             "device": "cpu",
             "name": f"{platform.processor() or platform.machine()}, {psutil.cpu_count()} cores, {threads} threads",
             "total_gib": memory.total / gib,
-            "free_gib": memory.available / gib,
+            "free_gib": min(memory.available, limit) / gib,
         }
     ]
     for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
@@ -73,6 +79,82 @@ def describe_devices() -> list[dict]:
     if torch.backends.mps.is_available():
         found.append({"device": "mps", "name": "Apple GPU", "total_gib": None, "free_gib": None})
     return found
+
+
+def free_memory(device: str) -> float | None:
+    """Bytes that a new computation can have on a device; None where that is not known (MPS).
+
+    On the CPU a limit of this process's control group counts, as containers and Slurm set one; on a GPU also what torch
+    has reserved there and does not use.
+    """
+    import torch
+
+    if device == "cpu":
+        import psutil
+
+        return min(psutil.virtual_memory().available, control_group_memory())
+    if not device.startswith("cuda"):
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def free_memory_with_swap() -> float:
+    """Bytes that a new computation can have on the CPU at the very most, the slow ones of a disk among them."""
+    import psutil
+
+    return min(psutil.virtual_memory().available + psutil.swap_memory().free, control_group_memory())
+
+
+#: Where Linux shows control groups, by version, and the names of a group's limit and use in it.
+GROUPS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+
+
+def control_group_memory(own: str = "/proc/self/cgroup", groups: tuple = GROUPS) -> float:
+    """Bytes left to this process by the control groups it is in, infinite without one that limits it.
+
+    Files that the system keeps in memory until it is wanted do not count as used.
+    """
+    left = math.inf
+    try:
+        lines = Path(own).read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return left
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers not in ("", "memory"):
+            continue
+        root, limit, used = groups[0 if controllers == "" else 1]
+        place = Path(root) / path.strip("/")
+        # In a container the path may be the host's; its own group is then the root.
+        for folder in (place, *place.parents):
+            left = min(left, _left_in(folder, limit, used))
+            if folder == Path(root):
+                break
+    return left
+
+
+def _left_in(folder: Path, limit: str, used: str) -> float:
+    try:
+        most, taken = (folder / limit).read_text().strip(), int((folder / used).read_text())
+        cached = re.search(r"^(?:total_)?inactive_file (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        return math.inf
+    if not most.isdigit():  # "max"
+        return math.inf
+    return max(0, int(most) - taken + (int(cached.group(1)) if cached else 0))
+
+
+def full_precision(device: str | torch.device) -> AbstractContextManager:
+    """Computes as tensors' own types say, whatever autocast is on around it."""
+    import torch
+
+    kind = torch.device(device).type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -62,6 +62,7 @@ def describe(
             "clip": plan.clip,
             "device": draw.device,
             "batch": draw.batch,
+            **({} if draw.needed is None else {"memory_gb": round(draw.needed / 1e9, 2)}),
         },
         preprocessing={
             "method": ready.method,

@@ -12,7 +12,10 @@ from training_launch import cached
 from training_runs import Phantoms, logged, plain_config, same_within, scenario, tensors, tiny_data
 
 from RelAPETLib.cli import main
+from RelAPETLib.counted_memory import peak_bytes
+from RelAPETLib.methods.base import DrawOptions
 from RelAPETLib.models import import_model, load_model
+from RelAPETLib.synthesis.memory import counted_bytes
 from training import checkpoints
 from training.export import export_checkpoint
 from training.loop import load_data, run
@@ -404,6 +407,18 @@ def test_the_program_draws_with_its_own_steps(exported, grid_case, tmp_path):
     (pet,) = tmp_path.glob("synthetic_pet*.nii.gz")
     made = nib.load(pet).get_fdata()
     assert made.shape == (160, 180, 160) and made.max() > 0
+
+
+def test_what_it_takes_is_counted_on_tensors_without_values(exported):
+    """Close to what lives of the same draw with values, which may go another way through memory on a CPU."""
+    method = load_model(exported[1]).method
+    own = DrawOptions(method.defaults.sampler, min(2, method.defaults.longest), method.defaults.clip)
+
+    def draw():
+        encoded = method.encode(torch.zeros(1, 2, 160, 180, 160))
+        method.draw(encoded, 2, 2, own, lambda index, shape: torch.zeros(*shape))
+
+    assert 0.7 < counted_bytes(method, 2, 2, own) / peak_bytes(draw) < 1.4
 
 
 def test_the_catalogue_lists_it_with_licence_and_steps(exported, tmp_path, monkeypatch, capsys):
