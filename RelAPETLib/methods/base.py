@@ -26,8 +26,9 @@ SEQUENCES = ("t1w", "t2f")
 #: Uses of the tracer's mean PET that methods share: none; a further input; that, and what residuals are taken from; a
 #: regression on the person's MRI in its place (`MeanPetNetwork`).
 MEAN_PET = ("none", "input", "residual", "regression")
-#: ``noise(index, shape)`` gives standard normal float32 numbers of `shape` [N, ...] on the CPU: index 0 is what a draw
-#: starts from, index i what its i-th step adds. Each of the N samples has a stream of its own.
+#: ``noise(index, shape)`` gives standard normal float32 numbers of `shape` [N, ...], on the CPU or on the method's
+#: device: index 0 is what a draw starts from, index i what its i-th step adds. Each of the N samples has a stream of
+#: its own.
 NoiseSource = Callable[[int, Sequence[int]], "torch.Tensor"]
 Progress = Callable[[float, str], None]
 #: What `Method.build` raises for settings that make no network.

@@ -222,13 +222,13 @@ def _draw_batch(conditioned: ConditionedModel, plan: Plan, first: int, size: int
     """Volumes [X, Y, Z] of samples first .. first + size - 1, in [-1, 1]."""
     import torch
 
-    from ..diffusion import seeded_noise
+    from ..diffusion import noise_for, seeded_noise
     from ..methods.base import DrawOptions
 
     on_cpu = str(conditioned.model.device) == "cpu"
     with torch.inference_mode(), kept_memory() if on_cpu else nullcontext():
         options = DrawOptions(plan.sampler, plan.steps, plan.clip)
-        noise = seeded_noise(plan.seed, first=first, mirrored=True)
+        noise = noise_for(conditioned.model.device, seeded_noise(plan.seed, first=first, mirrored=True))
         drawn = conditioned.model.method.draw(conditioned.encoded, plan.label, size, options, noise, progress)
         return [volume.float().cpu().numpy()[0].clip(-1.0, 1.0) for volume in drawn]
 
