@@ -55,7 +55,10 @@ def resolve_device(name: str = "auto") -> str:
 
 
 def describe_devices() -> list[dict]:
-    """Every device torch can use: ``{"device", "name", "total_gib", "free_gib"}`` (memory None where unknown)."""
+    """Every device torch can use: ``{"device", "name", "total_gib", "free_gib", "attention"}``.
+
+    Memory is None where it is not known; for attention see `attention_backend`.
+    """
     import platform
 
     import psutil
@@ -78,7 +81,7 @@ def describe_devices() -> list[dict]:
         found.append({"device": f"cuda:{number}", "name": name, "total_gib": total / gib, "free_gib": free / gib})
     if torch.backends.mps.is_available():
         found.append({"device": "mps", "name": "Apple GPU", "total_gib": None, "free_gib": None})
-    return found
+    return [each | {"attention": attention_backend(each["device"])} for each in found]
 
 
 def free_memory(device: str) -> float | None:
@@ -147,6 +150,68 @@ def _left_in(folder: Path, limit: str, used: str) -> float:
     if not most.isdigit():  # "max"
         return math.inf
     return max(0, int(most) - taken + (int(cached.group(1)) if cached else 0))
+
+
+#: Types that a network may compute in: as its weights are, or products in bfloat16 with the rest as it is.
+PRECISIONS = ("fp32", "bf16")
+#: What models were measured in: their calibration, steps and shares of draws.
+MEASURED_PRECISION = "fp32"
+
+
+def check_precision(precision: str, device: str) -> None:
+    """Raise `DeviceError` where a device cannot compute in one of `PRECISIONS`."""
+    import torch
+
+    if precision == "fp32":
+        return
+    if device.startswith("cuda"):
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = torch.amp.is_autocast_available(device)
+    if not able:
+        raise DeviceError(f"{device} does not compute in {precision}", "use --precision fp32")
+
+
+def computing(precision: str, device: str) -> AbstractContextManager:
+    """Has networks compute in one of `PRECISIONS` on a device: products in it, norms and sums as torch has them.
+
+    `full_precision` takes parts out.
+    """
+    import torch
+
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, torch.bfloat16)
+
+
+def describe_precision(precision: str, device: str) -> str:
+    """The same for a record: on a CUDA GPU torch rounds the factors of float32 convolutions to TF32 by default."""
+    import torch
+
+    rounded = precision == "fp32" and device.startswith("cuda") and torch.backends.cudnn.allow_tf32
+    return "fp32, TF32 in convolutions" if rounded else precision
+
+
+def attention_backend(device: str, precision: str = "fp32") -> str:
+    """The way that torch's attention takes on a device for heads of 32 channels.
+
+    Returns:
+        ``flash_attention``, ``efficient_attention`` or ``cudnn_attention``, which keep no product of queries and keys;
+        ``math``, which does; ``unknown`` where torch does not tell.
+    """
+    import torch
+    from torch.nn.attention import SDPBackend
+
+    ask = getattr(torch, "_fused_sdp_choice", None)
+    if ask is None:
+        return "unknown"
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    try:
+        with torch.inference_mode():
+            tokens = torch.zeros(1, 2, 64, 32, dtype=dtype, device=device)
+            return SDPBackend(ask(tokens, tokens, tokens)).name.lower()
+    except (RuntimeError, ValueError):  # the device has none of its own
+        return "math"
 
 
 def full_precision(device: str | torch.device) -> AbstractContextManager:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..clinical import ClinicalValues
-from ..devices import free_device_memory, is_out_of_memory, kept_memory
+from ..devices import computing, free_device_memory, is_out_of_memory, kept_memory
 from ..errors import DeviceError, LongRunError, ModelError
 from ..notices import warn
 
@@ -227,9 +227,11 @@ def _draw_batch(conditioned: ConditionedModel, plan: Plan, first: int, size: int
 
     on_cpu = str(conditioned.model.device) == "cpu"
     with torch.inference_mode(), kept_memory() if on_cpu else nullcontext():
+        encoded = conditioned.encoded
         options = DrawOptions(plan.sampler, plan.steps, plan.clip)
         noise = noise_for(conditioned.model.device, seeded_noise(plan.seed, first=first, mirrored=True))
-        drawn = conditioned.model.method.draw(conditioned.encoded, plan.label, size, options, noise, progress)
+        with computing(plan.precision, conditioned.model.device):
+            drawn = conditioned.model.method.draw(encoded, plan.label, size, options, noise, progress)
         return [volume.float().cpu().numpy()[0].clip(-1.0, 1.0) for volume in drawn]
 
 
