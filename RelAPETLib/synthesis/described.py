@@ -65,6 +65,7 @@ def describe(
             "batch": draw.batch,
             "precision": describe_precision(plan.precision, draw.device),
             "attention": attention_backend(draw.device, plan.precision),
+            **({"ways": list(model.ways)} if model.ways else {}),
             **({} if draw.needed is None else {"memory_gb": round(draw.needed / 1e9, 2)}),
         },
         preprocessing={
