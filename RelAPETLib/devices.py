@@ -186,9 +186,14 @@ def computing(precision: str, device: str) -> AbstractContextManager:
 
 def describe_precision(precision: str, device: str) -> str:
     """The same for a record: on a CUDA GPU torch rounds the factors of float32 convolutions to TF32 by default."""
+    if precision != "fp32" or not device.startswith("cuda"):
+        return precision
     import torch
 
-    rounded = precision == "fp32" and device.startswith("cuda") and torch.backends.cudnn.allow_tf32
+    try:
+        rounded = torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # somebody told convolutions apart, as torch lets one since 2.9
+        rounded = torch.backends.cudnn.conv.fp32_precision == "tf32"
     return "fp32, TF32 in convolutions" if rounded else precision
 
 

@@ -83,3 +83,14 @@ def test_the_command_line_takes_a_precision(tiny_latent, grid_case, tmp_path):
     assert main(list(map(str, words))) == 0
     record = json.loads((tmp_path / "synthetic_pet.json").read_text(encoding="utf-8"))
     assert record["sampling"]["precision"] == "bf16" and record["sampling"]["attention"]
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch tells convolutions apart since 2.9")
+def test_convolutions_that_were_told_apart_can_be_described():
+    before = torch.backends.cudnn.conv.fp32_precision
+    try:
+        for precision, words in (("ieee", "fp32"), ("tf32", "fp32, TF32 in convolutions")):
+            torch.backends.cudnn.conv.fp32_precision = precision
+            assert devices.describe_precision("fp32", "cuda:0") == words
+    finally:
+        torch.backends.cudnn.conv.fp32_precision = before
