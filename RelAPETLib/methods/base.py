@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -133,8 +134,8 @@ class Method(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(iter(self.network.state_dict().values())).device
+        """Where the weights are; asked at every step, so that no list of all of them is made."""
+        return next(chain(self.network.parameters(), self.network.buffers())).device
 
     @abstractmethod
     def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> Any:
