@@ -81,8 +81,13 @@ def counted_bytes(method: Method, label: int, count: int, options: DrawOptions) 
         return None
 
 
-def find_room(method: Method, label: int, batch: int, options: DrawOptions, device: str) -> Room | None:
+def find_room(
+    method: Method, label: int, batch: int, options: DrawOptions, device: str, known: dict | None = None
+) -> Room | None:
     """The largest of `batch`, its half, and so on, that fits the memory that is free on a device.
+
+    Args:
+        known: of one method and one number of steps, what was counted before for a batch; what is counted now is added.
 
     Returns:
         None where that is not known: the device does not say what is free, or `counted_bytes` does not know.
@@ -92,8 +97,11 @@ def find_room(method: Method, label: int, batch: int, options: DrawOptions, devi
         return None
     kind = device.partition(":")[0]
     share, beside = SHARE.get(kind, OTHER_SHARE), BESIDE.get(kind, OTHER_BESIDE)
+    known = {} if known is None else known
     while True:
-        counted = counted_bytes(method, label, batch, options)
+        if batch not in known:
+            known[batch] = counted_bytes(method, label, batch, options)
+        counted = known[batch]
         if counted is None:
             return None
         needed = share * counted + beside

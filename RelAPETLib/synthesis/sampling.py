@@ -66,6 +66,7 @@ class ConditionedModel:
     def __init__(self, model: Model, mri: torch.Tensor, clinical: ClinicalValues | None = None):
         self.model, self.mri, self.clinical = model, mri, clinical or ClinicalValues()
         self._encoded = self._device = None
+        self._counted: dict[tuple, dict] = {}
 
     @property
     def encoded(self) -> Any:
@@ -108,12 +109,13 @@ class ConditionedModel:
         from .memory import find_room, refusal
 
         options, device = DrawOptions(plan.sampler, plan.steps, plan.clip), str(self.model.device)
-        room = find_room(self.model.method, plan.label, batch, options, device)
+        known = self._counted.setdefault((plan.sampler, plan.steps, plan.clip), {})  # the same for all tracers
+        room = find_room(self.model.method, plan.label, batch, options, device, known)
         if room is not None and not room.batch and device != "cpu":
             warn(f"{room}: going on on the CPU, which is slower and gives the same volume up to rounding")
             self._move(self.model.to("cpu"))
             free_device_memory(device)
-            room = find_room(self.model.method, plan.label, batch, options, "cpu")
+            room = find_room(self.model.method, plan.label, batch, options, "cpu", known)
         if room is None:
             return batch, None, f"{batch} sample(s) at a time; how much memory they need is not known"
         if not room.batch:
