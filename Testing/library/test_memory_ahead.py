@@ -2,8 +2,6 @@
 
 import dataclasses
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,8 +15,6 @@ from RelAPETLib.methods.flows import Flow
 from RelAPETLib.models import load_model
 from RelAPETLib.synthesis import memory, options, sampling
 from RelAPETLib.tracers import get_tracer
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +63,6 @@ def test_a_block_is_counted_as_long_as_somebody_holds_it():
         counted_memory.peak_bytes(lambda: float(torch.empty(3, device="meta").sum()))
 
 
-def test_counting_needs_no_compiler(tiny_latent):
-    """Importing torch's takes more than a second of CPU."""
-    script = (
-        "import sys; from RelAPETLib.models import load_model; from RelAPETLib.synthesis import memory\n"
-        "from RelAPETLib.methods.base import DrawOptions\n"
-        f"method = load_model({str(tiny_latent)!r}).method; before = 'torch._dynamo' in sys.modules\n"
-        "found = memory.counted_bytes(method, 2, 2, DrawOptions('dpmpp', 2))\n"
-        "raise SystemExit(found is None or before or 'torch._dynamo' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=120).returncode == 0
-
-
 def peak_memory(work):
     """Bytes by which this process grew at most meanwhile."""
 
@@ -117,19 +101,20 @@ def free(monkeypatch):
 
 
 def test_fewer_samples_at_a_time_where_memory_is_short(model, free):
-    counted = {n: memory.counted_bytes(model.method, 2, n, DrawOptions("dpmpp", 1)) for n in (2, 4)}
+    counted = {n: memory.counted_bytes(model.method, 2, n, DrawOptions("dpmpp", 1)) for n in (1, 2)}
     need = {n: memory.SHARE["cpu"] * count + memory.BESIDE["cpu"] for n, count in counted.items()}
     mri, said = torch.zeros(1, 2, 160, 180, 160), []
     drawn = {}
-    for batch in (4, 2):
+    for batch in (2, 1):
         free["cpu"] = need[batch] + 1e6
         drawn[batch] = sampling.draw_samples(
-            sampling.ConditionedModel(model, mri), plan(), progress=lambda f, words: said.append(words)
+            sampling.ConditionedModel(model, mri), plan(samples=2), progress=lambda f, words: said.append(words)
         )
         assert drawn[batch].batch == batch and drawn[batch].needed == need[batch]
-        assert f"{batch} samples at a time need about {need[batch] / 1e9:.1f} GB" in said[0]
+        words = "2 samples at a time need" if batch == 2 else "one sample needs"
+        assert f"{words} about {need[batch] / 1e9:.1f} GB" in said[0]
         said.clear()
-    assert abs(drawn[4].mean - drawn[2].mean).max() < 2e-5
+    assert abs(drawn[2].mean - drawn[1].mean).max() < 2e-5
 
 
 def test_one_sample_that_hardly_fits_is_tried_and_one_that_cannot_is_refused(model, free):

@@ -1,12 +1,11 @@
 """Precision of the network: what computes in bfloat16, what does not, and what the record says of it."""
 
-import json
-
 import pytest
 import torch
 
 from RelAPETLib import devices
-from RelAPETLib.cli import main
+from RelAPETLib.cli.parser import build_parser
+from RelAPETLib.cli.synthesize import drawing
 from RelAPETLib.errors import DeviceError, InputError
 from RelAPETLib.models import load_model
 from RelAPETLib.synthesis import Options, sampling
@@ -32,7 +31,7 @@ def test_the_network_computes_in_bfloat16_and_nothing_else_does(tiny_latent):
     means, types = {}, {}
     for precision in devices.PRECISIONS:
         model = load_model(tiny_latent)
-        (plan,) = resolve(Options(tracers="TAU", precision=precision, steps=2, samples=2), model)
+        (plan,) = resolve(Options(tracers="TAU", precision=precision, steps=1, samples=1), model)
         network = model.method.network
         parts = {part: types_of(network, part) for part in ("unet", "autoencoder")}
         given, predict = set(), network.predict_noise
@@ -76,13 +75,10 @@ def test_the_back_end_of_attention_is_torchs_own_choice(monkeypatch):
     assert devices.attention_backend("cpu") == "unknown"
 
 
-def test_the_command_line_takes_a_precision(tiny_latent, grid_case, tmp_path):
-    words = ["synthesize", "--preprocessed", "--t1w", grid_case["t1w"], "--t2f", grid_case["t2f"], "--tracer", "TAU",
-             "--model", tiny_latent, "--out", tmp_path, "--device", "cpu", "--no-report", "--space", "mni", "--steps",
-             "1", "--samples", "1", "--precision", "bf16"]  # fmt: skip
-    assert main(list(map(str, words))) == 0
-    record = json.loads((tmp_path / "synthetic_pet.json").read_text(encoding="utf-8"))
-    assert record["sampling"]["precision"] == "bf16" and record["sampling"]["attention"]
+def test_the_command_line_takes_a_precision():
+    words = ["synthesize", "--t1w", "a", "--t2f", "b", "--tracer", "TAU", "--out", "c"]
+    assert drawing(build_parser().parse_args([*words, "--precision", "bf16"]))["precision"] == "bf16"
+    assert drawing(build_parser().parse_args(words))["precision"] == "fp32"
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch tells convolutions apart since 2.9")

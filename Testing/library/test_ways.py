@@ -58,6 +58,7 @@ def test_a_model_on_the_cpu_goes_the_plain_way(tiny_latent, monkeypatch):
     monkeypatch.setenv(SETTING, "compile")
     model = load_model(tiny_latent)
     assert model.ways == () and model.method.network.unet._compiled_call_impl is None
-    take_ways(model.method.network, WAYS)
+    take_ways(model.method.network, ("channels_last",))
+    model.method.network.unet._compiled_call_impl = asked  # as after compiling
     back = dataclasses.replace(model, device="cuda:0", ways=WAYS).to("cpu")
     assert back.ways == () and back.method.network.unet._compiled_call_impl is None
