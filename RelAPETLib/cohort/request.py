@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..registration import AUTO
 from ..synthesis.options import Options
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Request:
         # Only where they are asked for, so that records of earlier versions are still those of the same options.
         later = {"quality": self.options.quality} if self.options.quality else {}
         later |= {"cutoffs": self.options.cutoffs} if self.options.cutoffs else {}
+        later |= {"registration": self.options.registration} if self.options.registration != AUTO else {}
         return {name: getattr(self.options, name) for name in names} | later
 
 

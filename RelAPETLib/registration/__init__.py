@@ -3,3 +3,8 @@
 All transforms are SimpleITK's: LPS millimetres, from fixed to moving points, as a resampling wants them. What was
 measured, and on which scans, stands in ``Testing/benchmarks/results/registration.md``.
 """
+
+#: How a T1w may be deformed: ``torch`` by local correlation, ``fine`` by the same with a further level of 1 mm,
+#: ``demons``, ``affine`` not at all; ``auto`` is ``torch``. What folds gives way to the next coarser one.
+AUTO = "auto"
+METHODS = (AUTO, "fine", "torch", "demons", "affine")

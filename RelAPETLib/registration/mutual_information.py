@@ -76,9 +76,11 @@ def on_grid(mask: sitk.Image, reference: sitk.Image, transform: sitk.Transform |
     return sitk.Resample(mask, reference, transform or sitk.Transform(), sitk.sitkNearestNeighbor, 0.0)
 
 
-def mask_points(mask: sitk.Image) -> np.ndarray:
-    """LPS coordinates [N, 3] in mm of the voxels > 0."""
-    index = np.argwhere(sitk.GetArrayViewFromImage(mask) > 0)[:, ::-1]
+def mask_points(mask: sitk.Image, stride: int = 1) -> np.ndarray:
+    """LPS coordinates [N, 3] in mm of every `stride`-th of the voxels > 0."""
+    voxels = sitk.GetArrayViewFromImage(mask) > 0
+    chosen = np.flatnonzero(voxels)[::stride]
+    index = np.stack(np.unravel_index(chosen, voxels.shape)[::-1], axis=-1).astype(float)
     matrix = np.asarray(mask.GetDirection()).reshape(3, 3) * np.asarray(mask.GetSpacing())
     return index @ matrix.T + mask.GetOrigin()
 

@@ -30,6 +30,7 @@ from ..errors import InputError, OutputError
 from ..grid import MNI_GRID
 from ..jsonfiles import parse_json
 from ..preprocessing import Preprocessed
+from ..registration import AUTO
 from ..resources import resource
 from .case import Case
 
@@ -113,6 +114,7 @@ def _write_record(case: Case, names: list[str], path: Path) -> None:
         **({"header": list(case.header)} if case.header else {}),
         **({"doubted": list(case.doubted)} if case.doubted else {}),
         **({"simulated": True} if case.simulated else {}),
+        **({"registration": case.registration} if case.registration != AUTO else {}),
     }
     record["quality"] = {name: value if value == value else None for name, value in record["quality"].items()}
     record["fingerprint"] = _fingerprint(record)
@@ -176,6 +178,7 @@ def load_case(folder: str | os.PathLike) -> Case:
         header=tuple(record.get("header", ())),
         doubted=tuple(record.get("doubted", ())),
         simulated=record.get("simulated", False),
+        registration=record.get("registration", AUTO),
     )
 
 
