@@ -6,6 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import models
+from .parameters import FINE
 
 _SETTING = "RelAPET/LastRuns"
 GB = 1e9
@@ -20,7 +21,7 @@ def remember(request, seconds, memory, tracers):
     runs = _runs()
     runs[_name(request)] = {
         "seconds": seconds, "memory": memory, "tracers": tracers, "samples": request.samples, "steps": request.steps,
-        "quality": request.quality, "sampler": request.sampler,
+        "quality": request.quality, "sampler": request.sampler, "registration": request.registration,
     }  # fmt: skip
     slicer.app.userSettings().setValue(_SETTING, json.dumps(runs))
 
@@ -82,6 +83,8 @@ def _how(last):
             parts.append(what.format(n=last[key]))
     if isinstance(last.get("quality"), str):
         parts.append(_("quality {name}").format(name=models.qualityTitle(last["quality"])))
+    if last.get("registration") == FINE:
+        parts.append(_("registered down to 1 mm"))
     return ", ".join(parts)
 
 
