@@ -25,6 +25,8 @@ START_ANGLES = (-25.0, 0.0, 25.0)
 KEEP = 2
 #: Share of the brain's 2 mm voxels that the last refinement compares.
 SAMPLING = 0.3
+#: It ends with steps of so many voxels of 2 mm.
+LAST_STEP = 1e-4
 
 
 def _starts(centre: np.ndarray, shift: np.ndarray) -> Iterator[sitk.Euler3DTransform]:
@@ -64,7 +66,7 @@ def register_rigid(t1w: Scan, brain: sitk.Image, scan: Scan, name: str) -> sitk.
     found = sorted((f for f in found if f is not None), key=lambda f: f[1])
     if found:
         method = mutual_information(on_grid(brain, fixed), sampling=SAMPLING)
-        found = [refine(method, fixed, moving, found[0][0], step=0.5, iterations=150, to_the_end=True)]
+        found = [refine(method, fixed, moving, found[0][0], step=0.5, iterations=150, last_step=LAST_STEP)]
     if not found or found[0] is None or fov_share(points, found[0][0], scan.image) < 0.3:
         raise InputError(f"the {name} could not be laid over the T1w; check that both show the same person's head")
     return found[0][0]

@@ -164,7 +164,8 @@ def line(name: str, row: dict) -> str:
     seconds = f"{row['old']['cpu']:.1f} | {row['cpu']:.1f} | {row['old']['wall']:.1f} | {row['wall']:.1f}"
     doubts = "; ".join(row["new"]["doubts"]) or "none"
     return (
-        f"| {name} | {seconds} | {fits} | {folds} | {spread} | {sharp} | {distance} | {back} | {SAME[row['same']]} | {doubts} |"
+        f"| {name} | {seconds} | {fits} | {folds} | {spread} | {sharp} | {distance} | {back} | "
+        f"{SAME[row['same']]} | {doubts} |"
     )
 
 
