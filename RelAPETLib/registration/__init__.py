@@ -6,5 +6,5 @@ measured, and on which scans, stands in ``Testing/benchmarks/results/registratio
 
 #: How a T1w may be deformed: ``torch`` by local correlation, ``fine`` by the same with a further level of 1 mm,
 #: ``demons``, ``affine`` not at all; ``auto`` is ``torch``. What folds gives way to the next coarser one.
-AUTO = "auto"
-METHODS = (AUTO, "fine", "torch", "demons", "affine")
+AUTO, USUAL = "auto", "torch"
+METHODS = (AUTO, "fine", USUAL, "demons", "affine")

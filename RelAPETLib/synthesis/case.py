@@ -12,7 +12,7 @@ from ..errors import DoubtfulInputError, InputError
 from ..grid import image_to_tensor
 from ..methods.base import SEQUENCES
 from ..notices import collected, warn
-from ..registration import AUTO
+from ..registration import AUTO, USUAL
 from .inputs import Inputs, read_inputs, reference_role, without_paths
 from .options import check_registration
 
@@ -76,6 +76,18 @@ class Case:
         t1w = image_to_tensor(self.ready.t1w)
         t2f = torch.full_like(t1w, BACKGROUND) if self.ready.t2f is None else image_to_tensor(self.ready.t2f)
         return torch.cat([t1w, t2f], dim=1)
+
+    def unlike(self, population: Mapping) -> str:
+        """How this came onto the model grid in another way than the people of a bundle's ``population``.
+
+        Returns:
+            ``raw`` or ``grid``, its own `kind` where theirs is the other; ``registration`` where both were registered,
+            not alike; empty where there is no difference.
+        """
+        if self.kind != population["kind"]:
+            return self.kind
+        asked = self.registration if self.ready.method == self.registration != USUAL else AUTO
+        return "registration" if self.kind == "raw" and asked != population.get("registration", AUTO) else ""
 
     @property
     def sequences(self) -> tuple[str, ...]:

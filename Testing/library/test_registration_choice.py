@@ -80,3 +80,27 @@ def test_a_cohort_does_again_what_was_registered_in_another_way(grid_case, tiny_
     assert prepared._mri_alone(fine, visit, lambda *_: None).registration == "fine"
     with pytest.raises(Asked, match="auto"):
         prepared._mri_alone(usual, visit, lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "came_to", "theirs", "unlike"),
+    [
+        ("auto", "torch", None, ""),
+        ("auto", "demons", None, ""),  # the same rule gave it up
+        ("torch", "torch", None, ""),
+        ("fine", "fine", None, "registration"),
+        ("fine", "torch", None, ""),  # the fine one folded
+        ("affine", "affine", None, "registration"),
+        ("fine", "fine", "fine", ""),
+        ("auto", "torch", "fine", "registration"),
+    ],
+)
+def test_a_calibration_is_of_people_who_were_registered_likewise(grid_case, asked, came_to, theirs, unlike):
+    from RelAPETLib.synthesis import intervals, verdict
+
+    case = prepare_case(grid_case["t1w"], preprocessed=True, device="cpu")
+    assert case.unlike({"kind": "raw"}) == "grid"
+    case = replace(case, preprocessed=False, registration=asked, ready=replace(case.ready, method=came_to))
+    population = {"kind": "raw"} | ({"registration": theirs} if theirs else {})
+    assert case.unlike(population) == unlike and case.unlike({"kind": "grid"}) == "raw"
+    assert {"raw", "grid", "registration"} == intervals.OTHER_KIND.keys() == verdict.OTHER_KIND.keys()
