@@ -22,7 +22,7 @@ import numpy as np
 
 from .errors import InputError
 from .grid import array_to_image, image_to_array
-from .registration import AUTO, METHODS
+from .registration import AUTO, FINE_BYTES, METHODS
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -33,12 +33,10 @@ if TYPE_CHECKING:
 #: A warning says that part of the brain is outside the field of view from this share on.
 MISSING_WARNED = 0.02
 #: Bytes that a synthesis takes at most beside its volumes, whatever their size, and for each voxel of the largest. A
-#: pair of 512^3 took 1.3 GB while it was preprocessed (Testing/benchmarks/results/brain_extraction.md); bringing up to
-#: five maps back to the T1w's grid takes 20 bytes a voxel.
+#: pair of 512^3 took 1.3 GB while it was preprocessed (Testing/benchmarks/results/brain_extraction.md); two scans made
+#: ready beside each other take 16 bytes a voxel, and up to five maps brought back to the T1w's grid 20.
 FIXED_BYTES = 1_300_000_000
 BYTES_PER_VOXEL = 20
-#: What the 1 mm level of the registration takes beside.
-FINE_BYTES = 1_300_000_000
 
 
 @dataclass
@@ -123,10 +121,10 @@ def preprocess(
     report = progress or (lambda fraction, message: None)
     template = load_template()
     with beside() as start:
-        others = start(lambda: prepare_others(t2f, uptakes))
         report(0.0, "correcting the bias fields")
         raw = upright(t1w)
         scans = {"t1w": prepare(raw, "T1w")}
+        others = start(lambda: prepare_others(t2f, uptakes))
         report(0.12, "looking for the brain in the T1w")
         brain, lines = _extract(raw, device)
         report(0.2, "laying the T1w over the template")

@@ -6,6 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import models
+from .library import library
 from .parameters import FINE
 
 _SETTING = "RelAPET/LastRuns"
@@ -58,8 +59,11 @@ def words(request, free=None, entry=None):
     line = _("Last time here: {time}").format(time=duration(last["seconds"]))
     if last["memory"]:
         line += _(" and {n:.1f} GB").format(n=last["memory"] / GB)
+    finer = request.registration == FINE != last.get("registration")
     line += f" ({_how(last)})" + _otherSteps(request, last, entry)
-    scarce = bool(free and last["memory"] > free)
+    line += _(", now registered down to 1 mm") if finer else ""
+    more = library("registration").FINE_BYTES if finer else 0
+    scarce = bool(free and last["memory"] and last["memory"] + more > free)
     if scarce:
         now += _(", which may be too little")
     return f"{line}; {now}." if now else f"{line}.", scarce

@@ -121,10 +121,13 @@ def run(arguments, reporter) -> int:
 
 def _check(arguments) -> None:
     from ..errors import InputError
+    from ..registration import AUTO
+    from ..synthesis.options import check_registration
 
     if arguments.jobs < 1:
         raise InputError(f"--jobs {arguments.jobs} is out of range; use 1 or more")
-    if arguments.cases and arguments.registration:
+    check_registration(arguments.registration or AUTO, arguments.preprocessed)
+    if arguments.cases and arguments.registration not in (None, AUTO):
         raise InputError("--cases goes on from scans that are prepared already; leave --registration out, or --cases")
     source, out = Path(arguments.bids_dir).absolute(), Path(arguments.out).absolute()
     if out in (source, *source.parents):

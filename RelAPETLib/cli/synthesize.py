@@ -47,8 +47,8 @@ def add_registration(group) -> None:
     group.add_argument(
         "--registration",
         metavar="|".join(METHODS),
-        help="how the T1w is deformed to the template: fine adds a level of 1 mm, which takes twice as long in all; "
-        "affine does not deform (default: auto, which is torch)",
+        help="how the T1w is deformed to the template: fine adds a level of 1 mm, so that registering takes over twice "
+        "as long and a kept case half a gigabyte; affine does not deform, and may need --force (default: auto: torch)",
     )
 
 
@@ -183,6 +183,7 @@ def run(arguments, reporter) -> int:
 def _check_combination(arguments) -> None:
     """Refuse options that exclude one another, or lack what they need."""
     from ..errors import InputError
+    from ..registration import AUTO
 
     if arguments.t2f is not None and arguments.t1w is None and arguments.case is None:
         raise InputError("--t2f alone: everything is registered to the T1w; give --t1w too")
@@ -197,6 +198,8 @@ def _check_combination(arguments) -> None:
         raise InputError("--reference-region needs --reference; give the measured PET too")
     if arguments.norms and not arguments.reference:
         raise InputError("--norms gives z-scores of a measured PET alone; give it as --reference")
+    if arguments.registration == AUTO:
+        arguments.registration = None
     if arguments.case is not None:
         for option in ("t1w", "t2f", "reference", "preprocessed", "registration", "save_case"):
             if getattr(arguments, option):

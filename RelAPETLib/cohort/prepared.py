@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BusyError, InputError, OutputError
+from ..registration import REVISION
 from .request import Request, without_roots
 from .visits import CASE_RECORD, Visit
 
@@ -131,5 +132,5 @@ def _is_of(case: Case, visit: Visit, request: Request) -> bool:
     found = {role: file_sha256(path) for role, path in files.items() if path is not None}
     seconds = {role: file_sha256(o) for role, path in files.items() if path is not None and (o := second_file(path))}
     same = dict(case.sha256) == found and dict(case.second_sha256) == seconds
-    options = request.options
-    return same and (case.preprocessed, case.registration) == (options.preprocessed, options.registration)
+    asked, how = request.options, (case.preprocessed, case.registration, case.revision)
+    return same and how == (asked.preprocessed, asked.registration, REVISION)

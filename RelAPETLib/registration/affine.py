@@ -42,8 +42,8 @@ KEEP_AFFINE_BRAIN = 1
 #: 1 mm.
 WHOLE_ML = (900.0, 2200.0)
 CUT_MM2 = 4000.0
-#: The search ends with steps of so many voxels of 2 mm. Going on to 1e-4, as the rigid one does, which nothing follows,
-#: took half as long again and moved the brain by .07 to .17 mm on three real scans.
+#: The search ends with steps of so many voxels of 2 mm. The rigid one goes on to 1e-4, since no deformation follows it;
+#: here that took half as long again and moved the brain by .07 to .17 mm on three real scans.
 LAST_STEP = 2e-3
 #: The mask's rim, in 1 mm voxels, shows the metric the brain's border; a wider rim lets skull and scalp fit it.
 RIM = 2

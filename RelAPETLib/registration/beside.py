@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import contextvars
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -16,14 +16,19 @@ Start = Callable[[Callable[[], Result]], Callable[[], Result]]
 def beside() -> Iterator[Start]:
     """Start computations in a thread of their own, one after the other; each gives what waits for its result.
 
-    Where torch has one thread alone, as in a cohort's workers, each is computed when its result is wanted: the process
-    then keeps to one core. The results are the same. An error is raised where the result is wanted. Leaving waits for
-    what is under way.
+    Where torch has one thread alone, as in a cohort's workers, each is computed at once: the process then keeps to one
+    core. An error is raised where the result is wanted, or at once. Leaving, for whatever reason, waits for what is
+    under way.
     """
     import torch
 
     if torch.get_num_threads() == 1:
-        yield functools.cache
+        yield _at_once
         return
     with ThreadPoolExecutor(1, "relapet-beside") as pool:
-        yield lambda compute: pool.submit(compute).result
+        yield lambda compute: pool.submit(contextvars.copy_context().run, compute).result
+
+
+def _at_once(compute: Callable[[], Result]) -> Callable[[], Result]:
+    found = compute()
+    return lambda: found

@@ -36,9 +36,10 @@ def extended(field: sitk.Image, margin_mm: float = MARGIN_MM) -> sitk.Image:
 def inverse(field: sitk.Image, iterations: int = 16) -> sitk.Image:
     """Inverse of a field, on its own grid, by fixed-point iteration (Chen et al., Med Phys 2008;35:81-88).
 
-    v(q) = -u(q + v(q)), until no point moves by 0.01 mm; a field of many voxels begins with the inverse of every
-    second one. Where the field stretches to more than twice its length, full steps go to and fro for ever: a point
-    whose steps do not become shorter takes half of each. Pass an extended, fold-free field. With torch, float32 inside.
+    v(q) = -u(q + v(q)), until no point moves by 0.01 mm, or after `iterations`; a field of many voxels begins with the
+    inverse of every second one, and a quarter of the iterations follow. Where the field stretches to more than twice
+    its length, full steps go to and fro for ever: a point whose steps turn round and do not become shorter takes half
+    of each. Pass an extended, fold-free field. With torch, float32 inside.
     """
     import torch
 
@@ -67,14 +68,15 @@ def _inverse(forward: torch.Tensor, tolerance: torch.Tensor, iterations: int) ->
         few = _inverse(few, tolerance, iterations).permute(0, 4, 1, 2, 3)
         back = F.interpolate(few, size=shape, mode="trilinear", align_corners=True).permute(0, 2, 3, 4, 1)
         iterations = max(1, iterations // 4)
-    share, before = torch.ones((*back.shape[:-1], 1)), None
+    share, before, last = torch.ones((*back.shape[:-1], 1)), None, None
     for _ in range(iterations):
         moved = F.grid_sample(forward, points + back, mode="bilinear", padding_mode="border", align_corners=True)
         step = -moved.permute(0, 2, 3, 4, 1) - back
         length = (step / tolerance).square().sum(-1, keepdim=True)
-        if before is not None:
-            share = torch.where(length > SLOW * before, 0.5 * share, share)
-        before, back = length, back + step * share
+        if last is not None:
+            turned = (step * last).sum(-1, keepdim=True) < 0
+            share = torch.where(turned & (length > SLOW * before), 0.5 * share, share)
+        before, last, back = length, step, back + step * share
         if length.max() < 1:
             break
     return back

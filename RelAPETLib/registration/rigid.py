@@ -86,6 +86,7 @@ def rigid_to_t1w(
         template: from `load_template`.
     """
     t1w = scans["t1w"]
+    t1w.coarse  # noqa: B018 (made and kept)
     brain = on_grid(sitk.BinaryDilate(template.mask, [4] * 3), t1w.fine, affine.GetInverse())
     rest = {name: scan for name, scan in scans.items() if name != "t1w"}
     called = {name: "T2F" if name == "t2f" else name for name in rest}

@@ -127,7 +127,7 @@ def _tried(method: str, start: _Start, device: str) -> tuple[_Fit, list[str]]:
     try:
         return _deform(method, start, device), []
     except RuntimeError as error:  # torch: out of memory, or an operation that mps lacks
-        if device == "cpu":
+        if device == "cpu" or method == "demons":
             raise
         cause = " ".join(str(error).split())[:120]
         said = f"the registration could not run on {device} ({cause}); it ran on the CPU instead"
@@ -151,7 +151,8 @@ def fit_warp(
     given_up, warnings = [], []
     for attempt in INSTEAD.get(method, (method,)):
         fit, said = _tried(attempt, start, device)
-        warnings += said
+        if said:  # the device will not do for the next one either
+            warnings, device = said, "cpu"
         if not fit.problem:
             break
         given_up.append(f"the {attempt} registration {fit.problem} and was given up")
@@ -161,6 +162,6 @@ def fit_warp(
             warnings.append("the T1w is laid over the template by an affine only, which is coarser")
         return Warp(affine, affine.GetInverse(), "affine", quality, warnings, laid)
     if given_up and method == "fine":  # it was asked for
-        warnings.append(f"{given_up[0]}; the {fit.method} one was taken")
+        warnings.append(f"{'; '.join(given_up)}; the {fit.method} one was taken")
     back = sitk.CompositeTransform([as_transform(inverse(fit.field)), affine.GetInverse()])
     return Warp(fit.transform, back, fit.method, quality | fit.figures, warnings, fit.laid)

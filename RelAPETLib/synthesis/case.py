@@ -12,7 +12,7 @@ from ..errors import DoubtfulInputError, InputError
 from ..grid import image_to_tensor
 from ..methods.base import SEQUENCES
 from ..notices import collected, warn
-from ..registration import AUTO, USUAL
+from ..registration import AUTO, REVISION, USUAL
 from .inputs import Inputs, read_inputs, reference_role, without_paths
 from .options import check_registration
 
@@ -36,6 +36,7 @@ class Case:
         sha256: by role (``t1w``, ``t2f``, ``reference_TAU`` ...), of each input's content.
         preprocessed: the inputs lay on the model grid already.
         registration: what was asked for, one of `registration.METHODS`; `ready.method` is what it came to.
+        revision: `registration.REVISION` of the code that registered it.
         warnings: of reading and registering, one line each, without paths. What the quality figures say is said anew at
             each synthesis.
         raw: ``t1w`` and ``t2f`` as they were read, for the report's pictures; empty for a case from a folder.
@@ -61,6 +62,7 @@ class Case:
     doubted: tuple[str, ...] = ()
     simulated: bool = False
     registration: str = AUTO
+    revision: int = REVISION
 
     @property
     def kind(self) -> str:
@@ -86,8 +88,14 @@ class Case:
         """
         if self.kind != population["kind"]:
             return self.kind
-        asked = self.registration if self.ready.method == self.registration != USUAL else AUTO
-        return "registration" if self.kind == "raw" and asked != population.get("registration", AUTO) else ""
+        theirs, came_to = population.get("registration", AUTO), self.ready.method
+        asked = AUTO if self.registration == USUAL else self.registration
+        if self.kind == "grid" or theirs == came_to:
+            return ""
+        if came_to == "affine":  # nothing deformed it
+            return "registration"
+        alike = theirs == asked or (theirs == AUTO and came_to != asked)  # it gave way to what auto gives
+        return "" if alike else "registration"
 
     @property
     def sequences(self) -> tuple[str, ...]:

@@ -107,6 +107,7 @@ def _write_record(case: Case, names: list[str], path: Path) -> None:
             "direction": list(space.GetDirection()),
         },
         "preprocessed": case.preprocessed,
+        "revision": case.revision,
         "method": ready.method,
         "skull_stripped": bool(ready.skull_stripped),
         "quality": {name: float(value) for name, value in ready.quality.items()},
@@ -179,6 +180,7 @@ def load_case(folder: str | os.PathLike) -> Case:
         doubted=tuple(record.get("doubted", ())),
         simulated=record.get("simulated", False),
         registration=record.get("registration", AUTO),
+        revision=record.get("revision", 1),
     )
 
 

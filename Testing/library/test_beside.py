@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from RelAPETLib.errors import InputError
+from RelAPETLib.notices import listening, warn
 from RelAPETLib.registration.beside import beside
 
 
@@ -28,14 +29,27 @@ def test_results_come_once_and_from_another_thread_where_there_are_two(threads):
         assert (first()[1] != threading.get_ident()) is (threads > 1)
 
 
-def test_an_error_is_raised_where_the_result_is_wanted(threads):
+def test_an_error_is_raised(threads):
     def refuse():
         raise InputError("no head")
 
+    with beside() as start, pytest.raises(InputError, match="no head"):
+        start(refuse)()
+
+
+@pytest.mark.parametrize("threads", [1], indirect=True)
+def test_one_thread_computes_at_once(threads):
+    calls = []
     with beside() as start:
-        wanted = start(refuse)
-        with pytest.raises(InputError, match="no head"):
-            wanted()
+        start(lambda: calls.append(1))
+        assert calls == [1]
+
+
+def test_warnings_reach_who_listens(threads):
+    said = []
+    with listening(said.append), beside() as start:
+        start(lambda: warn("odd"))()
+    assert said == ["odd"]
 
 
 @pytest.mark.parametrize("threads", [2], indirect=True)

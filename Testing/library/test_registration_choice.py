@@ -75,8 +75,11 @@ def test_a_cohort_does_again_what_was_registered_in_another_way(grid_case, tiny_
     assert fine.choices()["registration"] == "fine"
     case = prepare_case(grid_case["t1w"], grid_case["t2f"], preprocessed=True, device="cpu")
     case = replace(case, preprocessed=False, registration="fine")
+    save_case(replace(case, revision=1), prepared.case_folder(fine, visit))
+    with pytest.raises(Asked, match="fine"):  # of earlier code, whose transforms were others
+        prepared._mri_alone(fine, visit, lambda *_: None)
     assert dict(case.sha256) == {role: file_sha256(grid_case[role]) for role in ("t1w", "t2f")}
-    save_case(case, prepared.case_folder(fine, visit))
+    save_case(case, prepared.case_folder(fine, visit), overwrite=True)
     assert prepared._mri_alone(fine, visit, lambda *_: None).registration == "fine"
     with pytest.raises(Asked, match="auto"):
         prepared._mri_alone(usual, visit, lambda *_: None)
@@ -87,6 +90,10 @@ def test_a_cohort_does_again_what_was_registered_in_another_way(grid_case, tiny_
     [
         ("auto", "torch", None, ""),
         ("auto", "demons", None, ""),  # the same rule gave it up
+        ("auto", "affine", None, "registration"),  # nothing would do
+        ("demons", "demons", None, "registration"),
+        ("fine", "demons", None, ""),
+        ("fine", "torch", "fine", ""),  # theirs folded, too, now and then
         ("torch", "torch", None, ""),
         ("fine", "fine", None, "registration"),
         ("fine", "torch", None, ""),  # the fine one folded

@@ -1,6 +1,7 @@
 """The panel's choice to register down to 1 mm."""
 
 import json
+from dataclasses import replace
 
 from slicer_cases import add_patient, arguments, finish, reopened, write_results
 from slicer_module import FakeProcess, load_part
@@ -25,6 +26,13 @@ def test_a_result_and_the_time_of_a_run_tell_of_it(widget, slicer, harness, scan
         assert load_part("expected").of(widget.request())["registration"] == "fine"
         assert "(1 tracer, registered down to 1 mm)" in widget.ui.expectedLabel.text
         assert "1 mm" not in widget.ui.historyLabel.text
+        usual = {"seconds": 9, "memory": 2e9, "tracers": 1}
+        slicer.app.userSettings().setValue("RelAPET/LastRuns", json.dumps({"demo on auto": usual}))
+        words, request = load_part("expected").words, widget.request()
+        line, scarce = words(request, free=3e9)
+        assert "1 mm" not in line and not scarce
+        line, scarce = words(replace(request, registration="fine"), free=3e9)
+        assert "(1 tracer), now registered down to 1 mm; " in line and scarce
         pet = widget.results.found.pet
         record = json.loads(pet.GetAttribute("RelAPET.Provenance")) | {"preprocessing": {"method": "fine"}}
         pet.SetAttribute("RelAPET.Provenance", json.dumps(record))
