@@ -12,4 +12,4 @@ METHODS = (AUTO, "fine", USUAL, "demons", "affine")
 #: Raised when the transforms of the same scans change, so that cases kept by earlier code are prepared anew.
 REVISION = 2
 #: Memory that the 1 mm level of ``fine`` takes beside the rest.
-FINE_BYTES = 1_300_000_000
+FINE_BYTES = 1_500_000_000

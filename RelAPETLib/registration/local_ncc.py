@@ -18,7 +18,7 @@ from .template import Template
 
 #: (voxel size in mm, iterations) of each level. 60 and 30 took twice as long for .001 of tissue overlap, on one pair.
 LEVELS = ((4.0, 30), (2.0, 12))
-#: A further level, on request: 18 CPU seconds more for .02 of tissue overlap (results/registration_fine.md).
+#: A further level, on request: 24 CPU seconds more for .02 of tissue overlap (results/registration_fine.md).
 FINE_LEVEL = (1.0, 10)
 RADIUS = 2
 #: Length in voxels of a step's longest displacement. Adam, which makes every voxel's step as long, folded 0.1 % of the
