@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import re
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICE_CHOICES = "auto, cpu, cuda, cuda:0 (or another number) or mps"
 
@@ -49,21 +55,24 @@ def resolve_device(name: str = "auto") -> str:
 
 
 def describe_devices() -> list[dict]:
-    """Every device torch can use: ``{"device", "name", "total_gib", "free_gib"}`` (memory None where unknown)."""
+    """Every device torch can use: ``{"device", "name", "total_gib", "free_gib", "attention"}``.
+
+    Memory is None where it is not known; for attention see `attention_backend`.
+    """
     import platform
 
     import psutil
     import torch
 
     gib = 1024**3
-    memory = psutil.virtual_memory()
+    memory, limit = psutil.virtual_memory(), control_group_memory()
     threads = torch.get_num_threads()
     found = [
         {
             "device": "cpu",
             "name": f"{platform.processor() or platform.machine()}, {psutil.cpu_count()} cores, {threads} threads",
             "total_gib": memory.total / gib,
-            "free_gib": memory.available / gib,
+            "free_gib": min(memory.available, limit) / gib,
         }
     ]
     for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
@@ -72,7 +81,150 @@ def describe_devices() -> list[dict]:
         found.append({"device": f"cuda:{number}", "name": name, "total_gib": total / gib, "free_gib": free / gib})
     if torch.backends.mps.is_available():
         found.append({"device": "mps", "name": "Apple GPU", "total_gib": None, "free_gib": None})
-    return found
+    return [each | {"attention": attention_backend(each["device"])} for each in found]
+
+
+def free_memory(device: str) -> float | None:
+    """Bytes that a new computation can have on a device; None where that is not known (MPS).
+
+    On the CPU a limit of this process's control group counts, as containers and Slurm set one; on a GPU also what torch
+    has reserved there and does not use.
+    """
+    import torch
+
+    if device == "cpu":
+        import psutil
+
+        return min(psutil.virtual_memory().available, control_group_memory())
+    if not device.startswith("cuda"):
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def free_memory_with_swap() -> float:
+    """Bytes that a new computation can have on the CPU at the very most, the slow ones of a disk among them."""
+    import psutil
+
+    return min(psutil.virtual_memory().available + psutil.swap_memory().free, control_group_memory())
+
+
+#: Where Linux shows control groups, by version, and the names of a group's limit and use in it.
+GROUPS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+
+
+def control_group_memory(own: str = "/proc/self/cgroup", groups: tuple = GROUPS) -> float:
+    """Bytes left to this process by the control groups it is in, infinite without one that limits it.
+
+    Files that the system keeps in memory until it is wanted do not count as used.
+    """
+    left = math.inf
+    try:
+        lines = Path(own).read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return left
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers not in ("", "memory"):
+            continue
+        root, limit, used = groups[0 if controllers == "" else 1]
+        place = Path(root) / path.strip("/")
+        # In a container the path may be the host's; its own group is then the root.
+        for folder in (place, *place.parents):
+            left = min(left, _left_in(folder, limit, used))
+            if folder == Path(root):
+                break
+    return left
+
+
+def _left_in(folder: Path, limit: str, used: str) -> float:
+    try:
+        most, taken = (folder / limit).read_text().strip(), int((folder / used).read_text())
+        cached = re.search(r"^(?:total_)?inactive_file (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        return math.inf
+    if not most.isdigit():  # "max"
+        return math.inf
+    return max(0, int(most) - taken + (int(cached.group(1)) if cached else 0))
+
+
+#: Types that a network may compute in: as its weights are, or products in bfloat16 with the rest as it is.
+PRECISIONS = ("fp32", "bf16")
+#: What models were measured in: their calibration, steps and shares of draws.
+MEASURED_PRECISION = "fp32"
+
+
+def check_precision(precision: str, device: str) -> None:
+    """Raise `DeviceError` where a device cannot compute in one of `PRECISIONS`."""
+    import torch
+
+    if precision == "fp32":
+        return
+    if device.startswith("cuda"):
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = torch.amp.is_autocast_available(device)
+    if not able:
+        raise DeviceError(f"{device} does not compute in {precision}", "use --precision fp32")
+
+
+def computing(precision: str, device: str) -> AbstractContextManager:
+    """Has networks compute in one of `PRECISIONS` on a device: products in it, norms and sums as torch has them.
+
+    `full_precision` takes parts out.
+    """
+    import torch
+
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, torch.bfloat16)
+
+
+def describe_precision(precision: str, device: str) -> str:
+    """The same for a record: on a CUDA GPU torch rounds the factors of float32 convolutions to TF32 by default."""
+    if precision != "fp32" or not device.startswith("cuda"):
+        return precision
+    import torch
+
+    try:
+        rounded = torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # somebody told convolutions apart, as torch lets one since 2.9
+        rounded = torch.backends.cudnn.conv.fp32_precision == "tf32"
+    return "fp32, TF32 in convolutions" if rounded else precision
+
+
+def attention_backend(device: str, precision: str = "fp32") -> str:
+    """The way that torch's attention takes on a device for heads of 32 channels.
+
+    Returns:
+        ``flash_attention``, ``efficient_attention`` or ``cudnn_attention``, which keep no product of queries and keys;
+        ``math``, which does; ``unknown`` where torch does not tell.
+    """
+    import torch
+    from torch.nn.attention import SDPBackend
+
+    ask = getattr(torch, "_fused_sdp_choice", None)
+    if ask is None:
+        return "unknown"
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    try:
+        with torch.inference_mode():
+            tokens = torch.zeros(1, 2, 64, 32, dtype=dtype, device=device)
+            return SDPBackend(ask(tokens, tokens, tokens)).name.lower()
+    except (RuntimeError, ValueError):  # the device has none of its own
+        return "math"
+
+
+def full_precision(device: str | torch.device) -> AbstractContextManager:
+    """Computes as tensors' own types say, whatever autocast is on around it."""
+    import torch
+
+    kind = torch.device(device).type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -106,7 +106,7 @@ def _as_text(content: dict) -> list[str]:
         memory = "memory unknown"
         if device["total_gib"] is not None:
             memory = f"{device['free_gib']:.1f} of {device['total_gib']:.1f} GiB free"
-        lines.append(f"  {device['device']:<12} {device['name']}; {memory}")
+        lines.append(f"  {device['device']:<12} {device['name']}; {memory}; attention: {device['attention']}")
     lines.append("Models")
     for row in content["models"]:
         state = "verified" if row["verified"] else "not installed"

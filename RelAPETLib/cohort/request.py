@@ -46,6 +46,7 @@ class Request:
         names = ("sampler", "steps", "samples", "seed", "space", "preprocessed", "force")
         # Only where they are asked for, so that records of earlier versions are still those of the same options.
         later = {"quality": self.options.quality} if self.options.quality else {}
+        later |= {"precision": self.options.precision} if self.options.precision != "fp32" else {}
         later |= {"cutoffs": self.options.cutoffs} if self.options.cutoffs else {}
         later |= {"registration": self.options.registration} if self.options.registration != AUTO else {}
         return {name: getattr(self.options, name) for name in names} | later

@@ -123,6 +123,19 @@ def seeded_noise(seed: int, first: int = 0, *, mirrored: bool = False) -> Callab
     return draw
 
 
+def noise_for(
+    device: str | torch.device, noise: Callable[[int, Sequence[int]], torch.Tensor]
+) -> Callable[[int, Sequence[int]], torch.Tensor]:
+    """The same source of noise, brought to a CUDA device without waiting for it.
+
+    While the device works on a step, the CPU draws what the next one adds, and its copy out of locked memory takes its
+    place behind that step. Numbers are the same on every device.
+    """
+    if torch.device(device).type != "cuda":
+        return noise
+    return lambda index, shape: noise(index, shape).pin_memory().to(device, non_blocking=True)
+
+
 def _clamped(x0: torch.Tensor, clip: tuple[float, float] | None) -> torch.Tensor:
     return x0 if clip is None else x0.clamp(*clip)
 

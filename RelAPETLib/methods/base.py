@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,8 +27,9 @@ SEQUENCES = ("t1w", "t2f")
 #: Uses of the tracer's mean PET that methods share: none; a further input; that, and what residuals are taken from; a
 #: regression on the person's MRI in its place (`MeanPetNetwork`).
 MEAN_PET = ("none", "input", "residual", "regression")
-#: ``noise(index, shape)`` gives standard normal float32 numbers of `shape` [N, ...] on the CPU: index 0 is what a draw
-#: starts from, index i what its i-th step adds. Each of the N samples has a stream of its own.
+#: ``noise(index, shape)`` gives standard normal float32 numbers of `shape` [N, ...], on the CPU or on the method's
+#: device: index 0 is what a draw starts from, index i what its i-th step adds. Each of the N samples has a stream of
+#: its own.
 NoiseSource = Callable[[int, Sequence[int]], "torch.Tensor"]
 Progress = Callable[[float, str], None]
 #: What `Method.build` raises for settings that make no network.
@@ -132,8 +134,8 @@ class Method(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(iter(self.network.state_dict().values())).device
+        """Where the weights are; asked at every step, so that no list of all of them is made."""
+        return next(chain(self.network.parameters(), self.network.buffers())).device
 
     @abstractmethod
     def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> Any:

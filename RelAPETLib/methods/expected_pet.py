@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..devices import full_precision
 from .base import SEQUENCES
 
 #: Principal components of a tracer's PET that are predicted, at most.
@@ -101,7 +102,7 @@ class ExpectedPet(nn.Module):
             shift: added to the scores [N, labels, components]; in training, what makes them those of a regression
                 that never saw the person.
         """
-        with torch.autocast(mri.device.type, enabled=False):
+        with full_precision(mri.device):
             scores = self.scores(self.features(mri))
             change = self.change(scores if shift is None else scores + shift)
             mean = mean[:, 0].float()

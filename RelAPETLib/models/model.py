@@ -37,6 +37,7 @@ class Model:
         weights_sha256, metadata_sha256: hashes of the bundle's two files.
         calibration: what is known of its errors on people whom no training saw; None where nothing is.
         departures: mean and SD of what it draws of its training people; None where they are not in this model.
+        ways: of `networks.execution` that its network goes on a GPU.
     """
 
     method: Method
@@ -47,6 +48,7 @@ class Model:
     metadata_sha256: str
     calibration: Calibration | None = None
     departures: Departures | None = None
+    ways: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -69,8 +71,16 @@ class Model:
         return MNI_GRID
 
     def to(self, device: str) -> Model:
-        """The same model with its weights on another device; they leave the one they were on."""
+        """The same model with its weights on another device; they leave the one they were on.
+
+        On the CPU its network goes the plain way.
+        """
+        from ..networks.execution import take_ways
+
         self.method.network.to(device)
+        if device == "cpu" and self.ways:
+            take_ways(self.method.network, ())
+            return replace(self, device=device, ways=())
         return replace(self, device=device)
 
 
@@ -95,6 +105,9 @@ def load_model(name_or_dir: str | Path, device: str = "cpu") -> Model:
 
 def load_bundle(bundle: VerifiedBundle, device: str) -> Model:
     """The model of a verified bundle, on a device that `resolve_device` gave. Raises as `load_model` does."""
+    from ..networks.execution import take_ways, ways_asked_for
+
+    ways = ways_asked_for() if device.startswith("cuda") else ()
     method = _build(bundle)
     _load_weights(method.network, bundle)
     method.network.eval().requires_grad_(False)
@@ -102,6 +115,8 @@ def load_bundle(bundle: VerifiedBundle, device: str) -> Model:
         method.network.to(device)
     except RuntimeError as error:
         raise DeviceError(f"cannot put the model on {device}: {str(error).splitlines()[0]}") from error
+    if ways:
+        take_ways(method.network, ways)
     return Model(
         method=method,
         metadata=bundle.metadata,
@@ -111,6 +126,7 @@ def load_bundle(bundle: VerifiedBundle, device: str) -> Model:
         metadata_sha256=bundle.metadata_sha256,
         calibration=bundle.calibration,
         departures=bundle.departures,
+        ways=ways,
     )
 
 

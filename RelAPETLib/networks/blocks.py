@@ -54,7 +54,8 @@ class Blocks:
         return volume if self.shape == self.whole else central(volume, self.shape)
 
     def to_grid(self, blocks: torch.Tensor) -> torch.Tensor:
-        """The volume [N, C, 160, 180, 160] of blocks: interpolated, `BACKGROUND` outside the crop."""
+        """The volume [N, C, 160, 180, 160] of blocks, float32: interpolated, `BACKGROUND` outside the crop."""
+        blocks = blocks.float()
         if self.factor == 1 and self.shape == self.whole:
             return blocks
         missing = [n - there for n, there in zip(self.whole, blocks.shape[2:], strict=True)]

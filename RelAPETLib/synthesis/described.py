@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import provenance as record
+from ..devices import attention_backend, describe_precision
 from ..methods.base import SEQUENCES
 from .departure import departure_record
 from .inputs import reference_role
@@ -62,6 +63,10 @@ def describe(
             "clip": plan.clip,
             "device": draw.device,
             "batch": draw.batch,
+            "precision": describe_precision(plan.precision, draw.device),
+            "attention": attention_backend(draw.device, plan.precision),
+            **({"ways": list(model.ways)} if model.ways else {}),
+            **({} if draw.needed is None else {"memory_gb": round(draw.needed / 1e9, 2)}),
         },
         preprocessing={
             "method": ready.method,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..devices import MEASURED_PRECISION
 from .verdict import CAUTION, REFUSE
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def why_withheld(case: Case, drawn: Draw) -> str | None:
     if own != sampling:
         how = f"{sampling['samples']} sample(s) of {sampling['steps']} step(s)"
         return f"the model was calibrated for {how} by {sampling['sampler'] or 'its own draw'}"
+    if plan.precision != MEASURED_PRECISION:
+        return f"the model was calibrated in {MEASURED_PRECISION}"
     return _why_doubted(drawn)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..clinical import ClinicalValues
-from ..devices import free_device_memory, is_out_of_memory, kept_memory
+from ..devices import computing, free_device_memory, is_out_of_memory, kept_memory
 from ..errors import DeviceError, LongRunError, ModelError
 from ..notices import warn
 
@@ -39,6 +39,7 @@ class Draw:
         said: warnings on the way to it, where `pipeline.draw` was asked.
         verdict: on the input, where the pipeline drew.
         regions: of each sample, in order, its mean in each region, in the model's units; empty where nobody asked.
+        needed: bytes of memory that it was thought to need (`memory.find_room`); None where that was not known.
     """
 
     mean: np.ndarray
@@ -50,6 +51,7 @@ class Draw:
     said: tuple[str, ...] = ()
     verdict: Verdict | None = None
     regions: tuple[dict[str, float], ...] = ()
+    needed: float | None = None
 
 
 class ConditionedModel:
@@ -64,6 +66,7 @@ class ConditionedModel:
     def __init__(self, model: Model, mri: torch.Tensor, clinical: ClinicalValues | None = None):
         self.model, self.mri, self.clinical = model, mri, clinical or ClinicalValues()
         self._encoded = self._device = None
+        self._counted: dict[tuple, dict] = {}
 
     @property
     def encoded(self) -> Any:
@@ -93,12 +96,43 @@ class ConditionedModel:
             return None
         return torch.tensor([self.clinical.numbers()], device=self.model.device)
 
+    def find_room(self, plan: Plan, batch: int) -> tuple[int, float | None, str]:
+        """Before anything is drawn: how many of `batch` samples to draw at a time, perhaps on the CPU.
+
+        Returns:
+            Samples at a time, bytes that they need about (None where that is not known), and a line that says so.
+
+        Raises:
+            DeviceError: not even one can fit.
+        """
+        from ..methods.base import DrawOptions
+        from .memory import find_room, refusal
+
+        options, device = DrawOptions(plan.sampler, plan.steps, plan.clip), str(self.model.device)
+        known = self._counted.setdefault((plan.sampler, plan.steps, plan.clip), {})  # the same for all tracers
+        room = find_room(self.model.method, plan.label, batch, options, device, known)
+        if room is not None and not room.batch and device != "cpu":
+            warn(f"{room}: going on on the CPU, which is slower and gives the same volume up to rounding")
+            self._move(self.model.to("cpu"))
+            free_device_memory(device)
+            room = find_room(self.model.method, plan.label, batch, options, "cpu", known)
+        if room is None:
+            return batch, None, f"{batch} sample(s) at a time; how much memory they need is not known"
+        if not room.batch:
+            raise refusal(room)
+        if room.tight:
+            warn(f"{room}: it may run out; close other programs, or choose a smaller model, if it does")
+        return room.batch, room.needed, str(room)
+
+    def _move(self, model: Model) -> None:
+        if model.device != self.model.device:
+            self._encoded = self._device = None
+        self.model = model
+
     def make_room(self, size: int) -> int:
         """After running out of memory with `size` samples: how many to draw at a time now, perhaps on the CPU."""
-        before = self.model.device
-        self.model, batch = _make_room(self.model, size)
-        if self.model.device != before:
-            self._encoded = self._device = None
+        model, batch = _make_room(self.model, size)
+        self._move(model)
         return batch
 
 
@@ -136,8 +170,8 @@ def draw_samples(
 
     Sample k's noise follows from (plan.seed, k), whatever the tracer, the batch and the device: the tracers of one
     person are drawn jointly. Samples 2 j and 2 j + 1 get mirrored noise (`RelAPETLib.diffusion.seeded_noise`), so that
-    their mean is closer to the model's own. When a GPU is full, fewer samples are computed together, then the CPU takes
-    over; a `RelAPETWarning` says so.
+    their mean is closer to the model's own. So many are computed together as fit the device's free memory by
+    `memory.find_room`. When a GPU is full all the same, fewer are, then the CPU takes over; a `RelAPETWarning` says so.
 
     Args:
         conditioned: model and MRI.
@@ -151,10 +185,12 @@ def draw_samples(
         DeviceError: the GPU is full even for one sample, and so is the machine's own memory.
         LongRunError: a slow method would have to go on on the CPU for more than half an hour without `yes`.
     """
+    samples, before = plan.samples, conditioned.model.device
+    batch, needed, line = conditioned.find_room(plan, min(samples, conditioned.model.method.defaults.batch))
+    if conditioned.model.device != before:
+        check_duration(conditioned.model, plan.label, plan.steps, samples, yes, progress)
     if progress:
-        progress(0.0, "showing the MRI to the model")
-    samples = plan.samples
-    batch = min(samples, conditioned.model.method.defaults.batch)
+        progress(0.0, line)
     moments, regions = Moments(), []
     while moments.count < samples:
         first = moments.count
@@ -179,21 +215,25 @@ def draw_samples(
         raise ModelError(
             f"model {model.name} gave NaN or infinite values; try another sampler, more steps, or another model"
         )
-    return Draw(moments.mean, moments.deviation(), str(model.device), batch, plan, model, regions=tuple(regions))
+    return Draw(
+        moments.mean, moments.deviation(), str(model.device), batch, plan, model, regions=tuple(regions), needed=needed
+    )
 
 
 def _draw_batch(conditioned: ConditionedModel, plan: Plan, first: int, size: int, progress) -> list:
     """Volumes [X, Y, Z] of samples first .. first + size - 1, in [-1, 1]."""
     import torch
 
-    from ..diffusion import seeded_noise
+    from ..diffusion import noise_for, seeded_noise
     from ..methods.base import DrawOptions
 
     on_cpu = str(conditioned.model.device) == "cpu"
     with torch.inference_mode(), kept_memory() if on_cpu else nullcontext():
+        encoded = conditioned.encoded
         options = DrawOptions(plan.sampler, plan.steps, plan.clip)
-        noise = seeded_noise(plan.seed, first=first, mirrored=True)
-        drawn = conditioned.model.method.draw(conditioned.encoded, plan.label, size, options, noise, progress)
+        noise = noise_for(conditioned.model.device, seeded_noise(plan.seed, first=first, mirrored=True))
+        with computing(plan.precision, conditioned.model.device):
+            drawn = conditioned.model.method.draw(encoded, plan.label, size, options, noise, progress)
         return [volume.float().cpu().numpy()[0].clip(-1.0, 1.0) for volume in drawn]
 
 

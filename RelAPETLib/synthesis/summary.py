@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..devices import MEASURED_PRECISION
 from ..provenance import SUVR_UNITS
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ def _positivity(case: Case, drawn: Draw, draws: list[float] | None) -> dict | No
         why = "it was drawn by another sampler or number of steps than the model's own, of which it was measured"
     elif case.unlike({"kind": case.kind}):
         why = "the scans were registered in another way than usual, of which it was not measured"
+    elif plan.precision != MEASURED_PRECISION:
+        why = f"it was drawn in {plan.precision}, and the model was measured in {MEASURED_PRECISION}"
     elif draws is None:
         why = "one sample was drawn, or a region is not in the field of view"
     reached = None if why else sum(value >= cutoff for value in draws)

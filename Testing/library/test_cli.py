@@ -264,7 +264,15 @@ def test_doctor_reports_and_finds_a_broken_place(capsys, line_schema, monkeypatc
     monkeypatch.setattr("RelAPETLib.models.list_models", lambda: [good])
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
-    for words in (f"relapet      {__version__}", "torch", "cpu", "GiB free", "RELAPET_HOME", "No problems found."):
+    for words in (
+        f"relapet      {__version__}",
+        "torch",
+        "cpu",
+        "GiB free",
+        "attention: ",
+        "RELAPET_HOME",
+        "No problems found.",
+    ):
         assert words in text
     monkeypatch.setattr("RelAPETLib.models.list_models", lambda: [good | {"name": "gone", "shipped": True}])
     assert main(["doctor", "--progress", "json"]) == 2

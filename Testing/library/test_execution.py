@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from RelAPETLib.diffusion import NoiseSchedule, Parametrization, sample
+from RelAPETLib.diffusion import NoiseSchedule, Parametrization, noise_for, sample, seeded_noise
 from RelAPETLib.methods.rela import RelaDiffusion
 from RelAPETLib.methods.rela.method import DEFAULT_SCHEDULE
 
@@ -63,3 +63,22 @@ def test_rates_are_the_schedules_whatever_mode_they_are_first_asked_in():
         assert torch.equal(torch.stack([alpha[k, 0, 0], sigma[k, 0, 0]]), wanted)
     Parametrization(schedule, "v").clean(x, x, t).sum().backward()  # inference tensors could not be used here
     assert x.grad is not None
+
+
+def test_noise_is_the_cpus_and_comes_to_a_gpu_without_waiting(monkeypatch):
+    """There is no GPU here: what is done to the numbers is recorded, and left out."""
+    own, done = seeded_noise(7, mirrored=True), []
+    assert noise_for("cpu", own) is own and noise_for(torch.device("mps"), own) is own
+
+    def recorded(tensor, *args, **kwargs):
+        done.append((args, kwargs))
+        return tensor
+
+    plain = seeded_noise(7, mirrored=True)
+    wanted = [plain(index, (2, 1, 3)) for index in range(2)]
+    monkeypatch.setattr(torch.Tensor, "pin_memory", recorded)
+    monkeypatch.setattr(torch.Tensor, "to", recorded)
+    source = noise_for("cuda:1", own)
+    found = [source(index, (2, 1, 3)) for index in range(2)]
+    assert done == 2 * [((), {}), (("cuda:1",), {"non_blocking": True})]
+    assert torch.equal(torch.stack(found), torch.stack(wanted))

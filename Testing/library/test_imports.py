@@ -17,7 +17,7 @@ LAYERS = [
     {"errors"},
     {"resources", "tracers", "grid", "notices", "scaling", "whole_files", "clinical"},
     {"jsonfiles", "outputs"},
-    {"volumes", "diffusion", "devices"},
+    {"volumes", "diffusion", "devices", "counted_memory"},
     {"networks", "regions", "comparison", "registration", "suvr"},
     {"methods"},
     {"phantom", "preprocessing", "models", "evaluation"},

@@ -103,6 +103,7 @@ def test_a_usual_simulated_person_is_ok_and_has_intervals(case, models):
         ("usual", {}, {"tracer": "PBR"}, "no calibration for PBR"),
         ("usual", {}, {"steps": 2}, "calibrated for 2 sample(s) of 3 step(s)"),
         ("usual", {}, {"samples": 4}, "calibrated for 2 sample(s) of 3 step(s)"),
+        ("usual", {}, {"precision": "bf16"}, "calibrated in fp32"),
         ("real usual", {}, {}, "these scans are simulated"),
         ("near", {}, {}, "unlike"),
     ],

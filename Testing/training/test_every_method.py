@@ -12,7 +12,12 @@ from training_launch import cached
 from training_runs import Phantoms, logged, plain_config, same_within, scenario, tensors, tiny_data
 
 from RelAPETLib.cli import main
+from RelAPETLib.counted_memory import peak_bytes
+from RelAPETLib.devices import PRECISIONS, computing
+from RelAPETLib.diffusion import seeded_noise
+from RelAPETLib.methods.base import DrawOptions
 from RelAPETLib.models import import_model, load_model
+from RelAPETLib.synthesis.memory import counted_bytes
 from training import checkpoints
 from training.export import export_checkpoint
 from training.loop import load_data, run
@@ -404,6 +409,34 @@ def test_the_program_draws_with_its_own_steps(exported, grid_case, tmp_path):
     (pet,) = tmp_path.glob("synthetic_pet*.nii.gz")
     made = nib.load(pet).get_fdata()
     assert made.shape == (160, 180, 160) and made.max() > 0
+
+
+def test_what_it_takes_is_counted_on_tensors_without_values(exported):
+    """Close to what lives of the same draw with values, which may go another way through memory on a CPU."""
+    method = load_model(exported[1]).method
+    own = DrawOptions(method.defaults.sampler, min(2, method.defaults.longest), method.defaults.clip)
+
+    def draw():
+        encoded = method.encode(torch.zeros(1, 2, 160, 180, 160))
+        method.draw(encoded, 2, 1, own, lambda index, shape: torch.zeros(*shape))
+
+    assert 0.7 < counted_bytes(method, 2, 1, own) / peak_bytes(draw) < 1.4
+
+
+@pytest.mark.slow
+def test_it_draws_in_bfloat16_too(exported):
+    """About the same PET, in float32, by a network that does compute in bfloat16."""
+    method = load_model(exported[1]).method
+    own = DrawOptions(method.defaults.sampler, min(2, method.defaults.longest), method.defaults.clip)
+    mri = torch.rand(1, 2, 160, 180, 160, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    drawn = {}
+    with torch.inference_mode():
+        encoded = method.encode(mri)
+        for precision in PRECISIONS:
+            with computing(precision, "cpu"):
+                drawn[precision] = method.draw(encoded, 2, 1, own, seeded_noise(0))
+    difference = (drawn["bf16"] - drawn["fp32"]).abs()
+    assert drawn["bf16"].dtype == torch.float32 and 0 < difference.mean() < 0.05
 
 
 def test_the_catalogue_lists_it_with_licence_and_steps(exported, tmp_path, monkeypatch, capsys):

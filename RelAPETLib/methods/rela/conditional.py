@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ...devices import full_precision
 from ...diffusion import Parametrization
 from .regression import LABELS, LATENT_GRID, LatentDiffusion, build_denoiser
 
@@ -144,7 +145,7 @@ class ModeDenoiser(nn.Module):
         """See the class."""
         noisy, embedding, local = x.tensor_split((self.latent_channels, self.latent_channels + self.embedding), 1)
         embedding = embedding[:, :, 0, 0, 0]
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             noisy, directions = noisy.float(), self.directions[class_labels]
             modes = torch.einsum("nkl,nl->nk", directions, noisy.flatten(1))
             rest = noisy - torch.einsum("nk,nkl->nl", modes, directions).reshape(noisy.shape)
@@ -152,7 +153,7 @@ class ModeDenoiser(nn.Module):
         if self.place is not None:
             rest = torch.cat([rest, local, self.place.expand(len(x), -1, -1, -1, -1)], 1)
         of_rest = self.unet(rest, timesteps, class_labels=class_labels)
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             of_rest = of_rest.float()
             change = of_modes - torch.einsum("nkl,nl->nk", directions, of_rest.flatten(1))
             return of_rest + torch.einsum("nk,nkl->nl", change, directions).reshape(of_rest.shape)

@@ -164,11 +164,13 @@ class RelaDiffusion(Method):
         """
         import torch
 
+        from ...devices import full_precision
+
         x0 = x0.to(self.device)
         known = (None if labels is None else self._integers(labels, len(x0)),)
         if getattr(self.network, "expectation", None) is not None:
             known += (encoded.to(self.device).expand(len(x0), *encoded.shape[1:]),)
-        with torch.no_grad():
+        with torch.no_grad(), full_precision(self.device):
             return self.network.decode(x0, *known)
 
     def draw(

@@ -1,0 +1,307 @@
+"""Memory that a computation in torch needs, counted on tensors without values before any of it is taken."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+#: Tensors of at most so many elements are computed with their values: timesteps, labels, and masks' places.
+SMALL = 65536
+_aten = torch.ops.aten
+
+
+def without_values(network: torch.nn.Module) -> torch.nn.Module:
+    """A copy of a network whose tensors have shapes alone, but for integer, boolean and small buffers.
+
+    Those say which voxels are taken, and so decide shapes. The network itself is not touched.
+    """
+    memo: dict[int, Any] = {}
+    for parameter in network.parameters():
+        memo[id(parameter)] = torch.nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)
+    for buffer in network.buffers():
+        kept = not buffer.is_floating_point() or buffer.numel() <= SMALL
+        memo[id(buffer)] = buffer.cpu() if kept else torch.empty_like(buffer, device="meta")
+    return copy.deepcopy(network, memo)
+
+
+def nothing(index: int, shape: Sequence[int]) -> torch.Tensor:
+    """A source of noise (`RelAPETLib.methods.base.NoiseSource`) without values."""
+    return torch.empty(tuple(shape), device="meta")
+
+
+def peak_bytes(computation: Callable[[], Any]) -> int:
+    """Largest sum of bytes of all tensors that `computation` makes and that live at one time.
+
+    Its large tensors are to lie on the device ``meta``, where nothing is computed: `without_values`, `nothing`. What
+    a device takes beside tensors, such as a convolution's workspace, is not in it.
+
+    Raises:
+        RuntimeError or NotImplementedError: it asks for the value of a tensor that has none.
+    """
+    with torch.inference_mode(), _Counter() as counter:
+        computation()
+    return counter.peak
+
+
+class _Counter(TorchDispatchMode):
+    """Counts the bytes of storages from the operation that makes them until nobody holds them.
+
+    Tensors with and without values may meet: what comes of both has none.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.live = self.peak = 0
+        self._known: set[int] = set()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: to skip it, torch would import its compiler, a second's worth of modules."""
+        return False
+
+    def __torch_dispatch__(self, called, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if called._can_decompose() and called not in _SHAPES:
+            with self:
+                made = called.decompose(*args, **kwargs)
+            if made is not NotImplemented:
+                return made
+        given = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, torch.Tensor)]
+        without = any(tensor.is_meta for tensor in given)
+        if without:
+            args, kwargs = _emptied(called, args, kwargs)
+        elif not given and str(kwargs.get("device")) == "meta" and called is not _aten.empty.memory_format:
+            kwargs["device"] = torch.device("cpu")
+        made = _shaped(called, args, kwargs) if without else called(*args, **kwargs)
+        there = {tensor.untyped_storage()._cdata for tensor in given}
+        for tensor in tree_flatten(made)[0]:
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in there:
+                self._add(tensor)
+        return made
+
+    def _add(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._remove, key, size)
+
+    def _remove(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.live -= size
+
+
+def _shaped(called, args, kwargs) -> Any:
+    """What an operation on tensors without values gives."""
+    if called in _SHAPES:
+        return _SHAPES[called](*args, **kwargs)
+    if called is _aten._to_copy.default and kwargs.get("dtype") in (None, args[0].dtype):
+        return args[0]  # to the device that it would be on
+    if called._schema.is_mutable and called._schema.name.endswith("_"):
+        return args[0]
+    if torch.Tag.pointwise in called.tags and "out" not in kwargs:
+        return _voxelwise(called, args, kwargs)
+    return called(*args, **kwargs)
+
+
+def _emptied(called, args, kwargs) -> tuple[Any, dict]:
+    """Arguments of an operation in which no tensor has values; masks become the places that they take."""
+    if called in (
+        _aten.index.Tensor,
+        _aten.index_put.default,
+        _aten.index_put_.default,
+        _aten._index_put_impl_.default,
+    ):
+        args = (args[0], _places(args[1]), *args[2:])
+    if "device" in kwargs:
+        kwargs["device"] = torch.device("meta")
+    return tree_map(_empty, args), tree_map(_empty, kwargs)
+
+
+def _empty(leaf: Any) -> Any:
+    if not isinstance(leaf, torch.Tensor) or leaf.is_meta:
+        return leaf
+    return torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype, device="meta")
+
+
+def _places(indices: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]:
+    """Indices with integer ones in place of masks: how many places a mask takes is known by its values alone."""
+    found: list[torch.Tensor | None] = []
+    for index in indices:
+        if index is not None and index.dtype in (torch.bool, torch.uint8):
+            count = int(index.count_nonzero())
+            found += [torch.empty(count, dtype=torch.long, device="meta")] * index.ndim
+        else:
+            found.append(index)
+    return found
+
+
+# -- shapes that torch works out in Python, for which it imports its compiler, a second's worth of modules -----------
+
+
+def _new(shape: Sequence[int], like: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    return torch.empty(tuple(shape), dtype=dtype or like.dtype, device="meta")
+
+
+def _voxelwise(called, args, kwargs) -> torch.Tensor:
+    """Of an operation that works on each element apart: the type is asked of one element."""
+    one = lambda leaf: torch.zeros([1] * leaf.ndim, dtype=leaf.dtype) if isinstance(leaf, torch.Tensor) else leaf  # noqa: E731
+    shapes = [leaf.shape for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, torch.Tensor)]
+    dtype = called(*tree_map(one, args), **tree_map(one, kwargs)).dtype
+    return torch.empty(np.broadcast_shapes(*shapes), dtype=dtype, device="meta")
+
+
+def _convolution(image, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
+    def side(axis: int) -> int:
+        n, reach = image.shape[axis + 2], dilation[axis] * (weight.shape[axis + 2] - 1)
+        if transposed:
+            return (n - 1) * stride[axis] - 2 * padding[axis] + reach + output_padding[axis] + 1
+        return (n + 2 * padding[axis] - reach - 1) // stride[axis] + 1
+
+    channels = weight.shape[1] * groups if transposed else weight.shape[0]
+    return _new((image.shape[0], channels, *(side(axis) for axis in range(image.ndim - 2))), image)
+
+
+def _pooled(image, kernel, stride=(), padding=(0,), ceiling=False, *rest):
+    sides = image.ndim - 2
+    kernel, stride, padding = ((*each, *each[-1:] * sides)[:sides] for each in (kernel, stride or kernel, padding))
+    reached = [n + 2 * p - k + (s - 1 if ceiling else 0)
+               for n, k, s, p in zip(image.shape[2:], kernel, stride, padding, strict=True)]  # fmt: skip
+    return _new((*image.shape[:2], *(n // s + 1 for n, s in zip(reached, stride, strict=True))), image)
+
+
+def _maximal(image, kernel, stride=(), padding=(0,), dilation=(1,), ceiling=False):
+    shape = _pooled(image, kernel, stride, padding, ceiling).shape
+    return _new(shape, image), _new(shape, image, torch.long)
+
+
+def _resized(image, size, *rest):
+    factors = rest[-1] if size is None else None
+    size = size or [int(n * factor) for n, factor in zip(image.shape[2:], factors, strict=True)]
+    return _new((*image.shape[:2], *size), image)
+
+
+def _group_norm(image, weight, bias, batch, channels, voxels, groups, eps):
+    return _new(image.shape, image), _new((batch, groups), image), _new((batch, groups), image)
+
+
+def _layer_norm(image, shape, weight, bias, eps):
+    kept = (*image.shape[: image.ndim - len(shape)], *(1 for _ in shape))
+    return _new(image.shape, image), _new(kept, image), _new(kept, image)
+
+
+def _alike(image, *rest, dtype=None, **more):
+    return _new(image.shape, image, dtype)
+
+
+def _gathered(image, axis, index, *rest, **more):
+    return _new(index.shape, image)
+
+
+def _softmax(image, *rest, **more):
+    return _new(image.shape, image)
+
+
+def _indexed(image, indices):
+    axes = [axis for axis, index in enumerate(indices) if index is not None]
+    taken = np.broadcast_shapes(*(indices[axis].shape for axis in axes))
+    kept = [n for axis, n in enumerate(image.shape) if axis not in axes]
+    first = axes[0] if axes[-1] - axes[0] == len(axes) - 1 else 0
+    return _new((*kept[:first], *taken, *kept[first:]), image)
+
+
+def _norm(image, order=2, axes=None, kept=False, **more):
+    gone = {axis % image.ndim for axis in axes} if axes is not None else set(range(image.ndim))
+    shape = [1 if axis in gone else n for axis, n in enumerate(image.shape) if kept or axis not in gone]
+    return _new(shape, image)
+
+
+def _quantiles(image, ranks, axis=None, kept=False, **more):
+    return _new((*ranks.shape, *_norm(image, 0, None if axis is None else [axis], kept).shape), image)
+
+
+def _any(image, axis, kept=False):
+    return _norm(image, 0, [axis], kept).bool()
+
+
+def _sum_and_product(added, left, right, **factors):
+    return _new((left.shape[0], right.shape[1]), left)
+
+
+def _linear(image, weight, bias=None):
+    return _new((*image.shape[:-1], weight.shape[0]), image)
+
+
+def _product(left, right):
+    rows, columns = left.shape[-2:-1], right.shape[-1:] if right.ndim > 1 else ()
+    return _new((*np.broadcast_shapes(left.shape[:-2], right.shape[:-2]), *rows, *columns), left)
+
+
+def _stacked(parts, axis=0):
+    shape = list(parts[0].shape)
+    shape.insert(axis if axis >= 0 else axis + len(shape) + 1, len(parts))
+    return _new(shape, parts[0])
+
+
+def _joined(parts, axis=0):
+    shape = list(parts[0].shape)
+    shape[axis] = sum(part.shape[axis] for part in parts)
+    return _new(shape, parts[0])
+
+
+def _padded(image, gaps, *rest):
+    ends = [0] * (2 * image.ndim - len(gaps)) + [gap for k in range(len(gaps) - 2, -2, -2) for gap in gaps[k : k + 2]]
+    return _new([n + sum(ends[2 * axis : 2 * axis + 2]) for axis, n in enumerate(image.shape)], image)
+
+
+def _embedded(weight, indices, *rest):
+    return _new((*indices.shape, weight.shape[1]), weight)
+
+
+def _attended(queries, keys, values, *rest, **more):
+    """Of a kernel that keeps no product of queries and keys, as torch has one on CPUs and GPUs."""
+    return _new((*queries.shape[:-1], values.shape[-1]), queries)
+
+
+_SHAPES = {
+    _aten.convolution.default: _convolution,
+    _aten.avg_pool3d.default: _pooled,
+    _aten.max_pool3d_with_indices.default: _maximal,
+    _aten._adaptive_avg_pool3d.default: _resized,
+    _aten.upsample_trilinear3d.vec: _resized,
+    _aten.upsample_nearest3d.vec: _resized,
+    _aten.index.Tensor: _indexed,
+    _aten.gather.default: _gathered,
+    _aten.any.dim: _any,
+    _aten.quantile.default: _quantiles,
+    _aten.linalg_vector_norm.default: _norm,
+    _aten.empty_like.default: _alike,
+    _aten.zeros_like.default: _alike,
+    _aten.ones_like.default: _alike,
+    _aten.full_like.default: _alike,
+    _aten.bmm.default: _product,
+    _aten.linear.default: _linear,
+    _aten.matmul.default: _product,
+    _aten.stack.default: _stacked,
+    _aten.native_group_norm.default: _group_norm,
+    _aten.native_layer_norm.default: _layer_norm,
+    _aten._safe_softmax.default: _softmax,
+    _aten._softmax.default: _softmax,
+    _aten.addmm.default: _sum_and_product,
+    _aten.cat.default: _joined,
+    _aten.constant_pad_nd.default: _padded,
+    _aten.reflection_pad3d.default: _padded,
+    _aten.replication_pad3d.default: _padded,
+    _aten.embedding.default: _embedded,
+    _aten.scaled_dot_product_attention.default: _attended,
+}

@@ -1,0 +1,51 @@
+"""Other ways of a GPU through the same networks, off until somebody has measured what they win there.
+
+Sums are taken in another order, so that results differ in rounding.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+#: ``channels_last``: weights and activations with their channels last. ``compile``: the U-Nets by torch.compile.
+WAYS = ("channels_last", "compile")
+#: Environment variable that names some of them, with commas between, for models on CUDA devices.
+SETTING = "RELAPET_GPU_WAYS"
+
+
+def ways_asked_for(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Those of `WAYS` that `SETTING` names. Raises `InputError` for another word."""
+    words = tuple(word.strip() for word in environment.get(SETTING, "").split(",") if word.strip())
+    for word in words:
+        if word not in WAYS:
+            raise InputError(
+                f"unknown way '{word[:40]}' in {SETTING}; use some of {', '.join(WAYS)}, or leave it unset"
+            )
+    return tuple(way for way in WAYS if way in words)
+
+
+def take_ways(network: torch.nn.Module, ways: Sequence[str], backend: str = "inductor") -> None:
+    """Have a network compute so; with none of `WAYS`, as torch does by itself again.
+
+    Args:
+        network: in place; values and names of its weights stay.
+        backend: of torch.compile.
+    """
+    import torch
+    from monai.networks.nets import DiffusionModelUNet
+
+    network.to(memory_format=torch.channels_last_3d if "channels_last" in ways else torch.contiguous_format)
+    for part in network.modules():
+        if not isinstance(part, DiffusionModelUNet):
+            continue
+        if "compile" in ways:
+            part.compile(backend=backend, dynamic=False)
+        else:
+            part._compiled_call_impl = None

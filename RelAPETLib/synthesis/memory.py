@@ -1,0 +1,117 @@
+"""How much memory drawing takes, known before it starts, and how many samples at a time fit a device."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..devices import free_memory, free_memory_with_swap
+from ..errors import DeviceError
+from ..methods.base import SEQUENCES, UNBUILDABLE, DrawOptions
+
+if TYPE_CHECKING:
+    from ..methods.base import Method
+
+#: Memory taken beside and between counted tensors: a share of theirs, and bytes whatever they are. On the CPU set on
+#: measured peaks (Testing/library/test_memory_ahead.py), on others assumed: convolutions have workspaces there.
+SHARE = {"cpu": 2.0}
+BESIDE = {"cpu": 250e6}
+OTHER_SHARE, OTHER_BESIDE = 1.5, 500e6
+#: The CPU's own way through a network may take this share of the tensors counted; less memory cannot do.
+LEAST = 0.6
+#: More steps keep no more tensors.
+STEPS = 2
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many samples are drawn at a time, and why.
+
+    Attributes:
+        batch: samples at a time; 0 where not even one can fit.
+        needed: bytes that they need about.
+        free: bytes that are free on the device.
+        device: which.
+    """
+
+    batch: int
+    needed: float
+    free: float
+    device: str
+
+    @property
+    def tight(self) -> bool:
+        """Whether it may turn out to be too little."""
+        return self.needed > self.free
+
+    def __str__(self) -> str:
+        samples = "one sample needs" if self.batch <= 1 else f"{self.batch} samples at a time need"
+        return (
+            f"{samples} about {self.needed / 1e9:.1f} GB of memory; {self.free / 1e9:.1f} GB are free on {self.device}"
+        )
+
+
+def counted_bytes(method: Method, label: int, count: int, options: DrawOptions) -> int | None:
+    """Bytes of the tensors that live at one time while a case is encoded and `count` samples are drawn.
+
+    The method works on tensors without values, which takes a tenth of a second and no memory. Weights are left out.
+
+    Returns:
+        None where that cannot be known: the method asks for values.
+    """
+    import torch
+
+    from ..counted_memory import nothing, peak_bytes, without_values
+    from ..grid import MNI_GRID
+
+    shell = copy.copy(method)
+    steps = min(options.steps, STEPS)
+
+    def draw():
+        mri = torch.empty((1, len(SEQUENCES), *MNI_GRID.shape), device="meta")
+        encoded = shell.encode(mri)
+        del mri
+        shell.draw(encoded, label, count, DrawOptions(options.sampler, steps, options.clip), nothing)
+
+    try:
+        shell.network = without_values(method.network)
+        return peak_bytes(draw)
+    except UNBUILDABLE:
+        return None
+
+
+def find_room(
+    method: Method, label: int, batch: int, options: DrawOptions, device: str, known: dict | None = None
+) -> Room | None:
+    """The largest of `batch`, its half, and so on, that fits the memory that is free on a device.
+
+    Args:
+        known: of one method and one number of steps, what was counted before for a batch; what is counted now is added.
+
+    Returns:
+        None where that is not known: the device does not say what is free, or `counted_bytes` does not know.
+    """
+    free = free_memory(device)
+    if free is None:
+        return None
+    kind = device.partition(":")[0]
+    share, beside = SHARE.get(kind, OTHER_SHARE), BESIDE.get(kind, OTHER_BESIDE)
+    known = {} if known is None else known
+    while True:
+        if batch not in known:
+            known[batch] = counted_bytes(method, label, batch, options)
+        counted = known[batch]
+        if counted is None:
+            return None
+        needed = share * counted + beside
+        if needed <= free or batch == 1:
+            break
+        batch //= 2
+    most = free_memory_with_swap() if device == "cpu" else free
+    return Room(0 if LEAST * counted > most else batch, needed, free, device)
+
+
+def refusal(room: Room) -> DeviceError:
+    """What to say where not even one sample can fit."""
+    return DeviceError(f"{room}; close other programs, or choose a model of latents or of larger voxels")

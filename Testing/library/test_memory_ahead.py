@@ -1,0 +1,174 @@
+"""How much memory a draw takes is known before it starts, and decides how many samples are drawn at a time."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from cases import write_tiny_voxel
+
+from RelAPETLib import counted_memory, devices
+from RelAPETLib.errors import DeviceError, RelAPETWarning
+from RelAPETLib.methods.base import DrawOptions
+from RelAPETLib.methods.flows import Flow
+from RelAPETLib.models import load_model
+from RelAPETLib.synthesis import memory, options, sampling
+from RelAPETLib.tracers import get_tracer
+
+
+@pytest.fixture(scope="module")
+def model(tiny_latent):
+    return load_model(tiny_latent)
+
+
+def plan(**how):
+    facts = {"tracer": get_tracer("TAU"), "output": "suvr", "window": (0.0, 3.0), "reference_region": None}
+    how = {"sampler": "dpmpp", "steps": 1, "samples": 4, "seed": 0, "clip": None} | how
+    return options.Plan(label=2, space="t1w", **facts, **how)
+
+
+def drawing(method, count):
+    """What is counted, on real tensors."""
+    own = DrawOptions(method.defaults.sampler, 2, method.defaults.clip)
+
+    def draw():
+        mri = torch.zeros(1, 2, 160, 180, 160)
+        encoded = method.encode(mri)
+        del mri
+        method.draw(encoded, 2, count, own, lambda index, shape: torch.zeros(*shape))
+
+    return draw
+
+
+def test_tensors_without_values_count_as_those_with(model):
+    """Of a model whose masks, regressions and decoder decide shapes by values."""
+    own = DrawOptions("dpmpp", 2)
+    for count in (1, 2):
+        found = memory.counted_bytes(model.method, 2, count, own)
+        assert found == pytest.approx(counted_memory.peak_bytes(drawing(model.method, count)), rel=0.05)
+    assert memory.counted_bytes(model.method, 2, 4, own) > 1.2 * memory.counted_bytes(model.method, 2, 1, own)
+    assert not any(tensor.is_meta for tensor in model.method.network.state_dict().values())
+
+
+def test_a_block_is_counted_as_long_as_somebody_holds_it():
+    def two_at_a_time():
+        kept = torch.empty(1000, device="meta")
+        for _ in range(3):
+            kept = kept * 2
+        return kept.view(10, 100)
+
+    assert counted_memory.peak_bytes(two_at_a_time) == 2 * 4000
+    with pytest.raises(RuntimeError):
+        counted_memory.peak_bytes(lambda: float(torch.empty(3, device="meta").sum()))
+
+
+def peak_memory(work):
+    """Bytes by which this process grew at most meanwhile."""
+
+    def line(name):
+        return 1024 * int(re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+
+    devices.free_host_memory()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = line("VmRSS")
+    with torch.inference_mode(), devices.kept_memory():
+        work()
+    return line("VmHWM") - before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak of a process")
+def test_the_estimate_is_near_what_a_process_takes():
+    """No less than it, and no more than four times it: a network wide enough to matter, one sample and two."""
+    arguments = {"factor": 5, "channels": [64, 128], "num_res_blocks": 1, "attending_levels": 0, "norm_num_groups": 4,
+                 "num_head_channels": 0, "clinical": False}  # fmt: skip
+    flow = Flow.build({"arguments": arguments, "path": {"kind": "rectified_flow"}, "steps": 2, "samples": 2})
+    flow.network.eval().requires_grad_(False)
+    drawing(flow, 1)()
+    for count in (1, 2):
+        room = memory.find_room(flow, 2, count, DrawOptions(flow.defaults.sampler, 2, flow.defaults.clip), "cpu")
+        assert room.batch == count and room.needed / 4 < peak_memory(drawing(flow, count)) < room.needed
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Sets the free bytes by device."""
+    known = {}
+    monkeypatch.setattr(memory, "free_memory", lambda device: known.get(device))
+    monkeypatch.setattr(memory, "free_memory_with_swap", lambda: known["cpu"])
+    return known
+
+
+def test_fewer_samples_at_a_time_where_memory_is_short(model, free):
+    counted = {n: memory.counted_bytes(model.method, 2, n, DrawOptions("dpmpp", 1)) for n in (1, 2)}
+    need = {n: memory.SHARE["cpu"] * count + memory.BESIDE["cpu"] for n, count in counted.items()}
+    mri, said = torch.zeros(1, 2, 160, 180, 160), []
+    drawn = {}
+    for batch in (2, 1):
+        free["cpu"] = need[batch] + 1e6
+        drawn[batch] = sampling.draw_samples(
+            sampling.ConditionedModel(model, mri), plan(samples=2), progress=lambda f, words: said.append(words)
+        )
+        assert drawn[batch].batch == batch and drawn[batch].needed == need[batch]
+        words = "2 samples at a time need" if batch == 2 else "one sample needs"
+        assert f"{words} about {need[batch] / 1e9:.1f} GB" in said[0]
+        said.clear()
+    assert abs(drawn[2].mean - drawn[1].mean).max() < 2e-5
+
+
+def test_one_sample_that_hardly_fits_is_tried_and_one_that_cannot_is_refused(model, free):
+    conditioned = sampling.ConditionedModel(model, torch.zeros(1, 2, 160, 180, 160))
+    counted = memory.counted_bytes(model.method, 2, 1, DrawOptions("dpmpp", 1))
+    free["cpu"] = 0.9 * counted
+    with pytest.warns(RelAPETWarning, match="one sample needs about .* are free on cpu: it may run out"):
+        batch, _, _ = conditioned.find_room(plan(), 4)
+    assert batch == 1
+    free["cpu"] = 0.1 * counted
+    with pytest.raises(DeviceError, match="0.0 GB are free on cpu; close other programs, or choose a model of latents"):
+        conditioned.find_room(plan(), 4)
+
+
+def test_a_gpu_without_room_for_one_sample_is_left_before_it_is_tried(model, free):
+    on_gpu = dataclasses.replace(model, device="cuda:0")
+    conditioned = sampling.ConditionedModel(on_gpu, torch.zeros(1, 2, 160, 180, 160))
+    free.update({"cpu": 64e9, "cuda:0": 1e6})
+    with pytest.warns(RelAPETWarning, match="0.0 GB are free on cuda:0: going on on the CPU"):
+        batch, needed, line = conditioned.find_room(plan(), 4)
+    assert conditioned.model.device == "cpu" and batch == 4 and "64.0 GB are free on cpu" in line and needed > 0
+    del free["cpu"]
+    assert conditioned.find_room(plan(), 3)[:2] == (3, None)
+
+
+def test_a_method_that_asks_for_values_is_not_known_beforehand(model, monkeypatch):
+    monkeypatch.setattr(type(model.method), "encode", lambda self, mri, clinical=None: mri.sum().item())
+    assert memory.counted_bytes(model.method, 2, 1, DrawOptions("dpmpp", 2)) is None
+
+
+def test_a_voxel_model_is_counted_without_its_memory(tmp_path):
+    """Its one sample is far above what the MRI takes, and each further one adds about the same."""
+    method = load_model(write_tiny_voxel(tmp_path / "voxel")).method
+    one, two = (memory.counted_bytes(method, 2, n, DrawOptions("dpmpp", 2)) for n in (1, 2))
+    assert 0.3e9 < one < 3e9 and 1.7 < two / one < 2.1
+
+
+def test_control_groups_limit_what_is_free(tmp_path):
+    groups = ((str(tmp_path), "memory.max", "memory.current"), ("/nowhere", "limit", "used"))
+    own, inner = tmp_path / "cgroup", tmp_path / "job" / "step"
+    own.write_text("0::/job/step\n")
+    inner.mkdir(parents=True)
+
+    def limit(folder, most, used, cached):
+        (folder / "memory.max").write_text(f"{most}\n")
+        (folder / "memory.current").write_text(f"{used}\n")
+        (folder / "memory.stat").write_text(f"anon 1\ninactive_file {cached}\n")
+
+    limit(inner, "max", 5, 0)
+    assert devices.control_group_memory(str(own), groups) == float("inf")
+    limit(inner.parent, 1000, 900, 300)  # of the job, for all its steps
+    assert devices.control_group_memory(str(own), groups) == 400
+    limit(inner, 200, 150, 0)
+    assert devices.control_group_memory(str(own), groups) == 50
+    assert devices.control_group_memory(str(tmp_path / "none"), groups) == float("inf")
+    assert 0 < devices.free_memory("cpu") <= devices.free_memory_with_swap()
+    assert devices.free_memory("mps") is None

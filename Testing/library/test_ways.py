@@ -1,0 +1,64 @@
+"""Other ways of a GPU through a network: the same PET up to rounding, and off unless they are asked for."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from RelAPETLib.counted_memory import without_values
+from RelAPETLib.errors import InputError
+from RelAPETLib.models import load_model
+from RelAPETLib.networks.execution import SETTING, WAYS, take_ways, ways_asked_for
+from RelAPETLib.networks.generator import build_generator
+
+#: Largest difference, in standard deviations of the plain way's output.
+TOLERANCE = 1e-4
+
+
+def asked(generator):
+    """Of a fixed input, on MONAI's own way: gradients are on, so that the CPU's faster one is not taken."""
+    x_t = torch.randn(2, 3, 8, 8, 8, generator=torch.Generator().manual_seed(1))
+    return generator(x_t, torch.tensor([3, 700]), class_labels=torch.tensor([0, 2])).detach()
+
+
+@pytest.fixture
+def generator():
+    torch.manual_seed(0)
+    made = build_generator(
+        channels=(8, 16), attention_levels=(False, True), num_res_blocks=1, num_head_channels=8, norm_num_groups=4,
+        cross_attention_dim=16,
+    ).eval()  # fmt: skip
+    for parameter in made.parameters():  # the last convolution is zero when untrained
+        torch.nn.init.normal_(parameter, std=0.1)
+    return made
+
+
+@pytest.mark.parametrize("ways", [("channels_last",), pytest.param(WAYS, marks=pytest.mark.slow)])
+def test_every_way_gives_the_same_up_to_rounding(generator, ways):
+    """By the back end of torch.compile that needs no compiler of C++: its graph, run operation by operation."""
+    names, plain = set(generator.state_dict()), asked(generator)
+    take_ways(generator, ways, backend="aot_eager")
+    last = generator.conv_in.conv.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert last == ("channels_last" in ways) and (generator._compiled_call_impl is not None) == ("compile" in ways)
+    assert set(generator.state_dict()) == names
+    assert (asked(generator) - plain).abs().max() < TOLERANCE * plain.std()
+    assert without_values(generator)._compiled_call_impl is None  # memory is counted on the plain way
+    take_ways(generator, ())
+    assert torch.equal(asked(generator), plain) and generator._compiled_call_impl is None
+
+
+def test_ways_are_named_by_one_setting():
+    assert ways_asked_for({}) == ways_asked_for({SETTING: " "}) == ()
+    assert ways_asked_for({SETTING: "compile, channels_last"}) == WAYS
+    with pytest.raises(InputError, match=f"unknown way 'graphs' in {SETTING}; use some of channels_last, compile"):
+        ways_asked_for({SETTING: "channels_last,graphs"})
+
+
+def test_a_model_on_the_cpu_goes_the_plain_way(tiny_latent, monkeypatch):
+    monkeypatch.setenv(SETTING, "compile")
+    model = load_model(tiny_latent)
+    assert model.ways == () and model.method.network.unet._compiled_call_impl is None
+    take_ways(model.method.network, ("channels_last",))
+    model.method.network.unet._compiled_call_impl = asked  # as after compiling
+    back = dataclasses.replace(model, device="cuda:0", ways=WAYS).to("cpu")
+    assert back.ways == () and back.method.network.unet._compiled_call_impl is None
