@@ -22,6 +22,7 @@ import numpy as np
 
 from .errors import InputError
 from .grid import array_to_image, image_to_array
+from .registration import AUTO, FINE_BYTES, METHODS
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -29,12 +30,11 @@ if TYPE_CHECKING:
     from .registration.brain_extraction import Brain
     from .registration.coverage import Coverage
 
-METHODS = ("auto", "torch", "demons", "affine")
 #: A warning says that part of the brain is outside the field of view from this share on.
 MISSING_WARNED = 0.02
 #: Bytes that a synthesis takes at most beside its volumes, whatever their size, and for each voxel of the largest. A
-#: pair of 512^3 took 1.3 GB while it was preprocessed (Testing/benchmarks/results/brain_extraction.md); bringing up to
-#: five maps back to the T1w's grid takes 20 bytes a voxel.
+#: pair of 512^3 took 1.3 GB while it was preprocessed (Testing/benchmarks/results/brain_extraction.md); two scans made
+#: ready beside each other take 16 bytes a voxel, and up to five maps brought back to the T1w's grid 20.
 FIXED_BYTES = 1_300_000_000
 BYTES_PER_VOXEL = 20
 
@@ -52,7 +52,8 @@ class Preprocessed:
         t1w_to_t2f: rigid, from T1w points to T2F points; None without a T2F.
         quality: figures by name; see `RelAPETLib.registration.quality`.
         warnings: one line each.
-        method: how the T1w was deformed: ``demons``, ``torch``, ``affine`` (not at all), ``none`` (came on the grid).
+        method: how the T1w was deformed: ``fine``, ``torch``, ``demons``, ``affine`` (not at all), ``none`` (came on
+            the grid).
         skull_stripped: the T1w came without scalp.
         pets: further PET by name, as `pet`.
         pet_quality: figures of each PET (`registration.uptake`) by name, ``PET`` for `pet`.
@@ -82,7 +83,7 @@ def preprocess(
     pet: sitk.Image | None = None,
     pets: Mapping[str, sitk.Image] | None = None,
     device: str = "cpu",
-    method: str = "auto",
+    method: str = AUTO,
     progress: Callable[[float, str], None] | None = None,
 ) -> Preprocessed:
     """Bring a raw pair, of any orientation and spacing, onto the model grid.
@@ -92,7 +93,7 @@ def preprocess(
         pet: a PET of the same person, e.g. in SUVR; goes rigidly to the T1w and through the same warp.
         pets: further PET by name, each on its own grid.
         device: ``cpu``, ``cuda``, ``cuda:i`` or ``mps``, for the torch method and the brain extraction.
-        method: ``torch`` (local correlation), ``demons`` (CPU), ``affine``, or ``auto``: torch.
+        method: one of `METHODS`, see there.
         progress: called as progress(fraction 0..1, message).
 
     Nothing is refused here for looking odd: read `quality` with `doubts`.
@@ -106,34 +107,39 @@ def preprocess(
         >>> ready.quality["template_ncc"]  # doctest: +SKIP
     """
     from .registration.affine import register_affine
+    from .registration.beside import beside
     from .registration.coverage import measure_coverage
-    from .registration.scans import is_skull_stripped, prepare, upright
+    from .registration.rigid import rigid_to_t1w
+    from .registration.scans import is_skull_stripped, prepare, prepare_others, upright
     from .registration.template import load_template
     from .registration.warp import fit_warp
 
     if method not in METHODS:
         raise InputError(f"unknown registration method '{method}'; use one of {', '.join(METHODS)}")
     uptakes = _named(pet, pets)
-    check_memory(image for image in (t1w, t2f, *uptakes.values()) if image is not None)
+    check_memory((image for image in (t1w, t2f, *uptakes.values()) if image is not None), method)
     report = progress or (lambda fraction, message: None)
     template = load_template()
-    report(0.0, "correcting the T1w's bias field")
-    raw = upright(t1w)
-    scans = {"t1w": prepare(raw, "T1w")}
-    if t2f is not None:
-        report(0.12, "correcting the T2F's bias field")
-        scans["t2f"] = prepare(t2f, "T2F")
-    report(0.22, "looking for the brain in the T1w")
-    brain, lines = _extract(raw, device)
-    report(0.28, "laying the T1w over the template")
-    affine = register_affine(scans["t1w"], template, brain)
-    skull_stripped = is_skull_stripped(raw, affine, template)
-    del raw
-    rigid = _rigid_to_t1w(scans, uptakes, affine, template, report)
+    with beside() as start:
+        report(0.0, "correcting the bias fields")
+        raw = upright(t1w)
+        scans = {"t1w": prepare(raw, "T1w")}
+        others = start(lambda: prepare_others(t2f, uptakes))
+        report(0.12, "looking for the brain in the T1w")
+        brain, lines = _extract(raw, device)
+        report(0.2, "laying the T1w over the template")
+        affine = register_affine(scans["t1w"], template, brain)
+        skull_stripped = is_skull_stripped(raw, affine, template)
+        del raw
+        scans |= others()
+        found = start(rigid_to_t1w(scans, affine, template))
+        report(0.3, "fitting the T1w to the template")
+        warp = fit_warp(scans["t1w"].image, affine, template, method, device)
+        report(0.7, "laying the other scans over the T1w")
+        rigid = found()
+    scans = {name: scan for name, scan in scans.items() if name not in uptakes}
     images = [scans[name].image if name in scans else None for name in ("t1w", "t2f")]
     coverage = measure_coverage(brain, *images, affine, rigid.get("t2f"), template)
-    report(0.5, "fitting the T1w to the template")
-    warp = fit_warp(scans["t1w"].image, affine, template, method, device)
     report(0.85, "resampling onto the model grid")
     result = _on_grid(scans, uptakes, rigid, warp, template)
     result.skull_stripped = skull_stripped
@@ -144,17 +150,18 @@ def preprocess(
     return result
 
 
-def bytes_needed(images: Iterable[sitk.Image]) -> int:
+def bytes_needed(images: Iterable[sitk.Image], method: str = AUTO) -> int:
     """Memory that a synthesis takes at most beside the images themselves, in bytes, estimated from their sizes."""
-    return FIXED_BYTES + BYTES_PER_VOXEL * max(int(np.prod(image.GetSize(), dtype=np.int64)) for image in images)
+    fixed = FIXED_BYTES + (FINE_BYTES if method == "fine" else 0)
+    return fixed + BYTES_PER_VOXEL * max(int(np.prod(image.GetSize(), dtype=np.int64)) for image in images)
 
 
-def check_memory(images: Iterable[sitk.Image]) -> None:
+def check_memory(images: Iterable[sitk.Image], method: str = AUTO) -> None:
     """Raise `InputError` when a synthesis from these images needs more memory than is free."""
     import psutil
 
     images = list(images)
-    needed, free = bytes_needed(images), psutil.virtual_memory().available
+    needed, free = bytes_needed(images, method), psutil.virtual_memory().available
     if needed > free:
         sizes = ", ".join("x".join(map(str, image.GetSize())) for image in images)
         raise InputError(
@@ -207,26 +214,6 @@ def _split(uptakes: dict) -> dict:
     """`pet` and `pets` of a `Preprocessed` from what `_named` called them."""
     rest = {name.removeprefix("PET "): image for name, image in uptakes.items() if name != "PET"}
     return {"pet": uptakes.get("PET"), "pets": rest}
-
-
-def _rigid_to_t1w(scans: dict, uptakes: dict, affine, template, report) -> dict[str, sitk.Transform]:
-    """Rigid transforms from T1w points to T2F points, where there is one, and to the points of each PET."""
-    import SimpleITK as sitk
-
-    from .registration.mutual_information import on_grid
-    from .registration.rigid import register_rigid
-    from .registration.scans import prepare
-
-    wider = sitk.BinaryDilate(template.mask, [4] * 3)
-    brain = on_grid(wider, scans["t1w"].fine, affine.GetInverse())
-    rigid = {}
-    if "t2f" in scans:
-        report(0.35, "laying the T2F over the T1w")
-        rigid["t2f"] = register_rigid(scans["t1w"], brain, scans["t2f"], "T2F")
-    for name, pet in uptakes.items():
-        report(0.45, f"laying the {name} over the T1w")
-        rigid[name] = register_rigid(scans["t1w"], brain, prepare(pet, name, bias=False), name)
-    return rigid
 
 
 def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preprocessed:

@@ -23,6 +23,7 @@ import numpy as np
 from RelAPETLib.errors import InputError
 from RelAPETLib.jsonfiles import read_json_object
 from RelAPETLib.methods.base import SEQUENCES
+from RelAPETLib.registration import AUTO, USUAL
 
 from .data.cache import Cache, alone_in, open_cache, pretty_json, write_whole
 
@@ -143,11 +144,13 @@ def population(people: Cache, trained: Cache) -> dict:
     rendered = "rendered_seed" in index["options"]
     on_grid = rendered or index["options"].get("preprocessed", False)
     how = "rendered on the model grid" if rendered else "preprocessed" if on_grid else "registered from raw scans"
+    usual = index["options"].get("method", AUTO) in (AUTO, USUAL)
     who = "simulated people" if index["simulated"] else "people"
     return {
         "description": f"{count} {who}{'' if rendered else ' of ' + repr(index['source'])}, {how}",
         "simulated": bool(index["simulated"]),
         "kind": "grid" if on_grid else "raw",
+        **({} if on_grid or usual else {"registration": index["options"]["method"]}),
         "people": count,
         "cache_sha256": people.sha256,
         "training_sha256": trained.sha256,

@@ -29,7 +29,7 @@ def prepare_arguments(parser: argparse.ArgumentParser) -> None:
     add("--reference-region", help="divide PET by its mean there; 'tracer': by each tracer's own region")
     add("--units", choices=["suvr"], help="what PET without a sidecar are")
     add("--preprocessed", action="store_true", help="volumes are on the model grid already")
-    add("--method", default="auto", help="registration: auto, demons, torch, affine")
+    add("--method", default="auto", help="registration: auto, fine, torch, demons, affine")
     add("--dtype", default="float16", help="type of the stored arrays: float16 or float32")
     add("--force", action="store_true", help="take volumes that do not look like a brain's T1w and FLAIR")
     add("--simulated", action="store_true", help="the people of a table do not exist (BIDS says so itself)")

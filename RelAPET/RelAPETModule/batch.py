@@ -36,6 +36,7 @@ class Choices:
     steps: int = None
     quality: str = None
     samples: int = None
+    registration: str = None
     cutoffs: dict = None
 
     def arguments(self, table, out):
@@ -43,7 +44,7 @@ class Choices:
         words = ["bids", str(table), str(out), "participant", "group", "--no-report", "--unlinked", "--yes"]
         given = {"--tracer": self.tracer, "--model": self.model, "--device": self.device, "--seed": self.seed,
                  "--sampler": self.sampler, "--steps": self.steps or None, "--quality": self.quality,
-                 "--samples": self.samples or None}  # fmt: skip
+                 "--samples": self.samples or None, "--registration": self.registration}  # fmt: skip
         for name, value in given.items():
             if value is not None:
                 words += [name, str(value)]

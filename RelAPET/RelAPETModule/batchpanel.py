@@ -12,7 +12,7 @@ from .attributes import objectOf
 from .batchfolder import BatchFolder, folderOf, keyOf
 from .guessing import T2F
 from .pairs import findPairs
-from .parameters import Shown
+from .parameters import Shown, registrationOf
 from .process import ChildProcess
 from .scene import SceneError
 from .words import ALARM, escaped, tone
@@ -170,7 +170,7 @@ class BatchPanel(batch.BatchListener):
         node = self._panel.parameters
         drawing = self._panel.models.options(node)
         drawing = {name: drawing[name] for name in ("sampler", "steps", "quality", "samples")}
-        drawing["cutoffs"] = self._panel.cutoffs.values()
+        drawing |= {"cutoffs": self._panel.cutoffs.values(), "registration": registrationOf(node)}
         return batch.Choices(node.tracer.value, node.model, node.device, node.seed, **drawing)
 
     def onStart(self, checked=False):

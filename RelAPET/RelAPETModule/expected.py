@@ -6,6 +6,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import models
+from .library import library
+from .parameters import FINE
 
 _SETTING = "RelAPET/LastRuns"
 GB = 1e9
@@ -20,7 +22,7 @@ def remember(request, seconds, memory, tracers):
     runs = _runs()
     runs[_name(request)] = {
         "seconds": seconds, "memory": memory, "tracers": tracers, "samples": request.samples, "steps": request.steps,
-        "quality": request.quality, "sampler": request.sampler,
+        "quality": request.quality, "sampler": request.sampler, "registration": request.registration,
     }  # fmt: skip
     slicer.app.userSettings().setValue(_SETTING, json.dumps(runs))
 
@@ -57,8 +59,11 @@ def words(request, free=None, entry=None):
     line = _("Last time here: {time}").format(time=duration(last["seconds"]))
     if last["memory"]:
         line += _(" and {n:.1f} GB").format(n=last["memory"] / GB)
+    finer = request.registration == FINE != last.get("registration")
     line += f" ({_how(last)})" + _otherSteps(request, last, entry)
-    scarce = bool(free and last["memory"] > free)
+    line += _(", now registered down to 1 mm") if finer else ""
+    more = library("registration").FINE_BYTES if finer else 0
+    scarce = bool(free and last["memory"] and last["memory"] + more > free)
     if scarce:
         now += _(", which may be too little")
     return f"{line}; {now}." if now else f"{line}.", scarce
@@ -82,6 +87,8 @@ def _how(last):
             parts.append(what.format(n=last[key]))
     if isinstance(last.get("quality"), str):
         parts.append(_("quality {name}").format(name=models.qualityTitle(last["quality"])))
+    if last.get("registration") == FINE:
+        parts.append(_("registered down to 1 mm"))
     return ", ".join(parts)
 
 

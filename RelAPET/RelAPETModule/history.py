@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 from . import models, people
 from .attributes import objectOf, readDict
 from .library import library
+from .parameters import FINE
 from .scene import MODEL, PROVENANCE, SceneError, worldMatrix
 
 #: Attribute of a PET with a fingerprint of each input, by its role.
@@ -73,6 +74,8 @@ def madeWith(pet):
     record = readDict(pet, PROVENANCE)
     words = _("Made with model {model}").format(model=pet.GetAttribute(MODEL) or _("that it does not name"))
     words += _quality(pet, record)
+    if objectOf(record.get("preprocessing")).get("method") == FINE:
+        words += _(" (registered down to 1 mm)")
     if record.get("created"):
         words += _(" on {day}").format(day=str(record["created"])[:10])
     version = objectOf(record.get("versions")).get("relapet")

@@ -43,6 +43,7 @@ class Request:
     t2f: may be None for a model that does without.
     norms, referenceFwhm: file or folder of norms for z-scores of the reference, and its resolution in mm.
     quality: in place of sampler and steps, of a model that was measured for it.
+    registration: how the T1w is deformed to the template.
     cutoffs: SUVR by tracer, from which on its composite counts as positive; the model's own where there is none.
     age, sex, score: for models that were told them; texts or numbers, None for not known.
     accepted: what accepts a refusal: the options "--force" for doubtful inputs and "--yes" for a long run, and
@@ -65,6 +66,7 @@ class Request:
     samples: int = None
     seed: int = 0
     space: str = "t1w"
+    registration: str = None
     age: object = None
     sex: str = None
     score: object = None
@@ -117,6 +119,7 @@ class Request:
             "--steps": self.steps or None,
             "--quality": self.quality,
             "--samples": self.samples or None,
+            "--registration": self.registration,
             "--reference": files.get("reference"),
             "--norms": (self.norms or None) if self.reference is not None else None,
             "--reference-fwhm": (self.referenceFwhm or None) if self.reference is not None and self.norms else None,

@@ -66,6 +66,15 @@ def cutoffsText(cutoffs):
     return ",".join(f"{name}={number:g}" for name, number in cutoffs.items())
 
 
+#: The registration that `fineRegistration` asks for, as the command line and the records call it.
+FINE = "fine"
+
+
+def registrationOf(node):
+    """The registration that a parameter node asks for; None for the library's own."""
+    return FINE if node.fineRegistration else None
+
+
 class Space(enum.Enum):
     T1W = "t1w"
     MNI = "mni"
@@ -135,6 +144,7 @@ class RelAPETParameterNode:
     output: the synthetic PET that is shown, and that the next run of its tracer replaces; made anew when empty.
     device, sampler, steps, quality, samples, seed, space: as the command line has them; an empty sampler or quality, 0
         steps or 0 samples mean the model's own. A quality stands in place of sampler and steps.
+    fineRegistration: register the T1w to the template down to 1 mm.
     cutoffs: SUVR by tracer from which on its composite counts as positive, as `cutoffsOf` reads them; a tracer that is
         not in it has the model's own, or none.
     segmentation: segments whose mean SUVR is wanted; the shipped regions when empty.
@@ -165,6 +175,7 @@ class RelAPETParameterNode:
     samples: Annotated[int, WithinRange(0, 64)] = 0
     seed: Annotated[int, WithinRange(0, 2147483647)] = 0
     space: Space = Space.T1W
+    fineRegistration: bool = False
     segmentation: vtkMRMLSegmentationNode
     opacity: Annotated[float, WithinRange(0, 1)] = 0.6
     shown: Shown = Shown.PET

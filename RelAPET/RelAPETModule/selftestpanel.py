@@ -15,8 +15,8 @@ ACTION = "RelAPETSelfTestAction"
 #: Steps after which the application is asked for pictures.
 PICTURED = {"person": "panel_begin", "look": "result", "alltracers": "tracers"}
 KEPT = (
-    "tracer", "model", "quality", "steps", "samples", "seed", "device", "sampler", "cutoffs", "space", "dicomTarget",
-    "dicomReport",
+    "tracer", "model", "quality", "steps", "samples", "seed", "device", "sampler", "cutoffs", "space",
+    "fineRegistration", "dicomTarget", "dicomReport",
 )  # fmt: skip
 
 

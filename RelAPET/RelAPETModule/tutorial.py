@@ -96,6 +96,7 @@ class Tutorial:
         node = self.panel.parameters
         node.tracer, node.model, node.steps, node.samples = type(node.tracer)(self.tracer), "demo", 0, 0
         node.quality = node.cutoffs = ""
+        node.fineRegistration = False
         self.click(self.ui.phantomButton)
         self.waitForTasks("simulating a person")
         for role in ("t1w", "t2f", "reference"):

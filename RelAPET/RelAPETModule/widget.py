@@ -21,7 +21,7 @@ from .logic import Listener, RelAPETLogic, Request, SynthesisError
 from .managerpanel import ManagerPanel
 from .marks import viewMarks
 from .modelpanel import ModelPanel
-from .parameters import Shown
+from .parameters import Shown, registrationOf
 from .samplepanel import SamplePanel
 from .scene import TRACER
 from .selftestpanel import SelfTestPanel
@@ -196,6 +196,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             device=p.device,
             seed=p.seed,
             space=p.space.value,
+            registration=registrationOf(p),
             cutoffs=self.cutoffs.values(),
             **self.models.options(p),
         )

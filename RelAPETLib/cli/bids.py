@@ -52,6 +52,9 @@ def _add_choice(parser, tracers) -> None:
                        help="do not ask bids-validator-deno")  # fmt: skip
     group.add_argument("--cases", metavar="DIR", help="saved cases, sub-*[/ses-*]/case.json, in place of the scans")
     group.add_argument("--preprocessed", action="store_true", help="the volumes lie on the model grid already")
+    from .synthesize import add_registration
+
+    add_registration(group)
     group.add_argument("--force", action="store_true", help="accept doubtful inputs, with a warning")
 
 
@@ -86,7 +89,7 @@ def run(arguments, reporter) -> int:
     from ..cohort.request import make_request
     from ..cohort.visits import find_visits
     from ..synthesis import Options
-    from .synthesize import drawing, silence_itk
+    from .synthesize import drawing, registering, silence_itk
 
     _check(arguments)
     silence_itk()
@@ -99,7 +102,7 @@ def run(arguments, reporter) -> int:
     visits = _share(visits, arguments.share)
     options = Options(
         tracers=arguments.tracer or ("all",), force=arguments.force, preprocessed=arguments.preprocessed,
-        **drawing(arguments),
+        **registering(arguments), **drawing(arguments),
     )  # fmt: skip
     work = Path(arguments.work_dir).absolute() if arguments.work_dir else None
     request = make_request(
@@ -118,9 +121,14 @@ def run(arguments, reporter) -> int:
 
 def _check(arguments) -> None:
     from ..errors import InputError
+    from ..registration import AUTO
+    from ..synthesis.options import check_registration
 
     if arguments.jobs < 1:
         raise InputError(f"--jobs {arguments.jobs} is out of range; use 1 or more")
+    check_registration(arguments.registration or AUTO, arguments.preprocessed)
+    if arguments.cases and arguments.registration not in (None, AUTO):
+        raise InputError("--cases goes on from scans that are prepared already; leave --registration out, or --cases")
     source, out = Path(arguments.bids_dir).absolute(), Path(arguments.out).absolute()
     if out in (source, *source.parents):
         raise InputError(f"{out} holds the input; choose another output folder, such as derivatives/relapet in it")

@@ -46,6 +46,18 @@ def add_model_options(parser, whole_number) -> None:
     group.add_argument("--yes", action="store_true", help="accept more than half an hour of drawing on a CPU")
 
 
+def add_registration(group) -> None:
+    """The option of registering that commands on raw scans have alike."""
+    from ..registration import METHODS
+
+    group.add_argument(
+        "--registration",
+        metavar="|".join(METHODS),
+        help="how the T1w is deformed to the template: fine adds a level of 1 mm, so that registering takes over twice "
+        "as long and a kept case half a gigabyte; affine does not deform, and may need --force (default: auto: torch)",
+    )
+
+
 def add_output_options(parser) -> None:
     """Options of writing, which ``synthesize`` and ``demo`` have alike."""
     group = parser.add_argument_group("output")
@@ -100,6 +112,7 @@ def add_parser(commands, common, tracers, whole_number) -> None:
         "--reference-fwhm", type=_number, metavar="MM", help="resolution of --reference, to bring it to the norms'"
     )
     group.add_argument("--preprocessed", action="store_true", help="the volumes lie on the model grid already")
+    add_registration(group)
     group.add_argument("--force", action="store_true", help="accept doubtful inputs, with a warning")
     add_model_options(parser, whole_number)
     add_output_options(parser)
@@ -144,6 +157,7 @@ def run(arguments, reporter) -> int:
         reference_fwhm=arguments.reference_fwhm,
         space=arguments.space,
         preprocessed=arguments.preprocessed,
+        **registering(arguments),
         age=arguments.age,
         sex=arguments.sex,
         score=arguments.score,
@@ -175,6 +189,7 @@ def run(arguments, reporter) -> int:
 def _check_combination(arguments) -> None:
     """Refuse options that exclude one another, or lack what they need."""
     from ..errors import InputError
+    from ..registration import AUTO
 
     if arguments.t2f is not None and arguments.t1w is None and arguments.case is None:
         raise InputError("--t2f alone: everything is registered to the T1w; give --t1w too")
@@ -189,8 +204,10 @@ def _check_combination(arguments) -> None:
         raise InputError("--reference-region needs --reference; give the measured PET too")
     if arguments.norms and not arguments.reference:
         raise InputError("--norms gives z-scores of a measured PET alone; give it as --reference")
+    if arguments.registration == AUTO:
+        arguments.registration = None
     if arguments.case is not None:
-        for option in ("t1w", "t2f", "reference", "preprocessed", "save_case"):
+        for option in ("t1w", "t2f", "reference", "preprocessed", "registration", "save_case"):
             if getattr(arguments, option):
                 name = option.replace("_", "-")
                 raise InputError(f"--case goes on from scans that are prepared already; leave --{name} out, or --case")
@@ -282,6 +299,11 @@ def silence_itk() -> None:
     import SimpleITK as sitk
 
     sitk.ProcessObject.GlobalWarningDisplayOff()
+
+
+def registering(arguments) -> dict:
+    """Keyword arguments of `Options` from `add_registration`."""
+    return {"registration": arguments.registration} if arguments.registration else {}
 
 
 def drawing(arguments) -> dict:

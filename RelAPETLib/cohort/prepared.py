@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BusyError, InputError, OutputError
+from ..registration import REVISION
 from .request import Request, without_roots
 from .visits import CASE_RECORD, Visit
 
@@ -73,8 +74,9 @@ def _registered(request: Request, visit: Visit, pets: dict[str, Path], progress:
 
     options = request.options
     return prepare_case(
-        visit.t1w, visit.t2f, references=pets, preprocessed=options.preprocessed, device=options.device,
-        force=options.force, progress=lambda fraction, message: progress(0.6 * fraction, message),
+        visit.t1w, visit.t2f, references=pets, preprocessed=options.preprocessed, registration=options.registration,
+        device=options.device, force=options.force,
+        progress=lambda fraction, message: progress(0.6 * fraction, message),
     )  # fmt: skip
 
 
@@ -130,4 +132,5 @@ def _is_of(case: Case, visit: Visit, request: Request) -> bool:
     found = {role: file_sha256(path) for role, path in files.items() if path is not None}
     seconds = {role: file_sha256(o) for role, path in files.items() if path is not None and (o := second_file(path))}
     same = dict(case.sha256) == found and dict(case.second_sha256) == seconds
-    return same and case.preprocessed == request.options.preprocessed
+    asked, how = request.options, (case.preprocessed, case.registration, case.revision)
+    return same and how == (asked.preprocessed, asked.registration, REVISION)

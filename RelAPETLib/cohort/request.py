@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..registration import AUTO
 from ..synthesis.options import Options
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Request:
         later = {"quality": self.options.quality} if self.options.quality else {}
         later |= {"precision": self.options.precision} if self.options.precision != "fp32" else {}
         later |= {"cutoffs": self.options.cutoffs} if self.options.cutoffs else {}
+        later |= {"registration": self.options.registration} if self.options.registration != AUTO else {}
         return {name: getattr(self.options, name) for name in names} | later
 
 

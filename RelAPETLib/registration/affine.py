@@ -42,6 +42,9 @@ KEEP_AFFINE_BRAIN = 1
 #: 1 mm.
 WHOLE_ML = (900.0, 2200.0)
 CUT_MM2 = 4000.0
+#: The search ends with steps of so many voxels of 2 mm. The rigid one goes on to 1e-4, since no deformation follows it;
+#: here that took half as long again and moved the brain by .07 to .17 mm on three real scans.
+LAST_STEP = 2e-3
 #: The mask's rim, in 1 mm voxels, shows the metric the brain's border; a wider rim lets skull and scalp fit it.
 RIM = 2
 
@@ -125,7 +128,7 @@ def register_affine(t1w: Scan, template: Template, brain: Brain | None = None) -
     candidates = _search(coarse, on_grid(rim, coarse), t1w, brain)
     method = mutual_information(on_grid(rim, fixed), sampling=0.3)
     found = (
-        refine(method, fixed, moving, candidates[0][0], step=0.5, iterations=150, to_the_end=True)
+        refine(method, fixed, moving, candidates[0][0], step=0.5, iterations=150, last_step=LAST_STEP)
         if candidates
         else None
     )

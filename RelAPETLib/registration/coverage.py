@@ -7,12 +7,12 @@ of the volume. Where it does not, nothing is missing, wherever the affine puts t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 
-from ..grid import MNI_GRID
 from .brain_extraction import Brain
 from .mutual_information import linear_parts, mask_points
 from .template import Template
@@ -55,21 +55,20 @@ def measure_coverage(
         template: from `load_template`.
     """
     points = mask_points(template.mask)
-    placed = _moved(points, affine)
-    seen_t1w = _inside(placed, t1w, touched_faces(brain.mask))
-    seen = seen_t1w if t2f is None else seen_t1w & _inside(_moved(placed, rigid), t2f)
-    index = np.round((points * (-1, -1, 1) - MNI_GRID.origin) / MNI_GRID.spacing).astype(int)
-    in_view = np.zeros(MNI_GRID.shape, bool)
-    in_view[tuple(index.T)] = seen
+    seen_t1w = _inside(points, t1w, (affine,), touched_faces(brain.mask))
+    seen = seen_t1w if t2f is None else seen_t1w & _inside(points, t2f, (affine, rigid))
+    in_view = sitk.GetArrayFromImage(template.mask) > 0
+    in_view[in_view] = seen
+    in_view = in_view.transpose(2, 1, 0)
 
     size = abs(np.linalg.det(linear_parts(affine)[0])) * float(np.prod(template.mask.GetSpacing()))
-    shown = mask_points(brain.mask)[::STRIDE]
-    lacking = placed[~seen_t1w][::STRIDE] if len(shown) else placed[::STRIDE]
+    shown = mask_points(brain.mask, STRIDE)
+    lacking = _moved((points[~seen_t1w] if len(shown) else points)[::STRIDE], affine)
     weight = np.r_[np.full(len(shown), float(np.prod(brain.mask.GetSpacing()))), np.full(len(lacking), size)]
     whole = np.concatenate([shown, lacking])
     missing = {"t1w": 1 - np.average(_inside(whole, t1w), weights=weight)}
     if t2f is not None:
-        missing["t2f"] = 1 - np.average(_inside(_moved(whole, rigid), t2f), weights=weight)
+        missing["t2f"] = 1 - np.average(_inside(whole, t2f, (rigid,)), weights=weight)
     return Coverage({name: float(share) for name, share in missing.items()}, in_view)
 
 
@@ -92,10 +91,27 @@ def _moved(points: np.ndarray, transform: sitk.Transform) -> np.ndarray:
     return points @ matrix.T + offset
 
 
-def _inside(points: np.ndarray, image: sitk.Image, faces: np.ndarray | None = None) -> np.ndarray:
-    """Which points [N, 3] lie in an image's field of view; beyond a face that is not in `faces`, all do."""
+def _inside(
+    points: np.ndarray,
+    image: sitk.Image,
+    transforms: Sequence[sitk.Transform] = (),
+    faces: np.ndarray | None = None,
+) -> np.ndarray:
+    """Which points [N, 3], taken through linear transforms one after the other, lie in an image's field of view.
+
+    Beyond a face that is not in `faces`, all do.
+    """
     faces = np.ones((3, 2), bool) if faces is None else faces
-    direction = np.reshape(image.GetDirection(), (3, 3))
-    index = (points - image.GetOrigin()) @ direction / np.asarray(image.GetSpacing())
-    beyond = np.stack([index < -0.5, index > np.asarray(image.GetSize()) - 0.5], axis=-1)
-    return ~(beyond & faces).any(axis=(1, 2))
+    to_index = (np.reshape(image.GetDirection(), (3, 3)) / image.GetSpacing()).T
+    shift = -to_index @ image.GetOrigin()
+    for transform in reversed(transforms):
+        matrix, offset = linear_parts(transform)
+        to_index, shift = to_index @ matrix, to_index @ offset + shift
+    inside = np.ones(len(points), bool)
+    for row, first, (lower, upper), size in zip(to_index, shift, faces, image.GetSize(), strict=True):
+        index = points @ row + first
+        if lower:
+            inside &= index >= -0.5
+        if upper:
+            inside &= index <= size - 0.5
+    return inside

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import SimpleITK as sitk
+
+if TYPE_CHECKING:
+    import torch
 
 #: Fields are continued beyond the model grid by this much (mm), at the edge's displacement: the inverse needs it, and a
 #: field on 2 mm voxels ends before the 1 mm grid does.
 MARGIN_MM = 24.0
 #: Nodes of a field that goes with a result.
 COARSE_MM = 4.0
+#: Fields with a longer side are inverted on half as many voxels first.
+MANY_VOXELS = 160
+#: Squared length of a step, as a share of the step before, from which on a point takes shorter ones.
+SLOW = 0.8
 
 
 def extended(field: sitk.Image, margin_mm: float = MARGIN_MM) -> sitk.Image:
@@ -24,35 +33,53 @@ def extended(field: sitk.Image, margin_mm: float = MARGIN_MM) -> sitk.Image:
     return image
 
 
-def inverse(field: sitk.Image, iterations: int = 12) -> sitk.Image:
+def inverse(field: sitk.Image, iterations: int = 16) -> sitk.Image:
     """Inverse of a field, on its own grid, by fixed-point iteration (Chen et al., Med Phys 2008;35:81-88).
 
-    v(q) = -u(q + v(q)), until no point moves by 0.01 mm. It converges where the field's gradient is below 1: pass
-    an extended, fold-free field. In voxels with torch, float32 inside.
+    v(q) = -u(q + v(q)), until no point moves by 0.01 mm, or after `iterations`; a field of many voxels begins with the
+    inverse of every second one, and a quarter of the iterations follow. Where the field stretches to more than twice
+    its length, full steps go to and fro for ever: a point whose steps turn round and do not become shorter takes half
+    of each. Pass an extended, fold-free field. With torch, float32 inside.
     """
     import torch
-    import torch.nn.functional as F
 
     to_mm = np.reshape(field.GetDirection(), (3, 3)) * field.GetSpacing()
     voxels = (sitk.GetArrayFromImage(field) @ np.linalg.inv(to_mm).T).astype(np.float32)
-    shape = voxels.shape[:3]
-    half = torch.tensor([(n - 1) / 2 for n in shape[::-1]])
+    half = torch.tensor([(n - 1) / 2 for n in voxels.shape[2::-1]])
     # Shares of the grid from -1 to 1, as `grid_sample` wants its points: x, y, z along the last axis.
     forward = (torch.from_numpy(voxels) / half).permute(3, 0, 1, 2)[None].contiguous()
-    z, y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in shape), indexing="ij")
-    points = torch.stack((x, y, z), dim=-1)[None]
-    tolerance = 0.01 / min(field.GetSpacing()) / half
-    back = torch.zeros_like(points)
-    for _ in range(iterations):
-        moved = F.grid_sample(forward, points + back, mode="bilinear", padding_mode="border", align_corners=True)
-        moved = -moved.permute(0, 2, 3, 4, 1)
-        settled = bool(((moved - back).abs().amax((0, 1, 2, 3)) < tolerance).all())
-        back = moved
-        if settled:
-            break
+    back = _inverse(forward, 0.01 / min(field.GetSpacing()) / half, iterations)
     image = sitk.GetImageFromArray((back[0] * half).numpy().astype(np.float64) @ to_mm.T, isVector=True)
     image.CopyInformation(field)
     return image
+
+
+def _inverse(forward: torch.Tensor, tolerance: torch.Tensor, iterations: int) -> torch.Tensor:
+    """Inverse [1, Z, Y, X, 3] of a field [1, 3, Z, Y, X], both in shares of the grid's half sides."""
+    import torch
+    import torch.nn.functional as F
+
+    shape = forward.shape[2:]
+    z, y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in shape), indexing="ij")
+    points = torch.stack((x, y, z), dim=-1)[None]
+    back = torch.zeros_like(points)
+    if max(shape) > MANY_VOXELS:
+        few = F.interpolate(forward, size=[(n + 1) // 2 for n in shape], mode="trilinear", align_corners=True)
+        few = _inverse(few, tolerance, iterations).permute(0, 4, 1, 2, 3)
+        back = F.interpolate(few, size=shape, mode="trilinear", align_corners=True).permute(0, 2, 3, 4, 1)
+        iterations = max(1, iterations // 4)
+    share, before, last = torch.ones((*back.shape[:-1], 1)), None, None
+    for _ in range(iterations):
+        moved = F.grid_sample(forward, points + back, mode="bilinear", padding_mode="border", align_corners=True)
+        step = -moved.permute(0, 2, 3, 4, 1) - back
+        length = (step / tolerance).square().sum(-1, keepdim=True)
+        if last is not None:
+            turned = (step * last).sum(-1, keepdim=True) < 0
+            share = torch.where(turned & (length > SLOW * before), 0.5 * share, share)
+        before, last, back = length, step, back + step * share
+        if length.max() < 1:
+            break
+    return back
 
 
 def jacobian(field: sitk.Image) -> np.ndarray:

@@ -18,6 +18,8 @@ from .template import Template
 
 #: (voxel size in mm, iterations) of each level. 60 and 30 took twice as long for .001 of tissue overlap, on one pair.
 LEVELS = ((4.0, 30), (2.0, 12))
+#: A further level, on request: 24 CPU seconds more for .02 of tissue overlap (results/registration_fine.md).
+FINE_LEVEL = (1.0, 10)
 RADIUS = 2
 #: Length in voxels of a step's longest displacement. Adam, which makes every voxel's step as long, folded 0.1 % of the
 #: brain for the same tissue overlap: where the correlation says little, it amplifies noise.
@@ -136,24 +138,28 @@ def _normalised(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def register_local_ncc(warped: sitk.Image, template: Template, device: str = "cpu") -> sitk.Image:
+def register_local_ncc(
+    warped: sitk.Image, template: Template, device: str = "cpu", *, fine: bool = False
+) -> sitk.Image:
     """Displacement field (vector float64, 2 mm voxels, LPS mm) from template points to points of `warped`.
 
     Args:
         warped: bias-corrected T1w on the model grid after the affine.
         template: from `load_template`.
         device: where torch computes.
+        fine: go on at `FINE_LEVEL`; the field has voxels of 1 mm then.
 
     Raises:
         RuntimeError: torch's own, when the device has no memory or lacks an operation.
     """
     field = coarser = None
-    fine = working_copy(warped, FINE_MM)
-    for spacing, iterations in LEVELS:
-        reference = working_copy(template.fine, spacing)
+    halved = working_copy(warped, FINE_MM)
+    for spacing, iterations in (*LEVELS, *([FINE_LEVEL] if fine else ())):
+        whole = spacing < FINE_MM
+        reference = working_copy(template.t1 if whole else template.fine, spacing)
         mask = _tensor(on_grid(template.mask, reference), device)
         fixed = _normalised(_tensor(reference, device), mask)
-        moving = _normalised(_tensor(working_copy(fine, spacing), device), mask)
+        moving = _normalised(_tensor(working_copy(warped if whole else halved, spacing), device), mask)
         if field is None:
             field = torch.zeros((1, 3, *fixed.shape[2:]), device=device)
         else:

@@ -46,20 +46,20 @@ def refine(
     *,
     step: float,
     iterations: int,
-    to_the_end: bool = False,
+    last_step: float | None = None,
 ) -> tuple | None:
     """Gradient descent from a transform: the one found and its metric, or None when the overlap was lost.
 
-    `step` is the first step's length in voxels of the fixed image. A search may stop where the gradient is small;
-    `to_the_end` goes on until the steps are, since ITK's default tolerance stopped short by up to 1.3 mm at the corners
-    of a FLAIR whose header was wrong.
+    `step` is the first step's length in voxels of the fixed image. A search may stop where the gradient is small; with
+    `last_step` it goes on until the steps are that short, since ITK's default tolerance stopped short by up to 1.3 mm
+    at the corners of a FLAIR whose header was wrong.
     """
     method.SetOptimizerAsRegularStepGradientDescent(
         step,
-        minStep=1e-4 if to_the_end else 1e-3,
+        minStep=last_step or 1e-3,
         numberOfIterations=iterations,
         relaxationFactor=0.5,
-        gradientMagnitudeTolerance=1e-8 if to_the_end else 1e-4,
+        gradientMagnitudeTolerance=1e-8 if last_step else 1e-4,
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(start, inPlace=False)
@@ -76,9 +76,11 @@ def on_grid(mask: sitk.Image, reference: sitk.Image, transform: sitk.Transform |
     return sitk.Resample(mask, reference, transform or sitk.Transform(), sitk.sitkNearestNeighbor, 0.0)
 
 
-def mask_points(mask: sitk.Image) -> np.ndarray:
-    """LPS coordinates [N, 3] in mm of the voxels > 0."""
-    index = np.argwhere(sitk.GetArrayViewFromImage(mask) > 0)[:, ::-1]
+def mask_points(mask: sitk.Image, stride: int = 1) -> np.ndarray:
+    """LPS coordinates [N, 3] in mm of every `stride`-th of the voxels > 0."""
+    voxels = sitk.GetArrayViewFromImage(mask) > 0
+    chosen = np.flatnonzero(voxels)[::stride]
+    index = np.stack(np.unravel_index(chosen, voxels.shape)[::-1], axis=-1).astype(float)
     matrix = np.asarray(mask.GetDirection()).reshape(3, 3) * np.asarray(mask.GetSpacing())
     return index @ matrix.T + mask.GetOrigin()
 

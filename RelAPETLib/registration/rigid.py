@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,12 +18,15 @@ from .mutual_information import (
     refine,
 )
 from .scans import Scan, centroid
+from .template import Template
 
 #: Start rotations about each axis, degrees, tried beside the header's own position.
 START_ANGLES = (-25.0, 0.0, 25.0)
 KEEP = 2
 #: Share of the brain's 2 mm voxels that the last refinement compares.
 SAMPLING = 0.3
+#: It ends with steps of so many voxels of 2 mm.
+LAST_STEP = 1e-4
 
 
 def _starts(centre: np.ndarray, shift: np.ndarray) -> Iterator[sitk.Euler3DTransform]:
@@ -63,7 +66,28 @@ def register_rigid(t1w: Scan, brain: sitk.Image, scan: Scan, name: str) -> sitk.
     found = sorted((f for f in found if f is not None), key=lambda f: f[1])
     if found:
         method = mutual_information(on_grid(brain, fixed), sampling=SAMPLING)
-        found = [refine(method, fixed, moving, found[0][0], step=0.5, iterations=150, to_the_end=True)]
+        found = [refine(method, fixed, moving, found[0][0], step=0.5, iterations=150, last_step=LAST_STEP)]
     if not found or found[0] is None or fov_share(points, found[0][0], scan.image) < 0.3:
         raise InputError(f"the {name} could not be laid over the T1w; check that both show the same person's head")
     return found[0][0]
+
+
+def rigid_to_t1w(
+    scans: Mapping[str, Scan], affine: sitk.Transform, template: Template
+) -> Callable[[], dict[str, sitk.Transform]]:
+    """What finds the rigid transforms from T1w points to points of every other scan, by name, beside other work.
+
+    What both would read is made here, now: two threads must not give one image to ITK's filters, which note on it the
+    region that they ask for.
+
+    Args:
+        scans: ``t1w``, and others by what messages call them, but for ``t2f``.
+        affine: template points to T1w points.
+        template: from `load_template`.
+    """
+    t1w = scans["t1w"]
+    t1w.coarse  # noqa: B018 (made and kept)
+    brain = on_grid(sitk.BinaryDilate(template.mask, [4] * 3), t1w.fine, affine.GetInverse())
+    rest = {name: scan for name, scan in scans.items() if name != "t1w"}
+    called = {name: "T2F" if name == "t2f" else name for name in rest}
+    return lambda: {name: register_rigid(t1w, brain, scan, called[name]) for name, scan in rest.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -165,3 +166,9 @@ def prepare(image: sitk.Image, name: str, *, bias: bool = True) -> Scan:
     image = upright(image)
     head = head_mask(image, name)
     return Scan(correct_bias(image, head) if bias else image, head)
+
+
+def prepare_others(t2f: sitk.Image | None, uptakes: Mapping[str, sitk.Image]) -> dict[str, Scan]:
+    """The scans beside the T1w made ready: ``t2f``, where there is one, and each PET by its name."""
+    found = {} if t2f is None else {"t2f": prepare(t2f, "T2F")}
+    return found | {name: prepare(pet, name, bias=False) for name, pet in uptakes.items()}

@@ -14,6 +14,8 @@ from .template import Template
 
 #: More folded brain voxels than this (percent) and a deformation is given up.
 MAX_FOLDS_PERCENT = 0.1
+#: Methods in the order in which they are tried; one that is not named here is tried alone.
+INSTEAD = {"auto": ("torch", "demons"), "fine": ("fine", "torch", "demons"), "affine": ()}
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Warp:
     Attributes:
         to_t1w: from points of the model grid to points of the T1w, LPS mm.
         to_grid: its inverse.
-        method: ``demons``, ``torch`` or ``affine``.
+        method: ``fine``, ``torch``, ``demons`` or ``affine``, whichever it came to.
         quality: ``affine_ncc`` and, unless the affine stands alone, ``folds_percent`` and ``sd_log_jacobian``.
         warnings: one line each.
         laid: the T1w through `to_t1w`.
@@ -69,8 +71,6 @@ class _Fit:
     transform: sitk.Transform
     method: str
     figures: dict[str, float]
-    ncc: float
-    mutual_information: float
     problem: str
     laid: Laid
 
@@ -101,10 +101,10 @@ def agreement(laid: Laid, template: Template) -> tuple[float, float]:
 
 def _deform(method: str, start: _Start, device: str) -> _Fit:
     template, warped = start.template, array_to_image(start.laid.values)
-    if method == "torch":
+    if method in ("fine", "torch"):
         from .local_ncc import register_local_ncc
 
-        field = register_local_ncc(warped, template, device)
+        field = register_local_ncc(warped, template, device, fine=method == "fine")
     else:
         from .demons import register_demons
 
@@ -113,24 +113,25 @@ def _deform(method: str, start: _Start, device: str) -> _Fit:
     field = extended(field)
     transform = sitk.CompositeTransform([start.affine, as_transform(field)])
     laid = lay(start.t1w, transform)
-    ncc, information = agreement(laid, template)
+    _, information = agreement(laid, template)
     problem = ""
     if figures["folds_percent"] > MAX_FOLDS_PERCENT:
         problem = f"folded {figures['folds_percent']:.2g} % of the brain"
     elif information < start.mutual_information:
         problem = "made the agreement with the template worse"
-    return _Fit(field, transform, method, figures, ncc, information, problem, laid)
+    return _Fit(field, transform, method, figures, problem, laid)
 
 
-def _on_device(start: _Start, device: str) -> tuple[_Fit | None, list[str]]:
-    """The torch method on a device, or nothing and why not when the device cannot do it."""
+def _tried(method: str, start: _Start, device: str) -> tuple[_Fit, list[str]]:
+    """A deformation on a device, or on the CPU and why when the device cannot do it."""
     try:
-        return _deform("torch", start, device), []
+        return _deform(method, start, device), []
     except RuntimeError as error:  # torch: out of memory, or an operation that mps lacks
-        if device == "cpu":
+        if device == "cpu" or method == "demons":
             raise
         cause = " ".join(str(error).split())[:120]
-        return None, [f"the registration could not run on {device} ({cause}); it ran on the CPU instead"]
+        said = f"the registration could not run on {device} ({cause}); it ran on the CPU instead"
+        return _deform(method, start, "cpu"), [said]
 
 
 def fit_warp(
@@ -141,24 +142,26 @@ def fit_warp(
     Args:
         t1w: bias-corrected T1w.
         affine: template points to T1w points.
-        method: ``torch``, ``demons``, ``affine``, or ``auto``: torch, and demons where torch had to be given up.
-        device: where the torch method runs; the CPU when that fails.
+        method: one of `METHODS`; `INSTEAD` says what is tried where it had to be given up.
+        device: where the methods with torch run; the CPU when that fails.
     """
     laid = lay(t1w, affine)
     ncc, information = agreement(laid, template)
     start, quality = _Start(t1w, affine, template, laid, information), {"affine_ncc": ncc}
-    fits, warnings = [], []
-    if method in ("torch", "auto"):
-        fit, warnings = _on_device(start, device)
-        fits = [fit or _deform("torch", start, "cpu")]
-    if method == "demons" or (method == "auto" and fits[0].problem):
-        fits.append(_deform("demons", start, device))
-    good = [fit for fit in fits if not fit.problem]
-    if not good:
-        warnings += [f"the {fit.method} registration {fit.problem} and was given up" for fit in fits]
-        if fits:
+    given_up, warnings = [], []
+    for attempt in INSTEAD.get(method, (method,)):
+        fit, said = _tried(attempt, start, device)
+        if said:  # the device will not do for the next one either
+            warnings, device = said, "cpu"
+        if not fit.problem:
+            break
+        given_up.append(f"the {attempt} registration {fit.problem} and was given up")
+    else:
+        warnings += given_up
+        if given_up:
             warnings.append("the T1w is laid over the template by an affine only, which is coarser")
         return Warp(affine, affine.GetInverse(), "affine", quality, warnings, laid)
-    best = max(good, key=lambda fit: fit.mutual_information)
-    back = sitk.CompositeTransform([as_transform(inverse(best.field)), affine.GetInverse()])
-    return Warp(best.transform, back, best.method, quality | best.figures, warnings, best.laid)
+    if given_up and method == "fine":  # it was asked for
+        warnings.append(f"{'; '.join(given_up)}; the {fit.method} one was taken")
+    back = sitk.CompositeTransform([as_transform(inverse(fit.field)), affine.GetInverse()])
+    return Warp(fit.transform, back, fit.method, quality | fit.figures, warnings, fit.laid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -198,7 +198,7 @@ def compose(
 
 
 def write_report(
-    path: Path | str,
+    path: Path | str | BinaryIO,
     *,
     t1w: sitk.Image,
     pet: sitk.Image,
@@ -218,7 +218,7 @@ def write_report(
     """Write the report as a PNG.
 
     Args:
-        path: file to write (replaced when it exists).
+        path: file to write (replaced when it exists), or an open one.
         t1w, pet, t2f, reference, difference, uncertainty, departure, reference_z: volumes on one grid, the T1w's or
             the model's; PET volumes are 0 outside the brain.
         title: first line, e.g. tracer and model.
@@ -245,5 +245,5 @@ def write_report(
     footer = _footer([*notes, convention], list(warnings), text_width)
     figure = compose(columns, volumes, title, footer)
     FigureCanvasAgg(figure).print_png(
-        str(path), metadata={"Title": title, "Description": f"{BURNED_IN}, not for diagnosis", "Software": "RelAPET"}
+        path, metadata={"Title": title, "Description": f"{BURNED_IN}, not for diagnosis", "Software": "RelAPET"}
     )

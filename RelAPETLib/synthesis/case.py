@@ -12,7 +12,9 @@ from ..errors import DoubtfulInputError, InputError
 from ..grid import image_to_tensor
 from ..methods.base import SEQUENCES
 from ..notices import collected, warn
+from ..registration import AUTO, REVISION, USUAL
 from .inputs import Inputs, read_inputs, reference_role, without_paths
+from .options import check_registration
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -33,6 +35,8 @@ class Case:
         t1w_space: an image of the raw T1w's geometry, in which results are wanted; its voxels are not looked at.
         sha256: by role (``t1w``, ``t2f``, ``reference_TAU`` ...), of each input's content.
         preprocessed: the inputs lay on the model grid already.
+        registration: what was asked for, one of `registration.METHODS`; `ready.method` is what it came to.
+        revision: `registration.REVISION` of the code that registered it.
         warnings: of reading and registering, one line each, without paths. What the quality figures say is said anew at
             each synthesis.
         raw: ``t1w`` and ``t2f`` as they were read, for the report's pictures; empty for a case from a folder.
@@ -57,6 +61,8 @@ class Case:
     header: tuple[str, ...] = ()
     doubted: tuple[str, ...] = ()
     simulated: bool = False
+    registration: str = AUTO
+    revision: int = REVISION
 
     @property
     def kind(self) -> str:
@@ -73,6 +79,24 @@ class Case:
         t2f = torch.full_like(t1w, BACKGROUND) if self.ready.t2f is None else image_to_tensor(self.ready.t2f)
         return torch.cat([t1w, t2f], dim=1)
 
+    def unlike(self, population: Mapping) -> str:
+        """How this came onto the model grid in another way than the people of a bundle's ``population``.
+
+        Returns:
+            ``raw`` or ``grid``, its own `kind` where theirs is the other; ``registration`` where both were registered,
+            not alike; empty where there is no difference.
+        """
+        if self.kind != population["kind"]:
+            return self.kind
+        theirs, came_to = population.get("registration", AUTO), self.ready.method
+        asked = AUTO if self.registration == USUAL else self.registration
+        if self.kind == "grid" or theirs == came_to:
+            return ""
+        if came_to == "affine":  # nothing deformed it
+            return "registration"
+        alike = theirs == asked or (theirs == AUTO and came_to != asked)  # it gave way to what auto gives
+        return "" if alike else "registration"
+
     @property
     def sequences(self) -> tuple[str, ...]:
         """Which of `SEQUENCES` were given."""
@@ -85,6 +109,7 @@ def prepare_case(
     *,
     references: Mapping[str, str | os.PathLike | sitk.Image] | None = None,
     preprocessed: bool = False,
+    registration: str = AUTO,
     device: str = "auto",
     force: bool = False,
     progress: Callable[[float, str], None] | None = None,
@@ -96,6 +121,7 @@ def prepare_case(
             models that can do without.
         references: measured PET by tracer.
         preprocessed: all volumes lie on the model grid already.
+        registration: how the T1w is deformed, one of `registration.METHODS`.
         device: where the registration may run; see `preprocessing.preprocess`.
         force: accept scans that look wrong, with a warning.
         progress: called as progress(fraction, message).
@@ -110,14 +136,16 @@ def prepare_case(
     """
     from ..devices import resolve_device
 
+    check_registration(registration, preprocessed)
+    how = {"preprocessed": preprocessed, "registration": registration}
     report, messages = progress or (lambda fraction, message: None), []
     device = resolve_device(device)
     with collected(messages):
         inputs = read(t1w, t2f, references or {}, lambda part, words: report(0.1 * part, words), force)
         of_header = list(messages)
-        ready = register(inputs, preprocessed, device, lambda part, words: report(0.1 + 0.9 * part, words))
+        ready = register(inputs, device, lambda part, words: report(0.1 + 0.9 * part, words), **how)
     settle_doubts(ready, "grid" if preprocessed else "raw", force)
-    return make_case(inputs, ready, preprocessed, messages, of_header)
+    return make_case(inputs, ready, messages, of_header, **how)
 
 
 def read(t1w, t2f, references: Mapping[str, object], progress, force: bool) -> Inputs:
@@ -133,7 +161,7 @@ def check_t1w(t1w: object) -> None:
         raise InputError("no T1w was given, to which everything else is registered", "give --t1w too")
 
 
-def register(inputs: Inputs, preprocessed: bool, device: str, progress) -> Preprocessed:
+def register(inputs: Inputs, device: str, progress, *, preprocessed: bool, registration: str) -> Preprocessed:
     """Bring the inputs onto the model grid; what is odd about it becomes warnings."""
     from .. import preprocessing
 
@@ -147,7 +175,7 @@ def register(inputs: Inputs, preprocessed: bool, device: str, progress) -> Prepr
         progress(0.0, "checking the preprocessed volumes")
         ready = preprocessing.from_grid(t1w, t2f, **given)
     else:
-        ready = preprocessing.preprocess(t1w, t2f, device=device, progress=progress, **given)
+        ready = preprocessing.preprocess(t1w, t2f, device=device, method=registration, progress=progress, **given)
     if len(pets) == 1:
         (tracer,) = _by_tracer(pets)
         ready.pets, ready.pet = {tracer: ready.pet}, None
@@ -184,7 +212,13 @@ def settle_doubts(ready: Preprocessed, kind: str, force: bool, further: Iterable
 
 
 def make_case(
-    inputs: Inputs, ready: Preprocessed, preprocessed: bool, messages: list[str], of_header: list[str] = ()
+    inputs: Inputs,
+    ready: Preprocessed,
+    messages: list[str],
+    of_header: list[str] = (),
+    *,
+    preprocessed: bool,
+    registration: str,
 ) -> Case:
     """The case of inputs that are registered; `of_header` are those of the messages that reading gave."""
     accepted = {f"accepted by force: {line}" for line in inputs.doubted}
@@ -194,6 +228,7 @@ def make_case(
         sha256=inputs.sha256,
         second_sha256=inputs.second_sha256,
         preprocessed=preprocessed,
+        registration=registration,
         warnings=tuple(without_paths(messages, inputs.paths)),
         raw={role: inputs.images[role] for role in SEQUENCES if role in inputs.images},
         names=inputs.names,

@@ -134,8 +134,8 @@ def _words(case: Case, draw: Draw) -> str:
         words += "; their age, sex and score were not told"
     if "t2f" not in case.sequences:
         words += "; they had a T2-FLAIR"
-    if population["kind"] != case.kind:
-        words += f"; {OTHER_KIND[case.kind].partition(':')[0]}"
+    if unlike := case.unlike(population):
+        words += f"; {OTHER_KIND[unlike].partition(':')[0]}"
     floored = facts["tracers"][tracer]["floored"]
     if floored >= 0.005:
         words += f"; SD raised to {facts['tracers'][tracer]['floor']:.3g} in {100 * floored:.0f} % of the brain"

@@ -130,7 +130,7 @@ def _intervals(case: Case, drawn: Draw, rows: list[dict], scale: np.ndarray) -> 
         "population": population["description"],
         "coverage_95": own["coverage_95"],
         "joint": joint,
-        "says": _words(found, population, own["coverage_95"], infinite, case.kind),
+        "says": _words(found, population, own["coverage_95"], infinite, case.unlike(population)),
     }
     return low, high, record
 
@@ -143,10 +143,11 @@ def _finite(value: float) -> float | None:
 OTHER_KIND = {
     "raw": "they came on the model grid, these scans were registered: no promise covers that",
     "grid": "they were registered from raw scans, these came on the model grid: no promise covers that",
+    "registration": "they were registered in another way than these scans: no promise covers that",
 }
 
 
-def _words(found: Intervals, population: dict, coverage: list[float], infinite: bool, kind: str) -> str:
+def _words(found: Intervals, population: dict, coverage: list[float], infinite: bool, unlike: str) -> str:
     """One line on what the intervals are."""
     low, high = coverage
     who = "simulated people" if population["simulated"] else "people"
@@ -154,6 +155,6 @@ def _words(found: Intervals, population: dict, coverage: list[float], infinite: 
     words += f" (such a calibration covers {100 * low:.0f} to {100 * high:.0f} %)"
     if infinite:
         words += "; infinite where so few people set no bound"
-    if kind != population["kind"]:
-        words += f"; {OTHER_KIND[kind]}"
+    if unlike:
+        words += f"; {OTHER_KIND[unlike]}"
     return words + "."

@@ -13,6 +13,7 @@ from ..devices import PRECISIONS, check_precision
 from ..diffusion.names import EVERY_SAMPLER, QUALITIES
 from ..errors import InputError, ModelError
 from ..notices import warn
+from ..registration import AUTO, METHODS
 from ..tracers import ALL, TRACERS, Tracer, get_tracer
 from .inputs import title
 
@@ -48,6 +49,7 @@ class Options:
             in float32. What bf16 changes was not measured on trained models.
         space: grid of the results, one of `SPACES`.
         preprocessed: the volumes lie on the model grid already.
+        registration: how the T1w is deformed to the template, one of `registration.METHODS`.
         force: accept inputs that look wrong, with a warning.
         yes: accept more than half an hour of drawing on a CPU.
         cutoffs: SUVR by tracer, from which on its composite (`tracers.Composite`) counts as positive; there is no
@@ -73,6 +75,7 @@ class Options:
     precision: str = "fp32"
     space: str = "t1w"
     preprocessed: bool = False
+    registration: str = AUTO
     force: bool = False
     yes: bool = False
     cutoffs: Mapping[str, float] | Iterable[str] | str | None = None
@@ -90,6 +93,7 @@ class Options:
         object.__setattr__(self, "tracers", tracer_names(self.tracers))
         if self.space not in SPACES:
             raise InputError(f"unknown space '{self.space}'; use one of {', '.join(SPACES)}")
+        check_registration(self.registration, self.preprocessed)
         if self.precision not in PRECISIONS:
             raise InputError(f"unknown precision '{self.precision}'; use one of {', '.join(PRECISIONS)}")
         _check_number("steps", self.steps, 1, None)
@@ -163,6 +167,17 @@ class Plan:
     space: str
     cutoff: float | None = None
     precision: str = "fp32"
+
+
+def check_registration(method: str, preprocessed: bool) -> None:
+    """Refuse a registration that there is not, or a choice of one where nothing is registered; `InputError`."""
+    if method not in METHODS:
+        raise InputError(f"unknown registration '{method}'; use one of {', '.join(METHODS)}")
+    if preprocessed and method != AUTO:
+        raise InputError(
+            f"volumes on the model grid are not registered, so the registration '{method}' would do nothing",
+            "leave --registration or --preprocessed out",
+        )
 
 
 def _pairs(cutoffs: Mapping[str, float] | Iterable[str] | str | None) -> list[tuple[str, object]]:

@@ -47,7 +47,7 @@ def synthesize(
         tracer: a name of `RelAPETLib.tracers.TRACERS`, or a BIDS ``trc-`` spelling of one.
         progress: called as progress(fraction, message).
         options: further fields of `Options`: model, reference, reference_region, norms, reference_fwhm, sampler, steps,
-            quality, samples, seed, device, space, preprocessed, force, yes, age, sex, score, cutoffs.
+            quality, samples, seed, device, space, preprocessed, registration, force, yes, age, sex, score, cutoffs.
 
     Warns:
         RelAPETWarning: what the user should know; the same lines stand in the result's `warnings`.
@@ -122,15 +122,16 @@ def _run_files(t1w, t2f, options: Options, progress, on_case, kept) -> Iterator[
         units = {name: _units(name, paths, plans, options) for name in options.reference}
         return model, plans, units, _norms(options, units)
 
+    how = {"preprocessed": options.preprocessed, "registration": options.registration}
     chosen = Awaited(loading, settle, of_model)
     with collected(of_case), chosen.before_other_errors():
         device = resolve_device(options.device)
-        ready = register(inputs, options.preprocessed, device, chosen.watched(part("preprocess")))
+        ready = register(inputs, device, chosen.watched(part("preprocess")), **how)
     clock.lap("preprocessing")
     model, plans, units, norms = chosen.get()
     of_case = [words for words in of_case if words not in of_model]  # told while the scans were registered
     clock.lap("model")
-    case = make_case(inputs, ready, options.preprocessed, of_case, of_header)
+    case = make_case(inputs, ready, of_case, of_header, **how)
     del inputs, ready
     said = [*of_model, *_judge(case, plans, options.force)]
     if on_case:
@@ -150,7 +151,8 @@ def run_case(
 
     Args:
         case: from `prepare_case` or `load_case`. Of its references those of `options.tracers` are compared with.
-        options: ``reference`` must be empty, ``preprocessed`` is the case's; `force` accepts doubts about the case.
+        options: ``reference`` must be empty, ``preprocessed`` and ``registration`` are the case's; `force` accepts
+            doubts about the case.
         model: a loaded one in place of ``options.model``, for many people; its tracers must be named.
         kept: as for `run_files`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import io
 import json
 import math
 import os
@@ -106,8 +107,11 @@ class Synthesis:
             OutputError: an output exists and `overwrite` is False, or the folder cannot be written to.
         """
         from ..outputs import write_set
+        from ..registration.beside import beside
 
-        paths = write_set(folder, self.writers(report, label, compress), owned=OUTPUT_NAMES, overwrite=overwrite)
+        with beside() as start:
+            writers = self.writers(report, label, compress, start)
+            paths = write_set(folder, writers, owned=OUTPUT_NAMES, overwrite=overwrite)
         return {path.name: path for path in paths}
 
     @property
@@ -116,9 +120,17 @@ class Synthesis:
         return self.provenance["tracer"]["name"]
 
     def writers(
-        self, report: bool | str = True, label: str | None = None, compress: bool = True
+        self,
+        report: bool | str = True,
+        label: str | None = None,
+        compress: bool = True,
+        start: Callable[[Callable[[], bytes]], Callable[[], bytes]] = functools.cache,
     ) -> dict[str, Callable[[Path], None]]:
-        """By file name, what writes it to a path; the record comes last and reads the others beside it."""
+        """By file name, what writes it to a path; the record comes last and reads the others beside it.
+
+        `start` begins to draw `report.png` as soon as the first file is written (`registration.beside`); by itself it
+        is drawn in its turn.
+        """
         from ..volumes import write_volume
 
         messages, report, end = list(self.warnings), report_kind(report), ".nii.gz" if compress else ".nii"
@@ -128,8 +140,14 @@ class Synthesis:
             report = "none"
             warn(words)
             messages.append(words)
+        drawn = functools.cache(lambda: start(self._report) if report != "none" else None)
+
+        def write(path: Path, image: sitk.Image) -> None:
+            drawn()
+            write_volume(image, path)
+
         writers: dict[str, Callable[[Path], None]] = {
-            f"{name}{end}": lambda path, image=image: write_volume(image, path) for name, image in self.volumes.items()
+            f"{name}{end}": functools.partial(write, image=image) for name, image in self.volumes.items()
         }
         outputs = {f"{name}{end}": self._describe(name) for name in self.volumes}
         writers["regions.tsv"] = lambda path: _write_rows(self.regions, path)
@@ -140,7 +158,7 @@ class Synthesis:
             content = "the same means of each sample; samples of one pair have mirrored noise"
             outputs["samples.tsv"] = {"content": content, "space": "MNI", "units": units}
         if report != "none":
-            writers["report.png"] = self._write_report
+            writers["report.png"] = lambda path: path.write_bytes(drawn()())
             outputs["report.png"] = {"content": "pictures of inputs and results", "space": "none", "units": None}
         if "html" in pages_of(report):
             writers["report.html"] = lambda path: self._write_page(path, label)
@@ -169,13 +187,14 @@ class Synthesis:
             content, units = record.Z_MEANING, record.Z_UNITS
         return {"content": content, "space": "T1w" if volume == name else "MNI", "units": units}
 
-    def _write_report(self, path: Path) -> None:
+    def _report(self) -> bytes:
+        """Content of `report.png`."""
         from ..report import notes_of, write_report
 
         model, tracer = self.provenance["model"], self.provenance["tracer"]
-        suvr = tracer["output"] == "suvr"
+        suvr, content = tracer["output"] == "suvr", io.BytesIO()
         write_report(
-            path,
+            content,
             **self.pictures,
             title=f"{tracer['name']}: {tracer['radiopharmaceutical']}, model {model['name']} {model['version']}",
             window=get_tracer(tracer["name"]).contrast_window if suvr else None,
@@ -184,6 +203,7 @@ class Synthesis:
             notes=notes_of(self.provenance),
             warnings=self.warnings,
         )
+        return content.getvalue()
 
     def _write_page(self, path: Path, label: str | None) -> None:
         from ..report import notes_of, write_html_report
@@ -309,6 +329,7 @@ def output_names(tracers: Iterable[str]) -> list[str]:
 def _made(results: Iterable[Synthesis], known: Sequence[str], place: Reserved, overwrite: bool, report: tuple) -> dict:
     """Results made one after the other and written into the staging folder; returns what moves each file out of it."""
     from ..outputs import check_destination, shown_as
+    from ..registration.beside import beside
 
     check_destination(place, output_names(known), overwrite)
     writers, tracers = {}, set()
@@ -321,8 +342,8 @@ def _made(results: Iterable[Synthesis], known: Sequence[str], place: Reserved, o
             check_destination(place, output_names([tracer]), overwrite)
         made = place.staging / _MADE / tracer
         made.mkdir(parents=True)
-        with shown_as({made: place.folder / tracer}):
-            for name, write in result.writers(*report).items():
+        with shown_as({made: place.folder / tracer}), beside() as start:
+            for name, write in result.writers(*report, start).items():
                 write(made / name)
                 writers[f"{tracer}/{name}"] = functools.partial(os.replace, made / name)
         del result

@@ -30,6 +30,7 @@ from ..errors import InputError, OutputError
 from ..grid import MNI_GRID
 from ..jsonfiles import parse_json
 from ..preprocessing import Preprocessed
+from ..registration import AUTO
 from ..resources import resource
 from .case import Case
 
@@ -106,6 +107,7 @@ def _write_record(case: Case, names: list[str], path: Path) -> None:
             "direction": list(space.GetDirection()),
         },
         "preprocessed": case.preprocessed,
+        "revision": case.revision,
         "method": ready.method,
         "skull_stripped": bool(ready.skull_stripped),
         "quality": {name: float(value) for name, value in ready.quality.items()},
@@ -113,6 +115,7 @@ def _write_record(case: Case, names: list[str], path: Path) -> None:
         **({"header": list(case.header)} if case.header else {}),
         **({"doubted": list(case.doubted)} if case.doubted else {}),
         **({"simulated": True} if case.simulated else {}),
+        **({"registration": case.registration} if case.registration != AUTO else {}),
     }
     record["quality"] = {name: value if value == value else None for name, value in record["quality"].items()}
     record["fingerprint"] = _fingerprint(record)
@@ -176,6 +179,8 @@ def load_case(folder: str | os.PathLike) -> Case:
         header=tuple(record.get("header", ())),
         doubted=tuple(record.get("doubted", ())),
         simulated=record.get("simulated", False),
+        registration=record.get("registration", AUTO),
+        revision=record.get("revision", 1),
     )
 
 

@@ -106,6 +106,8 @@ def _positivity(case: Case, drawn: Draw, draws: list[float] | None) -> dict | No
         why = "the model knows simulated people only, and nothing says that these scans are simulated"
     elif (plan.sampler, plan.steps) != (own_sampler, drawn.model.method.defaults.samplers.get(own_sampler, 1)):
         why = "it was drawn by another sampler or number of steps than the model's own, of which it was measured"
+    elif case.unlike({"kind": case.kind}):
+        why = "the scans were registered in another way than usual, of which it was not measured"
     elif plan.precision != MEASURED_PRECISION:
         why = f"it was drawn in {plan.precision}, and the model was measured in {MEASURED_PRECISION}"
     elif draws is None:

@@ -173,12 +173,12 @@ def check_features(case: Case, conditioned: ConditionedModel) -> Check:
     population, numbers = model.calibration.facts["population"], numbers.numpy()
     p, distance, far = float(gate.p_value(numbers)), float(gate.distance(numbers)), bool(gate.is_far(numbers))
     facts = {"p_value": round(p, 4), "people": len(gate.distances)}
-    same_kind = case.kind == population["kind"]
-    if not same_kind and not far:  # the p-value promises nothing here
-        return Check(NOT_CHECKED, (OTHER_KIND[case.kind],))
+    unlike = case.unlike(population)
+    if unlike and not far:  # the p-value promises nothing here
+        return Check(NOT_CHECKED, (OTHER_KIND[unlike],))
     if p > ALARM:
         return Check(OK, (), facts)
-    level = REFUSE if far and same_kind and not _simulated_only(model) else CAUTION
+    level = REFUSE if far and not unlike and not _simulated_only(model) else CAUTION
     times = distance / max(float(gate.distances[-1]), 1e-9)
     extent = f"{times:.1f} times as far out as the farthest" if far else f"p = {p:.2g}"
     who = "simulated people" if population["simulated"] else "people"
@@ -186,7 +186,7 @@ def check_features(case: Case, conditioned: ConditionedModel) -> Check:
         f"the model's features of this MRI are unlike those of the {len(gate.distances)} {who} that it was calibrated "
         f"on ({extent})"
     )
-    return Check(level, (words if same_kind else f"{words}; {OTHER_KIND[case.kind]}",), facts)
+    return Check(level, (f"{words}; {OTHER_KIND[unlike]}" if unlike else words,), facts)
 
 
 #: Why features are compared roughly where the case came onto the model grid in another way than the calibration's.
@@ -195,6 +195,7 @@ def check_features(case: Case, conditioned: ConditionedModel) -> Check:
 OTHER_KIND = {
     "raw": "the model was calibrated on people who came on the model grid, and registering changes features",
     "grid": "the model was calibrated on people registered from raw scans, and these came on the model grid",
+    "registration": "the model was calibrated on people registered in another way than these scans",
 }
 
 

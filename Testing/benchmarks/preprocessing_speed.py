@@ -116,10 +116,14 @@ def fit(t1w: np.ndarray, where: np.ndarray) -> dict[str, float]:
 
 
 def apart(old: dict, new: dict) -> list[float]:
-    """Mean distance (mm) of the two codes' places of brain points in T1w and in T2F, and of grid -> T1w -> grid."""
-    grid, *_ = old["points"]
-    distances = [np.linalg.norm(old["points"][n] - new["points"][n], axis=1).mean() for n in (1, 2)]
-    return [*distances, np.linalg.norm(new["points"][3] - grid, axis=1).mean()]
+    """Mean distance (mm) of the two codes' places of brain points in T1w and in T2F."""
+    return [np.linalg.norm(old["points"][n] - new["points"][n], axis=1).mean() for n in (1, 2)]
+
+
+def returned(one: dict) -> str:
+    """Mean and largest distance (mm) of brain points from themselves after grid -> T1w -> grid."""
+    there_and_back = np.linalg.norm(one["points"][3] - one["points"][0], axis=1)
+    return f"{there_and_back.mean():.3f} ({there_and_back.max():.2f})"
 
 
 def baseline_run(baseline: Path, name: str, pair: tuple[Path, Path], folder: Path, kept: Path | None) -> dict:
@@ -156,10 +160,12 @@ def line(name: str, row: dict) -> str:
     spread = " / ".join(f"{row[code]['quality'].get('sd_log_jacobian', 0):.3f}" for code in ("old", "new"))
     sharp = " / ".join(f"{row[code]['quality']['pair_sharpness']:.3f}" for code in ("old", "new"))
     distance = " / ".join(f"{d:.2f}" for d in row["apart"])
+    back = " / ".join(returned(row[code]) for code in ("old", "new"))
     seconds = f"{row['old']['cpu']:.1f} | {row['cpu']:.1f} | {row['old']['wall']:.1f} | {row['wall']:.1f}"
     doubts = "; ".join(row["new"]["doubts"]) or "none"
     return (
-        f"| {name} | {seconds} | {fits} | {folds} | {spread} | {sharp} | {distance} | {SAME[row['same']]} | {doubts} |"
+        f"| {name} | {seconds} | {fits} | {folds} | {spread} | {sharp} | {distance} | {back} | "
+        f"{SAME[row['same']]} | {doubts} |"
     )
 
 
@@ -200,10 +206,10 @@ def main() -> None:
         if options.phantoms:
             sets["phantoms"] = phantom_pairs(options.phantoms)
         names = "".join(f" {f} | change |" for f in FIGURES)
-        places = "apart in T1w / in T2F / there and back, mm"
+        places = "apart in T1w / in T2F, mm | there and back before / now, mm: mean (most)"
         print(f"| pair | CPU s before | now | wall s before | now |{names} folds % | sdlogJ before / now | ", end="")
         print(f"pair sharpness before / now | {places} | same bytes | doubts |")
-        print("|---|" + "---|" * (10 + 2 * len(FIGURES)))
+        print("|---|" + "---|" * (11 + 2 * len(FIGURES)))
         said = []
         for kind, pairs in sets.items():
             rows = {}

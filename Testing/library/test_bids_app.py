@@ -119,6 +119,7 @@ def test_other_options_or_inputs_are_done_anew_and_another_model_is_refused(coho
         (["--share", "5/4"], "--share 5/4 cannot be read"),
         (["--jobs", "0"], "--jobs 0 is out of range"),
         (["--cases", "nowhere"], "nowhere: no saved case in it"),
+        (["--registration", "fine"], "--cases goes on from scans that are prepared already; leave --registration out"),
         (["--bids-filter-file", "nowhere.json"], "nowhere.json: no such file"),
         (["--tracer", "PBR"], "has no tracer PBR"),
     ],

@@ -12,7 +12,15 @@ import SimpleITK as sitk
 
 from RelAPETLib.errors import InputError
 from RelAPETLib.grid import array_to_image, image_to_array
-from RelAPETLib.preprocessing import bytes_needed, doubts, from_grid, preprocess, reference_doubts, to_t1w_space
+from RelAPETLib.preprocessing import (
+    FINE_BYTES,
+    bytes_needed,
+    doubts,
+    from_grid,
+    preprocess,
+    reference_doubts,
+    to_t1w_space,
+)
 from RelAPETLib.registration.mutual_information import mask_points
 from RelAPETLib.registration.quality import correlation
 from RelAPETLib.registration.template import load_template
@@ -107,6 +115,7 @@ def test_an_unknown_method_and_an_empty_volume_are_refused(template, flair):
 def test_volumes_that_do_not_fit_the_memory_are_refused_before_the_work(template, flair, monkeypatch):
     import psutil
 
+    assert bytes_needed([flair], "fine") - bytes_needed([flair]) == FINE_BYTES
     free = psutil.virtual_memory()._replace(available=bytes_needed([template.t1, flair]) - 1)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     with pytest.raises(InputError, match=r"160x180x160, 160x180x160 voxels need about \S+ GB .* resample"):

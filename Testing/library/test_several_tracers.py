@@ -309,6 +309,7 @@ def test_what_a_case_does_not_go_with(command, grid_case, kept, tmp_path):
         (("--case", kept, "--t1w", grid_case["t1w"]), "leave --t1w out"),
         (("--case", kept, "--reference", grid_case["pet"]), "leave --reference out"),
         (("--case", kept, "--preprocessed"), "leave --preprocessed out"),
+        (("--case", kept, "--registration", "fine"), "leave --registration out"),
         (("--case", kept, "--save-case", tmp_path / "x"), "leave --save-case out"),
         (("--preprocessed",), "required: --t1w (or --case in place of the scans)"),
         (("--t2f", grid_case["t2f"]), "--t2f alone: everything is registered to the T1w; give --t1w too"),

@@ -128,6 +128,9 @@ def test_the_models_own_cut_off_yields_to_the_users(case, models):
     assert given["source"] == "given by the user; the model's share was measured at 1.25 alone"
     other = result_of(case, models["with a cut-off"], samples=2, steps=2).provenance["summary"]["positivity"]
     assert other["reached"] is None and "another sampler or number of steps" in other["withheld"]
+    finer = replace(case, preprocessed=False, registration="fine", ready=replace(case.ready, method="fine"))
+    other = result_of(finer, models["with a cut-off"], samples=4).provenance["summary"]["positivity"]
+    assert other["reached"] is None and "registered in another way than usual" in other["withheld"]
     half = result_of(case, models["with a cut-off"], samples=2, precision="bf16").provenance["summary"]["positivity"]
     assert half["reached"] is None and "measured in fp32" in half["withheld"]
 

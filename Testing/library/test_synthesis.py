@@ -568,3 +568,35 @@ def test_a_voxel_model_from_timing_to_pet(tmp_path, grid_case):
     pet = image_to_array(result.pet)
     assert result.uncertainty is None and 0 <= pet.min() and pet.max() <= 3 and pet.std() > 0
     assert result.provenance["model"]["method"] == "rela" and result.provenance["sampling"]["samples"] == 1
+
+
+def test_the_picture_is_drawn_while_the_volumes_are_written(made, tmp_path, monkeypatch):
+    """In another thread where torch has two, and the same bytes as without."""
+    from threading import Event, get_ident
+
+    import torch
+
+    from RelAPETLib import report, volumes
+
+    drawn, seen, own = Event(), [], report.write_report
+
+    def draw(*arguments, **keywords):
+        seen.append(get_ident())
+        own(*arguments, **keywords)
+        drawn.set()
+
+    def write(image, path):
+        assert threads == 1 or drawn.wait(60), "the picture waits for the volumes"
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(report, "write_report", draw)
+    monkeypatch.setattr(volumes, "write_volume", write)
+    before, content = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            content.append(made.save(tmp_path / str(threads))["report.png"].read_bytes())
+    finally:
+        torch.set_num_threads(before)
+    assert content[0] == content[1] and content[0].startswith(b"\x89PNG")
+    assert seen[0] == get_ident() != seen[1] and len(seen) == 2

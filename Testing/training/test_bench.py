@@ -212,6 +212,8 @@ def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_
     text = (tmp_path / "methods.md").read_text(encoding="utf-8")
     for name in ("population mean", "ridge_head", "ideal", *names):
         assert sum(line.startswith(f"| {name} |") for line in text.splitlines()) >= 2
+    (missing,) = (line for line in text.splitlines() if line.startswith("**Not run yet**: "))
+    assert " resdm," in missing and not any(f" {name}," in missing for name in names)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/figures.json")}
     assert len(kept) == len(names)
     shared = ["--kept", str(tmp_path / "shared")]

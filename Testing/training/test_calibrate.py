@@ -203,3 +203,20 @@ def test_weights_that_say_nothing_are_refused(model, people, trained, folder, ca
     more = ("--weights", str(path), "--draws", str(folder / "draws"))
     assert main(words(model, people, trained, folder / "refused", *more)) == 2
     assert message in capsys.readouterr().err and not (folder / "refused").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "stands"),
+    [
+        ({"method": "auto"}, None),
+        ({"method": "torch"}, None),
+        ({"method": "fine"}, "fine"),
+        ({"method": "fine", "preprocessed": True}, None),
+        ({"rendered_seed": 3}, None),
+    ],
+)
+def test_people_who_were_not_registered_as_usual_say_so(options, stands):
+    cache = SimpleNamespace(
+        index={"options": options, "simulated": False, "source": "x"}, subjects=["a", "b"], sha256="0" * 64
+    )
+    assert calibrate.population(cache, cache).get("registration") == stands

@@ -138,7 +138,7 @@ def write_tables(cohort, out: Path, minutes: float) -> str:
         raise InputError(f"{out}: no run of {minutes:g} minutes is done yet; leave --table out")
     people, controls = len({item.case for item in cohort.test.items}), control_rows(cohort)
     whole = list(done.values())
-    lines = ["# Methods", "", *_head(people, minutes), ""]
+    lines = ["# Methods", "", *_head(people, minutes), *_missing(whole), ""]
     lines += tables(controls, whole, list(_read(out, FULL, minutes).values()))
     for prediction, mean_pet in _objectives(whole):
         rows = ablations(prediction, mean_pet)
@@ -179,6 +179,12 @@ def _head(people: int, minutes: float) -> list[str]:
         "was reported there, and cannot be compared with ours in size. Distance to the ideal and share of it:",
         "`RelAPETLib/evaluation/scores.py`; methods without spread get their errors at held-out people as one.",
     ]
+
+
+def _missing(runs: list[dict]) -> list[str]:
+    """A line on the methods that no run is of."""
+    names = [name for name in SETTINGS if name not in {run["name"] for run in runs}]
+    return [f"**Not run yet**: {', '.join(names)}."] if names else []
 
 
 def _settings(runs: list[dict]) -> list[str]:

@@ -39,7 +39,7 @@ def draw_page(cohort: Cohort, kept: dict[str, Path], tracer: str, path: Path, pe
         with np.load(file) as volumes:
             if tracer in volumes:
                 columns[name] = volumes[tracer]
-    low, high = FACTS[tracer].suvr_window
+    low, high = FACTS[tracer].contrast_window or FACTS[tracer].display_window
     wide = min(WIDEST, len(columns))
     bands = -(-len(columns) // wide)
     size = (1.2 * wide + 0.8, bands * (1.4 * len(places) + 0.3) + 0.6)

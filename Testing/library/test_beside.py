@@ -1,0 +1,62 @@
+"""Work of one scan beside that of another."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from RelAPETLib.errors import InputError
+from RelAPETLib.notices import listening, warn
+from RelAPETLib.registration.beside import beside
+
+
+@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_results_come_once_and_from_another_thread_where_there_are_two(threads):
+    calls = []
+    with beside() as start:
+        first, second = (start(lambda n=n: calls.append(n) or (n, threading.get_ident())) for n in (1, 2))
+        assert first()[0] == 1 and second()[0] == 2
+        assert first() == first() and calls == [1, 2]
+        assert (first()[1] != threading.get_ident()) is (threads > 1)
+
+
+def test_an_error_is_raised(threads):
+    def refuse():
+        raise InputError("no head")
+
+    with beside() as start, pytest.raises(InputError, match="no head"):
+        start(refuse)()
+
+
+@pytest.mark.parametrize("threads", [1], indirect=True)
+def test_one_thread_computes_at_once(threads):
+    calls = []
+    with beside() as start:
+        start(lambda: calls.append(1))
+        assert calls == [1]
+
+
+def test_warnings_reach_who_listens(threads):
+    said = []
+    with listening(said.append), beside() as start:
+        start(lambda: warn("odd"))()
+    assert said == ["odd"]
+
+
+@pytest.mark.parametrize("threads", [2], indirect=True)
+def test_it_goes_on_while_the_caller_works(threads):
+    here, there = threading.Event(), threading.Event()
+    with beside() as start:
+        wanted = start(lambda: (there.set(), here.wait(20))[1])
+        assert there.wait(20)
+        here.set()
+        assert wanted()
