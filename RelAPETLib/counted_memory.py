@@ -27,7 +27,7 @@ def without_values(network: torch.nn.Module) -> torch.nn.Module:
         memo[id(parameter)] = torch.nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)
     for buffer in network.buffers():
         kept = not buffer.is_floating_point() or buffer.numel() <= SMALL
-        memo[id(buffer)] = buffer.cpu() if kept else torch.empty_like(buffer, device="meta")
+        memo[id(buffer)] = buffer.detach().cpu().clone() if kept else torch.empty_like(buffer, device="meta")
     return copy.deepcopy(network, memo)
 
 

@@ -102,11 +102,17 @@ def free_memory(device: str) -> float | None:
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
-def free_memory_with_swap() -> float:
-    """Bytes that a new computation can have on the CPU at the very most, the slow ones of a disk among them."""
+def most_memory() -> float:
+    """Bytes that a new computation can have on the CPU at the very most, the slow ones of a disk among them.
+
+    Infinite where the system makes room as it needs it: macOS and Windows enlarge what they swap to.
+    """
     import psutil
 
-    return min(psutil.virtual_memory().available + psutil.swap_memory().free, control_group_memory())
+    if not sys.platform.startswith("linux"):
+        return math.inf
+    swap = psutil.swap_memory().free
+    return min(psutil.virtual_memory().available, control_group_memory(at_most=True)) + swap
 
 
 #: Where Linux shows control groups, by version, and the names of a group's limit and use in it.
@@ -116,40 +122,46 @@ GROUPS = (
 )
 
 
-def control_group_memory(own: str = "/proc/self/cgroup", groups: tuple = GROUPS) -> float:
+def control_group_memory(own: str = "/proc/self/cgroup", groups: tuple = GROUPS, *, at_most: bool = False) -> float:
     """Bytes left to this process by the control groups it is in, infinite without one that limits it.
 
-    Files that the system keeps in memory until it is wanted do not count as used.
+    Files that the system keeps in memory until it is wanted do not count as used; `at_most`, nothing does but what
+    processes have made there.
     """
     left = math.inf
     try:
-        lines = Path(own).read_text(encoding="utf-8").splitlines()
+        lines = Path(own).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux
         return left
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if controllers not in ("", "memory"):
+        if controllers and "memory" not in controllers.split(","):
             continue
         root, limit, used = groups[0 if controllers == "" else 1]
         place = Path(root) / path.strip("/")
         # In a container the path may be the host's; its own group is then the root.
         for folder in (place, *place.parents):
-            left = min(left, _left_in(folder, limit, used))
+            left = min(left, _left_in(folder, limit, used, at_most))
             if folder == Path(root):
                 break
     return left
 
 
-def _left_in(folder: Path, limit: str, used: str) -> float:
+def _left_in(folder: Path, limit: str, used: str, at_most: bool) -> float:
     try:
         most, taken = (folder / limit).read_text().strip(), int((folder / used).read_text())
-        cached = re.search(r"^(?:total_)?inactive_file (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
+        lines = [line.split() for line in (folder / "memory.stat").read_text().splitlines()]
+        facts = {name: int(number) for name, number in lines}
     except (OSError, ValueError):
         return math.inf
     if not most.isdigit():  # "max"
         return math.inf
-    return max(0, int(most) - taken + (int(cached.group(1)) if cached else 0))
+    # Version 1 tells "total_" figures of a group with those in it; without the word they are of the group alone.
+    if at_most:
+        made = facts.get("total_rss", facts.get("anon"))
+        return math.inf if made is None else max(0, int(most) - made)
+    return max(0, int(most) - taken + facts.get("total_inactive_file", facts.get("inactive_file", 0)))
 
 
 #: Types that a network may compute in: as its weights are, or products in bfloat16 with the rest as it is.
@@ -165,7 +177,8 @@ def check_precision(precision: str, device: str) -> None:
     if precision == "fp32":
         return
     if device.startswith("cuda"):
-        able = torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):
+            able = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         able = torch.amp.is_autocast_available(device)
     if not able:
@@ -215,8 +228,10 @@ def attention_backend(device: str, precision: str = "fp32") -> str:
         with torch.inference_mode():
             tokens = torch.zeros(1, 2, 64, 32, dtype=dtype, device=device)
             return SDPBackend(ask(tokens, tokens, tokens)).name.lower()
-    except (RuntimeError, ValueError):  # the device has none of its own
+    except NotImplementedError:  # the device has none of its own
         return "math"
+    except Exception:  # a record must not fail for it
+        return "unknown"
 
 
 def full_precision(device: str | torch.device) -> AbstractContextManager:

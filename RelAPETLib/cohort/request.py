@@ -107,8 +107,7 @@ def fingerprint(content: dict) -> str:
 def loaded_model(request: Request) -> Model:
     """The request's model, loaded once a process. Raises `ModelError` where it is not what it was any more."""
     model = _loaded(request.options.model, request.options.device, request.model["weights_sha256"])
-    model.method.network.to(model.device)  # a full GPU may have handed it over to the CPU for one person
-    return model
+    return model.brought_back()  # a full GPU may have handed it over to the CPU for one person
 
 
 def forget_model() -> None:

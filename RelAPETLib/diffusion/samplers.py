@@ -133,7 +133,16 @@ def noise_for(
     """
     if torch.device(device).type != "cuda":
         return noise
-    return lambda index, shape: noise(index, shape).pin_memory().to(device, non_blocking=True)
+
+    def brought(index: int, shape: Sequence[int]) -> torch.Tensor:
+        numbers = noise(index, shape)
+        try:
+            numbers = numbers.pin_memory()
+        except RuntimeError:  # the system locks no more memory; the copy then waits
+            return numbers.to(device)
+        return numbers.to(device, non_blocking=True)
+
+    return brought
 
 
 def _clamped(x0: torch.Tensor, clip: tuple[float, float] | None) -> torch.Tensor:

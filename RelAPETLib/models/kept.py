@@ -36,7 +36,7 @@ class KeptModels:
                     self._models.popitem(last=False)
                 model = load_bundle(bundle, device)
             try:
-                model.method.network.to(device)  # a full GPU may have handed it over to the CPU meanwhile
+                model.brought_back()  # a full GPU may have handed it over to the CPU meanwhile
             except RuntimeError as error:
                 raise DeviceError(f"{device} has no room for model {model.name}") from error
             self._models[key] = model

@@ -83,6 +83,19 @@ class Model:
             return replace(self, device=device, ways=())
         return replace(self, device=device)
 
+    def brought_back(self) -> Model:
+        """This model with its network on its device again, and on its ways there: `to` may have moved it meanwhile.
+
+        Raises:
+            RuntimeError: torch's own, when the device has no room.
+        """
+        from ..networks.execution import take_ways
+
+        self.method.network.to(self.device)
+        if self.ways:
+            take_ways(self.method.network, self.ways)
+        return self
+
 
 def load_model(name_or_dir: str | Path, device: str = "cpu") -> Model:
     """Load a model from the catalogue by its name, or from a bundle's folder.
@@ -98,6 +111,7 @@ def load_model(name_or_dir: str | Path, device: str = "cpu") -> Model:
     Raises:
         ModelError: unknown, not on this machine, corrupt, tampered with, or made for a newer RelAPET.
         DeviceError: unknown or absent device, or its memory is full.
+        InputError: a way through the network is asked for that there is not (`networks.execution`).
     """
     device = resolve_device(device)
     return load_bundle(locate(name_or_dir), device)

@@ -32,7 +32,7 @@ def ways_asked_for(environment: Mapping[str, str] = os.environ) -> tuple[str, ..
 
 
 def take_ways(network: torch.nn.Module, ways: Sequence[str], backend: str = "inductor") -> None:
-    """Have a network compute so; with none of `WAYS`, as torch does by itself again.
+    """Have a network compute so, unless it does; with none of `WAYS`, as torch does by itself again.
 
     Args:
         network: in place; values and names of its weights stay.
@@ -41,6 +41,9 @@ def take_ways(network: torch.nn.Module, ways: Sequence[str], backend: str = "ind
     import torch
     from monai.networks.nets import DiffusionModelUNet
 
+    if getattr(network, "ways", ()) == tuple(ways):
+        return
+    network.ways = tuple(ways)
     network.to(memory_format=torch.channels_last_3d if "channels_last" in ways else torch.contiguous_format)
     for part in network.modules():
         if not isinstance(part, DiffusionModelUNet):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..devices import free_memory, free_memory_with_swap
+from ..devices import MEASURED_PRECISION, free_memory, most_memory
 from ..errors import DeviceError
-from ..methods.base import SEQUENCES, UNBUILDABLE, DrawOptions
+from ..methods.base import SEQUENCES, DrawOptions
 
 if TYPE_CHECKING:
     from ..methods.base import Method
@@ -20,6 +21,8 @@ BESIDE = {"cpu": 250e6}
 OTHER_SHARE, OTHER_BESIDE = 1.5, 500e6
 #: The CPU's own way through a network may take this share of the tensors counted; less memory cannot do.
 LEAST = 0.6
+#: The same of tensors in bfloat16, which are counted as if they were float32: half of them.
+LEAST_HALVED = 0.3
 #: More steps keep no more tensors.
 STEPS = 2
 
@@ -55,11 +58,19 @@ class Room:
 def counted_bytes(method: Method, label: int, count: int, options: DrawOptions) -> int | None:
     """Bytes of the tensors that live at one time while a case is encoded and `count` samples are drawn.
 
-    The method works on tensors without values, which takes a tenth of a second and no memory. Weights are left out.
+    The method works on tensors without values, which takes a tenth of a second and no memory. Weights are left out, and
+    the network counts as one that computes in float32.
 
     Returns:
-        None where that cannot be known: the method asks for values.
+        None where that cannot be known: the method asks for values, or this torch has no such tensors for it.
     """
+    try:
+        return _counted(method, label, count, options)
+    except Exception:  # what is only an estimate must not end a synthesis
+        return None
+
+
+def _counted(method: Method, label: int, count: int, options: DrawOptions) -> int:
     import torch
 
     from ..counted_memory import nothing, peak_bytes, without_values
@@ -74,26 +85,29 @@ def counted_bytes(method: Method, label: int, count: int, options: DrawOptions) 
         del mri
         shell.draw(encoded, label, count, DrawOptions(options.sampler, steps, options.clip), nothing)
 
-    try:
-        shell.network = without_values(method.network)
-        return peak_bytes(draw)
-    except UNBUILDABLE:
-        return None
+    shell.network = without_values(method.network)
+    return peak_bytes(draw)
 
 
 def find_room(
-    method: Method, label: int, batch: int, options: DrawOptions, device: str, known: dict | None = None
+    method: Method,
+    label: int,
+    batch: int,
+    options: DrawOptions,
+    device: str,
+    known: dict | None = None,
+    precision: str = MEASURED_PRECISION,
 ) -> Room | None:
     """The largest of `batch`, its half, and so on, that fits the memory that is free on a device.
 
     Args:
         known: of one method and one number of steps, what was counted before for a batch; what is counted now is added.
+        precision: that the network computes in; half a one is refused later, and otherwise counts like a whole one.
 
     Returns:
         None where that is not known: the device does not say what is free, or `counted_bytes` does not know.
     """
-    free = free_memory(device)
-    if free is None:
+    if (free := _asked(free_memory, device)) is None:
         return None
     kind = device.partition(":")[0]
     share, beside = SHARE.get(kind, OTHER_SHARE), BESIDE.get(kind, OTHER_BESIDE)
@@ -108,8 +122,20 @@ def find_room(
         if needed <= free or batch == 1:
             break
         batch //= 2
-    most = free_memory_with_swap() if device == "cpu" else free
-    return Room(0 if LEAST * counted > most else batch, needed, free, device)
+    least = (LEAST if precision == MEASURED_PRECISION else LEAST_HALVED) * counted
+    short = least > free
+    if short and device == "cpu":
+        most = _asked(most_memory)
+        short = most is not None and least > most
+    return Room(0 if short else batch, needed, free, device)
+
+
+def _asked(figure: Callable[..., float | None], *arguments) -> float | None:
+    """What the system says; None where it does not."""
+    try:
+        return figure(*arguments)
+    except Exception:  # drivers and systems have ways of their own to fail
+        return None
 
 
 def refusal(room: Room) -> DeviceError:

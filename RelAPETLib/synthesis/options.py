@@ -12,6 +12,7 @@ from ..clinical import ClinicalValues
 from ..devices import PRECISIONS, check_precision
 from ..diffusion.names import EVERY_SAMPLER, QUALITIES
 from ..errors import InputError, ModelError
+from ..networks.execution import ways_asked_for
 from ..notices import warn
 from ..registration import AUTO, METHODS
 from ..tracers import ALL, TRACERS, Tracer, get_tracer
@@ -96,6 +97,7 @@ class Options:
         check_registration(self.registration, self.preprocessed)
         if self.precision not in PRECISIONS:
             raise InputError(f"unknown precision '{self.precision}'; use one of {', '.join(PRECISIONS)}")
+        ways_asked_for()
         _check_number("steps", self.steps, 1, None)
         _check_number("samples", self.samples, 1, MAX_SAMPLES)
         _check_number("seed", self.seed, 0, MAX_SEED)

@@ -47,7 +47,8 @@ def synthesize(
         tracer: a name of `RelAPETLib.tracers.TRACERS`, or a BIDS ``trc-`` spelling of one.
         progress: called as progress(fraction, message).
         options: further fields of `Options`: model, reference, reference_region, norms, reference_fwhm, sampler, steps,
-            quality, samples, seed, device, space, preprocessed, registration, force, yes, age, sex, score, cutoffs.
+            quality, samples, seed, device, precision, space, preprocessed, registration, force, yes, age, sex, score,
+            cutoffs.
 
     Warns:
         RelAPETWarning: what the user should know; the same lines stand in the result's `warnings`.
@@ -216,7 +217,7 @@ def draw(
         check_sequences(case.sequences, model.metadata)
         (plan,) = resolve(options, model)
         said += _judge(case, (plan,), options.force)
-        check_duration(model, plan.label, plan.steps, plan.samples, options.yes, progress)
+        check_duration(model, plan.label, plan.steps, plan.samples, options.yes, progress, plan.precision)
         conditioned = ConditionedModel(model, case.mri(), options.clinical)
         verdict = judge(case, (plan,), conditioned, options.force)
         counter = RegionCounter(case.ready.mask, case.ready.in_view)
@@ -349,7 +350,8 @@ def _plans(options: Options, model: Model, progress: Progress) -> tuple[Plan, ..
     from .sampling import check_duration
 
     plans = resolve(options, model)
-    check_duration(model, plans[0].label, plans[0].steps, sum(plan.samples for plan in plans), options.yes, progress)
+    first, samples = plans[0], sum(plan.samples for plan in plans)
+    check_duration(model, first.label, first.steps, samples, options.yes, progress, first.precision)
     return plans
 
 

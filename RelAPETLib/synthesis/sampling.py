@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..clinical import ClinicalValues
-from ..devices import computing, free_device_memory, is_out_of_memory, kept_memory
+from ..devices import MEASURED_PRECISION, computing, free_device_memory, is_out_of_memory, kept_memory
 from ..errors import DeviceError, LongRunError, ModelError
 from ..notices import warn
 
 if TYPE_CHECKING:
     import torch
 
+    from ..methods.base import Method
     from ..models import Model
     from ..regions import RegionCounter
     from .options import Plan
@@ -110,12 +111,12 @@ class ConditionedModel:
 
         options, device = DrawOptions(plan.sampler, plan.steps, plan.clip), str(self.model.device)
         known = self._counted.setdefault((plan.sampler, plan.steps, plan.clip), {})  # the same for all tracers
-        room = find_room(self.model.method, plan.label, batch, options, device, known)
+        room = find_room(self.model.method, plan.label, batch, options, device, known, plan.precision)
         if room is not None and not room.batch and device != "cpu":
             warn(f"{room}: going on on the CPU, which is slower and gives the same volume up to rounding")
             self._move(self.model.to("cpu"))
             free_device_memory(device)
-            room = find_room(self.model.method, plan.label, batch, options, "cpu", known)
+            room = find_room(self.model.method, plan.label, batch, options, "cpu", known, plan.precision)
         if room is None:
             return batch, None, f"{batch} sample(s) at a time; how much memory they need is not known"
         if not room.batch:
@@ -136,7 +137,9 @@ class ConditionedModel:
         return batch
 
 
-def check_duration(model: Model, label: int, steps: int, samples: int, yes: bool, progress=None) -> float | None:
+def check_duration(
+    model: Model, label: int, steps: int, samples: int, yes: bool, progress=None, precision: str = MEASURED_PRECISION
+) -> float | None:
     """Estimate how long a method that is slow on a CPU takes there, and ask for consent when that is long.
 
     Returns:
@@ -144,12 +147,15 @@ def check_duration(model: Model, label: int, steps: int, samples: int, yes: bool
 
     Raises:
         LongRunError: more than half an hour and `yes` is False.
+        DeviceError: there is no room for one step.
     """
     if not model.method.defaults.slow_on_cpu or str(model.device) != "cpu":
         return None
     if progress:
         progress(0.0, "timing one step of the model on the CPU")
-    step = model.method.seconds_per_step(label)
+    _check_room(model.method, label, precision)
+    with computing(precision, model.device):
+        step = model.method.seconds_per_step(label)
     total = step * steps * samples
     words = f"one step takes {step:.1f} s on this CPU: about {_minutes(total)} for {steps} steps, {samples} sample(s)"
     if total > 60 * CONSENT_MINUTES and not yes:
@@ -157,6 +163,17 @@ def check_duration(model: Model, label: int, steps: int, samples: int, yes: bool
     if progress:
         progress(1.0, words)
     return total
+
+
+def _check_room(method: Method, label: int, precision: str) -> None:
+    """Raise `DeviceError` where the CPU has no room for a step, which is about to be timed."""
+    from ..methods.base import DrawOptions
+    from .memory import find_room, refusal
+
+    options = DrawOptions(method.defaults.sampler, 1, method.defaults.clip)
+    room = find_room(method, label, 1, options, "cpu", precision=precision)
+    if room is not None and not room.batch:
+        raise refusal(room)
 
 
 def _minutes(seconds: float) -> str:
@@ -182,13 +199,14 @@ def draw_samples(
 
     Raises:
         ModelError: the model gave NaN or infinite values.
-        DeviceError: the GPU is full even for one sample, and so is the machine's own memory.
+        DeviceError: the GPU is full even for one sample, and so is the machine's own memory; or that has no room for
+            one, as is counted before.
         LongRunError: a slow method would have to go on on the CPU for more than half an hour without `yes`.
     """
     samples, before = plan.samples, conditioned.model.device
     batch, needed, line = conditioned.find_room(plan, min(samples, conditioned.model.method.defaults.batch))
     if conditioned.model.device != before:
-        check_duration(conditioned.model, plan.label, plan.steps, samples, yes, progress)
+        check_duration(conditioned.model, plan.label, plan.steps, samples, yes, progress, plan.precision)
     if progress:
         progress(0.0, line)
     moments, regions = Moments(), []
@@ -203,8 +221,8 @@ def draw_samples(
             if not is_out_of_memory(error):
                 raise
         if volumes is None:  # outside `except`: the exception holds on to the tensors of the failed attempt
-            batch = conditioned.make_room(size)
-            check_duration(conditioned.model, plan.label, plan.steps, samples - first, yes, progress)
+            batch, needed, _ = conditioned.find_room(plan, conditioned.make_room(size))
+            check_duration(conditioned.model, plan.label, plan.steps, samples - first, yes, progress, plan.precision)
             continue
         for volume in volumes:
             moments.add(volume)

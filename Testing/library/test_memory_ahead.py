@@ -96,7 +96,7 @@ def free(monkeypatch):
     """Sets the free bytes by device."""
     known = {}
     monkeypatch.setattr(memory, "free_memory", lambda device: known.get(device))
-    monkeypatch.setattr(memory, "free_memory_with_swap", lambda: known["cpu"])
+    monkeypatch.setattr(memory, "most_memory", lambda: known["cpu"])
     return known
 
 
@@ -170,5 +170,71 @@ def test_control_groups_limit_what_is_free(tmp_path):
     limit(inner, 200, 150, 0)
     assert devices.control_group_memory(str(own), groups) == 50
     assert devices.control_group_memory(str(tmp_path / "none"), groups) == float("inf")
-    assert 0 < devices.free_memory("cpu") <= devices.free_memory_with_swap()
+    (inner.parent / "memory.stat").write_text("anon 200\ninactive_file 300\nactive_file 350\n")
+    assert devices.control_group_memory(str(own), groups) == 50
+    limit(inner, "max", 5, 0)
+    assert devices.control_group_memory(str(own), groups) == 400
+    assert devices.control_group_memory(str(own), groups, at_most=True) == 800
+    assert 0 < devices.free_memory("cpu") <= devices.most_memory()
     assert devices.free_memory("mps") is None
+
+
+def test_control_groups_of_version_1_count_the_files_of_those_in_them(tmp_path):
+    groups = (("/nowhere", "max", "current"), (str(tmp_path), "memory.limit_in_bytes", "memory.usage_in_bytes"))
+    own, job = tmp_path / "cgroup", tmp_path / "slurm" / "job"
+    own.write_bytes(b"12:cpuset:/\n3:hugetlb,memory:/slurm/job\n2:pids:/\xff\n")
+    job.mkdir(parents=True)
+    (job / "memory.limit_in_bytes").write_text("1000\n")
+    (job / "memory.usage_in_bytes").write_text("900\n")
+    (job / "memory.stat").write_text("rss 0\ninactive_file 0\ntotal_rss 250\ntotal_inactive_file 600\n")
+    assert devices.control_group_memory(str(own), groups) == 700
+    assert devices.control_group_memory(str(own), groups, at_most=True) == 750
+
+
+def test_where_swap_grows_as_it_is_needed_nothing_is_refused(monkeypatch):
+    monkeypatch.setattr(devices.sys, "platform", "darwin")
+    assert devices.most_memory() == float("inf")
+
+
+FAILURES = {
+    "an operation that this torch lacks": ("RelAPETLib.counted_memory.peak_bytes", ImportError("torch._C")),
+    "an assertion of torch's": ("RelAPETLib.counted_memory.peak_bytes", AssertionError()),
+    "a driver": ("RelAPETLib.synthesis.memory.free_memory", RuntimeError("driver shutting down")),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_an_estimate_that_fails_ends_no_synthesis(model, monkeypatch, failure):
+    name, error = FAILURES[failure]
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(name, fail)
+    conditioned = sampling.ConditionedModel(model, torch.zeros(1, 2, 160, 180, 160))
+    assert conditioned.find_room(plan(), 3)[:2] == (3, None)
+
+
+def test_a_system_that_does_not_tell_its_swap_is_tried(model, free, monkeypatch):
+    def fail():
+        raise OSError("no /proc/vmstat")
+
+    monkeypatch.setattr(memory, "most_memory", fail)
+    free["cpu"] = 1.0
+    with pytest.warns(RelAPETWarning, match="it may run out"):
+        assert sampling.ConditionedModel(model, torch.zeros(1, 2, 160, 180, 160)).find_room(plan(), 2)[0] == 1
+
+
+def test_half_the_tensors_are_refused_later(model, free):
+    counted = memory.counted_bytes(model.method, 2, 1, DrawOptions("dpmpp", 1))
+    free["cpu"] = 0.45 * counted
+    for precision, batch in (("fp32", 0), ("bf16", 1)):
+        room = memory.find_room(model.method, 2, 1, DrawOptions("dpmpp", 1), "cpu", precision=precision)
+        assert room.batch == batch
+
+
+def test_a_slow_model_without_room_is_refused_before_a_step_is_timed(tmp_path, free):
+    slow = load_model(write_tiny_voxel(tmp_path / "voxel"))
+    free["cpu"] = 1e6
+    with pytest.raises(DeviceError, match="are free on cpu; close other programs"):
+        sampling.check_duration(slow, 2, 1, 1, yes=True)

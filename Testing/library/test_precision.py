@@ -1,5 +1,7 @@
 """Precision of the network: what computes in bfloat16, what does not, and what the record says of it."""
 
+import contextlib
+
 import pytest
 import torch
 
@@ -51,8 +53,11 @@ def test_precisions_that_there_are_not(tiny_latent, monkeypatch):
     with pytest.raises(InputError, match="unknown precision 'fp8'; use one of fp32, bf16"):
         Options(tracers="TAU", precision="fp8")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
+    asked = []
+    monkeypatch.setattr(torch.cuda, "device", lambda name: asked.append(name) or contextlib.nullcontext())
     with pytest.raises(DeviceError, match="cuda:0 does not compute in bf16; use --precision fp32"):
         devices.check_precision("bf16", "cuda:0")
+    assert asked == ["cuda:0"], "the device's own, not the current one's"
     devices.check_precision("fp32", "cuda:0")
 
 

@@ -73,6 +73,8 @@ def test_a_cohort_does_again_what_was_registered_in_another_way(grid_case, tiny_
     )  # fmt: skip
     assert "registration" not in usual.choices()  # as in the records of earlier versions
     assert fine.choices()["registration"] == "fine"
+    half = replace(usual, options=replace(usual.options, precision="bf16"))
+    assert "precision" not in usual.choices() and half.choices()["precision"] == "bf16"
     case = prepare_case(grid_case["t1w"], grid_case["t2f"], preprocessed=True, device="cpu")
     case = replace(case, preprocessed=False, registration="fine")
     save_case(replace(case, revision=1), prepared.case_folder(fine, visit))

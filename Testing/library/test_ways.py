@@ -10,6 +10,7 @@ from RelAPETLib.errors import InputError
 from RelAPETLib.models import load_model
 from RelAPETLib.networks.execution import SETTING, WAYS, take_ways, ways_asked_for
 from RelAPETLib.networks.generator import build_generator
+from RelAPETLib.synthesis import Options
 
 #: Largest difference, in standard deviations of the plain way's output.
 TOLERANCE = 1e-4
@@ -47,11 +48,14 @@ def test_every_way_gives_the_same_up_to_rounding(generator, ways):
     assert torch.equal(asked(generator), plain) and generator._compiled_call_impl is None
 
 
-def test_ways_are_named_by_one_setting():
+def test_ways_are_named_by_one_setting(monkeypatch):
     assert ways_asked_for({}) == ways_asked_for({SETTING: " "}) == ()
     assert ways_asked_for({SETTING: "compile, channels_last"}) == WAYS
     with pytest.raises(InputError, match=f"unknown way 'graphs' in {SETTING}; use some of channels_last, compile"):
         ways_asked_for({SETTING: "channels_last,graphs"})
+    monkeypatch.setenv(SETTING, "graphs")
+    with pytest.raises(InputError, match="unknown way 'graphs'"):
+        Options("TAU")
 
 
 def test_a_model_on_the_cpu_goes_the_plain_way(tiny_latent, monkeypatch):
@@ -60,5 +64,8 @@ def test_a_model_on_the_cpu_goes_the_plain_way(tiny_latent, monkeypatch):
     assert model.ways == () and model.method.network.unet._compiled_call_impl is None
     take_ways(model.method.network, ("channels_last",))
     model.method.network.unet._compiled_call_impl = asked  # as after compiling
+    moved = dataclasses.replace(model, ways=("channels_last",))  # as one that went to the CPU for a person
+    take_ways(model.method.network, ())
+    assert moved.brought_back() is moved and model.method.network.ways == ("channels_last",)
     back = dataclasses.replace(model, device="cuda:0", ways=WAYS).to("cpu")
     assert back.ways == () and back.method.network.unet._compiled_call_impl is None
