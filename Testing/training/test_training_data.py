@@ -754,3 +754,16 @@ def test_a_record_of_samples_that_is_none(tmp_path, change):
     (tmp_path / RECORD).write_text(json.dumps(record | change))
     with pytest.raises(InputError, match="not what 'python -m training sample' writes"):
         read_record(tmp_path)
+
+
+def test_scans_that_earlier_code_registered_are_prepared_anew(tmp_path, grid_case, monkeypatch):
+    """Not those that came on the model grid, nor people who were rendered."""
+    from RelAPETLib.cohort.cases import Case, RenderedCase
+    from training.data import prepare
+
+    scanned = Case("a", "a", grid_case["t1w"], grid_case["t2f"], {})
+    kinds = [(scanned, False), (scanned, True), (RenderedCase("r", "r", 1, 2), False)]
+    before = [prepare.digest(case, prepare.Options(preprocessed=on_grid)) for case, on_grid in kinds]
+    monkeypatch.setattr(prepare, "REVISION", prepare.REVISION + 1)
+    after = [prepare.digest(case, prepare.Options(preprocessed=on_grid)) for case, on_grid in kinds]
+    assert [one != other for one, other in zip(before, after, strict=True)] == [True, False, False]

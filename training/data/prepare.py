@@ -24,6 +24,7 @@ from RelAPETLib.cohort.pool import run_tasks
 from RelAPETLib.devices import free_host_memory
 from RelAPETLib.errors import InputError, OutputError, RelAPETError
 from RelAPETLib.notices import listening, warn
+from RelAPETLib.registration import REVISION
 from RelAPETLib.volumes.frames import Frames, PetScan, read_pet
 
 from . import cache as storage
@@ -218,6 +219,7 @@ def digest(case: Case | RenderedCase, options: Options) -> str:
         return hashlib.sha256(storage.canonical_json(content)).hexdigest()
     content |= {
         "options": options.record(),
+        **({} if options.preprocessed else {"registration": REVISION}),
         "subject": case.subject,
         "t1w": file_sha256(case.t1w),
         "t2f": file_sha256(case.t2f),
