@@ -142,6 +142,8 @@ def preprocess(
     coverage = measure_coverage(brain, *images, affine, rigid.get("t2f"), template)
     report(0.85, "resampling onto the model grid")
     result = _on_grid(scans, uptakes, rigid, warp, template)
+    if method == "affine":  # asked for: it is `affine_ncc` then, whose limit is an affine's
+        del result.quality["template_ncc"]
     result.skull_stripped = skull_stripped
     result.in_view = array_to_image(coverage.in_view.astype(np.uint8))
     result.quality |= _brain_figures(scans, brain, rigid.get("t2f"), coverage)

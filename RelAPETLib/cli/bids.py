@@ -89,7 +89,7 @@ def run(arguments, reporter) -> int:
     from ..cohort.request import make_request
     from ..cohort.visits import find_visits
     from ..synthesis import Options
-    from .synthesize import drawing, registering, silence_itk
+    from .synthesize import drawing, silence_itk
 
     _check(arguments)
     silence_itk()
@@ -102,7 +102,7 @@ def run(arguments, reporter) -> int:
     visits = _share(visits, arguments.share)
     options = Options(
         tracers=arguments.tracer or ("all",), force=arguments.force, preprocessed=arguments.preprocessed,
-        **registering(arguments), **drawing(arguments),
+        registration=arguments.registration, **drawing(arguments),
     )  # fmt: skip
     work = Path(arguments.work_dir).absolute() if arguments.work_dir else None
     request = make_request(
@@ -126,8 +126,8 @@ def _check(arguments) -> None:
 
     if arguments.jobs < 1:
         raise InputError(f"--jobs {arguments.jobs} is out of range; use 1 or more")
-    check_registration(arguments.registration or AUTO, arguments.preprocessed)
-    if arguments.cases and arguments.registration not in (None, AUTO):
+    check_registration(arguments.registration, arguments.preprocessed)
+    if arguments.cases and arguments.registration != AUTO:
         raise InputError("--cases goes on from scans that are prepared already; leave --registration out, or --cases")
     source, out = Path(arguments.bids_dir).absolute(), Path(arguments.out).absolute()
     if out in (source, *source.parents):

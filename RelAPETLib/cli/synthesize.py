@@ -48,13 +48,14 @@ def add_model_options(parser, whole_number) -> None:
 
 def add_registration(group) -> None:
     """The option of registering that commands on raw scans have alike."""
-    from ..registration import METHODS
+    from ..registration import AUTO, METHODS
 
     group.add_argument(
         "--registration",
+        default=AUTO,
         metavar="|".join(METHODS),
         help="how the T1w is deformed to the template: fine adds a level of 1 mm, so that registering takes over twice "
-        "as long and a kept case half a gigabyte; affine does not deform, and may need --force (default: auto: torch)",
+        "as long and a kept case half a gigabyte; affine does not deform (default: auto, which is torch)",
     )
 
 
@@ -157,7 +158,7 @@ def run(arguments, reporter) -> int:
         reference_fwhm=arguments.reference_fwhm,
         space=arguments.space,
         preprocessed=arguments.preprocessed,
-        **registering(arguments),
+        registration=arguments.registration,
         age=arguments.age,
         sex=arguments.sex,
         score=arguments.score,
@@ -204,11 +205,9 @@ def _check_combination(arguments) -> None:
         raise InputError("--reference-region needs --reference; give the measured PET too")
     if arguments.norms and not arguments.reference:
         raise InputError("--norms gives z-scores of a measured PET alone; give it as --reference")
-    if arguments.registration == AUTO:
-        arguments.registration = None
     if arguments.case is not None:
         for option in ("t1w", "t2f", "reference", "preprocessed", "registration", "save_case"):
-            if getattr(arguments, option):
+            if getattr(arguments, option) not in (None, False, AUTO):
                 name = option.replace("_", "-")
                 raise InputError(f"--case goes on from scans that are prepared already; leave --{name} out, or --case")
         return
@@ -299,11 +298,6 @@ def silence_itk() -> None:
     import SimpleITK as sitk
 
     sitk.ProcessObject.GlobalWarningDisplayOff()
-
-
-def registering(arguments) -> dict:
-    """Keyword arguments of `Options` from `add_registration`."""
-    return {"registration": arguments.registration} if arguments.registration else {}
 
 
 def drawing(arguments) -> dict:

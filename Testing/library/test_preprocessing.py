@@ -219,6 +219,11 @@ class TestRealPair:
         fractions = [fraction for fraction, _ in steps]
         assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] == 1
 
+    def test_an_affine_that_was_asked_for_is_held_to_its_own_limit(self, pair):
+        ready = preprocess(*pair, method="affine")
+        assert ready.method == "affine" and "template_ncc" not in ready.quality
+        assert 0.3 < ready.quality["affine_ncc"] < 0.6 and doubts(ready.quality) == []
+
     def test_flair_lands_where_the_data_sets_own_registration_puts_it(self, run, pair):
         ready, _ = run
         # longitudinal/raw/patient01/study1_T1W_intrastudy_to_FLAIR.txt of the data set: FLAIR points to T1w points
