@@ -2,8 +2,9 @@
 
 A run reserves the folder it writes to. Its staging folder there (``.relapet``) holds a lock, the new outputs until
 they are all written, and, while they change places, the old ones with a journal. A killed run leaves the staging
-folder without its lock being held: the next run into the same place removes it, and where the journal says that the
-old outputs had begun to move, puts them back first.
+folder without its lock being held: the next run into the same place removes it. Where the journal says that outputs
+were changing places, that run first puts the old ones back; but when all new ones had come into place, they count:
+whoever saw the last of them may have gone on from it.
 """
 
 from __future__ import annotations
@@ -166,8 +167,11 @@ def _mend(folder: Path, staging: Path, what: Path) -> str | None:
     """Undo what a killed run left half done; returns what to tell the user."""
     left = [path for path in staging.iterdir() if path.name != _LOCK]
     note = f"removed what an interrupted run left at {what}" if left else None
-    if (staging / _JOURNAL).exists():
-        _roll_back(folder, staging, _read_journal(staging))
+    written = _read_journal(staging) if (staging / _JOURNAL).exists() else None
+    if written and _all_in_place(folder, staging, written):
+        (staging / _JOURNAL).unlink()
+    elif written is not None:
+        _roll_back(folder, staging, written)
         note = f"put back the outputs at {what} that an interrupted run was replacing"
     _clear(staging)
     return note
@@ -234,7 +238,8 @@ def write_set(
 
     Everything is first written into the staging folder inside the destination (the same file system), then renamed
     into place. When anything fails, or the user interrupts, what was there before is put back, and folders made here
-    are removed again; after a kill the next run does so. Outputs of other names are never touched.
+    are removed again; after a kill the next run does so, unless all were in place. The outputs come into place in the
+    order of `writers`: where the last is, all are and stay. Outputs of other names are never touched.
 
     Args:
         folder: destination, made when missing; or what `reserve` gave.
@@ -304,7 +309,7 @@ def _into_place(place: Reserved, written: list[str], names: list[str], overwrite
     except BaseException:
         _roll_back(folder, staging, written)
         raise
-    (staging / _JOURNAL).unlink()  # from here on the new outputs count
+    (staging / _JOURNAL).unlink()
     shutil.rmtree(staging / _OLD, ignore_errors=True)
 
 
@@ -327,6 +332,15 @@ def _rename_new(source: Path, target: Path) -> None:
     if os.path.lexists(target):
         raise OutputError(f"{target} exists already; use --overwrite to replace it, or another --out")
     os.rename(source, target)
+
+
+def _all_in_place(folder: Path, staging: Path, written: list[str]) -> bool:
+    """Whether every new output has its name, the last perhaps still under its temporary one, too."""
+    for name in written:
+        new, target = staging / _NEW / name, folder / name
+        if not os.path.lexists(target) or (os.path.lexists(new) and not os.path.samefile(new, target)):
+            return False
+    return True
 
 
 def _roll_back(folder: Path, staging: Path, written: list[str]) -> None:

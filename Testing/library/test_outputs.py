@@ -247,13 +247,13 @@ for stop_at in range(1, 500):
     if not pid:
         child(out, stop_at)
     status = os.waitpid(pid, 0)[1]
-    notes, refused = [], None
+    notes, refused, seen = [], None, tree(out)
     with listening(notes.append):
         try:
             write(out, "next", False)
         except OutputError as error:
             refused = str(error)
-    print(json.dumps({"tree": tree(out), "refused": refused, "notes": notes}))
+    print(json.dumps({"tree": tree(out), "refused": refused, "notes": notes, "last seen": seen.get("c")}))
     with listening(notes.append):
         write(out, "last", True)
     assert tree(out) == {"a": "last", "b/inner": "last", "c": "last"}, (stop_at, tree(out))
@@ -284,6 +284,8 @@ def test_a_run_killed_at_any_step_loses_and_blocks_nothing(tmp_path, overwrite):
         put_back = [line for line in lines if any("put back" in note for note in line["notes"])]
         assert len(put_back) >= 8 and all(line["tree"] == old for line in put_back)
         assert all("put back the outputs" in line["refused"] for line in put_back), "said where a warning is not shown"
+    complete = [line for line in lines if line["last seen"] == "new"]  # whoever saw the last output may have gone on
+    assert len(complete) > 3 and all(line["tree"] == new for line in complete)
     assert any("removed what an interrupted run left" in note for line in lines for note in line["notes"])
 
 

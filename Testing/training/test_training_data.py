@@ -628,7 +628,7 @@ def test_raw_simulated_people_go_through(tmp_path):
     assert summary.prepared == 1 and not summary.failures
     cache = open_cache(tmp_path / "c")
     record = cache.cases["sub-0000"]
-    assert record["method"] == "affine" and record["quality"]["template_ncc"] > 0.5
+    assert record["method"] == "affine" and record["quality"]["affine_ncc"] > 0.5
     assert len(record["pets"]) >= 1
     for facts in record["pets"].values():
         assert 0.5 < facts["brain_mean"] < 3 and facts["units_from"] == "Units 'unitless'"
