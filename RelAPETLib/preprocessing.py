@@ -134,19 +134,20 @@ def preprocess(
         scans |= others()
         found = start(rigid_to_t1w(scans, affine, template))
         report(0.3, "fitting the T1w to the template")
-        warp = fit_warp(scans["t1w"].image, affine, template, method, device)
+        warp = fit_warp(scans["t1w"].image, affine, template, method, device, start)
         report(0.7, "laying the other scans over the T1w")
         rigid = found()
-    scans = {name: scan for name, scan in scans.items() if name not in uptakes}
-    images = [scans[name].image if name in scans else None for name in ("t1w", "t2f")]
-    coverage = measure_coverage(brain, *images, affine, rigid.get("t2f"), template)
-    report(0.85, "resampling onto the model grid")
-    result = _on_grid(scans, uptakes, rigid, warp, template)
+        scans = {name: scan for name, scan in scans.items() if name not in uptakes}
+        images = [scans[name].image if name in scans else None for name in ("t1w", "t2f")]
+        coverage = measure_coverage(brain, *images, affine, rigid.get("t2f"), template)
+        figures = _brain_figures(scans, brain, rigid.get("t2f"), coverage)
+        report(0.85, "resampling onto the model grid")
+        result = _on_grid(scans, uptakes, rigid, warp, template)
     if method == "affine":  # asked for: it is `affine_ncc` then, whose limit is an affine's
         del result.quality["template_ncc"]
     result.skull_stripped = skull_stripped
     result.in_view = array_to_image(coverage.in_view.astype(np.uint8))
-    result.quality |= _brain_figures(scans, brain, rigid.get("t2f"), coverage)
+    result.quality |= figures
     result.warnings += lines + missing_lines(coverage.missing)
     report(1.0, "preprocessing done")
     return result
@@ -187,12 +188,18 @@ def _extract(t1w: sitk.Image, device: str) -> tuple[Brain, list[str]]:
 
 def _brain_figures(scans: dict, brain: Brain, rigid: sitk.Transform | None, coverage: Coverage) -> dict[str, float]:
     """Figures that need the extracted brain and no deformation."""
-    from .registration.quality import pair_sharpness
+    from .registration.mutual_information import on_grid
+    from .registration.quality import pair_sharpness, smoothness
 
     figures = {f"brain_missing_{name}": share for name, share in coverage.missing.items()}
     figures |= {"intracranial_ml": brain.volume_ml}
-    if not brain.volume_ml or rigid is None:  # without a brain, whatever this is, its other figures tell
+    if not brain.volume_ml:  # whatever this is, its other figures tell
         return figures
+    figures["t1w_smoothness"] = smoothness(scans["t1w"].image, on_grid(brain.mask, scans["t1w"].image))
+    if rigid is None:
+        return figures
+    t2f = scans["t2f"].image
+    figures["t2f_smoothness"] = smoothness(t2f, on_grid(brain.mask, t2f, rigid.GetInverse()))
     return figures | pair_sharpness(scans["t1w"], scans["t2f"], brain.mask, rigid)
 
 

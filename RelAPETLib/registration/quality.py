@@ -163,6 +163,34 @@ def pair_sharpness(
     return {"pair_sharpness": information(np.zeros(3)) / level if level > 0 else 0.0}
 
 
+def smoothness(image: sitk.Image, mask: sitk.Image) -> float:
+    """Full width at half maximum in mm, along the sharpest axis, of a Gaussian that would make a picture so smooth.
+
+    From the variance of differences between neighbours over that of the values (Forman et al., Magn Reson Med
+    1995;33:636). Anatomy counts as noise does: an MRI has its folds, a PET has lost them along all three axes.
+
+    Args:
+        mask: where to look (> 0), on the image's own grid.
+
+    Returns:
+        0 where nothing can be told: a constant picture, fewer than three voxels along each axis.
+    """
+    inside = sitk.GetArrayViewFromImage(mask) > 0
+    if not inside.any():
+        return 0.0
+    box = tuple(slice(found.min(), found.max() + 1) for found in np.nonzero(inside))
+    inside, values = inside[box], sitk.GetArrayViewFromImage(image)[box]
+    variance = float(values[inside].var(dtype=np.float64))
+    widths = []
+    for axis, spacing in zip((2, 1, 0), image.GetSpacing(), strict=True):
+        both = np.delete(inside, 0, axis) & np.delete(inside, -1, axis)
+        if values.shape[axis] > 2 and both.any() and variance > 0:
+            steps = np.diff(values, axis=axis)[both]
+            kept = 1 - float(np.mean(np.square(steps, dtype=np.float64))) / (2 * variance)
+            widths.append(spacing * np.sqrt(-2 * np.log(2) / np.log(kept)) if 0 < kept < 1 else 0.0)
+    return float(min(widths, default=0.0))
+
+
 def field_figures(field: sitk.Image, mask: sitk.Image) -> dict[str, float]:
     """``folds_percent`` (brain voxels with a Jacobian <= 0) and ``sd_log_jacobian`` of a displacement field."""
     determinant = jacobian(field)[sitk.GetArrayFromImage(on_grid(mask, field)) > 0]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import SimpleITK as sitk
 
 from ..grid import MNI_GRID, array_to_image, image_to_array
+from .beside import Start, at_once
 from .fields import as_transform, extended, inverse
 from .quality import correlation, field_figures, normalised_mutual_information
 from .template import Template
@@ -37,7 +40,7 @@ class Warp:
 
     Attributes:
         to_t1w: from points of the model grid to points of the T1w, LPS mm.
-        to_grid: its inverse.
+        back: gives its inverse, which may still be under way; see `to_grid`.
         method: ``fine``, ``torch``, ``demons`` or ``affine``, whichever it came to.
         quality: ``affine_ncc`` and, unless the affine stands alone, ``folds_percent`` and ``sd_log_jacobian``.
         warnings: one line each.
@@ -45,11 +48,16 @@ class Warp:
     """
 
     to_t1w: sitk.Transform
-    to_grid: sitk.Transform
+    back: Callable[[], sitk.Transform]
     method: str
     quality: dict[str, float]
     warnings: list[str]
     laid: Laid
+
+    @cached_property
+    def to_grid(self) -> sitk.Transform:
+        """From points of the T1w to points of the model grid."""
+        return self.back()
 
 
 @dataclass(frozen=True)
@@ -135,8 +143,9 @@ def _tried(method: str, start: _Start, device: str) -> tuple[_Fit, list[str]]:
 
 
 def fit_warp(
-    t1w: sitk.Image, affine: sitk.AffineTransform, template: Template, method: str = "auto", device: str = "cpu"
-) -> Warp:
+    t1w: sitk.Image, affine: sitk.AffineTransform, template: Template, method: str = "auto", device: str = "cpu",
+    aside: Start = at_once,
+) -> Warp:  # fmt: skip
     """Deform the template onto a T1w that an affine has brought near.
 
     Args:
@@ -144,6 +153,7 @@ def fit_warp(
         affine: template points to T1w points.
         method: one of `METHODS`; `INSTEAD` says what is tried where it had to be given up.
         device: where the methods with torch run; the CPU when that fails.
+        aside: starts the inverse, which nothing here waits for; see `beside`.
     """
     laid = lay(t1w, affine)
     ncc, information = agreement(laid, template)
@@ -160,8 +170,8 @@ def fit_warp(
         warnings += given_up
         if given_up:
             warnings.append("the T1w is laid over the template by an affine only, which is coarser")
-        return Warp(affine, affine.GetInverse(), "affine", quality, warnings, laid)
+        return Warp(affine, affine.GetInverse, "affine", quality, warnings, laid)
     if given_up and method == "fine":  # it was asked for
         warnings.append(f"{'; '.join(given_up)}; the {fit.method} one was taken")
-    back = sitk.CompositeTransform([as_transform(inverse(fit.field)), affine.GetInverse()])
+    back = aside(lambda: sitk.CompositeTransform([as_transform(inverse(fit.field)), affine.GetInverse()]))
     return Warp(fit.transform, back, fit.method, quality | fit.figures, warnings, fit.laid)

@@ -36,8 +36,9 @@ from RelAPETLib.registration.rigid import register_rigid  # noqa: E402
 from RelAPETLib.registration.scans import Scan, correct_bias, head_mask, upright, working_copy  # noqa: E402
 from RelAPETLib.registration.template import load_template  # noqa: E402
 from RelAPETLib.registration.warp import fit_warp, resample_to_grid  # noqa: E402
-from RelAPETLib.synthesis.options import make_plan  # noqa: E402
-from RelAPETLib.synthesis.sampling import draw_samples  # noqa: E402
+from RelAPETLib.synthesis import Options  # noqa: E402
+from RelAPETLib.synthesis.options import resolve  # noqa: E402
+from RelAPETLib.synthesis.sampling import ConditionedModel, draw_samples  # noqa: E402
 from RelAPETLib.tracers import TRACERS  # noqa: E402
 from RelAPETLib.volumes import canonical, read_volume  # noqa: E402
 
@@ -176,10 +177,9 @@ def drawn(ready, model) -> dict[str, np.ndarray]:
 
     condition = torch.cat([image_to_tensor(ready.t1w), image_to_tensor(ready.t2f)], dim=1)
     inside, result = image_to_array(ready.mask) > 0, {}
-    for tracer in TRACERS:
-        plan = make_plan(model, tracer, None, None, None, 0, "t1w")
-        mean = draw_samples(model, condition, plan.label, sampler=plan.sampler, steps=plan.steps, samples=plan.samples,
-                            seed=0, clip=plan.clip, yes=True).mean  # fmt: skip
+    conditioned = ConditionedModel(model, condition)
+    for plan in resolve(Options(tracers=tuple(TRACERS), seed=0), model):
+        mean, tracer = draw_samples(conditioned, plan, yes=True).mean, plan.tracer.name
         low, high = plan.window
         pet = np.clip(low + (mean + 1) / 2 * (high - low), low, high)
         result[tracer] = np.where(inside, pet, 0).astype(np.float32)

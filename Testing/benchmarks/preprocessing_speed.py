@@ -4,7 +4,8 @@ git archive REVISION RelAPETLib Resources | tar -x -C FOLDER
 cd Testing/benchmarks; python preprocessing_speed.py --real DIR --baseline FOLDER > results/preprocessing_speed.md
 
 DIR of the real scans as in quality_thresholds.py; of each person one pair is taken. Every run is a process of its own
-with one thread of torch, of ITK and of the linear algebra. CPU seconds are of all its threads, from the two images in
+with one thread of torch, of ITK and of the linear algebra (this code with --threads N; --baseline of the same code then
+shows what the others win). CPU seconds are of all its threads, from the two images in
 memory to the pair on the grid; imports are made before. This code runs twice: its outputs must be the same bytes.
 
 Fit is measured here, for both codes alike: NCC with the template's T1, and Dice of three k-means classes of the T1w on
@@ -67,10 +68,10 @@ print(json.dumps(spent | {"digest": digest, "quality": ready.quality, "method": 
 """
 
 
-def run(root: Path, pair: tuple[Path, Path], folder: Path, registration: str = "auto") -> dict:
+def run(root: Path, pair: tuple[Path, Path], folder: Path, registration: str = "auto", threads: int = 1) -> dict:
     """Times, figures, and under ``t1w``, ``in_view`` and ``points`` the arrays of one run of one code."""
-    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
-    environment = os.environ | dict.fromkeys(threads, "1") | {"PYTHONSAFEPATH": "1"}
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+    environment = os.environ | dict.fromkeys(names, str(threads)) | {"PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-c", CHILD, *map(str, (root.resolve(), *pair, folder, registration))]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
     if done.returncode:
@@ -138,9 +139,9 @@ def baseline_run(baseline: Path, name: str, pair: tuple[Path, Path], folder: Pat
     return found
 
 
-def compare(old: dict, pair: tuple[Path, Path], folder: Path, registration: str, twice: bool) -> dict:
+def compare(old: dict, pair: tuple[Path, Path], folder: Path, registration: str, threads: int, twice: bool) -> dict:
     """This code on a pair, once or twice, beside the baseline's run."""
-    runs = [run(ROOT, pair, folder, registration) for _ in range(1 + twice)]
+    runs = [run(ROOT, pair, folder, registration, threads) for _ in range(1 + twice)]
     where, first = old["in_view"] > 0, runs[0]
     return {
         "old": old,
@@ -172,12 +173,16 @@ def line(name: str, row: dict) -> str:
 def summary(kind: str, rows: dict[str, dict]) -> list[str]:
     """Means, held against the bounds."""
     change = {f: np.mean([row["fit"][1][f] - row["fit"][0][f] for row in rows.values()]) for f in FIGURES}
-    cpu = [np.mean([row["old"]["cpu"] for row in rows.values()]), np.mean([row["cpu"] for row in rows.values()])]
+    cpu, wall = (
+        [np.mean([row["old"][what] for row in rows.values()]), np.mean([row[what] for row in rows.values()])]
+        for what in ("cpu", "wall")
+    )
     held = change["Dice"] > WORST_DICE and change["NCC"] > WORST_NCC
     peak = [max(row[code]["MiB"] for row in rows.values()) for code in ("old", "new")]
     return [
         f"Mean of {len(rows)} {kind}: CPU {cpu[0]:.1f} s before, {cpu[1]:.1f} s now "
         f"({'at most' if cpu[1] <= MOST_SECONDS else 'ABOVE'} {MOST_SECONDS:.0f} s); "
+        f"wall {wall[0]:.1f} s before, {wall[1]:.1f} s now; "
         + ", ".join(f"{f} {value:+.4f}" for f, value in change.items())
         + f" (bounds: Dice > {WORST_DICE}, NCC > {WORST_NCC}: {'held' if held else 'NOT HELD'}); "
         f"the same bytes twice: {sum(row['same'] is True for row in rows.values())} of "
@@ -195,10 +200,12 @@ def main() -> None:
     parser.add_argument("--kept", type=Path, help="folder that keeps the baseline's runs, to be used again")
     parser.add_argument("--twice", type=int, help="run this code twice on so many pairs of each kind only")
     parser.add_argument("--only", help="one pair's name")
+    parser.add_argument("--threads", type=int, default=1, help="of this code; the baseline has one")
     options = parser.parse_args()
     print("# Preprocessing: seconds and fit, before and now\n")
     print(f"Made by `python Testing/benchmarks/preprocessing_speed.py` on {date.today()}, {os.cpu_count()} cores, one")
-    print(f"thread a run; load before: {os.getloadavg()[0]:.1f}; this code with `{options.registration}`.\n")
+    print(f"thread a run, this code {options.threads}; load before: {os.getloadavg()[0]:.1f}; ", end="")
+    print(f"this code with `{options.registration}`.\n")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         np.save(folder / "points.npy", mask_points(load_template().mask)[::997])
@@ -217,7 +224,7 @@ def main() -> None:
                 if options.only in (None, name):
                     old = baseline_run(options.baseline, name, pair, folder, options.kept)
                     twice = options.twice is None or len(rows) < options.twice
-                    rows[name] = compare(old, pair, folder, options.registration, twice)
+                    rows[name] = compare(old, pair, folder, options.registration, options.threads, twice)
                     print(line(name, rows[name]), flush=True)
             said += summary(kind, rows) if rows else []
     print()

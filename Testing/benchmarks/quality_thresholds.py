@@ -19,7 +19,6 @@ import random
 import sys
 import zlib
 from datetime import date
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +27,9 @@ import SimpleITK as sitk
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
-from RelAPETLib import preprocessing  # noqa: E402
 from RelAPETLib.errors import InputError  # noqa: E402
-from RelAPETLib.preprocessing import doubts  # noqa: E402
-from RelAPETLib.registration.affine import register_affine  # noqa: E402
+from RelAPETLib.preprocessing import doubts, preprocess  # noqa: E402
 from RelAPETLib.registration.brain_extraction import extract_brain  # noqa: E402
-from RelAPETLib.registration.coverage import measure_coverage  # noqa: E402
-from RelAPETLib.registration.scans import prepare, upright  # noqa: E402
-from RelAPETLib.registration.template import load_template  # noqa: E402
-from RelAPETLib.registration.warp import fit_warp  # noqa: E402
 from RelAPETLib.volumes import canonical, check_volume, read_volume, write_volume  # noqa: E402
 
 SEED = 2000
@@ -258,39 +251,20 @@ def nonsense(study: str) -> list[Key]:
 
 
 class Measure:
-    """Figures of pairs by the product's own steps; what belongs to one T1w is made once."""
+    """Figures of pairs by the product's own steps."""
 
     def __init__(self, scans: Scans):
-        self.scans, self.template = scans, load_template()
-        self.t2f = lru_cache(maxsize=12)(self._t2f)
-        self.t1w = lru_cache(maxsize=1)(self._t1w)
-
-    def _t2f(self, name: str):
-        image = self.scans(name, "T2F")
-        check_volume(image, "T2F")
-        return prepare(image, "T2F")
-
-    def _t1w(self, name: str):
-        image = self.scans(name, "T1w")
-        check_volume(image, "T1w")
-        raw = upright(image)
-        scan = prepare(raw, "T1w")
-        affine = register_affine(scan, self.template)
-        return scan, extract_brain(raw), affine, fit_warp(scan.image, affine, self.template)
+        self.scans = scans
 
     def __call__(self, pair: Key) -> dict:
+        images = [self.scans(name, role) for name, role in zip(pair, ("T1w", "T2F"), strict=True)]
         try:
-            scan, brain, affine, warp = self.t1w(pair[0])
-            scans = {"t1w": scan, "t2f": self.t2f(pair[1])}
-            silent = lambda fraction, message: None  # noqa: E731
-            rigid = preprocessing._rigid_to_t1w(scans, {}, affine, self.template, silent)
-            images = scans["t1w"].image, scans["t2f"].image
-            coverage = measure_coverage(brain, *images, affine, rigid["t2f"], self.template)
-            ready = preprocessing._on_grid(scans, {}, rigid, warp, self.template)
-            figures = ready.quality | preprocessing._brain_figures(scans, brain, rigid["t2f"], coverage)
+            for image, role in zip(images, ("T1w", "T2F"), strict=True):
+                check_volume(image, role)
+            ready = preprocess(*images)
         except InputError as error:
             return {"refused": str(error)}
-        return {"method": ready.method, "quality": figures}
+        return {"method": ready.method, "quality": ready.quality}
 
 
 def interval(hits: int, count: int) -> str:

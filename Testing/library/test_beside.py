@@ -53,6 +53,17 @@ def test_warnings_reach_who_listens(threads):
 
 
 @pytest.mark.parametrize("threads", [2], indirect=True)
+def test_torch_has_one_thread_beside_and_all_of_them_after(threads):
+    with beside() as start:
+        assert start(torch.get_num_threads)() == 1 and torch.get_num_threads() == 2
+    found = []
+    new = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    new.start()
+    new.join()
+    assert torch.get_num_threads() == 2 and found == [2]
+
+
+@pytest.mark.parametrize("threads", [2], indirect=True)
 def test_it_goes_on_while_the_caller_works(threads):
     here, there = threading.Event(), threading.Event()
     with beside() as start:

@@ -9,11 +9,10 @@ from RelAPETLib.preprocessing import doubts
 from RelAPETLib.resources import resource
 
 FIGURES = json.loads((Path(__file__).parents[1] / "benchmarks" / "results" / "quality_figures.json").read_text())
-LIMITS = [
-    limit
-    for limit in json.loads(resource("quality_thresholds.json").read_text(encoding="utf-8"))["thresholds"]
-    if not limit["figure"].startswith("pet_")  # of a measured PET: results/reference_pet.md
-]
+RULES = json.loads(resource("quality_thresholds.json").read_text(encoding="utf-8"))["thresholds"]
+#: Those that were measured elsewhere: of a measured PET in results/reference_pet.md, the others below.
+ELSEWHERE = ("pet_coverage", "pet_outline", "t1w_smoothness", "t2f_smoothness")
+LIMITS = [limit for limit in RULES if limit["figure"] not in ELSEWHERE]
 
 
 def chosen(kind, *halves):
@@ -60,3 +59,20 @@ def test_limits_leave_brains_some_room(limit):
         assert min(values) > 1.05 * limit["minimum"]
     else:
         assert max(values) < 0.95 * limit["maximum"]
+
+
+SMOOTHNESS = json.loads(
+    (Path(__file__).parents[1] / "benchmarks" / "results" / "smoothness.json").read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("figure", ["t1w_smoothness", "t2f_smoothness"])
+def test_smoothness_tells_a_pet_from_an_mri(figure):
+    """The limit is what the calibration half gave; of the test half, no MRI is doubted and every PET is."""
+    (limit,) = [rule["maximum"] for rule in RULES if rule["figure"] == figure]
+    assert limit == pytest.approx(SMOOTHNESS["limit_mm"], abs=0.02)
+    tested = [scan for scan in SMOOTHNESS["scans"] if scan["half"] == "test"]
+    assert {scan["source"] for scan in tested} == {"real MRI", "real PET", "simulated MRI", "simulated PET"}
+    for scan in tested:
+        assert bool(doubts({figure: scan["mm"]})) is ("PET" in scan["source"]), scan
+    assert not doubts({figure: 12.0}, "grid")

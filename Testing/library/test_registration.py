@@ -284,6 +284,30 @@ class TestQuality:
         noise = quality.template_figures(rng.normal(size=MNI_GRID.shape), where, template)
         assert abs(noise["template_ncc"]) < 0.01 and noise["white_dice"] < 0.5
 
+    @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.9, 1.2, 3.0)])
+    def test_smoothness_is_the_width_of_the_gaussian_that_made_it(self, spacing):
+        noise = np.random.default_rng(5).normal(size=(40, 48, 56)).astype(np.float32)
+        image = sitk.GetImageFromArray(noise)
+        image.SetSpacing(spacing)
+        smooth = sitk.SmoothingRecursiveGaussian(image, 8.0 / 2.3548)
+        mask = sitk.Image(smooth.GetSize(), sitk.sitkUInt8)
+        mask.CopyInformation(smooth)
+        mask[4:-4, 4:-4, 4:-4] = 1
+        found = quality.smoothness(smooth, mask)
+        assert found == pytest.approx(8.0, rel=0.12)
+        for order, flips in (((2, 0, 1), (True, False, False)), ((1, 2, 0), (False, True, True))):
+            turned = (sitk.Flip(sitk.PermuteAxes(one, order), flips) for one in (smooth, mask))
+            assert quality.smoothness(*turned) == pytest.approx(found, rel=1e-5)
+        assert quality.smoothness(sitk.DiscreteGaussian(image, 0.01), mask) < 1.5  # noise of single voxels
+
+    def test_smoothness_of_nothing_is_nought(self):
+        flat = sitk.Image([20, 20, 20], sitk.sitkFloat32) + 3
+        mask = sitk.Cast(flat > 0, sitk.sitkUInt8)
+        assert quality.smoothness(flat, mask) == 0
+        assert quality.smoothness(flat, mask * 0) == 0
+        thin = sitk.AdditiveGaussianNoise(flat)[:, :, :2]
+        assert quality.smoothness(thin, mask[:, :, :2]) >= 0
+
     def test_every_threshold_speaks_up_just_beyond_its_limit(self):
         import json
 
