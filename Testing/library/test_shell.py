@@ -244,3 +244,18 @@ def test_kills_at_random_moments_lose_and_block_nothing():
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "| models import | " in result.stdout
+
+
+@pytest.mark.parametrize(
+    "own, wanted", [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)]
+)
+def test_waiting_threads_let_others_work_unless_the_user_has_chosen(own, wanted):
+    """Set before torch is there, which reads it once; `Testing/benchmarks/busy_machine.py` has the times."""
+    code = (
+        "import os, sys; from RelAPETLib.cli import main; early = 'torch' not in sys.modules; "
+        "main(['models', 'list']); "
+        "print(early, os.environ.get('GOMP_SPINCOUNT'))"
+    )
+    rest = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_WAIT", "GOMP_"))}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=rest | own)
+    assert result.stdout.splitlines()[-1] == f"True {wanted}", result.stderr
