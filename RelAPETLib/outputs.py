@@ -169,7 +169,8 @@ def _mend(folder: Path, staging: Path, what: Path) -> str | None:
     note = f"removed what an interrupted run left at {what}" if left else None
     written = _read_journal(staging) if (staging / _JOURNAL).exists() else None
     if written and _all_in_place(folder, staging, written):
-        (staging / _JOURNAL).unlink()
+        _settle(folder, staging, written)
+        note = f"finished the outputs at {what} that an interrupted run had put into place"
     elif written is not None:
         _roll_back(folder, staging, written)
         note = f"put back the outputs at {what} that an interrupted run was replacing"
@@ -238,8 +239,8 @@ def write_set(
 
     Everything is first written into the staging folder inside the destination (the same file system), then renamed
     into place. When anything fails, or the user interrupts, what was there before is put back, and folders made here
-    are removed again; after a kill the next run does so, unless all were in place. The outputs come into place in the
-    order of `writers`: where the last is, all are and stay. Outputs of other names are never touched.
+    are removed again; after a kill the next run does so. The outputs come into place in the order of `writers`: once
+    the last is there, they stay, whatever stops the run, unless the disk fails. Other names are never touched.
 
     Args:
         folder: destination, made when missing; or what `reserve` gave.
@@ -304,13 +305,22 @@ def _into_place(place: Reserved, written: list[str], names: list[str], overwrite
         for name in written:
             (folder / name).parent.mkdir(exist_ok=True)
             _rename_new(staging / _NEW / name, folder / name)
-        for filled in {folder, *((folder / name).parent for name in written)}:
-            sync(filled)
-    except BaseException:
-        _roll_back(folder, staging, written)
+        _settle(folder, staging, written)
+    except BaseException as error:
+        # Where all are in place, somebody may have seen them already: a stop on request comes too late, then.
+        if isinstance(error, Exception) or not _all_in_place(folder, staging, written):
+            _roll_back(folder, staging, written)
+        else:
+            (staging / _JOURNAL).unlink(missing_ok=True)
         raise
-    (staging / _JOURNAL).unlink()
     shutil.rmtree(staging / _OLD, ignore_errors=True)
+
+
+def _settle(folder: Path, staging: Path, written: list[str]) -> None:
+    """Make sure that the new outputs are on the disk under their names, and let them count."""
+    for filled in {folder, *((folder / name).parent for name in written)}:
+        sync(filled)
+    (staging / _JOURNAL).unlink()
 
 
 def _write_journal(staging: Path, written: list[str]) -> None:
@@ -338,9 +348,14 @@ def _all_in_place(folder: Path, staging: Path, written: list[str]) -> bool:
     """Whether every new output has its name, the last perhaps still under its temporary one, too."""
     for name in written:
         new, target = staging / _NEW / name, folder / name
-        if not os.path.lexists(target) or (os.path.lexists(new) and not os.path.samefile(new, target)):
+        if not os.path.lexists(target) or (os.path.lexists(new) and not _are_one(new, target)):
             return False
     return True
+
+
+def _are_one(new: Path, target: Path) -> bool:
+    """Whether two names, which may be links to nothing, are of one file."""
+    return os.path.samestat(new.lstat(), target.lstat())
 
 
 def _roll_back(folder: Path, staging: Path, written: list[str]) -> None:
@@ -351,7 +366,7 @@ def _roll_back(folder: Path, staging: Path, written: list[str]) -> None:
             continue
         if not os.path.lexists(new / name):
             os.replace(folder / name, new / name)
-        elif os.path.samefile(folder / name, new / name):  # linked, not yet unlinked
+        elif _are_one(folder / name, new / name):  # linked, not yet unlinked
             (folder / name).unlink()
     for path in old.iterdir():
         target = folder / _unflat(path.name)

@@ -189,17 +189,18 @@ def _extract(t1w: sitk.Image, device: str) -> tuple[Brain, list[str]]:
 def _brain_figures(scans: dict, brain: Brain, rigid: sitk.Transform | None, coverage: Coverage) -> dict[str, float]:
     """Figures that need the extracted brain and no deformation."""
     from .registration.mutual_information import on_grid
-    from .registration.quality import pair_sharpness, smoothness
+    from .registration.quality import pair_sharpness, smoothness_figures
 
     figures = {f"brain_missing_{name}": share for name, share in coverage.missing.items()}
     figures |= {"intracranial_ml": brain.volume_ml}
     if not brain.volume_ml:  # whatever this is, its other figures tell
         return figures
-    figures["t1w_smoothness"] = smoothness(scans["t1w"].image, on_grid(brain.mask, scans["t1w"].image))
+    t1w = scans["t1w"].image
+    figures |= smoothness_figures("t1w", t1w, on_grid(brain.mask, t1w))
     if rigid is None:
         return figures
     t2f = scans["t2f"].image
-    figures["t2f_smoothness"] = smoothness(t2f, on_grid(brain.mask, t2f, rigid.GetInverse()))
+    figures |= smoothness_figures("t2f", t2f, on_grid(brain.mask, t2f, rigid.GetInverse()))
     return figures | pair_sharpness(scans["t1w"], scans["t2f"], brain.mask, rigid)
 
 

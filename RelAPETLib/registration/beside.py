@@ -18,7 +18,8 @@ def beside() -> Iterator[Start]:
 
     Where torch has one thread alone, as in a cohort's workers, each is computed at once: the process then keeps to one
     core. Beside others, torch keeps to one thread: two of each would wait for one another. An error is raised where the
-    result is wanted, or at once. Leaving, for whatever reason, waits for what is under way.
+    result is wanted, or at once. Leaving waits for what is under way; what has not begun when an error ends the work is
+    left.
     """
     import torch
 
@@ -26,11 +27,20 @@ def beside() -> Iterator[Start]:
     if threads == 1:
         yield at_once
         return
+    pool = ThreadPoolExecutor(1, "relapet-beside")
     try:
-        with ThreadPoolExecutor(1, "relapet-beside", torch.set_num_threads, (1,)) as pool:
-            yield lambda compute: pool.submit(contextvars.copy_context().run, compute).result
+        pool.submit(_keep_to_one_thread).result()
+        torch.set_num_threads(threads)  # what was set last in any thread is what torch gives a new one
+        yield lambda compute: pool.submit(contextvars.copy_context().run, compute).result
     finally:
-        torch.set_num_threads(threads)  # torch gives a new thread what was last set in any
+        pool.shutdown(cancel_futures=True)
+
+
+def _keep_to_one_thread() -> None:
+    import torch
+
+    torch.get_num_threads()  # a thread that has not asked yet takes what is set last in any
+    torch.set_num_threads(1)
 
 
 def at_once(compute: Callable[[], Result]) -> Callable[[], Result]:

@@ -21,6 +21,8 @@ from .template import Template
 
 #: Distance between the place where a T2F was laid and those beside it that its agreement there is compared with.
 SHIFT_MM = 4.0
+#: An MRI whose voxels are larger than this along every axis may be as smooth as a PET (one of 3 mm had 8.1 mm).
+COARSE_MM = 2.4
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -167,13 +169,15 @@ def smoothness(image: sitk.Image, mask: sitk.Image) -> float:
     """Full width at half maximum in mm, along the sharpest axis, of a Gaussian that would make a picture so smooth.
 
     From the variance of differences between neighbours over that of the values (Forman et al., Magn Reson Med
-    1995;33:636). Anatomy counts as noise does: an MRI has its folds, a PET has lost them along all three axes.
+    1995;33:636). Anatomy counts as noise does: an MRI has its folds, a PET has lost them along all three axes. Large
+    voxels lose them, too, and noise of single voxels hides that a picture has lost them.
 
     Args:
         mask: where to look (> 0), on the image's own grid.
 
     Returns:
-        0 where nothing can be told: a constant picture, fewer than three voxels along each axis.
+        0 where neighbours have nothing in common along some axis, and where nothing can be told: a constant picture, at
+        most two voxels along each axis.
     """
     inside = sitk.GetArrayViewFromImage(mask) > 0
     if not inside.any():
@@ -187,8 +191,15 @@ def smoothness(image: sitk.Image, mask: sitk.Image) -> float:
         if values.shape[axis] > 2 and both.any() and variance > 0:
             steps = np.diff(values, axis=axis)[both]
             kept = 1 - float(np.mean(np.square(steps, dtype=np.float64))) / (2 * variance)
-            widths.append(spacing * np.sqrt(-2 * np.log(2) / np.log(kept)) if 0 < kept < 1 else 0.0)
+            if kept < 1:  # else nothing changes along it
+                widths.append(spacing * np.sqrt(-2 * np.log(2) / np.log(kept)) if kept > 0 else 0.0)
     return float(min(widths, default=0.0))
+
+
+def smoothness_figures(name: str, image: sitk.Image, mask: sitk.Image) -> dict[str, float]:
+    """`smoothness` of a scan as ``NAME_smoothness``, or ``NAME_coarse_smoothness`` where voxels may be the cause."""
+    kind = "smoothness" if min(image.GetSpacing()) <= COARSE_MM else "coarse_smoothness"
+    return {f"{name}_{kind}": smoothness(image, mask)}
 
 
 def field_figures(field: sitk.Image, mask: sitk.Image) -> dict[str, float]:

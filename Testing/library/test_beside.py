@@ -53,14 +53,31 @@ def test_warnings_reach_who_listens(threads):
 
 
 @pytest.mark.parametrize("threads", [2], indirect=True)
-def test_torch_has_one_thread_beside_and_all_of_them_after(threads):
+def test_torch_has_one_thread_beside_and_all_of_them_elsewhere(threads):
+    found = []
+
+    def look():
+        new = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        new.start()
+        new.join()
+
     with beside() as start:
         assert start(torch.get_num_threads)() == 1 and torch.get_num_threads() == 2
-    found = []
-    new = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
-    new.start()
-    new.join()
-    assert torch.get_num_threads() == 2 and found == [2]
+        look()
+    look()
+    assert torch.get_num_threads() == 2 and found == [2, 2]
+
+
+@pytest.mark.parametrize("threads", [2], indirect=True)
+def test_an_error_leaves_what_has_not_begun(threads):
+    begun, go, calls = threading.Event(), threading.Event(), []
+    with pytest.raises(KeyboardInterrupt), beside() as start:
+        start(lambda: (begun.set(), go.wait(20), calls.append("under way")))
+        start(lambda: calls.append("queued"))
+        assert begun.wait(20)
+        threading.Timer(0.3, go.set).start()
+        raise KeyboardInterrupt
+    assert calls == ["under way"]
 
 
 @pytest.mark.parametrize("threads", [2], indirect=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from RelAPETLib import outputs
 from RelAPETLib.errors import OutputError
 from RelAPETLib.outputs import check_destination, reserve, write_set
 
@@ -166,6 +167,7 @@ def test_of_many_runs_at_once_one_wins_whole(tmp_path, overwrite):
     script = """
 import os, sys, time
 from pathlib import Path
+from RelAPETLib import outputs
 from RelAPETLib.errors import OutputError
 from RelAPETLib.outputs import write_set
 out, me, overwrite, start = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "True", float(sys.argv[4])
@@ -201,6 +203,7 @@ print(done)
 _KILLED = """
 import json, os, signal, sys
 from pathlib import Path
+from RelAPETLib import outputs
 from RelAPETLib.errors import OutputError
 from RelAPETLib.notices import listening
 from RelAPETLib.outputs import write_set
@@ -287,6 +290,21 @@ def test_a_run_killed_at_any_step_loses_and_blocks_nothing(tmp_path, overwrite):
     complete = [line for line in lines if line["last seen"] == "new"]  # whoever saw the last output may have gone on
     assert len(complete) > 3 and all(line["tree"] == new for line in complete)
     assert any("removed what an interrupted run left" in note for line in lines for note in line["notes"])
+
+
+def test_a_stop_on_request_after_the_last_output_takes_nothing_back(tmp_path, monkeypatch):
+    """Another run may have seen the last of them and counted on all."""
+
+    def stopped(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(outputs, "sync", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_set(tmp_path / "out", {"a": _text("A"), "b": _text("B")})
+    assert _tree(tmp_path / "out") == {"a": "A", "b": "B"}
+    monkeypatch.undo()
+    write_set(tmp_path / "out", {"a": _text("new"), "b": _text("new")}, overwrite=True)
+    assert _tree(tmp_path / "out") == {"a": "new", "b": "new"}
 
 
 def test_a_forged_journal_moves_nothing(tmp_path):

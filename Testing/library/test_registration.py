@@ -305,8 +305,22 @@ class TestQuality:
         mask = sitk.Cast(flat > 0, sitk.sitkUInt8)
         assert quality.smoothness(flat, mask) == 0
         assert quality.smoothness(flat, mask * 0) == 0
-        thin = sitk.AdditiveGaussianNoise(flat)[:, :, :2]
-        assert quality.smoothness(thin, mask[:, :, :2]) >= 0
+        noise = sitk.AdditiveGaussianNoise(flat)
+        assert quality.smoothness(noise[:2, :2, :2], mask[:2, :2, :2]) == 0
+        same = sitk.JoinSeries([sitk.SmoothingRecursiveGaussian(noise[:, :, 5], 2.0)] * 20)  # nothing changes along z
+        assert quality.smoothness(same, mask) == pytest.approx(2.0 * 2.355, rel=0.25)
+
+    def test_smoothness_of_large_voxels_is_a_figure_of_its_own(self):
+        image = sitk.SmoothingRecursiveGaussian(sitk.AdditiveGaussianNoise(sitk.Image([20] * 3, sitk.sitkFloat32)), 2.0)
+        mask = sitk.Cast(sitk.Image([20] * 3, sitk.sitkUInt8) + 1, sitk.sitkUInt8)
+        for spacing, name in (((1.0, 3.0, 3.0), "t1w_smoothness"), ((3.0, 3.0, 3.0), "t1w_coarse_smoothness")):
+            for one in (image, mask):
+                one.SetSpacing(spacing)
+            figures = quality.smoothness_figures("t1w", image, mask)
+            assert list(figures) == [name] and figures[name] > 3
+        assert quality.doubts(figures | {"t1w_coarse_smoothness": 12.0}) == []
+        (line,) = quality.cautions({"t1w_coarse_smoothness": 12.0})
+        assert "are its voxels so large" in line
 
     def test_every_threshold_speaks_up_just_beyond_its_limit(self):
         import json
