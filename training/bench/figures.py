@@ -77,7 +77,7 @@ def noise_seed(seed: int, place: int) -> int:
 
 
 def measured(drawn: Drawer, cohort: Cohort, samples: int, seed: int) -> tuple[list[dict], float]:
-    """Figures of every test scan, and seconds a draw."""
+    """Figures of every test scan, and seconds of the processor a draw."""
     residuals = None
     if samples == 1:
         residuals = residuals_of(cohort, {
@@ -86,9 +86,9 @@ def measured(drawn: Drawer, cohort: Cohort, samples: int, seed: int) -> tuple[li
         })  # fmt: skip
     rows, seconds = [], 0.0
     for scan in cohort.scans(cohort.test):
-        begin = time.perf_counter()
+        begin = time.process_time()
         made = drawn.draw(cohort.test[scan.place], samples, noise_seed(seed, scan.place))
-        seconds += time.perf_counter() - begin
+        seconds += time.process_time() - begin
         rows.append(figures_of(scan, made, None if residuals is None else residuals[scan.tracer], cohort))
     return rows, seconds / (len(rows) * samples)
 

@@ -175,9 +175,9 @@ def carry_out_in_full(run: Run, cohort: Cohort, out: Path, progress=lambda messa
             raise InputError(f"{path}: of other people, steps or settings than these; remove {path.parent}")
         if found is None:
             drawn = drawn or Drawer(checkpoints.saved(folder)[-1], full.calls, full.sampler)
-            begin = time.perf_counter()
+            begin = time.process_time()
             made = drawn.draw(cohort.test[scan.place], SAMPLES, noise_seed(run.seed, scan.place))
-            spent = (time.perf_counter() - begin) / SAMPLES
+            spent = (time.process_time() - begin) / SAMPLES
             found = {"key": key, "seconds": spent, "row": figures_of(scan, made, None, cohort)}
             path.parent.mkdir(exist_ok=True)
             write_whole(path, json.dumps(found).encode())

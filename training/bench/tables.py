@@ -162,7 +162,7 @@ def cost_table(runs: Sequence[dict], settings: Mapping[str, Setting]) -> list[st
         "steps (of them before)",
         "parameters",
         "calls",
-        "seconds a draw",
+        "CPU s a draw",
         "training, CPU min",
         "peak MB",
         "diverged",
