@@ -116,7 +116,8 @@ def full_lines(full: Sequence[dict], runs: Sequence[dict]) -> list[str]:
     lines = [f"{said} more than {MOST_CALLS}; the same people as drawn on the bench in brackets.", ""]
     figures = {"one": ("one sample PSNR", 1, 2), "psnr": ("PSNR", 1, 2), "crps": ("CRPS x 1000", 1e3, 1),
                "distance": ("distance to the ideal x 1000", 1e3, 1)}  # fmt: skip
-    head = ["method", "seed", "calls", "sampler", "tracer", *(title for title, _, _ in figures.values()), "CPU s a draw"]
+    titles = [title for title, _, _ in figures.values()]
+    head = ["method", "seed", "calls", "sampler", "tracer", *titles, "CPU s a draw"]
     rows = [head, ["---"] * len(head)]
     for run in full:
         short = next(
