@@ -167,7 +167,6 @@ def test_of_many_runs_at_once_one_wins_whole(tmp_path, overwrite):
     script = """
 import os, sys, time
 from pathlib import Path
-from RelAPETLib import outputs
 from RelAPETLib.errors import OutputError
 from RelAPETLib.outputs import write_set
 out, me, overwrite, start = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "True", float(sys.argv[4])
@@ -203,7 +202,6 @@ print(done)
 _KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from RelAPETLib import outputs
 from RelAPETLib.errors import OutputError
 from RelAPETLib.notices import listening
 from RelAPETLib.outputs import write_set
