@@ -32,26 +32,28 @@ class PetStatistics:
     Attributes:
         mean: mean PET of every class label, float32 [labels, 1, X, Y, Z]; background for labels without a scan.
         sd: SD of the voxels of all PET inside the brain, around their own mean.
-        residual_sd: SD of the voxels of all PET minus their tracer's mean, or minus what `expectation` says, inside the
-            brain.
+        residual_sd: of every class label, SD of the voxels of its PET minus their mean, or minus what `expectation`
+            says, inside the brain; that of all tracers for labels without a scan.
         expectation: a regression on the MRI, where that is asked for.
     """
 
     mean: torch.Tensor
     sd: float
-    residual_sd: float
+    residual_sd: tuple[float, ...]
     expectation: Expectation | None = None
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        found = {"mean": self.mean.cpu(), "sd": self.sd, "residual_sd": self.residual_sd}
+        found = {"mean": self.mean.cpu(), "sd": self.sd, "residual_sd": list(self.residual_sd)}
         return found if self.expectation is None else {**found, "expectation": self.expectation.state()}
 
     @classmethod
     def of_state(cls, state: dict[str, Any]) -> PetStatistics:
-        """What `state` gave."""
-        expectation = state.get("expectation")
-        return cls(**{**state, "expectation": None if expectation is None else Expectation.of_state(expectation)})
+        """What `state` gave, also of a run from before there was an SD for each tracer."""
+        expectation, scales = state.get("expectation"), state["residual_sd"]
+        scales = (scales,) * len(state["mean"]) if isinstance(scales, float) else tuple(scales)
+        expectation = None if expectation is None else Expectation.of_state(expectation)
+        return cls(**{**state, "residual_sd": scales, "expectation": expectation})
 
     def on(self, device: torch.device) -> PetStatistics:
         """The same on a device."""
@@ -111,20 +113,22 @@ def pet_statistics(
     mean = total / counts.clamp(min=1)[:, None, None, None, None]
     mean[counts == 0] = BACKGROUND
     inside = mean > BACKGROUND + 1e-3
-    found = PetStatistics(mean.float(), 1.0, 1.0, fit_expectation(dataset, mean.float(), see, say) if see else None)
-    sums = torch.zeros(4, dtype=torch.float64)
+    expectation = fit_expectation(dataset, mean.float(), see, say) if see else None
+    found = PetStatistics(mean.float(), 1.0, (1.0,) * labels, expectation)
+    sums = torch.zeros(labels, 4, dtype=torch.float64)
     for place in counted(places, "spread of the PET", say):
         item = dataset[place]
         brain = inside[item["label"]]
         values, expected = item["pet"].double()[brain], _mean_of(found, mean, item, see)[brain]
-        sums += torch.stack(
+        sums[item["label"]] += torch.stack(
             [values.sum(), values.square().sum(), (values - expected).square().sum(), brain.sum().double()]
         )
-    first, second, residual, voxels = (sums / sums[3].clamp(min=1)).tolist()[:3] + [float(sums[3])]
-    if not voxels:
+    if not float(sums[:, 3].sum()):
         return found
-    sd, residual_sd = max(second - first**2, 0) ** 0.5, residual**0.5
-    return replace(found, sd=max(sd, 1e-6), residual_sd=max(residual_sd, 1e-6))
+    first, second, whole, _ = (sums.sum(0) / sums[:, 3].sum()).tolist()
+    each = [float(own[2] / own[3]) if own[3] else whole for own in sums]
+    sd = max(second - first**2, 0) ** 0.5
+    return replace(found, sd=max(sd, 1e-6), residual_sd=tuple(max(square**0.5, 1e-6) for square in each))
 
 
 def _mean_of(found: PetStatistics, mean: torch.Tensor, item: dict, see) -> torch.Tensor:

@@ -21,7 +21,7 @@ class MeanPetNetwork(nn.Module):
 
     Args:
         use: of `MEAN_PET`.
-        residual_scale: SD of the differences in training.
+        residual_scale: SD of the differences in training: one for all tracers, or one for each class label.
         shape: (C, X, Y, Z) of a mean PET, on the network's own grid.
         labels: number of class labels; None is `PUBLISHED_LABELS`.
         coarse: (X, Y, Z) of the blocks of ``regression``; without them it is not offered.
@@ -32,13 +32,13 @@ class MeanPetNetwork(nn.Module):
         expectation: the regression; None for other uses.
 
     Raises:
-        ValueError: an unknown use, or one that is not offered.
+        ValueError: an unknown use, or one that is not offered; not one scale for each label.
     """
 
     def __init__(
         self,
         use: str,
-        residual_scale: float,
+        residual_scale: float | Sequence[float],
         shape: Sequence[int],
         labels: int | None = None,
         coarse: Sequence[int] | None = None,
@@ -50,7 +50,12 @@ class MeanPetNetwork(nn.Module):
             raise ValueError("mean_pet 'regression' is for networks of voxels")
         labels = PUBLISHED_LABELS if labels is None else labels
         self._sees_mean = use != "none"
-        self._residual_scale = residual_scale if use in ("residual", "regression") else None
+        self._gives_differences = use in ("residual", "regression")
+        if self._gives_differences:
+            scales = torch.as_tensor(residual_scale, dtype=torch.float32).reshape(-1)
+            if len(scales) not in (1, labels):
+                raise ValueError(f"residual_scale: {len(scales)} of them for {labels} labels")
+            self.register_buffer("_scales", scales.expand(labels).clone(), persistent=False)
         if self._sees_mean:
             self.register_buffer("mean_pet", torch.zeros(labels, *shape))
         self.expectation = ExpectedPet(shape[1:], coarse, labels) if use == "regression" else None
@@ -83,6 +88,10 @@ class MeanPetNetwork(nn.Module):
             labels: [N]; may be None where no differences are given.
             expected: of `expected`, for ``regression``.
         """
-        if self._residual_scale is None:
+        if not self._gives_differences:
             return values
-        return self._residual_scale * values + self.mean_of(labels, expected)
+        return self.scale_of(labels) * values + self.mean_of(labels, expected)
+
+    def scale_of(self, labels: torch.Tensor) -> torch.Tensor | float:
+        """SD [N, 1, 1, 1, 1] of the differences of the tracers of labels [N]; 1 where none are given."""
+        return self._scales[labels][:, None, None, None, None] if self._gives_differences else 1.0

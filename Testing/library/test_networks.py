@@ -172,6 +172,7 @@ def test_predictions_and_means_that_cannot_be():
         ({"prediction": "score", "schedule": SCHEDULE}, "unknown prediction 'score'"),
         ({"schedule": SCHEDULE}, "with zero_terminal_snr use v"),
         ({"mean_pet": "added"}, "mean_pet 'added' is not one of"),
+        ({"mean_pet": "residual", "residual_scale": [1.0, 2.0]}, "residual_scale: 2 of them for 4 labels"),
     ):
         with pytest.raises((InputError, ValueError), match=words):
             VoxelDiffusion(**SMALL, **arguments)
@@ -192,3 +193,11 @@ def test_uses_of_the_mean_pet(use):
     if use == "residual":
         expected = network.mean_pet[labels] + 0.2 * expected
     assert torch.equal(network(mri, labels), expected)
+
+
+def test_differences_are_scaled_by_each_tracers_own_sd():
+    network = RegressionUNet(**SMALL, factor=20, crop=[8, 8, 8], mean_pet="residual", residual_scale=[0.1, 1, 0.3, 2])
+    values, labels = torch.randn(3, 1, 8, 8, 8), torch.tensor([2, 0, 3])
+    for one, label, scale in zip(network.from_residual(values, labels), values, (0.3, 0.1, 2.0), strict=True):
+        torch.testing.assert_close(one, scale * label)
+    assert not any("scale" in name for name in network.state_dict())

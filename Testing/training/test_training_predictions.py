@@ -20,7 +20,7 @@ from training.data.split import make_split
 from training.export import export_checkpoint
 from training.methods.rela.config import RelaConfig
 from training.methods.rela.steps import Weights, algorithm_1, weights_of
-from training.statistics import pet_statistics
+from training.statistics import PetStatistics, pet_statistics
 
 SMALL = (
     "network.channels=[8,8] network.attention_levels=[false,false] network.num_head_channels=8 "
@@ -83,15 +83,22 @@ def test_statistics_are_of_the_brain_and_by_tracer(trained):
     by_tracer = {"TAU": [], "PIB": []}
     for place, item in enumerate(data.items):
         by_tracer[item.tracer].append(data[place]["pet"].double())
-    values, residuals = [], []
+    values, residuals = [], {}
     for tracer, label in (("TAU", 2), ("PIB", 1)):
         mean = torch.stack(by_tracer[tracer]).mean(0)
         torch.testing.assert_close(found.mean[label].double(), mean, rtol=0, atol=1e-6)
         brain = mean > -0.999
         values += [pet[brain] for pet in by_tracer[tracer]]
-        residuals += [(pet - mean)[brain] for pet in by_tracer[tracer]]
+        residuals[label] = torch.cat([(pet - mean)[brain] for pet in by_tracer[tracer]])
     assert found.sd == pytest.approx(float(torch.cat(values).std(correction=0)), rel=1e-6)
-    assert found.residual_sd == pytest.approx(float(torch.cat(residuals).square().mean().sqrt()), rel=1e-6)
+    whole = torch.cat(list(residuals.values()))
+    for label, sd in enumerate(found.residual_sd):
+        assert sd == pytest.approx(float(residuals.get(label, whole).square().mean().sqrt()), rel=1e-6)
+    assert found.residual_sd[1] != pytest.approx(found.residual_sd[2], rel=0.01)
+    again = PetStatistics.of_state(found.state())
+    assert again.residual_sd == found.residual_sd and torch.equal(again.mean, found.mean)
+    earlier = PetStatistics.of_state({**found.state(), "residual_sd": 0.25})  # one for all tracers
+    assert earlier.residual_sd == (0.25,) * 4
 
 
 @pytest.mark.parametrize(
@@ -130,7 +137,7 @@ def test_the_bundle_draws_what_the_run_validated(trained, tmp_path, words):
 
 
 def _scale(objective):
-    return objective.space.scale or 1.0
+    return 1.0 if objective.space.scale is None else objective.space.scale[2]  # of TAU
 
 
 def _mean(objective, batch):
@@ -145,7 +152,7 @@ def test_a_run_goes_on_with_the_statistics_it_began_with(trained, tmp_path):
     assert train(trained, out, *words, "run.steps=2") == 0
     assert (out / "statistics.pt").read_bytes() == kept
     again = trained_objective(checkpoints.saved(out)[-1])
-    assert again.parametrization.sigma_data == 1.0 and again.space.scale > 0
+    assert again.parametrization.sigma_data == 1.0 and (again.space.scale > 0).all()
     (out / "statistics.pt").write_bytes(kept[:100])
     assert train(trained, out, *words, "run.steps=3") == 2, "a damaged file is told of"
 

@@ -46,7 +46,7 @@ class VoxelDiffusion(MeanPetNetwork):
         sigma_data: float = 1.0,
         schedule: dict | None = None,
         mean_pet: str = "none",
-        residual_scale: float = 1.0,
+        residual_scale: float | Sequence[float] = 1.0,
         **generator_arguments,
     ):
         blocks = Blocks(factor, crop)

@@ -31,7 +31,7 @@ class RegressionUNet(MeanPetNetwork):
         factor: int = 1,
         crop: Sequence[int] | None = None,
         mean_pet: str = "none",
-        residual_scale: float = 1.0,
+        residual_scale: float | Sequence[float] = 1.0,
         **generator_arguments,
     ):
         blocks = Blocks(factor, crop)

@@ -145,7 +145,7 @@ def network_arguments(config: RelaConfig, statistics: PetStatistics | None = Non
         channels = 2 + len(SEQUENCES)
         arguments |= {"mean_pet": preset.mean_pet, "in_channels": channels}
     if differences_are_diffused(config):
-        arguments["residual_scale"] = statistics.residual_sd
+        arguments["residual_scale"] = list(statistics.residual_sd)
     return arguments
 
 

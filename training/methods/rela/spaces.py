@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import torch
 
+from RelAPETLib.diffusion import along
+
 from ...statistics import PetStatistics
 from .config import RelaConfig
 from .networks import condition, differences_are_diffused, seen_by_regression, sees_mean_pet
@@ -45,7 +47,9 @@ class Space(Protocol):
 
 
 class VoxelSpace:
-    """The PET itself is diffused, or its difference from its tracer's mean or from a regression's, scaled to SD 1.
+    """The PET itself is diffused, or its difference from its tracer's mean or from a regression's.
+
+    Differences of each tracer are scaled to SD 1, so that one that varies little counts as much.
 
     Batches have ``t1w``, ``t2f`` and ``pet``, [N, 1, X, Y, Z] in [-1, 1], and ``label`` [N].
 
@@ -56,7 +60,7 @@ class VoxelSpace:
     def __init__(self, config: RelaConfig, statistics: PetStatistics | None = None):
         self.config, self.statistics = config, statistics
         diffuses_rest = differences_are_diffused(config) and statistics is not None
-        self.scale = statistics.residual_sd if diffuses_rest else None
+        self.scale = torch.tensor(statistics.residual_sd) if diffuses_rest else None
 
     @property
     def sigma_data(self) -> float:
@@ -69,10 +73,11 @@ class VoxelSpace:
         mri = condition(self.config, t1w, t2f)
         if not sees_mean_pet(self.config):
             return Encoded(pet, mri, pet)
-        mean, scale = self.means(batch, t1w, t2f), self.scale
+        mean = self.means(batch, t1w, t2f)
         mri = torch.cat([mri, mean], 1)
-        if scale is None:
+        if self.scale is None:
             return Encoded(pet, mri, pet)
+        scale = along(self.scale.to(device)[torch.as_tensor(batch["label"]).to(device)], pet)
         return Encoded((pet - mean) / scale, mri, pet, lambda x0: scale * x0 + mean)
 
     def means(self, batch: dict, t1w: torch.Tensor, t2f: torch.Tensor) -> torch.Tensor:
