@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from RelAPETLib.diffusion import along
 from RelAPETLib.methods.base import SEQUENCES, NoiseSource
 from RelAPETLib.methods.unet.network import RegressionUNet
 from RelAPETLib.tracers import label_count
@@ -42,7 +43,7 @@ class UNetObjective(Objective):
         arguments = self.config.network.arguments()
         arguments |= {"mean_pet": self.config.preset.mean_pet, "num_class_embeds": labels}
         if self.statistics is not None:
-            arguments["residual_scale"] = self.statistics.residual_sd
+            arguments["residual_scale"] = list(self.statistics.residual_sd)
         return arguments
 
     def _network(self, labels: int) -> RegressionUNet:
@@ -68,8 +69,16 @@ class UNetObjective(Objective):
         return self.config, replace(data, train=few_of_each_tracer(data.train, SCANS)) if few else data
 
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
-        """See `Objective.losses`."""
+        """See `Objective.losses`: of differences from the mean PET, the error is that of what the network gives.
+
+        Those are of SD 1 for every tracer. In the PET's own unit, gradients of a tracer that varies little are so small
+        that a network which starts at the mean stays there.
+        """
         made, pet = self._predict(batch), batch["pet"].to(self.fabric.device)
+        if self.statistics is not None and self.config.preset.mean_pet in ("residual", "regression"):
+            labels = torch.as_tensor(batch["label"]).to(self.fabric.device)
+            scale = along(torch.tensor(self.statistics.residual_sd, device=self.fabric.device)[labels], pet)
+            made, pet = made / scale, pet / scale
         error = functional.l1_loss(made, pet) if self.config.method.power == 1 else functional.mse_loss(made, pet)
         return {"network": error}, {f"L{self.config.method.power}": error.detach()}
 
