@@ -142,7 +142,9 @@ def test_the_loss_at_the_exact_score(sigma):
     assert float(score_matching(exact, sigmas, z)) == pytest.approx(s**2 / (s**2 + sigma**2), rel=0.02)
     assert float(score_matching(-z / sigma, sigmas, z)) < 1e-10
     capped = min(1, sigma**2) * s**2 / (s**2 + sigma**2)
-    assert float(score_matching(exact, sigmas, z, capped=True)) == pytest.approx(capped, rel=0.02)
+    assert float(score_matching(exact, sigmas, z, "clean")) == pytest.approx(capped, rel=0.02)
+    wide = (1 + sigma**2) * s**2 / (s**2 + sigma**2)
+    assert float(score_matching(exact, sigmas, z, "edm")) == pytest.approx(wide, rel=0.02)
 
 
 def loss_terms(config, batch, first=0):
@@ -221,6 +223,27 @@ def test_the_score_of_a_network_that_gives_the_clean_image_leads_to_it():
     torch.testing.assert_close(NOISE.clean(x_t, sigma, score), 3 * plain, atol=1e-4, rtol=1e-4)
     with pytest.raises(ValueError, match="gives 'noise' is not one of"):
         ScoreNetwork(**SMALL, gives="noise")
+
+
+def test_what_is_seen_passes_by_the_network_that_gives_edm():
+    """Karras's table 1 for SD 1; beside little noise the clean image is the noisy one, whatever the U-Net gives."""
+    network = awake(gives="edm")
+    x_t, mri, label = torch.randn(1, 1, 4, 6, 4), torch.rand(1, 2, 4, 6, 4), torch.tensor([0])
+    for sigma in (0.01, 3.0):
+        sd = torch.tensor([sigma])
+        with torch.no_grad():
+            clean = [NOISE.clean(x, sd, network(x, mri, sd, label)) for x in (x_t, x_t + 0.2)]
+            output = sigma * awake()(x_t, mri, sd, label)  # the same weights, whose output is the score times sigma
+        mixed = x_t / (1 + sigma**2) + sigma / (1 + sigma**2) ** 0.5 * output
+        torch.testing.assert_close(clean[0], mixed, atol=1e-4, rtol=1e-4)
+        if sigma == 0.01:
+            assert float((clean[1] - clean[0]).mean()) > 0.9 * 0.2
+    blind = awake(gives="clean")
+    with torch.no_grad():
+        clean = [
+            NOISE.clean(x, torch.tensor([0.01]), blind(x, mri, torch.tensor([0.01]), label)) for x in (x_t, x_t + 0.2)
+        ]
+    assert abs(float((clean[1] - clean[0]).mean())) < 0.5 * 0.2
 
 
 def test_sides_that_the_levels_do_not_divide_are_padded():

@@ -19,8 +19,8 @@ __all__ = ["OUTPUTS", "PREDICTORS", "JDAM"]
 
 #: Predictors: Song et al.'s algorithm 2, and their appendix F, whose noise is that of the next level however far it is.
 PREDICTORS = ("reverse", "ancestral")
-#: What the U-Net gives: the score times sigma, or the clean image.
-OUTPUTS = ("score", "clean")
+#: What the U-Net gives: the score times sigma, the clean image, or what `ScoreNetwork` mixes with the noisy one.
+OUTPUTS = ("score", "clean", "edm")
 #: Network calls of the paper's 1000 steps, and the most that a synthesis can ask for.
 LONGEST = 2000
 

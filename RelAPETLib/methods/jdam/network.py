@@ -22,8 +22,11 @@ class ScoreNetwork(nn.Module):
     """s(x_t, y, sigma) of the paper: MONAI's U-Net divided by sigma, or taken from a clean image that it gives.
 
     The score times sigma, the paper's output, is minus the noise itself: where there is little noise the U-Net has to
-    find what it hardly sees, and learns it slowly. A small U-Net gives the clean image instead (`gives` is ``clean``),
-    from which the score follows by Tweedie's formula.
+    find what it hardly sees, and learns it slowly. With `gives` of ``clean`` it gives the clean image instead, from
+    which the score follows by Tweedie's formula; but a small U-Net then returns less than it saw where there is little
+    noise, and a sampler's last steps lead to what all draws share. With ``edm`` the clean image is
+    x_t / (1 + sigma^2) + sigma / sqrt(1 + sigma^2) times the U-Net's output (Karras et al. 2022, table 1, for images of
+    SD 1): what was seen passes by the U-Net.
 
     Args:
         factor, crop: of `Blocks`.
@@ -91,4 +94,8 @@ class ScoreNetwork(nn.Module):
         seen = padded(seen, self._multiple, BACKGROUND)
         output = central(self.unet(seen, _PACE * sigma.log(), class_labels=labels), shape).float()
         sigma = along(sigma, output)
-        return output / sigma if self.gives == "score" else (output - x_t) / sigma.square()
+        if self.gives == "score":
+            return output / sigma
+        if self.gives == "clean":
+            return (output - x_t) / sigma.square()
+        return output / (sigma * scale) - x_t / scale.square()

@@ -82,7 +82,7 @@ RULES = Rules({
     "preset.num_res_blocks": Key("residual blocks a level"),
     "preset.norm_num_groups": Key("groups of the U-Net's normalisation; must divide all channels"),
     "preset.gives": Key(
-        "what the U-Net gives: the score times sigma (paper), or the clean image, which a small one learns sooner",
+        "what the U-Net gives: the score times sigma (paper), the clean image, or that by Karras's c_skip and c_out",
         OUTPUTS,
     ),
     "preset.sigma_max": Key("SD of the most noise; null: largest distance between two PET of the training set"),

@@ -80,7 +80,7 @@ class JdamObjective(Objective):
         x_t = process.noised(pet, sigma, z)
         score = self._score(batch, x_t, sigma).to(pet)
         terms = {
-            "L_score": score_matching(score, sigma, z, capped=self.config.preset.gives == "clean"),
+            "L_score": score_matching(score, sigma, z, self.config.preset.gives),
             "L_I": functional.l1_loss(process.clean(x_t, sigma, score), pet),
         }
         loss = terms["L_score"] + self.config.image_weight * terms["L_I"]
@@ -127,8 +127,9 @@ class JdamObjective(Objective):
             differences=[
                 f"trained on {trained_on} (paper: slices of 452 people of ADNI)",
                 *DIFFERENCES,
-                *([CLEAN] if config.preset.gives == "clean" else []),
+                *([GIVES[config.preset.gives]] if config.preset.gives in GIVES else []),
                 *([ANCESTRAL] if config.preset.predictor == "ancestral" else []),
+                *([IMAGE] if config.image_weight else []),
             ],
             unseen=() if config.sees_mri else ("t2f",),
         )
@@ -148,20 +149,25 @@ DIFFERENCES = (
 ANCESTRAL = (
     "steps are those of ancestral sampling, with bounded clean estimates (paper: of the reverse diffusion, unbounded)"
 )
-CLEAN = (
-    "the network gives the clean image (paper: the score times sigma), whose squared error counts at most once in "
-    "L_score (paper: divided by sigma^2)"
-)
+IMAGE = "the clean estimate's mean absolute error joins the loss (paper: none)"
+#: By what the network gives, where that is not the paper's.
+GIVES = {
+    "clean": "the network gives the clean image (paper: the score times sigma), whose squared error counts at "
+    "most once in L_score (paper: divided by sigma^2)",
+    "edm": "the clean image is mixed from the noisy one and the network's output (Karras et al. 2022), by whose "
+    "squared error it learns (paper: the output is the score times sigma; the clean image's error divided by sigma^2)",
+}
 
 
-def score_matching(score: torch.Tensor, sigma: torch.Tensor, z: torch.Tensor, capped: bool = False) -> torch.Tensor:
-    """Mean of (sigma s + z)^2 over scores and noise [N, C, X, Y, Z] at SDs [N].
+def score_matching(score: torch.Tensor, sigma: torch.Tensor, z: torch.Tensor, gives: str = "score") -> torch.Tensor:
+    """Weighted mean of (sigma s + z)^2 over scores and noise [N, C, X, Y, Z] at SDs [N].
 
-    That is the clean estimate's squared error divided by sigma^2; with `capped` only where sigma is above 1.
+    That is the clean estimate's squared error divided by sigma^2; for a network that `gives` the clean image only where
+    sigma is above 1, and for ``edm`` divided by sigma^2 / (1 + sigma^2), which is the squared error of its output.
     """
-    sigma = along(sigma, score)
-    weight = sigma.square().clamp(max=1) if capped else 1.0
-    return (weight * (sigma * score + z).square()).mean()
+    variance = along(sigma, score).square()
+    weight = {"score": 1.0, "clean": variance.clamp(max=1), "edm": 1 + variance}[gives]
+    return (weight * (along(sigma, score) * score + z).square()).mean()
 
 
 OBJECTIVE = JdamObjective

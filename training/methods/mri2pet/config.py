@@ -139,8 +139,8 @@ RULES = Rules({
     "preset.vector_grid": Key("sides [X,Y,Z] of their features, averaged; null: as the layers leave them"),
     "preset.code_width": count("numbers of that vector and of the timestep's code; even", least=2, most=WIDEST),
     "preset.prediction": Key(
-        "what the network gives and is judged by: noise (paper), or x0, the clean image, learned sooner",
-        ("noise", "x0"),
+        "what the network gives and is judged by: noise (paper), v, or x0, the clean image",
+        ("noise", "v", "x0"),
     ),
     "preset.sampler": Key("sampler of the bundle; ancestral adds noise of variance beta, the paper's", SAMPLERS),
     "preset.sampler_steps": count("its network calls, at most method.timesteps - 1", most=MOST_SAMPLER_STEPS),

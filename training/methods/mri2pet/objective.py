@@ -129,8 +129,9 @@ class Mri2PetObjective(Noise):
             found.append("the network sees T1w and T2-FLAIR voxel by voxel (paper: by one vector of the T1w alone)")
         if config.preset.attention_residual:
             found.append("attention is added to what goes into it (paper: takes its place)")
-        if config.preset.prediction == "x0":
-            found.append("the network gives the clean image, by whose squared error it learns (paper: the noise)")
+        if config.preset.prediction != "noise":
+            gives = {"x0": "the clean image", "v": "v"}[config.preset.prediction]
+            found.append(f"the network gives {gives}, by whose squared error it learns (paper: the noise)")
         if config.image_weight:
             found.append(f"a mean absolute error of weight {config.image_weight:g} joins the loss (paper: none)")
         found.append(STYLE if self.is_pretrained else "no pre-training (paper: 250 epochs on 22,956 MRI)")

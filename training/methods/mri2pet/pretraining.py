@@ -82,7 +82,7 @@ class OnePerCase(Dataset):
 
 
 class Pretraining(Noise):
-    """The noise (or x0) of MRI in the style of a PET, told the MRI itself: the first term of eq. 4 alone."""
+    """The noise (or v, or x0) of MRI in the style of a PET, told the MRI itself: the first term of eq. 4 alone."""
 
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
         """See `Objective.losses`. The label is that of the PET that gives the style."""
