@@ -1,4 +1,4 @@
-"""Rows that need no network: the population mean, a ridge regression on the MRI, and the law's own answer."""
+"""Rows that need no network: the population's mean and median, a ridge regression on the MRI, the law's own answer."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from .people import IDEAL_DRAWS, Cohort, Scan
 
 
 def control_rows(cohort: Cohort) -> dict[str, list[dict]]:
-    """Figures of every test scan by ``population mean``, ``ridge_head`` and ``ideal``.
+    """Figures of every test scan by ``population mean``, ``population median``, ``ridge_head`` and ``ideal``.
 
-    The mean and the ridge regression are of the training people, and their spread is their errors at the validation
+    Mean, median and the ridge regression are of the training people, and their spread is their errors at the validation
     people. The ideal is the posterior of the law that made the people, given their MRI: its mean for images, half
     of its draws against the other half for distances.
     """
     train = cohort.scans(cohort.train)
     tracers = dict.fromkeys(scan.tracer for scan in train)
-    means = {tracer: np.mean([scan.suvr for scan in train if scan.tracer == tracer], 0) for tracer in tracers}
+    each = {tracer: [scan.suvr for scan in train if scan.tracer == tracer] for tracer in tracers}
+    means, medians = ({tracer: of(each[tracer], 0) for tracer in tracers} for of in (np.mean, np.median))
     heads = {tracer: RidgeHead(cohort, train, tracer) for tracer in tracers}
     tested = cohort.scans(cohort.test)
     found = {
         "population mean": _rows(cohort, tested, lambda scan, dataset: means[scan.tracer]),
+        "population median": _rows(cohort, tested, lambda scan, dataset: medians[scan.tracer]),
         "ridge_head": _rows(cohort, tested, lambda scan, dataset: heads[scan.tracer].guess(dataset, scan.place)),
     }
     return found | {"ideal": [_ideal(scan, cohort) for scan in tested]}

@@ -14,6 +14,9 @@ FACTOR = 10
 MINUTES = 15.0
 #: Most network calls of a draw, and draws of a volume.
 MOST_CALLS, SAMPLES = 200, 8
+RATE = "2e-3"
+#: Steps by which the learning rate rises, and the largest share of a training that they are.
+WARM_UP_STEPS, WARM_UP_SHARE = 100, 1 / 7
 #: What every method gets. Learning rate and its course, batch, clipping and averages were chosen once, for all.
 COMMON = (
     f"network.factor={FACTOR}",
@@ -21,7 +24,7 @@ COMMON = (
     "preset.ema_decay=0.995",
     "run.clip_gradients=1",
     "run.learning_rate=cosine",
-    "run.warmup_steps=100",
+    f"run.warmup_steps={WARM_UP_STEPS}",
     "run.weight_decay=0.01",
     "run.validation_volumes=0",
     "hardware.accelerator=cpu",
@@ -38,7 +41,6 @@ UNET = (
     "network.cross_attention_dim=32",
     "network.norm_num_groups=8",
 )
-RATE = "2e-3"
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,12 @@ _CODER = (
     f"autoencoder.learning_rate={RATE}",
 )
 _LATENT = (*UNET, *_CODER, f"preset.generator_learning_rate={RATE}")
-#: RelA-Diffusion's own sampler: every timestep, ancestral.
-_EVERY = Full(1000, "ddpm")
+#: RelA-Diffusion's own sampler, here at few timesteps too. An error of the predicted noise counts 50 times in the first
+#: clean estimate; noise that is added on the way corrects it, and steps without noise lead it to the end: on validation
+#: people of this bench the squared error of PBR's mean is 2.0 times the population mean's by one, 11.9 by the other.
+ANCESTRAL = "ddpm"
+#: Every timestep, as the paper has it.
+_EVERY = Full(1000, ANCESTRAL)
 #: By name on the bench.
 SETTINGS: Mapping[str, Setting] = {
     "unet_l1": Setting((*UNET, f"preset.learning_rate={RATE}"), 77, 1, 1),
@@ -125,9 +131,9 @@ SETTINGS: Mapping[str, Setting] = {
     "diffusion_gan": Setting(_FAIR, 63, 1, 1),
     "transunet": Setting(_FAIR, 165, 1, 1),
     "resvit": Setting(_FAIR, 67, 1, 1),
-    "ddpm": Setting(_RELA, 66, 20, full=_EVERY),
-    "ficd": Setting(_RELA, 66, 20, full=_EVERY),
-    "rela": Setting((*_RELA, *_GAN), 66, 20, full=_EVERY),
+    "ddpm": Setting(_RELA, 66, 20, sampler=ANCESTRAL, full=_EVERY),
+    "ficd": Setting(_RELA, 66, 20, sampler=ANCESTRAL, full=_EVERY),
+    "rela": Setting((*_RELA, *_GAN), 66, 20, sampler=ANCESTRAL, full=_EVERY),
     #: This package's own objective, which the screening chose; `unet_l2_residual` is the control that knows as much.
     "rela_default": Setting(
         (*UNET, f"preset.generator_learning_rate={RATE}", "preset.mean_pet=residual", "preset.prediction=v", *_GAN),
@@ -211,6 +217,8 @@ def overrides(
         batch = next(int(word.partition("=")[2]) for word in common if word.startswith("preset.global_batch="))
         start.append(f"preset.adversarial_start_epoch={round(training / 3 * batch / 960)}")
     start += [f"{key}={number}" for key, number in steps.items() if key != "run.steps"]
+    if training < WARM_UP_STEPS / WARM_UP_SHARE:
+        start.append(f"run.warmup_steps={round(training * WARM_UP_SHARE)}")
     return [
         f"method={setting.method or name}",
         *common,

@@ -60,7 +60,7 @@ def seeds_of(controls: Mapping[str, list[dict]], runs: Sequence[dict], names) ->
 
 
 def image_tables(seeds: Seeds, told: Mapping[str, published.Figures], base: str) -> list[str]:
-    """A table a tracer: PSNR, SSIM and MAE of the samples' mean, beside the paper's of other data.
+    """A table a tracer: PSNR, SSIM and MAE of the samples' mean, beside the paper's of other data, and `explained`.
 
     Mean ± standard error over people; SD over seeds in brackets.
 
@@ -72,12 +72,12 @@ def image_tables(seeds: Seeds, told: Mapping[str, published.Figures], base: str)
     lines = []
     for number, tracer in enumerate(paper_order()):
         marks = significant(seeds, tracer, base)
-        head = ["method", *(title for title, _ in IMAGES.values()), f"Sig. against {base}"]
+        head = ["method", *(title for title, _ in IMAGES.values()), "explained ↑", f"Sig. against {base}"]
         head += [f"paper's {title[:-2]} (other data)" for title, _ in IMAGES.values()]
         rows = [head, ["---"] * len(head)]
         for name, runs in seeds.items():
             line = [name, *(cell(by_person(runs, tracer, key), digits) for key, (_, digits) in IMAGES.items())]
-            line.append(marks.get(name, ""))
+            line += [explained(runs, seeds[MEAN], tracer), marks.get(name, "")]
             figures = told[name][number] if name in told else None
             line += [f"{value:.3f}" for value in figures] if figures else [""] * len(IMAGES)
             rows.append(line)
@@ -105,8 +105,24 @@ def unranked(seeds: Seeds, tracer: str) -> str:
     return f"The seeds' spread (SD) is {sd:.2f} dB; {words}{more}. Nothing is ranked by less than that."
 
 
+def explained(runs: list[list[dict]], mean: list[list[dict]], tracer: str) -> str:
+    """1 - the squared error of all people together / that of the population mean; seeds averaged; ± by jackknife.
+
+    A mean of decibels favours what is right for most people: the median of a tracer that is high in few. This does not.
+    """
+    error, base = ((10 ** (-by_person(rows, tracer, "psnr") / 10)).mean(0) for rows in (runs, mean))
+    found = 1 - error.sum() / base.sum()
+    if len(error) < 2:
+        return f"{found:.2f}"
+    without = 1 - (error.sum() - error) / (base.sum() - base)
+    spread = (len(error) - 1) ** 0.5 * without.std()
+    return f"{found:.2f} ± {spread:.2f}"
+
+
+#: What every figure of `explained` is measured from.
+MEAN = "population mean"
 #: Rows that have no seeds.
-FIXED = ("population mean", CONTROL, "ideal")
+FIXED = (MEAN, "population median", CONTROL, "ideal")
 
 
 def full_lines(full: Sequence[dict], runs: Sequence[dict]) -> list[str]:
