@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import math
+import os
 import re
 import sys
 import threading
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
     import torch
 
 DEVICE_CHOICES = "auto, cpu, cuda, cuda:0 (or another number) or mps"
+
+
+def share_the_cores() -> None:
+    """Let torch's threads (GNU OpenMP's) sleep after some microseconds without work, where the user has not chosen.
+
+    They would turn round for milliseconds, on cores that other programs want: `Testing/benchmarks/busy_machine.py`.
+    Torch reads it when it is imported, so programs call this before.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = "3000"
 
 
 def resolve_device(name: str = "auto") -> str:

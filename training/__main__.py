@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from RelAPETLib.devices import share_the_cores
 from RelAPETLib.errors import InputError
 
 from .commands import COMMANDS
@@ -41,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    share_the_cores()
     try:
         if argv[:1] in (["train"], ["pretrain"]):
             asked = read_words(argv[1:])

@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ..devices import share_the_cores
 from ..errors import InputError, OutputError, RelAPETError
 from ..notices import listening
 from . import logs
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None, kept: KeptModels | None = None) -> i
     with own_streams() as (stdout, stderr):
         try:
             _name_the_user()
-            _share_the_cores()
+            share_the_cores()
             return _main(argv, stdout, stderr, kept)
         except (KeyboardInterrupt, _Terminated):
             return INTERRUPTED
@@ -88,16 +89,6 @@ def _name_the_user() -> None:
         getpass.getuser()
     except (KeyError, OSError, ImportError):
         os.environ["USER"] = f"user{os.getuid()}" if hasattr(os, "getuid") else "user"
-
-
-def _share_the_cores() -> None:
-    """Let torch's threads (GNU OpenMP's) sleep after some microseconds without work, where the user has not chosen.
-
-    They would turn round for milliseconds, on cores that other programs want: `Testing/benchmarks/busy_machine.py`.
-    Torch reads it when it is imported.
-    """
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-        os.environ["GOMP_SPINCOUNT"] = "3000"
 
 
 def _refuse_nul(arguments) -> None:

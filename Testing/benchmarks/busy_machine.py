@@ -4,7 +4,8 @@ cd Testing/benchmarks; python busy_machine.py > results/busy_machine.md
 
 The demo model draws 8 samples of a plain brain, three times in a process of its own, with as many threads as the
 machine has cores; beside it nothing, or one process a core that does nothing but count. The middle of the three is
-told. "As it comes" is the control: GNU OpenMP's own waiting. `relapet` sets what `cli._share_the_cores` says.
+told. "As it comes" is the control: GNU OpenMP's own waiting. `relapet` and the training set what
+`devices.share_the_cores` says.
 """
 
 from __future__ import annotations

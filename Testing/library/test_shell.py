@@ -246,14 +246,15 @@ def test_kills_at_random_moments_lose_and_block_nothing():
     assert "| models import | " in result.stdout
 
 
+@pytest.mark.parametrize("program", ["RelAPETLib.cli import main; words = ['models', 'list']",
+                                     "training.__main__ import main; words = ['methods']"])  # fmt: skip
 @pytest.mark.parametrize(
     "own, wanted", [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)]
 )
-def test_waiting_threads_let_others_work_unless_the_user_has_chosen(own, wanted):
+def test_waiting_threads_let_others_work_unless_the_user_has_chosen(own, wanted, program):
     """Set before torch is there, which reads it once; `Testing/benchmarks/busy_machine.py` has the times."""
     code = (
-        "import os, sys; from RelAPETLib.cli import main; early = 'torch' not in sys.modules; "
-        "main(['models', 'list']); "
+        f"import os, sys; from {program}; early = 'torch' not in sys.modules; main(words); "
         "print(early, os.environ.get('GOMP_SPINCOUNT'))"
     )
     rest = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_WAIT", "GOMP_"))}
