@@ -14,9 +14,6 @@ FACTOR = 10
 MINUTES = 15.0
 #: Most network calls of a draw, and draws of a volume.
 MOST_CALLS, SAMPLES = 200, 8
-RATE = "2e-3"
-#: Steps by which the learning rate rises, and the largest share of a training that they are.
-WARM_UP_STEPS, WARM_UP_SHARE = 100, 1 / 7
 #: What every method gets. Learning rate and its course, batch, clipping and averages were chosen once, for all.
 COMMON = (
     f"network.factor={FACTOR}",
@@ -24,7 +21,7 @@ COMMON = (
     "preset.ema_decay=0.995",
     "run.clip_gradients=1",
     "run.learning_rate=cosine",
-    f"run.warmup_steps={WARM_UP_STEPS}",
+    "run.warmup_steps=100",
     "run.weight_decay=0.01",
     "run.validation_volumes=0",
     "hardware.accelerator=cpu",
@@ -41,6 +38,7 @@ UNET = (
     "network.cross_attention_dim=32",
     "network.norm_num_groups=8",
 )
+RATE = "2e-3"
 
 
 @dataclass(frozen=True)
@@ -217,8 +215,6 @@ def overrides(
         batch = next(int(word.partition("=")[2]) for word in common if word.startswith("preset.global_batch="))
         start.append(f"preset.adversarial_start_epoch={round(training / 3 * batch / 960)}")
     start += [f"{key}={number}" for key, number in steps.items() if key != "run.steps"]
-    if training < WARM_UP_STEPS / WARM_UP_SHARE:
-        start.append(f"run.warmup_steps={round(training * WARM_UP_SHARE)}")
     return [
         f"method={setting.method or name}",
         *common,
