@@ -96,12 +96,15 @@ def sample(
     return x_t
 
 
-def seeded_noise(seed: int, first: int = 0, *, mirrored: bool = False) -> Callable[[int, Sequence[int]], torch.Tensor]:
+def seeded_noise(
+    seed: int, first: int = 0, *, mirrored: bool = False, numbers: Sequence[int] | None = None
+) -> Callable[[int, Sequence[int]], torch.Tensor]:
     """Default noise source: float32 numbers drawn on the CPU, so that a seed means the same noise on every device.
 
     Each image of a batch has a stream of its own that follows from `seed` and its number alone: `first` + k for the
-    k-th of the batch. A batch and the same images one at a time (`first` = 0, 1, ...) therefore get the same noise.
-    Streams are read in order: one source serves one call of `sample`.
+    k-th of the batch, or the k-th of `numbers`, where images of one number get the same noise. A batch and the same
+    images one at a time (`first` = 0, 1, ...) therefore get the same noise. Streams are read in order: one source
+    serves one call of `sample`.
 
     With `mirrored`, images 2 j and 2 j + 1 share a stream and the second gets its negative (antithetic variates). Each
     image is drawn as before; a pair's mean, where the model answers noise about symmetrically, has hardly any sampling
@@ -111,14 +114,16 @@ def seeded_noise(seed: int, first: int = 0, *, mirrored: bool = False) -> Callab
 
     generators: dict[int, torch.Generator] = {}
 
+    def stream(number: int) -> torch.Generator:
+        if number not in generators:
+            entropy = np.random.SeedSequence([seed, number // 2 if mirrored else number]).generate_state(1, np.uint64)
+            generators[number] = torch.Generator().manual_seed(int(entropy[0] >> np.uint64(1)))
+        return generators[number]
+
     def draw(index: int, shape: Sequence[int]) -> torch.Tensor:
-        for k in range(shape[0]):
-            if k not in generators:
-                stream = (first + k) // 2 if mirrored else first + k
-                entropy = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0]
-                generators[k] = torch.Generator().manual_seed(int(entropy >> np.uint64(1)))
-        signs = [-1.0 if mirrored and (first + k) % 2 else 1.0 for k in range(shape[0])]
-        return torch.stack([signs[k] * torch.randn(*shape[1:], generator=generators[k]) for k in range(shape[0])])
+        wanted = numbers if numbers is not None else range(first, first + shape[0])
+        made = {number: torch.randn(*shape[1:], generator=stream(number)) for number in dict.fromkeys(wanted)}
+        return torch.stack([-made[number] if mirrored and number % 2 else made[number] for number in wanted])
 
     return draw
 

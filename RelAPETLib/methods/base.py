@@ -82,6 +82,13 @@ class DrawOptions:
     clip: tuple[float, float] | None = None
 
 
+def integers(values: int | Sequence[int] | torch.Tensor, count: int, device: str | torch.device) -> torch.Tensor:
+    """Integers [count], int64 on a device, such as class labels: one for all samples, or one for each."""
+    import torch
+
+    return torch.as_tensor(values, dtype=torch.long, device=device).reshape(-1).expand(count)
+
+
 class Method(ABC):
     """One trained model of a method.
 
@@ -151,17 +158,17 @@ class Method(ABC):
     def draw(
         self,
         encoded: Any,
-        label: int,
+        label: int | Sequence[int],
         count: int,
         options: DrawOptions,
         noise: NoiseSource,
         progress: Progress | None = None,
     ) -> torch.Tensor:
-        """`count` PET samples [count, 1, 160, 180, 160] of one tracer, in [-1, 1] on the model grid.
+        """`count` PET samples [count, 1, 160, 180, 160] of one person, in [-1, 1] on the model grid.
 
         Args:
             encoded: from `encode`.
-            label: the tracer's class label.
+            label: the tracer's class label, or one for each sample.
             noise: asked for all randomness, with `count` as the first number of every shape.
             progress: called as progress(fraction, message).
         """

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .base import Defaults, DrawOptions, Method, NoiseSource, Progress
+from .base import Defaults, DrawOptions, Method, NoiseSource, Progress, integers
 from .schema import arguments, closed
 
 if TYPE_CHECKING:
@@ -50,16 +50,17 @@ class OnePass(Method):
     def draw(
         self,
         encoded: torch.Tensor,
-        label: int,
+        label: int | Sequence[int],
         count: int,
         options: DrawOptions,
         noise: NoiseSource,
         progress: Progress | None = None,
     ) -> torch.Tensor:
-        """See `Method.draw`: the same PET `count` times."""
+        """See `Method.draw`: the same PET `count` times, of one tracer."""
         import torch
 
         with torch.inference_mode():
-            labels = torch.full((1,), label, dtype=torch.long, device=self.device)
-            pet = self.network.blocks.to_grid(self.network(encoded, labels)).clamp(-1, 1)
+            labels = integers(label, 1 if isinstance(label, int) else count, self.device)
+            seen = encoded.expand(len(labels), *encoded.shape[1:])
+            pet = self.network.blocks.to_grid(self.network(seen, labels)).clamp(-1, 1)
             return pet.float().expand(count, *pet.shape[1:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from .norms import Norms
     from .reference import ReferenceUnits
     from .sampling import ConditionedModel, Draw
-    from .verdict import Verdict
 
 
 def synthesize(
@@ -301,28 +300,38 @@ def _results(
     conditioned, said = ConditionedModel(model, case.mri(), options.clinical), list(said)
     with collected(said):
         verdict = judge(case, plans, conditioned, options.force)
-    for number, plan in enumerate(plans):
+    drawings = _drawings(case, conditioned, plans, options, progress)
+    for number, (plan, (drawn, meanwhile, spent)) in enumerate(zip(plans, drawings, strict=True)):
         name = plan.tracer.name
-        part, told = parts(part_of(progress, number, len(plans), name)), [*case.warnings, *said]
-        yield _result(case, conditioned, plan, verdict, units.get(name), norms, options, told, seconds, part)
+        yield finish(
+            case,
+            replace(drawn, verdict=verdict),
+            units=units.get(name),
+            norms=norms,
+            force=options.force,
+            warnings=[*case.warnings, *said, *meanwhile],
+            seconds={**seconds, "sampling": spent},
+            part=parts(part_of(progress, number, len(plans), name)),
+        )
 
 
-def _result(
-    case: Case, conditioned: ConditionedModel, plan: Plan, verdict: Verdict, units, norms, options: Options,
-    said, seconds: dict, part,
-) -> Synthesis:  # fmt: skip
+def _drawings(
+    case: Case, conditioned: ConditionedModel, plans: Sequence[Plan], options: Options, progress
+) -> Iterator[tuple[Draw, list[str], float]]:
+    """Each plan's samples, what was said while they were drawn, and seconds; together where that pays."""
     from ..regions import RegionCounter
-    from .sampling import draw_samples
+    from .sampling import draw_tracers, pays_together
 
-    clock = Clock(seconds)
-    with collected(said):
-        counter = RegionCounter(case.ready.mask, case.ready.in_view)
-        drawn = draw_samples(conditioned, plan, yes=options.yes, progress=part("sample"), counter=counter)
-        drawn = replace(drawn, verdict=verdict)
-    clock.lap("sampling")
-    return finish(
-        case, drawn, units=units, norms=norms, force=options.force, warnings=said, seconds=clock.seconds, part=part
-    )
+    groups = [tuple(plans)] if pays_together(conditioned.model, plans) else [(plan,) for plan in plans]
+    for number, group in enumerate(groups):
+        names = ", ".join(plan.tracer.name for plan in group)
+        part, said, clock = parts(part_of(progress, number, len(plans), names))("sample"), [], Clock()
+        with collected(said):
+            counters = [RegionCounter(case.ready.mask, case.ready.in_view) for _ in group]
+            draws = draw_tracers(conditioned, group, yes=options.yes, progress=part, counters=counters)
+        clock.lap("sampling")
+        for drawn in draws:
+            yield drawn, said, round(clock.seconds["sampling"] / len(group), 3)
 
 
 def _check_model(given: Iterable[str], options: Options) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -203,55 +204,85 @@ def draw_samples(
             one, as is counted before.
         LongRunError: a slow method would have to go on on the CPU for more than half an hour without `yes`.
     """
-    samples, before = plan.samples, conditioned.model.device
-    batch, needed, line = conditioned.find_room(plan, min(samples, conditioned.model.method.defaults.batch))
+    return draw_tracers(conditioned, (plan,), yes=yes, progress=progress, counters=(counter,))[0]
+
+
+def pays_together(model: Model, plans: Sequence[Plan]) -> bool:
+    """Whether samples of several tracers are worth computing in one batch: small networks keep a GPU waiting.
+
+    On a CPU each tracer is drawn alone, so that its PET is the same to the bit whichever others are asked for.
+    """
+    return len(plans) > 1 and str(model.device) != "cpu" and model.method.defaults.batch > 1
+
+
+def draw_tracers(
+    conditioned: ConditionedModel, plans: Sequence[Plan], *, yes: bool = False, progress=None,
+    counters: Sequence[RegionCounter | None] | None = None,
+) -> list[Draw]:  # fmt: skip
+    """What `draw_samples` gives of each plan; samples of all tracers are computed together.
+
+    Args:
+        plans: from one call of `options.resolve`: they differ in nothing but the tracer.
+        counters: one for each plan.
+    """
+    of_model, before = conditioned.model.method.defaults, conditioned.model.device
+    wanted = [(place, number) for place, plan in enumerate(plans) for number in range(plan.samples)]
+    plan, total = plans[0], len(wanted)
+    batch, needed, line = conditioned.find_room(plan, min(total, of_model.batch * len(plans)))
     if conditioned.model.device != before:
-        check_duration(conditioned.model, plan.label, plan.steps, samples, yes, progress, plan.precision)
+        check_duration(conditioned.model, plan.label, plan.steps, total, yes, progress, plan.precision)
     if progress:
         progress(0.0, line)
-    moments, regions = Moments(), []
-    while moments.count < samples:
-        first = moments.count
-        size = min(batch, samples - first)
-        share = _share(progress, first / samples, (first + size) / samples, first, size, samples)
+    moments, regions = [Moments() for _ in plans], [[] for _ in plans]
+    done = 0
+    while done < total:
+        part = wanted[done : done + batch]
+        share = _share(progress, done, len(part), total)
         volumes = None
         try:
-            volumes = _draw_batch(conditioned, plan, first, size, share)
+            volumes = _draw_batch(conditioned, plans, part, share)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         if volumes is None:  # outside `except`: the exception holds on to the tensors of the failed attempt
-            batch, needed, _ = conditioned.find_room(plan, conditioned.make_room(size))
-            check_duration(conditioned.model, plan.label, plan.steps, samples - first, yes, progress, plan.precision)
+            batch, needed, _ = conditioned.find_room(plan, conditioned.make_room(len(part)))
+            check_duration(conditioned.model, plan.label, plan.steps, total - done, yes, progress, plan.precision)
             continue
-        for volume in volumes:
-            moments.add(volume)
-            if counter is not None:
-                regions.append(counter.means(volume))
+        done += len(part)
+        for (place, _), volume in zip(part, volumes, strict=True):
+            moments[place].add(volume)
+            if counters is not None and counters[place] is not None:
+                regions[place].append(counters[place].means(volume))
     model = conditioned.model
-    if not np.isfinite(moments.mean).all():
+    if not all(np.isfinite(of_tracer.mean).all() for of_tracer in moments):
         raise ModelError(
             f"model {model.name} gave NaN or infinite values; try another sampler, more steps, or another model"
         )
-    return Draw(
-        moments.mean, moments.deviation(), str(model.device), batch, plan, model, regions=tuple(regions), needed=needed
-    )
+    return [
+        Draw(m.mean, m.deviation(), str(model.device), batch, plan, model, regions=tuple(own), needed=needed)
+        for m, own, plan in zip(moments, regions, plans, strict=True)
+    ]
 
 
-def _draw_batch(conditioned: ConditionedModel, plan: Plan, first: int, size: int, progress) -> list:
-    """Volumes [X, Y, Z] of samples first .. first + size - 1, in [-1, 1]."""
+def _draw_batch(
+    conditioned: ConditionedModel, plans: Sequence[Plan], part: Sequence[tuple[int, int]], progress
+) -> list:
+    """Volumes [X, Y, Z] in [-1, 1] of samples, each told by its plan's place and its number."""
     import torch
 
     from ..diffusion import noise_for, seeded_noise
     from ..methods.base import DrawOptions
 
-    on_cpu = str(conditioned.model.device) == "cpu"
+    plan, on_cpu = plans[0], str(conditioned.model.device) == "cpu"
+    labels = [plans[place].label for place, _ in part]
+    label = labels[0] if len(set(labels)) == 1 else labels
     with torch.inference_mode(), kept_memory() if on_cpu else nullcontext():
         encoded = conditioned.encoded
         options = DrawOptions(plan.sampler, plan.steps, plan.clip)
-        noise = noise_for(conditioned.model.device, seeded_noise(plan.seed, first=first, mirrored=True))
+        numbers = [number for _, number in part]
+        noise = noise_for(conditioned.model.device, seeded_noise(plan.seed, mirrored=True, numbers=numbers))
         with computing(plan.precision, conditioned.model.device):
-            drawn = conditioned.model.method.draw(encoded, plan.label, size, options, noise, progress)
+            drawn = conditioned.model.method.draw(encoded, label, len(part), options, noise, progress)
         return [volume.float().cpu().numpy()[0].clip(-1.0, 1.0) for volume in drawn]
 
 
@@ -272,12 +303,12 @@ def _make_room(model: Model, size: int) -> tuple[Model, int]:
     return moved, 1
 
 
-def _share(progress, start: float, stop: float, first: int, size: int, samples: int):
-    """Progress of one batch as a part of all samples."""
+def _share(progress, done: int, size: int, total: int):
+    """Progress of one batch of so many samples as a part of all."""
     if progress is None:
         return None
-    which = f"sample {first + 1}" if size == 1 else f"samples {first + 1} to {first + size}"
-    return lambda fraction, message: progress(start + (stop - start) * fraction, f"{which} of {samples}: {message}")
+    which = f"sample {done + 1}" if size == 1 else f"samples {done + 1} to {done + size}"
+    return lambda fraction, message: progress((done + size * fraction) / total, f"{which} of {total}: {message}")
 
 
 class Moments:

@@ -12,6 +12,8 @@ no trained model is needed; that changes no seconds.
 - Volumes: 20 steps of a voxel model and the demo model's own draw, from an encoded MRI to a PET, with the peak of
   memory beside what `RelAPETLib.synthesis.memory` expected, and the largest difference from the CPU's PET, of a range
   of 2 (2 steps of the voxel model, whose steps are slow there).
+- Tracers: the demo model's four samples of each, one tracer after the other and all in one batch, as a synthesis does
+  on a GPU (`RelAPETLib.synthesis.sampling.pays_together`).
 - Training: `Testing/benchmarks/train_step.py`'s two steps, ours and the published one's, here in one process.
 
 What would begin after ``--minutes`` is left out, and the table says so.
@@ -43,6 +45,7 @@ from RelAPETLib.networks.discriminator import build_discriminator
 from RelAPETLib.networks.execution import take_ways
 from RelAPETLib.networks.generator import build_generator
 from RelAPETLib.synthesis.memory import counted_bytes, find_room
+from RelAPETLib.tracers import TRACERS
 from Testing.benchmarks.train_step import machine, our_step, release_step
 
 BASE = "MONAI"
@@ -195,6 +198,39 @@ def volumes(
     return [*row, shown(counted and counted / 1e9), shown(room and room.needed / 1e9), there]
 
 
+def tracers(method, clock: Clock, repeats: int) -> list[list[str]]:
+    """Rows: four samples of every tracer, one tracer after the other (the baseline) and all of them in one batch."""
+    method.network.to(clock.device)
+    names, defaults, count = list(TRACERS), method.defaults, 4
+    options = DrawOptions(defaults.sampler, defaults.samplers[defaults.sampler], defaults.clip)
+    mri = torch.rand(1, 2, *MNI_GRID.shape, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    labels = [TRACERS[name].label for name in names]
+
+    def drawn(groups: list[list[int]]) -> torch.Tensor:
+        with torch.inference_mode():
+            encoded, made = method.encode(mri.to(clock.device)), []
+            for group in groups:
+                numbers = list(range(count)) * len(group)
+                noise = noise_for(clock.device, seeded_noise(0, mirrored=True, numbers=numbers))
+                each = [label for label in group for _ in range(count)]
+                made.append(method.draw(encoded, each, len(each), options, noise).cpu())
+            return torch.cat(made)
+
+    ways = {"one after the other": [[label] for label in labels], "in one batch": [labels]}
+    made = {way: drawn(groups) for way, groups in ways.items()}
+    peaks = {way: clock.peak_gb(lambda groups=groups: drawn(groups)) for way, groups in ways.items()}
+    turns = {way: [] for way in ways}
+    for turn in range(min(5, repeats)):
+        for way in list(ways)[:: 1 if turn % 2 == 0 else -1]:
+            turns[way].append(clock.seconds(lambda way=way: drawn(ways[way])))
+    rows, (first, *_) = [], ways
+    for way in ways:
+        gain = statistics.median(base / own for base, own in zip(turns[first], turns[way], strict=True))
+        apart = float((made[way] - made[first]).abs().max())
+        rows.append([way, f"{statistics.median(turns[way]):.3f}", f"{gain:.2f}", shown(peaks[way]), f"{apart:.1e}"])
+    return rows
+
+
 def training(shape: tuple[int, ...], clock: Clock, repeats: int) -> list[list[str]]:
     """Rows of one shape: the published step and ours, in float32 and bfloat16."""
     kind = clock.device.partition(":")[0]
@@ -261,6 +297,9 @@ def report(options: argparse.Namespace) -> str:
     for precision in precisions:
         own = demo.defaults.samplers[demo.defaults.sampler]
         for count in (1, 4):
+            if clock.late:
+                drawn.append(["demo (latents)", precision, "left out for time", *[""] * 6])
+                continue
             drawn.append(volumes("demo (latents)", demo, count, own, own, clock, precision, options.repeats))
         for shape in shapes:
             if clock.late:
@@ -273,6 +312,8 @@ def report(options: argparse.Namespace) -> str:
             drawn.append(made)
     columns = "model, precision, samples, steps, s a volume, peak GB, counted GB, expected GB, difference from the CPU"
     parts += ["## A volume", table(columns, drawn)]
+    together = [["left out for time", *[""] * 4]] if clock.late else tracers(demo, clock, options.repeats)
+    parts += ["## The demo model's tracers", table("four samples of each, s, speed-up, peak GB, difference", together)]
     learned = [row for shape in shapes if not clock.late for row in training(shape, clock, min(5, options.repeats))]
     learned += [[size(shape), "left out for time", "", "", ""] for shape in shapes if not learned]
     parts += ["## A training step", table("shape, step, ms (quartiles), speed-up, peak GB", learned)]

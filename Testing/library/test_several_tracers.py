@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from cases import write_tiny_voxel
 
 from RelAPETLib import preprocessing
 from RelAPETLib.cli import main
-from RelAPETLib.errors import DoubtfulInputError, InputError, OutputError
+from RelAPETLib.errors import DoubtfulInputError, InputError, OutputError, RelAPETWarning
 from RelAPETLib.grid import image_to_array
+from RelAPETLib.models import load_model
+from RelAPETLib.notices import collected
 from RelAPETLib.outputs import reserve, write_set
+from RelAPETLib.regions import RegionCounter
 from RelAPETLib.resources import resource
 from RelAPETLib.synthesis import (
     OUTPUT_NAMES,
@@ -24,13 +28,17 @@ from RelAPETLib.synthesis import (
     draw,
     finish,
     load_case,
+    memory,
     prepare_case,
     run_case,
+    sampling,
     save_case,
     save_many,
     synthesize,
     synthesize_many,
 )
+from RelAPETLib.synthesis.options import resolve
+from RelAPETLib.synthesis.sampling import ConditionedModel, draw_samples, draw_tracers, pays_together
 from RelAPETLib.synthesis.saved import CASE_NAMES
 
 FAST = {"steps": 2, "samples": 2, "preprocessed": True, "device": "cpu"}
@@ -123,6 +131,74 @@ def test_all_tracers_of_a_person_get_the_same_noise_and_one_encoding(case, tiny_
     assert len(first) == 2 and len(others) == 2
     for other in others:
         assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+@pytest.fixture
+def telling(tiny_latent):
+    """A model whose untrained network tells one tracer from another."""
+    model = load_model(tiny_latent)
+    with torch.no_grad():
+        for index, weights in enumerate(model.method.network.unet.parameters()):
+            weights.normal_(std=0.1, generator=torch.Generator().manual_seed(index))
+    return model
+
+
+def chosen(model, samples=3):
+    return resolve(Options(tracers="all", steps=2, samples=samples, seed=7, device="cpu"), model)
+
+
+def test_tracers_in_one_batch_are_each_tracers_own(case, telling):
+    """In batches that hold several tracers, and such as begin amid one."""
+    plans, counter = chosen(telling), RegionCounter(case.ready.mask)
+    alone = [draw_samples(ConditionedModel(telling, case.mri()), plan, counter=counter) for plan in plans]
+    for size in (9, 4):
+        conditioned = ConditionedModel(telling, case.mri())
+        conditioned.find_room = lambda plan, batch, size=size: (min(batch, size), None, "")
+        for one, own in zip(draw_tracers(conditioned, plans, counters=[counter] * 3), alone, strict=True):
+            assert one.plan == own.plan and one.batch == size and len(one.regions) == 3
+            np.testing.assert_allclose(one.mean, own.mean, atol=2e-5)
+            np.testing.assert_allclose(one.deviation, own.deviation, atol=2e-5)
+            for ours, theirs in zip(one.regions, own.regions, strict=True):
+                assert ours == pytest.approx(theirs, abs=2e-5)
+    assert abs(alone[0].mean - alone[1].mean).max() > 1e-3
+
+
+def test_a_gpu_draws_tracers_of_latents_together(tiny_latent, tmp_path):
+    model, voxels = load_model(tiny_latent), load_model(write_tiny_voxel(tmp_path / "voxel"))
+    on_gpu, of_voxels = (replace(one, device="cuda:0") for one in (model, voxels))
+    assert pays_together(on_gpu, chosen(model)) and not pays_together(on_gpu, chosen(model)[:1])
+    assert not pays_together(model, chosen(model)) and not pays_together(of_voxels, chosen(model))
+
+
+def test_results_of_tracers_drawn_together(case, telling, monkeypatch):
+    """In batches of nine and then four, since memory runs out; what is said on the way stands in each result."""
+    from RelAPETLib.methods.rela import RelaDiffusion
+
+    options = Options(tracers=("TAU", "PBR", "PIB"), steps=2, samples=3, seed=7, device="cpu")
+    alone = list(run_case(case, options, model=telling))
+    labels, own = [], RelaDiffusion.draw
+
+    def counted(self, shown, label, *rest):
+        labels.append(label)
+        if len(labels) == 1:
+            raise MemoryError
+        return own(self, shown, label, *rest)
+
+    monkeypatch.setattr(RelaDiffusion, "draw", counted)
+    monkeypatch.setattr(memory, "free_memory", lambda device: None)
+    monkeypatch.setattr(sampling, "pays_together", lambda model, plans: True)
+    said, told = [], []
+    with collected(said), pytest.warns(RelAPETWarning):
+        many = list(run_case(case, options, lambda part, words: told.append((part, words)), model=telling))
+    assert labels == [[2, 2, 2, 0, 0, 0, 1, 1, 1], [2, 2, 2, 0], [0, 0, 1, 1], 1]
+    assert any("TAU, PBR, PIB: samples 5 to 8 of 9" in words for _, words in told)
+    assert [part for part, _ in told] == sorted(part for part, _ in told)
+    for ours, theirs in zip(many, alone, strict=True):
+        assert ours.tracer == theirs.tracer and len(ours.regions) == len(theirs.regions)
+        np.testing.assert_allclose(image_to_array(ours.pet), image_to_array(theirs.pet), atol=1e-4)
+        (words,) = [line for line in ours.warnings if "ran out of memory" in line]
+        assert "going on with 4" in words and not any("ran out" in line for line in theirs.warnings)
+        assert ours.provenance["seconds"].keys() == theirs.provenance["seconds"].keys()
 
 
 def test_the_three_steps_apart_give_what_synthesize_gives(case, grid_case, tiny_latent):

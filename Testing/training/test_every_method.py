@@ -423,6 +423,17 @@ def test_what_it_takes_is_counted_on_tensors_without_values(exported):
     assert 0.7 < counted_bytes(method, 2, 1, own) / peak_bytes(draw) < 1.4
 
 
+def test_samples_of_two_tracers_in_one_batch_are_each_tracers_own(exported):
+    method = load_model(exported[1]).method
+    own = DrawOptions(method.defaults.sampler, min(2, method.defaults.longest), method.defaults.clip)
+    mri = torch.rand(1, 2, 160, 180, 160, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.inference_mode():
+        encoded = method.encode(mri)
+        both = method.draw(encoded, [1, 2], 2, own, seeded_noise(0, numbers=[0, 0]))
+        alone = [method.draw(encoded, label, 1, own, seeded_noise(0))[0] for label in (1, 2)]
+    torch.testing.assert_close(both, torch.stack(alone), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.slow
 def test_it_draws_in_bfloat16_too(exported):
     """About the same PET, in float32, by a network that does compute in bfloat16."""

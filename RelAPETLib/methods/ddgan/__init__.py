@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ...diffusion.names import ANCESTRAL
-from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress
+from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress, integers
 from ..schema import arguments, closed
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class DDGAN(Method):
     def draw(
         self,
         encoded: torch.Tensor,
-        label: int,
+        label: int | Sequence[int],
         count: int,
         options: DrawOptions,
         noise: NoiseSource,
@@ -94,7 +94,7 @@ class DDGAN(Method):
         """See `Method.draw`."""
         import torch
 
-        labels = torch.full((count,), label, dtype=torch.long, device=self.device)
+        labels = integers(label, count, self.device)
         mri = encoded.expand(count, *encoded.shape[1:])
         with torch.inference_mode():
             pet = self.process.sample(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ...diffusion.names import ANCESTRAL, EULER, HEUN
-from ..base import SEQUENCES, Defaults, DrawOptions, NoiseSource, Progress
+from ..base import SEQUENCES, Defaults, DrawOptions, NoiseSource, Progress, integers
 from ..clinical import Person, ToldClinical
 from ..schema import arguments, closed
 
@@ -99,7 +99,7 @@ class Flow(ToldClinical):
     def draw(
         self,
         encoded: Person,
-        label: int,
+        label: int | Sequence[int],
         count: int,
         options: DrawOptions,
         noise: NoiseSource,
@@ -108,7 +108,7 @@ class Flow(ToldClinical):
         """See `Method.draw`."""
         import torch
 
-        labels = torch.full((count,), label, dtype=torch.long, device=self.device)
+        labels = integers(label, count, self.device)
         mri, clinical = encoded.expand(count)
         with torch.inference_mode():
             pet = self.path.sample(

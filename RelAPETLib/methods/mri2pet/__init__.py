@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...diffusion.names import ANCESTRAL, PREDICTIONS, SAMPLERS
-from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress
+from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress, integers
 from ..gaussian import check_gaussian, gaussian_defaults
 from ..schema import SCHEDULE, arguments, closed, sampler
 
@@ -90,7 +90,7 @@ class MRI2PET(Method):
     def draw(
         self,
         encoded: Encoded,
-        label: int,
+        label: int | Sequence[int],
         count: int,
         options: DrawOptions,
         noise: NoiseSource,
@@ -101,7 +101,7 @@ class MRI2PET(Method):
 
         from .sampling import draw
 
-        labels = torch.full((count,), label, dtype=torch.long, device=self.device)
+        labels = integers(label, count, self.device)
         mri = encoded.mri.expand(count, *encoded.mri.shape[1:])
         vector = None if encoded.vector is None else encoded.vector.expand(count, -1)
         with torch.inference_mode():

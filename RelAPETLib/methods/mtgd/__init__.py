@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress
+from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress, integers
 from ..gaussian import check_gaussian, gaussian_defaults
 from ..schema import SCHEDULE, arguments, closed, sampler
 
@@ -78,7 +78,7 @@ class MTGD(Method):
     def draw(
         self,
         encoded: Conditions,
-        label: int,
+        label: int | Sequence[int],
         count: int,
         options: DrawOptions,
         noise: NoiseSource,
@@ -89,7 +89,7 @@ class MTGD(Method):
 
         from .process import sample_guided
 
-        labels = torch.full((count,), label, dtype=torch.long, device=self.device)
+        labels = integers(label, count, self.device)
         conditions = encoded.expand(count)
         with torch.inference_mode():
             pet = sample_guided(

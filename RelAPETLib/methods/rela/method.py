@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...diffusion.names import PREDICTIONS
-from ..base import SEQUENCES, Defaults, DrawOptions, Method, NoiseSource, Progress
+from ..base import SEQUENCES, Defaults, DrawOptions, Method, NoiseSource, Progress, integers
 from ..gaussian import check_gaussian, gaussian_defaults
 from ..schema import SCHEDULE, SHAPE, arguments, closed, sampler
 
@@ -149,7 +149,7 @@ class RelaDiffusion(Method):
         x_t, count = x_t.to(self.device), len(x_t)
         encoded = encoded.to(self.device).expand(count, *encoded.shape[1:])
         with torch.no_grad():
-            return answer(x_t, encoded, self._integers(timesteps, count), self._integers(labels, count))
+            return answer(x_t, encoded, integers(timesteps, count, self.device), integers(labels, count, self.device))
 
     def decode(
         self,
@@ -167,7 +167,7 @@ class RelaDiffusion(Method):
         from ...devices import full_precision
 
         x0 = x0.to(self.device)
-        known = (None if labels is None else self._integers(labels, len(x0)),)
+        known = (None if labels is None else integers(labels, len(x0), self.device),)
         if getattr(self.network, "expectation", None) is not None:
             known += (encoded.to(self.device).expand(len(x0), *encoded.shape[1:]),)
         with torch.no_grad(), full_precision(self.device):
@@ -176,7 +176,7 @@ class RelaDiffusion(Method):
     def draw(
         self,
         encoded: torch.Tensor,
-        label: int,
+        label: int | Sequence[int],
         count: int,
         options: DrawOptions,
         noise: NoiseSource,
@@ -190,7 +190,7 @@ class RelaDiffusion(Method):
         gives = getattr(self.network, "gives", "noise")
         predict = self.predict_noise if gives == "noise" else self.denoise
         with torch.inference_mode():
-            labels = self._integers(label, count)  # brought to the device once
+            labels = integers(label, count, self.device)  # brought to the device once
             x0 = sample(
                 lambda x_t, timesteps: predict(x_t, encoded, timesteps, labels),
                 (count, *self.diffusion_shape),
@@ -203,7 +203,8 @@ class RelaDiffusion(Method):
                 device=self.device,
                 progress=progress,
             )
-            return torch.cat([self.decode(x0[k : k + 1], label, encoded).float().cpu() for k in range(count)])
+            each = zip(x0.split(1), labels.split(1), strict=True)
+            return torch.cat([self.decode(one, of, encoded).float().cpu() for one, of in each])
 
     def seconds_per_step(self, label: int) -> float:
         """Time of one call of the network for one sample, on an empty case after no warming up."""
@@ -218,8 +219,3 @@ class RelaDiffusion(Method):
             predict = self.predict_noise if getattr(self.network, "gives", "noise") == "noise" else self.denoise
             predict(x_t, encoded, 0, label)
             return time.perf_counter() - begin
-
-    def _integers(self, values: torch.Tensor | int, count: int) -> torch.Tensor:
-        import torch
-
-        return torch.as_tensor(values, dtype=torch.long, device=self.device).reshape(-1).expand(count)
