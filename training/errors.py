@@ -39,6 +39,7 @@ _OF_THE_DISK = {
 def user_error(error: BaseException) -> RelAPETError | None:
     """The error in one line for the user: of our own kind, of the disk, or full memory; None for a bug."""
     from RelAPETLib.devices import is_out_of_memory
+    from RelAPETLib.networks.execution import compiler_failure
 
     if isinstance(error, RelAPETError):
         text = str(error)
@@ -48,6 +49,8 @@ def user_error(error: BaseException) -> RelAPETError | None:
     if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
         where = f"{error.filename}: " if error.filename else ""
         return OutputError(f"{where}{error.strerror}; free space, or see what this user may read and write there")
+    if said := compiler_failure(error):
+        return DeviceError(f"{said}; leave hardware.compile off")
     if is_out_of_memory(error):
         return DeviceError(
             "out of memory: use a smaller hardware.micro_batch or network, hardware.mode=lean, or fewer workers"

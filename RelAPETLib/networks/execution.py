@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..notices import printable
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,14 @@ def ways_asked_for(environment: Mapping[str, str] = os.environ) -> tuple[str, ..
                 f"unknown way '{word[:40]}' in {SETTING}; use some of {', '.join(WAYS)}, or leave it unset"
             )
     return tuple(way for way in WAYS if way in words)
+
+
+def compiler_failure(error: BaseException) -> str | None:
+    """What torch.compile says of itself, in one line, where it is what failed; it does so at the first call."""
+    if not type(error).__module__.startswith(("torch._dynamo.", "torch._inductor.")):
+        return None
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"torch.compile failed: {printable(' '.join(lines[:2])) if lines else type(error).__name__}"
 
 
 def take_ways(network: torch.nn.Module, ways: Sequence[str], backend: str = "inductor") -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from ..clinical import ClinicalValues
 from ..devices import MEASURED_PRECISION, computing, free_device_memory, is_out_of_memory, kept_memory
 from ..errors import DeviceError, LongRunError, ModelError
+from ..networks.execution import SETTING, compiler_failure
 from ..notices import warn
 
 if TYPE_CHECKING:
@@ -243,6 +244,8 @@ def draw_tracers(
             volumes = _draw_batch(conditioned, plans, part, share)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
+                if said := compiler_failure(error):
+                    raise DeviceError(f"{said}; leave 'compile' out of {SETTING}") from error
                 raise
         if volumes is None:  # outside `except`: the exception holds on to the tensors of the failed attempt
             batch, needed, _ = conditioned.find_room(plan, conditioned.make_room(len(part)))

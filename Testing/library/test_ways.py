@@ -48,6 +48,30 @@ def test_every_way_gives_the_same_up_to_rounding(generator, ways):
     assert torch.equal(asked(generator), plain) and generator._compiled_call_impl is None
 
 
+def broken(graph, inputs):
+    raise OSError("no compiler of C++ was found")
+
+
+@pytest.mark.slow
+def test_a_compiler_that_fails_is_one_line(grid_case, tiny_latent, monkeypatch, capsys):
+    """Of synthesis and of training; the compiler works at the first call of the network."""
+    from RelAPETLib.cli import main
+    from training.errors import user_error
+
+    torch._dynamo.reset()
+    with pytest.raises(RuntimeError) as failed:
+        torch.compile(lambda x: x + 1, backend=broken)(torch.ones(2))
+    assert "leave hardware.compile off" in str(user_error(failed.value)) and user_error(RuntimeError("else")) is None
+    model = load_model(tiny_latent)
+    take_ways(model.method.network, ("compile",), backend=broken)
+    monkeypatch.setattr("RelAPETLib.models.load_model", lambda *_, **__: model)
+    words = ["--t1w", grid_case["t1w"], "--t2f", grid_case["t2f"], "--preprocessed", "--tracer", "TAU", "--steps", 1,
+             "--out", grid_case["t1w"].parent / "none", "--model", tiny_latent]  # fmt: skip
+    assert main(["synthesize", *map(str, words)]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "torch.compile failed: " in line]
+    assert "no compiler of C++ was found" in line and SETTING in line
+
+
 def test_ways_are_named_by_one_setting(monkeypatch):
     assert ways_asked_for({}) == ways_asked_for({SETTING: " "}) == ()
     assert ways_asked_for({SETTING: "compile, channels_last"}) == WAYS
