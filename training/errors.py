@@ -49,10 +49,10 @@ def user_error(error: BaseException) -> RelAPETError | None:
     if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
         where = f"{error.filename}: " if error.filename else ""
         return OutputError(f"{where}{error.strerror}; free space, or see what this user may read and write there")
-    if said := compiler_failure(error):
-        return DeviceError(f"{said}; leave hardware.compile off")
     if is_out_of_memory(error):
         return DeviceError(
             "out of memory: use a smaller hardware.micro_batch or network, hardware.mode=lean, or fewer workers"
         )
+    if said := compiler_failure(error):
+        return DeviceError(f"{said}; leave hardware.compile off")
     return None

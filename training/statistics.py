@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 #: Where a run keeps them.
 FILE = "statistics.pt"
+#: Scans of a tracer that tell how far PET are from their mean.
+FEWEST = 3
+#: Counts changes of what is measured; a file of an earlier one is measured anew.
+REVISION = 1
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class PetStatistics:
         mean: mean PET of every class label, float32 [labels, 1, X, Y, Z]; background for labels without a scan.
         sd: SD of the voxels of all PET inside the brain, around their own mean.
         residual_sd: of every class label, SD of the voxels of its PET minus their mean, or minus what `expectation`
-            says, inside the brain; that of all tracers for labels without a scan.
+            says, inside the brain; that of all tracers for labels of fewer than `FEWEST` scans, which are their mean.
         expectation: a regression on the MRI, where that is asked for.
     """
 
@@ -126,7 +130,7 @@ def pet_statistics(
     if not float(sums[:, 3].sum()):
         return found
     first, second, whole, _ = (sums.sum(0) / sums[:, 3].sum()).tolist()
-    each = [float(own[2] / own[3]) if own[3] else whole for own in sums]
+    each = [float(own[2] / own[3]) if n >= FEWEST else whole for own, n in zip(sums, counts, strict=True)]
     sd = max(second - first**2, 0) ** 0.5
     return replace(found, sd=max(sd, 1e-6), residual_sd=tuple(max(square**0.5, 1e-6) for square in each))
 
@@ -155,7 +159,13 @@ def kept_statistics(
     from .data.cache import canonical_json
 
     data, path = work.data, out / FILE
-    whole = {**key, "split": data.split_sha256, "cache": data.train.cache.sha256, "labels": labels}
+    whole = {
+        **key,
+        "revision": REVISION,
+        "split": data.split_sha256,
+        "cache": data.train.cache.sha256,
+        "labels": labels,
+    }
     digest = hashlib.sha256(canonical_json(whole)).hexdigest()
     if work.fabric.is_global_zero and not (
         path.is_file() and checkpoints.load(path, {"key": str, "statistics": dict})["key"] == digest

@@ -122,6 +122,8 @@ def seeded_noise(
 
     def draw(index: int, shape: Sequence[int]) -> torch.Tensor:
         wanted = numbers if numbers is not None else range(first, first + shape[0])
+        if len(wanted) != shape[0]:
+            raise ValueError(f"noise of {len(wanted)} numbers was asked for {shape[0]} images")
         made = {number: torch.randn(*shape[1:], generator=stream(number)) for number in dict.fromkeys(wanted)}
         return torch.stack([-made[number] if mirrored and number % 2 else made[number] for number in wanted])
 

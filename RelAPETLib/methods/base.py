@@ -1,7 +1,7 @@
 """The seam: what every synthesis method of the library answers, and nothing that only one of them knows.
 
 A method turns the MRI of a case into PET samples. It is made from its part of a bundle's metadata (`Method.build`),
-gets its weights, and is then asked twice: `encode` once a case, `draw` once a batch of samples of a tracer. Where it
+gets its weights, and is then asked twice: `encode` once a case, `draw` once a batch of samples. Where it
 can, it gives `features` of a case, too, by which outliers are told. Which noise a sample gets is decided outside, by
 seed and sample number, and handed in as a source: `NoiseSource`.
 """
@@ -46,7 +46,7 @@ class Defaults:
         longest: largest number of network calls of a draw.
         samples: samples that a synthesis draws.
         clip: bounds on every clean estimate, or None.
-        batch: samples that are worth computing together.
+        batch: samples that are worth computing together; beyond 1, on a GPU also those of several tracers.
         slow_on_cpu: one step takes seconds on a CPU, so a long run is timed and asked about first.
         deterministic: every sample is the same PET, so that samples have no spread.
         inputs: what `encode` takes, some of ``t1w``, ``t2f``, ``clinical``; clinical values may be missing.

@@ -83,7 +83,8 @@ def synthesize_many(
         options: as for `synthesize`; ``reference`` maps tracers to PET.
 
     Returns:
-        A result for each tracer, in their order, each made when it is asked for. The options are checked at once.
+        A result for each tracer, in their order, each made when it is asked for; on a GPU the first brings the samples
+        of all tracers of a latent model. The options are checked at once.
 
     Example:
         >>> save_many(synthesize_many("t1w.nii.gz", "flair.nii.gz", "TAU,PIB"), "out")  # doctest: +SKIP
@@ -294,44 +295,44 @@ def _results(
     seconds: dict,
     progress,
 ) -> Iterator[Synthesis]:
-    """A result for each plan; nothing of one is kept when the next begins."""
-    from .sampling import ConditionedModel
+    """A result for each plan; nothing of one is kept when the next begins, but mean and spread of those to come."""
+    from .sampling import ConditionedModel, pays_together
 
     conditioned, said = ConditionedModel(model, case.mri(), options.clinical), list(said)
     with collected(said):
         verdict = judge(case, plans, conditioned, options.force)
-    drawings = _drawings(case, conditioned, plans, options, progress)
+    together = pays_together(conditioned.model, plans)
+    drawings = _drawings(case, conditioned, plans, options, progress, together)
     for number, (plan, (drawn, meanwhile, spent)) in enumerate(zip(plans, drawings, strict=True)):
-        name = plan.tracer.name
         yield finish(
             case,
             replace(drawn, verdict=verdict),
-            units=units.get(name),
+            units=units.get(plan.tracer.name),
             norms=norms,
             force=options.force,
             warnings=[*case.warnings, *said, *meanwhile],
             seconds={**seconds, "sampling": spent},
-            part=parts(part_of(progress, number, len(plans), name)),
+            part=parts(part_of(progress, number, len(plans), plan.tracer.name, together)),
         )
 
 
 def _drawings(
-    case: Case, conditioned: ConditionedModel, plans: Sequence[Plan], options: Options, progress
+    case: Case, conditioned: ConditionedModel, plans: Sequence[Plan], options: Options, progress, together: bool
 ) -> Iterator[tuple[Draw, list[str], float]]:
-    """Each plan's samples, what was said while they were drawn, and seconds; together where that pays."""
+    """Each plan's samples, what was said while they were drawn, and seconds."""
     from ..regions import RegionCounter
-    from .sampling import draw_tracers, pays_together
+    from .sampling import draw_tracers
 
-    groups = [tuple(plans)] if pays_together(conditioned.model, plans) else [(plan,) for plan in plans]
+    groups = [tuple(plans)] if together else [(plan,) for plan in plans]
     for number, group in enumerate(groups):
-        names = ", ".join(plan.tracer.name for plan in group)
-        part, said, clock = parts(part_of(progress, number, len(plans), names))("sample"), [], Clock()
+        part, said, clock = parts(part_of(progress, number, len(groups), group[0].tracer.name))("sample"), [], Clock()
+        counters = [RegionCounter(case.ready.mask, case.ready.in_view) for _ in group]
         with collected(said):
-            counters = [RegionCounter(case.ready.mask, case.ready.in_view) for _ in group]
             draws = draw_tracers(conditioned, group, yes=options.yes, progress=part, counters=counters)
         clock.lap("sampling")
-        for drawn in draws:
-            yield drawn, said, round(clock.seconds["sampling"] / len(group), 3)
+        draws.reverse()
+        while draws:
+            yield draws.pop(), said, round(clock.seconds["sampling"] / len(group), 3)
 
 
 def _check_model(given: Iterable[str], options: Options) -> None:

@@ -239,7 +239,7 @@ def report_kind(asked: bool | str) -> str:
 
 
 class Syntheses(Iterator[Synthesis]):
-    """Results of one person's tracers, each made when it is asked for.
+    """Results of one person's tracers, each made when it is asked for, but for samples that are drawn together.
 
     Attributes:
         tracers: short names of the tracers in the order of the results, known before anything is made.

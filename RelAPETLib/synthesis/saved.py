@@ -13,7 +13,7 @@
     DIR/t1w_to_t2f.h5       rigid, from T1w points to T2F points; absent for a T1w alone
 
 No path, name or header of a person is in it; but a brain is, so it is to be guarded as the scans are. It gives the same
-PET, byte for byte, as the scans do with the same options.
+PET, byte for byte, as the scans do with the same options and tracers.
 """
 
 from __future__ import annotations

@@ -44,11 +44,12 @@ def parts(progress: Progress | None) -> Callable[[str], Progress]:
     return part
 
 
-def part_of(progress: Progress | None, number: int, count: int, tracer: str) -> Progress | None:
-    """Progress of one of several tracers, which share what is left when the case is prepared."""
+def part_of(progress: Progress | None, number: int, count: int, tracer: str, together: bool = False) -> Progress | None:
+    """Progress of one of several tracers, which share what is left when the case is prepared, or drawn `together`."""
     if progress is None or count == 1:
         return progress
-    prepared = sum(_SHARES[stage] for stage in ("read", "model", "preprocess"))
+    common = ("read", "model", "preprocess", "sample") if together else ("read", "model", "preprocess")
+    prepared = sum(_SHARES[stage] for stage in common)
 
     def report(fraction: float, message: str) -> None:
         own = max(0.0, (fraction - prepared) / (1 - prepared))

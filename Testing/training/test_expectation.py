@@ -123,7 +123,7 @@ def test_new_people_are_expected_as_well_as_training_people_that_it_forgets():
     ]
     assert errors(found, turned) > mean
     again = Expectation.of_state(found.expectation.state())
-    assert errors(type(found)(found.mean, 1.0, 1.0, again), seen) == forgotten
+    assert errors(type(found)(found.mean, 1.0, (1.0,) * 4, again), seen) == forgotten
 
 
 def test_it_expects_what_the_regression_of_the_evaluation_does():

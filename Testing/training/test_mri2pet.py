@@ -53,16 +53,18 @@ def test_the_schedule_is_the_papers():
     assert found == pytest.approx([0.9985, 0.046356, 1.99397e-5], rel=1e-4)
 
 
+@pytest.mark.parametrize("prediction", ["noise", "v", "x0"])
 @pytest.mark.parametrize("sampler", ["ancestral", "dpmpp", "ddim", "ddpm"])
-def test_a_perfect_network_gives_the_pet_and_is_never_asked_at_0(sampler):
+def test_a_perfect_network_gives_the_pet_and_is_never_asked_at_0(sampler, prediction):
     x0, asked = torch.rand(2, 1, 3, 4, 5) * 2 - 1, []
 
     def perfect(x_t, t):
         asked.append(int(t[0]))
         a, s = SCHEDULE.rates_like(x_t, t)
-        return (x_t - a * x0) / s
+        return told.target(x0, (x_t - a * x0) / s, t)
 
-    made = draw(perfect, x0.shape, Parametrization(SCHEDULE), sampler, 20, seeded_noise(3), None, "cpu")
+    told = Parametrization(SCHEDULE, prediction)
+    made = draw(perfect, x0.shape, told, sampler, 20, seeded_noise(3), None, "cpu")
     torch.testing.assert_close(made, x0, atol=1e-3, rtol=0)
     assert len(asked) == 20 and asked[0] == 999 and asked[-1] == 1
     assert asked == select_timesteps(SCHEDULE, 20, "logsnr", 1)

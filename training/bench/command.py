@@ -191,11 +191,20 @@ def _missing(runs: list[dict]) -> list[str]:
 
 def _settings(runs: list[dict]) -> list[str]:
     """What was chosen once for all, and what a method was told beside it."""
-    lines = ["What was tuned for one was tuned for all. Every method:", "", f"`{' '.join(COMMON)}`", ""]
+    lines = [
+        "Learning rate, batch, clipping and averages were tuned once, for all. Every method:",
+        "",
+        f"`{' '.join(COMMON)}`",
+        "",
+    ]
     names = {run["name"] for run in runs}
-    rows = [("method", "its own words"), ("---", "---")]
+    rows = [("method", "sampler", "its own words"), ("---", "---", "---")]
     every = dict(SETTINGS)
     for pair in _objectives(runs):
         every |= ablations(*pair)
-    rows += [(name, f"`{' '.join(setting.words)}`") for name, setting in every.items() if name in names]
-    return [*lines, *(f"| {name} | {words} |" for name, words in rows)]
+    rows += [
+        (name, setting.sampler or "its own", f"`{' '.join(setting.words)}`")
+        for name, setting in every.items()
+        if name in names
+    ]
+    return [*lines, *(f"| {' | '.join(row)} |" for row in rows)]

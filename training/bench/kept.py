@@ -24,7 +24,7 @@ def keep(run: Run, cohort: Cohort, out: Path, folder: Path) -> None:
         run: that is done.
         cohort, out: of the bench.
         folder: gets ``NAME-MINUTESmin-SEED.json.gz``, the content of ``figures.json`` with `recipe_of` as ``recipe``
-            for its ``key``, and beside it the pictures as half floats.
+            for its ``key`` and, for people to read, what it was ``told``; and beside it the pictures as half floats.
     """
     own = run.folder(out)
     path = folder / f"{own.name}.json.gz"
@@ -34,6 +34,7 @@ def keep(run: Run, cohort: Cohort, out: Path, folder: Path) -> None:
     found = json.loads((own / FIGURES).read_text(encoding="utf-8"))
     del found["key"]
     found["recipe"] = recipe_of(run, cohort, out)
+    found["told"] = [plain(run.words(cohort, out)), draws_of(run.setting)]
     if (own / PICTURES).exists():
         with np.load(own / PICTURES) as volumes:
             small = {name: volumes[name].astype(np.float16) for name in volumes}

@@ -119,7 +119,8 @@ def key_of(words: list[str], setting: Setting, cohort: Cohort) -> str:
 
 def draws_of(setting: Setting) -> list:
     """How a setting draws, as hashes of runs have it."""
-    return [setting.calls, setting.samples, *([setting.sampler] if setting.sampler else [])]
+    told = [setting.calls, setting.samples, *([setting.sampler] if setting.sampler else [])]
+    return [*told, f"revision {setting.revision}"] if setting.revision else told
 
 
 def plain(words: list[str]) -> list[str]:

@@ -82,6 +82,7 @@ class Setting:
         method: choice of ``method=``; empty: the name that it has on the bench.
         sampler: of `Objective.sampler`; empty: the method's quick one.
         full: how it is drawn in full.
+        revision: counts changes of what the same words train; it is part of what finished runs are known by.
     """
 
     words: tuple[str, ...]
@@ -92,6 +93,7 @@ class Setting:
     method: str = ""
     sampler: str = ""
     full: Full | None = None
+    revision: int = 0
 
 
 #: What the papers diffuse and predict; no other method is told the tracer's mean PET either.
@@ -113,15 +115,22 @@ _LATENT = (*UNET, *_CODER, f"preset.generator_learning_rate={RATE}")
 #: RelA-Diffusion's own sampler, here at few timesteps too. An error of the predicted noise counts 50 times in the first
 #: clean estimate; noise that is added on the way corrects it, and steps without noise lead it to the end: on validation
 #: people of this bench the squared error of PBR's mean is 2.0 times the population mean's by one, 11.9 by the other.
-ANCESTRAL = "ddpm"
+_ADDING_NOISE = "ddpm"
+#: `Setting.revision` since differences from the mean PET are of SD 1 for each tracer, also in the U-Net's loss.
+PER_TRACER = 1
 #: Every timestep, as the paper has it.
-_EVERY = Full(1000, ANCESTRAL)
+_EVERY = Full(1000, _ADDING_NOISE)
 #: By name on the bench.
 SETTINGS: Mapping[str, Setting] = {
     "unet_l1": Setting((*UNET, f"preset.learning_rate={RATE}"), 77, 1, 1),
     "unet_l2": Setting((*UNET, f"preset.learning_rate={RATE}"), 76, 1, 1),
     "unet_l2_residual": Setting(
-        (*UNET, f"preset.learning_rate={RATE}", "preset.mean_pet=residual"), 76, 1, 1, method="unet_l2"
+        (*UNET, f"preset.learning_rate={RATE}", "preset.mean_pet=residual"),
+        76,
+        1,
+        1,
+        method="unet_l2",
+        revision=PER_TRACER,
     ),
     "pix2pix": Setting(_FAIR, 567, 1, 1),
     "scgan": Setting(_FAIR, 100, 1, 1),
@@ -129,9 +138,9 @@ SETTINGS: Mapping[str, Setting] = {
     "diffusion_gan": Setting(_FAIR, 63, 1, 1),
     "transunet": Setting(_FAIR, 165, 1, 1),
     "resvit": Setting(_FAIR, 67, 1, 1),
-    "ddpm": Setting(_RELA, 66, 20, sampler=ANCESTRAL, full=_EVERY),
-    "ficd": Setting(_RELA, 66, 20, sampler=ANCESTRAL, full=_EVERY),
-    "rela": Setting((*_RELA, *_GAN), 66, 20, sampler=ANCESTRAL, full=_EVERY),
+    "ddpm": Setting(_RELA, 66, 20, sampler=_ADDING_NOISE, full=_EVERY),
+    "ficd": Setting(_RELA, 66, 20, sampler=_ADDING_NOISE, full=_EVERY),
+    "rela": Setting((*_RELA, *_GAN), 66, 20, sampler=_ADDING_NOISE, full=_EVERY),
     #: This package's own objective, which the screening chose; `unet_l2_residual` is the control that knows as much.
     "rela_default": Setting(
         (*UNET, f"preset.generator_learning_rate={RATE}", "preset.mean_pet=residual", "preset.prediction=v", *_GAN),
@@ -139,6 +148,7 @@ SETTINGS: Mapping[str, Setting] = {
         20,
         method="rela",
         full=_EVERY,
+        revision=PER_TRACER,
     ),
     # Its samples differ by its discriminator alone, whose rate rises with the generator's.
     "ddgan": Setting(
@@ -148,12 +158,17 @@ SETTINGS: Mapping[str, Setting] = {
     "mri2pet": Setting(_FAIR, 42, 20, before=(Stage("pretrain.steps", 0.25, 42),), full=Full(999, "ancestral")),
     # A small network that gives the clean PET passes on little of what it sees beside little noise, and draws one PET.
     "mtgd": Setting((*_FAIR, "preset.prediction=v"), 49, 20),
-    "jdam": Setting(_FAIR, 77, 100, full=Full(2000)),
-    "sde": Setting(_FAIR, 77, 100, full=Full(2000)),
+    "jdam": Setting((*_FAIR, "preset.gives=edm"), 77, 100, full=Full(2000)),
+    "sde": Setting((*_FAIR, "preset.gives=edm"), 77, 100, full=Full(2000)),
     "rectified_flow": Setting(_FAIR, 76, 20),
     "bridge": Setting(_FAIR, 74, 14),
     "rela_latent": Setting(
-        (*_LATENT, *_PUBLISHED, *_GAN), 300, 20, before=(Stage("autoencoder.steps", 0.4, 250),), full=_EVERY
+        (*_LATENT, *_PUBLISHED, *_GAN),
+        300,
+        20,
+        before=(Stage("autoencoder.steps", 0.4, 250),),
+        sampler=_ADDING_NOISE,
+        full=_EVERY,
     ),
     "ldm": Setting(("preset=fair", *_LATENT), 500, 50, before=(Stage("autoencoder.steps", 0.4, 250),), sampler="ddim"),
     "conditional": Setting(
@@ -189,7 +204,12 @@ def ablations(prediction: str, mean_pet: str) -> dict[str, Setting]:
     own += (f"preset.prediction={prediction}",)
     return {
         f"{WHOLE if name == 'none' else name}-{prediction}-{mean_pet}": Setting(
-            (*own, f"ablation={name}"), SETTINGS["rela"].pace, 20, method="rela"
+            (*own, f"ablation={name}"),
+            SETTINGS["rela"].pace,
+            20,
+            method="rela",
+            sampler=_ADDING_NOISE if prediction == "noise" else "",
+            revision=PER_TRACER if mean_pet in ("residual", "regression") else 0,
         )
         for name in ABLATIONS
     }

@@ -219,7 +219,7 @@ def significant(seeds: Seeds, tracer: str, base: str = CONTROL) -> dict[str, str
     control = by_person(seeds[base], tracer, "psnr").mean(0)
     found, chances = {}, {}
     for name, runs in seeds.items():
-        if name in (base, "ideal"):
+        if name == base or name in FIXED:
             continue
         values = by_person(runs, tracer, "psnr")
         if values.shape[1] < 2:  # one person proves nothing

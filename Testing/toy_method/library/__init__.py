@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...grid import MNI_GRID
-from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress
+from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress, integers
 from ..schema import closed
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Toy(Method):
     def draw(
         self,
         encoded: torch.Tensor,
-        label: int,
+        label: int | Sequence[int],
         count: int,
         options: DrawOptions,
         noise: NoiseSource,
@@ -59,7 +59,7 @@ class Toy(Method):
         import torch
         from torch.nn import functional
 
-        labels = torch.full((count,), label, device=self.device)
+        labels = integers(label, count, self.device)
         with torch.inference_mode():
             pet = self.network(encoded.expand(count, *encoded.shape[1:]), labels)
             pet = pet + NOISE * noise(0, tuple(pet.shape)).to(pet.device)

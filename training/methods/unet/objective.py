@@ -1,4 +1,4 @@
-"""What the U-Net control learns: the PET itself, by mean absolute or squared error."""
+"""What the U-Net control learns: the PET, or its difference from a mean in SDs, by mean absolute or squared error."""
 
 from __future__ import annotations
 
@@ -75,12 +75,16 @@ class UNetObjective(Objective):
         that a network which starts at the mean stays there.
         """
         made, pet = self._predict(batch), batch["pet"].to(self.fabric.device)
-        if self.statistics is not None and self.config.preset.mean_pet in ("residual", "regression"):
+        if self._learns_differences:
             labels = torch.as_tensor(batch["label"]).to(self.fabric.device)
             scale = along(torch.tensor(self.statistics.residual_sd, device=self.fabric.device)[labels], pet)
             made, pet = made / scale, pet / scale
         error = functional.l1_loss(made, pet) if self.config.method.power == 1 else functional.mse_loss(made, pet)
         return {"network": error}, {f"L{self.config.method.power}": error.detach()}
+
+    @property
+    def _learns_differences(self) -> bool:
+        return self.statistics is not None and self.config.preset.mean_pet in ("residual", "regression")
 
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
         """See `Objective.draw`: no noise is asked for."""
@@ -108,11 +112,12 @@ class UNetObjective(Objective):
         network = self._network(labels)
         network.load_state_dict(weights["network"], strict=True)
         error = "absolute" if self.config.method.power == 1 else "squared"
+        of = " in SDs of the differences from what is expected" if self._learns_differences else ""
         return Bundle(
             network=network,
             settings={"arguments": self.arguments(labels)},
             title=f"U-Net regression (mean {error} error)",
-            description=f"A U-Net that gives one PET from T1w and T2-FLAIR, trained on the mean {error} error by "
+            description=f"A U-Net that gives one PET from T1w and T2-FLAIR, trained on the mean {error} error{of} by "
             "RelAPET's training package; a control for methods that draw samples",
             differences=[f"trained on {trained_on}"],
             half=("generator.", "mean_pet"),
