@@ -123,7 +123,11 @@ class RelaObjective(Objective):
         return torch.cat([mri[:, :embedding] + noise, mri[:, embedding:]], 1)
 
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
-        """See `Objective.draw`: by DPM-Solver++, or `sampler`, in `run.validation_steps`."""
+        """See `Objective.draw`: by DPM-Solver++, ancestral steps for a predicted noise, or `sampler`.
+
+        In `run.validation_steps`. An error of the predicted noise counts fifty times in the first clean estimate; steps
+        that add noise correct it, those of a solver lead it to the end.
+        """
         config, device = self.config, self.fabric.device
         encoded, labels = self.space.encode(batch, device), batch["label"].to(device)
         p, weights = self.parametrization, weights_of(config, 0)
@@ -138,7 +142,7 @@ class RelaObjective(Objective):
             encoded.x0.shape,
             p.schedule,
             gives="noise" if p.prediction == "noise" else "clean",
-            sampler=self.sampler or "dpmpp",
+            sampler=self.sampler or ("ddpm" if p.prediction == "noise" else "dpmpp"),
             steps=config.run.validation_steps,
             noise=noise,
             clip=sampler_clip(config),
