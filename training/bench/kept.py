@@ -56,6 +56,7 @@ def take_over(run: Run, cohort: Cohort, out: Path, folder: Path) -> bool:
     try:
         found = json.loads(gzip.decompress(path.read_bytes()))
         recipe = found.pop("recipe")
+        found.pop("told", None)
     except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: not the figures of a run; remove it, or give another --kept") from error
     if recipe != recipe_of(run, cohort, out):
