@@ -268,7 +268,7 @@ def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_
     text = (tmp_path / "methods.md").read_text(encoding="utf-8")
     assert "## In full" in text and "| ddpm | 0 | 5 | ddpm |" in text
     assert "## Ablations, preset.prediction=v preset.mean_pet=residual" in text and "| full-v-residual |" in text
-    assert "no order of merit" in text and "What was tuned for one was tuned for all" in text
+    assert "no order of merit" in text and "tuned once, for all" in text
 
 
 def _are_taken_over_elsewhere(words, names, folder, capsys):
