@@ -326,8 +326,8 @@ def _drawings(
     groups = [tuple(plans)] if together else [(plan,) for plan in plans]
     for number, group in enumerate(groups):
         part, said, clock = parts(part_of(progress, number, len(groups), group[0].tracer.name))("sample"), [], Clock()
-        counters = [RegionCounter(case.ready.mask, case.ready.in_view) for _ in group]
         with collected(said):
+            counters = [RegionCounter(case.ready.mask, case.ready.in_view) for _ in group]
             draws = draw_tracers(conditioned, group, yes=options.yes, progress=part, counters=counters)
         clock.lap("sampling")
         draws.reverse()
