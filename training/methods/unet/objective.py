@@ -71,8 +71,8 @@ class UNetObjective(Objective):
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
         """See `Objective.losses`: of differences from the mean PET, the error is that of what the network gives.
 
-        Those are of SD 1 for every tracer. In the PET's own unit, gradients of a tracer that varies little are so small
-        that a network which starts at the mean stays there.
+        Those are of SD 1 for every tracer, so that one that varies little counts as much. In the PET's own unit,
+        gradients near the mean fell below Adam's epsilon.
         """
         made, pet = self._predict(batch), batch["pet"].to(self.fabric.device)
         if self._learns_differences:
