@@ -1,11 +1,15 @@
 """What all tests share."""
 
 import os
+import random
 import shutil
+import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from slicer_cases import departed, pair, put, saved, scans, tiny_metadata, widget  # noqa: F401
 from slicer_drawing import chosen, meant  # noqa: F401
 from slicer_harness.fixtures import harness, sample, slicer, slicer_booted  # noqa: F401
@@ -13,6 +17,30 @@ from slicer_harness.fixtures import harness, sample, slicer, slicer_booted  # no
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A run of the tests draws what the last one drew: what fails, fails again, and on whatever worker it runs.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
+
+
+def seed_global_generators(name: str):
+    """Start Python's, numpy's and torch's global generators anew, each as ``name`` says."""
+    seed = zlib.crc32(name.encode())
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef):
+    seed_global_generators(f"fixture {fixturedef.argname}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item):
+    seed_global_generators(f"test {item.originalname}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -104,7 +104,7 @@ def make_cases(folder: Path, people: int, different: int = 5) -> tuple[Path, set
     files = write_grid_case(folder)
     t1w, t2f = (sitk.ReadImage(str(files[role])) for role in ("t1w", "t2f"))
     for number in range(different):
-        noisy = [image + sitk.AdditiveGaussianNoise(image * 0, 3.0 + number, 0, number) for image in (t1w, t2f)]
+        noisy = [image + sitk.AdditiveGaussianNoise(image * 0, 3.0 + number, 0, number + 1) for image in (t1w, t2f)]
         inside = [sitk.Mask(image, t1w > 0) for image in noisy]
         save_case(prepare_case(*inside, preprocessed=True, device="cpu", force=True), folder / f"one{number}")
     names = [f"sub-{number:04d}" for number in range(people)]

@@ -305,13 +305,14 @@ class TestQuality:
         mask = sitk.Cast(flat > 0, sitk.sitkUInt8)
         assert quality.smoothness(flat, mask) == 0
         assert quality.smoothness(flat, mask * 0) == 0
-        noise = sitk.AdditiveGaussianNoise(flat)
+        noise = sitk.AdditiveGaussianNoise(flat, 1.0, 0.0, 1)
         assert quality.smoothness(noise[:2, :2, :2], mask[:2, :2, :2]) == 0
         same = sitk.JoinSeries([sitk.SmoothingRecursiveGaussian(noise[:, :, 5], 2.0)] * 20)  # nothing changes along z
         assert quality.smoothness(same, mask) == pytest.approx(2.0 * 2.355, rel=0.25)
 
     def test_smoothness_of_large_voxels_is_a_figure_of_its_own(self):
-        image = sitk.SmoothingRecursiveGaussian(sitk.AdditiveGaussianNoise(sitk.Image([20] * 3, sitk.sitkFloat32)), 2.0)
+        noise = sitk.AdditiveGaussianNoise(sitk.Image([20] * 3, sitk.sitkFloat32), 1.0, 0.0, 1)
+        image = sitk.SmoothingRecursiveGaussian(noise, 2.0)
         mask = sitk.Cast(sitk.Image([20] * 3, sitk.sitkUInt8) + 1, sitk.sitkUInt8)
         for spacing, name in (((1.0, 3.0, 3.0), "t1w_smoothness"), ((3.0, 3.0, 3.0), "t1w_coarse_smoothness")):
             for one in (image, mask):
