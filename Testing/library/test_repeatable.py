@@ -67,7 +67,7 @@ def test_what_counts_as_without_a_seed(line, wrong):
 
 @pytest.fixture(scope="module")
 def of_a_fixture():
-    return random.random(), np.random.rand(), torch.rand(1).item()
+    return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
 
 
 _SEEN = []
@@ -75,7 +75,7 @@ _SEEN = []
 
 @pytest.mark.parametrize("turn", [0, 1])
 def test_each_test_begins_where_it_always_did(turn, of_a_fixture):
-    drawn = random.random(), np.random.rand(), torch.rand(1).item()
+    drawn = random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
     _SEEN.append(drawn)
     assert drawn == _SEEN[0] and not set(drawn) & set(of_a_fixture)  # a fixture's numbers are its own
     assert settings.default.derandomize
