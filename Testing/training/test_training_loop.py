@@ -31,6 +31,7 @@ def together(tmp_path_factory):
     return out, scenario("together", out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["killed", "stopped"])
 def test_a_resumed_run_is_the_uninterrupted_one(interrupted, name):
     out, report = interrupted
@@ -41,11 +42,13 @@ def test_a_resumed_run_is_the_uninterrupted_one(interrupted, name):
     assert all(torch.equal(whole[place], resumed[place]) for place in whole)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_asks_to_be_started_again(interrupted):
     _, report = interrupted
     assert report["asked"] == 75 and len(report["saved"]) == 1
 
 
+@pytest.mark.slow
 def test_two_ranks_are_one_rank_with_accumulation(together):
     out, report = together
     assert report["codes"][:3] == [0, 0, 0], report["told"]
@@ -57,6 +60,7 @@ def test_two_ranks_are_one_rank_with_accumulation(together):
     same_within(logged(out / "one"), logged(out / "two"), 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["shared", "taken_by_shared", "taken_by_one"])
 def test_a_generator_shared_out_over_two_ranks_is_the_whole_one(together, name):
     """FSDP from the start, from a whole run's checkpoint on, and a whole run from FSDP's checkpoint on."""
@@ -73,6 +77,7 @@ def test_a_generator_shared_out_over_two_ranks_is_the_whole_one(together, name):
     assert seen and all(torch.allclose(one[place], other[place], atol=1e-3) for place in seen)
 
 
+@pytest.mark.slow
 def test_a_failing_rank_ends_all_with_its_message(together):
     out, report = together
     assert sorted(report["failed"]) == [1, 4] and report["seconds"] < 30
@@ -80,6 +85,7 @@ def test_a_failing_rank_ends_all_with_its_message(together):
         assert "item 3 is broken" in (out / f"broken{rank}.txt").read_text()
 
 
+@pytest.mark.slow
 def test_divergence_is_told_by_all_ranks(together):
     out, report = together
     assert report["diverged"] == [3, 3]
