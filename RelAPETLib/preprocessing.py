@@ -110,7 +110,7 @@ def preprocess(
     from .registration.beside import beside
     from .registration.coverage import measure_coverage
     from .registration.rigid import rigid_to_t1w
-    from .registration.scans import is_skull_stripped, prepare, prepare_others, upright
+    from .registration.scans import is_skull_stripped, prepare, prepare_others, upright_mri
     from .registration.template import load_template
     from .registration.warp import fit_warp
 
@@ -122,7 +122,7 @@ def preprocess(
     template = load_template()
     with beside() as start:
         report(0.0, "correcting the bias fields")
-        raw = upright(t1w)
+        raw = upright_mri(t1w)
         scans = {"t1w": prepare(raw, "T1w")}
         others = start(lambda: prepare_others(t2f, uptakes))
         report(0.12, "looking for the brain in the T1w")
@@ -276,13 +276,16 @@ def _mri_figures(t1w: np.ndarray, t2f: np.ndarray | None, where: np.ndarray, tem
 
 
 def _scaled(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Masked, then minimum and maximum to [-1, 1]; the background, at 0 or the brain's own minimum, is exactly -1."""
-    floor = min(0.0, float(array[mask].min()))
-    brain = np.where(mask, array, floor)
+    """Masked, then 0 and the brain's maximum, without strays, to [-1, 1]; the background is exactly -1."""
+    from .registration.strays import without_strays
+
+    brain = without_strays(array[mask])
     top = float(brain.max())
-    if not top > floor:
+    if not top > 0:
         raise InputError("nothing but background lies inside the brain mask; check that the volumes show a brain")
-    return np.where(mask, 2 * (brain - floor) / (top - floor) - 1, -1).astype(np.float32)
+    scaled = np.full(array.shape, -1, np.float32)
+    scaled[mask] = 2 * brain / top - 1
+    return scaled
 
 
 def from_grid(

@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from ..errors import InputError
 from ..volumes import canonical
 from .n4 import fit_bias
+from .strays import image_without_strays
 from .template import Template
 
 #: Percentile of the head's intensities above which a working copy is clipped: a few bright vessels or fat voxels
@@ -111,12 +112,13 @@ def correct_bias(image: sitk.Image, mask: sitk.Image) -> sitk.Image:
     """N4 bias correction (see `n4`), fitted on about 4 mm voxels inside the mask.
 
     The smooth field found there is evaluated on the scan's own voxels, so the scan is not interpolated. Float32.
+
+    Args:
+        image: without negative voxels, of which N4 takes logarithms.
     """
     shrink = [max(1, int(round(4.0 / s))) for s in image.GetSpacing()]
     shrink = [min(f, max(1, n // 8)) for f, n in zip(shrink, image.GetSize(), strict=True)][::-1]
     values = sitk.GetArrayFromImage(sitk.Cast(image, sitk.sitkFloat32))
-    # N4 takes logarithms: shift what resampled or phase-corrected scans have below zero.
-    values -= min(0.0, float(values.min()))
     places = [np.linspace(0, 1, n) for n in values.shape]
     coarse = tuple(slice((n - 1) % f // 2, None, f) for n, f in zip(values.shape, shrink, strict=True))
     inside = sitk.GetArrayViewFromImage(mask)[coarse] > 0
@@ -157,13 +159,18 @@ def upright(image: sitk.Image) -> sitk.Image:
     return canonical(sitk.Cast(image, sitk.sitkFloat32))
 
 
+def upright_mri(image: sitk.Image) -> sitk.Image:
+    """An MRI `upright`, its intensities from 0 on, without padding and spikes (`without_strays`)."""
+    return image_without_strays(upright(image))
+
+
 def prepare(image: sitk.Image, name: str, *, bias: bool = True) -> Scan:
-    """Make an image `upright`, find its head and, with `bias`, correct its bias field.
+    """Make an image `upright`, find its head and, with `bias`, correct its bias field: those of an MRI, not of a PET.
 
     Raises:
         InputError: no head stands out from the background; `name` says whose volume it is.
     """
-    image = upright(image)
+    image = upright_mri(image) if bias else upright(image)
     head = head_mask(image, name)
     return Scan(correct_bias(image, head) if bias else image, head)
 

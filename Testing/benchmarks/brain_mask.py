@@ -33,7 +33,7 @@ from RelAPETLib.registration.affine import register_affine  # noqa: E402
 from RelAPETLib.registration.brain_extraction import extract_brain  # noqa: E402
 from RelAPETLib.registration.mutual_information import mask_points, on_grid  # noqa: E402
 from RelAPETLib.registration.rigid import register_rigid  # noqa: E402
-from RelAPETLib.registration.scans import Scan, correct_bias, head_mask, upright, working_copy  # noqa: E402
+from RelAPETLib.registration.scans import Scan, correct_bias, head_mask, upright_mri, working_copy  # noqa: E402
 from RelAPETLib.registration.template import load_template  # noqa: E402
 from RelAPETLib.registration.warp import fit_warp, resample_to_grid  # noqa: E402
 from RelAPETLib.synthesis import Options  # noqa: E402
@@ -235,7 +235,7 @@ def linear_figures(figures: Figures, scans: dict, brain: sitk.Image, template, t
 def measure(raw_t1w, raw_t2f, truth: Truth | None, own: sitk.Transform | None, model) -> Figures:
     """All figures of one pair."""
     template, figures = load_template(), Figures()
-    raw = {"t1w": upright(raw_t1w), "t2f": upright(raw_t2f)}
+    raw = {"t1w": upright_mri(raw_t1w), "t2f": upright_mri(raw_t2f)}
     heads = {name: head_mask(image) for name, image in raw.items()}
     brains = {n: figures.timed(f"extraction {n}", "-", lambda n=n: extract_brain(raw[n]).mask) for n in raw}
     corrected = {

@@ -32,7 +32,7 @@ from RelAPETLib.phantom.scanner import scan_mri  # noqa: E402
 from RelAPETLib.registration.brain_extraction import extract_brain  # noqa: E402
 from RelAPETLib.registration.mutual_information import on_grid  # noqa: E402
 from RelAPETLib.registration.quality import smoothness  # noqa: E402
-from RelAPETLib.registration.scans import prepare, upright  # noqa: E402
+from RelAPETLib.registration.scans import prepare, upright_mri  # noqa: E402
 from RelAPETLib.volumes import read_volume  # noqa: E402
 
 DEGRADED = ("half", "thick", "low")
@@ -66,7 +66,7 @@ def scans(options: argparse.Namespace) -> Iterator[tuple[str, str, str, sitk.Ima
 
 def measure(image: sitk.Image) -> float:
     """As the product does, but for the brain of a T2-FLAIR, which it takes from the T1w."""
-    raw = upright(image)
+    raw = upright_mri(image)
     found = extract_brain(raw)
     return smoothness(prepare(raw, "scan").image, on_grid(found.mask, raw)) if found.volume_ml else float("nan")
 
