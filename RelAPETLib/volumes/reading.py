@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..notices import printable
+from .absent import what_stands_in
 from .dicom import is_dicom, read_dicom_file, read_dicom_folder
 from .metaimage import is_metaimage, metaimage_voxel_file, read_metaimage
 from .mgh import is_mgh, read_mgh
@@ -35,13 +36,6 @@ _KINDS = {
     **dict.fromkeys((".mha", ".mhd"), "metaimage"),
 }
 FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha), MGH (.mgh, .mgz) or a folder with one DICOM series"
-#: What turns up under a volume's name.
-_STRANGERS = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the volume itself; fetch it with git lfs pull"),
-    (b"/annex/objects", "a git-annex pointer, not the volume itself; fetch it with git annex get"),
-    (b"<!doctype html", "a web page, not a volume; the download went wrong"),
-    (b"<html", "a web page, not a volume; the download went wrong"),
-)
 #: As much of a file as shows what it is.
 _BEGINNING = 352
 
@@ -163,9 +157,8 @@ def _suffix(path: Path) -> str:
 def _kind(stream: ByteStream) -> str | None:
     """What the content says; None where it says nothing. Raises `InputError` for what is no volume but known."""
     beginning = stream.peek(_BEGINNING)
-    for mark, what in _STRANGERS:
-        if beginning.lstrip().lower().startswith(mark):
-            raise InputError(f"{stream.label}: {what}")
+    if words := what_stands_in(beginning):
+        raise InputError(f"{stream.label}: {words}")
     if beginning[128:132] == b"DICM":
         raise InputError(f"{stream.label}: a single DICOM file by its content; give the folder that holds its series")
     for kind, fits in (("nrrd", is_nrrd), ("metaimage", is_metaimage), ("nifti", is_nifti), ("mgh", is_mgh)):

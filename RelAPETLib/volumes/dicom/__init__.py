@@ -17,6 +17,7 @@ from ...errors import InputError
 from ...notices import printable, warn
 from ..geometry import image_from_array
 from .frames import read_frames
+from .lacking import why_no_dicom
 from .origin import Origin, same_person, same_study
 from .pixels import stored_numbers
 from .series import Series, dicom_candidates, find_series, make_series
@@ -40,8 +41,9 @@ __all__ = [
 def read_dicom_folder(folder: Path, name: str = "DICOM series") -> sitk.Image:
     """The one series in a folder as a float32 volume, rescale slope and intercept applied picture by picture.
 
-    Hidden files, a DICOMDIR and files that are no DICOM are left aside; folders inside are not searched. Read are
-    single-frame slices and enhanced multi-frame files, plain or compressed (RLE, JPEG, JPEG-LS, JPEG 2000).
+    Hidden files, a DICOMDIR and files that are no DICOM are left aside; folders inside are not searched. Files that
+    were to be slices are not: those that end in .dcm or .ima, and empty ones and the like under a slice's ending. Read
+    are single-frame slices and enhanced multi-frame files, plain or compressed (RLE, JPEG, JPEG-LS, JPEG 2000).
 
     Args:
         folder: a folder.
@@ -49,12 +51,14 @@ def read_dicom_folder(folder: Path, name: str = "DICOM series") -> sitk.Image:
 
     Raises:
         InputError: no series or several; slices of several people; colour or mosaic images; a slice without position,
-            orientation or spacing, of another orientation or size, twice or missing; damaged pixels or an unknown
-            compression; more voxels than there is memory for.
+            orientation or spacing, of another orientation or size, twice or missing; a file that was to be a slice and
+            is empty, cut, all zeros, a pointer or a link to nothing; damaged pixels or an unknown compression; more
+            voxels than there is memory for.
 
     Warns:
         objects without a picture were left out; every slice has a series UID of its own; SpacingBetweenSlices is far
-        from the positions; a T1w or T2-FLAIR was taken with a contrast agent.
+        from the positions; InstanceNumber says that slices lack at an end; a T1w or T2-FLAIR was taken with a contrast
+        agent.
     """
     return _read(find_series(folder, name), folder, name)
 
@@ -63,7 +67,7 @@ def read_dicom_file(path: Path, name: str = "DICOM image") -> sitk.Image:
     """One enhanced multi-frame file as a float32 volume; raises and warns as `read_dicom_folder` does."""
     frames = read_frames(path)
     if frames is None:
-        raise InputError(f"{printable(path)}: not a DICOM file, or a damaged one")
+        raise InputError(f"{printable(path)}: {why_no_dicom(path) or 'not a DICOM file, or a damaged one'}")
     if not frames:
         raise InputError(f"{printable(path)}: a DICOM object without a picture (report, raw data or the like)")
     if len(frames) == 1:
@@ -80,7 +84,7 @@ def is_dicom(path: Path) -> bool:
 def origin_of(path: Path) -> Origin | None:
     """Whose scan a DICOM folder or file is, by the first picture in it; None if there is none."""
     candidates = dicom_candidates(path) if path.is_dir() else [path]
-    for candidate in candidates:
+    for candidate in filter(Path.exists, candidates):
         found = read_frames(candidate)
         if found:
             return found[0].origin

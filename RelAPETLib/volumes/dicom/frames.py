@@ -35,8 +35,8 @@ _GROUP_KINDS = {
     "CardiacSynchronizationSequence": ("NominalCardiacTriggerDelayTime",),
 }
 _WANTED = [
-    "SOPClassUID", "ImageType", "Modality", "SeriesInstanceUID", "SeriesNumber", "StudyInstanceUID", "StudyDate",
-    "PatientID", "PatientBirthDate", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel",
+    "SOPClassUID", "ImageType", "Modality", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "StudyInstanceUID",
+    "StudyDate", "PatientID", "PatientBirthDate", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelSpacing",
     "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
     "ContrastBolusAgent", "ContrastBolusAgentSequence", "DimensionIndexSequence", "SharedFunctionalGroupsSequence",
@@ -79,6 +79,7 @@ class Frame:
 
     path: Path
     index: int  # among the file's frames
+    instance: int | None  # InstanceNumber of the file
     format: PixelFormat
     series: str
     number: int | None
@@ -131,7 +132,8 @@ def read_frames(path: Path) -> list[Frame] | None:
     about = {
         "format": _pixel_format(header, count),
         "series": header.text("SeriesInstanceUID"),
-        "number": _series_number(header),
+        "number": _help_for_the_eye(header, "SeriesNumber"),
+        "instance": _help_for_the_eye(header, "InstanceNumber"),
         "modality": modality if (modality := header.text("Modality")).isalpha() and modality.isascii() else "?",
         "path": path,
     }
@@ -260,8 +262,9 @@ def _pixel_format(header: Header, frames: int) -> PixelFormat:
     return found
 
 
-def _series_number(header: Header) -> int | None:
+def _help_for_the_eye(header: Header, keyword: str) -> int | None:
+    """A number that no volume depends on; None where it is missing or none."""
     try:
-        return header.integer("SeriesNumber", default=-1) if header.raw("SeriesNumber") else None
-    except InputError:  # only a help for the eye
+        return header.integer(keyword, default=-1) if header.raw(keyword) else None
+    except InputError:
         return None
