@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import InputError
 from ..notices import printable
 from .absent import what_stands_in
-from .dicom import is_dicom, read_dicom_file, read_dicom_folder
+from .dicom import dicom_units, is_dicom, read_dicom_file, read_dicom_folder
 from .metaimage import is_metaimage, metaimage_voxel_file, read_metaimage
 from .mgh import is_mgh, read_mgh
 from .nifti import count_frames as count_nifti_frames
@@ -112,6 +112,14 @@ def read_frames(path: str | os.PathLike, weights: Mapping[int, float], name: str
         if kind != "nifti":
             raise InputError(f"{stream.label}: no NIfTI, so its frames are not read; convert it to NIfTI")
         return read_nifti(stream, header, name, weights)
+
+
+def header_units(path: str | os.PathLike) -> str | None:
+    """Unit that the header of a DICOM PET gives, as `dicom_units` has it; None for any other file or none at all."""
+    path = Path(path)
+    if os.path.isdir(path) or (os.path.isfile(path) and _suffix(path) not in _KINDS):
+        return dicom_units(path)
+    return None
 
 
 def second_file(path: str | os.PathLike) -> Path | None:

@@ -16,7 +16,7 @@ import numpy as np
 from ...errors import InputError
 from ...notices import printable, warn
 from ..geometry import image_from_array
-from .frames import read_frames
+from .frames import Frame, read_frames
 from .lacking import why_no_dicom
 from .origin import Origin, same_person, same_study
 from .pixels import stored_numbers
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Origin",
     "Series",
+    "dicom_units",
     "find_series",
     "is_dicom",
     "origin_of",
@@ -83,12 +84,26 @@ def is_dicom(path: Path) -> bool:
 
 def origin_of(path: Path) -> Origin | None:
     """Whose scan a DICOM folder or file is, by the first picture in it; None if there is none."""
+    first = _first_frame(path)
+    return first.origin if first else None
+
+
+def dicom_units(path: Path) -> str | None:
+    """Unit of the values of a DICOM folder or file, by the first picture in it; None where nothing is said.
+
+    Returns:
+        As the header writes it, ``BQML`` or ``GML``; ``unitless``, BIDS's word, for NONE.
+
+    Raises:
+        InputError: as `read_dicom_folder` does for that picture.
+    """
+    first = _first_frame(path)
+    return "unitless" if first and first.units == "NONE" else first and first.units
+
+
+def _first_frame(path: Path) -> Frame | None:
     candidates = dicom_candidates(path) if path.is_dir() else [path]
-    for candidate in filter(Path.exists, candidates):
-        found = read_frames(candidate)
-        if found:
-            return found[0].origin
-    return None
+    return next((found[0] for one in candidates if one.exists() and (found := read_frames(one))), None)
 
 
 def _read(series: Series, source: Path, name: str) -> sitk.Image:

@@ -17,6 +17,7 @@ from ...errors import InputError
 from ...notices import printable
 from .header import BIG_ENDIAN, DEFLATED, Header, damaged, quiet_pydicom, read_header
 from .origin import Origin, read_origin
+from .units import read_units
 
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG_ENDIAN, DEFLATED)
 
@@ -40,7 +41,7 @@ _WANTED = [
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelSpacing",
     "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
     "ContrastBolusAgent", "ContrastBolusAgentSequence", "DimensionIndexSequence", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence", *_KINDS,
+    "PerFrameFunctionalGroupsSequence", "Units", *_KINDS,
 ]  # fmt: skip
 #: Classes of scans: one of these without Rows is damaged, anything else without Rows is no image.
 _SCANS = tuple(
@@ -85,6 +86,7 @@ class Frame:
     number: int | None
     modality: str
     origin: Origin
+    units: str | None  # of the values, as the header writes it
     spacing: tuple[float, float]  # mm between columns, between rows
     between: float | None  # what SpacingBetweenSlices says, mm
     position: np.ndarray  # LPS mm of the centre of the first pixel
@@ -140,14 +142,15 @@ def read_frames(path: Path) -> list[Frame] | None:
     if not per_frame:
         where = functools.partial(_of_file, header)
         kinds = {keyword: header.raw(keyword) for keyword in _KINDS}
-        return [Frame(index=0, origin=read_origin(header, []), **about, **_placed(where), kinds=kinds)]
+        about |= {"origin": read_origin(header, []), "units": read_units(header, [])}
+        return [Frame(index=0, **about, **_placed(where), kinds=kinds)]
     shared = header.items("SharedFunctionalGroupsSequence")[:1]
     dimensions = [_pointer(item) for item in header.items("DimensionIndexSequence")]
-    origin = read_origin(header, [*shared, per_frame[0]])
+    about["origin"] = read_origin(header, [*shared, per_frame[0]])
+    about["units"] = read_units(header, [per_frame[0], *shared])
     return [
         Frame(
             index=index,
-            origin=origin,
             **about,
             **_placed(functools.partial(_of_groups, (own, *shared), header)),
             kinds=_frame_kinds((own, *shared), dimensions),
