@@ -17,10 +17,10 @@ from ..errors import InputError
 from ..jsonfiles import read_json_object
 from ..notices import warn
 from ..tracers import get_tracer
+from ..volumes.endings import BIDS_ENDINGS
 from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
 from .cases import Case, Failure, PetScan, Source
 
-_IMAGES = (".nii.gz", ".nii")
 #: Table of the subjects' ages and the like.
 PARTICIPANTS = "participants.tsv"
 
@@ -181,7 +181,7 @@ def session_files(folder: Path) -> dict[str, list[BidsFile]]:
     for path in sorted([*folder.glob("anat/*.nii*"), *folder.glob("pet/*.nii*")]):
         file = parse_name(path)
         if (
-            path.name.endswith(_IMAGES)
+            path.name.endswith(BIDS_ENDINGS)
             and file.suffix in found
             and (file.suffix == "pet") == (path.parent.name == "pet")
         ):

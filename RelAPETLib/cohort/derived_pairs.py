@@ -17,12 +17,12 @@ from ..errors import InputError
 from ..evaluation.pairs import COVARIATES, Pair
 from ..jsonfiles import read_json_object
 from ..notices import warn
+from ..volumes.endings import BIDS_ENDINGS
 from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
 from .bids import home_of, participants
 from .derivatives import TRANSFORM
 from .pairs import known_tracer, space_of
 
-_IMAGES = (".nii.gz", ".nii")
 DESCRIPTION = "dataset_description.json"
 SYNTHETIC = "synthetic"
 
@@ -89,7 +89,7 @@ def _first(files: list[BidsFile], words: str) -> BidsFile:
 
 def _is_image(path: Path) -> bool:
     """Whether a file is named as an image; hidden ones, such as macOS leaves on network shares (``._*``), are none."""
-    return path.name.endswith(_IMAGES) and not path.name.startswith(".")
+    return path.name.endswith(BIDS_ENDINGS) and not path.name.startswith(".")
 
 
 def _is_synthetic(file: BidsFile) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..notices import printable
+from ..volumes.endings import name_without_ending
 from ..volumes.sidecar import parse_name
 
 #: Columns that hold the number and the name, the first that is there.
@@ -96,8 +97,7 @@ def _label(text: str) -> int | None:
 
 def lookup_beside(image: Path) -> Path | None:
     """The table that BIDS has for a label image: ``.tsv`` of its name, else one that it inherits; None without."""
-    name = re.sub(r"\.nii(\.gz)?$", "", image.name)
-    own = image.with_name(f"{name}.tsv")
+    own = image.with_name(f"{name_without_ending(image) or image.name}.tsv")
     if own.is_file():
         return own
     file = parse_name(image)

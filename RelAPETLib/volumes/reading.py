@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..notices import printable
 from .absent import what_stands_in
 from .dicom import dicom_units, is_dicom, read_dicom_file, read_dicom_folder
+from .endings import KINDS, ending_of
 from .metaimage import is_metaimage, metaimage_voxel_file, read_metaimage
 from .mgh import is_mgh, read_mgh
 from .nifti import count_frames as count_nifti_frames
@@ -28,13 +29,6 @@ from .streams import ByteStream, open_file, open_stream
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-#: Which reader a name's ending asks for, where the content does not tell.
-_KINDS = {
-    **dict.fromkeys((".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz"), "nifti"),
-    **dict.fromkeys((".mgh", ".mgz"), "mgh"),
-    **dict.fromkeys((".nrrd", ".nhdr"), "nrrd"),
-    **dict.fromkeys((".mha", ".mhd"), "metaimage"),
-}
 FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha), MGH (.mgh, .mgz) or a folder with one DICOM series"
 #: As much of a file as shows what it is.
 _BEGINNING = 352
@@ -72,8 +66,8 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
             return read_dicom_folder(path, name)
     except OSError as error:
         raise InputError(f"{printable(path)}: cannot be read: {error.strerror or error}") from error
-    suffix = _suffix(path)
-    if suffix not in _KINDS:
+    suffix = ending_of(path)
+    if suffix not in KINDS:
         open_file(path, printable(path)).close()  # a file that is not there says so first
         if suffix in (".dcm", ".ima") or is_dicom(path):
             return read_dicom_file(path, name)
@@ -94,7 +88,7 @@ def count_frames(path: str | os.PathLike) -> int:
         InputError: as `read_volume` does for a file that is not there or whose header is damaged.
     """
     path = Path(path)
-    if _suffix(path) not in _KINDS or os.path.isdir(path):
+    if ending_of(path) not in KINDS or os.path.isdir(path):
         return 1
     with _opened(path) as (kind, stream, _):
         return count_nifti_frames(stream) if kind == "nifti" else 1
@@ -117,7 +111,7 @@ def read_frames(path: str | os.PathLike, weights: Mapping[int, float], name: str
 def header_units(path: str | os.PathLike) -> str | None:
     """Unit that the header of a DICOM PET gives, as `dicom_units` has it; None for any other file or none at all."""
     path = Path(path)
-    if os.path.isdir(path) or (os.path.isfile(path) and _suffix(path) not in _KINDS):
+    if os.path.isdir(path) or (os.path.isfile(path) and ending_of(path) not in KINDS):
         return dicom_units(path)
     return None
 
@@ -131,7 +125,7 @@ def second_file(path: str | os.PathLike) -> Path | None:
         InputError: as `read_volume` does for a file that is not there or whose header is damaged.
     """
     path = Path(path)
-    if _suffix(path) not in _KINDS or os.path.isdir(path):
+    if ending_of(path) not in KINDS or os.path.isdir(path):
         return None
     with _opened(path) as (kind, stream, header):
         if header != path:
@@ -143,8 +137,8 @@ def second_file(path: str | os.PathLike) -> Path | None:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[str, ByteStream, Path]]:
     """What a file is, a stream at the start of its header, and the path of that."""
-    label, suffix = printable(path), _suffix(path)
-    kind = _KINDS.get(suffix)
+    label, suffix = printable(path), ending_of(path)
+    kind = KINDS.get(suffix)
     if kind is None:
         raise InputError(f"{label}: not a volume by its name; give {FORMATS}")
     if kind == "nifti" and not suffix.startswith(".nii"):
@@ -154,12 +148,6 @@ def _opened(path: Path) -> Iterator[tuple[str, ByteStream, Path]]:
     with open_file(path, label) as file, np.errstate(all="ignore"):
         stream = open_stream(file, label)
         yield _kind(stream) or kind, stream, path
-
-
-def _suffix(path: Path) -> str:
-    """Ending of the name, lower case, ``.gz`` together with what stands before it."""
-    parts = [part.lower() for part in path.suffixes[-2:]]
-    return "".join(parts) if parts[-1:] == [".gz"] else "".join(parts[-1:])
 
 
 def _kind(stream: ByteStream) -> str | None:

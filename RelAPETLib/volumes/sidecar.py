@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..jsonfiles import read_json_object
+from .endings import name_without_ending
 
 #: Spellings of SUVR in sidecars. BIDS gives ratios as "unitless"; "1" is UCUM's unity.
 SUVR_SPELLINGS = frozenset({"suvr", "{suvr}", "unitless", "1", "{ratio}", "ratio", "dimensionless"})
@@ -19,7 +20,6 @@ SUVR_SPELLINGS = frozenset({"suvr", "{suvr}", "unitless", "1", "{ratio}", "ratio
 SIMULATION_KEY = "SimulationDescription"
 SIMULATED = "Simulated by relapet phantom: no person, no scanner, no radioactivity."
 _DESCRIPTION = "dataset_description.json"
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,7 @@ def is_simulated(image: Path) -> bool:
 
 def sidecar_path(image: Path) -> Path | None:
     """Where the JSON of an image's own name stands or would stand; None for what is no image's name."""
-    suffix = next((s for s in _SUFFIXES if image.name.lower().endswith(s)), None)
-    name = image.name[: -len(suffix)] if suffix else ""
+    name = name_without_ending(image)
     return image.with_name(f"{name}.json") if name else None
 
 
