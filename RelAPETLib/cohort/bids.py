@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..absent import is_listed, why_no_file
 from ..clinical import from_row
 from ..errors import InputError
 from ..jsonfiles import read_json_object
@@ -81,9 +82,11 @@ def participants(folder: Path) -> dict[str, dict[str, str]]:
         RelAPETWarning: the table has no identifiers, or somebody's rows differ.
     """
     path = folder / PARTICIPANTS
-    if not path.is_file():
+    if not is_listed(path):
         return {}
     try:
+        if why := why_no_file(path):
+            raise InputError(f"{path}: {why}")
         with open(path, newline="", encoding="utf-8-sig") as stream:
             lines = list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
     except (OSError, ValueError, csv.Error) as error:

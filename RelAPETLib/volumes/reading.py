@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..absent import what_stands_in, why_missing
 from ..errors import InputError
 from ..notices import printable
-from .absent import what_stands_in
 from .dicom import dicom_units, is_dicom, read_dicom_file, read_dicom_folder
 from .endings import KINDS, ending_of
 from .metaimage import is_metaimage, metaimage_voxel_file, read_metaimage
@@ -109,10 +109,17 @@ def read_frames(path: str | os.PathLike, weights: Mapping[int, float], name: str
 
 
 def header_units(path: str | os.PathLike) -> str | None:
-    """Unit that the header of a DICOM PET gives, as `dicom_units` has it; None for any other file or none at all."""
+    """Unit that the header of a DICOM PET gives, as `dicom_units` has it; None for any other file or none at all.
+
+    Raises:
+        InputError: a damaged DICOM file, or one that cannot be read.
+    """
     path = Path(path)
     if os.path.isdir(path) or (os.path.isfile(path) and ending_of(path) not in KINDS):
-        return dicom_units(path)
+        try:
+            return dicom_units(path)
+        except OSError as error:
+            raise InputError(f"{printable(path)}: cannot be read: {error.strerror or error}") from error
     return None
 
 
@@ -131,7 +138,10 @@ def second_file(path: str | os.PathLike) -> Path | None:
         if header != path:
             return header
         finders = {"nifti": nifti_voxel_file, "nrrd": nrrd_voxel_file, "metaimage": metaimage_voxel_file}
-        return finders[kind](stream, path) if kind in finders else None
+        other = finders[kind](stream, path) if kind in finders else None
+        if other is not None and not os.path.exists(other):
+            raise InputError(f"{printable(other)}: {why_missing(other)}")
+        return other
 
 
 @contextmanager

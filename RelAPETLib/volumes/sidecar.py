@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..absent import is_listed
 from ..errors import InputError
 from ..jsonfiles import read_json_object
 from .endings import name_without_ending
@@ -105,7 +106,7 @@ def read_sidecar(image: Path, root: Path | None = None, *, advice: str = "mend i
     file = parse_name(image)
     folders = _folders(image.absolute(), root) if "sub" in file.entities else []
     found = [path for folder in folders for path in _applying(file, folder)]
-    if own.is_file() and own.name not in [path.name for path in found if path.parent == own.absolute().parent]:
+    if is_listed(own) and own.name not in [path.name for path in found if path.parent == own.absolute().parent]:
         found.append(own)
     content: dict = {}
     for path in found:

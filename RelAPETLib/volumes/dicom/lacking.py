@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...absent import what_stands_in, why_missing
 from ...errors import InputError
 from ...notices import printable, warn
-from ..absent import what_stands_in, why_missing
 from .frames import Frame
 
 #: Endings that say DICOM.

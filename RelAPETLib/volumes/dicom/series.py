@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...absent import is_listed
 from ...errors import InputError
 from ...notices import printable, warn
 from .frames import NATIVE, Frame, read_frames
@@ -94,8 +95,7 @@ def dicom_candidates(folder: Path) -> Iterable[Path]:
     Links to files that are not here are among them: each may be a slice that was not fetched.
     """
     for path in sorted(folder.iterdir()):
-        here = path.is_file() or (path.is_symlink() and not path.exists())
-        if here and not path.name.startswith(".") and path.name.upper() != "DICOMDIR":
+        if is_listed(path) and not path.name.startswith(".") and path.name.upper() != "DICOMDIR":
             yield path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 
 _ANNEX = "fetch it with git annex get or datalad get"
@@ -16,6 +17,8 @@ _STANDING_IN = (
     (re.compile(rb"(\.\.?[/\\])*\.git[/\\]annex[/\\]objects"), _POINTER),  # a link where the disk knows no links
     (re.compile(rb"<!doctype html|<html"), _PAGE),
 )
+#: As much of a file shows it.
+_BEGINNING = 400
 
 
 def what_stands_in(beginning: bytes) -> str | None:
@@ -24,12 +27,33 @@ def what_stands_in(beginning: bytes) -> str | None:
     return next((words for mark, words in _STANDING_IN if mark.match(beginning)), None)
 
 
-def why_missing(path: str | os.PathLike) -> str:
-    """Why there is no file: ``no such file``, or a link whose target is not here and how to fetch it."""
+def why_no_file(path: str | os.PathLike) -> str | None:
+    """Why a path is no file to read: not there, a link to nothing, no plain file, a pointer; None for any other file.
+
+    Raises:
+        OSError: it cannot be looked at or opened.
+    """
     try:
-        if not os.path.islink(path):
-            return "no such file"
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return why_missing(path)
+    if not stat.S_ISREG(mode):
+        return "not a plain file"
+    with open(path, "rb") as stream:
+        return what_stands_in(stream.read(_BEGINNING))
+
+
+def is_listed(path: str | os.PathLike) -> bool:
+    """Whether a folder has the name of a file, or of a link to one that may not be here; reading it then says so."""
+    return os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
+
+
+def why_missing(path: str | os.PathLike, otherwise: str = "no such file") -> str:
+    """Why there is no file: `otherwise`, or a link whose target is not here and how to fetch it."""
+    try:
+        if not os.path.islink(path) or os.path.exists(path):
+            return otherwise
         target = Path(os.path.realpath(path)).as_posix()
     except (OSError, ValueError):  # NUL or a lone surrogate
-        return "no such file"
+        return otherwise
     return f"a link to a file that is not here; {_ANNEX if 'annex/objects' in target else 'copy the file itself'}"
