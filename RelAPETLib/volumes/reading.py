@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha), MGH (.mgh, .mgz) or a folder with one DICOM series"
+_NAMES = {"nifti": "NIfTI", "mgh": "MGH", "nrrd": "NRRD", "metaimage": "MetaImage"}
 #: As much of a file as shows what it is.
 _BEGINNING = 352
 
@@ -37,10 +38,10 @@ _BEGINNING = 352
 def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
     """Read a 3-D scalar volume with its geometry.
 
-    What a file is, its content says: a plain NIfTI named .nii.gz is read. A compressed file is read to its end and its
-    check sum compared. NIfTI's orientation is the sform if its code is above 0, else the qform if its code is;
-    `scl_slope` is applied and metres or micrometres become millimetres. Trailing axes of length 1 are dropped. Memory
-    held is one float32 copy of the volume.
+    A file needs a volume's ending; which kind it is, its content says: a plain NIfTI named .nii.gz is read. A
+    compressed file is read to its end and its check sum compared. NIfTI's orientation is the sform if its code is above
+    0, else the qform if its code is; `scl_slope` is applied and metres or micrometres become millimetres. Trailing axes
+    of length 1 are dropped. Memory held is one float32 copy of the volume.
 
     Args:
         path: a NIfTI, NRRD, MetaImage or MGH file, a folder with the files of one DICOM series, or one
@@ -150,7 +151,10 @@ def _opened(path: Path) -> Iterator[tuple[str, ByteStream, Path]]:
     label, suffix = printable(path), ending_of(path)
     kind = KINDS.get(suffix)
     if kind is None:
-        raise InputError(f"{label}: not a volume by its name; give {FORMATS}")
+        with open_file(path, label) as file, np.errstate(all="ignore"):
+            content = _NAMES.get(_kind(open_stream(file, label)))
+        though = f", though it is {content} by its content; name it so" if content else ""
+        raise InputError(f"{label}: not a volume by its name{though}; give {FORMATS}")
     if kind == "nifti" and not suffix.startswith(".nii"):
         open_file(path, label).close()
         path = header_file(path, label)

@@ -50,6 +50,8 @@ _SCANS = tuple(
 )
 #: Objects that go with a scan: registrations, segmentations, raw data and the like; some have Rows.
 _BESIDE_SCANS = ("1.2.840.10008.5.1.4.1.1.66", "1.2.840.10008.5.1.4.1.1.11.")
+#: Images without BitsStored hold floating point numbers, by their bits, in these elements (PS3.3, C.7.6.24 and 25).
+_FLOATS = {32: "FloatPixelData", 64: "DoubleFloatPixelData"}
 
 #: Direction cosines may be written with few digits: lengths and right angles are wrong only beyond this.
 _UNIT_TOLERANCE = 0.01
@@ -238,6 +240,12 @@ def _pointer(item: Header) -> str:
 
 
 def _pixel_format(header: Header, frames: int) -> PixelFormat:
+    if header.integer("BitsAllocated", default=0) in _FLOATS and not header.raw("BitsStored"):
+        raise InputError(
+            f"{printable(header.path)}: its pixels are {_FLOATS[header.integer('BitsAllocated')]}, floating point "
+            "numbers as in a parametric map, which are not read; give the NIfTI file that it was made from, or convert "
+            "it to NIfTI"
+        )
     samples = header.integer("SamplesPerPixel", default=1)
     if samples != 1 or header.text("PhotometricInterpretation") not in ("MONOCHROME2", ""):
         raise InputError(
