@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+from .absent import why_no_file
 from .errors import InputError, RelAPETError
 from .notices import printable
 
@@ -41,8 +42,8 @@ def read_json(
     name = f"{what} {printable(path)}".strip()
     try:
         path = Path(path)
-        if not path.is_file():
-            raise error(f"{name}: {'no such file' if not path.exists() else 'not a plain file'}")
+        if why := why_no_file(path):
+            raise error(f"{name}: {why}")
         if path.stat().st_size > limit:
             raise error(f"{name}: larger than {limit} bytes; refused")
         content = parse_json(path.read_text(encoding="utf-8-sig"), numbers=numbers)

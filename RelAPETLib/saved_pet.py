@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .absent import why_missing
 from .errors import InputError, RelAPETError
 from .jsonfiles import parse_json
 from .provenance import (
@@ -100,7 +101,7 @@ def _read_record(path: Path, pet: Path) -> dict:
         record = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(
-            f"{path}: no such file; only a synthetic PET with its record can be exported, give the record of "
+            f"{path}: {why_missing(path)}; only a synthetic PET with its record can be exported, give the record of "
             f"{pet.name} as --provenance"
         ) from error
     except (OSError, ValueError) as error:

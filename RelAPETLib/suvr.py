@@ -1,8 +1,8 @@
 """How it is known that a PET's numbers are SUVR.
 
-``Units`` of the BIDS sidecar, its own or inherited (`volumes.sidecar`), say so; where nothing is said, values that only
-SUVR would give (`PLAUSIBLE_SUVR`) are taken with a warning. A named reference region makes any unit SUVR; how, that is
-the business of those who measure the region (`synthesis.reference`, `evaluation.regional`).
+``Units`` of the BIDS sidecar, its own or inherited (`volumes.sidecar`), or of a DICOM header say so; where nothing is
+said, values that only SUVR would give (`PLAUSIBLE_SUVR`) are taken with a warning. A named reference region makes any
+unit SUVR; how, that is the business of those who measure the region (`synthesis.reference`, `evaluation.regional`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .errors import DoubtfulInputError, InputError
 from .notices import warn
+from .volumes import header_units
 from .volumes.sidecar import is_suvr, read_sidecar
 
 #: Mean over the brain of any tracer's SUVR, with room on both sides. SUV and kBq/mL can fall inside too,
@@ -51,14 +52,19 @@ def stated_units(path: Path | None) -> ReferenceUnits:
         path: its file; None for an image in memory.
 
     Raises:
-        InputError: the sidecar names another unit than SUVR, or cannot be read.
+        InputError: the sidecar or DICOM header names another unit than SUVR, or cannot be read.
     """
-    units = sidecar_units(path) if path is not None else None
+    units, where = sidecar_units(path) if path is not None else None, "sidecar"
+    if units is None and path is not None:
+        units, where = header_units(path), "DICOM header"
     if units is None:
-        return ReferenceUnits("no sidecar says so; its values are those of SUVR", plausibility_only=True)
+        return ReferenceUnits(
+            "neither a sidecar nor a DICOM header says so; its values are those of SUVR", plausibility_only=True
+        )
     if not is_suvr(units):
-        raise InputError(f"{path}: its sidecar (its own or inherited) gives the unit '{units}', not SUVR; {HINT}")
-    return ReferenceUnits(f"its sidecar: Units '{units}'")
+        whose = " (its own or inherited)" if where == "sidecar" else ""
+        raise InputError(f"{path}: its {where}{whose} gives the unit '{units}', not SUVR; {HINT}")
+    return ReferenceUnits(f"its {where}: Units '{units}'")
 
 
 def check_suvr(mean: float, units: ReferenceUnits, name: str, force: bool, *, tell: bool = True) -> None:
@@ -68,12 +74,12 @@ def check_suvr(mean: float, units: ReferenceUnits, name: str, force: bool, *, te
         mean: over the brain.
         units: from `stated_units`.
         name: what messages call the PET.
-        force: accept values that SUVR hardly has when the sidecar says SUVR.
+        force: accept values that SUVR hardly has when the sidecar or header says SUVR.
         tell: warn where only the values speak for SUVR.
 
     Raises:
         InputError: the unit is unknown and the values are not SUVR's.
-        DoubtfulInputError: the sidecar says SUVR, the values do not, and `force` is False.
+        DoubtfulInputError: said to be SUVR, the values are not, and `force` is False.
 
     Warns:
         RelAPETWarning: only the values speak for SUVR, or do not where `force` is True.
@@ -83,10 +89,14 @@ def check_suvr(mean: float, units: ReferenceUnits, name: str, force: bool, *, te
     if units.plausibility_only:
         if not plausible:
             raise InputError(
-                f"{name}: unit unknown (no JSON sidecar with Units), and its brain mean {mean:.4g} is not SUVR; {HINT}"
+                f"{name}: unit unknown (no Units in a JSON sidecar or DICOM header), and its brain mean {mean:.4g} is "
+                f"not SUVR; {HINT}"
             )
         if tell:
-            warn(f"{name}: no sidecar says what its unit is; taken to be SUVR since its brain mean is {mean:.2f}")
+            warn(
+                f"{name}: no sidecar or DICOM header says what its unit is; taken to be SUVR since its brain mean is "
+                f"{mean:.2f}"
+            )
     elif not plausible:
         words = f"{name}: said to be SUVR, but its brain mean is {mean:.4g} (SUVR gives {low:g} to {high:g})"
         if not force:

@@ -12,15 +12,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..absent import is_listed, why_no_file
 from ..clinical import from_row
 from ..errors import InputError
 from ..jsonfiles import read_json_object
 from ..notices import warn
 from ..tracers import get_tracer
+from ..volumes.endings import BIDS_ENDINGS
 from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
 from .cases import Case, Failure, PetScan, Source
 
-_IMAGES = (".nii.gz", ".nii")
 #: Table of the subjects' ages and the like.
 PARTICIPANTS = "participants.tsv"
 
@@ -81,9 +82,11 @@ def participants(folder: Path) -> dict[str, dict[str, str]]:
         RelAPETWarning: the table has no identifiers, or somebody's rows differ.
     """
     path = folder / PARTICIPANTS
-    if not path.is_file():
+    if not is_listed(path):
         return {}
     try:
+        if why := why_no_file(path):
+            raise InputError(f"{path}: {why}")
         with open(path, newline="", encoding="utf-8-sig") as stream:
             lines = list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
     except (OSError, ValueError, csv.Error) as error:
@@ -181,7 +184,7 @@ def session_files(folder: Path) -> dict[str, list[BidsFile]]:
     for path in sorted([*folder.glob("anat/*.nii*"), *folder.glob("pet/*.nii*")]):
         file = parse_name(path)
         if (
-            path.name.endswith(_IMAGES)
+            path.name.endswith(BIDS_ENDINGS)
             and file.suffix in found
             and (file.suffix == "pet") == (path.parent.name == "pet")
         ):

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..absent import is_listed
 from ..clinical import COLUMNS
 from ..errors import InputError
 from ..evaluation.pairs import COVARIATES, Pair
 from ..jsonfiles import read_json_object
 from ..notices import warn
+from ..volumes.endings import BIDS_ENDINGS
 from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
 from .bids import home_of, participants
 from .derivatives import TRANSFORM
 from .pairs import known_tracer, space_of
 
-_IMAGES = (".nii.gz", ".nii")
 DESCRIPTION = "dataset_description.json"
 SYNTHETIC = "synthetic"
 
@@ -89,7 +90,7 @@ def _first(files: list[BidsFile], words: str) -> BidsFile:
 
 def _is_image(path: Path) -> bool:
     """Whether a file is named as an image; hidden ones, such as macOS leaves on network shares (``._*``), are none."""
-    return path.name.endswith(_IMAGES) and not path.name.startswith(".")
+    return path.name.endswith(BIDS_ENDINGS) and not path.name.startswith(".")
 
 
 def _is_synthetic(file: BidsFile) -> bool:
@@ -141,7 +142,7 @@ def _key(file: BidsFile) -> dict[str, str]:
 def _model(derivatives: Path) -> str:
     """What the model is called: ``GeneratedBy`` of the derivatives says it, else their folder's name does."""
     path = derivatives / DESCRIPTION
-    made_by = read_json_object(path).get("GeneratedBy") if path.is_file() else None
+    made_by = read_json_object(path).get("GeneratedBy") if is_listed(path) else None
     for entry in made_by if isinstance(made_by, list) else []:
         model = entry.get("Model") if isinstance(entry, dict) else None
         if isinstance(model, dict) and isinstance(model.get("name", model.get("Name")), str):
@@ -195,7 +196,7 @@ def _transform(made: BidsFile | None) -> Path | None:
     if made is None:
         return None
     path = made.path.with_name(f"{made.path.name.split('_space-')[0]}_{TRANSFORM}")
-    return path if path.is_file() else None
+    return path if is_listed(path) else None
 
 
 def _t1w(file: BidsFile, raw: Path) -> Path | None:

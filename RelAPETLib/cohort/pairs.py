@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..absent import is_listed
 from ..errors import InputError
 from ..evaluation.in_mni import OF_CASE
 from ..evaluation.pairs import COVARIATES, Pair
@@ -71,7 +72,7 @@ def with_cases(pairs: Sequence[Pair], folder: Path | str) -> list[Pair]:
         person = f"sub-{pair.participant.removeprefix('sub-')}"
         session = f"ses-{pair.session.removeprefix('ses-')}" if pair.session else ""
         files = [folder / person / part / OF_CASE for part in dict.fromkeys((session, ""))]
-        case = next((file for file in files if file.is_file()), None)
+        case = next((file for file in files if is_listed(file)), None)
         found.append(replace(pair, to_mni=pair.to_mni or case))
     if not any(pair.to_mni for pair in found):
         raise InputError(f"{folder}: no saved case of the people who are evaluated (sub-*[/ses-*]/{OF_CASE})")
@@ -139,10 +140,10 @@ def _made(pair: Pair) -> Pair:
     if pair.synthetic.is_dir():
         names = (MADE_MNI, MADE) if pair.space == "MNI" else (MADE, MADE_MNI)
         names = [name for each in names for name in (each, each.removesuffix(".gz"))]
-        file = next((f for name in names if (f := pair.synthetic / name).is_file()), None)
+        file = next((f for name in names if is_listed(f := pair.synthetic / name)), None)
         if file is None:
             own = [pair.synthetic / pair.tracer / name for name in (MADE, MADE.removesuffix(".gz"))]
-            file = next((f for f in own if f.is_file()), None)
+            file = next((f for f in own if is_listed(f)), None)
         if file is None:
             raise InputError(f"{printable(pair.synthetic)}: a folder without {MADE}")
         pair = replace(pair, synthetic=file)
@@ -156,7 +157,7 @@ def _made(pair: Pair) -> Pair:
 def made_by(synthetic: Path) -> tuple[str, str]:
     """Model (name and version) and tracer of a synthetic PET by the record beside it; empty where there is none."""
     record = synthetic.with_name(RECORD)
-    if not synthetic.name.startswith("synthetic_pet") or not record.is_file():
+    if not synthetic.name.startswith("synthetic_pet") or not is_listed(record):
         return "", ""
     content = read_json_object(record, "record")
     model, tracer = (content.get(name) if isinstance(content.get(name), dict) else {} for name in ("model", "tracer"))

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..absent import why_no_file
 from ..clinical import from_row
 from ..errors import InputError
 from ..tracers import get_tracer
@@ -70,8 +71,8 @@ def read_rows(path: Path, wanted: Sequence[str]) -> list[tuple[int, dict[str, st
     """
     tabs = path.suffix.lower() == ".tsv"
     try:
-        if not path.is_file():
-            raise InputError(f"{path}: {'not a plain file' if path.exists() else 'no such file'}")
+        if why := why_no_file(path):
+            raise InputError(f"{path}: {why}")
         with open(path, newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream, strict=True, delimiter="\t" if tabs else ",")
             columns = [name.strip() for name in next(reader, [])]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ..absent import why_missing
 from ..clinical import ClinicalValues, from_row
 from ..errors import InputError
 from ..tracers import get_tracer
@@ -127,7 +128,7 @@ def _rows(source: Path) -> dict[str, dict[str, str]]:
     if source.is_file():
         return {f"sub-{_label(row['subject'], 'sub-')}": row for _, row in read_rows(source, ("subject",))}
     if not source.is_dir():
-        raise InputError(f"{source}: no such file or folder")
+        raise InputError(f"{source}: {why_missing(source, 'no such file or folder')}")
     return participants(source)
 
 
@@ -202,7 +203,7 @@ def _named(lost: Iterable[Failure]) -> tuple[tuple[Failure, ...], list[str]]:
 def _of_bids(folder: Path, filters: Filters, people: list[str]) -> list[Visit]:
     """Visits of a data set; of the people named, where some are: jobs of one person each do not read all the others."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such file or folder")
+        raise InputError(f"{folder}: {why_missing(folder, 'no such file or folder')}")
     if not is_bids(folder) or not (subjects := sorted(path for path in folder.glob("sub-*") if path.is_dir())):
         raise InputError(f"{folder}: no BIDS data set, it has no folder sub-*")
     rows = participants(folder)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..absent import why_missing
 from ..errors import InputError
 from ..grid import MNI_GRID, array_to_image
 from ..notices import printable, warn
@@ -52,6 +53,7 @@ def read_transform(path: Path) -> sitk.Transform:
 
 def _unreadable(path: Path) -> InputError:
     words = "no ITK transform that can be read; give a .h5, .tfm or .txt, or a field of displacements as .nii.gz"
+    words = words if path.exists() else why_missing(path)
     return InputError(f"{printable(path)}: {words}")
 
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..absent import is_listed
 from ..errors import InputError
 from ..notices import warn
 from .tsv import number, read_tsv
@@ -65,7 +66,7 @@ def _rows(synthetic: Path, name: str, columns: tuple[str, ...]) -> list[dict[str
         path = synthetic.with_name(f"{match['stem']}_desc-synthetic_{name}")
     else:
         return []
-    if not path.is_file():
+    if not is_listed(path):
         return []
     try:
         return read_tsv(path, columns)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..absent import why_missing
 from ..errors import InputError
 from ..notices import printable
 
@@ -61,6 +62,8 @@ def read_tsv(path: Path | str, columns: Iterable[str]) -> list[dict[str, str]]:
             rows, names = list(reader), [name.strip() for name in reader.fieldnames or ()]
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text; save it as a tab separated table in UTF-8") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: {why_missing(path)}") from error
     except (OSError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a table ({getattr(error, 'strerror', None) or error})") from error
     missing = [column for column in columns if column not in names]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..absent import why_missing
 from ..errors import InputError
 from ..grid import image_to_array
 from ..tracers import get_tracer
@@ -83,6 +84,6 @@ def read_volume_table(path: Path | str, files: Iterable[str], values: Iterable[s
         named = {name: path.parent / row[name] for name in FILES if row.get(name, MISSING) not in ("", MISSING)}
         for name, file in named.items():
             if not file.is_file():
-                raise InputError(f"{path}: {key[0]}: no file {file}; mend the column {name}")
+                raise InputError(f"{path}: {key[0]}: no file {file} ({why_missing(file)}); mend the column {name}")
         rows.append(VolumeRow(*key, named, {name: number(row[name]) for name in values}, model))
     return rows

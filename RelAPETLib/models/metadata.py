@@ -10,6 +10,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from ..absent import why_no_file
 from ..errors import ModelError
 from ..grid import MNI_GRID
 from ..jsonfiles import parse_json
@@ -33,8 +34,8 @@ def load_json(path: Path, what: str):
         ModelError: unreadable, larger than `MAX_JSON_BYTES`, or not JSON.
     """
     try:
-        if not path.is_file():
-            raise ModelError(f"cannot read {what} {path}: no such file")
+        if why := why_no_file(path):
+            raise ModelError(f"cannot read {what} {path}: {why}")
         if path.stat().st_size > MAX_JSON_BYTES:
             raise ModelError(f"{what} {path} is larger than {MAX_JSON_BYTES} bytes; refused")
         return parse_json(path.read_bytes())

@@ -11,8 +11,10 @@ import csv
 import re
 from pathlib import Path
 
+from ..absent import is_listed, why_no_file
 from ..errors import InputError
 from ..notices import printable
+from ..volumes.endings import name_without_ending
 from ..volumes.sidecar import parse_name
 
 #: Columns that hold the number and the name, the first that is there.
@@ -33,8 +35,8 @@ def read_lookup(path: Path | str) -> dict[int, str]:
     path = Path(path)
     where = f"lookup table {printable(path)}"
     try:
-        if not path.is_file():
-            raise InputError(f"{where}: {'not a plain file' if path.exists() else 'no such file'}")
+        if why := why_no_file(path):
+            raise InputError(f"{where}: {why}")
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{where}: larger than {MAX_BYTES} bytes; refused")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -96,9 +98,8 @@ def _label(text: str) -> int | None:
 
 def lookup_beside(image: Path) -> Path | None:
     """The table that BIDS has for a label image: ``.tsv`` of its name, else one that it inherits; None without."""
-    name = re.sub(r"\.nii(\.gz)?$", "", image.name)
-    own = image.with_name(f"{name}.tsv")
-    if own.is_file():
+    own = image.with_name(f"{name_without_ending(image) or image.name}.tsv")
+    if is_listed(own):
         return own
     file = parse_name(image)
     if "sub" not in file.entities:

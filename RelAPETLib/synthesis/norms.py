@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..absent import why_missing
 from ..errors import InputError
 from ..grid import MNI_GRID, array_to_image, image_to_array
 from ..jsonfiles import read_json_object
@@ -90,7 +91,9 @@ def read_norms(path: Path | str, own_fwhm: float | None = None) -> Norms:
     path = Path(path)
     path = path / NORMS_FILE if path.is_dir() else path
     if not path.is_file():
-        raise InputError(f"no norms at {path}; a folder with {NORMS_FILE} is wanted, or such a file")
+        raise InputError(
+            f"no norms at {path} ({why_missing(path)}); a folder with {NORMS_FILE} is wanted, or such a file"
+        )
     facts = read_json_object(path)
     for name, what in _NEEDED.items():
         if facts.get(name) in (None, ""):

@@ -4,7 +4,8 @@ A reference is compared with a SUVR model only when its unit is known to be SUVR
 
 1. a named reference region: the PET is scaled so that its mean there is the synthetic PET's, whatever its unit was,
    so that both are on one scale (an error of the synthetic's overall level in that region cannot show then);
-2. ``Units`` of its BIDS sidecar, its own or inherited (`volumes.sidecar`): SUVR spellings are accepted, others refused;
+2. ``Units`` of its BIDS sidecar, its own or inherited (`volumes.sidecar`), or of its DICOM header: SUVR spellings are
+   accepted, others refused;
 3. neither: values that only SUVR would give (`PLAUSIBLE_SUVR`) are accepted with a warning, others refused.
 
 Between volumes that are min-max scaled (relative models) the unit does not matter.
@@ -36,7 +37,7 @@ def reference_units(path: Path | None, region: str | None, *, relative: bool) ->
         relative: whether the model's output is relative.
 
     Raises:
-        InputError: the region is unknown, or the sidecar names another unit than SUVR.
+        InputError: the region is unknown, or the sidecar or DICOM header names another unit than SUVR.
     """
     if region is not None:
         from ..regions import load_regions

@@ -7,7 +7,7 @@ in is geometry out: reading takes the file's own orientation, and nothing here r
 from .checking import check_volume
 from .dicom import Origin, Series, find_series, origin_of, same_person, same_study
 from .geometry import canonical, corner_distance, image_affine, image_from_array
-from .reading import count_frames, read_frames, read_volume, second_file
+from .reading import count_frames, header_units, read_frames, read_volume, second_file
 from .writing import file_sha256, write_volume
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "count_frames",
     "file_sha256",
     "find_series",
+    "header_units",
     "image_affine",
     "image_from_array",
     "origin_of",

@@ -23,7 +23,7 @@ from .sidecar import sidecar_path
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-#: Frame times are whole seconds; a frame may stick out of a window by this much, or leave this much of it open.
+#: Frame times are whole seconds; a frame may stick out of a window, overlap or stand off the next by this much.
 TOLERANCE_SECONDS = 1.0
 
 
@@ -127,7 +127,8 @@ def choose_frames(scan: PetScan, frames: Frames, count: int) -> tuple[list[int],
     """Frames inside the window, their weights (durations, summing to 1), and facts for the record.
 
     Raises:
-        InputError: a field is missing or wrong, not decay-corrected, or the frames do not fill the window.
+        InputError: a field is missing or wrong, not decay-corrected, or the frames do not fill the window one after the
+            other.
     """
     starts, durations = _numbers(scan, "FrameTimesStart", count), _numbers(scan, "FrameDuration", count)
     if (durations <= 0).any():
@@ -138,17 +139,7 @@ def choose_frames(scan: PetScan, frames: Frames, count: int) -> tuple[list[int],
     if isinstance(injection, bool) or not isinstance(injection, (int, float)):
         raise InputError(f"{scan.sidecar_name}: 'InjectionStart' must be a number of seconds")
     begin, end = starts - injection, starts - injection + durations
-    if frames.minutes is None:
-        inside = np.ones(count, bool)
-    else:
-        low, high = (60 * minutes for minutes in frames.minutes)
-        inside = (begin >= low - TOLERANCE_SECONDS) & (end <= high + TOLERANCE_SECONDS)
-        if abs(durations[inside].sum() - (high - low)) > TOLERANCE_SECONDS * max(1, inside.sum()):
-            edges = f"{begin.min() / 60:g} to {end.max() / 60:g} min"
-            raise InputError(
-                f"{scan.path}: {inside.sum()} whole frames lie in {frames}, and do not fill it; "
-                f"its {count} frames are from {edges} after injection"
-            )
+    inside = np.ones(count, bool) if frames.minutes is None else _inside(scan, frames, begin, end)
     chosen = np.flatnonzero(inside)
     weights = durations[chosen] / durations[chosen].sum()
     facts = {
@@ -157,3 +148,28 @@ def choose_frames(scan: PetScan, frames: Frames, count: int) -> tuple[list[int],
         "seconds_after_injection": [float(begin[chosen].min()), float(end[chosen].max())],
     }
     return [int(i) for i in chosen], weights, facts
+
+
+def _inside(scan: PetScan, frames: Frames, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Which frames lie in a window, from their seconds after injection.
+
+    Raises:
+        InputError: they do not follow one another from the window's begin to its end.
+    """
+    low, high = (60 * minutes for minutes in frames.minutes)
+    inside = (begin >= low - TOLERANCE_SECONDS) & (end <= high + TOLERANCE_SECONDS)
+    order = np.flatnonzero(inside)[np.argsort(begin[inside], kind="stable")]
+    open_seconds = np.append(begin[order], high) - np.append(low, end[order])  # below 0 where frames overlap
+    worst = int(np.abs(open_seconds).argmax())
+    if abs(open_seconds[worst]) <= TOLERANCE_SECONDS:
+        return inside
+    edges = f"{begin.min() / 60:g} to {end.max() / 60:g} min"
+    why = ""
+    if 0 < worst < len(order):
+        seconds = open_seconds[worst]
+        how = f"overlap by {-seconds:g} s" if seconds < 0 else f"leave {seconds:g} s open"
+        why = f"; frames {order[worst - 1]} and {order[worst]}, counted from 0, {how}"
+    raise InputError(
+        f"{scan.path}: {len(order)} whole frames lie in {frames}, and do not fill it{why}; "
+        f"its {len(begin)} frames are from {edges} after injection"
+    )

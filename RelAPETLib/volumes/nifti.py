@@ -90,9 +90,10 @@ def _companion(path: Path, ending: str, label: str) -> Path:
     upper = path.suffixes[-2 if gz else -1].isupper()
     ending = ending.upper() if upper else ending
     plain, packed = stem.with_name(f"{stem.name}.{ending}"), stem.with_name(f"{stem.name}.{ending}.gz")
-    for candidate in (packed, plain) if gz else (plain, packed):
-        if os.path.exists(candidate):  # unlike Path.exists it takes a name too long for the disk
-            return candidate
+    for known in (os.path.exists, os.path.islink):  # unlike Path's they take a name too long for the disk
+        for candidate in (packed, plain) if gz else (plain, packed):
+            if known(candidate):
+                return candidate
     raise InputError(f"{label}: its other file, {printable(plain.name)}, is not there; the pair belongs together")
 
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..absent import what_stands_in, why_missing
 from ..errors import InputError
 from ..notices import printable
-from .dicom import is_dicom, read_dicom_file, read_dicom_folder
+from .dicom import dicom_units, is_dicom, read_dicom_file, read_dicom_folder
+from .endings import KINDS, ending_of
 from .metaimage import is_metaimage, metaimage_voxel_file, read_metaimage
 from .mgh import is_mgh, read_mgh
 from .nifti import count_frames as count_nifti_frames
@@ -27,21 +29,8 @@ from .streams import ByteStream, open_file, open_stream
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-#: Which reader a name's ending asks for, where the content does not tell.
-_KINDS = {
-    **dict.fromkeys((".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz"), "nifti"),
-    **dict.fromkeys((".mgh", ".mgz"), "mgh"),
-    **dict.fromkeys((".nrrd", ".nhdr"), "nrrd"),
-    **dict.fromkeys((".mha", ".mhd"), "metaimage"),
-}
 FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha), MGH (.mgh, .mgz) or a folder with one DICOM series"
-#: What turns up under a volume's name.
-_STRANGERS = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the volume itself; fetch it with git lfs pull"),
-    (b"/annex/objects", "a git-annex pointer, not the volume itself; fetch it with git annex get"),
-    (b"<!doctype html", "a web page, not a volume; the download went wrong"),
-    (b"<html", "a web page, not a volume; the download went wrong"),
-)
+_NAMES = {"nifti": "NIfTI", "mgh": "MGH", "nrrd": "NRRD", "metaimage": "MetaImage"}
 #: As much of a file as shows what it is.
 _BEGINNING = 352
 
@@ -49,10 +38,10 @@ _BEGINNING = 352
 def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
     """Read a 3-D scalar volume with its geometry.
 
-    What a file is, its content says: a plain NIfTI named .nii.gz is read. A compressed file is read to its end and its
-    check sum compared. NIfTI's orientation is the sform if its code is above 0, else the qform if its code is;
-    `scl_slope` is applied and metres or micrometres become millimetres. Trailing axes of length 1 are dropped. Memory
-    held is one float32 copy of the volume.
+    A file needs a volume's ending; which kind it is, its content says: a plain NIfTI named .nii.gz is read. A
+    compressed file is read to its end and its check sum compared. NIfTI's orientation is the sform if its code is above
+    0, else the qform if its code is; `scl_slope` is applied and metres or micrometres become millimetres. Trailing axes
+    of length 1 are dropped. Memory held is one float32 copy of the volume.
 
     Args:
         path: a NIfTI, NRRD, MetaImage or MGH file, a folder with the files of one DICOM series, or one
@@ -78,8 +67,8 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
             return read_dicom_folder(path, name)
     except OSError as error:
         raise InputError(f"{printable(path)}: cannot be read: {error.strerror or error}") from error
-    suffix = _suffix(path)
-    if suffix not in _KINDS:
+    suffix = ending_of(path)
+    if suffix not in KINDS:
         open_file(path, printable(path)).close()  # a file that is not there says so first
         if suffix in (".dcm", ".ima") or is_dicom(path):
             return read_dicom_file(path, name)
@@ -100,7 +89,7 @@ def count_frames(path: str | os.PathLike) -> int:
         InputError: as `read_volume` does for a file that is not there or whose header is damaged.
     """
     path = Path(path)
-    if _suffix(path) not in _KINDS or os.path.isdir(path):
+    if ending_of(path) not in KINDS or os.path.isdir(path):
         return 1
     with _opened(path) as (kind, stream, _):
         return count_nifti_frames(stream) if kind == "nifti" else 1
@@ -120,6 +109,21 @@ def read_frames(path: str | os.PathLike, weights: Mapping[int, float], name: str
         return read_nifti(stream, header, name, weights)
 
 
+def header_units(path: str | os.PathLike) -> str | None:
+    """Unit that the header of a DICOM PET gives, as `dicom_units` has it; None for any other file or none at all.
+
+    Raises:
+        InputError: a damaged DICOM file, or one that cannot be read.
+    """
+    path = Path(path)
+    if os.path.isdir(path) or (os.path.isfile(path) and ending_of(path) not in KINDS):
+        try:
+            return dicom_units(path)
+        except OSError as error:
+            raise InputError(f"{printable(path)}: cannot be read: {error.strerror or error}") from error
+    return None
+
+
 def second_file(path: str | os.PathLike) -> Path | None:
     """The other file of a volume in two: the voxels of a header (.hdr, .mhd, .nhdr), or the header of an .img.
 
@@ -129,22 +133,28 @@ def second_file(path: str | os.PathLike) -> Path | None:
         InputError: as `read_volume` does for a file that is not there or whose header is damaged.
     """
     path = Path(path)
-    if _suffix(path) not in _KINDS or os.path.isdir(path):
+    if ending_of(path) not in KINDS or os.path.isdir(path):
         return None
     with _opened(path) as (kind, stream, header):
         if header != path:
             return header
         finders = {"nifti": nifti_voxel_file, "nrrd": nrrd_voxel_file, "metaimage": metaimage_voxel_file}
-        return finders[kind](stream, path) if kind in finders else None
+        other = finders[kind](stream, path) if kind in finders else None
+        if other is not None and not os.path.exists(other):
+            raise InputError(f"{printable(other)}: {why_missing(other)}")
+        return other
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[str, ByteStream, Path]]:
     """What a file is, a stream at the start of its header, and the path of that."""
-    label, suffix = printable(path), _suffix(path)
-    kind = _KINDS.get(suffix)
+    label, suffix = printable(path), ending_of(path)
+    kind = KINDS.get(suffix)
     if kind is None:
-        raise InputError(f"{label}: not a volume by its name; give {FORMATS}")
+        with open_file(path, label) as file, np.errstate(all="ignore"):
+            content = _NAMES.get(_kind(open_stream(file, label)))
+        though = f", though it is {content} by its content; name it so" if content else ""
+        raise InputError(f"{label}: not a volume by its name{though}; give {FORMATS}")
     if kind == "nifti" and not suffix.startswith(".nii"):
         open_file(path, label).close()
         path = header_file(path, label)
@@ -154,18 +164,11 @@ def _opened(path: Path) -> Iterator[tuple[str, ByteStream, Path]]:
         yield _kind(stream) or kind, stream, path
 
 
-def _suffix(path: Path) -> str:
-    """Ending of the name, lower case, ``.gz`` together with what stands before it."""
-    parts = [part.lower() for part in path.suffixes[-2:]]
-    return "".join(parts) if parts[-1:] == [".gz"] else "".join(parts[-1:])
-
-
 def _kind(stream: ByteStream) -> str | None:
     """What the content says; None where it says nothing. Raises `InputError` for what is no volume but known."""
     beginning = stream.peek(_BEGINNING)
-    for mark, what in _STRANGERS:
-        if beginning.lstrip().lower().startswith(mark):
-            raise InputError(f"{stream.label}: {what}")
+    if words := what_stands_in(beginning):
+        raise InputError(f"{stream.label}: {words}")
     if beginning[128:132] == b"DICM":
         raise InputError(f"{stream.label}: a single DICOM file by its content; give the folder that holds its series")
     for kind, fits in (("nrrd", is_nrrd), ("metaimage", is_metaimage), ("nifti", is_nifti), ("mgh", is_mgh)):

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..absent import is_listed
 from ..errors import InputError
 from ..jsonfiles import read_json_object
+from .endings import name_without_ending
 
 #: Spellings of SUVR in sidecars. BIDS gives ratios as "unitless"; "1" is UCUM's unity.
 SUVR_SPELLINGS = frozenset({"suvr", "{suvr}", "unitless", "1", "{ratio}", "ratio", "dimensionless"})
@@ -19,7 +21,6 @@ SUVR_SPELLINGS = frozenset({"suvr", "{suvr}", "unitless", "1", "{ratio}", "ratio
 SIMULATION_KEY = "SimulationDescription"
 SIMULATED = "Simulated by relapet phantom: no person, no scanner, no radioactivity."
 _DESCRIPTION = "dataset_description.json"
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,7 @@ def is_simulated(image: Path) -> bool:
 
 def sidecar_path(image: Path) -> Path | None:
     """Where the JSON of an image's own name stands or would stand; None for what is no image's name."""
-    suffix = next((s for s in _SUFFIXES if image.name.lower().endswith(s)), None)
-    name = image.name[: -len(suffix)] if suffix else ""
+    name = name_without_ending(image)
     return image.with_name(f"{name}.json") if name else None
 
 
@@ -106,7 +106,7 @@ def read_sidecar(image: Path, root: Path | None = None, *, advice: str = "mend i
     file = parse_name(image)
     folders = _folders(image.absolute(), root) if "sub" in file.entities else []
     found = [path for folder in folders for path in _applying(file, folder)]
-    if own.is_file() and own.name not in [path.name for path in found if path.parent == own.absolute().parent]:
+    if is_listed(own) and own.name not in [path.name for path in found if path.parent == own.absolute().parent]:
         found.append(own)
     content: dict = {}
     for path in found:

@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from ..absent import why_missing
 from ..errors import InputError
 
 #: Bytes taken from a file at a time.
@@ -193,7 +194,7 @@ def open_file(path: Path, label: str) -> BinaryIO:
             raise InputError(f"{label}: the file is empty")
         return path.open("rb")
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: NUL or a lone surrogate
-        raise InputError(f"{label}: no such file") from error
+        raise InputError(f"{label}: {why_missing(path)}") from error
     except OSError as error:
         raise InputError(f"{label}: cannot be read: {error.strerror or error}") from error
 

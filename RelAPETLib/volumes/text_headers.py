@@ -66,7 +66,7 @@ def data_path(stream: ByteStream, path: Path, field: str, named: str) -> Path:
     if not named or Path(named).name != named or named == ".." or "\\" in named or "\0" in named or "%" in named:
         raise field_error(stream, field, named, "the plain name of one file in the same folder is wanted")
     place = path.with_name(named)
-    if not os.path.exists(place):  # unlike Path.exists it takes a name too long for the disk
+    if not os.path.lexists(place):  # unlike Path.exists it takes a name too long for the disk
         raise InputError(f"{stream.label}: its data file {printable(named)} is not there; it belongs beside the header")
     return place
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from ..absent import why_missing
 from ..errors import InputError, OutputError
 from ..grid import MNI_GRID
 from ..whole_files import write_whole
@@ -67,7 +68,7 @@ def file_sha256(path: str | os.PathLike) -> str:
             return hashlib.sha256("".join(sorted(map(_digest, files))).encode("ascii")).hexdigest()
         return _digest(path)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise InputError(f"cannot read {path}: {why_missing(path, error.strerror or str(error))}") from error
 
 
 def _digest(path: Path) -> str:

@@ -219,7 +219,7 @@ def test_any_damage_to_a_header_is_read_or_refused(tmp_path_factory, suffix, dat
 def test_missing_file(tmp_path, silent):
     _refused(tmp_path / "no such scan.nii.gz", "no such file")
     (tmp_path / "link.nii").symlink_to(tmp_path / "gone")
-    _refused(tmp_path / "link.nii", "no such file")
+    _refused(tmp_path / "link.nii", "a link to a file that is not here")
     (tmp_path / "file").write_text("not a folder")
     _refused(tmp_path / "file" / "scan.nii", "no such file|Not a directory")
 

@@ -192,6 +192,20 @@ def test_frame_without_a_place(tmp_path, keyword, sequence, how):
     _refused(tmp_path / "IM.dcm", f"{keyword} is missing or empty")
 
 
+@pytest.mark.parametrize(("bits", "keyword"), [(32, "FloatPixelData"), (64, "DoubleFloatPixelData")])
+def test_floating_point_pixels_are_refused_by_their_name(tmp_path, bits, keyword):
+    about = {
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.30",
+        "BitsAllocated": bits,
+        keyword: bytes(24 * 20 * 6 * bits // 8),
+    }
+    about |= dict.fromkeys(("BitsStored", "HighBit", "PixelRepresentation", "PixelData"))
+    write_enhanced(tmp_path / "map.dcm", marked_array((24, 20, 6)), affine_of(), **about)
+    for path in (tmp_path / "map.dcm", tmp_path):
+        message = _refused(path, f"its pixels are {keyword}, .*give the NIfTI")
+        assert "BitsStored" not in message
+
+
 def test_frames_that_do_not_agree_with_their_number(tmp_path):
     write_enhanced(tmp_path / "IM.dcm", marked_array(), affine_of(), NumberOfFrames=4)
     _refused(tmp_path / "IM.dcm", "NumberOfFrames is 4, but it describes 5 frames")

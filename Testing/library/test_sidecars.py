@@ -2,14 +2,21 @@
 
 import json
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from RelAPETLib.cohort.bids import read_bids
 from RelAPETLib.cohort.table import read_table
 from RelAPETLib.errors import InputError, ModelError
 from RelAPETLib.jsonfiles import read_json, read_json_object
+from RelAPETLib.regions.lookup import lookup_beside
+from RelAPETLib.suvr import stated_units
 from RelAPETLib.synthesis.reference import sidecar_units
-from RelAPETLib.volumes.sidecar import read_sidecar, sidecar_path
+from RelAPETLib.volumes import count_frames
+from RelAPETLib.volumes.endings import KINDS
+from RelAPETLib.volumes.frames import Frames, choose_frames
+from RelAPETLib.volumes.sidecar import SIMULATED, SIMULATION_KEY, is_simulated, read_sidecar, sidecar_path
 from training.data.pet import pet_units
 
 IMAGE = "sub-1/ses-a/pet/sub-1_ses-a_trc-PIB_run-2_pet.nii.gz"
@@ -95,6 +102,30 @@ def test_names_that_are_not_bids_have_their_own_sidecar_only(tmp_path, monkeypat
     assert read_sidecar(Path("sub-1_pet.nii")).units == "1"  # relative, and "pet.json" beside it inherited
     (tmp_path / "sub-1_pet.json").write_text("{}")
     assert read_sidecar(Path("sub-1_pet.nii")).units == "Bq/mL"
+
+
+@pytest.mark.parametrize("ending", [*KINDS, ".HDR", ".Img.GZ"])
+def test_every_ending_of_a_volume_has_what_stands_beside_it(tmp_path, ending):
+    """Also those of a volume in two files: its unit, that it is simulated, and the names of a label image."""
+    image = tmp_path / f"a.b_dseg{ending}"
+    image.touch()
+    (tmp_path / "a.b_dseg.json").write_text(json.dumps({"Units": "kBq/mL", SIMULATION_KEY: SIMULATED}))
+    (tmp_path / "a.b_dseg.tsv").touch()
+    assert is_simulated(image) and lookup_beside(image) == tmp_path / "a.b_dseg.tsv"
+    with pytest.raises(InputError, match="sidecar .* gives the unit 'kBq/mL', not SUVR"):
+        stated_units(image)
+
+
+def test_a_dynamic_pet_in_two_files_has_its_frame_times(tmp_path):
+    frames = np.arange(1, 4, dtype=np.float32) * np.ones((10, 10, 10, 1), np.float32)
+    nib.save(nib.Nifti1Pair(frames, np.diag([9.0, 9, 9, 1])), tmp_path / "pet.img")
+    times = {"FrameTimesStart": [0, 60, 120], "FrameDuration": [60] * 3, "InjectionStart": 0}
+    (tmp_path / "pet.json").write_text(json.dumps(times | {"ImageDecayCorrected": True}))
+    (tmp_path / "t.csv").write_text("subject,t1w,t2f,pet,tracer\nx,a,b,pet.hdr,PIB\ny,a,b,pet.img,PIB\n")
+    for case in read_table(tmp_path / "t.csv").cases:
+        scan = case.pets["PIB"]
+        chosen, weights, _ = choose_frames(scan, Frames((1, 3)), count_frames(scan.path))
+        assert chosen == [1, 2] and weights.tolist() == [0.5, 0.5]
 
 
 def test_the_unit_is_judged_alike(tmp_path):

@@ -471,6 +471,16 @@ def test_mgh_fields(tmp_path):
         refused(tmp_path / "a.mgh", match)
 
 
+@pytest.mark.parametrize("name", ["scan", "scan.nii.gz.part"])
+def test_a_volume_under_another_ending_is_told(tmp_path, name):
+    """Beside such a name no sidecar is looked for, so it is not read; but what it is can be said."""
+    nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)), tmp_path / "a.nii.gz")
+    (tmp_path / "a.nii.gz").rename(tmp_path / name)
+    refused(tmp_path / name, "not a volume by its name, though it is NIfTI by its content; name it so; give NIfTI")
+    (tmp_path / name).write_bytes(b"/annex/objects/MD5E-s1--0.nii.gz\n")
+    refused(tmp_path / name, "git annex get")
+
+
 @pytest.mark.parametrize(
     ("content", "match"),
     [

@@ -546,11 +546,29 @@ def test_a_missing_field_is_named_with_its_file(field):
         ({"InjectionStart": "now"}, (5, 20), "'InjectionStart' must be a number"),
         ({}, (80, 100), "0 whole frames lie in 80-100 min, and do not fill it; its 4 frames are from 0 to 30 min"),
         ({}, (5, 25), "2 whole frames lie in 5-25 min"),
+        # a sum of durations that is the window's, though the frames do not follow one another
+        ({"FrameTimesStart": [0, 600, 600, 1500], "FrameDuration": [600, 600, 600, 300]}, (0, 30), "overlap by 600 s"),
+        ({"FrameTimesStart": [0, 600, 1260, 1500], "FrameDuration": [600, 600, 240, 300]}, (0, 30), "leave 60 s open"),
+        ({"FrameTimesStart": [0] * 4, "FrameDuration": [450] * 4}, (0, 30), "do not fill it"),
+        ({"FrameTimesStart": [0, 450, 900, 1352], "FrameDuration": [450] * 4}, (0, 30.05), "leave 2 s open"),
     ],
 )
 def test_frames_that_cannot_be_averaged(changes, window, message):
     with pytest.raises(InputError, match=message):
         choose_frames(scan_of(Path("d.nii"), **changes), Frames(window), 4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"FrameTimesStart": [1200, 0, 600, 300], "FrameDuration": [600, 300, 600, 300]},  # in another order
+        {"FrameTimesStart": [1, 451, 900, 1350], "FrameDuration": [449, 450, 451, 450]},  # rounded to whole seconds
+    ],
+)
+def test_frames_one_after_the_other_fill_a_window(changes):
+    chosen, weights, facts = choose_frames(scan_of(Path("d.nii"), **changes), Frames((0, 30)), 4)
+    assert chosen == [0, 1, 2, 3] and facts["seconds_after_injection"][1] == 1800
+    np.testing.assert_allclose(weights, np.array(changes["FrameDuration"]) / sum(changes["FrameDuration"]))
 
 
 def test_frames_count_from_the_injection():

@@ -17,20 +17,22 @@ def pet_units(scan: PetScan, region: str | None, declared: str | None) -> Refere
 
     Args:
         region: reference region that every PET is divided by, ``tracer`` for each tracer's own, or None.
-        declared: unit that the user vouches for where a sidecar says nothing (``suvr``), or None.
+        declared: unit that the user vouches for where a sidecar or DICOM header says nothing (``suvr``), or None.
 
     Raises:
         InputError: unknown region, no ``Units`` anywhere, or units that are not SUVR.
     """
     from RelAPETLib.synthesis.reference import ReferenceUnits, reference_units
+    from RelAPETLib.volumes import header_units
     from RelAPETLib.volumes.sidecar import is_suvr, units_of
 
     if region is not None:
         name = TRACERS[scan.tracer].reference_region if region == "tracer" else region
         return reference_units(None, name, relative=False)
-    units = units_of(scan.sidecar) or declared or needed(scan, "Units")
+    said, where = units_of(scan.sidecar), scan.sidecar_name
+    if said is None and (said := header_units(scan.path)) is not None:
+        where = f"{scan.path}: its DICOM header"
+    units = said or declared or needed(scan, "Units")
     if not is_suvr(units):
-        raise InputError(
-            f"{scan.sidecar_name}: 'Units' is '{units}', not SUVR; name a --reference-region to make it SUVR"
-        )
+        raise InputError(f"{where}: 'Units' is '{units}', not SUVR; name a --reference-region to make it SUVR")
     return ReferenceUnits(f"Units '{units}'")

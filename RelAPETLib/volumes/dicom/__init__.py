@@ -16,7 +16,8 @@ import numpy as np
 from ...errors import InputError
 from ...notices import printable, warn
 from ..geometry import image_from_array
-from .frames import read_frames
+from .frames import Frame, read_frames
+from .lacking import why_no_dicom
 from .origin import Origin, same_person, same_study
 from .pixels import stored_numbers
 from .series import Series, dicom_candidates, find_series, make_series
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Origin",
     "Series",
+    "dicom_units",
     "find_series",
     "is_dicom",
     "origin_of",
@@ -40,8 +42,9 @@ __all__ = [
 def read_dicom_folder(folder: Path, name: str = "DICOM series") -> sitk.Image:
     """The one series in a folder as a float32 volume, rescale slope and intercept applied picture by picture.
 
-    Hidden files, a DICOMDIR and files that are no DICOM are left aside; folders inside are not searched. Read are
-    single-frame slices and enhanced multi-frame files, plain or compressed (RLE, JPEG, JPEG-LS, JPEG 2000).
+    Hidden files, a DICOMDIR and files that are no DICOM are left aside; folders inside are not searched. Files that
+    were to be slices are not: those that end in .dcm or .ima, and empty ones and the like under a slice's ending. Read
+    are single-frame slices and enhanced multi-frame files, plain or compressed (RLE, JPEG, JPEG-LS, JPEG 2000).
 
     Args:
         folder: a folder.
@@ -49,12 +52,14 @@ def read_dicom_folder(folder: Path, name: str = "DICOM series") -> sitk.Image:
 
     Raises:
         InputError: no series or several; slices of several people; colour or mosaic images; a slice without position,
-            orientation or spacing, of another orientation or size, twice or missing; damaged pixels or an unknown
-            compression; more voxels than there is memory for.
+            orientation or spacing, of another orientation or size, twice or missing; a file that was to be a slice and
+            is empty, cut, all zeros, a pointer or a link to nothing; damaged pixels or an unknown compression; more
+            voxels than there is memory for.
 
     Warns:
         objects without a picture were left out; every slice has a series UID of its own; SpacingBetweenSlices is far
-        from the positions; a T1w or T2-FLAIR was taken with a contrast agent.
+        from the positions; InstanceNumber says that slices lack at an end; a T1w or T2-FLAIR was taken with a contrast
+        agent.
     """
     return _read(find_series(folder, name), folder, name)
 
@@ -63,7 +68,7 @@ def read_dicom_file(path: Path, name: str = "DICOM image") -> sitk.Image:
     """One enhanced multi-frame file as a float32 volume; raises and warns as `read_dicom_folder` does."""
     frames = read_frames(path)
     if frames is None:
-        raise InputError(f"{printable(path)}: not a DICOM file, or a damaged one")
+        raise InputError(f"{printable(path)}: {why_no_dicom(path) or 'not a DICOM file, or a damaged one'}")
     if not frames:
         raise InputError(f"{printable(path)}: a DICOM object without a picture (report, raw data or the like)")
     if len(frames) == 1:
@@ -79,12 +84,26 @@ def is_dicom(path: Path) -> bool:
 
 def origin_of(path: Path) -> Origin | None:
     """Whose scan a DICOM folder or file is, by the first picture in it; None if there is none."""
+    first = _first_frame(path)
+    return first.origin if first else None
+
+
+def dicom_units(path: Path) -> str | None:
+    """Unit of the values of a DICOM folder or file, by the first picture in it; None where nothing is said.
+
+    Returns:
+        As the header writes it, ``BQML`` or ``GML``; ``unitless``, BIDS's word, for NONE.
+
+    Raises:
+        InputError: as `read_dicom_folder` does for that picture.
+    """
+    first = _first_frame(path)
+    return "unitless" if first and first.units == "NONE" else first and first.units
+
+
+def _first_frame(path: Path) -> Frame | None:
     candidates = dicom_candidates(path) if path.is_dir() else [path]
-    for candidate in candidates:
-        found = read_frames(candidate)
-        if found:
-            return found[0].origin
-    return None
+    return next((found[0] for one in candidates if one.exists() and (found := read_frames(one))), None)
 
 
 def _read(series: Series, source: Path, name: str) -> sitk.Image:

@@ -17,6 +17,7 @@ from ...errors import InputError
 from ...notices import printable
 from .header import BIG_ENDIAN, DEFLATED, Header, damaged, quiet_pydicom, read_header
 from .origin import Origin, read_origin
+from .units import read_units
 
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG_ENDIAN, DEFLATED)
 
@@ -35,12 +36,12 @@ _GROUP_KINDS = {
     "CardiacSynchronizationSequence": ("NominalCardiacTriggerDelayTime",),
 }
 _WANTED = [
-    "SOPClassUID", "ImageType", "Modality", "SeriesInstanceUID", "SeriesNumber", "StudyInstanceUID", "StudyDate",
-    "PatientID", "PatientBirthDate", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel",
+    "SOPClassUID", "ImageType", "Modality", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "StudyInstanceUID",
+    "StudyDate", "PatientID", "PatientBirthDate", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelSpacing",
     "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
     "ContrastBolusAgent", "ContrastBolusAgentSequence", "DimensionIndexSequence", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence", *_KINDS,
+    "PerFrameFunctionalGroupsSequence", "Units", *_KINDS,
 ]  # fmt: skip
 #: Classes of scans: one of these without Rows is damaged, anything else without Rows is no image.
 _SCANS = tuple(
@@ -49,6 +50,8 @@ _SCANS = tuple(
 )
 #: Objects that go with a scan: registrations, segmentations, raw data and the like; some have Rows.
 _BESIDE_SCANS = ("1.2.840.10008.5.1.4.1.1.66", "1.2.840.10008.5.1.4.1.1.11.")
+#: Images without BitsStored hold floating point numbers, by their bits, in these elements (PS3.3, C.7.6.24 and 25).
+_FLOATS = {32: "FloatPixelData", 64: "DoubleFloatPixelData"}
 
 #: Direction cosines may be written with few digits: lengths and right angles are wrong only beyond this.
 _UNIT_TOLERANCE = 0.01
@@ -79,11 +82,13 @@ class Frame:
 
     path: Path
     index: int  # among the file's frames
+    instance: int | None  # InstanceNumber of the file
     format: PixelFormat
     series: str
     number: int | None
     modality: str
     origin: Origin
+    units: str | None  # of the values, as the header writes it
     spacing: tuple[float, float]  # mm between columns, between rows
     between: float | None  # what SpacingBetweenSlices says, mm
     position: np.ndarray  # LPS mm of the centre of the first pixel
@@ -131,21 +136,23 @@ def read_frames(path: Path) -> list[Frame] | None:
     about = {
         "format": _pixel_format(header, count),
         "series": header.text("SeriesInstanceUID"),
-        "number": _series_number(header),
+        "number": _help_for_the_eye(header, "SeriesNumber"),
+        "instance": _help_for_the_eye(header, "InstanceNumber"),
         "modality": modality if (modality := header.text("Modality")).isalpha() and modality.isascii() else "?",
         "path": path,
     }
     if not per_frame:
         where = functools.partial(_of_file, header)
         kinds = {keyword: header.raw(keyword) for keyword in _KINDS}
-        return [Frame(index=0, origin=read_origin(header, []), **about, **_placed(where), kinds=kinds)]
+        about |= {"origin": read_origin(header, []), "units": read_units(header, [])}
+        return [Frame(index=0, **about, **_placed(where), kinds=kinds)]
     shared = header.items("SharedFunctionalGroupsSequence")[:1]
     dimensions = [_pointer(item) for item in header.items("DimensionIndexSequence")]
-    origin = read_origin(header, [*shared, per_frame[0]])
+    about["origin"] = read_origin(header, [*shared, per_frame[0]])
+    about["units"] = read_units(header, [per_frame[0], *shared])
     return [
         Frame(
             index=index,
-            origin=origin,
             **about,
             **_placed(functools.partial(_of_groups, (own, *shared), header)),
             kinds=_frame_kinds((own, *shared), dimensions),
@@ -233,6 +240,12 @@ def _pointer(item: Header) -> str:
 
 
 def _pixel_format(header: Header, frames: int) -> PixelFormat:
+    if header.integer("BitsAllocated", default=0) in _FLOATS and not header.raw("BitsStored"):
+        raise InputError(
+            f"{printable(header.path)}: its pixels are {_FLOATS[header.integer('BitsAllocated')]}, floating point "
+            "numbers as in a parametric map, which are not read; give the NIfTI file that it was made from, or convert "
+            "it to NIfTI"
+        )
     samples = header.integer("SamplesPerPixel", default=1)
     if samples != 1 or header.text("PhotometricInterpretation") not in ("MONOCHROME2", ""):
         raise InputError(
@@ -260,8 +273,9 @@ def _pixel_format(header: Header, frames: int) -> PixelFormat:
     return found
 
 
-def _series_number(header: Header) -> int | None:
+def _help_for_the_eye(header: Header, keyword: str) -> int | None:
+    """A number that no volume depends on; None where it is missing or none."""
     try:
-        return header.integer("SeriesNumber", default=-1) if header.raw("SeriesNumber") else None
-    except InputError:  # only a help for the eye
+        return header.integer(keyword, default=-1) if header.raw(keyword) else None
+    except InputError:
         return None

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ...absent import is_listed
 from ...errors import InputError
 from ...notices import printable, warn
 from .frames import NATIVE, Frame, read_frames
+from .lacking import check_left_out, warn_of_numbers
 from .origin import Origin
 
 #: Slices closer than this lie at the same place.
@@ -54,18 +56,21 @@ def find_series(folder: Path, name: str = "DICOM series") -> Series:
 
     Raises and warns as `read_dicom_folder` does, but for the pixels.
     """
-    frames, without_image, broken = [], 0, []
+    frames, without_image, broken, left_out = [], 0, [], []
     for path in dicom_candidates(folder):
         try:
-            found = read_frames(path)
+            found = read_frames(path) if path.exists() else None
         except InputError as error:
             broken.append(error)
             continue
+        if found is None:
+            left_out.append(path)
         frames += found or []
         without_image += found == []
     if broken:
         more = f" (and {len(broken) - 1} more files of this folder)" if len(broken) > 1 else ""
         raise InputError(f"{broken[0]}{more}") from broken[0]
+    check_left_out(left_out, {one.path for one in frames})
     if without_image and not frames:
         raise InputError(
             f"{printable(folder)}: no DICOM images in this folder, only objects without a picture (reports, raw data "
@@ -85,9 +90,12 @@ def find_series(folder: Path, name: str = "DICOM series") -> Series:
 
 
 def dicom_candidates(folder: Path) -> Iterable[Path]:
-    """The files of a folder that may be DICOM: hidden ones, a DICOMDIR and folders are left aside."""
+    """The files of a folder that may be DICOM: hidden ones, a DICOMDIR and folders are left aside.
+
+    Links to files that are not here are among them: each may be a slice that was not fetched.
+    """
     for path in sorted(folder.iterdir()):
-        if path.is_file() and not path.name.startswith(".") and path.name.upper() != "DICOMDIR":
+        if is_listed(path) and not path.name.startswith(".") and path.name.upper() != "DICOMDIR":
             yield path
 
 
@@ -105,6 +113,7 @@ def make_series(frames: list[Frame], source: Path, name: str) -> Series:
             f"{name}: SpacingBetweenSlices says {first.between:.2f} mm, the slices' positions {distance:.2f} mm; the "
             "positions are used (are slices missing?)"
         )
+    warn_of_numbers(frames, name)
     affine = np.eye(4)  # LPS
     affine[:3, :3] = np.column_stack([first.row * first.spacing[0], first.column * first.spacing[1], step])
     affine[:3, 3] = first.position
