@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..notices import printable
+from ..notices import printable, warn
 from ..volumes.geometry import image_affine
 from . import load_regions
 from .lookup import lookup_beside, read_lookup
@@ -87,6 +87,9 @@ def read_atlas(path: Path | str, name: str, space: str, lookup: Path | str | Non
     Raises:
         InputError: the image or table cannot be read, values are no whole numbers from 0 on, no label, too many, or
             none that the table knows.
+
+    Warns:
+        RelAPETWarning: labels of the image that the table has no name for; they are left out, of the image too.
     """
     import SimpleITK as sitk
 
@@ -113,10 +116,19 @@ def read_atlas(path: Path | str, name: str, space: str, lookup: Path | str | Non
             )
     else:
         names = {found[0]: name} if len(found) == 1 else {label: f"label_{label}" for label in found}
+    nameless = [label for label in found if label not in names]
+    if nameless:
+        warn(
+            f"label image {name}: {len(nameless)} of {len(found)} labels ({_few(nameless)}) have no name in the lookup "
+            "table and are left out"
+        )
+        array[np.isin(array, nameless)] = 0
     labels: dict[str, tuple[int, ...]] = {}
     for label in [label for label in names if label in found]:
         labels[names[label]] = (*labels.get(names[label], ()), label)
-    return Atlas(name, sitk.Cast(image, sitk.sitkInt32), labels, space, facts)
+    kept = sitk.GetImageFromArray(array.astype(np.int32))
+    kept.CopyInformation(image)
+    return Atlas(name, kept, labels, space, facts)
 
 
 def _few(labels: list[int]) -> str:

@@ -110,10 +110,44 @@ def test_lookup_tables_in_the_forms_that_people_have(tmp_path, name):
 
 
 @pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("14  3rd-Ventricle   204 182 142 0", "3rd-Ventricle"),
+        ("14\t7Networks_LH_Vis_1\t120\t18\t131\t0", "7Networks_LH_Vis_1"),
+        ("14\t7Networks_LH_Vis_1   120 18 131 0", "7Networks_LH_Vis_1"),
+        ("14\tLeft Area 4\t120\t18\t131\t0", "Left Area 4"),
+        ("14\tLeft Area 4", "Left Area 4"),
+        ("14 Left Hippocampus 120 18 131 0", "Left Hippocampus"),
+        ("14 Precentral_L 2001", "Precentral_L"),
+        ("14 海马 120 18 131 0", "海马"),
+    ],
+)
+def test_names_may_begin_with_a_digit_and_have_blanks(tmp_path, line, name):
+    (tmp_path / "lut.txt").write_text(f"{line}\n15 4th-Ventricle 42 204 164 0\n", encoding="utf-8")
+    assert read_lookup(tmp_path / "lut.txt") == {14: name, 15: "4th-Ventricle"}
+
+
+def test_labels_without_a_name_are_told_of_and_left_out(home, tmp_path):
+    array = np.zeros(COARSE.shape, np.uint16)
+    for place, label in enumerate((14, 17, 999, 1000)):
+        array[15 + 2 * place : 17 + 2 * place, 20:26, 15:22] = label
+    write_volume(array_to_image(array, COARSE), tmp_path / "aseg.nii.gz")
+    (tmp_path / "lut.txt").write_text("14  3rd-Ventricle 204 182 142 0\n17 Left-Hippocampus 220 216 20 0\n99 Other\n")
+    with pytest.warns(RelAPETWarning) as told:
+        kept = atlases.add("aseg", tmp_path / "aseg.nii.gz", tmp_path / "lut.txt")
+    assert [str(warning.message) for warning in told] == [
+        "label image aseg: 2 of 4 labels (999, 1000) have no name in the lookup table and are left out"
+    ]
+    assert kept.labels == {"3rd-Ventricle": (14,), "Left-Hippocampus": (17,)}
+    assert np.array_equal(image_to_array(kept.image, COARSE), np.where(array > 17, 0, array))
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"", "no labels found"),
         (b"a b c\n", "no labels found"),
+        (b"1 2.5 -3\n2 1.5e-3 NaN\n3\t-7e2\t0xff\n4 -- _ ??\n", "no labels found"),
         (b"index\tname\n1\ta\n1\tb\n", "label 1 is both 'a' and 'b'"),
         (b"index\tname\n1\t\xff\n", "not UTF-8"),
     ],
