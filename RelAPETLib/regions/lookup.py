@@ -20,8 +20,8 @@ from ..volumes.sidecar import parse_name
 NUMBERS, NAMES = ("index", "label", "id", "value"), ("name", "region", "structure", "title")
 MAX_BYTES = 4 * 1024 * 1024
 LONGEST_NAME = 120
-#: Labels beyond this are no segmentation's.
-LARGEST_LABEL = 2**31 - 1
+#: Volumes are read as float32, in which larger whole numbers run together.
+LARGEST_LABEL = 2**24 - 1
 _DESCRIPTION = "dataset_description.json"
 #: Words that are numbers. A name holds a letter and is none of these; it may begin with a digit: ``3rd-Ventricle``.
 _NUMBER = re.compile(r"(?i)[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|0x[0-9a-f]+|nan")

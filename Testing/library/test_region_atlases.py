@@ -1,6 +1,7 @@
 """relapet regions: label images that a user keeps, lookup tables, sides of regions."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,11 +9,14 @@ import SimpleITK as sitk
 
 from RelAPETLib.cli import main
 from RelAPETLib.errors import InputError, OutputError, RelAPETWarning
+from RelAPETLib.evaluation.pairs import Pair
+from RelAPETLib.evaluation.reading import Loaded
+from RelAPETLib.evaluation.regional import measure
 from RelAPETLib.grid import MNI_GRID, ModelGrid, array_to_image, image_to_array
 from RelAPETLib.regions import load_regions
 from RelAPETLib.regions import stored as atlases
-from RelAPETLib.regions.atlas import cropped, read_atlas, shipped_atlas, side_pairs, with_sides
-from RelAPETLib.regions.lookup import lookup_beside, read_lookup
+from RelAPETLib.regions.atlas import Atlas, cropped, read_atlas, shipped_atlas, side_pairs, with_sides
+from RelAPETLib.regions.lookup import LARGEST_LABEL, lookup_beside, read_lookup
 from RelAPETLib.volumes import read_volume, write_volume
 
 COARSE = ModelGrid((40, 45, 40), (4.0, 4.0, 4.0), (-78.7, -105.7, -71.7))
@@ -169,6 +173,41 @@ def test_the_table_that_bids_has_for_a_label_image(tmp_path):
         assert lookup_beside(image) == path, "the nearer and the closer one"
     (tmp_path / "desc-other_dseg.tsv").write_text("index\tname\n1\tb\n")
     assert lookup_beside(image).name == "sub-01_desc-aseg_dseg.tsv"
+
+
+def test_labels_that_would_run_together_are_refused(tmp_path):
+    """Volumes are read as float32, which holds every whole number up to 2**24 only."""
+    array = np.zeros(COARSE.shape, np.int32)
+    for first, words in ((LARGEST_LABEL - 1, None), (LARGEST_LABEL, "above 16777215"), (100000001, "above 16777215")):
+        array[5:10], array[20:25] = first, first + 1
+        write_volume(array_to_image(array, COARSE), tmp_path / "big.nii", overwrite=True)
+        if words is None:
+            atlas = read_atlas(tmp_path / "big.nii", "big", "T1w")
+            assert sorted(atlas.labels.values()) == [(first,), (first + 1,)]
+            assert np.array_equal(image_to_array(atlas.image, COARSE), array)
+            continue
+        with pytest.raises(InputError, match=words):
+            read_atlas(tmp_path / "big.nii", "big", "T1w")
+
+
+def test_neither_means_nor_memory_grow_with_the_numbers_of_labels():
+    values = array_to_image(np.random.default_rng(5).random(COARSE.shape).astype(np.float32), COARSE)
+    ones = array_to_image(np.ones(COARSE.shape, np.uint8), COARSE)
+    loaded = Loaded(values, values, values, ones, ones, "", "MNI")
+    found, peaks = [], []
+    for first in (1, 2**30):
+        array = np.zeros(COARSE.shape, np.int32)
+        array[5:10], array[20:25], array[30:35] = first, first + 1, first + 2  # of the last one nothing is asked
+        atlas = Atlas("a", array_to_image(array, COARSE), {"one": (first,), "both": (first, first + 1)}, "MNI", {})
+        tracemalloc.start()
+        found += measure(Pair("a", "", "PIB", "", None, None), loaded, ["a"], {"a": atlas})
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    for name in ("synthetic", "measured", "volume_ml", "in_field", "voxels"):
+        assert np.array_equal(getattr(found[0], name), getattr(found[1], name)), name
+    inside = image_to_array(values, COARSE)
+    assert found[1].measured == pytest.approx([inside[5:10].mean(), np.mean([inside[5:10], inside[20:25]])], rel=1e-5)
+    assert peaks[1] < 2 * peaks[0]
 
 
 def test_sides_by_their_names():
