@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..jsonfiles import read_json_object
 from ..notices import warn
 from ..tracers import get_tracer
+from ..volumes.contrast import names_agent
 from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
 from .cases import Case, Failure, PetScan, Source
 
@@ -33,7 +34,7 @@ def is_bids(folder: Path) -> bool:
 def read_bids(folder: Path | str, *, mri_only: bool = False) -> Source:
     """Find the cases of a data set. Nothing but names, JSON and ``participants.tsv`` is read.
 
-    Several T1w or FLAIR of a session, or PET of one tracer: the first by name, and a note says so. A PET of a session
+    Several T1w or FLAIR of a session, or PET of one tracer: the `preferred` one, and a note says so. A PET of a session
     without MRI belongs to the subject's only session with MRI, after that session's own; where there are several, it is
     not used.
 
@@ -189,11 +190,30 @@ def session_files(folder: Path) -> dict[str, list[BidsFile]]:
     return found
 
 
+def preferred(files: Iterable[BidsFile]) -> BidsFile:
+    """The first of several files that is like other people's scans, else the first.
+
+    Last come phase and the like of a complex MRI, MRI with a contrast agent (``ce-``), and PET without attenuation
+    correction (``rec-nac...``).
+    """
+
+    def oddities(file: BidsFile) -> list[bool]:
+        said = file.entities
+        return [
+            said.get("part", "mag") != "mag",
+            names_agent(said.get("ce", "")),
+            said.get("rec", "").lower().startswith("nac"),
+        ]
+
+    return min(files, key=oddities)
+
+
 def first_of(files: list[BidsFile], what: str, notes: list[str]) -> BidsFile:
-    """The first of several files by name, with a note where there are others."""
+    """The `preferred` one of several files, with a note where there are others."""
+    chosen = preferred(files)
     if len(files) > 1:
-        notes.append(f"{files[0].path.name} taken of {len(files)} {what}")
-    return files[0]
+        notes.append(f"{chosen.path.name} taken of {len(files)} {what}")
+    return chosen
 
 
 def scans_by_tracer(root: Path, files: list[BidsFile], subject: str, case: str):

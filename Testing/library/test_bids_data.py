@@ -34,6 +34,51 @@ def test_the_pet_of_the_mris_own_session_goes_before_another_sessions(tmp_path):
         assert found.notes == ("sub-1_ses-2_trc-PIB_pet.nii taken of 2 PET of PIB",)
 
 
+@pytest.mark.parametrize(
+    ("there", "taken"),
+    [
+        (("ce-gadolinium", "run-1"), "run-1"),
+        (("ce-none", "run-1"), "ce-none"),
+        (("acq-a_ce-gad", "acq-b"), "acq-b"),
+        (("part-imag", "part-mag", "part-phase"), "part-mag"),
+        (("ce-gad_run-1", "ce-gad_run-2"), "ce-gad_run-1"),
+    ],
+)
+def test_an_mri_with_a_contrast_agent_or_of_phase_is_the_last_that_is_taken(tmp_path, there, taken):
+    names = [f"sub-1/anat/sub-1_{entities}_{kind}.nii.gz" for entities in there for kind in ("T1w", "FLAIR")]
+    raw = data_set(tmp_path / "raw", *names, "sub-1/pet/sub-1_trc-PIB_pet.nii")
+    (visit,), (case,) = find_visits(raw), read_bids(raw).cases
+    (pair,), _ = read_derivatives(raw, made(tmp_path / "derived", "sub-1"))
+    notes = tuple(f"sub-1_{taken}_{kind}.nii.gz taken of {len(there)} {kind}" for kind in ("T1w", "FLAIR"))
+    for found in (visit, case):
+        assert (found.t1w.name, found.t2f.name) == (f"sub-1_{taken}_T1w.nii.gz", f"sub-1_{taken}_FLAIR.nii.gz")
+        assert found.notes == notes
+    assert pair.t1w == visit.t1w, "the MRI of the synthesis"
+
+
+def test_a_pet_without_attenuation_correction_is_the_last_that_is_taken(tmp_path):
+    raw = data_set(
+        tmp_path / "raw", "sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_FLAIR.nii.gz",
+        *(f"sub-1/pet/sub-1_trc-PIB_{entities}_pet.nii" for entities in ("rec-nacstat", "run-1")),
+    )  # fmt: skip
+    (visit,), (case,) = find_visits(raw), read_bids(raw).cases
+    with pytest.warns(RelAPETWarning, match="compared with sub-1_trc-PIB_run-1_pet.nii, one of 2"):
+        (pair,), _ = read_derivatives(raw, made(tmp_path / "derived", "sub-1"))
+    assert {visit.pets["PIB"].path, case.pets["PIB"].path, pair.measured} == {
+        raw / "sub-1/pet/sub-1_trc-PIB_run-1_pet.nii"
+    }
+
+
+def test_a_choice_among_label_images_is_told_of(tmp_path):
+    raw = data_set(tmp_path / "raw", "sub-1/anat/sub-1_T1w.nii.gz", "sub-1/pet/sub-1_trc-PIB_pet.nii")
+    derived = made(tmp_path / "derived", "sub-1")
+    data_set(derived, *(f"sub-1/anat/sub-1_desc-{desc}_dseg.nii.gz" for desc in ("aseg", "aparcaseg")))
+    data_set(derived, "sub-1/anat/sub-1_space-MNI_desc-a_dseg.nii.gz")
+    with pytest.warns(RelAPETWarning, match="sub-1_desc-aparcaseg_dseg.nii.gz taken of 2;"):
+        (pair,), _ = read_derivatives(raw, derived)
+    assert pair.dseg.name == "sub-1_desc-aparcaseg_dseg.nii.gz"
+
+
 def test_scans_beside_session_folders_count_too(tmp_path):
     raw = data_set(
         tmp_path / "raw", "sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_FLAIR.nii.gz",
@@ -117,6 +162,6 @@ def test_one_persons_damage_and_hidden_files_stop_nobody(tmp_path):
     assert pair.measured.name == "sub-1_trc-PIB_run-1_pet.nii"
     assert failure["participant_id"] == "sub-2" and "run-1_pet.json" in failure["reason"]
     assert list(read_records(derived)) == []
-    with pytest.warns(RelAPETWarning, match="measured sub-1_trc-PIB_run-1_pet.nii, the first of 2"):
+    with pytest.warns(RelAPETWarning, match="measured sub-1_trc-PIB_run-1_pet.nii, one of 2"):
         (alone,), _ = read_derivatives(raw, raw, measured_only=True)
     assert alone.measured == pair.measured
