@@ -61,7 +61,9 @@ def stated_units(path: Path | None) -> ReferenceUnits:
     return ReferenceUnits(f"its sidecar: Units '{units}'")
 
 
-def check_suvr(mean: float, units: ReferenceUnits, name: str, force: bool, *, tell: bool = True) -> None:
+def check_suvr(
+    mean: float, units: ReferenceUnits, name: str, force: bool, *, tell: bool = True, warned: str | None = None
+) -> None:
     """Whether a PET that counts as SUVR has the values of one.
 
     Args:
@@ -70,6 +72,7 @@ def check_suvr(mean: float, units: ReferenceUnits, name: str, force: bool, *, te
         name: what messages call the PET.
         force: accept values that SUVR hardly has when the sidecar says SUVR.
         tell: warn where only the values speak for SUVR.
+        warned: what warnings call it, which may end up in a record, where no path may stand; None: `name`.
 
     Raises:
         InputError: the unit is unknown and the values are not SUVR's.
@@ -80,15 +83,16 @@ def check_suvr(mean: float, units: ReferenceUnits, name: str, force: bool, *, te
     """
     low, high = PLAUSIBLE_SUVR
     plausible = low <= mean <= high
+    warned = name if warned is None else warned
     if units.plausibility_only:
         if not plausible:
             raise InputError(
                 f"{name}: unit unknown (no JSON sidecar with Units), and its brain mean {mean:.4g} is not SUVR; {HINT}"
             )
         if tell:
-            warn(f"{name}: no sidecar says what its unit is; taken to be SUVR since its brain mean is {mean:.2f}")
+            warn(f"{warned}: no sidecar says what its unit is; taken to be SUVR since its brain mean is {mean:.2f}")
     elif not plausible:
-        words = f"{name}: said to be SUVR, but its brain mean is {mean:.4g} (SUVR gives {low:g} to {high:g})"
+        words = f"said to be SUVR, but its brain mean is {mean:.4g} (SUVR gives {low:g} to {high:g})"
         if not force:
-            raise DoubtfulInputError(words, "check it, or use --force to accept it")
-        warn(words)
+            raise DoubtfulInputError(f"{name}: {words}", "check it, or use --force to accept it")
+        warn(f"{warned}: {words}")
