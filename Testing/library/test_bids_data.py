@@ -7,6 +7,7 @@ import pytest
 from RelAPETLib.cohort.bids import participants, read_bids
 from RelAPETLib.cohort.derived_pairs import read_derivatives
 from RelAPETLib.cohort.records import read_records
+from RelAPETLib.cohort.table import read_table
 from RelAPETLib.cohort.visits import find_visits
 from RelAPETLib.errors import RelAPETWarning
 
@@ -118,6 +119,27 @@ def test_participants_as_people_write_them(tmp_path):
     (raw / "participants.tsv").write_text("participant_id,age\nsub-1,70\n", encoding="utf-8")
     with pytest.warns(RelAPETWarning, match="no column participant_id, separated by tabs"):
         assert participants(raw) == {}
+
+
+def test_rows_of_a_person_that_differ_are_told_of(tmp_path):
+    """In a table the first row counted, beside saved cases the last one, without a word."""
+    table = tmp_path / "t.csv"
+    rows = ["a,1,,F", "a,1,70,F", "b,1,70,F", "b,1,20,", "c,1,old,M"]
+    table.write_text("\n".join(["subject,session,age,sex,t1w,t2f,pet,tracer", *(f"{r},t,f,p{i},TAU" for i, r in
+                                                                               enumerate(rows))]))  # fmt: skip
+    for found in (find_visits(table), read_table(table).cases):
+        assert [(one.clinical.age, one.clinical.sex) for one in found] == [(70, "F"), (None, "F"), (None, "M")]
+        assert [len(one.notes) for one in found] == [0, 1, 1]
+        assert "age differs from row to row and counts as missing" in found[1].notes[0]
+        assert "age 'old' cannot be read" in found[2].notes[0]
+    table.write_text("subject,session,age\n1,1,70\n1,ses-2,72\n2,,x\n")
+    data_set(tmp_path / "cases", *(f"sub-{case}/case.json" for case in ("1/ses-1", "1/ses-2", "1/ses-3", "2")))
+    visits = find_visits(table, cases=tmp_path / "cases")
+    assert [visit.clinical.age for visit in visits] == [70, 72, None, None]
+    assert [visit.notes for visit in visits] == [
+        (), (), ("age differs from row to row and counts as missing",),
+        ("age 'x' cannot be read and counts as missing",),
+    ]  # fmt: skip
 
 
 def made(folder: Path, *people: str) -> Path:
