@@ -48,7 +48,7 @@ def read_derivatives(
     measured = _files(raw, lambda file: file.suffix == "pet" and file.entities.get("desc") != SYNTHETIC)
     if not measured:
         raise InputError(f"{raw}: no measured PET (sub-*[/ses-*]/pet/*_pet.nii.gz)")
-    people = participants(raw)
+    people = participants(raw, sorted({_key(file)["participant_id"] for file in measured}))
     pairs, failures = [], []
 
     def take(made: BidsFile | None, pet: BidsFile, model: str) -> None:

@@ -214,7 +214,7 @@ def _of_bids(folder: Path, filters: Filters, people: list[str]) -> list[Visit]:
         raise InputError(f"{folder}: no such file or folder")
     if not is_bids(folder) or not (subjects := sorted(path for path in folder.glob("sub-*") if path.is_dir())):
         raise InputError(f"{folder}: no BIDS data set, it has no folder sub-*")
-    rows = participants(folder)
+    rows = participants(folder, [path.name for path in subjects])
     visits = []
     for subject in (path for path in subjects if not people or path.name in people):
         clinical, notes = from_row(rows.get(subject.name, {}))
@@ -224,7 +224,10 @@ def _of_bids(folder: Path, filters: Filters, people: list[str]) -> list[Visit]:
 
 
 def _subject_visits(root: Path, folder: Path, filters: Filters) -> list[Visit]:
-    """Visits of one subject: one a session with a T1w, or one that says what is missing."""
+    """Visits of one subject: one a session with a T1w, and one that says what is missing where a T1w is.
+
+    Sessions with neither T1w nor FLAIR have no visit, unless none has; nor those whose T1w a filter may have taken out.
+    """
     subject = folder.name
     sessions = sessions_of(folder)
     files = {name: filters.apply(session_files(path)) for name, path in sessions.items()}
@@ -242,7 +245,8 @@ def _subject_visits(root: Path, folder: Path, filters: Filters) -> list[Visit]:
         visits.append(
             Visit(subject, session, mri["T1w"], mri["FLAIR"], pets=scans, notes=(*notes, *said, *more), lost=known)
         )
-    return visits
+    lone = [name for name, found in files.items() if found["FLAIR"] and name not in with_mri and not filters.given]
+    return visits + [Visit(subject, session, problem="no T1w") for session in lone]
 
 
 def _homes(files: dict[str, dict[str, list[BidsFile]]], with_mri: list[str], subject: str) -> tuple[dict, dict]:

@@ -6,6 +6,8 @@ import pytest
 
 from RelAPETLib.cohort.bids import participants, read_bids
 from RelAPETLib.cohort.derived_pairs import read_derivatives
+from RelAPETLib.cohort.filters import Filters
+from RelAPETLib.cohort.pairs import read_pairs
 from RelAPETLib.cohort.records import read_records
 from RelAPETLib.cohort.table import read_table
 from RelAPETLib.cohort.visits import find_visits
@@ -42,6 +44,7 @@ def test_the_pet_of_the_mris_own_session_goes_before_another_sessions(tmp_path):
         (("ce-none", "run-1"), "ce-none"),
         (("acq-a_ce-gad", "acq-b"), "acq-b"),
         (("part-imag", "part-mag", "part-phase"), "part-mag"),
+        (("desc-brain", "run-1", "space-MNI152_desc-x"), "run-1"),
         (("ce-gad_run-1", "ce-gad_run-2"), "ce-gad_run-1"),
     ],
 )
@@ -140,6 +143,41 @@ def test_rows_of_a_person_that_differ_are_told_of(tmp_path):
         (), (), ("age differs from row to row and counts as missing",),
         ("age 'x' cannot be read and counts as missing",),
     ]  # fmt: skip
+
+
+def test_sessions_that_lack_a_scan_are_told_of(tmp_path):
+    scans = ("1/anat/sub-1_ses-1_T1w", "1/anat/sub-1_ses-1_FLAIR", "2/anat/sub-1_ses-2_FLAIR", "3/anat/sub-1_ses-3_T1w")
+    raw = data_set(
+        tmp_path, *(f"sub-1/ses-{name}.nii" for name in scans), "sub-1/ses-4/pet/sub-1_ses-4_trc-PIB_pet.nii"
+    )
+    visits, source = find_visits(raw), read_bids(raw, mri_only=True)
+    assert [(visit.name, visit.problem) for visit in visits] == [
+        ("sub-1_ses-1", ""), ("sub-1_ses-2", "no T1w"), ("sub-1_ses-3", "")
+    ]  # fmt: skip
+    assert [case.name for case in source.cases] == ["sub-1"]
+    assert [(f.case, f.reason) for f in source.failures] == [("sub-1_ses-2", "no T1w"), ("sub-1_ses-3", "no FLAIR")]
+    chosen = find_visits(raw, filters=Filters({"T1w": {"ses": ("1",)}}))
+    assert [visit.name for visit in chosen] == ["sub-1_ses-1"], "the filter took the others out"
+
+
+def test_a_table_of_other_people_is_told_of(tmp_path):
+    raw = data_set(tmp_path, "sub-01/anat/sub-01_T1w.nii", "sub-01/anat/sub-01_FLAIR.nii")
+    (raw / "participants.tsv").write_text("participant_id\tage\n1\t70\n2\t71\n")
+    for read in (find_visits, lambda folder: read_bids(folder, mri_only=True).cases):
+        with pytest.warns(RelAPETWarning, match="sub-1 and the others in it have no folder of that name"):
+            (found,) = read(raw)
+        assert found.clinical.age is None
+
+
+def test_a_second_measured_pet_in_a_table_is_told_of(tmp_path):
+    rows = ["1\tPIB\ta.nii", "1\tPIB\ta.nii", "2\tPIB\tb.nii", "1\tTAU\tc.nii"]
+    table = tmp_path / "t.tsv"
+    table.write_text("\n".join(["participant_id\ttracer\tmeasured", *rows]))
+    assert [pair.measured.name for pair in read_pairs(table, measured_only=True)[0]] == ["a.nii", "b.nii", "c.nii"]
+    table.write_text(table.read_text() + "\n2\tPIB\td.nii\n")
+    with pytest.warns(RelAPETWarning, match="several measured PET of one session and tracer are of 2"):
+        pairs, _ = read_pairs(table, measured_only=True)
+    assert [pair.measured.name for pair in pairs] == ["a.nii", "b.nii", "c.nii"]
 
 
 def made(folder: Path, *people: str) -> Path:
