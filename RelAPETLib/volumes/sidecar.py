@@ -19,7 +19,8 @@ SUVR_SPELLINGS = frozenset({"suvr", "{suvr}", "unitless", "1", "{ratio}", "ratio
 SIMULATION_KEY = "SimulationDescription"
 SIMULATED = "Simulated by relapet phantom: no person, no scanner, no radioactivity."
 _DESCRIPTION = "dataset_description.json"
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
+_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh",
+             ".img", ".hdr", ".img.gz", ".hdr.gz")  # fmt: skip
 
 
 @dataclass(frozen=True)

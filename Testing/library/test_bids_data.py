@@ -167,6 +167,9 @@ def test_a_table_of_other_people_is_told_of(tmp_path):
         with pytest.warns(RelAPETWarning, match="sub-1 and the others in it have no folder of that name"):
             (found,) = read(raw)
         assert found.clinical.age is None
+    data_set(raw, "sub-01/pet/sub-01_trc-PIB_pet.nii")
+    with pytest.warns(RelAPETWarning, match="sub-1 and the others in it have no folder of that name"):
+        read_derivatives(raw, raw, measured_only=True)
 
 
 def test_a_second_measured_pet_in_a_table_is_told_of(tmp_path):

@@ -117,6 +117,8 @@ def test_names_that_are_not_bids_have_their_own_sidecar_only(tmp_path, monkeypat
     assert sidecar_units(tmp_path / "my_pet.nii.gz") == "suvr"
     monkeypatch.chdir(tmp_path)
     assert read_sidecar(sidecar_path(tmp_path / "a.nii").with_name("my_pet.NII.GZ")).units == "suvr"
+    for ending in ("img", "hdr", "img.gz", "hdr.gz"):  # a NIfTI in two files
+        assert read_sidecar(tmp_path / f"my_pet.{ending}").units == "suvr"
     assert read_sidecar(tmp_path / "folder_of_dicom").paths == () and sidecar_path(tmp_path / ".nii") is None
     (tmp_path / "sub-1_pet.json").write_text('{"Units": "1"}')
     from pathlib import Path
