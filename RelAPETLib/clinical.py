@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .errors import InputError
@@ -76,4 +76,21 @@ def from_row(row: Mapping[str, str]) -> tuple[ClinicalValues, list[str]]:
             found |= ClinicalValues(**{name: text if name == "sex" else float(text)}).record()
         except (ValueError, InputError):
             notes.append(f"{name} '{text[:40]}' cannot be read and counts as missing")
+    return ClinicalValues(**found), notes
+
+
+def from_rows(rows: Iterable[Mapping[str, str]]) -> tuple[ClinicalValues, list[str]]:
+    """Values of several rows of one person, as `from_row`; what they say differently counts as missing, with a line."""
+    values, notes = [], []
+    for row in rows:
+        value, said = from_row(row)
+        values.append(value)
+        notes += [line for line in said if line not in notes]
+    found = {}
+    for name in CLINICAL:
+        given = {getattr(value, name) for value in values} - {None}
+        if len(given) > 1:
+            notes.append(f"{name} differs from row to row and counts as missing")
+        elif given:
+            found[name] = given.pop()
     return ClinicalValues(**found), notes

@@ -67,7 +67,9 @@ def stated_units(path: Path | None) -> ReferenceUnits:
     return ReferenceUnits(f"its {where}: Units '{units}'")
 
 
-def check_suvr(mean: float, units: ReferenceUnits, name: str, force: bool, *, tell: bool = True) -> None:
+def check_suvr(
+    mean: float, units: ReferenceUnits, name: str, force: bool, *, tell: bool = True, warned: str | None = None
+) -> None:
     """Whether a PET that counts as SUVR has the values of one.
 
     Args:
@@ -76,6 +78,7 @@ def check_suvr(mean: float, units: ReferenceUnits, name: str, force: bool, *, te
         name: what messages call the PET.
         force: accept values that SUVR hardly has when the sidecar or header says SUVR.
         tell: warn where only the values speak for SUVR.
+        warned: what warnings call it, which may end up in a record, where no path may stand; None: `name`.
 
     Raises:
         InputError: the unit is unknown and the values are not SUVR's.
@@ -86,6 +89,7 @@ def check_suvr(mean: float, units: ReferenceUnits, name: str, force: bool, *, te
     """
     low, high = PLAUSIBLE_SUVR
     plausible = low <= mean <= high
+    warned = name if warned is None else warned
     if units.plausibility_only:
         if not plausible:
             raise InputError(
@@ -94,11 +98,11 @@ def check_suvr(mean: float, units: ReferenceUnits, name: str, force: bool, *, te
             )
         if tell:
             warn(
-                f"{name}: no sidecar or DICOM header says what its unit is; taken to be SUVR since its brain mean is "
+                f"{warned}: no sidecar or DICOM header says what its unit is; taken to be SUVR since its brain mean is "
                 f"{mean:.2f}"
             )
     elif not plausible:
-        words = f"{name}: said to be SUVR, but its brain mean is {mean:.4g} (SUVR gives {low:g} to {high:g})"
+        words = f"said to be SUVR, but its brain mean is {mean:.4g} (SUVR gives {low:g} to {high:g})"
         if not force:
-            raise DoubtfulInputError(words, "check it, or use --force to accept it")
-        warn(words)
+            raise DoubtfulInputError(f"{name}: {words}", "check it, or use --force to accept it")
+        warn(f"{warned}: {words}")

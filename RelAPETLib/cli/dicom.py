@@ -33,7 +33,10 @@ def add_parser(commands, common) -> None:
         "--report", action="store_true", help="the one-page report too, as an Encapsulated PDF (needs relapet[report])"
     )
     parser.add_argument(
-        "--t1w", metavar="FILE", help="T1w that the report shows the PET over (default: the --source series)"
+        "--t1w",
+        metavar="FILE",
+        help="T1w on the PET's grid that the report shows it over (default: the --source series, on another grid "
+        "resampled); patient and study are the source's all the same",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in that folder")

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..jsonfiles import read_json_object
 from ..notices import warn
 from ..tracers import get_tracer
+from ..volumes.contrast import names_agent
 from ..volumes.endings import BIDS_ENDINGS
 from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
 from .cases import Case, Failure, PetScan, Source
@@ -34,7 +35,7 @@ def is_bids(folder: Path) -> bool:
 def read_bids(folder: Path | str, *, mri_only: bool = False) -> Source:
     """Find the cases of a data set. Nothing but names, JSON and ``participants.tsv`` is read.
 
-    Several T1w or FLAIR of a session, or PET of one tracer: the first by name, and a note says so. A PET of a session
+    Several T1w or FLAIR of a session, or PET of one tracer: the `preferred` one, and a note says so. A PET of a session
     without MRI belongs to the subject's only session with MRI, after that session's own; where there are several, it is
     not used.
 
@@ -54,7 +55,7 @@ def read_bids(folder: Path | str, *, mri_only: bool = False) -> Source:
     from ..phantom.law import check_law
 
     described = description(folder)
-    cases, failures, people = [], [], participants(folder)
+    cases, failures, people = [], [], participants(folder, [subject.name for subject in subjects])
     for subject in subjects:
         found, lost = _subject_cases(folder, subject, mri_only)
         clinical, notes = from_row(people.get(subject.name, {}))
@@ -69,17 +70,21 @@ def read_bids(folder: Path | str, *, mri_only: bool = False) -> Source:
     return Source(str(described.get("Name", folder.name)), simulation is not None, cases, failures, options)
 
 
-def participants(folder: Path) -> dict[str, dict[str, str]]:
+def participants(folder: Path, subjects: Sequence[str] = ()) -> dict[str, dict[str, str]]:
     """Rows of ``participants.tsv`` by subject, ``sub-01``; none without that file, which BIDS does not ask for.
 
     Identifiers may lack ``sub-``, and texts may stand in quotes. Of somebody who has several rows (a row a session,
     say), what these say differently is empty.
 
+    Args:
+        folder: of the data set.
+        subjects: names of its subjects' folders, ``sub-01``; none: it is not looked whether the table knows them.
+
     Raises:
         InputError: the file is no table.
 
     Warns:
-        RelAPETWarning: the table has no identifiers, or somebody's rows differ.
+        RelAPETWarning: the table has no identifiers, none of them is a subject's, or somebody's rows differ.
     """
     path = folder / PARTICIPANTS
     if not is_listed(path):
@@ -105,6 +110,8 @@ def participants(folder: Path) -> dict[str, dict[str, str]]:
         before = found.setdefault(subject, row)
         differ |= {subject} if row != before else set()
         found[subject] = {name: text if text == before[name] else "" for name, text in row.items()}
+    if found and subjects and found.keys().isdisjoint(subjects):
+        warn(f"{path}: {next(iter(found))} and the others in it have no folder of that name; nothing in it is used")
     if differ:
         words = f"{', '.join(sorted(differ)[:3])}{', ...' * (len(differ) > 3)}"
         warn(f"{path}: several rows that differ are of {words}; what they say differently counts as missing")
@@ -136,6 +143,10 @@ def _subject_cases(root: Path, folder: Path, mri_only: bool) -> tuple[list[Case]
         missing = [kind for kind in ("T1w", "FLAIR") if not any(found[kind] for found in files.values())]
         words = f"no {' and no '.join(missing)}" if missing else "no session with both T1w and FLAIR"
         return [], [Failure(subject, subject, "", words)]
+    for session, found in files.items():
+        if session not in with_mri and (found["T1w"] or found["FLAIR"]):
+            kind = "FLAIR" if found["T1w"] else "T1w"
+            failures.append(Failure(subject, "_".join(filter(None, (subject, session))), "", f"no {kind}"))
     pets: dict[str, list[BidsFile]] = defaultdict(list)
     for session in () if mri_only else own_first(files, with_mri):
         if (home := home_of(session, with_mri)) is not None:
@@ -192,11 +203,31 @@ def session_files(folder: Path) -> dict[str, list[BidsFile]]:
     return found
 
 
+def preferred(files: Iterable[BidsFile]) -> BidsFile:
+    """The first of several files that is like other people's scans, else the first.
+
+    Last come phase and the like of a complex MRI, images made of others (``space-``, ``desc-``), MRI with a contrast
+    agent (``ce-``), and PET without attenuation correction (``rec-nac...``).
+    """
+
+    def oddities(file: BidsFile) -> list[bool]:
+        said = file.entities
+        return [
+            said.get("part", "mag") != "mag",
+            "space" in said or "desc" in said,
+            names_agent(said.get("ce", "")),
+            said.get("rec", "").lower().startswith("nac"),
+        ]
+
+    return min(files, key=oddities)
+
+
 def first_of(files: list[BidsFile], what: str, notes: list[str]) -> BidsFile:
-    """The first of several files by name, with a note where there are others."""
+    """The `preferred` one of several files, with a note where there are others."""
+    chosen = preferred(files)
     if len(files) > 1:
-        notes.append(f"{files[0].path.name} taken of {len(files)} {what}")
-    return files[0]
+        notes.append(f"{chosen.path.name} taken of {len(files)} {what}")
+    return chosen
 
 
 def scans_by_tracer(root: Path, files: list[BidsFile], subject: str, case: str):

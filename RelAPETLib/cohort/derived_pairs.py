@@ -1,7 +1,7 @@
 """Pairs of a BIDS data set with measured PET and a derivatives folder with synthetic ones.
 
 Synthetic PET are ``sub-*[/ses-*]/pet/sub-*_trc-*[_space-*]_desc-synthetic_pet.nii.gz``. A measured one belongs to it
-that has the same subject, session and tracer; of several the first by name, and a note says so. A subject's only
+that has the same subject, session and tracer; of several the `bids.preferred` one, with a warning. A subject's only
 session serves where one of the two has none. Masks and label images are looked for beside: ``*_desc-brain_mask`` and
 ``*_dseg`` of the same subject and session (and space), in the derivatives first.
 
@@ -20,7 +20,7 @@ from ..jsonfiles import read_json_object
 from ..notices import warn
 from ..volumes.endings import BIDS_ENDINGS
 from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
-from .bids import home_of, participants
+from .bids import home_of, participants, preferred
 from .derivatives import TRANSFORM
 from .pairs import known_tracer, space_of
 
@@ -49,7 +49,7 @@ def read_derivatives(
     measured = _files(raw, lambda file: file.suffix == "pet" and file.entities.get("desc") != SYNTHETIC)
     if not measured:
         raise InputError(f"{raw}: no measured PET (sub-*[/ses-*]/pet/*_pet.nii.gz)")
-    people = participants(raw)
+    people = participants(raw, sorted({_key(file)["participant_id"] for file in measured}))
     pairs, failures = [], []
 
     def take(made: BidsFile | None, pet: BidsFile, model: str) -> None:
@@ -82,10 +82,11 @@ def read_derivatives(
 
 
 def _first(files: list[BidsFile], words: str) -> BidsFile:
-    """The first of several measured PET, with a warning where there are others."""
+    """The `preferred` one of several measured PET, with a warning where there are others."""
+    chosen = preferred(files)
     if len(files) > 1:
-        warn(f"{words} {files[0].path.name}, the first of {len(files)} measured PET")
-    return files[0]
+        warn(f"{words} {chosen.path.name}, one of {len(files)} measured PET")
+    return chosen
 
 
 def _is_image(path: Path) -> bool:
@@ -200,24 +201,33 @@ def _transform(made: BidsFile | None) -> Path | None:
 
 
 def _t1w(file: BidsFile, raw: Path) -> Path | None:
-    """The first T1w of the subject's session in the data set, else of the subject."""
+    """The T1w of the subject's session in the data set that `relapet bids` takes, else of the subject."""
     subject, session = f"sub-{file.entities['sub']}", file.entities.get("ses")
     for folder in ([f"{subject}/ses-{session}"] if session else []) + [subject, f"{subject}/ses-*"]:
         found = sorted(path for path in raw.glob(f"{folder}/anat/*_T1w.nii*") if _is_image(path))
         if found:
-            return found[0]
+            return preferred(map(parse_name, found)).path
     return None
 
 
 def _beside(file: BidsFile, roots: tuple[Path, ...], suffix: str, desc: str | None, space: str) -> Path | None:
-    """A mask or label image of the same subject and session, in the same space, or None; without an entity is T1w."""
+    """A mask or label image of the same subject and session, in the same space, or None; without an entity is T1w.
+
+    The first of several, with a warning.
+    """
     subject, session = f"sub-{file.entities['sub']}", file.entities.get("ses")
     folders = [f"{subject}/ses-{session}", subject] if session else [subject]
     for root in roots:
         for folder in folders:
             parts = (f"{folder}/{part}/*_{suffix}.nii*" for part in ("anat", "pet"))
-            for path in sorted(path for part in parts for path in root.glob(part) if _is_image(path)):
-                entities = parse_name(path).entities
-                if (space_of(path) or "T1w") == (space or "T1w") and (desc is None or entities.get("desc") == desc):
-                    return path
+            found = [
+                path
+                for path in sorted(path for part in parts for path in root.glob(part) if _is_image(path))
+                if (space_of(path) or "T1w") == (space or "T1w")
+                and (desc is None or parse_name(path).entities.get("desc") == desc)
+            ]
+            if len(found) > 1:
+                warn(f"{found[0].name} taken of {len(found)}; a table (--table) with a column '{suffix}' names another")
+            if found:
+                return found[0]
     return None

@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..evaluation.in_mni import OF_CASE
 from ..evaluation.pairs import COVARIATES, Pair
 from ..jsonfiles import read_json_object
-from ..notices import printable
+from ..notices import printable, warn
 from ..regions.atlas import SPACES
 from ..tracers import get_tracer
 from ..volumes.sidecar import parse_name, read_sidecar
@@ -51,9 +51,21 @@ def read_pairs(path: Path | str, *, measured_only: bool = False, space: str = ""
             failures.append({**key, "reason": f"line {number}: {error}"})
     if not pairs:
         raise InputError(f"{path}: no line can be used; the first: {failures[0]['reason']}")
-    if measured_only:
-        pairs = list({(pair.participant, pair.session, pair.tracer): pair for pair in reversed(pairs)}.values())[::-1]
-    return pairs, failures
+    return _measured_once(pairs, path) if measured_only else pairs, failures
+
+
+def _measured_once(pairs: Sequence[Pair], table: Path) -> list[Pair]:
+    """The first pair of each person, session and tracer, with a warning where later ones name another PET."""
+    found: dict[tuple[str, str, str], Pair] = {}
+    others = set()
+    for pair in pairs:
+        key = (pair.participant, pair.session, pair.tracer)
+        if found.setdefault(key, pair).measured != pair.measured:
+            others.add(pair.name)
+    if others:
+        words = f"{', '.join(sorted(others)[:3])}{', ...' * (len(others) > 3)}"
+        warn(f"{table}: several measured PET of one session and tracer are of {words}; the first of each is taken")
+    return list(found.values())
 
 
 def with_cases(pairs: Sequence[Pair], folder: Path | str) -> list[Pair]:

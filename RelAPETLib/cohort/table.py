@@ -2,7 +2,7 @@
 
 Where only the MRI is wanted, pet and tracer are not needed.
 
-Columns age, sex and score are taken from a case's first row, where there are such.
+Columns age, sex and score may be there; what the rows of one case say differently counts as missing.
 
 Paths are relative to the table's folder. Sidecars of PET are read as `volumes.sidecar` says.
 """
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..absent import why_no_file
-from ..clinical import from_row
+from ..clinical import from_rows
 from ..errors import InputError
 from ..tracers import get_tracer
 from ..volumes.sidecar import read_sidecar
@@ -144,7 +144,7 @@ def _case(path: Path, name: str, rows: list[dict], mri_only: bool) -> tuple[Case
             failures.append(Failure(subject, name, row["tracer"], str(error)))
     if not pets and not mri_only:
         return None, [*failures, Failure(subject, name, "", "no PET that can be used")]
-    clinical, notes = from_row(rows[0])
+    clinical, notes = from_rows(rows)
     mri = path.parent / rows[0]["t1w"], path.parent / rows[0]["t2f"]
     return Case(name, subject, *mri, pets, tuple(f"{path.name}: {note}" for note in notes), clinical), failures
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..absent import why_missing
-from ..clinical import ClinicalValues, from_row
+from ..clinical import ClinicalValues, from_row, from_rows
 from ..errors import InputError
 from ..tracers import get_tracer
 from ..volumes.sidecar import BidsFile, read_sidecar
@@ -123,24 +123,33 @@ def _labels(labels: Iterable[str], prefix: str) -> list[str]:
     return list(dict.fromkeys(prefix + label.strip().removeprefix(prefix) for label in labels))
 
 
-def _rows(source: Path) -> dict[str, dict[str, str]]:
+def _rows(source: Path) -> dict[str, list[dict[str, str]]]:
     """Rows of participants by person."""
     if source.is_file():
-        return {f"sub-{_label(row['subject'], 'sub-')}": row for _, row in read_rows(source, ("subject",))}
+        found: dict[str, list[dict[str, str]]] = defaultdict(list)
+        for _, row in read_rows(source, ("subject",)):
+            found[f"sub-{_label(row['subject'], 'sub-')}"].append(row)
+        return found
     if not source.is_dir():
         raise InputError(f"{source}: {why_missing(source, 'no such file or folder')}")
-    return participants(source)
+    return {person: [row] for person, row in participants(source).items()}
 
 
-def _of_cases(folder: Path, rows: dict[str, dict[str, str]]) -> list[Visit]:
+def _of_session(rows: list[dict[str, str]], session: str) -> list[dict[str, str]]:
+    """Those of a person's rows that name this session or none; all where there is no such."""
+    own = {"", session.removeprefix("ses-")}
+    return [row for row in rows if row.get("session", "").removeprefix("ses-") in own] or rows
+
+
+def _of_cases(folder: Path, rows: dict[str, list[dict[str, str]]]) -> list[Visit]:
     found = sorted([*folder.glob(f"sub-*/{CASE_RECORD}"), *folder.glob(f"sub-*/ses-*/{CASE_RECORD}")])
     if not found:
         raise InputError(f"{folder}: no saved case in it, such as sub-01/{CASE_RECORD}; 'relapet bids' makes them")
     visits = []
     for path in found:
         participant, *session = path.parent.relative_to(folder).parts
-        clinical, _ = from_row(rows.get(participant, {}))
-        visits.append(Visit(participant, "".join(session), case=path.parent, clinical=clinical))
+        clinical, notes = from_rows(_of_session(rows.get(participant, []), "".join(session)))
+        visits.append(Visit(participant, "".join(session), case=path.parent, clinical=clinical, notes=tuple(notes)))
     return visits
 
 
@@ -182,7 +191,7 @@ def _table_visit(path: Path, person: str, session: str, rows: list[dict]) -> Vis
             pets[tracer] = PetScan(tracer, path.parent / row["pet"], sidecar.content, sidecar.paths)
         except InputError as error:
             lost.append(Failure(person, person, row.get("tracer", ""), str(error)))
-    clinical, notes = from_row(rows[0])
+    clinical, notes = from_rows(rows)
     problem = "" if mri["t1w"] else f"no t1w in {path.name}"
     known, more = _named(lost)
     return Visit(person, session, **mri, pets=pets, clinical=clinical, notes=(*notes, *more), lost=known,
@@ -206,7 +215,7 @@ def _of_bids(folder: Path, filters: Filters, people: list[str]) -> list[Visit]:
         raise InputError(f"{folder}: {why_missing(folder, 'no such file or folder')}")
     if not is_bids(folder) or not (subjects := sorted(path for path in folder.glob("sub-*") if path.is_dir())):
         raise InputError(f"{folder}: no BIDS data set, it has no folder sub-*")
-    rows = participants(folder)
+    rows = participants(folder, [path.name for path in subjects])
     visits = []
     for subject in (path for path in subjects if not people or path.name in people):
         clinical, notes = from_row(rows.get(subject.name, {}))
@@ -216,7 +225,10 @@ def _of_bids(folder: Path, filters: Filters, people: list[str]) -> list[Visit]:
 
 
 def _subject_visits(root: Path, folder: Path, filters: Filters) -> list[Visit]:
-    """Visits of one subject: one a session with a T1w, or one that says what is missing."""
+    """Visits of one subject: one a session with a T1w, and one that says what is missing where a T1w is.
+
+    Sessions with neither T1w nor FLAIR have no visit, unless none has; nor those whose T1w a filter may have taken out.
+    """
     subject = folder.name
     sessions = sessions_of(folder)
     files = {name: filters.apply(session_files(path)) for name, path in sessions.items()}
@@ -234,7 +246,8 @@ def _subject_visits(root: Path, folder: Path, filters: Filters) -> list[Visit]:
         visits.append(
             Visit(subject, session, mri["T1w"], mri["FLAIR"], pets=scans, notes=(*notes, *said, *more), lost=known)
         )
-    return visits
+    lone = [name for name, found in files.items() if found["FLAIR"] and name not in with_mri and not filters.given]
+    return visits + [Visit(subject, session, problem="no T1w") for session in lone]
 
 
 def _homes(files: dict[str, dict[str, list[BidsFile]]], with_mri: list[str], subject: str) -> tuple[dict, dict]:

@@ -57,7 +57,8 @@ def export_dicom(
         source: folder of the T1w DICOM series. Patient, study and frame of reference are kept. When None the files
             belong to a new study of a patient who does not exist.
         report: write the one-page report too (`report.onepage`), as an Encapsulated PDF.
-        t1w: the T1w that the report shows the PET over, where it is not the source series.
+        t1w: the T1w that the report shows the PET over, on the PET's grid; None: the source series, brought to that
+            grid where it has another. Patient and study are the source's all the same.
         overwrite: replace what an earlier export wrote into the folder.
         progress: called with a fraction from 0 to 1 and a message.
 
@@ -86,7 +87,7 @@ def export_dicom(
         volumes = read_synthetic_pet(pet, Path(provenance) if provenance else None)
         progress(0.1, "reading the source series")
         reference, stack = _match(volumes, pet, Path(source) if source else None, notes)
-        shown = _shown(pet, provenance, t1w or source) if report else None
+        shown = _shown(pet, provenance, t1w, source) if report else None
         writers = _writers(volumes, reference, stack, shown, lambda part, words: progress(0.2 + 0.8 * part, words))
         paths = write_set(place, writers, owned=_earlier(out), overwrite=overwrite)
     for note in notes:
@@ -103,11 +104,16 @@ def _check_installed(report: bool) -> None:
         raise RelAPETError("the report needs matplotlib; install it with: pip install 'relapet[report]'")
 
 
-def _shown(pet: Path, provenance: str | os.PathLike | None, t1w: str | os.PathLike | None) -> SavedResult:
-    """What the report is made of."""
+def _shown(
+    pet: Path,
+    provenance: str | os.PathLike | None,
+    t1w: str | os.PathLike | None,
+    source: str | os.PathLike | None,
+) -> SavedResult:
+    """What the report is made of. A source, which may have another grid than the PET (`_match`), is brought to it."""
     from ..report.saved_result import read_result
 
-    return read_result(pet, t1w, provenance=provenance)
+    return read_result(pet, t1w or source, provenance=provenance, resample=not t1w)
 
 
 _NEEDED = {"pydicom": "pydicom", "highdicom": "highdicom", "Pillow": "PIL"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..volumes import corner_distance, image_affine
+from ..volumes.geometry import SAME_GRID_MM
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 #: Directions of columns, rows and slices in the pictures radiologists are used to, by the nearest axis that the slices
 #: are stacked along. All right-handed: slices follow their normal.
 _CONVENTION = {"R": ("P", "I", "R"), "A": ("L", "I", "P"), "S": ("L", "P", "S")}
-_SAME_GRID_MM = 0.1
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def planes_on(image: sitk.Image, affine: np.ndarray, shape: tuple[int, ...]) -> 
     turn = nib.io_orientation(np.linalg.inv(affine) @ own)
     turned = nib.apply_orientation(array, turn)
     moved = own @ nib.orientations.inv_ornt_aff(turn, array.shape)
-    if turned.shape != tuple(shape) or corner_distance(moved, affine, shape) > _SAME_GRID_MM:
+    if turned.shape != tuple(shape) or corner_distance(moved, affine, shape) > SAME_GRID_MM:
         return None
     return Planes(np.ascontiguousarray(turned.transpose(2, 1, 0)), moved)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,9 +102,11 @@ def _means(loaded: Loaded, atlas: Atlas) -> Means:
     import SimpleITK as sitk
 
     everywhere = sitk.GetArrayViewFromImage(atlas.image).ravel()
-    where = np.flatnonzero(everywhere)
-    labels = everywhere[where]
-    top = int(labels.max()) + 1 if labels.size else 1
+    both = chain.from_iterable(atlas.sides.values())
+    known = np.unique(np.concatenate([*atlas.labels.values(), *both]).astype(everywhere.dtype))
+    where = np.flatnonzero(np.isin(everywhere, known))
+    labels = np.searchsorted(known, everywhere[where])  # counted by their places, however large they are
+    top = len(known)
 
     def there(image: sitk.Image, how: int) -> np.ndarray:
         """An image's values in the voxels of all labels."""
@@ -122,7 +125,7 @@ def _means(loaded: Loaded, atlas: Atlas) -> Means:
 
     def region(numbers: Sequence[int]) -> tuple[float, float, float, float, float]:
         """Mean of synthetic and measured PET, voxels, share in the field and voxels that count."""
-        kept = [number for number in numbers if number < top]
+        kept = np.searchsorted(known, numbers)
         there, all_there = voxels[kept].sum(), whole[kept].sum()
         share = there / all_there if all_there else 0.0
         if share < LEAST_IN_VIEW:

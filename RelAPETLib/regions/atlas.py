@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..notices import printable
+from ..notices import printable, warn
 from ..volumes.geometry import image_affine
 from . import load_regions
-from .lookup import lookup_beside, read_lookup
+from .lookup import LARGEST_LABEL, lookup_beside, read_lookup
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -78,15 +78,18 @@ def read_atlas(path: Path | str, name: str, space: str, lookup: Path | str | Non
     """A label image from a file, with its lookup table.
 
     Args:
-        path: whole numbers on any grid.
+        path: whole numbers up to `lookup.LARGEST_LABEL`, on any grid.
         name: what it is called.
         space: one of `SPACES`.
         lookup: table of its labels; None: the one that BIDS has beside it, else a single label is the region `name`
             and several are called ``label_1`` ...
 
     Raises:
-        InputError: the image or table cannot be read, values are no whole numbers from 0 on, no label, too many, or
-            none that the table knows.
+        InputError: the image or table cannot be read, values are no whole numbers from 0 on, no label, one that is
+            too large, too many, or none that the table knows.
+
+    Warns:
+        RelAPETWarning: labels of the image that the table has no name for; they are left out, of the image too.
     """
     import SimpleITK as sitk
 
@@ -100,6 +103,11 @@ def read_atlas(path: Path | str, name: str, space: str, lookup: Path | str | Non
     found = [int(label) for label in np.unique(array) if label > 0]
     if not found:
         raise InputError(f"{shown}: every voxel is 0; there is no region in it")
+    if found[-1] > LARGEST_LABEL:
+        raise InputError(
+            f"{shown}: label {found[-1]} is above {LARGEST_LABEL}; give its regions smaller numbers, and the lookup "
+            "table too"
+        )
     if len(found) > MOST_LABELS:
         raise InputError(f"{shown}: {len(found)} different values are no regions; give a label image")
     table = lookup if lookup is not None else lookup_beside(path)
@@ -113,10 +121,19 @@ def read_atlas(path: Path | str, name: str, space: str, lookup: Path | str | Non
             )
     else:
         names = {found[0]: name} if len(found) == 1 else {label: f"label_{label}" for label in found}
+    nameless = [label for label in found if label not in names]
+    if nameless:
+        warn(
+            f"label image {name}: {len(nameless)} of {len(found)} labels ({_few(nameless)}) have no name in the lookup "
+            "table and are left out"
+        )
+        array[np.isin(array, nameless)] = 0
     labels: dict[str, tuple[int, ...]] = {}
     for label in [label for label in names if label in found]:
         labels[names[label]] = (*labels.get(names[label], ()), label)
-    return Atlas(name, sitk.Cast(image, sitk.sitkInt32), labels, space, facts)
+    kept = sitk.GetImageFromArray(array.astype(np.int32))
+    kept.CopyInformation(image)
+    return Atlas(name, kept, labels, space, facts)
 
 
 def _few(labels: list[int]) -> str:

@@ -1,7 +1,7 @@
 """Lookup tables: which label of an image is which region, in the forms that people have.
 
 - a table with a header (tab or comma): BIDS's ``dseg.tsv`` (``index``, ``name``), ours (``label``, ``name``);
-- FreeSurfer's colour table: ``17 Left-Hippocampus 220 216 20 0``;
+- FreeSurfer's colour table: ``17 Left-Hippocampus 220 216 20 0``, separated by blanks or tabs;
 - ITK-SNAP's label description: ``1 255 0 0 1 1 1 "hippocampus"``.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
+from itertools import takewhile
 from pathlib import Path
 
 from ..absent import is_listed, why_no_file
@@ -21,9 +22,13 @@ from ..volumes.sidecar import parse_name
 NUMBERS, NAMES = ("index", "label", "id", "value"), ("name", "region", "structure", "title")
 MAX_BYTES = 4 * 1024 * 1024
 LONGEST_NAME = 120
-#: Labels beyond this are no segmentation's.
-LARGEST_LABEL = 2**31 - 1
+#: Volumes are read as float32, in which larger whole numbers run together.
+LARGEST_LABEL = 2**24 - 1
 _DESCRIPTION = "dataset_description.json"
+#: Words that are numbers. A name holds a letter and is none of these; it may begin with a digit: ``3rd-Ventricle``.
+_NUMBER = re.compile(r"(?i)[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|0x[0-9a-f]+|nan")
+_LETTER = re.compile(r"[^\W\d_]")
+_COLOUR = re.compile(r"(\s+\d+){3,}\s*$")
 
 
 def read_lookup(path: Path | str) -> dict[int, str]:
@@ -81,11 +86,26 @@ def _from_lines(lines: list[str]) -> list[tuple[int, str]]:
     for line in lines:
         line = line.split("#", 1)[0].strip() if not line.rstrip().endswith('"') else line.strip()
         quoted = re.fullmatch(r'(\d+)\s.*?"([^"]+)"', line)
-        plain = re.match(r"(\d+)\s+([^\s\d]\S*)(\s|$)", line)
-        match = quoted or plain
-        if match and (label := _label(match[1])) is not None:
-            found.append((label, match[2][:LONGEST_NAME]))
+        plain = re.fullmatch(r"(\d+)(\s+)(\S.*)", line)
+        name = quoted[2] if quoted else _name(plain[3], "\t" in plain[2]) if plain else ""
+        if name and (label := _label((quoted or plain)[1])) is not None:
+            found.append((label, name[:LONGEST_NAME]))
     return found
+
+
+def _name(words: str, tabbed: bool) -> str:
+    """The name at the beginning of what follows a label; empty where that is no more than numbers.
+
+    It ends at the next tab, where tabs part the columns, else before the first number; a colour is no part of it.
+    """
+    if tabbed or "\t" in words:
+        name = _COLOUR.sub("", words.split("\t")[0])
+        return name.strip() if any(map(_is_word, name.split())) else ""
+    return " ".join(takewhile(_is_word, words.split()))
+
+
+def _is_word(text: str) -> bool:
+    return bool(_LETTER.search(text)) and not _NUMBER.fullmatch(text)
 
 
 def _label(text: str) -> int | None:

@@ -11,14 +11,13 @@ from ..errors import InputError, OutputError
 from ..notices import warn
 from ..saved_pet import MEANINGS, RECORD_NAME, SyntheticPet, read_synthetic_pet, regional_table
 from ..volumes import canonical, corner_distance, file_sha256, image_affine, read_volume
+from ..volumes.geometry import SAME_GRID_MM
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
 #: Names of a PET in a result's folder; the first that is there is shown.
 PETS = tuple(f"synthetic_pet{space}{end}" for space in ("", "_space-MNI") for end in (".nii.gz", ".nii"))
-#: Corners of the T1w's grid and the PET's that lie so near to each other, in mm, are the same.
-_SAME_MM = 0.01
 
 
 @dataclass(frozen=True)
@@ -42,16 +41,24 @@ def is_result(folder: Path | str) -> bool:
     return (Path(folder) / RECORD_NAME).is_file()
 
 
-def read_result(pet: Path | str, t1w: Path | str | None = None, *, provenance: Path | str | None = None) -> SavedResult:
+def read_result(
+    pet: Path | str,
+    t1w: Path | str | None = None,
+    *,
+    provenance: Path | str | None = None,
+    resample: bool = False,
+) -> SavedResult:
     """Read a result for its pages.
 
     Args:
         pet: its folder, or its synthetic PET.
         t1w: the T1w that it was made from, file or DICOM folder; None for a PET in MNI space: the template.
         provenance: the PET's record; `synthetic_pet.json` beside it when None.
+        resample: bring a T1w on another grid to the PET's, instead of refusing it.
 
     Raises:
-        InputError: as `saved_pet.read_synthetic_pet`; no T1w, or one on another grid than the PET's.
+        InputError: as `saved_pet.read_synthetic_pet`; no T1w, or, without `resample`, one on another grid than the
+            PET's.
 
     Warns:
         RelAPETWarning: the T1w is not the very file that the PET was made from.
@@ -64,7 +71,7 @@ def read_result(pet: Path | str, t1w: Path | str | None = None, *, provenance: P
     pictures = {name: getattr(found, name) for name in ("pet", *MEANINGS)}
     table = regional_table(pet, found.record, beside)
     rows = [] if table is None else read_regions(table)
-    return SavedResult(found.record, {"t1w": _background(pet, found, t1w)} | pictures, rows)
+    return SavedResult(found.record, {"t1w": _background(pet, found, t1w, resample)} | pictures, rows)
 
 
 def write_saved_page(result: SavedResult, path: Path | str, kind: str, label: str | None = None) -> None:
@@ -107,7 +114,7 @@ def read_regions(path: Path) -> list[dict]:
     return rows
 
 
-def _background(pet: Path, found: SyntheticPet, t1w: Path | str | None) -> sitk.Image:
+def _background(pet: Path, found: SyntheticPet, t1w: Path | str | None, resample: bool) -> sitk.Image:
     """The MRI below the PET, on its grid."""
     if t1w is None:
         if found.space != "MNI":
@@ -117,9 +124,14 @@ def _background(pet: Path, found: SyntheticPet, t1w: Path | str | None) -> sitk.
         return load_template().t1
     image, own = canonical(read_volume(Path(t1w), "T1w")), canonical(found.pet)
     affines = image_affine(image), image_affine(own)
-    if image.GetSize() != own.GetSize() or corner_distance(*affines, own.GetSize()) > _SAME_MM:
+    if image.GetSize() != own.GetSize() or corner_distance(*affines, own.GetSize()) > SAME_GRID_MM:
+        if resample:
+            import SimpleITK as sitk
+
+            return sitk.Resample(image, own)
         raise InputError(f"{t1w}: not on the grid of {pet.name}; give the T1w that the PET was made from")
     made_from = found.record["inputs"]["t1w"]
     if found.space == "T1w" and made_from and file_sha256(Path(t1w)) != made_from["sha256"]:
         warn("the PET was not made from this very T1w file; that it is the same scan only you can know")
+    image.CopyInformation(own)
     return image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import DoubtfulInputError, InputError
-from ..notices import warn
+from ..notices import printable, warn
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
 #: What messages call each input. Warnings end up in the record beside the PET, where no path may stand.
 TITLES = {"t1w": "T1w", "t2f": "T2-FLAIR"}
+REFERENCE = "reference PET"
 _REFERENCE = "reference_"
+_SEPARATOR = re.compile(r"[/\\]")
+#: Words with capitals or digits in warnings, here in small letters; as names of files they say nothing of anybody.
+_TERMS = frozenset(
+    (
+        "AnatomicalOrientation BIDS CPU DICOM FLAIR GPU MNI MRI NIfTI PBR PET PIB PatientBirthDate PatientID "
+        "SUVR SeriesInstanceUID SpacingBetweenSlices TAU T1w T2-FLAIR T2F TransformMatrix"
+    )
+    .lower()
+    .split()
+)
 
 
 def reference_role(tracer: str) -> str:
@@ -29,7 +41,7 @@ def reference_role(tracer: str) -> str:
 
 def title(role: str) -> str:
     """What messages call the input of a role."""
-    return TITLES.get(role, "reference PET")
+    return TITLES.get(role, REFERENCE)
 
 
 @dataclass(frozen=True)
@@ -136,9 +148,11 @@ def _doubt_two_people(paths: dict[str, Path], names: dict[str, str], force: bool
     origins, accepted = {role: origin for role, path in paths.items() if (origin := origin_of(path))}, []
     for role in [role for role in origins if role != "t1w" and "t1w" in origins]:
         if not same_person(origins["t1w"], origins[role]):
-            words = f"{names['t1w']} and {names[role]}: two people, as PatientID or PatientBirthDate in them differ"
+            why = "two people, as PatientID or PatientBirthDate in them differ"
             if not force:
-                raise DoubtfulInputError(words, "check the files, or use --force to go on all the same")
+                advice = "check the files, or use --force to go on all the same"
+                raise DoubtfulInputError(f"{names['t1w']} and {names[role]}: {why}", advice)
+            words = f"{title('t1w')} and {title(role)}: {why}"
             warn(f"accepted by force: {words}")
             accepted.append(words)
         elif role == "t2f" and not same_study(origins["t1w"], origins[role]):
@@ -147,13 +161,29 @@ def _doubt_two_people(paths: dict[str, Path], names: dict[str, str], force: bool
 
 
 def without_paths(messages: list[str], paths: dict[str, Path]) -> list[str]:
-    """Messages on one line, with every input's path and file name replaced by what the input is."""
-    cleaned = []
-    for message in messages:
-        message = " ".join(message.split())
-        for role, path in paths.items():
-            spellings = {str(path), str(path.absolute()), path.name}
-            for words in sorted((s for s in spellings if len(s) > 2), key=len, reverse=True):
-                message = message.replace(words, f"the {title(role)}")
-        cleaned.append(message)
+    """Messages on one line, with every input's path and file name replaced by what the input is.
+
+    Our own warnings hold neither, they call an input by its title; this is for what others' messages may bring. So a
+    bare name that may as well be a word of our sentences, such as ``DICOM`` or ``brain``, is left as it is.
+    """
+    spellings: dict[str, str] = {}
+    for role, path in paths.items():
+        whole = {str(path), str(path.absolute()), printable(path, None), printable(path.absolute(), None)}
+        whole = {text for text in whole if _SEPARATOR.search(text) and _SEPARATOR.sub("", text)}
+        named = {text for text in (path.name, printable(path.name, None)) if len(text) > 2 and not _is_word(text)}
+        spellings |= dict.fromkeys(whole | named, title(role))
+    cleaned = [" ".join(message.split()) for message in messages]
+    for text in sorted(spellings, key=len, reverse=True):  # a folder's path is the beginning of another's
+        inside = r"(?:[/\\][^\s:;,]*)?" if _SEPARATOR.search(text) else ""
+        known, found = spellings[text], " ".join(text.split())
+        pattern = re.compile(rf"(?P<titled>\b{re.escape(known)} )?(?<!\w){re.escape(found)}(?!\w){inside}")
+        cleaned = [
+            pattern.sub(lambda match, known=known: known if match["titled"] else f"the {known}", message)
+            for message in cleaned
+        ]
     return list(dict.fromkeys(cleaned))
+
+
+def _is_word(name: str) -> bool:
+    """Whether a file's name may be a word of our warnings: small letters alone, or a term of the field."""
+    return bool(re.fullmatch("[a-z]+", name)) or name.lower() in _TERMS

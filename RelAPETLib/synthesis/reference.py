@@ -21,6 +21,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..suvr import PLAUSIBLE_SUVR, ReferenceUnits, check_suvr, sidecar_units, stated_units
+from .inputs import REFERENCE
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -79,7 +80,7 @@ def to_suvr(
 
     Args:
         pet, mask: on the model grid; 0 outside the brain.
-        name: what messages call it.
+        name: what errors call it; warnings know it as `inputs.REFERENCE`.
         force: accept values that SUVR hardly has when the sidecar says SUVR.
         level: mean that the named reference region gets, SUVR; see `level_of`.
 
@@ -97,5 +98,5 @@ def to_suvr(
         return pet * (level / mean)
     inside = image_to_array(pet)[image_to_array(mask) > 0]
     mean = float(np.mean(inside)) if inside.size else 0.0
-    check_suvr(mean, units, name, force)
+    check_suvr(mean, units, name, force, warned=REFERENCE)
     return pet

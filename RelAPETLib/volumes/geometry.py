@@ -16,6 +16,8 @@ _FLIP_XY = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS to LPS and back
 
 #: A corner of the volume may move this far when the axes are made exactly orthogonal: headers hold rounded numbers.
 SHEAR_TOLERANCE_MM = 0.5
+#: Grids of one size whose corners lie nearer to each other than this are the same, written by two programs.
+SAME_GRID_MM = 0.1
 #: Ten kilometres are a damaged header.
 _ABSURD_MM = 1e7
 

@@ -17,6 +17,7 @@ import numpy as np
 from ..absent import what_stands_in, why_missing
 from ..errors import InputError
 from ..notices import printable
+from .contrast import warn_of_contrast, who_says_contrast
 from .dicom import dicom_units, is_dicom, read_dicom_file, read_dicom_folder
 from .endings import KINDS, ending_of
 from .metaimage import is_metaimage, metaimage_voxel_file, read_metaimage
@@ -59,7 +60,7 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
     Warns:
         RelAPETWarning: what a header says twice and differently (NIfTI: sform, qform and pixdim, datatype and bitpix;
             NRRD: spacings and space directions; MetaImage: AnatomicalOrientation and TransformMatrix), and which is
-            used.
+            used; a T1w or T2-FLAIR (by `name`) was taken with a contrast agent, as the header, name or sidecar says.
     """
     path = Path(path)
     try:
@@ -73,6 +74,8 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
         if suffix in (".dcm", ".ima") or is_dicom(path):
             return read_dicom_file(path, name)
     with _opened(path) as (kind, stream, header):
+        if who := who_says_contrast(path):
+            warn_of_contrast(name, who)
         if kind == "nifti":
             return read_nifti(stream, header, name)
         if kind == "mgh":

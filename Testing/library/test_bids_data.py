@@ -6,7 +6,10 @@ import pytest
 
 from RelAPETLib.cohort.bids import participants, read_bids
 from RelAPETLib.cohort.derived_pairs import read_derivatives
+from RelAPETLib.cohort.filters import Filters
+from RelAPETLib.cohort.pairs import read_pairs
 from RelAPETLib.cohort.records import read_records
+from RelAPETLib.cohort.table import read_table
 from RelAPETLib.cohort.visits import find_visits
 from RelAPETLib.errors import RelAPETWarning
 
@@ -32,6 +35,52 @@ def test_the_pet_of_the_mris_own_session_goes_before_another_sessions(tmp_path):
         names = {tracer: scan.path.name for tracer, scan in found.pets.items()}
         assert names == {"PIB": "sub-1_ses-2_trc-PIB_pet.nii", "TAU": "sub-1_ses-1_trc-AV1451_pet.nii.gz"}
         assert found.notes == ("sub-1_ses-2_trc-PIB_pet.nii taken of 2 PET of PIB",)
+
+
+@pytest.mark.parametrize(
+    ("there", "taken"),
+    [
+        (("ce-gadolinium", "run-1"), "run-1"),
+        (("ce-none", "run-1"), "ce-none"),
+        (("acq-a_ce-gad", "acq-b"), "acq-b"),
+        (("part-imag", "part-mag", "part-phase"), "part-mag"),
+        (("desc-brain", "run-1", "space-MNI152_desc-x"), "run-1"),
+        (("ce-gad_run-1", "ce-gad_run-2"), "ce-gad_run-1"),
+    ],
+)
+def test_an_mri_with_a_contrast_agent_or_of_phase_is_the_last_that_is_taken(tmp_path, there, taken):
+    names = [f"sub-1/anat/sub-1_{entities}_{kind}.nii.gz" for entities in there for kind in ("T1w", "FLAIR")]
+    raw = data_set(tmp_path / "raw", *names, "sub-1/pet/sub-1_trc-PIB_pet.nii")
+    (visit,), (case,) = find_visits(raw), read_bids(raw).cases
+    (pair,), _ = read_derivatives(raw, made(tmp_path / "derived", "sub-1"))
+    notes = tuple(f"sub-1_{taken}_{kind}.nii.gz taken of {len(there)} {kind}" for kind in ("T1w", "FLAIR"))
+    for found in (visit, case):
+        assert (found.t1w.name, found.t2f.name) == (f"sub-1_{taken}_T1w.nii.gz", f"sub-1_{taken}_FLAIR.nii.gz")
+        assert found.notes == notes
+    assert pair.t1w == visit.t1w, "the MRI of the synthesis"
+
+
+def test_a_pet_without_attenuation_correction_is_the_last_that_is_taken(tmp_path):
+    raw = data_set(
+        tmp_path / "raw", "sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_FLAIR.nii.gz",
+        *(f"sub-1/pet/sub-1_trc-PIB_{entities}_pet.nii" for entities in ("rec-nacstat", "run-1")),
+    )  # fmt: skip
+    (visit,), (case,) = find_visits(raw), read_bids(raw).cases
+    with pytest.warns(RelAPETWarning, match="compared with sub-1_trc-PIB_run-1_pet.nii, one of 2"):
+        (pair,), _ = read_derivatives(raw, made(tmp_path / "derived", "sub-1"))
+    assert {visit.pets["PIB"].path, case.pets["PIB"].path, pair.measured} == {
+        raw / "sub-1/pet/sub-1_trc-PIB_run-1_pet.nii"
+    }
+
+
+def test_a_choice_among_label_images_is_told_of(tmp_path):
+    raw = data_set(tmp_path / "raw", "sub-1/anat/sub-1_T1w.nii.gz", "sub-1/pet/sub-1_trc-PIB_pet.nii")
+    derived = made(tmp_path / "derived", "sub-1")
+    data_set(derived, *(f"sub-1/anat/sub-1_desc-{desc}_dseg.nii.gz" for desc in ("aseg", "aparcaseg")))
+    data_set(derived, "sub-1/anat/sub-1_space-MNI_desc-a_dseg.nii.gz")
+    with pytest.warns(RelAPETWarning, match="sub-1_desc-aparcaseg_dseg.nii.gz taken of 2;"):
+        (pair,), _ = read_derivatives(raw, derived)
+    assert pair.dseg.name == "sub-1_desc-aparcaseg_dseg.nii.gz"
 
 
 def test_scans_beside_session_folders_count_too(tmp_path):
@@ -73,6 +122,65 @@ def test_participants_as_people_write_them(tmp_path):
     (raw / "participants.tsv").write_text("participant_id,age\nsub-1,70\n", encoding="utf-8")
     with pytest.warns(RelAPETWarning, match="no column participant_id, separated by tabs"):
         assert participants(raw) == {}
+
+
+def test_rows_of_a_person_that_differ_are_told_of(tmp_path):
+    """In a table the first row counted, beside saved cases the last one, without a word."""
+    table = tmp_path / "t.csv"
+    rows = ["a,1,,F", "a,1,70,F", "b,1,70,F", "b,1,20,", "c,1,old,M"]
+    table.write_text("\n".join(["subject,session,age,sex,t1w,t2f,pet,tracer", *(f"{r},t,f,p{i},TAU" for i, r in
+                                                                               enumerate(rows))]))  # fmt: skip
+    for found in (find_visits(table), read_table(table).cases):
+        assert [(one.clinical.age, one.clinical.sex) for one in found] == [(70, "F"), (None, "F"), (None, "M")]
+        assert [len(one.notes) for one in found] == [0, 1, 1]
+        assert "age differs from row to row and counts as missing" in found[1].notes[0]
+        assert "age 'old' cannot be read" in found[2].notes[0]
+    table.write_text("subject,session,age\n1,1,70\n1,ses-2,72\n2,,x\n")
+    data_set(tmp_path / "cases", *(f"sub-{case}/case.json" for case in ("1/ses-1", "1/ses-2", "1/ses-3", "2")))
+    visits = find_visits(table, cases=tmp_path / "cases")
+    assert [visit.clinical.age for visit in visits] == [70, 72, None, None]
+    assert [visit.notes for visit in visits] == [
+        (), (), ("age differs from row to row and counts as missing",),
+        ("age 'x' cannot be read and counts as missing",),
+    ]  # fmt: skip
+
+
+def test_sessions_that_lack_a_scan_are_told_of(tmp_path):
+    scans = ("1/anat/sub-1_ses-1_T1w", "1/anat/sub-1_ses-1_FLAIR", "2/anat/sub-1_ses-2_FLAIR", "3/anat/sub-1_ses-3_T1w")
+    raw = data_set(
+        tmp_path, *(f"sub-1/ses-{name}.nii" for name in scans), "sub-1/ses-4/pet/sub-1_ses-4_trc-PIB_pet.nii"
+    )
+    visits, source = find_visits(raw), read_bids(raw, mri_only=True)
+    assert [(visit.name, visit.problem) for visit in visits] == [
+        ("sub-1_ses-1", ""), ("sub-1_ses-2", "no T1w"), ("sub-1_ses-3", "")
+    ]  # fmt: skip
+    assert [case.name for case in source.cases] == ["sub-1"]
+    assert [(f.case, f.reason) for f in source.failures] == [("sub-1_ses-2", "no T1w"), ("sub-1_ses-3", "no FLAIR")]
+    chosen = find_visits(raw, filters=Filters({"T1w": {"ses": ("1",)}}))
+    assert [visit.name for visit in chosen] == ["sub-1_ses-1"], "the filter took the others out"
+
+
+def test_a_table_of_other_people_is_told_of(tmp_path):
+    raw = data_set(tmp_path, "sub-01/anat/sub-01_T1w.nii", "sub-01/anat/sub-01_FLAIR.nii")
+    (raw / "participants.tsv").write_text("participant_id\tage\n1\t70\n2\t71\n")
+    for read in (find_visits, lambda folder: read_bids(folder, mri_only=True).cases):
+        with pytest.warns(RelAPETWarning, match="sub-1 and the others in it have no folder of that name"):
+            (found,) = read(raw)
+        assert found.clinical.age is None
+    data_set(raw, "sub-01/pet/sub-01_trc-PIB_pet.nii")
+    with pytest.warns(RelAPETWarning, match="sub-1 and the others in it have no folder of that name"):
+        read_derivatives(raw, raw, measured_only=True)
+
+
+def test_a_second_measured_pet_in_a_table_is_told_of(tmp_path):
+    rows = ["1\tPIB\ta.nii", "1\tPIB\ta.nii", "2\tPIB\tb.nii", "1\tTAU\tc.nii"]
+    table = tmp_path / "t.tsv"
+    table.write_text("\n".join(["participant_id\ttracer\tmeasured", *rows]))
+    assert [pair.measured.name for pair in read_pairs(table, measured_only=True)[0]] == ["a.nii", "b.nii", "c.nii"]
+    table.write_text(table.read_text() + "\n2\tPIB\td.nii\n")
+    with pytest.warns(RelAPETWarning, match="several measured PET of one session and tracer are of 2"):
+        pairs, _ = read_pairs(table, measured_only=True)
+    assert [pair.measured.name for pair in pairs] == ["a.nii", "b.nii", "c.nii"]
 
 
 def made(folder: Path, *people: str) -> Path:
@@ -117,6 +225,6 @@ def test_one_persons_damage_and_hidden_files_stop_nobody(tmp_path):
     assert pair.measured.name == "sub-1_trc-PIB_run-1_pet.nii"
     assert failure["participant_id"] == "sub-2" and "run-1_pet.json" in failure["reason"]
     assert list(read_records(derived)) == []
-    with pytest.warns(RelAPETWarning, match="measured sub-1_trc-PIB_run-1_pet.nii, the first of 2"):
+    with pytest.warns(RelAPETWarning, match="measured sub-1_trc-PIB_run-1_pet.nii, one of 2"):
         (alone,), _ = read_derivatives(raw, raw, measured_only=True)
     assert alone.measured == pair.measured

@@ -574,8 +574,10 @@ def test_two_people_are_doubted(tmp_path, small_is_fine, other):
     with pytest.raises(DoubtfulInputError, match="two people, as PatientID") as caught:
         read_inputs(pair, lambda fraction, message: None)
     assert not re.search("SECRET|OTHER|19[56]0", str(caught.value).replace(str(tmp_path), ""))
-    with pytest.warns(RelAPETWarning, match="accepted by force: .* two people"):
-        read_inputs(pair, lambda fraction, message: None, force=True)
+    assert all(str(path) in str(caught.value) for path in pair.values())
+    words = "T1w and T2-FLAIR: two people, as PatientID or PatientBirthDate in them differ"
+    with pytest.warns(RelAPETWarning, match=f"^accepted by force: {words}$"):
+        assert read_inputs(pair, lambda fraction, message: None, force=True).doubted == (words,)
 
 
 @pytest.mark.parametrize("other", [{}, {"PatientID": ""}, {"PatientBirthDate": ""}, {"StudyInstanceUID": "1.2.826.8"}])

@@ -5,15 +5,19 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from dicom_case import GEOMETRIES, marked_pet, write_synthetic_pet, write_t1w_series
 from volume_files import affine_of
 
 from RelAPETLib.cli import main
 from RelAPETLib.dicom_export import MAP_NAME, REPORT_NAME, UNCERTAINTY_NAME, export_dicom
 from RelAPETLib.errors import InputError, OutputError, RelAPETError
-from RelAPETLib.volumes import file_sha256
+from RelAPETLib.report.saved_result import read_result
+from RelAPETLib.volumes import canonical, file_sha256, read_volume
+from RelAPETLib.volumes.geometry import SAME_GRID_MM
 
 ENCAPSULATED_PDF = "1.2.840.10008.5.1.4.1.1.104.1"
 AFFINE = GEOMETRIES["oblique sagittal"]
@@ -83,6 +87,26 @@ def test_without_a_source_it_belongs_to_nobody(tmp_path):
         export_dicom(pet, tmp_path / "out")
     export_dicom(pet, tmp_path / "out", overwrite=True)
     assert not files[REPORT_NAME].exists(), "an export without a report leaves no earlier one behind"
+
+
+@pytest.mark.parametrize("shift", [0.05, 2.5])
+def test_a_report_takes_every_source_that_an_export_takes(tmp_path, shift):
+    """A PET on the source's grid as another program rounded it, and on one of its own inside the series."""
+    affine, inner = affine_of(spacing=(2, 2, 2)), affine_of(spacing=(2, 2, 2))
+    write_t1w_series(tmp_path / "t1w", affine, (12, 11, 10))
+    own = shift > SAME_GRID_MM
+    inner[:3, 3] += shift
+    array = marked_pet((9, 8, 7) if own else (12, 11, 10))
+    pet = write_synthetic_pet(tmp_path / "pet", inner, array)
+    found = read_result(pet, tmp_path / "t1w", resample=True).pictures
+    assert found["t1w"].GetSize() == found["pet"].GetSize() and found["t1w"].GetOrigin() == found["pet"].GetOrigin()
+    given = read_volume(tmp_path / "t1w")
+    wanted = sitk.Resample(given, found["pet"]) if own else canonical(given)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(found["t1w"]), sitk.GetArrayFromImage(wanted))
+    if own:
+        assert REPORT_NAME in export_dicom(pet, tmp_path / "out", source=tmp_path / "t1w", report=True)
+        with pytest.raises(InputError, match="not on the grid"):
+            export_dicom(pet, tmp_path / "named", source=tmp_path / "t1w", t1w=tmp_path / "t1w", report=True)
 
 
 def test_what_is_missing_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """relapet regions: label images that a user keeps, lookup tables, sides of regions."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,11 +9,14 @@ import SimpleITK as sitk
 
 from RelAPETLib.cli import main
 from RelAPETLib.errors import InputError, OutputError, RelAPETWarning
+from RelAPETLib.evaluation.pairs import Pair
+from RelAPETLib.evaluation.reading import Loaded
+from RelAPETLib.evaluation.regional import measure
 from RelAPETLib.grid import MNI_GRID, ModelGrid, array_to_image, image_to_array
 from RelAPETLib.regions import load_regions
 from RelAPETLib.regions import stored as atlases
-from RelAPETLib.regions.atlas import cropped, read_atlas, shipped_atlas, side_pairs, with_sides
-from RelAPETLib.regions.lookup import lookup_beside, read_lookup
+from RelAPETLib.regions.atlas import Atlas, cropped, read_atlas, shipped_atlas, side_pairs, with_sides
+from RelAPETLib.regions.lookup import LARGEST_LABEL, lookup_beside, read_lookup
 from RelAPETLib.volumes import read_volume, write_volume
 
 COARSE = ModelGrid((40, 45, 40), (4.0, 4.0, 4.0), (-78.7, -105.7, -71.7))
@@ -110,10 +114,44 @@ def test_lookup_tables_in_the_forms_that_people_have(tmp_path, name):
 
 
 @pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("14  3rd-Ventricle   204 182 142 0", "3rd-Ventricle"),
+        ("14\t7Networks_LH_Vis_1\t120\t18\t131\t0", "7Networks_LH_Vis_1"),
+        ("14\t7Networks_LH_Vis_1   120 18 131 0", "7Networks_LH_Vis_1"),
+        ("14\tLeft Area 4\t120\t18\t131\t0", "Left Area 4"),
+        ("14\tLeft Area 4", "Left Area 4"),
+        ("14 Left Hippocampus 120 18 131 0", "Left Hippocampus"),
+        ("14 Precentral_L 2001", "Precentral_L"),
+        ("14 海马 120 18 131 0", "海马"),
+    ],
+)
+def test_names_may_begin_with_a_digit_and_have_blanks(tmp_path, line, name):
+    (tmp_path / "lut.txt").write_text(f"{line}\n15 4th-Ventricle 42 204 164 0\n", encoding="utf-8")
+    assert read_lookup(tmp_path / "lut.txt") == {14: name, 15: "4th-Ventricle"}
+
+
+def test_labels_without_a_name_are_told_of_and_left_out(home, tmp_path):
+    array = np.zeros(COARSE.shape, np.uint16)
+    for place, label in enumerate((14, 17, 999, 1000)):
+        array[15 + 2 * place : 17 + 2 * place, 20:26, 15:22] = label
+    write_volume(array_to_image(array, COARSE), tmp_path / "aseg.nii.gz")
+    (tmp_path / "lut.txt").write_text("14  3rd-Ventricle 204 182 142 0\n17 Left-Hippocampus 220 216 20 0\n99 Other\n")
+    with pytest.warns(RelAPETWarning) as told:
+        kept = atlases.add("aseg", tmp_path / "aseg.nii.gz", tmp_path / "lut.txt")
+    assert [str(warning.message) for warning in told] == [
+        "label image aseg: 2 of 4 labels (999, 1000) have no name in the lookup table and are left out"
+    ]
+    assert kept.labels == {"3rd-Ventricle": (14,), "Left-Hippocampus": (17,)}
+    assert np.array_equal(image_to_array(kept.image, COARSE), np.where(array > 17, 0, array))
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"", "no labels found"),
         (b"a b c\n", "no labels found"),
+        (b"1 2.5 -3\n2 1.5e-3 NaN\n3\t-7e2\t0xff\n4 -- _ ??\n", "no labels found"),
         (b"index\tname\n1\ta\n1\tb\n", "label 1 is both 'a' and 'b'"),
         (b"index\tname\n1\t\xff\n", "not UTF-8"),
     ],
@@ -135,6 +173,41 @@ def test_the_table_that_bids_has_for_a_label_image(tmp_path):
         assert lookup_beside(image) == path, "the nearer and the closer one"
     (tmp_path / "desc-other_dseg.tsv").write_text("index\tname\n1\tb\n")
     assert lookup_beside(image).name == "sub-01_desc-aseg_dseg.tsv"
+
+
+def test_labels_that_would_run_together_are_refused(tmp_path):
+    """Volumes are read as float32, which holds every whole number up to 2**24 only."""
+    array = np.zeros(COARSE.shape, np.int32)
+    for first, words in ((LARGEST_LABEL - 1, None), (LARGEST_LABEL, "above 16777215"), (100000001, "above 16777215")):
+        array[5:10], array[20:25] = first, first + 1
+        write_volume(array_to_image(array, COARSE), tmp_path / "big.nii", overwrite=True)
+        if words is None:
+            atlas = read_atlas(tmp_path / "big.nii", "big", "T1w")
+            assert sorted(atlas.labels.values()) == [(first,), (first + 1,)]
+            assert np.array_equal(image_to_array(atlas.image, COARSE), array)
+            continue
+        with pytest.raises(InputError, match=words):
+            read_atlas(tmp_path / "big.nii", "big", "T1w")
+
+
+def test_neither_means_nor_memory_grow_with_the_numbers_of_labels():
+    values = array_to_image(np.random.default_rng(5).random(COARSE.shape).astype(np.float32), COARSE)
+    ones = array_to_image(np.ones(COARSE.shape, np.uint8), COARSE)
+    loaded = Loaded(values, values, values, ones, ones, "", "MNI")
+    found, peaks = [], []
+    for first in (1, 2**30):
+        array = np.zeros(COARSE.shape, np.int32)
+        array[5:10], array[20:25], array[30:35] = first, first + 1, first + 2  # of the last one nothing is asked
+        atlas = Atlas("a", array_to_image(array, COARSE), {"one": (first,), "both": (first, first + 1)}, "MNI", {})
+        tracemalloc.start()
+        found += measure(Pair("a", "", "PIB", "", None, None), loaded, ["a"], {"a": atlas})
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    for name in ("synthetic", "measured", "volume_ml", "in_field", "voxels"):
+        assert np.array_equal(getattr(found[0], name), getattr(found[1], name)), name
+    inside = image_to_array(values, COARSE)
+    assert found[1].measured == pytest.approx([inside[5:10].mean(), np.mean([inside[5:10], inside[20:25]])], rel=1e-5)
+    assert peaks[1] < 2 * peaks[0]
 
 
 def test_sides_by_their_names():

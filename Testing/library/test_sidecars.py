@@ -5,15 +5,17 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from RelAPETLib.cohort.bids import read_bids
 from RelAPETLib.cohort.table import read_table
 from RelAPETLib.errors import InputError, ModelError
 from RelAPETLib.jsonfiles import read_json, read_json_object
+from RelAPETLib.notices import listening
 from RelAPETLib.regions.lookup import lookup_beside
 from RelAPETLib.suvr import stated_units
 from RelAPETLib.synthesis.reference import sidecar_units
-from RelAPETLib.volumes import count_frames
+from RelAPETLib.volumes import count_frames, read_volume, write_volume
 from RelAPETLib.volumes.endings import KINDS
 from RelAPETLib.volumes.frames import Frames, choose_frames
 from RelAPETLib.volumes.sidecar import SIMULATED, SIMULATION_KEY, is_simulated, read_sidecar, sidecar_path
@@ -42,6 +44,31 @@ def both(folder, image) -> str | None:
     (row,) = read_table(folder / "t.csv").cases
     assert case.pets["PIB"].sidecar.get("Units") == row.pets["PIB"].sidecar.get("Units") == units
     return units
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "who"),
+    [
+        ("sub-1_ce-gadolinium_T1w.nii.gz", {}, "file name"),
+        ("sub-1_ce-none_T1w.nii.gz", {}, ""),
+        ("sub-1_T1w.nii.gz", {"ContrastBolusIngredient": "GADOLINIUM"}, "sidecar"),
+        ("sub-1_T1w.nii.gz", {"ContrastBolusAgent": ["Gadovist"]}, "sidecar"),
+        ("sub-1_T1w.nii.gz", {"ContrastBolusIngredient": "None", "ContrastBolusAgent": None}, ""),
+        ("head.nii.gz", {"ContrastBolusIngredient": "GADOLINIUM"}, "sidecar"),
+        ("head.nii.gz", {"ContrastBolusIngredient": 1}, ""),
+        ("head.nii.gz", "{damaged", ""),
+    ],
+)
+def test_a_contrast_agent_in_the_name_or_the_sidecar_is_told_of(tmp_path, name, said, who):
+    image = sitk.GetImageFromArray(np.zeros((3, 4, 5), np.float32))
+    write_volume(image, tmp_path / name)
+    sidecar_path(tmp_path / name).write_text(said if isinstance(said, str) else json.dumps(said))
+    for title in ("T1w", "T2-FLAIR", "reference PET"):
+        told = []
+        with listening(told.append):
+            read_volume(tmp_path / name, title)
+        words = f"{title}: taken with a contrast agent, as its {who} says; the model was trained on scans without"
+        assert told == ([words] if who and title != "reference PET" else [])
 
 
 @pytest.mark.parametrize(
@@ -95,6 +122,8 @@ def test_names_that_are_not_bids_have_their_own_sidecar_only(tmp_path, monkeypat
     assert sidecar_units(tmp_path / "my_pet.nii.gz") == "suvr"
     monkeypatch.chdir(tmp_path)
     assert read_sidecar(sidecar_path(tmp_path / "a.nii").with_name("my_pet.NII.GZ")).units == "suvr"
+    for ending in ("img", "hdr", "img.gz", "hdr.gz"):  # a NIfTI in two files
+        assert read_sidecar(tmp_path / f"my_pet.{ending}").units == "suvr"
     assert read_sidecar(tmp_path / "folder_of_dicom").paths == () and sidecar_path(tmp_path / ".nii") is None
     (tmp_path / "sub-1_pet.json").write_text('{"Units": "1"}')
     from pathlib import Path

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from RelAPETLib.errors import (
 from RelAPETLib.grid import MNI_GRID, image_to_array
 from RelAPETLib.methods.rela import RelaDiffusion
 from RelAPETLib.models import load_model
+from RelAPETLib.notices import printable
 from RelAPETLib.regions import regional_means
 from RelAPETLib.resources import resource
 from RelAPETLib.synthesis import OUTPUT_NAMES, inputs, options, sampling, synthesize
@@ -524,6 +526,36 @@ def test_messages_lose_paths_and_line_breaks(tmp_path):
     said = [f"{path}: odd\nheader", "sub-Jane_T1w.nii.gz is thick", "same", "same"]
     cleaned = inputs.without_paths(said, {"t1w": path})
     assert cleaned == ["the T1w: odd header", "the T1w is thick", "same"]
+
+
+@pytest.mark.parametrize("name", ["DICOM", "T1w", "t1w", "T2-FLAIR", "brain", "header", "the", "PET"])
+def test_a_file_named_like_a_word_breaks_no_sentence(tmp_path, name):
+    said = [
+        "T1w: taken with a contrast agent, as its DICOM header says; the model was trained on scans without",
+        "about 3 % of the brain is outside the field of view of the T2-FLAIR; the PET is not founded there",
+        "give it as --t1w",
+    ]
+    for path in (tmp_path / "Jane Doe" / name, Path("doe", name), Path(name)):
+        assert inputs.without_paths(said, {"t1w": path, "t2f": path.with_name("FLAIR")}) == said
+    for path in (tmp_path / "Jane Doe" / name, Path("doe", name)):
+        more = [f"{path.absolute()}: odd", f"T1w {path}: odd", f"{path}/IM_1: odd"]
+        assert inputs.without_paths(more, {"t1w": path}) == ["the T1w: odd", "T1w: odd"]
+
+
+@pytest.mark.parametrize(
+    "name", ["Doe^Jane", "Smith", "DOE Jane 1950", "Jane-Doe.nii.gz", "doe_jane", "Jané\x1b", "a+b (1)"]
+)
+def test_a_name_that_may_be_a_persons_is_replaced(tmp_path, name):
+    said = [
+        f"{name} is thick",
+        f"T1w {name}: odd",
+        f"x{name}x",
+        f"({printable(name)})",
+        f"{tmp_path / name / 'flair'}: odd",
+    ]
+    cleaned = inputs.without_paths(said, {"t1w": tmp_path / name, "t2f": tmp_path / name / "flair"})
+    kept = " ".join(f"x{name}x".split())
+    assert cleaned == ["the T1w is thick", "T1w: odd", kept, "(the T1w)", "the T2-FLAIR: odd"]
 
 
 def test_progress_rises_from_stage_to_stage():

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import InputError
-from ...notices import printable, warn
+from ...notices import printable
+from ..contrast import warn_of_contrast
 from ..geometry import image_from_array
 from .frames import Frame, read_frames
 from .lacking import why_no_dicom
@@ -107,8 +108,8 @@ def _first_frame(path: Path) -> Frame | None:
 
 
 def _read(series: Series, source: Path, name: str) -> sitk.Image:
-    if series.origin.contrast and name.startswith(("T1w", "T2")):
-        warn(f"{name}: taken with a contrast agent, as its DICOM header says; the model was trained on scans without")
+    if series.origin.contrast:
+        warn_of_contrast(name, "DICOM header")
     columns, rows, slices = series.shape
     volume = np.empty((slices, rows, columns), np.float32)
     wanted = defaultdict(list)

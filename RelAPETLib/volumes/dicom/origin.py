@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from ..contrast import names_agent
 from .header import Header
-
-#: What stands in ContrastBolusAgent where there was none.
-_NO_AGENT = ("", "NO", "NONE", "N", "0", "-", "NULL", "NA", "N/A", "UNKNOWN", "NO CONTRAST", "WITHOUT")
 
 
 @dataclass(frozen=True)
@@ -64,5 +62,4 @@ def _has_contrast(header: Header, groups: list[Header]) -> bool:
             for item in usages
             for keyword in ("ContrastBolusAgentAdministered", "ContrastBolusAgentDetected")
         )
-    given = header.text("ContrastBolusAgent").upper().strip(" .") not in _NO_AGENT
-    return given or bool(header.items("ContrastBolusAgentSequence"))
+    return names_agent(header.text("ContrastBolusAgent")) or bool(header.items("ContrastBolusAgentSequence"))
