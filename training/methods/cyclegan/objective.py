@@ -42,6 +42,7 @@ class CycleganObjective(TranslationObjective):
             "norm_num_groups": preset.norm_num_groups,
             "end_kernel": preset.end_kernel,
             "num_class_embeds": labels,
+            "tracer_shift": preset.tracer_shift,
         }
 
     def generator(self, labels: int) -> ResNetTranslator:
@@ -151,7 +152,8 @@ class CycleganObjective(TranslationObjective):
 #: What the paper does otherwise.
 DIFFERENCES = (
     "in three dimensions (paper: slices)",
-    "the tracer is a few constant channels beside the image (paper: no classes; RelA's comparison: three outputs)",
+    "the tracer shifts the first layer's channels or, where those are not normalised one by one, is a few constant "
+    "channels beside the image (paper: no classes; RelA's comparison: three outputs)",
     "MRI and PET of one person, and with preset.image_weight the absolute error between them, as in RelA's comparison, "
     "which does not say its weight (paper: images that do not belong together)",
     "no identity loss, for which MRI and PET would have to have as many channels (paper: for some tasks)",
