@@ -184,7 +184,7 @@ ROWS = [
             # So that T changes within three steps.
             "method.adjust_every=2",
             "method.target=-1",
-            "method.adaptation_images=60",
+            "preset.adaptation_images=60",
         ),
         ("preset.ema_decay=0.95", "preset.global_batch=1"),
         150,
