@@ -28,7 +28,7 @@ KEYS = {
     "pix2pix": "3dd2ab61",
     "scgan": "919bc4c8",
     "cyclegan": "8241eda0",
-    "diffusion_gan": "d65dab6c",
+    "diffusion_gan": "061126cc",
     "transunet": "e1dba7ac",
     "resvit": "9c8373bc",
     "ddpm": "f0e2108b",
