@@ -36,6 +36,8 @@ class Method(config.Method):
     image_weight: float | None = None
 
 
+#: What groups of one channel hide where it is constant channels in front of them, for `check_shifts`.
+TRACER = "the tracer, which is constant channels with preset.tracer_shift=false"
 RULES = Rules({
     "preset.learning_rate": Key("learning rate of the generator", above=0),
     "preset.discriminator_learning_rate": Key("learning rate of the discriminator", above=0),
@@ -71,13 +73,4 @@ def check_patches(layers: int, shape: Sequence[int]) -> None:
         raise ConfigError(
             f"preset.discriminator_layers={layers}: volumes of {tuple(shape)} are too small for so many strided "
             "layers; use fewer"
-        )
-
-
-def check_constant_channels(preset: Preset) -> None:
-    """Raise `ConfigError` for a tracer that is constant channels in front of groups of one channel, which hide it."""
-    if not preset.tracer_shift and preset.norm_num_groups in (0, preset.channels[0]):
-        raise ConfigError(
-            f"preset.norm_num_groups={preset.norm_num_groups}: groups of a single channel would hide the tracer, which "
-            "is constant channels, from the network; use preset.tracer_shift=true, or fewer groups"
         )

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count, weight
-from ...sizes import check_levels, shape_of
+from ...sizes import check_levels, check_shifts, shape_of
 from .. import translation_config
-from ..translation_config import check_constant_channels
+from ..translation_config import TRACER
 
 
 @dataclass
@@ -94,7 +94,8 @@ class CycleganConfig(translation_config.TranslationConfig):
                 "hardware.mode=lean: CycleGAN's generators pass gradients through each other; use plain or fast"
             )
         check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups or 1)
-        check_constant_channels(preset)
+        if not preset.tracer_shift:
+            check_shifts(preset.channels[:1], preset.norm_num_groups, TRACER)
         levels = len(preset.channels)
         # What is mirrored at the borders must be there: half a kernel at first, one voxel on the coarsest level.
         if min(shape) <= max(2 ** (levels - 1), preset.end_kernel // 2):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count, weight
-from ...sizes import MOST_BLOCKS, WIDEST, check_levels, shape_of
+from ...sizes import MOST_BLOCKS, WIDEST, check_levels, check_shifts, shape_of
 from ..image_loss import ImageLossConfig
 from ..translation_config import check_patches
 
@@ -117,11 +117,7 @@ class DdganConfig(ImageLossConfig):
             raise ConfigError(
                 f"preset.channels={preset.channels}: the first must be even, for pairs of the timestep's embedding"
             )
-        if preset.norm_num_groups in preset.channels:
-            raise ConfigError(
-                f"preset.norm_num_groups={preset.norm_num_groups}: groups of a single channel would hide time, tracer "
-                f"and z, which shift channels, from the generator; use fewer than each of {preset.channels}"
-            )
+        check_shifts(preset.channels, preset.norm_num_groups, "time, tracer and z, which shift channels")
         if preset.discriminator_channels % 2:
             raise ConfigError(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
         check_patches(preset.discriminator_layers, shape_of(self.network))

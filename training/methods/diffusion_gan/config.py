@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count
-from ...sizes import check_levels
+from ...sizes import check_levels, check_shifts
 from .. import translation_config
 
 
@@ -109,11 +109,7 @@ class DiffusionGanConfig(translation_config.TranslationConfig):
             raise ConfigError(
                 f"preset.channels={preset.channels}: the first must be even, for pairs of the timestep's embedding"
             )
-        if preset.norm_num_groups in preset.channels:
-            raise ConfigError(
-                f"preset.norm_num_groups={preset.norm_num_groups}: groups of a single channel would hide the tracer, "
-                f"which shifts channels, from the generator; use fewer than each of {preset.channels}"
-            )
+        check_shifts(preset.channels, preset.norm_num_groups, "the tracer, which shifts channels")
         if preset.discriminator_channels % 2:
             raise ConfigError(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
         super().check()

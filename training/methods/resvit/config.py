@@ -11,10 +11,10 @@ from RelAPETLib.networks.shapes import padded_shape
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count
-from ...sizes import MOST_BLOCKS, check_levels, shape_of
+from ...sizes import MOST_BLOCKS, check_levels, check_shifts, shape_of
 from .. import transformer_config, translation_config
 from ..transformer_config import check_transformer
-from ..translation_config import check_constant_channels
+from ..translation_config import TRACER
 
 
 @dataclass
@@ -108,7 +108,8 @@ class ResViTConfig(translation_config.TranslationConfig):
         """See `TrainConfig.check`."""
         preset, shape = self.preset, shape_of(self.network)
         check_levels("preset", preset.channels, 1, preset.norm_num_groups or 1)
-        check_constant_channels(preset)
+        if not preset.tracer_shift:
+            check_shifts(preset.channels[:1], preset.norm_num_groups, TRACER)
         asking = preset.transformer_blocks
         if not asking or not set(asking) <= set(range(preset.art_blocks)):
             raise ConfigError(
