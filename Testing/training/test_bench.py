@@ -25,7 +25,7 @@ KEYS = {
     "unet_l1": "0a7ff14d",
     "unet_l2": "f629a250",
     "unet_l2_residual": "026211bd",
-    "pix2pix": "3dd2ab61",
+    "pix2pix": "97a3e673",
     "scgan": "919bc4c8",
     "cyclegan": "8241eda0",
     "diffusion_gan": "061126cc",

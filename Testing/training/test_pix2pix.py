@@ -88,9 +88,19 @@ def test_tracer_and_mri_change_the_pet_and_what_is_said_of_it():
     assert not torch.allclose(D(pet, mri, one)[-1], D(pet, -mri, one)[-1])
 
 
+@pytest.mark.parametrize(("levels", "dropping"), [(3, []), (4, []), (5, [3]), (6, [4, 3]), (8, [6, 5, 4])])
+def test_single_numbers_are_dropped_on_coarse_levels_alone(levels, dropping):
+    """Of eight levels, as in the authors' code, on those whose features have 1/64 to 1/16 of the image's sides."""
+    with torch.device("meta"):
+        network = Pix2PixUNet(channels=[2] * levels)
+    found = {levels - 1 - at: m for at, up in enumerate(network.up) for m in up if isinstance(m, torch.nn.Dropout)}
+    assert list(found) == dropping and not any(isinstance(m, torch.nn.Dropout3d) for m in network.modules())
+
+
 def test_dropout_is_for_training_alone():
     torch.manual_seed(0)
-    network, mri, label = Pix2PixUNet(**SMALL), torch.randn(1, 2, 16, 16, 16), torch.tensor([1])
+    deep = {**SMALL, "channels": [4, 8, 8, 8, 8]}
+    network, mri, label = Pix2PixUNet(**deep), torch.randn(1, 2, 16, 16, 16), torch.tensor([1])
     assert not torch.equal(network(mri, label), network(mri, label))
     network.eval()
     assert torch.equal(network(mri, label), network(mri, label))
