@@ -111,7 +111,7 @@ class DdganObjective(Objective):
         step = self._step(x0, place, 0)
         with torch.no_grad():
             _, fake = self._drawn(step, mri, labels)
-        penalised = method.penalty_gamma > 0 and (place.step + 1) % method.penalty_every == 0
+        penalised = self.config.preset.penalty_gamma > 0 and (place.step + 1) % method.penalty_every == 0
         loss_D, terms = self._judged(step, fake, mri, labels, penalised)
 
         step = self._step(x0, place, 1)
@@ -155,7 +155,7 @@ class DdganObjective(Objective):
         L_D = cross_entropy(real, True) + cross_entropy(D(fake), False)
         if penalty is None:
             return L_D, {"L_D": L_D.detach()}
-        loss = L_D + self.config.method.penalty_gamma / 2 * penalty
+        loss = L_D + self.config.preset.penalty_gamma / 2 * penalty
         return loss, {"L_D": L_D.detach(), "R1": penalty.detach()}
 
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
