@@ -352,6 +352,8 @@ def test_it_resumes_bit_by_bit(tmp_path, row):
     assert all(torch.equal(whole[place], parts[place]) for place in whole)
     steps = [[line for line in logged(tmp_path / name) if line["group"] == "train"] for name in ("whole", "parts")]
     assert steps[0] == steps[1] and len(steps[0]) == 4
+    judged = any(".discriminator." in place for place in whole)
+    assert all(("D_gap" in line) == judged for line in steps[0])
 
 
 @pytest.mark.slow

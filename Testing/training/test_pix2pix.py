@@ -10,7 +10,7 @@ from RelAPETLib.networks.tracer_maps import TracerMaps
 from training.config import load_config
 from training.errors import ConfigError
 from training.methods import objective
-from training.methods.adversarial import ConditionalPatches, least_squares
+from training.methods.adversarial import ConditionalPatches, gap, least_squares
 from training.methods.base import Place
 
 SMALL = {"factor": 10, "crop": [16, 16, 16], "channels": [4, 8, 8], "norm_num_groups": 1}
@@ -52,8 +52,10 @@ def test_a_patch_of_three_layers_is_70_voxels_wide():
 
 
 def test_the_discriminators_step_reaches_no_generator_and_the_generators_no_discriminator():
-    learned = learner()
+    learned, seen = learner(), []
+    learned.modules["discriminator"].register_forward_hook(lambda module, given, maps: seen.insert(0, maps[-1]))
     losses, terms = learned.losses(batch(), Place(0, 0, [0, 1]))
+    seen = [seen[1], seen[0]]  # of the measured PET, then of the synthetic one, the last two of three calls
     G, D = learned.modules["network"], learned.modules["discriminator"]
     losses["discriminator"].backward(retain_graph=True)
     assert all(p.grad is None for p in G.parameters()) and any(p.grad is not None for p in D.parameters())
@@ -61,6 +63,7 @@ def test_the_discriminators_step_reaches_no_generator_and_the_generators_no_disc
     losses["network"].backward()
     assert all(p.grad is None for p in D.parameters()) and any(p.grad.abs().max() > 0 for p in G.parameters())
     torch.testing.assert_close(losses["network"].detach(), 100 * terms["L_I"] + terms["L_A"])
+    assert torch.equal(terms["D_gap"], gap(*seen)) and float(gap(torch.full((2, 1), 0.75), torch.zeros(2, 1))) == 0.75
 
 
 def test_the_image_loss_can_be_taken_away_and_the_discriminator_too():

@@ -14,8 +14,8 @@ from RelAPETLib.methods.base import SEQUENCES
 from RelAPETLib.methods.cyclegan.network import ResNetTranslator
 from RelAPETLib.tracers import label_count
 
-from ..adversarial import ConditionalPatches, frozen, least_squares
-from ..base import Losses, Place, Player, Terms
+from ..adversarial import ConditionalPatches, frozen, gap, least_squares
+from ..base import GAP, Losses, Place, Player, Terms
 from ..translation import TranslationObjective
 from .config import CycleganConfig
 from .pool import ImagePool
@@ -123,6 +123,7 @@ class CycleganObjective(TranslationObjective):
         shown, their_labels = self.pools[images].exchange(made, labels, place.positions)
         real, fake = D(measured, None, labels)[-1], D(shown, None, their_labels)[-1]
         terms[f"L_D_{images}"] = losses[f"{of}discriminator"] = self.discriminator_loss(real, fake)
+        terms[GAP if images == "pet" else f"{GAP}_{images}"] = gap(real, fake)
 
     def settle(self) -> None:
         """Let the pools take in the images of the step before; all ranks call it."""

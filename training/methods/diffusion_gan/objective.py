@@ -13,8 +13,8 @@ from RelAPETLib.methods.diffusion_gan.network import TranslatingUNet
 
 from ...schedules import total_steps
 from ...stream import draw
-from ..adversarial import cross_entropy, frozen
-from ..base import Losses, Place, Terms, Work
+from ..adversarial import cross_entropy, frozen, gap
+from ..base import GAP, Losses, Place, Terms, Work
 from ..timed_discriminator import TimedDiscriminator
 from ..translation import TranslationObjective
 from .config import ADAPTATION_SHARE, DiffusionGanConfig
@@ -93,7 +93,7 @@ class DiffusionGanObjective(TranslationObjective):
         real = self._logits(pet, mri, labels, place, 0)
         fake = self._logits(made.detach(), mri, labels, place, 1)
         terms["L_D"] = losses["discriminator"] = cross_entropy(real, True) + cross_entropy(fake, False)
-        terms |= {"T": real.new_tensor(self.timesteps), "sign": real.detach().sign().mean()}
+        terms |= {GAP: gap(real, fake), "T": real.new_tensor(self.timesteps), "sign": real.detach().sign().mean()}
         self._saw(real.detach())
         return losses, {name: term.detach() for name, term in terms.items()}
 
