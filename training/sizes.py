@@ -50,6 +50,21 @@ def check_levels(group: str, channels: Sequence[int], num_res_blocks: int, group
         raise ConfigError(f"{group}.channels={list(channels)} are no multiples of {group}.norm_num_groups={groups}")
 
 
+def check_shifts(channels: Sequence[int], groups: int, hidden: str) -> None:
+    """Raise `ConfigError` where a normalisation of single channels would hide what shifts them in front of it.
+
+    Args:
+        channels: of the preset's levels, or of those that are shifted.
+        groups: of the normalisation; 0 normalises each channel by itself.
+        hidden: what would be, in words.
+    """
+    if groups in (0, *channels):
+        raise ConfigError(
+            f"preset.norm_num_groups={groups}: groups of a single channel would hide {hidden}, from the network; use "
+            f"fewer than each of {list(channels)}"
+        )
+
+
 def check_attention(
     channels: Sequence[int], attention_levels: Sequence[bool], num_head_channels: int, crossing: int | None
 ) -> None:

@@ -14,7 +14,7 @@ from RelAPETLib.models import import_model, load_model
 from training.__main__ import main
 from training.bench import four_mm, published, settings, tables
 from training.bench.people import pooled, regional
-from training.bench.runs import draws_of, plain
+from training.bench.runs import draws_of, last_gap, plain
 from training.methods import METHODS
 
 EVERY = settings.SETTINGS | settings.ablations("v", "residual") | settings.ablations("noise", "none")
@@ -25,10 +25,10 @@ KEYS = {
     "unet_l1": "0a7ff14d",
     "unet_l2": "f629a250",
     "unet_l2_residual": "026211bd",
-    "pix2pix": "3dd2ab61",
+    "pix2pix": "97a3e673",
     "scgan": "919bc4c8",
     "cyclegan": "8241eda0",
-    "diffusion_gan": "d65dab6c",
+    "diffusion_gan": "061126cc",
     "transunet": "e1dba7ac",
     "resvit": "9c8373bc",
     "ddpm": "f0e2108b",
@@ -227,6 +227,19 @@ def test_what_cannot_be_asked_is_one_line(tmp_path, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert why in line
     assert not (tmp_path / "out").exists(), "nobody was rendered"
+
+
+def test_a_discriminator_that_stayed_at_chance_is_told_from_the_log(tmp_path):
+    log = tmp_path / "log.jsonl"
+    assert last_gap(log) is None
+    lines = [{"step": step, "group": "train", "D_gap": gap} for step, gap in ((10, 9), (20, 9), (30, 0.5), (40, 0.7))]
+    lines.append({"step": 40, "group": "validation", "psnr": 20})
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert last_gap(log) == pytest.approx(0.6)
+    log.write_text('{"step": 10, "group": "train", "L_I": 1}\n')
+    assert last_gap(log) is None
+    assert tables.gap_cell([{"gap": 0.6}, {"gap": 0.8}]) == "0.70 (0.14)"
+    assert tables.gap_cell([{"gap": 0.02}]) == "0.02, at chance" and tables.gap_cell([{"gap": None}, {}]) == ""
 
 
 @pytest.mark.slow

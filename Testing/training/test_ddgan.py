@@ -11,7 +11,7 @@ from RelAPETLib.diffusion import seeded_noise
 from RelAPETLib.errors import InputError
 from RelAPETLib.methods.ddgan.network import PosteriorGenerator
 from RelAPETLib.methods.ddgan.process import PosteriorChain
-from training.config import load_config
+from training.config import flatten, load_config, typed
 from training.errors import ConfigError
 from training.loop import run
 from training.methods import objective
@@ -213,7 +213,7 @@ def test_no_players_loss_reaches_the_other():
 
 
 def test_the_penalty_is_lazy_and_unscaled():
-    learned, batch = bound(configured("method.penalty_every=3", "method.penalty_gamma=8")), batch_of(Phantoms(2), 2)
+    learned, batch = bound(configured("method.penalty_every=3", "preset.penalty_gamma=8")), batch_of(Phantoms(2), 2)
     for step in range(7):
         losses, terms = learned.losses(batch, Place(step, 0, [0, 1]))
         assert ("R1" in terms) == (step % 3 == 2)
@@ -221,7 +221,7 @@ def test_the_penalty_is_lazy_and_unscaled():
             losses["discriminator"].detach(), terms["L_D"] + 4 * terms.get("R1", torch.zeros(()))
         )
         assert "R1" not in terms or terms["R1"] > 0
-    learned = bound(configured("method.penalty_gamma=0"))
+    learned = bound(configured("preset.penalty_gamma=0"))
     assert "R1" not in learned.losses(batch, Place(0, 0, [0, 1]))[1]
 
 
@@ -309,6 +309,18 @@ def test_the_image_loss_is_the_presets_unless_the_method_says_another():
     paper = load_config(["method=ddgan", "data.cache=memory", "out=unused"])
     assert paper.preset.name == "paper" and paper.image_weight == 0
     assert configured().image_weight == 1 and configured("method.image_weight=0").image_weight == 0
+
+
+def test_the_papers_preset_is_the_authors_row_for_lsun_and_the_fair_one_its_own():
+    config = load_config(["method=ddgan", "data.cache=memory", "out=unused"])
+    paper, fair = config.preset, configured().preset
+    assert (config.method.timesteps, paper.global_batch, paper.epochs, paper.ema_decay) == (4, 64, 500, 0.999)
+    rates = [(preset.generator_learning_rate, preset.discriminator_learning_rate) for preset in (paper, fair)]
+    assert rates == [(1.6e-4, 1e-4), (5e-4, 3e-4)] and (paper.penalty_gamma, fair.penalty_gamma) == (1, 2)
+    # Checkpoints of before have the penalty's weight under method.
+    old = flatten(config)
+    old["method.penalty_gamma"] = 3 * old.pop("preset.penalty_gamma")
+    assert typed(old).preset.penalty_gamma == 3
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Known answers of Diffusion-GAN: its noise, how that adapts, what its discriminator sees, and its sizes."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -7,7 +9,7 @@ from training_runs import Phantoms, scenario
 
 from RelAPETLib.methods.diffusion_gan.network import TranslatingUNet
 from training import checkpoints
-from training.config import load_config
+from training.config import flatten, load_config, typed
 from training.errors import ConfigError
 from training.loop import run
 from training.methods import objective
@@ -73,27 +75,27 @@ def test_half_of_the_images_are_clean_and_the_others_times_are_as_asked_for(how)
 
 def test_p_rises_exactly_if_the_discriminator_is_too_sure():
     for sign, wanted in ((0.7, 0.51), (0.6, 0.5), (0.5, 0.49), (-1.0, 0.49)):
-        adaptive = AdaptiveNoise(p=0.5)
+        adaptive = AdaptiveNoise(p=0.5, images=1200)
         adaptive.saw(sign * 100, 100)
-        adaptive.adjust(4, 4, 0.6, 0.01)
+        adaptive.adjust(4, 4, 0.6, 3)
         assert adaptive.p == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(("sign", "end"), [(1, 1.0), (-1, 0.0)])
 def test_p_stays_within_0_and_1(sign, end):
-    adaptive = AdaptiveNoise(p=0.5)
+    adaptive = AdaptiveNoise(p=0.5, images=15)
     for step in range(1, 10):
         adaptive.saw(sign, 1)
-        adaptive.adjust(step, 1, 0.6, 0.2)
+        adaptive.adjust(step, 1, 0.6, 3)
         assert 0 <= adaptive.p <= 1
     assert adaptive.p == end and adaptive.timesteps(10, 1000) == (1000 if end else 10)
 
 
 def test_p_waits_for_its_step_and_moves_once_in_it():
-    adaptive = AdaptiveNoise()
+    adaptive = AdaptiveNoise(images=120)
     for step in range(9):
         for _ in range(2):  # micro-batches
-            adaptive.adjust(step, 4, 0.6, 0.1)
+            adaptive.adjust(step, 4, 0.6, 3)
             assert adaptive.p == pytest.approx(0.1 * (step // 4))
             adaptive.saw(5, 5)
 
@@ -107,13 +109,13 @@ def sure(learned, of_real):
 @pytest.mark.parametrize("of_real", [True, False])
 def test_chains_get_longer_while_the_discriminator_is_sure_of_real_images(of_real):
     """By 4 images times the batch of 3 in 2000 images, 990 levels far: 5.94 levels an adjustment."""
-    learned = sure(bound("method.adaptation_images=2000"), of_real)
+    learned = sure(bound("preset.adaptation_images=2000"), of_real)
     seen = [float(learned.losses(batch_of(3), Place(step, 0, [0, 1, 2]))[1]["T"]) for step in range(9)]
     assert seen == ([10] * 4 + [16] * 4 + [22] if of_real else [10] * 9)
 
 
 def test_what_adapts_goes_into_checkpoints():
-    learned, other = sure(bound("method.adaptation_images=2000"), True), bound("method.adaptation_images=2000")
+    learned, other = sure(bound("preset.adaptation_images=2000"), True), bound("preset.adaptation_images=2000")
     for step in range(6):
         learned.losses(batch_of(3), Place(step, 0, [0, 1, 2]))
     other.load_state(learned.state())
@@ -123,12 +125,35 @@ def test_what_adapts_goes_into_checkpoints():
         assert mine == theirs == (16 if step < 8 else 22)
 
 
+def test_in_a_short_run_chains_can_grow_within_a_tenth_of_it_and_a_longer_one_goes_on_so():
+    """100 steps of 3 images: 30 images. A checkpoint from before knows no such number, and has its configuration's."""
+    said = []
+    work = SimpleNamespace(data=SimpleNamespace(train=range(50)), fabric=SimpleNamespace(print=said.append))
+    short, longer = sure(bound("run.steps=100"), True), sure(bound("run.steps=1000"), True)
+    for learned in (short, longer):
+        learned.stages(work)
+    assert said == ["T can grow to 1000 in 30 images", "T can grow to 1000 in 300 images"]
+    seen = [float(short.losses(batch_of(3), Place(step, 0, [0, 1, 2]))[1]["T"]) for step in range(13)]
+    assert seen == [10] * 4 + [406] * 4 + [802] * 4 + [1000]
+    longer.load_state(short.state())
+    assert longer.adaptive.images == 30
+    by_epochs = bound("run.steps=0", "preset.epochs=6")
+    by_epochs.stages(work)
+    assert by_epochs.adaptive.images == 30
+    before = {name: value for name, value in short.state()["adaptive"].items() if name != "images"}
+    old = flatten(configured()) | {"method.adaptation_images": 500_000}
+    del old["preset.adaptation_images"]
+    resumed = objective(typed(old))
+    resumed.load_state({"adaptive": before})
+    assert resumed.adaptive.images == 500_000 and resumed.timesteps == 1000
+
+
 @pytest.mark.slow
 def test_every_rank_knows_what_all_have_seen(tmp_path):
     """Three steps, an adjustment before the third: what adapts is the same as without ranks, counts and all."""
     small = [word for word in WORDS if not word.startswith(("data.", "hardware.", "run."))]
     report = scenario("method", tmp_path, *small, "run.steps=3", "run.validation_volumes=0", "method.adjust_every=2",
-                      "method.adaptation_images=60")  # fmt: skip
+                      "preset.adaptation_images=60")  # fmt: skip
     assert report["codes"] == [0, 0, 0], report["told"]
     one, two = (checkpoints.latest(tmp_path / name)[1]["objective"]["adaptive"] for name in ("one", "two"))
     # A batch of two images of 12 x 16 x 12 voxels, of which the discriminator judges two patches each.
@@ -242,9 +267,11 @@ def test_a_step_of_the_presets_on_a_crop(tmp_path, preset, side):
 
 
 def test_the_papers_constants():
-    method = load_config(["method=diffusion_gan", "data.cache=memory", "out=unused"]).method
+    config = load_config(["method=diffusion_gan", "data.cache=memory", "out=unused"])
+    method = config.method
+    assert config.preset.adaptation_images == 500_000
     assert (method.noise_sd, method.least_timesteps, method.most_timesteps, method.target) == (0.05, 10, 1000, 0.6)
-    assert (method.adjust_every, method.adaptation_images, method.timestep_draw) == (4, 500_000, "priority")
+    assert (method.adjust_every, method.timestep_draw) == (4, "priority")
 
 
 @pytest.mark.parametrize(
@@ -253,6 +280,8 @@ def test_the_papers_constants():
         (["method.least_timesteps=2000"], "method.least_timesteps=2000 is above method.most_timesteps=1000"),
         (["method.timestep_draw=often"], "is not one of priority, uniform"),
         (["method.noise_sd=0"], "method.noise_sd=0.0 must be above 0"),
+        (["preset.adaptation_images=0"], "preset.adaptation_images=0 must be at least 1, or null"),
+        (["method.adaptation_images=9"], "this key is called preset.adaptation_images now"),
         (["method.target=2"], "method.target=2.0 must be at most 1"),
         (["method.image_weight=-1"], "method.image_weight=-1.0 must be at least 0"),
         (["method.image_weight=0", "preset.adversarial_weight=0"], "leaves nothing to learn from"),

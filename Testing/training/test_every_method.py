@@ -184,7 +184,7 @@ ROWS = [
             # So that T changes within three steps.
             "method.adjust_every=2",
             "method.target=-1",
-            "method.adaptation_images=60",
+            "preset.adaptation_images=60",
         ),
         ("preset.ema_decay=0.95", "preset.global_batch=1"),
         150,
@@ -352,6 +352,8 @@ def test_it_resumes_bit_by_bit(tmp_path, row):
     assert all(torch.equal(whole[place], parts[place]) for place in whole)
     steps = [[line for line in logged(tmp_path / name) if line["group"] == "train"] for name in ("whole", "parts")]
     assert steps[0] == steps[1] and len(steps[0]) == 4
+    judged = any(".discriminator." in place for place in whole)
+    assert all(("D_gap" in line) == judged for line in steps[0])
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from RelAPETLib.networks.tracer_maps import TracerMaps
 from training.config import load_config
 from training.errors import ConfigError
 from training.methods import objective
-from training.methods.adversarial import ConditionalPatches, least_squares
+from training.methods.adversarial import ConditionalPatches, gap, least_squares
 from training.methods.base import Place
 
 SMALL = {"factor": 10, "crop": [16, 16, 16], "channels": [4, 8, 8], "norm_num_groups": 1}
@@ -52,8 +52,10 @@ def test_a_patch_of_three_layers_is_70_voxels_wide():
 
 
 def test_the_discriminators_step_reaches_no_generator_and_the_generators_no_discriminator():
-    learned = learner()
+    learned, seen = learner(), []
+    learned.modules["discriminator"].register_forward_hook(lambda module, given, maps: seen.insert(0, maps[-1]))
     losses, terms = learned.losses(batch(), Place(0, 0, [0, 1]))
+    seen = [seen[1], seen[0]]  # of the measured PET, then of the synthetic one, the last two of three calls
     G, D = learned.modules["network"], learned.modules["discriminator"]
     losses["discriminator"].backward(retain_graph=True)
     assert all(p.grad is None for p in G.parameters()) and any(p.grad is not None for p in D.parameters())
@@ -61,6 +63,7 @@ def test_the_discriminators_step_reaches_no_generator_and_the_generators_no_disc
     losses["network"].backward()
     assert all(p.grad is None for p in D.parameters()) and any(p.grad.abs().max() > 0 for p in G.parameters())
     torch.testing.assert_close(losses["network"].detach(), 100 * terms["L_I"] + terms["L_A"])
+    assert torch.equal(terms["D_gap"], gap(*seen)) and float(gap(torch.full((2, 1), 0.75), torch.zeros(2, 1))) == 0.75
 
 
 def test_the_image_loss_can_be_taken_away_and_the_discriminator_too():
@@ -88,9 +91,19 @@ def test_tracer_and_mri_change_the_pet_and_what_is_said_of_it():
     assert not torch.allclose(D(pet, mri, one)[-1], D(pet, -mri, one)[-1])
 
 
+@pytest.mark.parametrize(("levels", "dropping"), [(3, []), (4, []), (5, [3]), (6, [4, 3]), (8, [6, 5, 4])])
+def test_single_numbers_are_dropped_on_coarse_levels_alone(levels, dropping):
+    """Of eight levels, as in the authors' code, on those whose features have 1/64 to 1/16 of the image's sides."""
+    with torch.device("meta"):
+        network = Pix2PixUNet(channels=[2] * levels)
+    found = {levels - 1 - at: m for at, up in enumerate(network.up) for m in up if isinstance(m, torch.nn.Dropout)}
+    assert list(found) == dropping and not any(isinstance(m, torch.nn.Dropout3d) for m in network.modules())
+
+
 def test_dropout_is_for_training_alone():
     torch.manual_seed(0)
-    network, mri, label = Pix2PixUNet(**SMALL), torch.randn(1, 2, 16, 16, 16), torch.tensor([1])
+    deep = {**SMALL, "channels": [4, 8, 8, 8, 8]}
+    network, mri, label = Pix2PixUNet(**deep), torch.randn(1, 2, 16, 16, 16), torch.tensor([1])
     assert not torch.equal(network(mri, label), network(mri, label))
     network.eval()
     assert torch.equal(network(mri, label), network(mri, label))

@@ -183,6 +183,20 @@ def test_tracer_values_mri_and_time_all_count():
         assert torch.isfinite(other).all() and (other - plain).abs().max() > 1e-5
 
 
+def test_the_papers_groups_are_of_several_channels_so_that_the_time_is_seen_on_every_level():
+    preset = load_config(["method=resdm", "data.cache=m", "out=u"]).preset
+    assert min(preset.channels) >= 2 * preset.norm_num_groups
+    seen = []
+    for groups in (4, 2):
+        torch.manual_seed(0)
+        unet = ResidualDiffusion(**SMALL | {"norm_num_groups": groups}).eval().unet
+        block, finest = unet.down_blocks[0].resnets[0], torch.randn(1, 4, 8, 8, 8)
+        torch.nn.init.normal_(block.conv2.conv.weight)  # MONAI's is 0
+        one, two = (block(finest, torch.full((1, 16), level)).detach() for level in (-1.0, 1.0))
+        seen.append(float((one - two)[..., 2:6, 2:6, 2:6].abs().mean() / one.std()))
+    assert seen[0] < 1e-3 and seen[1] > 0.02
+
+
 def test_sides_that_the_levels_do_not_divide_are_padded():
     network = awake(crop=[5, 6, 3], channels=[4, 8, 8])
     mri, x_t = torch.rand(1, 2, 5, 6, 3), torch.rand(1, 1, 5, 6, 3)
@@ -225,6 +239,7 @@ def test_the_image_loss_is_the_presets_unless_the_method_says_another():
         (["method.hidden_share=1.5"], "method.hidden_share=1.5 must be at most 1"),
         (["preset.channels=[6,8]", "preset.norm_num_groups=4"], "no multiples of preset.norm_num_groups=4"),
         (["preset.channels=[3,9]", "preset.norm_num_groups=3"], "the first must be even"),
+        (["preset.norm_num_groups=8", "preset.channels=[8,16]"], "groups of a single channel would hide the time"),
     ],
 )
 def test_what_cannot_be_is_one_line(words, why):

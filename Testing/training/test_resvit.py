@@ -98,6 +98,14 @@ def test_a_network_goes_on_from_where_it_was_without_its_transformer():
     assert whole.art[0].compression.weight.grad[:, 8:].abs().max() > 0
 
 
+def test_the_tracer_is_seen_away_from_the_borders_where_channels_are_normalised_one_by_one():
+    torch.manual_seed(0)
+    mri, inner = mri_and_label()[0], (..., *[slice(4, 12)] * 3)
+    network = ResViTNetwork(**SMALL | {"norm_num_groups": 0, "tracer_shift": True})
+    one, two = (network.encoder[0](mri, torch.tensor([label]))[inner] for label in (0, 2))
+    assert (one - two).abs().mean() > 0.2 * one.std()
+
+
 def test_the_transformer_carries_one_place_to_all_others():
     torch.manual_seed(0)
     block, transformer = ArtBlock(4, 1, hidden_size=8, halvings=1), Transformer((8, 4, 4), 8, layers=1, heads=2, mlp=8)

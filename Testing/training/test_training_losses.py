@@ -163,7 +163,7 @@ def test_total_objective_is_the_weighted_sum_of_its_terms(step):
         ("ablation=wo_ra", {"L_R", "L_R_D"}),
         ("ablation=wo_gp", {"L_G"}),
         ("ablation=wo_ra_gp", {"L_R", "L_R_D", "L_G"}),
-        ("method=ficd", {"L_R", "L_R_D", "L_G"}),
+        ("method=ficd", {"L_R", "L_R_D", "L_G", "D_gap"}),
     ],
 )
 def test_an_ablation_differs_in_the_term_it_names(step, override, changed):

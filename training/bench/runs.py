@@ -18,6 +18,8 @@ from RelAPETLib.whole_files import write_whole
 from .. import checkpoints
 from ..data.cache import canonical_json
 from ..errors import DivergedError
+from ..methods.base import GAP
+from ..reports import LOG
 from .figures import Drawer, figures_of, measured, noise_seed
 from .people import Cohort
 from .settings import COMMON, SAMPLES, Setting, lengths, overrides
@@ -65,7 +67,8 @@ def carry_out(run: Run, cohort: Cohort, out: Path) -> dict:
 
     Returns:
         The content of ``figures.json``: ``name``, ``seed``, ``minutes``, ``steps`` (in all), ``stages`` (of them, by
-        key), ``diverged``, ``cost``, ``parameters``, and ``rows``, figures of test scans (`figures_of`).
+        key), ``diverged``, ``gap`` (`last_gap`), ``cost``, ``parameters``, and ``rows``, figures of test scans
+        (`figures_of`).
 
     Raises:
         InputError: the folder holds figures of other people or settings.
@@ -93,6 +96,7 @@ def carry_out(run: Run, cohort: Cohort, out: Path) -> dict:
         "steps": sum(run.steps.values()),
         "stages": {name: number for name, number in run.steps.items() if name != "run.steps"},
         "diverged": bool(code),
+        "gap": last_gap(folder / LOG),
         "cost": json.loads((folder / COST).read_text(encoding="utf-8")),
         "rows": [],
     }
@@ -103,6 +107,17 @@ def carry_out(run: Run, cohort: Cohort, out: Path) -> dict:
         drawn.pictures(cohort, run.seed, folder / PICTURES)
     write_whole(path, json.dumps(found).encode())
     return found
+
+
+def last_gap(log: Path) -> float | None:
+    """How far the discriminator told real from fake in the last half of a log's steps; None where it has none.
+
+    The mean of what is logged; see `training.methods.adversarial.gap`.
+    """
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    last = max((line["step"] for line in lines), default=0)
+    gaps = [line[GAP] for line in lines if GAP in line and line["step"] > last / 2]
+    return sum(gaps) / len(gaps) if gaps else None
 
 
 def key_of(words: list[str], setting: Setting, cohort: Cohort) -> str:

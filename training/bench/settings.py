@@ -101,6 +101,8 @@ _PUBLISHED = ("preset.mean_pet=none", "preset.prediction=noise")
 _RELA = (*UNET, f"preset.generator_learning_rate={RATE}", *_PUBLISHED)
 _GAN = (f"preset.penalty_gamma={6.25e-6 * FACTOR**3:g}", "preset.discriminator_learning_rate=2e-4")
 _FAIR = ("preset=fair", f"preset.learning_rate={RATE}")
+#: A discriminator's rate that rises with the generator's.
+_RISING = "preset.discriminator_learning_rate=1.2e-3"
 #: The autoencoders of the methods that diffuse latents: 16 x 18 x 16 blocks become 8 x 10 x 8 places.
 _CODER = (
     "autoencoder.blocks=2",
@@ -118,6 +120,10 @@ _LATENT = (*UNET, *_CODER, f"preset.generator_learning_rate={RATE}")
 _ADDING_NOISE = "ddpm"
 #: `Setting.revision` since differences from the mean PET are of SD 1 for each tracer, also in the U-Net's loss.
 PER_TRACER = 1
+#: `Setting.revision` of Diffusion-GAN since its noise can grow within the run, and its image loss weighs 10.
+ADAPTING = 1
+#: `Setting.revision` of Pix2Pix since its three levels drop nothing.
+UNDROPPED = 1
 #: Every timestep, as the paper has it.
 _EVERY = Full(1000, _ADDING_NOISE)
 #: By name on the bench.
@@ -132,10 +138,10 @@ SETTINGS: Mapping[str, Setting] = {
         method="unet_l2",
         revision=PER_TRACER,
     ),
-    "pix2pix": Setting(_FAIR, 567, 1, 1),
+    "pix2pix": Setting(_FAIR, 567, 1, 1, revision=UNDROPPED),
     "scgan": Setting(_FAIR, 100, 1, 1),
     "cyclegan": Setting(_FAIR, 48, 1, 1),
-    "diffusion_gan": Setting(_FAIR, 63, 1, 1),
+    "diffusion_gan": Setting((*_FAIR, _RISING), 63, 1, 1, revision=ADAPTING),
     "transunet": Setting(_FAIR, 165, 1, 1),
     "resvit": Setting(_FAIR, 67, 1, 1),
     "ddpm": Setting(_RELA, 66, 20, sampler=_ADDING_NOISE, full=_EVERY),
@@ -151,9 +157,7 @@ SETTINGS: Mapping[str, Setting] = {
         revision=PER_TRACER,
     ),
     # Its samples differ by its discriminator alone, whose rate rises with the generator's.
-    "ddgan": Setting(
-        ("preset=fair", f"preset.generator_learning_rate={RATE}", "preset.discriminator_learning_rate=1.2e-3"), 56, 4
-    ),
+    "ddgan": Setting(("preset=fair", f"preset.generator_learning_rate={RATE}", _RISING), 56, 4),
     "resdm": Setting(_FAIR, 26, 15),
     "mri2pet": Setting(_FAIR, 42, 20, before=(Stage("pretrain.steps", 0.25, 42),), full=Full(999, "ancestral")),
     # A small network that gives the clean PET passes on little of what it sees beside little noise, and draws one PET.

@@ -19,6 +19,12 @@ LEVEL = 0.05
 CONTROL = "ridge_head"
 #: The tracer that amyloid status is read from.
 AMYLOID = next(name for name, facts in TRACERS.items() if facts.target == "amyloid")
+#: Logits of measured less those of synthetic PET below which a discriminator is said to be at chance.
+LEAST_GAP = 0.1
+GAPS = (
+    "D(real) - D(fake): what the discriminator says of measured PET less what of synthetic, mean over the last half of",
+    f"the training; at chance below {LEAST_GAP}, empty without a discriminator and in figures that were kept before.",
+)
 #: Figures [seeds][scans] by name, with those of the controls.
 Seeds = Mapping[str, list[list[dict]]]
 
@@ -36,7 +42,7 @@ def tables(controls: Mapping[str, list[dict]], runs: Sequence[dict], full: Seque
     parts += ["## Regions and distributions", "", *region_table(seeds), ""]
     if full:
         parts += ["## In full", "", *full_lines(full, runs), ""]
-    return [*parts, "## Costs", "", *cost_table(runs, SETTINGS), ""]
+    return [*parts, "## Costs", "", *cost_table(runs, SETTINGS), "", *GAPS, ""]
 
 
 def ablation_tables(
@@ -47,7 +53,8 @@ def ablation_tables(
     told = {name: published.ABLATIONS["none" if name == whole else name.split("-")[0]] for name in settings}
     lines = ["### Images", ""]
     lines += image_tables(seeds, told, whole) if whole in seeds else [f"{whole} is not done yet.", ""]
-    return [*lines, "### Regions and distributions", "", *region_table(seeds), "", *cost_table(runs, settings), ""]
+    costs = [*cost_table(runs, settings), "", *GAPS, ""]
+    return [*lines, "### Regions and distributions", "", *region_table(seeds), "", *costs]
 
 
 def seeds_of(controls: Mapping[str, list[dict]], runs: Sequence[dict], names) -> dict[str, list[list[dict]]]:
@@ -183,6 +190,7 @@ def cost_table(runs: Sequence[dict], settings: Mapping[str, Setting]) -> list[st
         "training, CPU min",
         "peak MB",
         "diverged",
+        "D(real) - D(fake)",
     ]
     lines = [head, ["---"] * len(head)]
     for name, setting in settings.items():
@@ -199,8 +207,18 @@ def cost_table(runs: Sequence[dict], settings: Mapping[str, Setting]) -> list[st
         lines.append([
             name, ", ".join(str(run["seed"]) for run in own), steps, parameters, str(setting.calls),
             seconds, f"{minutes:.1f}", f"{peak:.0f}", str(len(own) - len(whole)),
+            gap_cell(own),
         ])  # fmt: skip
     return rows_of(lines)
+
+
+def gap_cell(runs: Sequence[dict]) -> str:
+    """What the discriminators of a method's runs told apart; empty without one, or where it was not kept."""
+    gaps = [run["gap"] for run in runs if run.get("gap") is not None]
+    if not gaps:
+        return ""
+    text = number(gaps, 2)
+    return f"{text}, at chance" if abs(np.mean(gaps)) < LEAST_GAP else text
 
 
 def by_person(runs: list[list[dict]], tracer: str, key: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What methods with a discriminator share: patches that see the MRI too, losses, a frozen network."""
+"""What methods with a discriminator share: patches that see the MRI too, losses, a frozen network, what is logged."""
 
 from __future__ import annotations
 
@@ -75,3 +75,11 @@ def cross_entropy(logits: torch.Tensor, real: bool) -> torch.Tensor:
     A generator that wants its images taken for real minimises the former: the non-saturating loss.
     """
     return functional.softplus(-logits if real else logits).mean()
+
+
+def gap(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """How far a discriminator tells real from fake: the mean of its logits of the one less that of the other.
+
+    About 0 at chance, and 1 for least squares that are all right. A number without gradient.
+    """
+    return real.detach().float().mean() - fake.detach().float().mean()

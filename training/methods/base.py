@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Losses = dict[str, torch.Tensor]
 #: What is logged of a batch: scalars without gradient, by their symbols.
 Terms = dict[str, torch.Tensor]
+#: Term of every method with a discriminator: how far that tells measured from synthetic PET (`adversarial.gap`).
+GAP = "D_gap"
 
 
 @dataclass(frozen=True)

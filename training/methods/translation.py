@@ -14,8 +14,8 @@ from torch.nn import functional
 from RelAPETLib.methods.base import NoiseSource
 from RelAPETLib.tracers import label_count
 
-from .adversarial import ConditionalPatches, frozen, least_squares
-from .base import Bundle, Losses, Objective, Place, Player, Terms
+from .adversarial import ConditionalPatches, frozen, gap, least_squares
+from .base import GAP, Bundle, Losses, Objective, Place, Player, Terms
 from .dropout import place_dropouts, set_positions
 
 #: Adam's, of Pix2Pix and CycleGAN.
@@ -95,7 +95,7 @@ class TranslationObjective(Objective):
             losses["discriminator"] = self.discriminator_loss(real[-1], fake[-1])
         logged = {name: term for name, (_, term) in terms.items()}
         if losses:
-            logged["L_D"] = losses["discriminator"]
+            logged |= {"L_D": losses["discriminator"], GAP: gap(real[-1], fake[-1])}
         losses = {"network": sum(weight * term for weight, term in terms.values()), **losses}
         return losses, {name: term.detach() for name, term in logged.items()}
 

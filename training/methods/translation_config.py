@@ -36,6 +36,8 @@ class Method(config.Method):
     image_weight: float | None = None
 
 
+#: What groups of one channel hide where it is constant channels in front of them, for `check_shifts`.
+TRACER = "the tracer, which is constant channels with preset.tracer_shift=false"
 RULES = Rules({
     "preset.learning_rate": Key("learning rate of the generator", above=0),
     "preset.discriminator_learning_rate": Key("learning rate of the discriminator", above=0),

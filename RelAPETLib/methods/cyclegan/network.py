@@ -9,7 +9,7 @@ from torch import nn
 
 from ...networks.blocks import BACKGROUND, Blocks
 from ...networks.shapes import central, padded
-from ...networks.tracer_maps import TracerMaps
+from ...networks.tracer_maps import ToldLayer, TracerMaps
 from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
 
@@ -48,6 +48,8 @@ class ResNetTranslator(nn.Module):
             normalisation does.
         end_kernel: side of the first and the last convolution, odd.
         num_class_embeds: number of class labels.
+        tracer_shift: the tracer shifts the channels behind the first normalisation, and is no constant channels, which
+            a normalisation of each channel by itself takes away.
         inputs, outputs: channels of the image that is translated and of its translation.
 
     Attributes:
@@ -67,12 +69,13 @@ class ResNetTranslator(nn.Module):
         norm_num_groups: int = 0,
         end_kernel: int = 7,
         num_class_embeds: int = PUBLISHED_LABELS,
+        tracer_shift: bool = False,
         inputs: int = len(SEQUENCES),
         outputs: int = 1,
     ):
         super().__init__()
         self.blocks = Blocks(factor, crop)
-        self.tracer_maps = TracerMaps(num_class_embeds)
+        self.tracer_maps = None if tracer_shift else TracerMaps(num_class_embeds)
         self._multiple = 2 ** (len(channels) - 1)
 
         def after(convolution: nn.Module, width: int) -> nn.Sequential:
@@ -82,7 +85,11 @@ class ResNetTranslator(nn.Module):
             return nn.Conv3d(before, width, end_kernel, 1, end_kernel // 2, padding_mode="reflect")
 
         steps = list(zip(channels, channels[1:], strict=False))
-        self.first = after(end(inputs + self.tracer_maps.channels, channels[0]), channels[0])
+        if tracer_shift:
+            layer = after(end(inputs, channels[0]), channels[0])
+            self.first = ToldLayer(*layer, channels[0], num_class_embeds)
+        else:
+            self.first = after(end(inputs + self.tracer_maps.channels, channels[0]), channels[0])
         self.down = nn.ModuleList(after(nn.Conv3d(fine, coarse, 3, 2, 1), coarse) for fine, coarse in steps)
         self.middle = nn.ModuleList(
             ResidualBlock(channels[-1], norm_num_groups or channels[-1]) for _ in range(num_res_blocks)
@@ -94,7 +101,8 @@ class ResNetTranslator(nn.Module):
 
     def forward(self, volume: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The translation [N, outputs, X, Y, Z] in [-1, 1] of blocks [N, inputs, X, Y, Z] with tracer labels [N]."""
-        seen = self.first(self.tracer_maps(padded(volume, self._multiple, BACKGROUND), labels))
+        seen = padded(volume, self._multiple, BACKGROUND)
+        seen = self.first(seen, labels) if self.tracer_maps is None else self.first(self.tracer_maps(seen, labels))
         for layer in (*self.down, *self.middle, *self.up):
             seen = layer(seen)
         return torch.tanh(central(self.last(seen), volume.shape[2:]).float())

@@ -15,6 +15,8 @@ from ..base import SEQUENCES
 
 #: Levels of the decoder, from the coarsest, that drop out; the coarsest itself does not.
 _DROPPING = 3
+#: But none whose grid is finer than 1 / 2**3; of eight levels the authors' code has drop out those of 1/16 and coarser.
+_FINEST_DROPPING = 3
 
 
 class Pix2PixUNet(nn.Module):
@@ -25,7 +27,8 @@ class Pix2PixUNet(nn.Module):
         channels: widths of the levels, each half the size of the one before.
         norm_num_groups: groups of the normalisation; 0 normalises each channel by itself, which is what the paper's
             batch normalisation does at its batch of one image.
-        dropout: share that is dropped in three of the decoder's coarse levels, in training.
+        dropout: share of single numbers that is dropped in training, in the three levels of the decoder behind the
+            coarsest, where their grid has an eighth of the image's sides or less; with fewer than five levels, in none.
         num_class_embeds: number of class labels.
 
     Attributes:
@@ -67,8 +70,8 @@ class Pix2PixUNet(nn.Module):
             parts = [nn.ReLU(), nn.ConvTranspose3d(before, after, 4, 2, 1)]
             if level:
                 parts.append(norm(after))
-            if dropout and level and last - _DROPPING <= level < last:
-                parts.append(nn.Dropout3d(dropout))
+            if dropout and max(last - _DROPPING, _FINEST_DROPPING) <= level < last:
+                parts.append(nn.Dropout(dropout))
             self.up.append(nn.Sequential(*parts))
 
     def forward(self, mri: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

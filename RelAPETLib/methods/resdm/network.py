@@ -21,7 +21,8 @@ class ResidualDiffusion(nn.Module):
         factor, crop: of `Blocks`.
         channels: widths of the levels; the grid is halved from one to the next.
         num_res_blocks: residual blocks a level.
-        norm_num_groups: groups of the normalisation.
+        norm_num_groups: groups of the normalisation; with groups of one channel no shift, and so no time, would be
+            seen.
         num_class_embeds: number of class labels.
 
     Attributes:
@@ -38,7 +39,7 @@ class ResidualDiffusion(nn.Module):
         crop: Sequence[int] | None = None,
         channels: Sequence[int] = (32, 64, 128, 256),
         num_res_blocks: int = 1,
-        norm_num_groups: int = 32,
+        norm_num_groups: int = 8,
         num_class_embeds: int = PUBLISHED_LABELS,
     ):
         from monai.networks.nets import DiffusionModelUNet

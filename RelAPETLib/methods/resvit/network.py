@@ -9,7 +9,7 @@ from torch import nn
 
 from ...networks.blocks import BACKGROUND, Blocks
 from ...networks.shapes import central, padded, padded_shape
-from ...networks.tracer_maps import TracerMaps
+from ...networks.tracer_maps import ToldLayer, TracerMaps
 from ...networks.transformer import Transformer
 from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
@@ -99,6 +99,8 @@ class ResViTNetwork(nn.Module):
         norm_num_groups: groups of the normalisation; 0 normalises each channel by itself, as the paper's does at its
             batch of one image.
         num_class_embeds: number of class labels.
+        tracer_shift: the tracer shifts the channels behind the first normalisation, and is no constant channels, which
+            a normalisation of each channel by itself takes away, but at the borders.
 
     Attributes:
         blocks: see `Blocks`. Volumes are padded by background to what the levels need, and cut again.
@@ -124,6 +126,7 @@ class ResViTNetwork(nn.Module):
         dropout: float = 0.1,
         norm_num_groups: int = 0,
         num_class_embeds: int = PUBLISHED_LABELS,
+        tracer_shift: bool = False,
     ):
         super().__init__()
         if not 1 <= art_blocks <= MOST_BLOCKS or not set(transformer_blocks) <= set(range(art_blocks)):
@@ -132,13 +135,14 @@ class ResViTNetwork(nn.Module):
                 f"there are 1 to {MOST_BLOCKS}"
             )
         self.blocks = Blocks(factor, crop)
-        self.tracer_maps = TracerMaps(num_class_embeds)
+        self.tracer_maps = None if tracer_shift else TracerMaps(num_class_embeds)
         self._multiple = 2 ** (len(channels) - 1 + token_halvings)
         groups, steps = norm_num_groups, list(zip(channels, channels[1:], strict=False))
-        first = nn.Conv3d(len(SEQUENCES) + self.tracer_maps.channels, channels[0], 7, padding=3)
-        self.encoder = nn.ModuleList(
-            [_normalised(first, channels[0], groups), *(_down(before, after, groups) for before, after in steps)]
-        )
+        told = 0 if tracer_shift else self.tracer_maps.channels
+        first = _normalised(nn.Conv3d(len(SEQUENCES) + told, channels[0], 7, padding=3), channels[0], groups)
+        if tracer_shift:
+            first = ToldLayer(*first, channels[0], num_class_embeds)
+        self.encoder = nn.ModuleList([first, *(_down(before, after, groups) for before, after in steps)])
         self.transformer = None
         if transformer_blocks:
             shape = [n // self._multiple for n in padded_shape(self.blocks.shape, self._multiple)]
@@ -160,8 +164,9 @@ class ResViTNetwork(nn.Module):
             mri: T1w and T2F blocks [N, 2, X, Y, Z] in [-1, 1]; zeros for a sequence that is not there, see `available`.
             labels: tracer labels [N].
         """
-        seen = self.tracer_maps(padded(mri, self._multiple, BACKGROUND), labels)
-        for layer in self.encoder:
+        seen, (first, *further) = padded(mri, self._multiple, BACKGROUND), self.encoder
+        seen = first(seen, labels) if self.tracer_maps is None else first(self.tracer_maps(seen, labels))
+        for layer in further:
             seen = layer(seen)
         for block in self.art:
             seen = block(seen, self.transformer)

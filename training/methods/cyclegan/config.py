@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count, weight
-from ...sizes import check_levels, shape_of
+from ...sizes import check_levels, check_shifts, shape_of
 from .. import translation_config
+from ..translation_config import TRACER
 
 
 @dataclass
@@ -23,12 +24,13 @@ class Preset(translation_config.Preset):
     channels: list[int] = field(default_factory=lambda: [64, 128, 256])
     num_res_blocks: int = 9
     norm_num_groups: int = 0
+    tracer_shift: bool = False
     end_kernel: int = 7
 
 
 #: ``fair`` is for comparisons: a small network, trained as all methods are, on pairs as RelA's authors used CycleGAN.
 PRESETS = {
-    "paper": Preset(),
+    "paper": Preset(tracer_shift=True),
     "fair": Preset(
         name="fair",
         global_batch=3,
@@ -61,6 +63,7 @@ RULES = Rules({
     "preset.channels": Key("channels of the generators' levels; the grid is halved from one to the next"),
     "preset.num_res_blocks": Key("residual blocks of the generators' coarsest level"),
     "preset.norm_num_groups": Key("groups of the generators' normalisation; 0: each channel by itself", least=0),
+    "preset.tracer_shift": Key("the tracer shifts the channels behind the first normalisation, for constant channels"),
     "preset.end_kernel": Key("side in voxels of the generators' first and last convolution", (3, 5, 7)),
 })  # fmt: skip
 
@@ -91,6 +94,8 @@ class CycleganConfig(translation_config.TranslationConfig):
                 "hardware.mode=lean: CycleGAN's generators pass gradients through each other; use plain or fast"
             )
         check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups or 1)
+        if not preset.tracer_shift:
+            check_shifts(preset.channels[:1], preset.norm_num_groups, TRACER)
         levels = len(preset.channels)
         # What is mirrored at the borders must be there: half a kernel at first, one voxel on the coarsest level.
         if min(shape) <= max(2 ** (levels - 1), preset.end_kernel // 2):

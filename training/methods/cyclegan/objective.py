@@ -14,8 +14,8 @@ from RelAPETLib.methods.base import SEQUENCES
 from RelAPETLib.methods.cyclegan.network import ResNetTranslator
 from RelAPETLib.tracers import label_count
 
-from ..adversarial import ConditionalPatches, frozen, least_squares
-from ..base import Losses, Place, Player, Terms
+from ..adversarial import ConditionalPatches, frozen, gap, least_squares
+from ..base import GAP, Losses, Place, Player, Terms
 from ..translation import TranslationObjective
 from .config import CycleganConfig
 from .pool import ImagePool
@@ -42,6 +42,7 @@ class CycleganObjective(TranslationObjective):
             "norm_num_groups": preset.norm_num_groups,
             "end_kernel": preset.end_kernel,
             "num_class_embeds": labels,
+            "tracer_shift": preset.tracer_shift,
         }
 
     def generator(self, labels: int) -> ResNetTranslator:
@@ -122,6 +123,7 @@ class CycleganObjective(TranslationObjective):
         shown, their_labels = self.pools[images].exchange(made, labels, place.positions)
         real, fake = D(measured, None, labels)[-1], D(shown, None, their_labels)[-1]
         terms[f"L_D_{images}"] = losses[f"{of}discriminator"] = self.discriminator_loss(real, fake)
+        terms[GAP if images == "pet" else f"{GAP}_{images}"] = gap(real, fake)
 
     def settle(self) -> None:
         """Let the pools take in the images of the step before; all ranks call it."""
@@ -151,7 +153,8 @@ class CycleganObjective(TranslationObjective):
 #: What the paper does otherwise.
 DIFFERENCES = (
     "in three dimensions (paper: slices)",
-    "the tracer is a few constant channels beside the image (paper: no classes; RelA's comparison: three outputs)",
+    "the tracer shifts the first layer's channels or, where those are not normalised one by one, is a few constant "
+    "channels beside the image (paper: no classes; RelA's comparison: three outputs)",
     "MRI and PET of one person, and with preset.image_weight the absolute error between them, as in RelA's comparison, "
     "which does not say its weight (paper: images that do not belong together)",
     "no identity loss, for which MRI and PET would have to have as many channels (paper: for some tasks)",

@@ -17,8 +17,8 @@ from RelAPETLib.methods.ddgan.process import PosteriorChain
 from RelAPETLib.tracers import label_count
 
 from ...stream import draw
-from ..adversarial import cross_entropy, frozen
-from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work
+from ..adversarial import cross_entropy, frozen, gap
+from ..base import GAP, Bundle, Losses, Objective, Place, Player, Terms, Work
 from ..timed_discriminator import TimedDiscriminator
 from ..translation_config import check_patches
 from .config import DdganConfig
@@ -111,7 +111,7 @@ class DdganObjective(Objective):
         step = self._step(x0, place, 0)
         with torch.no_grad():
             _, fake = self._drawn(step, mri, labels)
-        penalised = method.penalty_gamma > 0 and (place.step + 1) % method.penalty_every == 0
+        penalised = self.config.preset.penalty_gamma > 0 and (place.step + 1) % method.penalty_every == 0
         loss_D, terms = self._judged(step, fake, mri, labels, penalised)
 
         step = self._step(x0, place, 1)
@@ -152,11 +152,13 @@ class DdganObjective(Objective):
         """The discriminator's loss and its terms."""
         D = self._logits(step, mri, labels)
         real, penalty = with_penalty(D, step.x_t) if penalised else (D(step.x_t), None)
-        L_D = cross_entropy(real, True) + cross_entropy(D(fake), False)
+        judged = D(fake)
+        L_D = cross_entropy(real, True) + cross_entropy(judged, False)
+        terms = {"L_D": L_D.detach(), GAP: gap(real, judged)}
         if penalty is None:
-            return L_D, {"L_D": L_D.detach()}
-        loss = L_D + self.config.method.penalty_gamma / 2 * penalty
-        return loss, {"L_D": L_D.detach(), "R1": penalty.detach()}
+            return L_D, terms
+        loss = L_D + self.config.preset.penalty_gamma / 2 * penalty
+        return loss, {**terms, "R1": penalty.detach()}
 
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
         """See `Objective.draw`."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count
-from ...sizes import check_levels
+from ...sizes import check_levels, check_shifts
 from .. import translation_config
 
 
@@ -21,9 +21,10 @@ class Preset(translation_config.Preset):
     channels: list[int] = field(default_factory=lambda: [32, 64, 128, 256])
     num_res_blocks: int = 1
     norm_num_groups: int = 16
+    adaptation_images: int | None = 500_000
 
 
-#: ``fair`` is for comparisons: a small network, trained as all methods are.
+#: ``fair`` is for comparisons: a small network, trained as all methods are, with the image loss of CycleGAN's.
 PRESETS = {
     "paper": Preset(),
     "fair": Preset(
@@ -34,6 +35,8 @@ PRESETS = {
         learning_rate=5e-4,
         channels=[16, 32, 40],
         norm_num_groups=4,
+        image_weight=10.0,
+        adaptation_images=None,
         discriminator_channels=16,
         discriminator_layers=2,
     ),
@@ -51,9 +54,10 @@ class Method(translation_config.Method):
     timestep_draw: str = "priority"
     target: float = 0.6
     adjust_every: int = 4
-    adaptation_images: int = 500_000
 
 
+#: Share of a run's images that `adaptation_images` of null stands for.
+ADAPTATION_SHARE = 0.1
 #: How t is drawn where it is not 0: with a probability that grows as t, or all alike.
 DRAWS = ("priority", "uniform")
 RULES = Rules({
@@ -68,7 +72,9 @@ RULES = Rules({
                                 DRAWS),
     "method.target": Key("mean sign of the discriminator's logits of real PET, above which T grows", least=-1, most=1),
     "method.adjust_every": count("steps between two adjustments of T"),
-    "method.adaptation_images": count("images over which T goes from its least to its largest, if it always grows"),
+    "preset.adaptation_images": Key(
+        "images over which T goes from its least to its largest, if it always grows; null: a tenth of the run's"
+    ),
 })  # fmt: skip
 
 
@@ -78,6 +84,7 @@ class DiffusionGanConfig(translation_config.TranslationConfig):
 
     groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"diffusion_gan": Method()}, "preset": PRESETS}
     rules: ClassVar[Rules] = translation_config.TranslationConfig.rules | RULES
+    renamed: ClassVar[Mapping[str, str]] = {"method.adaptation_images": "preset.adaptation_images"}
     about: ClassVar[Mapping[str, config.About]] = {
         "diffusion_gan": config.About(
             "Diffusion-GAN: Wang et al., ICLR 2023", "1", "MIT, parts NVIDIA's", "T1w, FLAIR; no spread"
@@ -95,16 +102,14 @@ class DiffusionGanConfig(translation_config.TranslationConfig):
                 f"method.least_timesteps={method.least_timesteps} is above method.most_timesteps="
                 f"{method.most_timesteps}"
             )
+        if preset.adaptation_images is not None and preset.adaptation_images < 1:
+            raise ConfigError(f"preset.adaptation_images={preset.adaptation_images} must be at least 1, or null")
         check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
         if preset.channels[0] % 2:
             raise ConfigError(
                 f"preset.channels={preset.channels}: the first must be even, for pairs of the timestep's embedding"
             )
-        if preset.norm_num_groups in preset.channels:
-            raise ConfigError(
-                f"preset.norm_num_groups={preset.norm_num_groups}: groups of a single channel would hide the tracer, "
-                f"which shifts channels, from the generator; use fewer than each of {preset.channels}"
-            )
+        check_shifts(preset.channels, preset.norm_num_groups, "the tracer, which shifts channels")
         if preset.discriminator_channels % 2:
             raise ConfigError(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
         super().check()

@@ -64,12 +64,14 @@ class AdaptiveNoise:
         signs: sum of the signs of the discriminator's logits of real images since the last adjustment, over all ranks.
         judged: number of those logits.
         adjusted_at: step of the last adjustment.
+        images: over which p goes from 0 to 1 if it always rises; 0 while the run's length is not known: p stays.
     """
 
     p: float = 0.0
     signs: float = 0.0
     judged: float = 0.0
     adjusted_at: int = 0
+    images: int = 0
 
     def timesteps(self, least: int, most: int) -> int:
         """T at present."""
@@ -79,13 +81,14 @@ class AdaptiveNoise:
         """Take note of logits of real images: the sum of their signs, and how many there were."""
         self.signs, self.judged = self.signs + signs, self.judged + judged
 
-    def adjust(self, step: int, every: int, target: float, stride: float) -> None:
-        """At every so many steps: p moves by `stride`, up where the mean sign lies above `target`, else down.
+    def adjust(self, step: int, every: int, target: float, batch: int) -> None:
+        """At every so many steps of `batch` images: p moves up where the mean sign lies above `target`, else down.
 
         A step may ask several times, once a micro-batch; p then changes once, before the first.
         """
         if step % every or step == self.adjusted_at or not self.judged:
             return
+        stride = every * batch / self.images if self.images else 0.0
         towards = float(np.sign(self.signs / self.judged - target))
         self.p = min(max(self.p + towards * stride, 0.0), 1.0)
         self.signs, self.judged, self.adjusted_at = 0.0, 0.0, step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -11,13 +11,17 @@ from torch.nn import functional
 from RelAPETLib.methods.base import SEQUENCES
 from RelAPETLib.methods.diffusion_gan.network import TranslatingUNet
 
+from ...schedules import total_steps
 from ...stream import draw
-from ..adversarial import cross_entropy, frozen
-from ..base import Losses, Place, Terms
+from ..adversarial import cross_entropy, frozen, gap
+from ..base import GAP, Losses, Place, Terms, Work
 from ..timed_discriminator import TimedDiscriminator
 from ..translation import TranslationObjective
-from .config import DiffusionGanConfig
+from .config import ADAPTATION_SHARE, DiffusionGanConfig
 from .noising import AdaptiveNoise, drawn_timesteps, noised
+
+if TYPE_CHECKING:
+    from ...trainer import RunData
 
 #: Images that the discriminator is shown in a step, each with noise of its own: real, synthetic, the generator's.
 SHOWN = 3
@@ -34,7 +38,7 @@ class DiffusionGanObjective(TranslationObjective):
 
     def __init__(self, config: DiffusionGanConfig):
         super().__init__(config)
-        self.adaptive = AdaptiveNoise()
+        self.adaptive = AdaptiveNoise(images=config.preset.adaptation_images or 0)
 
     def arguments(self, labels: int) -> dict[str, Any]:
         """See `TranslationObjective.arguments`."""
@@ -57,6 +61,16 @@ class DiffusionGanObjective(TranslationObjective):
         channels = 1 + len(SEQUENCES)
         return TimedDiscriminator(channels, preset.discriminator_channels, preset.discriminator_layers, labels=labels)
 
+    def stages(self, work: Work) -> RunData:
+        """See `Objective.stages`: says over how many images T can grow, which may follow from the run's length."""
+        run, preset = self.config.run, self.config.preset
+        if preset.adaptation_images is None:
+            steps = total_steps(run.steps, preset.epochs, len(work.data.train), preset.global_batch)
+            self.adaptive.images = max(1, round(ADAPTATION_SHARE * steps * preset.global_batch))
+        if preset.adversarial_weight:
+            work.fabric.print(f"T can grow to {self.config.method.most_timesteps} in {self.adaptive.images} images")
+        return work.data
+
     @property
     def timesteps(self) -> int:
         """T at present."""
@@ -72,15 +86,14 @@ class DiffusionGanObjective(TranslationObjective):
         if not preset.adversarial_weight:
             return losses, {name: term.detach() for name, term in terms.items()}
 
-        stride = method.adjust_every * preset.global_batch / method.adaptation_images
-        self.adaptive.adjust(place.step, method.adjust_every, method.target, stride)
+        self.adaptive.adjust(place.step, method.adjust_every, method.target, preset.global_batch)
         with frozen(self.modules["discriminator"]):
             terms["L_A"] = cross_entropy(self._logits(made, mri, labels, place, 2), True)
         losses["network"] = losses["network"] + preset.adversarial_weight * terms["L_A"]
         real = self._logits(pet, mri, labels, place, 0)
         fake = self._logits(made.detach(), mri, labels, place, 1)
         terms["L_D"] = losses["discriminator"] = cross_entropy(real, True) + cross_entropy(fake, False)
-        terms |= {"T": real.new_tensor(self.timesteps), "sign": real.detach().sign().mean()}
+        terms |= {GAP: gap(real, fake), "T": real.new_tensor(self.timesteps), "sign": real.detach().sign().mean()}
         self._saw(real.detach())
         return losses, {name: term.detach() for name, term in terms.items()}
 
@@ -105,8 +118,8 @@ class DiffusionGanObjective(TranslationObjective):
         return {"adaptive": self.adaptive.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """See `Objective.load_state`."""
-        self.adaptive = AdaptiveNoise(**state["adaptive"])
+        """See `Objective.load_state`; a run goes on with the images that it began with, however long it is made."""
+        self.adaptive = AdaptiveNoise(**{"images": self.config.preset.adaptation_images or 0, **state["adaptive"]})
 
     def described(self) -> tuple[str, str, list[str]]:
         """See `TranslationObjective.described`."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count
-from ...sizes import check_levels, shape_of
+from ...sizes import check_levels, check_shifts, shape_of
 from ..image_loss import ImageLossConfig
 
 
@@ -178,6 +178,7 @@ class FlowConfig(ImageLossConfig):
             raise ConfigError(
                 f"preset.channels={channels}: the first must be even, for pairs of the timestep's embedding"
             )
+        check_shifts(channels, preset.norm_num_groups, "time and tracer, which shift channels")
         attending = channels[-max(preset.attending_levels, 1) :]
         if preset.num_head_channels and any(n % preset.num_head_channels for n in attending):
             raise ConfigError(

@@ -11,7 +11,7 @@ from RelAPETLib.methods.jdam import OUTPUTS, PREDICTORS
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count
-from ...sizes import check_levels
+from ...sizes import check_levels, check_shifts
 from ..image_loss import ImageLossConfig
 
 
@@ -132,6 +132,7 @@ class JdamConfig(ImageLossConfig):
             raise ConfigError(
                 f"preset.channels={preset.channels}: the first must be even, for pairs of sigma's embedding"
             )
+        check_shifts(preset.channels, preset.norm_num_groups, "sigma and tracer, which shift channels")
         if len(preset.attention_levels) != len(preset.channels):
             raise ConfigError("preset.channels and preset.attention_levels must be lists of the same length")
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count, weight
-from ...sizes import DEEPEST, WIDEST, check_levels
+from ...sizes import DEEPEST, WIDEST, check_levels, check_shifts
 from ..image_loss import ImageLossConfig
 
 CONDITIONINGS = ("vector", "spatial", "both")
@@ -208,6 +208,7 @@ class Mri2PetConfig(ImageLossConfig):
     def _check_sizes(self) -> None:
         preset = self.preset
         check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
+        check_shifts(preset.channels, preset.norm_num_groups, "time and tracer, which shift channels")
         if len(preset.channels) < 2:
             raise ConfigError(f"preset.channels={preset.channels}: two levels or more are wanted")
         layers, grid = preset.vector_channels, preset.vector_grid

@@ -12,7 +12,7 @@ from RelAPETLib.methods.mtgd import PREDICTIONS
 from ... import config
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count
-from ...sizes import check_levels
+from ...sizes import check_levels, check_shifts
 from ..image_loss import ImageLossConfig
 
 
@@ -134,6 +134,7 @@ class MtgdConfig(ImageLossConfig):
             raise ConfigError(
                 f"preset.channels={preset.channels}: the first must be even, for pairs of the timestep's embedding"
             )
+        check_shifts(preset.channels, preset.norm_num_groups, "time and tracer, which shift channels")
         if preset.channels[-1] % preset.num_heads:
             raise ConfigError(
                 f"preset.num_heads={preset.num_heads} must divide the last of preset.channels={preset.channels}"

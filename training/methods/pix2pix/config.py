@@ -22,7 +22,7 @@ class Preset(translation_config.Preset):
     dropout: float = 0.5
 
 
-#: ``fair`` is for comparisons: a small network, trained as all methods are.
+#: ``fair`` is for comparisons: a small network, trained as all methods are; it has no level coarse enough for dropout.
 PRESETS = {
     "paper": Preset(),
     "fair": Preset(
@@ -49,7 +49,10 @@ class Method(translation_config.Method):
 RULES = Rules({
     "preset.channels": Key("channels of the U-Net's levels; each halves the grid"),
     "preset.norm_num_groups": Key("groups of the U-Net's normalisation; 0: each channel by itself"),
-    "preset.dropout": Key("share dropped in three of the decoder's coarse levels, in training", least=0, below=1),
+    "preset.dropout": Key(
+        "share dropped in three of the decoder's levels, if an eighth of the grid or coarser, in training",
+        least=0, below=1,
+    ),
 })  # fmt: skip
 
 

@@ -46,6 +46,8 @@ DIFFERENCES = (
     "the tracer is a few constant channels beside the MRI (paper: no classes)",
     "the least-squares loss (paper: cross-entropy), which its authors' code offers too",
     "nothing is dropped at synthesis (paper: dropout is its only noise), so it gives one PET",
+    "numbers are dropped on levels of an eighth of the grid and coarser alone: one level of five (authors' code: "
+    "three of eight, a sixteenth and coarser)",
     "a constant learning rate unless run.learning_rate says another (paper: falling to 0 in the second half)",
 )
 

@@ -25,7 +25,8 @@ from torch import nn
 
 from RelAPETLib.diffusion import Parametrization
 
-from ..adversarial import frozen
+from ..adversarial import frozen, gap
+from ..base import GAP
 from . import losses
 from .config import RelaConfig
 from .networks import differences_are_diffused
@@ -151,7 +152,7 @@ def discriminator_loss(
     loss = losses.relativistic_discriminator_loss if weights.relativistic else losses.plain_discriminator_loss
     (d_real, squared_real), (d_fake, squared_fake) = (judge(D, image, weights) for image in (real, fake))
     L = L_R = loss(d_real, d_fake)  # line 13, eq. 9, the discriminator's half
-    terms = {"L_R_D": L_R}
+    terms = {"L_R_D": L_R, GAP: gap(d_real, d_fake)}
     if weights.penalty_gamma:
         terms["L_G"] = L_G = losses.gradient_penalty(squared_real, squared_fake, weights.penalty_gamma)  # line 14
         L = L_R + L_G

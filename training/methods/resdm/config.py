@@ -9,13 +9,16 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, weight
-from ...sizes import check_levels
+from ...sizes import check_levels, check_shifts
 from ..image_loss import ImageLossConfig
 
 
 @dataclass
 class Preset(config.Preset):
-    """Sizes and constants; the defaults are the paper's and, where it is silent, its authors' settings."""
+    """Sizes and constants; the defaults are the paper's and, where it is silent, its authors' settings.
+
+    But for the groups of the normalisation: theirs are 32, which on the finest level would be of one channel each.
+    """
 
     name: str = "paper"
     global_batch: int = 1
@@ -24,7 +27,7 @@ class Preset(config.Preset):
     learning_rate: float = 1e-4
     channels: list[int] = field(default_factory=lambda: [32, 64, 128, 256])
     num_res_blocks: int = 1
-    norm_num_groups: int = 32
+    norm_num_groups: int = 8
     image_weight: float = 0.0
 
 
@@ -116,6 +119,7 @@ class ResdmConfig(ImageLossConfig):
             raise ConfigError(
                 f"preset.channels={preset.channels}: the first must be even, for pairs of the timestep's embedding"
             )
+        check_shifts(preset.channels, preset.norm_num_groups, "the time, which shifts channels")
 
 
 CONFIG = ResdmConfig

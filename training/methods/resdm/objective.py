@@ -121,7 +121,9 @@ class ResdmObjective(Objective):
 DIFFERENCES = (
     "tracer, age, sex and a score are tokens of a small table encoder (paper: a sentence through CLIP)",
     "the network also sees the T2-FLAIR (paper: T1w alone)",
-    "MONAI's U-Net without scale-shift normalisation, and normalised before its last convolution",
+    "MONAI's U-Net without scale-shift normalisation, and normalised before its last convolution, in fewer groups than "
+    "there are channels on any level (authors' settings: 32, single channels on the finest)",
+    "images are not shifted by -2 to 2 voxels at random (authors' settings: they are)",
 )
 
 

@@ -11,9 +11,10 @@ from RelAPETLib.networks.shapes import padded_shape
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count
-from ...sizes import MOST_BLOCKS, check_levels, shape_of
+from ...sizes import MOST_BLOCKS, check_levels, check_shifts, shape_of
 from .. import transformer_config, translation_config
 from ..transformer_config import check_transformer
+from ..translation_config import TRACER
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Preset(transformer_config.Preset):
     transformer_blocks: list[int] = field(default_factory=lambda: [0, 5])
     token_halvings: int = 2
     norm_num_groups: int = 0
+    tracer_shift: bool = False
     missing_share: float = 0.0
     convolution_steps: int = 25000
     convolution_learning_rate: float = 2e-4
@@ -36,8 +38,8 @@ class Preset(transformer_config.Preset):
 #: ``unified`` can do without a sequence: both, the T1w alone and the T2F alone come equally often. ``fair`` is for
 #: comparisons: a small network, trained as all methods are.
 PRESETS = {
-    "paper": Preset(),
-    "unified": Preset(name="unified", missing_share=2 / 3),
+    "paper": Preset(tracer_shift=True),
+    "unified": Preset(name="unified", tracer_shift=True, missing_share=2 / 3),
     "fair": Preset(
         name="fair",
         global_batch=3,
@@ -75,6 +77,7 @@ RULES = transformer_config.RULES | Rules({
     "preset.transformer_blocks": Key("which of them, counted from 0, ask the transformer; all ask the same one"),
     "preset.token_halvings": count("halvings of the grid between the blocks and the transformer's tokens", most=4),
     "preset.norm_num_groups": Key("groups of the normalisation; 0: each channel by itself", least=0),
+    "preset.tracer_shift": Key("the tracer shifts the channels behind the first normalisation, for constant channels"),
     "preset.missing_share": Key(
         "how often one of the two sequences is hidden in training, so that a synthesis can do without it",
         least=0, most=1,
@@ -105,6 +108,8 @@ class ResViTConfig(translation_config.TranslationConfig):
         """See `TrainConfig.check`."""
         preset, shape = self.preset, shape_of(self.network)
         check_levels("preset", preset.channels, 1, preset.norm_num_groups or 1)
+        if not preset.tracer_shift:
+            check_shifts(preset.channels[:1], preset.norm_num_groups, TRACER)
         asking = preset.transformer_blocks
         if not asking or not set(asking) <= set(range(preset.art_blocks)):
             raise ConfigError(

@@ -48,6 +48,7 @@ class ResViTObjective(TranslationObjective):
             **transformer_arguments(preset),
             "norm_num_groups": preset.norm_num_groups,
             "num_class_embeds": labels,
+            "tracer_shift": preset.tracer_shift,
         }
 
     def generator(self, labels: int) -> ResViTNetwork:
@@ -128,7 +129,8 @@ class ResViTObjective(TranslationObjective):
 DIFFERENCES = (
     "in three dimensions (paper: slices)",
     "no weights pre-trained on ImageNet (paper: the transformer's)",
-    "the tracer is a few constant channels beside the MRI (paper: no classes)",
+    "the tracer shifts the first layer's channels or, where those are not normalised one by one, is a few constant "
+    "channels beside the MRI (paper: no classes)",
     "blocks begin without what the transformer says, and learn to listen to it",
     "a constant learning rate unless run.learning_rate says another (paper: falling to 0 in each stage's second half)",
 )
