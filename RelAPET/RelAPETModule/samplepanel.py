@@ -57,7 +57,7 @@ class SamplePanel:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
-        self._panel.tasks.start(_("Simulating"), arguments, ended)
+        self._panel.tasks.start(_("Simulating"), arguments, ended, ofScene=True)
 
     def _choose(self, t1w, t2f, pet=None):
         node = self._panel.parameters

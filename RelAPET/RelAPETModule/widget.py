@@ -42,6 +42,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = self.ui = self._parameterNode = self._guiTag = None
+        self._stopped = ""  # what ended with the scene that is being closed
         self._asked = self._question = None  # the request that a question is about, and the ending that puts it
         self.gone = False  # whether the module was read again or went
         self._starting, self._changed = False, -DOUBLE_CLICK  # when Synthesize became Cancel, or became it again
@@ -152,6 +153,8 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def onSceneStartClose(self, caller, event):
         self.logic.stopNow()
         self.batch.forget()
+        self._stopped = self.tasks.stopOfScene()
+        self.results.exports.cleanUp()
         self.views.leave()  # now: at the end Slicer puts back the layout that it finds at the start
         self.setParameterNode(None)
         self.inputs.forget()
@@ -160,6 +163,8 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self._ask(None)
         self._asked = None
         self.ui.statusLabel.text = ""
+        if self._stopped:
+            self.tell(_("{task}: cancelled, since the scene was closed.").format(task=self._stopped))
         if self.parent.isEntered:
             self.initializeParameterNode()
 

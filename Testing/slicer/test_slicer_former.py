@@ -1,0 +1,76 @@
+"""Nothing of a former patient or a former result is left in the panel: after a scene close, another T1w, a new run."""
+
+from pathlib import Path
+
+import pytest
+from slicer_cases import add_scan, run, write_results
+from slicer_module import FakeProcess, load_part
+
+# The scene is closed
+
+
+def end_late(process):
+    """The child process ends well, although nobody waits for it any more; one that was stopped has ended before."""
+    if not process.waited:
+        process.end("done", "done", result={"instances": {"a.dcm": "1.2"}})
+
+
+def test_a_simulated_person_does_not_come_into_the_next_scene(widget, harness, monkeypatch):
+    made = []
+    monkeypatch.setattr(load_part("sampledata"), "loadPerson", lambda *_: made.append(1) or [add_scan("x")] * 3)
+    widget.ui.phantomButton.click()
+    process = FakeProcess.made[-1]
+    harness.clear_scene()
+    assert process.waited and not widget.tasks.running and widget.ui.progressBar.isHidden()
+    assert "Simulating: cancelled" in widget.ui.statusLabel.text
+    chosen = add_scan("sub-7_T1w"), add_scan("sub-7_FLAIR")
+    widget.inputs.choose(*chosen)
+    end_late(process)
+    harness.process_events()
+    assert (widget.parameters.t1w, widget.parameters.t2f) == chosen and not made
+    assert not Path(process.option("--out")).parent.exists()
+
+
+@pytest.fixture
+def exported(widget, tmp_path):
+    """A shown result that can be exported, and what is opened in a browser or taken into the database."""
+    widget.parameters.t1w, widget.parameters.t2f = add_scan("T1w"), add_scan("FLAIR")
+    found = run(widget, write_results(tmp_path / "made"))
+    record = load_part("attributes").readDict(found.pet, "RelAPET.Provenance")
+    found.pet.SetAttribute("RelAPET.Provenance", load_part("scene").json.dumps(record | {"outputs": {}}))
+    return widget.results.exports
+
+
+def test_a_report_is_not_opened_in_the_next_scene(widget, harness, exported, monkeypatch):
+    opened, service = [], load_part("exportpanel").qt.QDesktopServices
+    monkeypatch.setattr(service, "openUrl", lambda url: opened.append(url.toLocalFile()) or True)
+    exported.onPage()
+    FakeProcess.made[-1].end("done", "done")
+    exported.onPage()
+    process = FakeProcess.made[-1]
+    folders = [Path(opened[0]).parent, Path(process.option("--out")).parent]
+    assert all(folder.is_dir() for folder in folders)
+    harness.clear_scene()
+    assert process.waited and not any(folder.exists() for folder in folders), "a page shows a brain"
+    end_late(process)
+    assert len(opened) == 1 and "Report: cancelled" in widget.ui.statusLabel.text
+
+
+def test_dicom_of_a_closed_scene_goes_nowhere(widget, harness, slicer, exported, monkeypatch):
+    taken = []
+    monkeypatch.setattr(slicer, "dicomDatabase", type("Open", (), {"isOpen": True})(), raising=False)
+    monkeypatch.setattr(exported, "_take", lambda *what: taken.append(what))
+    exported.exportToDatabase()
+    process = FakeProcess.made[-1]
+    assert process.arguments[0] == "dicom"
+    harness.clear_scene()
+    assert process.waited and not Path(process.option("--out")).parent.exists()
+    end_late(process)
+    assert not taken
+
+
+def test_a_download_goes_on_over_a_closed_scene(widget, harness):
+    """It is of no patient, and may have taken long already."""
+    widget.tasks.start("Download", ["models", "fetch", "x"], lambda ending: None)
+    harness.clear_scene()
+    assert widget.tasks.running and not FakeProcess.made[-1].cancelled and widget.ui.statusLabel.text == ""
