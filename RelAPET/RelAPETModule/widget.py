@@ -169,6 +169,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             self.initializeParameterNode()
 
     def onSceneEndImport(self, caller, event):
+        self.inputs.adopt()
         if self.parent.isEntered:
             self.initializeParameterNode()
             self.results.restore()
@@ -182,6 +183,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller, event, node):
         self.batch.onNodeRemoved(node)
+        self.inputs.onNodeRemoved(node)
 
     # State
 
@@ -238,6 +240,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         for section in (self.ui.inputsSection, self.ui.advancedSection):
             section.enabled = not running and not self.batch.running
         self.clinical.update()
+        self.inputs.keepReference()
         self.inputs.update(self.request())
         self._tellExpected(running)
         self.ui.scaleReferenceCheckBox.enabled = self._parameterNode.reference is not None

@@ -74,3 +74,81 @@ def test_a_download_goes_on_over_a_closed_scene(widget, harness):
     widget.tasks.start("Download", ["models", "fetch", "x"], lambda ending: None)
     harness.clear_scene()
     assert widget.tasks.running and not FakeProcess.made[-1].cancelled and widget.ui.statusLabel.text == ""
+
+
+# Another T1w
+
+
+def by_hand(widget, **volumes):
+    """Choose in the selectors, as a user does."""
+    for role, node in volumes.items():
+        setattr(widget.parameters, role, node)
+        widget.inputs._onActivated(role, node)
+
+
+@pytest.fixture
+def measured(widget, harness, slicer):
+    """Chooses a T1w, a FLAIR and a measured PET of the given names, with a resolution."""
+
+    def make(t1w="A_T1w", pet="A_pet"):
+        harness.process_events()
+        by_hand(widget, t1w=add_scan(t1w), t2f=add_scan("A_FLAIR"))
+        widget.parameters.reference = add_scan(pet)
+        widget.parameters.referenceFwhm = 6.0
+        harness.process_events()
+        return widget.parameters.reference
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("t1w", "pet", "other", "stays"),
+    [
+        ("A_T1w", "A_pet", "B_T1w", False),
+        ("sub-7_T1w", "pet", "sub-7_run-2_T1w", True),
+        ("sub-7_ses-1_T1w", "pet", "sub-8_ses-1_T1w", False),
+        ("A_T1w", "sub-8_pet", "sub-8_T1w", True),
+        ("sub-7_T1w", "sub-9_pet", "sub-7_run-2_T1w", False),
+    ],
+)
+@pytest.mark.parametrize("how", ["at once", "deleted"])
+def test_a_measured_pet_goes_with_its_person(widget, slicer, harness, measured, t1w, pet, other, stays, how):
+    pet = measured(t1w, pet)
+    if how == "deleted":
+        stays = stays and "sub-8" in pet.GetName()  # nobody can tell any more whose the T1w was
+        slicer.mrmlScene.RemoveNode(widget.parameters.t1w)
+        harness.process_events()
+    by_hand(widget, t1w=add_scan(other))
+    harness.process_events()
+    node, note = widget.parameters, widget.ui.inputsNoteLabel.text
+    assert (node.reference, node.referenceFwhm) == ((pet, 6.0) if stays else (None, 0.0))
+    assert ("is not chosen any more" in note and pet.GetName() in note) == (not stays)
+    node.reference = pet
+    assert node.reference is pet and "any more" not in widget.ui.inputsNoteLabel.text, "the user knows better"
+
+
+def test_a_measured_pet_waits_for_its_t1w(widget, harness, measured):
+    """The T1w is taken away and comes back; or it is chosen after the PET."""
+    pet, t1w = measured(), widget.parameters.t1w
+    for other in (None, t1w):
+        by_hand(widget, t1w=other)
+        harness.process_events()
+        assert widget.parameters.reference is pet and widget.parameters.referenceFwhm == 6.0
+    by_hand(widget, t1w=None)
+    widget.enter()
+    by_hand(widget, t1w=add_scan("B_T1w"))
+    assert widget.parameters.reference is None
+
+
+def test_a_scene_that_is_loaded_keeps_its_measured_pet(widget, harness, slicer, measured, tmp_path):
+    """Also over another one that is open."""
+    measured()
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    harness.clear_scene()
+    measured("B_T1w", "B_pet")
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    harness.process_events()
+    assert widget.parameters.t1w.GetName() == "A_T1w"
+    assert widget.parameters.reference.GetName() == "A_pet" and widget.parameters.referenceFwhm == 6.0
+    by_hand(widget, t1w=slicer.util.getNode("B_T1w"))
+    assert widget.parameters.reference is None and widget.parameters.referenceFwhm == 0.0
