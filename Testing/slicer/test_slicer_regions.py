@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 
 import numpy as np
 import pytest
@@ -117,6 +118,30 @@ def test_segments_of_surfaces_alone(widget, slicer, found):
     widget.ui.regionsButton.click()
     (row,) = cells(slicer.util.getNode("SYNTHETIC TAU means in ball"))
     assert row["Region"] == "ball" and 0.5 < float(row["SYNTHETIC (SUVR)"]) < 2
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_new_run_leaves_no_means_of_the_run_before(widget, slicer, found, tmp_path, copied):
+    """Neither its numbers nor its model's name; a copy of the PET that somebody keeps, keeps its table."""
+    box = np.s_[2:5, 2:4, 1:4]
+    pet, means = found.pet, slicer.util.arrayFromVolume(found.pet)[box].mean()
+    widget.parameters.segmentation = add_segments(slicer, found, box)
+    widget.ui.regionsButton.click()
+    if copied:
+        slicer.mrmlScene.AddNode(slicer.modules.volumes.logic().CloneVolume(pet, "kept"))
+    folder = write_results(tmp_path / "again", seed=1)
+    record = json.loads((folder / "synthetic_pet.json").read_text())
+    (folder / "synthetic_pet.json").write_text(json.dumps(record | {"model": {"name": "other", "version": "9"}}))
+    assert run(widget, folder).pet is pet and pet.GetAttribute("RelAPET.Model") == "other 9"
+    assert len(slicer.util.getNodes("SYNTHETIC TAU means in mine*")) == copied
+    widget.ui.regionsButton.click()
+    tables = slicer.util.getNodesByClass("vtkMRMLTableNode")
+    made = {node.GetAttribute("RelAPET.Model"): node for node in tables if " means in mine" in node.GetName()}
+    assert list(made) == (["toy 1", "other 9"] if copied else ["other 9"])
+    now = slicer.util.arrayFromVolume(pet)[box].mean()
+    assert float(cells(made["other 9"])[0]["SYNTHETIC (SUVR)"]) == pytest.approx(now, rel=1e-5)
+    if copied:
+        assert float(cells(made["toy 1"])[0]["SYNTHETIC (SUVR)"]) == pytest.approx(means, rel=1e-5)
 
 
 def test_no_segment_over_the_pet(widget, slicer, found):
