@@ -163,6 +163,8 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self._ask(None)
         self._asked = None
         self.ui.statusLabel.text = ""
+        if not self.selfTest.running:  # which closes its own scenes and hands in the log of them all
+            self.ui.logText.clear()  # it names the patient's volumes
         if self._stopped:
             self.tell(_("{task}: cancelled, since the scene was closed.").format(task=self._stopped))
         if self.parent.isEntered:

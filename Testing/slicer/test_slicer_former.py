@@ -76,6 +76,29 @@ def test_a_download_goes_on_over_a_closed_scene(widget, harness):
     assert widget.tasks.running and not FakeProcess.made[-1].cancelled and widget.ui.statusLabel.text == ""
 
 
+@pytest.mark.parametrize("running", ["synthesis", "report", "nothing"])
+def test_the_log_of_a_closed_scene_is_gone(widget, harness, exported, running):
+    """It names the patient's volumes; an end that comes with the close names them, too."""
+    widget.say("'DOE^JANE T1w' is odd")
+    if running == "synthesis":
+        widget.ui.synthesizeButton.click()
+    elif running == "report":
+        exported.onPage()
+    if running != "nothing":
+        FakeProcess.made[-1].onLog("warning: 'DOE^JANE T1w' is odd")
+    harness.clear_scene()
+    said = widget.ui.logText.toPlainText() + widget.ui.statusLabel.text
+    assert widget.ui.logText.toPlainText() == "" and "JANE" not in said
+
+
+def test_the_log_of_the_self_test_outlives_its_scenes(widget, harness, monkeypatch):
+    """It closes one itself, and its report has the log of all steps."""
+    widget.log("made")
+    monkeypatch.setattr(type(widget.selfTest), "running", True)
+    harness.clear_scene()
+    assert widget.ui.logText.toPlainText() == "made"
+
+
 # Another T1w
 
 
