@@ -104,6 +104,20 @@ def test_segments_of_another_space_are_not_measured(widget, slicer, found):
             assert f"'{drawn.GetName()}'" in widget.ui.statusLabel.text
 
 
+def test_segments_of_another_person_are_not_measured(widget, slicer, found):
+    """A segmentation stays chosen when the T1w is another one; where no header tells whose it is, it is measured."""
+    widget.parameters.segmentation = add_segments(slicer, found, np.s_[2:5, 2:4, 1:4])
+    role = widget.parameters.segmentation.GetReferenceImageGeometryReferenceRole()
+    widget.parameters.t1w.SetAttribute("DICOM.PatientID", "A")
+    for whose, measured in (("B", False), ("A", True), (None, True)):
+        drawn = add_scan(f"CT of {whose}")
+        drawn.SetAttribute("DICOM.PatientID", whose)
+        widget.parameters.segmentation.SetNodeReferenceID(role, drawn.GetID())
+        assert (widget.results.regions.table() is not None) == measured, whose
+        said = "'CT of B', which is of another person" in widget.ui.statusLabel.text
+        assert said or measured
+
+
 def test_segments_of_surfaces_alone(widget, slicer, found):
     """As an STL file or a radiotherapy structure has them: voxels are made of them."""
     import vtk
