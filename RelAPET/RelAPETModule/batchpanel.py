@@ -285,6 +285,9 @@ class BatchPanel(batch.BatchListener):
             return
         panel.tell(_("Reading the results of {who}...").format(who=row.pair.words))
         slicer.app.processEvents()
+        if not slicer.mrmlScene.IsNodePresent(row.pair.t1w):  # None, or of a scene that was closed in that moment
+            panel.tell("")
+            return
         try:
             found = batchresults.load(row.pair, self.folder(), who)
         except SceneError as error:

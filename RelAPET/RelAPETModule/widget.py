@@ -279,7 +279,12 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self._starting = True
         try:
             slicer.app.processEvents()  # the words above are seen before the volumes are written, which blocks a moment
-            self.logic.start(request, self)
+            if slicer.mrmlScene.IsNodePresent(request.t1w):
+                self.logic.start(request, self)
+            else:  # the scene was closed, or the T1w deleted, in that moment
+                self._asked = None
+                self.showBar()
+                self.tell(_("Not begun: the T1w is not in the scene any more."))
         except SynthesisError as error:
             self.onEnd(error.ending, None)
         finally:

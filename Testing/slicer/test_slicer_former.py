@@ -1,6 +1,7 @@
 """Nothing of a former patient or a former result is left in the panel: after a scene close, another T1w, a new run."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from slicer_cases import add_scan, run, write_results
@@ -97,6 +98,49 @@ def test_the_log_of_the_self_test_outlives_its_scenes(widget, harness, monkeypat
     monkeypatch.setattr(type(widget.selfTest), "running", True)
     harness.clear_scene()
     assert widget.ui.logText.toPlainText() == "made"
+
+
+def close_soon(slicer):
+    """The scene is closed as soon as Slicer hears of anything."""
+    import qt
+
+    qt.QTimer.singleShot(0, lambda: slicer.mrmlScene.Clear(0))
+
+
+def test_closed_before_a_synthesis_begins(widget, harness, slicer):
+    """Its results would come into the next scene."""
+    widget.inputs.choose(add_scan("A_T1w"), add_scan("A_FLAIR"))
+    harness.process_events()
+    close_soon(slicer)
+    made = len(FakeProcess.made)
+    widget.ui.synthesizeButton.click()
+    assert len(FakeProcess.made) == made and not widget.logic.running and widget.parameters.t1w is None
+    assert "Not begun" in widget.ui.statusLabel.text and widget.ui.progressBar.isHidden()
+    assert widget.ui.synthesizeButton.text == "Synthesize" and not widget.ui.synthesizeButton.enabled
+
+
+def test_closed_before_the_sample_is_chosen(widget, slicer, monkeypatch):
+    def download():
+        close_soon(slicer)
+        return [add_scan("T1w"), add_scan("FLAIR")]
+
+    monkeypatch.setattr(load_part("sampledata"), "downloadSample", download)
+    widget.ui.sampleButton.click()
+    assert widget.parameters.t1w is None and widget.ui.sampleButton.enabled
+    assert "Loaded" not in widget.ui.statusLabel.text
+
+
+def test_closed_before_results_of_a_batch_are_read(widget, slicer, monkeypatch):
+    read = []
+    widget.inputs.choose(add_scan("A_T1w"), add_scan("A_FLAIR"))
+    widget.batch.find()
+    key = load_part("batchfolder").keyOf(widget.batch.rows[0].pair)
+    folder = SimpleNamespace(known=lambda: {key: ("001", "1")}, records=lambda who: {"TAU": None})
+    monkeypatch.setattr(widget.batch, "folder", lambda: folder)
+    monkeypatch.setattr(load_part("batchresults"), "load", lambda *what: read.append(what) or {})
+    close_soon(slicer)
+    widget.batch.show(0)
+    assert not read and not widget.batch.rows and "Reading" not in widget.ui.statusLabel.text
 
 
 # Another T1w
