@@ -155,7 +155,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.batch.forget()
         self._stopped = self.tasks.stopOfScene()
         self.results.exports.cleanUp()
-        self.views.leave()  # now: at the end Slicer puts back the layout that it finds at the start
+        self.views.forget()  # now: at the end Slicer puts back the layout that it finds at the start
         self.setParameterNode(None)
         self.inputs.forget()
 
@@ -347,6 +347,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         """Show the question that a refusal puts, or hide it when `ending` is None."""
         self.ui.questionFrame.visible = ending is not None
         self._question = ending
+        self.ui.questionLabel.text = ""
         if ending is not None:
             problem, doubtful = ending.problem or ending.message, ending.acceptedBy in ("--force", people.TWO_PEOPLE)
             advice = _("Check the volumes first; the result may mean nothing.") if doubtful else ""

@@ -1,5 +1,6 @@
 """Nothing of a former patient or a former result is left in the panel: after a scene close, another T1w, a new run."""
 
+import gc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -141,6 +142,28 @@ def test_closed_before_results_of_a_batch_are_read(widget, slicer, monkeypatch):
     close_soon(slicer)
     widget.batch.show(0)
     assert not read and not widget.batch.rows and "Reading" not in widget.ui.statusLabel.text
+
+
+def held():
+    """Volumes that somebody holds in Python."""
+    return [each for each in gc.get_objects() if type(each).__name__ == "vtkMRMLScalarVolumeNode"]
+
+
+def test_neither_words_nor_nodes_outlive_the_scene(widget, harness, slicer, tmp_path):
+    widget.inputs.choose(add_scan("sub-JANE_T1w"), add_scan("sub-JANE_FLAIR"))
+    run(widget, write_results(tmp_path / "made"))
+    widget.batch.find()
+    widget.ui.synthesizeButton.click()
+    FakeProcess.made[-1].end("refused", "'sub-JANE_T1w' is odd", acceptedBy="--force")
+    assert held()
+    labels = [each for name, each in vars(widget.ui).items() if name.endswith("Label")]
+    assert len([label for label in labels if "JANE" in label.text]) >= 3
+    FakeProcess.made.clear()
+    harness.clear_scene()
+    gc.collect()
+    assert not [label.text for label in labels if "JANE" in label.text]
+    assert widget.ui.resultSelector.count == widget.ui.batchTable.rowCount == 0
+    assert not [node.GetName() for node in held() if "JANE" in node.GetName()]
 
 
 # Another T1w
