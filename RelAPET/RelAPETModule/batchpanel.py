@@ -276,8 +276,8 @@ class BatchPanel(batch.BatchListener):
             panel.say(_("the T1w of this row is not in the scene; press Find pairs again"))
             return
         t2f = row.pair.t2f if row.pair.t2f is None or slicer.mrmlScene.IsNodePresent(row.pair.t2f) else None
-        panel.parameters.reference = None
         panel.inputs.choose(row.pair.t1w, t2f)
+        panel.inputs.leaveReference()
         who = self.folder().known().get(keyOf(row.pair)) if not row.pair.problem else None
         if not who or not self.folder().records(who):
             slicer.util.setSliceViewerLayers(background=row.pair.t1w, foreground=None, label=None, fit=True)
@@ -285,6 +285,9 @@ class BatchPanel(batch.BatchListener):
             return
         panel.tell(_("Reading the results of {who}...").format(who=row.pair.words))
         slicer.app.processEvents()
+        if not slicer.mrmlScene.IsNodePresent(row.pair.t1w):  # None, or of a scene that was closed in that moment
+            panel.tell("")
+            return
         try:
             found = batchresults.load(row.pair, self.folder(), who)
         except SceneError as error:

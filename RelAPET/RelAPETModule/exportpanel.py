@@ -46,7 +46,7 @@ class ExportPanel:
     # Reports
 
     def onPage(self, checked=False):
-        """Make the page in a folder that goes when Slicer ends, and open it."""
+        """Make the page in a folder that goes with the scene or with Slicer, and open it."""
         found, folder = self._panel.results.found, self._temporary("RelAPET-report-")
         if folder is None:
             return
@@ -166,7 +166,7 @@ class ExportPanel:
             handed.clean()
             onEnd(ending)
 
-        started = self._panel.tasks.start(title, arguments, ended, names=handed.names)
+        started = self._panel.tasks.start(title, arguments, ended, names=handed.names, ofScene=True)
         if not started:
             handed.clean()  # another task is running
         return started

@@ -11,6 +11,8 @@ from .words import escaped
 
 #: Parameters and selectors alike.
 ROLES = (T1W, T2F)
+#: In place of a T1w that was deleted.
+_GONE = object()
 
 
 class InputsPanel:
@@ -26,7 +28,13 @@ class InputsPanel:
     def forget(self):
         """Nothing is known of how the selectors came to what they show, e.g. in another scene."""
         self._guessed, self._emptied, self._seen, self._pair = {}, set(), set(), None
+        self.adopt()
         people.databaseTags.cache_clear()
+
+    def adopt(self):
+        """The measured PET is taken to be of the T1w that is chosen, as in a scene that was loaded."""
+        self._owner = None  # the T1w beside which the measured PET was chosen; _GONE when it was deleted since
+        self._left = None  # name of the measured PET that went with its T1w, and the ID of the T1w that came
 
     def put(self, t1w, t2f):
         """Choose what a button of this panel loaded: like a guess, it makes way for the next person."""
@@ -91,7 +99,6 @@ class InputsPanel:
         after = self._leaves(held, every) if not kept else None
         if after is not None:
             found = guessInputs(slicer.mrmlScene, after=after)
-            node.reference = None  # it was of the person before
         elif kept and held and people.difference(*map(people.originOf, [*kept.values(), *held])):
             found = guessInputs(slicer.mrmlScene, kept.get(T1W), kept.get(T2F))
         else:
@@ -102,6 +109,8 @@ class InputsPanel:
                 continue
             if current[role] is not None or role not in self._emptied or role in unseen:
                 self._put(node, role, volume)
+        if after is not None:
+            self.leaveReference()  # it was of the person before
 
     def _put(self, node, role, volume):
         self._emptied.discard(role)
@@ -126,6 +135,42 @@ class InputsPanel:
         both = {candidate.kind.role for candidate in newer} == set(ROLES)
         return max(numbers, default=-1) if both and not people.sameStudy(newer[-1].origin, origins[0]) else None
 
+    # The measured PET
+
+    def leaveReference(self):
+        """No measured PET is chosen any more, nor has it a resolution."""
+        node = self._panel.parameters
+        if node.reference is not None:
+            self._left = node.reference.GetName(), _identifier(node.t1w)
+        node.reference, node.referenceFwhm = None, 0.0
+
+    def keepReference(self):
+        """The measured PET and its resolution stay as long as the T1w is surely of the same person."""
+        node = self._panel.parameters
+        if slicer.mrmlScene.IsImporting():
+            self.adopt()
+            return
+        if node.reference is not None:
+            self._left = None
+        if node.t1w is None:  # whose the PET is stays known until another T1w comes
+            return
+        owner, self._owner = self._owner, node.t1w
+        if owner not in (None, node.t1w) and not self._isOf(owner, node.t1w):
+            self.leaveReference()
+
+    def _isOf(self, owner, t1w):
+        """Whether the measured PET is of this T1w's person: as the T1w before it is, or by its own header."""
+        pet, origin = self._panel.parameters.reference, people.originOf(t1w)
+        former = people.originOf(owner) if owner is not _GONE else None
+        measured = people.originOf(pet) if pet is not None else None
+        same = people.surelyOne(former, origin) and people.difference(measured, origin) is None
+        return same or people.surelyOne(measured, origin)
+
+    def onNodeRemoved(self, node):
+        """A T1w that is deleted is not kept in memory; nobody can tell later whose it was."""
+        if node is not None and node is self._owner:
+            self._owner = _GONE
+
     # Saying whose they are
 
     def update(self, request):
@@ -135,7 +180,7 @@ class InputsPanel:
             volume, label = getattr(request, role), getattr(ui, f"{role}OriginLabel")
             label.text = people.originOf(volume).words if volume is not None else ""
             label.visible = bool(label.text)
-        pair = tuple(volume.GetID() if volume is not None else "" for volume in (request.t1w, request.t2f))
+        pair = tuple(map(_identifier, (request.t1w, request.t2f)))
         every = candidates(slicer.mrmlScene)
         if pair != self._pair:
             self._pair, self._seen = pair, _identifiers(every)
@@ -147,6 +192,9 @@ class InputsPanel:
         """Lines about the chosen inputs that the user must see before the run."""
         refusal, apart = people.compare(request)
         found = ([_("{what}.").format(what=refusal)] if refusal else []) + [f"{note}." for note in apart]
+        if self._left is not None and request.reference is None and self._left[1] == _identifier(request.t1w):
+            words = _("The measured PET '{name}' is not chosen any more: it was chosen for another T1w.")
+            found.append(words.format(name=self._left[0]))
         if request.comparesMany:
             words = comparesOne()
             found.append(words[0].upper() + words[1:] + ".")
@@ -172,6 +220,10 @@ class InputsPanel:
                     )
                 )
         return found
+
+
+def _identifier(volume):
+    return volume.GetID() if volume is not None else ""
 
 
 def _identifiers(every):

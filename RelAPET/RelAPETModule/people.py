@@ -195,6 +195,14 @@ def surelyNotTwo(one, two):
     return difference(one, two) is None and bool(one.person) == bool(two.person)
 
 
+def surelyOne(one, two):
+    """Whether two origins are known to be of one person: by an ID, a name or a study that both have."""
+    if one is None or two is None or difference(one, two) is not None:
+        return False
+    fields = "identifier", "name", "item", "subject", "study"
+    return any(getattr(one, field) and _plain(getattr(one, field)) == _plain(getattr(two, field)) for field in fields)
+
+
 def sameStudy(one, two):
     """Whether two volumes are surely of one study."""
     return bool(

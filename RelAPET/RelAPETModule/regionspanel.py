@@ -37,6 +37,11 @@ class RegionsPanel:
             words = _("'{s}' is drawn on '{volume}', in another space than this PET; choose a PET of the same space")
             self._panel.say(words.format(s=segmentation.GetName(), volume=drawn.GetName()))
             return None
+        stranger = _drawnOnAnother(segmentation, found.pet)
+        if stranger is not None:
+            words = _("'{s}' is drawn on '{volume}', which is of another person than this PET")
+            self._panel.say(words.format(s=segmentation.GetName(), volume=stranger.GetName()))
+            return None
         rows = tables.segmentRows(segmentation, found)
         if not any(row["share_in_view"] for row in rows):
             self._panel.say(_("no segment of '{s}' overlaps the PET").format(s=segmentation.GetName()))
@@ -82,12 +87,25 @@ class RegionsPanel:
         self._panel.tell(_("Written: {file}.").format(file=file))
 
 
+def _drawnOn(segmentation):
+    """The volume that segments were drawn on, where the scene has it; else None."""
+    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+
+
+def _drawnOnAnother(segmentation, pet):
+    """The volume that segments were drawn on, where its header names another person than that of the PET's T1w."""
+    drawn, source = _drawnOn(segmentation), pet.GetNodeReference(people.SOURCE_ROLE)
+    if drawn is None or source is None or not people.difference(people.originOf(drawn), people.originOf(source)):
+        return None
+    return drawn
+
+
 def _drawnElsewhere(segmentation, pet):
     """The volume that segments were drawn on, where it is known to lie in another space than the PET; else None.
 
     The head in MNI space lies about where the person's does, so that the means would look like any others.
     """
-    drawn = segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+    drawn = _drawnOn(segmentation)
     if drawn is None:
         return None
     sources = [pet.GetNodeReference(role) for role in (people.SOURCE_ROLE, people.T2F_ROLE)]

@@ -32,6 +32,9 @@ class SamplePanel:
         finally:
             slicer.app.processEvents()  # what was clicked meanwhile still meets a disabled button
             button.enabled = True
+        if not all(map(slicer.mrmlScene.IsNodePresent, (t1w, t2f))):  # the scene was closed in that moment
+            self._panel.tell("")
+            return
         self._choose(t1w, t2f)
         self._panel.tell(_("Loaded. Press Synthesize."))
 
@@ -57,7 +60,7 @@ class SamplePanel:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
-        self._panel.tasks.start(_("Simulating"), arguments, ended)
+        self._panel.tasks.start(_("Simulating"), arguments, ended, ofScene=True)
 
     def _choose(self, t1w, t2f, pet=None):
         node = self._panel.parameters

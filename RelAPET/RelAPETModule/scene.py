@@ -324,6 +324,7 @@ def _template():
 def _placeTables(pet, read, name):
     from . import tables
 
+    tables.forgetSegments(pet)
     regions = _partOf(pet, "regions", f"SYNTHETIC {read.tracer} regional means ({name})", "vtkMRMLTableNode")
     tables.fillRegions(regions, read.rows, read.record["pet"]["units"], objectOf(read.record.get("summary")))
     regions.SetAttribute(ROWS, json.dumps(read.rows, ensure_ascii=False))

@@ -162,6 +162,7 @@ def segmentTable(pet, segmentation):
     """The table node of a segmentation's means in a PET: that of an earlier time, or a new one."""
     for table in segmentsOf(pet):
         if table.GetNodeReference(_SEGMENTS) is segmentation:
+            copyMarks(pet, table)
             return table
     name = f"SYNTHETIC {pet.GetAttribute(TRACER)} means in {segmentation.GetName()}"
     name = slicer.mrmlScene.GenerateUniqueName(name)
@@ -170,6 +171,17 @@ def segmentTable(pet, segmentation):
     table.SetNodeReferenceID(_SEGMENTS, segmentation.GetID())
     pet.AddNodeReferenceID(_SEGMENTS, table.GetID())
     return table
+
+
+def forgetSegments(pet):
+    """Remove a PET's tables of segments, whose numbers are of the run before; those that a copy of it has too stay."""
+    every = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if node is not pet]
+    kept = [table for other in every for table in segmentsOf(other)]
+    found = segmentsOf(pet)
+    pet.RemoveNodeReferenceIDs(_SEGMENTS)
+    for table in found:
+        if table not in kept:
+            slicer.mrmlScene.RemoveNode(table)
 
 
 def segmentRows(segmentation, results):

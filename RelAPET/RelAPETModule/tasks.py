@@ -8,7 +8,7 @@ class Tasks:
 
     def __init__(self, panel, makeProcess=ChildProcess):
         self._panel, self.makeProcess = panel, makeProcess
-        self._process, self.title, self._quiet = None, "", False
+        self._process, self.title, self._quiet, self._ofScene = None, "", False, False
 
     @property
     def running(self):
@@ -19,15 +19,15 @@ class Tasks:
         """Whether a command is running whose progress the panel shows."""
         return self.running and not self._quiet
 
-    def start(self, title, arguments, onEnd, quiet=False, names=None):
+    def start(self, title, arguments, onEnd, quiet=False, names=None, ofScene=False):
         """Begin a command; returns False when another one is running.
 
         onEnd(ending) hears of a success as of a failure; quiet ones show nothing in the panel; names as `ChildProcess`
-        has them.
+        has them; ofScene: what it is about, or what it makes, is the scene's that is open now.
         """
         if self.running:
             return False
-        self.title, self._quiet = title, quiet
+        self.title, self._quiet, self._ofScene = title, quiet, ofScene
         panel = self._panel
 
         def ended(ending):
@@ -49,6 +49,13 @@ class Tasks:
         self._process.start()
         panel.updatePanel()
         return True
+
+    def stopOfScene(self):
+        """The scene is closed: returns the title of the command that ends with it, or "" where none does."""
+        stopped = self.title if self.running and self._ofScene else ""
+        if stopped:
+            self.stopNow()
+        return stopped
 
     def stopNow(self):
         if self._process is not None:

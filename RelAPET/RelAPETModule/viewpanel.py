@@ -76,6 +76,11 @@ class ViewPanel:
         if self._found is not None:
             display.showLegends({self._found.volumes.get(self._panel.parameters.shown.value)})
 
+    def forget(self):
+        """The scene is closed: its result is neither shown nor held any more."""
+        self.leave()
+        self._seen = None
+
     def onLayoutChanged(self, layout):
         self.update()
 

@@ -42,6 +42,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = self.ui = self._parameterNode = self._guiTag = None
+        self._stopped = ""  # what ended with the scene that is being closed
         self._asked = self._question = None  # the request that a question is about, and the ending that puts it
         self.gone = False  # whether the module was read again or went
         self._starting, self._changed = False, -DOUBLE_CLICK  # when Synthesize became Cancel, or became it again
@@ -152,7 +153,9 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     def onSceneStartClose(self, caller, event):
         self.logic.stopNow()
         self.batch.forget()
-        self.views.leave()  # now: at the end Slicer puts back the layout that it finds at the start
+        self._stopped = self.tasks.stopOfScene()
+        self.results.exports.cleanUp()
+        self.views.forget()  # now: at the end Slicer puts back the layout that it finds at the start
         self.setParameterNode(None)
         self.inputs.forget()
 
@@ -160,10 +163,15 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self._ask(None)
         self._asked = None
         self.ui.statusLabel.text = ""
+        if not self.selfTest.running:  # which closes its own scenes and hands in the log of them all
+            self.ui.logText.clear()  # it names the patient's volumes
+        if self._stopped:
+            self.tell(_("{task}: cancelled, since the scene was closed.").format(task=self._stopped))
         if self.parent.isEntered:
             self.initializeParameterNode()
 
     def onSceneEndImport(self, caller, event):
+        self.inputs.adopt()
         if self.parent.isEntered:
             self.initializeParameterNode()
             self.results.restore()
@@ -177,6 +185,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller, event, node):
         self.batch.onNodeRemoved(node)
+        self.inputs.onNodeRemoved(node)
 
     # State
 
@@ -233,6 +242,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         for section in (self.ui.inputsSection, self.ui.advancedSection):
             section.enabled = not running and not self.batch.running
         self.clinical.update()
+        self.inputs.keepReference()
         self.inputs.update(self.request())
         self._tellExpected(running)
         self.ui.scaleReferenceCheckBox.enabled = self._parameterNode.reference is not None
@@ -269,7 +279,12 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self._starting = True
         try:
             slicer.app.processEvents()  # the words above are seen before the volumes are written, which blocks a moment
-            self.logic.start(request, self)
+            if slicer.mrmlScene.IsNodePresent(request.t1w):
+                self.logic.start(request, self)
+            else:  # the scene was closed, or the T1w deleted, in that moment
+                self._asked = None
+                self.showBar()
+                self.tell(_("Not begun: the T1w is not in the scene any more."))
         except SynthesisError as error:
             self.onEnd(error.ending, None)
         finally:
@@ -332,6 +347,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         """Show the question that a refusal puts, or hide it when `ending` is None."""
         self.ui.questionFrame.visible = ending is not None
         self._question = ending
+        self.ui.questionLabel.text = ""
         if ending is not None:
             problem, doubtful = ending.problem or ending.message, ending.acceptedBy in ("--force", people.TWO_PEOPLE)
             advice = _("Check the volumes first; the result may mean nothing.") if doubtful else ""

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 
 import numpy as np
 import pytest
@@ -103,6 +104,20 @@ def test_segments_of_another_space_are_not_measured(widget, slicer, found):
             assert f"'{drawn.GetName()}'" in widget.ui.statusLabel.text
 
 
+def test_segments_of_another_person_are_not_measured(widget, slicer, found):
+    """A segmentation stays chosen when the T1w is another one; where no header tells whose it is, it is measured."""
+    widget.parameters.segmentation = add_segments(slicer, found, np.s_[2:5, 2:4, 1:4])
+    role = widget.parameters.segmentation.GetReferenceImageGeometryReferenceRole()
+    widget.parameters.t1w.SetAttribute("DICOM.PatientID", "A")
+    for whose, measured in (("B", False), ("A", True), (None, True)):
+        drawn = add_scan(f"CT of {whose}")
+        drawn.SetAttribute("DICOM.PatientID", whose)
+        widget.parameters.segmentation.SetNodeReferenceID(role, drawn.GetID())
+        assert (widget.results.regions.table() is not None) == measured, whose
+        said = "'CT of B', which is of another person" in widget.ui.statusLabel.text
+        assert said or measured
+
+
 def test_segments_of_surfaces_alone(widget, slicer, found):
     """As an STL file or a radiotherapy structure has them: voxels are made of them."""
     import vtk
@@ -117,6 +132,30 @@ def test_segments_of_surfaces_alone(widget, slicer, found):
     widget.ui.regionsButton.click()
     (row,) = cells(slicer.util.getNode("SYNTHETIC TAU means in ball"))
     assert row["Region"] == "ball" and 0.5 < float(row["SYNTHETIC (SUVR)"]) < 2
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_new_run_leaves_no_means_of_the_run_before(widget, slicer, found, tmp_path, copied):
+    """Neither its numbers nor its model's name; a copy of the PET that somebody keeps, keeps its table."""
+    box = np.s_[2:5, 2:4, 1:4]
+    pet, means = found.pet, slicer.util.arrayFromVolume(found.pet)[box].mean()
+    widget.parameters.segmentation = add_segments(slicer, found, box)
+    widget.ui.regionsButton.click()
+    if copied:
+        slicer.mrmlScene.AddNode(slicer.modules.volumes.logic().CloneVolume(pet, "kept"))
+    folder = write_results(tmp_path / "again", seed=1)
+    record = json.loads((folder / "synthetic_pet.json").read_text())
+    (folder / "synthetic_pet.json").write_text(json.dumps(record | {"model": {"name": "other", "version": "9"}}))
+    assert run(widget, folder).pet is pet and pet.GetAttribute("RelAPET.Model") == "other 9"
+    assert len(slicer.util.getNodes("SYNTHETIC TAU means in mine*")) == copied
+    widget.ui.regionsButton.click()
+    tables = slicer.util.getNodesByClass("vtkMRMLTableNode")
+    made = {node.GetAttribute("RelAPET.Model"): node for node in tables if " means in mine" in node.GetName()}
+    assert list(made) == (["toy 1", "other 9"] if copied else ["other 9"])
+    now = slicer.util.arrayFromVolume(pet)[box].mean()
+    assert float(cells(made["other 9"])[0]["SYNTHETIC (SUVR)"]) == pytest.approx(now, rel=1e-5)
+    if copied:
+        assert float(cells(made["toy 1"])[0]["SYNTHETIC (SUVR)"]) == pytest.approx(means, rel=1e-5)
 
 
 def test_no_segment_over_the_pet(widget, slicer, found):
