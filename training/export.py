@@ -67,6 +67,7 @@ def export_checkpoint(
     from .config import nested, typed
     from .data.cache import open_cache
     from .data.split import FILE, load_split
+    from .words import say
 
     state = checkpoints.load(Path(checkpoint), checkpoints.EXPORTED)
     with checkpoints.restoring(Path(checkpoint)):
@@ -80,6 +81,8 @@ def export_checkpoint(
     split = load_split(split_file or cache.folder / FILE, cache)
     if state["split_sha256"] != split.sha256:
         raise InputError(f"{checkpoint}: trained with another split than {cache.folder} has now; restore that split")
+    for line in checkpoints.check_cache(Path(checkpoint), state, cache.sha256):
+        say(line)
     facts = {
         "name": name,
         "version": version,

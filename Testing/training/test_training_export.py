@@ -45,13 +45,13 @@ def config_of(preset="default", ablation="none", method="rela", cache=""):
     return config
 
 
-def saved_run(folder, config, split_sha256):
+def saved_run(folder, config, split_sha256, **more):
     """A checkpoint as the loop writes it, of an untrained generator; its path and the generator."""
     generator, _ = build_networks(config)
     state = {
         "step": 7, "best_psnr": 20.5, "history": [], "config": flatten(config), "split_sha256": split_sha256,
         "players": {"generator": {"weights": generator.state_dict(), "average": {}, "optimizer": {}}},
-        "objective": {},
+        "objective": {}, **more,
     }  # fmt: skip
     checkpoints.save(folder / "c.pt", state)
     return folder / "c.pt", generator.eval()
@@ -131,6 +131,14 @@ def test_a_run_on_another_split_is_not_exported(trained, tmp_path, capsys):
     assert main(["export", "--checkpoint", str(path), "--out", str(tmp_path / "b")]) == 2
     said = capsys.readouterr().err
     assert "trained with another split" in said and said.count("\n") == 1 and not (tmp_path / "b").exists()
+
+
+def test_a_run_on_another_cache_is_not_exported(trained, tmp_path, capsys):
+    split = json.loads((trained / "split.json").read_text())["sha256"]
+    path, _ = saved_run(tmp_path, config_of(cache=trained), split, cache_sha256="0" * 64)
+    assert main(["export", "--checkpoint", str(path), "--out", str(tmp_path / "b")]) == 2
+    said = capsys.readouterr().err
+    assert "another cache" in said and said.count("\n") == 1 and not (tmp_path / "b").exists()
 
 
 def test_what_cannot_be_exported(tmp_path):

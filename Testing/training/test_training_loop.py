@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,26 @@ def test_another_configuration_or_split_is_refused(tmp_path, capsys):
     assert "another split" in capsys.readouterr().err
     assert run(tiny_config(tmp_path, "run.steps=2"), tiny_data(5), quiet=True) == 2
     assert "size was 4, now it is 5" in capsys.readouterr().err
+
+
+def test_another_cache_is_refused_before_any_stage_and_one_that_moved_is_not(tmp_path, capsys, monkeypatch):
+    """People of the same names make the same split."""
+    ours, others = (replace(tiny_data(), cache_sha256=name * 64) for name in "ab")
+    assert run(tiny_config(tmp_path, "run.steps=1"), ours, quiet=True) == 0
+    assert run(tiny_config(tmp_path, "run.steps=2", "data.cache=elsewhere"), ours, quiet=True) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr("training.loop.Work", None)
+        assert run(tiny_config(tmp_path, "run.steps=3"), others, quiet=True) == 2
+    said = capsys.readouterr().err
+    assert "another cache: aaaaaaaaaaaa -> bbbbbbbbbbbb" in said and said.count("\n") == 1
+    path = checkpoints.saved(tmp_path)[-1]
+    state = checkpoints.load(path)
+    assert state["cache_sha256"] == "a" * 64 and state["step"] == 2
+    del state["cache_sha256"]  # as earlier versions wrote
+    torch.save(state, path)
+    assert run(tiny_config(tmp_path, "run.steps=3"), others, quiet=True) == 0
+    assert "could not be checked" in capsys.readouterr().out
+    assert any("could not be checked" in line for line in checkpoints.latest(tmp_path)[1]["history"])
 
 
 def test_another_global_batch_is_written_down(tmp_path):
