@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -318,6 +319,26 @@ def test_rendering_goes_on_and_another_seed_begins_anew(rendered, tmp_path):
     assert prepare(rendered_people(1, 4), tmp_path / "c", Options(factor=10)).prepared == 1
     assert prepare(rendered_people(1, 4), tmp_path / "c", Options(factor=20)).prepared == 1
     assert open_cache(tmp_path / "c").mask().shape == (8, 9, 8)
+
+
+def test_a_cache_with_cases_of_two_calls_does_not_open(rendered, tmp_path, monkeypatch):
+    _, whole = rendered
+    out = shutil.copytree(whole, tmp_path / "c")
+
+    def interrupted(waiting, workers):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.data.prepare._run", interrupted)
+        with pytest.raises(KeyboardInterrupt):  # only another person: what the index knows is untouched
+            prepare(rendered_people(3, 3), out, Options(factor=10))
+        assert open_cache(out).sha256 == open_cache(whole).sha256
+        with pytest.raises(KeyboardInterrupt):
+            prepare(rendered_people(2, 4), out, Options(factor=10))
+    with pytest.raises(InputError, match="did not come to its end there.*run it again"):
+        open_cache(out)
+    again = prepare(rendered_people(2, 3), out, Options(factor=10))
+    assert (again.prepared, again.kept) == (0, 2) and open_cache(out).sha256 == open_cache(whole).sha256
 
 
 def test_a_rendered_case_is_the_rendering_inside_the_templates_brain():

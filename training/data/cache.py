@@ -307,6 +307,8 @@ def open_cache(folder: Path | str, *, mri_only: bool = False) -> Cache:
     """
     folder = Path(folder)
     if not (folder / INDEX).exists():
+        if (folder / "cases").is_dir():
+            raise InputError(f"{folder}: prepare did not come to its end there (no {INDEX}); run it again")
         raise InputError(f"{folder}: no cache (no {INDEX}); make one with 'python -m training prepare'")
     index = read_json_object(folder / INDEX, advice="run prepare again", limit=LARGEST_INDEX)
     if index.get("version") != VERSION:
