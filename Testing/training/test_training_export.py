@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from RelAPETLib.models import load_model
 from RelAPETLib.networks.generator import build_generator
 from training import checkpoints, methods
 from training.__main__ import main
+from training.commands import named_folder, named_once
 from training.config import flatten
 from training.data.cache import open_cache
 from training.data.split import make_split
@@ -183,6 +185,19 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, command, message):
     assert main(command) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
+
+
+def test_folders_of_samples_are_told_apart_by_their_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/lr=1/samples").mkdir(parents=True)
+    assert named_folder("runs/lr=1/samples") == ("samples", Path("runs/lr=1/samples"))
+    assert named_folder("a=b=runs/lr=1/samples") == ("a=b", Path("runs/lr=1/samples"))
+    assert named_folder("ours=not/there") == ("ours", Path("not/there")) and named_folder("not/there")[0] == "there"
+    assert named_once([("a", Path("x")), ("b", Path("x"))]) == {"a": Path("x"), "b": Path("x")}
+    with pytest.raises(InputError, match="ddpm/samples and rela/samples are both named samples; name them"):
+        named_once([("samples", Path("ddpm/samples")), ("samples", Path("rela/samples"))])
+    with pytest.raises(InputError, match="a row that every table has"):
+        named_once([("population mean (ours)", Path("x"))])
 
 
 # -- figures --------------------------------------------------------------------------------------------------------
