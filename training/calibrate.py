@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -85,7 +86,7 @@ def calibrate_bundle(
 
     if not all(find_spec(name) for name in ("scipy", "sklearn")):
         raise InputError("calibrate needs scipy and scikit-learn; install them with: pip install 'relapet[evaluation]'")
-    if not 0 < choices.level < 1 or not choices.floor > 0:
+    if not 0 < choices.level < 1 or not 0 < choices.floor < math.inf:
         raise InputError(f"level {choices.level:g}, floor {choices.floor:g}: between 0 and 1, and above 0, are wanted")
     with reserve_bundle(Path(out), overwrite):
         pass  # refused before the long work
@@ -358,6 +359,8 @@ def _weights(path: Path | None, people: Cache) -> dict[str, float] | None:
         with open(path, newline="", encoding="utf-8") as stream:
             rows: Sequence[dict] = list(csv.DictReader(stream, delimiter="\t"))
         given = {row["participant_id"]: float(row["weight"]) for row in rows}
+        if not all(map(math.isfinite, given.values())):
+            raise ValueError("a weight that is no finite number")
     except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: a table with participant_id and weight, separated by tabs, is wanted") from error
     missing = [record["subject"] for record in people.index["cases"] if record["subject"] not in given]

@@ -116,10 +116,14 @@ def _source(options: argparse.Namespace):
 
 
 def _fractions(words: str) -> tuple[float, ...]:
+    from .data.split import check_fractions
+
     try:
-        return tuple(float(word) for word in words.split(","))
+        fractions = tuple(float(word) for word in words.split(","))
     except ValueError:
         raise InputError(f"--fractions {words}: three numbers with commas, e.g. 0.7,0.15,0.15") from None
+    check_fractions(fractions)
+    return fractions
 
 
 def _split(options: argparse.Namespace, cache, fractions: tuple[float, ...]) -> None:

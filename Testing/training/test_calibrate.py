@@ -193,6 +193,7 @@ def test_another_training_cache_and_blocks_are_refused(model, people, trained, f
         ("participant_id\tweight\nc1\t1\n", "no weight of c2"),
         ("name\tweight\nc1\t1\n", "participant_id and weight"),
         ("participant_id\tweight\nc1\tmuch\n", "participant_id and weight"),
+        ("participant_id\tweight\nc1\tinf\n", "participant_id and weight"),
         ("participant_id\tweight\nc1\t1\nc2\t1\nc3\t1\nc4\t1\n", "effective sample of 3.0 people"),
         ("participant_id\tweight\nc1\t1\nc2\t-1\nc3\t1\nc4\t1\n", "positive numbers"),
     ],

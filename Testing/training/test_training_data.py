@@ -394,6 +394,9 @@ def test_figures_are_not_made_on_blocks(rendered, tmp_path, capsys):
         (["--rendered", "0"], "at least one person"),
         (["--rendered", "1", "--rendered-seed", "-1"], "0 or more"),
         (["--rendered", "1", "--factor", "3"], "factor 3 does not divide"),
+        (["--rendered", "1", "--fractions", "nan,0.5,0.5"], "three numbers that sum to 1"),
+        (["--rendered", "1", "--fractions", "0.5,0.2,0.2"], "three numbers that sum to 1"),
+        (["--rendered", "1", "--fractions", "inf,-inf,1"], "three numbers that sum to 1"),
     ],
 )
 def test_impossible_sources_are_one_line(tmp_path, capsys, words, message):
