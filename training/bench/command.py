@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from datetime import date
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from ..data.cache import write_whole
 from ..words import say
 from .published import ABLATIONS
 from .settings import COMMON, FACTOR, MINUTES, MOST_CALLS, SAMPLES, SETTINGS, WHOLE, Setting, ablations
+
+#: People to train on (the ridge regression beside the methods wants three scans), to validate and to test on.
+LEAST_PEOPLE = (3, 2, 2)
 
 
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,12 +55,7 @@ def run_bench(options: argparse.Namespace) -> None:
     from .runs import Run, carry_out, carry_out_in_full, paces
 
     part, parts = _part(options.part)
-    if (
-        options.minutes <= 0
-        or min(options.train_people, options.validation_people, options.test_people) < 2
-        or min(options.seeds) < 0
-    ):
-        raise InputError("bench: --minutes above 0, at least 2 people of each kind and seeds of 0 or more are wanted")
+    check_wanted(options)
     if options.four_mm:
         make_fine(options, part, parts)
         return
@@ -83,6 +82,17 @@ def run_bench(options: argparse.Namespace) -> None:
                 keep(run, cohort, options.out, options.kept)
     if parts == 1 or options.table:
         say(write_tables(cohort, options.out, options.minutes))
+
+
+def check_wanted(options: argparse.Namespace) -> None:
+    """Raise `InputError` for numbers that nothing can be measured with, before anybody is rendered."""
+    people = (options.train_people, options.validation_people, options.test_people)
+    wanted = (2, 2, 2) if options.four_mm else LEAST_PEOPLE  # which compares with nothing
+    if not 0 < options.minutes < math.inf or min(options.seeds) < 0:
+        raise InputError("bench: --minutes above 0 and seeds of 0 or more are wanted")
+    for count, least, words in zip(people, wanted, ("train on", "validate on", "test on"), strict=True):
+        if count < least:
+            raise InputError(f"bench: {count} people to {words}; at least {least} are wanted")
 
 
 def make_fine(options: argparse.Namespace, part: int, parts: int) -> None:
