@@ -145,6 +145,17 @@ def test_a_difference_is_marked_only_where_people_and_seeds_bear_it():
     assert tables.significant(seeds, "PIB") == {"better": "+", "worse": "-"}
 
 
+def test_methods_that_the_seeds_leave_unmarked_are_corrected_for_all_the_same():
+    """Who is tested must not follow from how the tests come out."""
+    control = [25.0 + n for n in range(8)]
+    near = [level + 0.5 + 0.5 * (-1) ** n for n, level in enumerate(control)]
+    seeds = {"ridge_head": [rows(control)], "near": [rows(near)]}
+    assert tables.significant(seeds, "PIB") == {"near": "+"}, "alone its p lies between 0.025 and 0.05"
+    fickle = [level + 0.1 * (-1) ** n for n, level in enumerate(control)]
+    seeds["fickle"] = [rows([level + sign * 4 for level in fickle]) for sign in (1, -1)]
+    assert tables.significant(seeds, "PIB") == {}
+
+
 def test_explained_is_of_all_people_together():
     """A guess that is right for most, and for few far off: better in mean decibels, worse in squared error."""
     mean, median = [rows([20.0] * 8)], [rows([26.0] * 7 + [10.0])]
