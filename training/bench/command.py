@@ -143,13 +143,13 @@ def write_tables(cohort, out: Path, minutes: float) -> str:
     from .runs import FIGURES, FULL, PICTURES
     from .tables import ablation_tables, tables
 
-    done = _read(out, FIGURES, minutes)
+    done = read_runs(cohort, out, FIGURES, minutes)
     if not done:
         raise InputError(f"{out}: no run of {minutes:g} minutes is done yet; leave --table out")
     people, controls = len({item.case for item in cohort.test.items}), control_rows(cohort)
     whole = list(done.values())
     lines = ["# Methods", "", *_head(people, minutes), *_missing(whole), ""]
-    lines += tables(controls, whole, list(_read(out, FULL, minutes).values()))
+    lines += tables(controls, whole, list(read_runs(cohort, out, FULL, minutes).values()))
     for prediction, mean_pet in _objectives(whole):
         rows = ablations(prediction, mean_pet)
         lines += [f"## Ablations, preset.prediction={prediction} preset.mean_pet={mean_pet}", ""]
@@ -164,17 +164,39 @@ def write_tables(cohort, out: Path, minutes: float) -> str:
     return text
 
 
-def _read(out: Path, name: str, minutes: float) -> dict[Path, dict]:
-    """What all runs of so many minutes keep under a name, by their folders."""
-    found = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob(f"runs/*/{name}"))}
-    return {folder: run for folder, run in found.items() if run["minutes"] == minutes}
+def read_runs(cohort, out: Path, name: str, minutes: float) -> dict[Path, dict]:
+    """What all runs of so many minutes keep under a name, by their folders.
+
+    Those of other people or settings than today's are left out, with a line: a table compares what is alike.
+    """
+    from .runs import FULL, Run, key_in_full, key_of
+
+    settings, found = dict(SETTINGS), {}
+    for prediction, mean_pet in _PAIRS:
+        settings |= ablations(prediction, mean_pet)
+    for path in sorted(out.glob(f"runs/*/{name}")):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["minutes"] != minutes:
+            continue
+        setting, key = settings.get(kept["name"]), None
+        if setting is not None and (name != FULL or setting.full):
+            run = Run(kept["name"], setting, kept["seed"], minutes)
+            key = key_in_full(run, cohort, out) if name == FULL else key_of(run.words(cohort, out), setting, cohort)
+        if key is not None and kept.get("key") == key:
+            found[path.parent] = kept
+        else:
+            say(f"{path}: of other people, steps or settings than these; left out of the tables")
+    return found
+
+
+#: Every objective that ablations can have.
+_PAIRS = [(prediction, mean_pet) for prediction in PREDICTIONS for mean_pet in MEAN_PET]
 
 
 def _objectives(runs: list[dict]) -> list[tuple[str, str]]:
     """Prediction and use of the mean PET of all ablations among runs."""
     names = {run["name"] for run in runs}
-    pairs = [(prediction, mean_pet) for prediction in PREDICTIONS for mean_pet in MEAN_PET]
-    return [pair for pair in pairs if names & ablations(*pair).keys()]
+    return [pair for pair in _PAIRS if names & ablations(*pair).keys()]
 
 
 def _head(people: int, minutes: float) -> list[str]:
