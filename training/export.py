@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -245,8 +246,9 @@ def _metrics(path: Path | None, state: dict) -> dict:
     found: dict = {}
     if path is not None:
         found["held_out"] = read_json_object(path)
-    if state.get("best_psnr") is not None:
-        found["validation_in_training"] = {"best_psnr_whole_image": float(state["best_psnr"])}
+    best = state.get("best_psnr")
+    if isinstance(best, float) and math.isfinite(best):
+        found["validation_in_training"] = {"best_psnr_whole_image": float(best)}
     return found
 
 

@@ -241,7 +241,9 @@ class Trainer:
             self.report.record("validation", step, {"psnr": result.psnr, "mae": result.mae})
             self.report.pictures(step, "validation/t1w_t2f_pet_synthetic", result.pictures)
         self.say(f"validation after step {step}: PSNR {result.psnr:.2f} dB, MAE {result.mae:.4f}")
-        if self.state.best_psnr is None or result.psnr > self.state.best_psnr:
+        if not math.isfinite(result.psnr):
+            self.say("a PSNR that is no number is never the best; no copy of these weights is kept")
+        elif self.state.best_psnr is None or result.psnr > self.state.best_psnr:
             self.state.best_psnr = result.psnr
             self.write(self.plan.out / checkpoints.FOLDER / checkpoints.BEST)
 
@@ -313,4 +315,7 @@ class Trainer:
         for line in [*(f"goes on with another {line}" for line in allowed), *doubt]:
             self.fabric.print(line)
         history = [*saved["history"], *(f"step {saved['step']}: {line}" for line in [*allowed, *doubt])]
-        self.state = State(saved["step"], saved.get("best_psnr"), path, history)
+        best = saved.get("best_psnr")
+        # Earlier versions took a first PSNR of NaN as the best, which no other exceeds.
+        best = best if isinstance(best, float) and math.isfinite(best) else None
+        self.state = State(saved["step"], best, path, history)

@@ -349,6 +349,25 @@ def test_full_memory_and_disk_are_one_line(tmp_path, capsys, monkeypatch):
         assert says in said and said.count("\n") == 1
 
 
+def test_a_validation_that_is_no_number_is_never_the_best(tmp_path, monkeypatch, capsys):
+    from training.validation import Validation
+
+    figures = iter([float("nan"), 20.0, float("nan"), 30.0])
+    pictures = [torch.zeros(4, 4, 4)]
+    monkeypatch.setattr("training.trainer.validate", lambda *how: Validation(next(figures), 0.1, pictures))
+    words = ["run.validate_every=1", "run.validation_volumes=1"]
+    best = tmp_path / checkpoints.FOLDER / checkpoints.BEST
+    assert run(tiny_config(tmp_path, *words, "run.steps=1"), tiny_data()) == 0
+    assert "is never the best" in capsys.readouterr().out and not best.exists()
+    assert run(tiny_config(tmp_path, *words, "run.steps=2"), tiny_data(), quiet=True) == 0
+    assert checkpoints.load(best)["step"] == 2
+    path, state = checkpoints.latest(tmp_path)
+    torch.save({**state, "best_psnr": float("nan")}, path)  # as earlier versions kept it
+    assert run(tiny_config(tmp_path, *words, "run.steps=4"), tiny_data(), quiet=True) == 0
+    kept = checkpoints.load(best)
+    assert (kept["step"], kept["best_psnr"]) == (4, 30.0)
+
+
 def test_without_validation_volumes_nothing_is_validated(tmp_path):
     config = tiny_config(tmp_path, "run.steps=1", "run.validation_volumes=0")
     assert run(config, tiny_data(), quiet=True) == 0
