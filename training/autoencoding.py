@@ -226,7 +226,7 @@ def trained_autoencoder(
         workers=config.data.workers,
     )
     work.fabric.print(f"{plan.name}: {how.steps} steps in {plan.out}")
-    data = RunData(images.dataset, None, work.data.split_sha256)
+    data = RunData(images.dataset, None, work.data.split_sha256, cache_sha256=work.data.cache_sha256)
     objective = Autoencoding(how, images, config.seed, adversary)
     trainer = Trainer(work.fabric, objective, data, plan, work.quiet, work.origin)
     if trainer.train(work.stop):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -26,13 +27,14 @@ from RelAPETLib.methods.base import SEQUENCES
 from RelAPETLib.registration import AUTO, USUAL
 
 from .data.cache import Cache, alone_in, open_cache, pretty_json, write_whole
+from .drawn import trained_cases
 
 if TYPE_CHECKING:
     from RelAPETLib.models import Model
 
 #: With fewer people the coverage of one calibration is too uncertain to be promised (95 % band of 90 %: 86 to 94 %).
 WANTED_PEOPLE = 200
-#: Training people whose features say what is usual.
+#: Training people whose features say what is usual, at most.
 REFERENCE_PEOPLE = 600
 SETTINGS, REFERENCE = "settings.json", "reference/features.npz"
 #: Seed of the draws: that of a synthesis when nobody says otherwise.
@@ -74,8 +76,8 @@ def calibrate_bundle(
         version: of the new bundle; None keeps the old one's.
 
     Raises:
-        InputError: somebody is in both caches, another training cache than the bundle's, weights or draws that do not
-            fit, or a cache of blocks that the model was not trained on.
+        InputError: somebody is in both caches, another training cache or split than the bundle's, weights or draws that
+            do not fit, or a cache of blocks that the model was not trained on.
         ModelError: the bundle is damaged.
         OutputError: `out` exists and may not be replaced.
     """
@@ -85,13 +87,14 @@ def calibrate_bundle(
 
     if not all(find_spec(name) for name in ("scipy", "sklearn")):
         raise InputError("calibrate needs scipy and scikit-learn; install them with: pip install 'relapet[evaluation]'")
-    if not 0 < choices.level < 1 or not choices.floor > 0:
+    if not 0 < choices.level < 1 or not 0 < choices.floor < math.inf:
         raise InputError(f"level {choices.level:g}, floor {choices.floor:g}: between 0 and 1, and above 0, are wanted")
     with reserve_bundle(Path(out), overwrite):
         pass  # refused before the long work
     people, trained = open_cache(data), open_cache(training)
     model = load_model(Path(bundle) if Path(bundle).is_dir() else str(bundle))
     check_people(model, people, trained)
+    usual = trained_cases(model, trained)[:reference_people]
     counted = _weights(weights, people)
     drawn = draw_people(model, people, draws, progress)
     facts = {
@@ -99,7 +102,7 @@ def calibrate_bundle(
         "sampling": _sampling(model),
         "intervals": _intervals(drawn, choices, counted, progress),
     }
-    arrays = _gate(model, drawn, trained, reference_people, draws, progress)
+    arrays = _gate(model, drawn, trained, usual, draws, progress)
     return write_calibrated(model.folder, out, facts, arrays, version=version, overwrite=overwrite)
 
 
@@ -310,15 +313,17 @@ def _number(value: float) -> float | None:
     return round(float(value), 6) if np.isfinite(value) else None
 
 
-def _gate(model: Model, drawn: dict, trained: Cache, most: int, folder: Path, progress) -> dict[str, np.ndarray] | None:
-    """Arrays of the outlier gate; None for a method without features."""
+def _gate(
+    model: Model, drawn: dict, trained: Cache, cases: list[str], folder: Path, progress
+) -> dict[str, np.ndarray] | None:
+    """Arrays of the outlier gate, where these training cases are usual; None for a method without features."""
     from RelAPETLib.evaluation.gate import fit
 
     calibration = [arrays["features"] for arrays in drawn.values() if "features" in arrays]
     if not calibration:
         progress(f"{model.name}: its method has no features; outliers will not be checked by them")
         return None
-    reference = _reference_features(model, trained, most, folder / REFERENCE, progress)
+    reference = reference_features(model, trained, cases, folder / REFERENCE, progress)
     try:
         gate = fit(reference, np.stack(calibration))
     except ValueError as error:
@@ -326,16 +331,16 @@ def _gate(model: Model, drawn: dict, trained: Cache, most: int, folder: Path, pr
     return {"mean": gate.mean, "whitening": gate.whitening, "distances": gate.distances}
 
 
-def _reference_features(model: Model, trained: Cache, most: int, file: Path, progress) -> np.ndarray:
-    """Features [m, D] of the first training people, kept in a file of the draws."""
+def reference_features(model: Model, trained: Cache, cases: list[str], file: Path, progress) -> np.ndarray:
+    """Features [m, D] of training people's cases, kept in a file of the draws."""
     import torch
 
     from RelAPETLib.synthesis.sampling import ConditionedModel
 
-    cases = list(trained.cases)[:most]
     if file.exists():
         with np.load(file, allow_pickle=False) as kept:
-            if len(kept["features"]) == len(cases) and str(kept["cache_sha256"]) == trained.sha256:
+            same = str(kept["cache_sha256"]) == trained.sha256 and list(kept.get("cases", ())) == cases
+            if same:
                 return kept["features"]
     regions, reference = Regions(trained), []
     for number, case in enumerate(cases, start=1):
@@ -344,7 +349,7 @@ def _reference_features(model: Model, trained: Cache, most: int, file: Path, pro
         if number % 100 == 0:
             progress(f"features of {number} training people")
     stream = io.BytesIO()
-    np.savez(stream, features=np.stack(reference), cache_sha256=trained.sha256)
+    np.savez(stream, features=np.stack(reference), cache_sha256=trained.sha256, cases=cases)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, stream.getvalue())
     return np.stack(reference)
@@ -358,6 +363,8 @@ def _weights(path: Path | None, people: Cache) -> dict[str, float] | None:
         with open(path, newline="", encoding="utf-8") as stream:
             rows: Sequence[dict] = list(csv.DictReader(stream, delimiter="\t"))
         given = {row["participant_id"]: float(row["weight"]) for row in rows}
+        if not all(map(math.isfinite, given.values())):
+            raise ValueError("a weight that is no finite number")
     except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: a table with participant_id and weight, separated by tabs, is wanted") from error
     missing = [record["subject"] for record in people.index["cases"] if record["subject"] not in given]

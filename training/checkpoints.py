@@ -62,11 +62,14 @@ def save(path: Path, state: dict[str, Any]) -> None:
         raise OutputError(f"cannot write checkpoint {path}: {' '.join(str(error).split())[:200]}") from error
 
 
-def load(path: Path, wanted: Mapping[str, type | tuple[type, ...]] | None = None) -> dict[str, Any]:
+def load(
+    path: Path, wanted: Mapping[str, type | tuple[type, ...]] | None = None, mapped: bool = False
+) -> dict[str, Any]:
     """What `save` wrote, on the CPU. Nothing in the file is executed.
 
     Args:
         wanted: keys that must be there, with their types, e.g. `RUN`; None for any file of ours.
+        mapped: tensors stay in the file, for a look at the rest.
 
     A run's file of format 1 is given in the present one.
 
@@ -76,7 +79,7 @@ def load(path: Path, wanted: Mapping[str, type | tuple[type, ...]] | None = None
     try:
         if not Path(path).is_file():
             raise ResumeError(f"cannot read checkpoint {path}: no such file")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except ResumeError:
         raise
     except Exception as error:  # torch raises whatever the damaged byte leads to
@@ -144,7 +147,9 @@ def path_of(out: Path, step: int) -> Path:
     return out / FOLDER / f"step-{step:08d}.pt"
 
 
-def latest(out: Path, wanted: Mapping[str, type | tuple[type, ...]] = RUN) -> tuple[Path, dict[str, Any]] | None:
+def latest(
+    out: Path, wanted: Mapping[str, type | tuple[type, ...]] = RUN, mapped: bool = False
+) -> tuple[Path, dict[str, Any]] | None:
     """The newest checkpoint that can be read, with its contents as of `load`; None when the run has none.
 
     Raises:
@@ -153,12 +158,34 @@ def latest(out: Path, wanted: Mapping[str, type | tuple[type, ...]] = RUN) -> tu
     problem = None
     for path in reversed(saved(out)):
         try:
-            return path, load(path, wanted)
+            return path, load(path, wanted, mapped)
         except ResumeError as error:
             problem = problem or error
     if problem:
         raise problem
     return None
+
+
+def check_cache(path: Path, saved: Mapping[str, Any], cache_sha256: str) -> list[str]:
+    """See that what `load` gave of a file was trained on a cache; people of the same names make the same split.
+
+    Args:
+        cache_sha256: of that cache; empty where there is none.
+
+    Returns:
+        A line that it could not be checked, where the file is from before checkpoints knew their cache.
+
+    Raises:
+        ResumeError: it was trained on another.
+    """
+    known = saved.get("cache_sha256")
+    if known and cache_sha256 and known != cache_sha256:
+        raise ResumeError(
+            f"{path}: trained on another cache: {str(known)[:12]} -> {cache_sha256[:12]}, whose people may bear the "
+            "same names; give the cache it was trained on, or train anew into another out"
+        )
+    unknown = known is None and cache_sha256
+    return [f"{path.name} does not know its cache, which could not be checked"] if unknown else []
 
 
 def prune(out: Path, keep: int) -> None:

@@ -116,10 +116,14 @@ def _source(options: argparse.Namespace):
 
 
 def _fractions(words: str) -> tuple[float, ...]:
+    from .data.split import check_fractions
+
     try:
-        return tuple(float(word) for word in words.split(","))
+        fractions = tuple(float(word) for word in words.split(","))
     except ValueError:
         raise InputError(f"--fractions {words}: three numbers with commas, e.g. 0.7,0.15,0.15") from None
+    check_fractions(fractions)
+    return fractions
 
 
 def _split(options: argparse.Namespace, cache, fractions: tuple[float, ...]) -> None:
@@ -204,12 +208,34 @@ def run_evaluate(options: argparse.Namespace) -> None:
 
     cache = open_cache(options.cache)
     split = load_split(options.split_file or options.cache / FILE, cache)
-    folders = {}
-    for word in options.samples:
-        name, _, folder = word.rpartition("=")
-        folders[name or Path(folder).name] = Path(folder)
-    text = evaluate_folders(folders, cache, split, options.out, metrics=options.metrics, progress=say)
+    folders = [named_folder(word) for word in options.samples]
+    text = evaluate_folders(named_once(folders), cache, split, options.out, metrics=options.metrics, progress=say)
     say(text)
+
+
+def named_folder(word: str) -> tuple[str, Path]:
+    """Name and folder of ``[NAME=]DIR``; a folder whose own path has a = in it is one all the same."""
+    pieces = word.split("=")
+    for count in range(len(pieces)):
+        name, folder = "=".join(pieces[:count]), Path("=".join(pieces[count:]))
+        if folder.is_dir():
+            return name or folder.name, folder
+    name, _, folder = word.rpartition("=")
+    return name or Path(folder).name, Path(folder)
+
+
+def named_once(folders: list[tuple[str, Path]]) -> dict[str, Path]:
+    """Folders by name. Raises `InputError` for a name that two have, or that is the population mean's."""
+    from .evaluate import BASELINE
+
+    found: dict[str, Path] = {}
+    for name, folder in folders:
+        if name in found:
+            raise InputError(f"--samples: {found[name]} and {folder} are both named {name}; name them, NAME={folder}")
+        if name.startswith(BASELINE):
+            raise InputError(f"--samples: {name} is the name of a row that every table has; use another, NAME={folder}")
+        found[name] = folder
+    return found
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:

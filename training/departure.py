@@ -22,7 +22,7 @@ from RelAPETLib.jsonfiles import read_json_object
 from RelAPETLib.methods.base import SEQUENCES
 
 from .data.cache import Cache, alone_in, open_cache, pretty_json, write_whole
-from .data.split import FILE, load_split
+from .drawn import trained_cases
 
 if TYPE_CHECKING:
     from RelAPETLib.models import Model
@@ -92,22 +92,12 @@ def training_cases(model: Model, cache: Cache, most: int) -> list[str]:
     """One case of each of the first training people, by the split beside the cache.
 
     Raises:
-        InputError: another cache or split than the bundle's, or too few people.
+        InputError: another cache or split than the bundle's, no split where it knows one, or too few people.
     """
     known = model.metadata["training_data"]
     if known.get("cache_sha256") != cache.sha256:
         raise InputError(f"{cache.folder}: not the cache that model {model.name} was trained on; give that one")
-    trained, path = set(cache.subjects), cache.folder / FILE
-    if path.exists():
-        split = load_split(path, cache)
-        if known.get("split_sha256", split.sha256) != split.sha256:
-            raise InputError(f"{path}: not the split that model {model.name} was trained with; put that one there")
-        trained = set(split.train)
-    found: dict[str, str] = {}
-    for case, record in cache.cases.items():
-        if record["subject"] in trained:
-            found.setdefault(record["subject"], case)
-    cases = list(found.values())[:most]
+    cases = trained_cases(model, cache)[:most]
     if len(cases) < LEAST_PEOPLE:
         raise InputError(f"{len(cases)} training people are too few for an SD; at least {LEAST_PEOPLE} are wanted")
     return cases

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def export_checkpoint(
     from .config import nested, typed
     from .data.cache import open_cache
     from .data.split import FILE, load_split
+    from .words import say
 
     state = checkpoints.load(Path(checkpoint), checkpoints.EXPORTED)
     with checkpoints.restoring(Path(checkpoint)):
@@ -80,6 +82,8 @@ def export_checkpoint(
     split = load_split(split_file or cache.folder / FILE, cache)
     if state["split_sha256"] != split.sha256:
         raise InputError(f"{checkpoint}: trained with another split than {cache.folder} has now; restore that split")
+    for line in checkpoints.check_cache(Path(checkpoint), state, cache.sha256):
+        say(line)
     facts = {
         "name": name,
         "version": version,
@@ -242,8 +246,9 @@ def _metrics(path: Path | None, state: dict) -> dict:
     found: dict = {}
     if path is not None:
         found["held_out"] = read_json_object(path)
-    if state.get("best_psnr") is not None:
-        found["validation_in_training"] = {"best_psnr_whole_image": float(state["best_psnr"])}
+    best = state.get("best_psnr")
+    if isinstance(best, float) and math.isfinite(best):
+        found["validation_in_training"] = {"best_psnr_whole_image": float(best)}
     return found
 
 

@@ -113,7 +113,7 @@ RULES = Rules({
     ),
     "network.factor": Key("side in voxels of the blocks that are averaged into one; 1 is the whole 1 mm grid"),
     "network.crop": Key("central part [X,Y,Z] of the blocks that is trained on; null is all"),
-    "data.cache": Key("folder that 'prepare' wrote", free=True),
+    "data.cache": Key("folder that 'prepare' wrote; a resumed run finds the same in it", free=True),
     "data.split": Key("split file; empty: the cache's own", free=True),
     "data.workers": count("processes that read data, a rank", least=0, most=1024, free=True),
     "data.augment": Key("small random changes of the training images; needs a cache of the whole grid"),

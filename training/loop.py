@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from . import methods, origins
+from . import checkpoints, methods, origins
 from .config import TrainConfig, load_config
 from .data.cache import alone_in, sweep
 from .errors import EXIT_REQUEUE, ConfigError, user_error
@@ -110,7 +110,7 @@ def load_data(config: TrainConfig) -> RunData:
         training, validation = [*training, *validation], []
     train = PetDataset(cache, training, **how, augmentation=augmentation, seed=config.seed)
     held_out = PetDataset(cache, validation, **how) if validation else None
-    return RunData(train, held_out, split.sha256, draws=config.data.augment)
+    return RunData(train, held_out, split.sha256, draws=config.data.augment, cache_sha256=cache.sha256)
 
 
 def run(
@@ -144,6 +144,7 @@ def run(
                     kind = fabric.device.type
                     precision = chosen(config.hardware.precision, kind)
                     say("\n".join(header(objective, data, kind, fabric.world_size, precision)))
+            check_cache(Path(config.out), data)
             work = Work(fabric, data, stop, quiet, start)
             if pretraining:
                 objective.check_pretraining()
@@ -154,6 +155,7 @@ def run(
             ready = objective.stages(work)
             if ready is None:
                 return EXIT_REQUEUE
+            ready = replace(ready, cache_sha256=data.cache_sha256)  # also of coded data, which are in no cache
             plan = plan_of(config, len(ready.train), fabric.world_size)
             trainer = Trainer(fabric, objective, ready, plan, quiet, start)
             if fabric.is_global_zero:
@@ -164,6 +166,13 @@ def run(
     finally:
         if board:
             board.close()
+
+
+def check_cache(out: Path, data: RunData) -> None:
+    """Raise `ResumeError` where a folder's run was trained on another cache: before any stage measures this one."""
+    found = checkpoints.latest(out, mapped=True)
+    if found:
+        checkpoints.check_cache(*found, data.cache_sha256)
 
 
 def clean(out: Path, board: FailureBoard, quiet: bool) -> None:

@@ -29,7 +29,7 @@ from .validation import validate
 
 @dataclass(frozen=True)
 class RunData:
-    """What a run learns from: data sets of training and validation subjects, and the hash of who is where.
+    """What a run learns from: data sets of training and validation subjects, and hashes of who and what is where.
 
     An item has ``subject`` and perhaps ``tracer`` (words), and what the objective takes: of a `PetDataset` ``t1w``,
     ``t2f``, ``pet`` float32 [1, X, Y, Z] in [-1, 1] and ``label``.
@@ -40,6 +40,8 @@ class RunData:
     split_sha256: str
     #: Give the training set (index, position) pairs, for its augmentation.
     draws: bool = False
+    #: Of the cache; empty for data that are not of one.
+    cache_sha256: str = ""
 
 
 @dataclass
@@ -80,7 +82,7 @@ class Trainer:
         players: by name, each with its optimiser and moving average.
 
     Raises:
-        ResumeError: the folder holds a checkpoint of another configuration or split.
+        ResumeError: the folder holds a checkpoint of another configuration, split or cache.
     """
 
     def __init__(
@@ -239,7 +241,9 @@ class Trainer:
             self.report.record("validation", step, {"psnr": result.psnr, "mae": result.mae})
             self.report.pictures(step, "validation/t1w_t2f_pet_synthetic", result.pictures)
         self.say(f"validation after step {step}: PSNR {result.psnr:.2f} dB, MAE {result.mae:.4f}")
-        if self.state.best_psnr is None or result.psnr > self.state.best_psnr:
+        if not math.isfinite(result.psnr):
+            self.say("a PSNR that is no number is never the best; no copy of these weights is kept")
+        elif self.state.best_psnr is None or result.psnr > self.state.best_psnr:
             self.state.best_psnr = result.psnr
             self.write(self.plan.out / checkpoints.FOLDER / checkpoints.BEST)
 
@@ -270,6 +274,7 @@ class Trainer:
             "history": self.state.history,
             "config": self.plan.identity,
             "split_sha256": self.data.split_sha256,
+            "cache_sha256": self.data.cache_sha256,
             "sampler": self.sampler.state_dict(),
             "players": {name: trained.state() for name, trained in self.players.items()},
             "objective": self.objective.state(),
@@ -298,6 +303,7 @@ class Trainer:
                 f"{self.plan.out} holds a run on another split: {saved['split_sha256'][:12]} -> "
                 f"{self.data.split_sha256[:12]}; use another out, or the split it was trained on"
             )
+        doubt = checkpoints.check_cache(path, saved, self.data.cache_sha256)
         with checkpoints.restoring(path):
             self.sampler.load_state_dict(saved["sampler"])
             for name, trained in self.players.items():
@@ -306,7 +312,10 @@ class Trainer:
             self.fabric.strategy.precision.load_state_dict(saved["scaler"])
             if len(saved["rng"]) == self.fabric.world_size:
                 checkpoints.set_rng_state(saved["rng"][self.fabric.global_rank])
-        for line in allowed:
-            self.fabric.print(f"goes on with another {line}")
-        history = [*saved["history"], *(f"step {saved['step']}: {line}" for line in allowed)]
-        self.state = State(saved["step"], saved.get("best_psnr"), path, history)
+        for line in [*(f"goes on with another {line}" for line in allowed), *doubt]:
+            self.fabric.print(line)
+        history = [*saved["history"], *(f"step {saved['step']}: {line}" for line in [*allowed, *doubt])]
+        best = saved.get("best_psnr")
+        # Earlier versions took a first PSNR of NaN as the best, which no other exceeds.
+        best = best if isinstance(best, float) and math.isfinite(best) else None
+        self.state = State(saved["step"], best, path, history)

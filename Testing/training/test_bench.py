@@ -5,15 +5,17 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from RelAPETLib.errors import InputError
 from RelAPETLib.evaluation.scores import auc, crps, energy_distance
 from RelAPETLib.models import import_model, load_model
 from training.__main__ import main
 from training.bench import four_mm, published, settings, tables
-from training.bench.people import pooled, regional
+from training.bench.people import check_scans, pooled, regional
 from training.bench.runs import draws_of, last_gap, plain
 from training.methods import METHODS
 
@@ -143,6 +145,17 @@ def test_a_difference_is_marked_only_where_people_and_seeds_bear_it():
     assert tables.significant(seeds, "PIB") == {"better": "+", "worse": "-"}
 
 
+def test_methods_that_the_seeds_leave_unmarked_are_corrected_for_all_the_same():
+    """Who is tested must not follow from how the tests come out."""
+    control = [25.0 + n for n in range(8)]
+    near = [level + 0.5 + 0.5 * (-1) ** n for n, level in enumerate(control)]
+    seeds = {"ridge_head": [rows(control)], "near": [rows(near)]}
+    assert tables.significant(seeds, "PIB") == {"near": "+"}, "alone its p lies between 0.025 and 0.05"
+    fickle = [level + 0.1 * (-1) ** n for n, level in enumerate(control)]
+    seeds["fickle"] = [rows([level + sign * 4 for level in fickle]) for sign in (1, -1)]
+    assert tables.significant(seeds, "PIB") == {}
+
+
 def test_explained_is_of_all_people_together():
     """A guess that is right for most, and for few far off: better in mean decibels, worse in squared error."""
     mean, median = [rows([20.0] * 8)], [rows([26.0] * 7 + [10.0])]
@@ -219,6 +232,10 @@ def test_what_cannot_be_asked_is_one_line(tmp_path, capsys):
     for words, why in (
         (["--part", "3/2"], "--part 3/2: I/N is wanted"),
         (["--minutes", "0"], "--minutes above 0"),
+        (["--minutes", "nan"], "--minutes above 0"),
+        (["--minutes", "inf", "--four-mm", "unet_l1"], "--minutes above 0"),
+        (["--train-people", "2"], "2 people to train on; at least 3"),
+        (["--test-people", "1"], "1 people to test on; at least 2"),
         (["--cache", str(tmp_path / "none")], "none"),
         (["--only", "wo_gp"], "--only wo_gp: an ablation; give --ablations"),
         (["--only", "ldm", "--ablations"], "--only ldm: a method; leave --ablations out"),
@@ -227,6 +244,25 @@ def test_what_cannot_be_asked_is_one_line(tmp_path, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert why in line
     assert not (tmp_path / "out").exists(), "nobody was rendered"
+
+
+def test_a_tracer_that_few_were_scanned_with_is_told_before_the_trainings():
+    def people(**counts):
+        items = [SimpleNamespace(tracer=tracer) for tracer, count in counts.items() for _ in range(count)]
+        return SimpleNamespace(items=items)
+
+    check_scans(people(PIB=3, TAU=3), people(PIB=2, TAU=2), people(PIB=1))
+    with pytest.raises(InputError, match="2 TAU scans of the people to train on, where 3 are wanted"):
+        check_scans(people(PIB=3, TAU=2), people(PIB=2, TAU=2), people(PIB=1))
+    with pytest.raises(InputError, match="0 TAU scans of the people to validate on, where 2 are wanted"):
+        check_scans(people(PIB=3, TAU=3), people(PIB=3), people(PIB=1))
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+def test_a_place_where_no_folder_can_be_is_one_line(capsys):
+    assert main(["bench", "--out", "/proc/bench"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "/proc/bench: no folder can be made there" in line
 
 
 def test_a_discriminator_that_stayed_at_chance_is_told_from_the_log(tmp_path):

@@ -138,6 +138,23 @@ def test_the_coverage_of_weighted_people_is_that_of_so_many_in_effect():
     assert np.mean((covered >= low) & (covered <= high)) > 0.85, "of 0.95: the law of an effective size is not exact"
 
 
+def test_what_is_usual_is_kept_for_the_same_cases_alone(model, trained, tmp_path):
+    """Of a folder of draws from before, in which no cases stand, it is measured anew."""
+    loaded, cache, file = load_model(model), open_cache(trained), tmp_path / "reference" / "features.npz"
+
+    def features(cases):
+        return calibrate.reference_features(loaded, cache, cases, file, print)
+
+    first, second = features(["t1"]), features(["t2"])
+    assert first.shape == second.shape and not np.array_equal(first, second)
+    kept = dict(np.load(file))
+    np.savez(file, **(kept | {"features": second + 1}))  # a mark that measuring again would remove
+    assert np.array_equal(features(["t2"]), second + 1)
+    kept.pop("cases")
+    np.savez(file, **(kept | {"features": second + 1}))
+    assert np.array_equal(features(["t2"]), second)
+
+
 def test_going_on_draws_only_who_is_missing(model, people, folder):
     draws, known = folder / "going_on", folder / "draws"
     loaded, cache = load_model(model), open_cache(people)
@@ -193,6 +210,7 @@ def test_another_training_cache_and_blocks_are_refused(model, people, trained, f
         ("participant_id\tweight\nc1\t1\n", "no weight of c2"),
         ("name\tweight\nc1\t1\n", "participant_id and weight"),
         ("participant_id\tweight\nc1\tmuch\n", "participant_id and weight"),
+        ("participant_id\tweight\nc1\tinf\n", "participant_id and weight"),
         ("participant_id\tweight\nc1\t1\nc2\t1\nc3\t1\nc4\t1\n", "effective sample of 3.0 people"),
         ("participant_id\tweight\nc1\t1\nc2\t-1\nc3\t1\nc4\t1\n", "positive numbers"),
     ],

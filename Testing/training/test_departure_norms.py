@@ -1,5 +1,7 @@
 """``departure``: the mean and SD of a model's synthetic PET over training people, into a copy of its bundle."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from calibrated import write_tiny_conditional
@@ -11,8 +13,10 @@ from RelAPETLib.models import load_model
 from RelAPETLib.models.bundle import rewrite_bundle
 from training import departure
 from training.__main__ import main
-from training.data.cache import open_cache
+from training.data.cache import Cache, open_cache
+from training.data.split import Split
 from training.departure import MOMENTS, draw_moments, draw_person, training_cases
+from training.drawn import trained_cases
 
 PEOPLE = [("p1", "TAU"), ("p2", "TAU"), ("p3", "PIB"), ("p4", "PIB")]
 
@@ -83,6 +87,23 @@ def test_a_bundle_with_norms_from_the_shell(few, bundle, cache, folder, capsys):
     kept = made.departures.arrays["sd_TAU"]
     np.testing.assert_allclose(kept[inside], np.maximum(sd[inside], own["floor"]), rtol=1e-5)
     assert not kept[~inside].any() and own["floored"] == pytest.approx((sd[inside] < own["floor"]).mean(), abs=1e-5)
+
+
+def test_people_held_out_are_never_drawn_as_training_people(tmp_path):
+    """Where the bundle knows a split; of one that knows none everybody is a training person."""
+    cases = [("a_1", "a"), ("a_2", "a"), ("b", "b"), ("c", "c"), ("d", "d")]
+    records = [{"case": case, "subject": who, "pets": {"TAU": {}}} for case, who in cases]
+    cache, split = Cache(tmp_path, {"cases": records, "sha256": "0"}), Split(("a", "d"), ("b",), ("c",))
+    known = SimpleNamespace(name="m", metadata={"training_data": {"split_sha256": split.sha256}})
+    unknown = SimpleNamespace(name="m", metadata={"training_data": {}})
+    with pytest.raises(InputError, match="split.json: missing; put the split there that model m"):
+        trained_cases(known, cache)
+    assert trained_cases(unknown, cache) == ["a_1", "b", "c", "d"]
+    split.save(tmp_path / "split.json")
+    assert trained_cases(known, cache) == trained_cases(unknown, cache) == ["a_1", "d"]
+    Split(("a", "b"), ("c",), ("d",)).save(tmp_path / "split.json")
+    with pytest.raises(InputError, match="not the split that model m was trained with"):
+        trained_cases(known, cache)
 
 
 def test_too_few_people_and_another_cache_are_refused(bundle, cache, folder, capsys):

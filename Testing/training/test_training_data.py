@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -320,6 +321,26 @@ def test_rendering_goes_on_and_another_seed_begins_anew(rendered, tmp_path):
     assert open_cache(tmp_path / "c").mask().shape == (8, 9, 8)
 
 
+def test_a_cache_with_cases_of_two_calls_does_not_open(rendered, tmp_path, monkeypatch):
+    _, whole = rendered
+    out = shutil.copytree(whole, tmp_path / "c")
+
+    def interrupted(waiting, workers):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.data.prepare._run", interrupted)
+        with pytest.raises(KeyboardInterrupt):  # only another person: what the index knows is untouched
+            prepare(rendered_people(3, 3), out, Options(factor=10))
+        assert open_cache(out).sha256 == open_cache(whole).sha256
+        with pytest.raises(KeyboardInterrupt):
+            prepare(rendered_people(2, 4), out, Options(factor=10))
+    with pytest.raises(InputError, match="did not come to its end there.*run it again"):
+        open_cache(out)
+    again = prepare(rendered_people(2, 3), out, Options(factor=10))
+    assert (again.prepared, again.kept) == (0, 2) and open_cache(out).sha256 == open_cache(whole).sha256
+
+
 def test_a_rendered_case_is_the_rendering_inside_the_templates_brain():
     from RelAPETLib.phantom.people import make_person, template_maps
     from RelAPETLib.phantom.render import render
@@ -373,6 +394,9 @@ def test_figures_are_not_made_on_blocks(rendered, tmp_path, capsys):
         (["--rendered", "0"], "at least one person"),
         (["--rendered", "1", "--rendered-seed", "-1"], "0 or more"),
         (["--rendered", "1", "--factor", "3"], "factor 3 does not divide"),
+        (["--rendered", "1", "--fractions", "nan,0.5,0.5"], "three numbers that sum to 1"),
+        (["--rendered", "1", "--fractions", "0.5,0.2,0.2"], "three numbers that sum to 1"),
+        (["--rendered", "1", "--fractions", "inf,-inf,1"], "three numbers that sum to 1"),
     ],
 )
 def test_impossible_sources_are_one_line(tmp_path, capsys, words, message):

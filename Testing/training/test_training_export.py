@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from RelAPETLib.models import load_model
 from RelAPETLib.networks.generator import build_generator
 from training import checkpoints, methods
 from training.__main__ import main
+from training.commands import named_folder, named_once
 from training.config import flatten
 from training.data.cache import open_cache
 from training.data.split import make_split
@@ -45,13 +47,13 @@ def config_of(preset="default", ablation="none", method="rela", cache=""):
     return config
 
 
-def saved_run(folder, config, split_sha256):
+def saved_run(folder, config, split_sha256, **more):
     """A checkpoint as the loop writes it, of an untrained generator; its path and the generator."""
     generator, _ = build_networks(config)
     state = {
         "step": 7, "best_psnr": 20.5, "history": [], "config": flatten(config), "split_sha256": split_sha256,
         "players": {"generator": {"weights": generator.state_dict(), "average": {}, "optimizer": {}}},
-        "objective": {},
+        "objective": {}, **more,
     }  # fmt: skip
     checkpoints.save(folder / "c.pt", state)
     return folder / "c.pt", generator.eval()
@@ -133,6 +135,14 @@ def test_a_run_on_another_split_is_not_exported(trained, tmp_path, capsys):
     assert "trained with another split" in said and said.count("\n") == 1 and not (tmp_path / "b").exists()
 
 
+def test_a_run_on_another_cache_is_not_exported(trained, tmp_path, capsys):
+    split = json.loads((trained / "split.json").read_text())["sha256"]
+    path, _ = saved_run(tmp_path, config_of(cache=trained), split, cache_sha256="0" * 64)
+    assert main(["export", "--checkpoint", str(path), "--out", str(tmp_path / "b")]) == 2
+    said = capsys.readouterr().err
+    assert "another cache" in said and said.count("\n") == 1 and not (tmp_path / "b").exists()
+
+
 def test_what_cannot_be_exported(tmp_path):
     config = config_of()
     state = build_generator(
@@ -175,6 +185,19 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, command, message):
     assert main(command) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
+
+
+def test_folders_of_samples_are_told_apart_by_their_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/lr=1/samples").mkdir(parents=True)
+    assert named_folder("runs/lr=1/samples") == ("samples", Path("runs/lr=1/samples"))
+    assert named_folder("a=b=runs/lr=1/samples") == ("a=b", Path("runs/lr=1/samples"))
+    assert named_folder("ours=not/there") == ("ours", Path("not/there")) and named_folder("not/there")[0] == "there"
+    assert named_once([("a", Path("x")), ("b", Path("x"))]) == {"a": Path("x"), "b": Path("x")}
+    with pytest.raises(InputError, match="ddpm/samples and rela/samples are both named samples; name them"):
+        named_once([("samples", Path("ddpm/samples")), ("samples", Path("rela/samples"))])
+    with pytest.raises(InputError, match="a row that every table has"):
+        named_once([("population mean (ours)", Path("x"))])
 
 
 # -- figures --------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,26 @@ def test_another_configuration_or_split_is_refused(tmp_path, capsys):
     assert "another split" in capsys.readouterr().err
     assert run(tiny_config(tmp_path, "run.steps=2"), tiny_data(5), quiet=True) == 2
     assert "size was 4, now it is 5" in capsys.readouterr().err
+
+
+def test_another_cache_is_refused_before_any_stage_and_one_that_moved_is_not(tmp_path, capsys, monkeypatch):
+    """People of the same names make the same split."""
+    ours, others = (replace(tiny_data(), cache_sha256=name * 64) for name in "ab")
+    assert run(tiny_config(tmp_path, "run.steps=1"), ours, quiet=True) == 0
+    assert run(tiny_config(tmp_path, "run.steps=2", "data.cache=elsewhere"), ours, quiet=True) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr("training.loop.Work", None)
+        assert run(tiny_config(tmp_path, "run.steps=3"), others, quiet=True) == 2
+    said = capsys.readouterr().err
+    assert "another cache: aaaaaaaaaaaa -> bbbbbbbbbbbb" in said and said.count("\n") == 1
+    path = checkpoints.saved(tmp_path)[-1]
+    state = checkpoints.load(path)
+    assert state["cache_sha256"] == "a" * 64 and state["step"] == 2
+    del state["cache_sha256"]  # as earlier versions wrote
+    torch.save(state, path)
+    assert run(tiny_config(tmp_path, "run.steps=3"), others, quiet=True) == 0
+    assert "could not be checked" in capsys.readouterr().out
+    assert any("could not be checked" in line for line in checkpoints.latest(tmp_path)[1]["history"])
 
 
 def test_another_global_batch_is_written_down(tmp_path):
@@ -326,6 +347,25 @@ def test_full_memory_and_disk_are_one_line(tmp_path, capsys, monkeypatch):
             assert run(tiny_config(tmp_path, "run.steps=1"), tiny_data(), quiet=True) == 2
         said = capsys.readouterr().err
         assert says in said and said.count("\n") == 1
+
+
+def test_a_validation_that_is_no_number_is_never_the_best(tmp_path, monkeypatch, capsys):
+    from training.validation import Validation
+
+    figures = iter([float("nan"), 20.0, float("nan"), 30.0])
+    pictures = [torch.zeros(4, 4, 4)]
+    monkeypatch.setattr("training.trainer.validate", lambda *how: Validation(next(figures), 0.1, pictures))
+    words = ["run.validate_every=1", "run.validation_volumes=1"]
+    best = tmp_path / checkpoints.FOLDER / checkpoints.BEST
+    assert run(tiny_config(tmp_path, *words, "run.steps=1"), tiny_data()) == 0
+    assert "is never the best" in capsys.readouterr().out and not best.exists()
+    assert run(tiny_config(tmp_path, *words, "run.steps=2"), tiny_data(), quiet=True) == 0
+    assert checkpoints.load(best)["step"] == 2
+    path, state = checkpoints.latest(tmp_path)
+    torch.save({**state, "best_psnr": float("nan")}, path)  # as earlier versions kept it
+    assert run(tiny_config(tmp_path, *words, "run.steps=4"), tiny_data(), quiet=True) == 0
+    kept = checkpoints.load(best)
+    assert (kept["step"], kept["best_psnr"]) == (4, 30.0)
 
 
 def test_without_validation_volumes_nothing_is_validated(tmp_path):

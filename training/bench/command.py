@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from datetime import date
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from ..data.cache import write_whole
 from ..words import say
 from .published import ABLATIONS
 from .settings import COMMON, FACTOR, MINUTES, MOST_CALLS, SAMPLES, SETTINGS, WHOLE, Setting, ablations
+
+#: People to train on (the ridge regression beside the methods wants three scans), to validate and to test on.
+LEAST_PEOPLE = (3, 2, 2)
 
 
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,12 +55,7 @@ def run_bench(options: argparse.Namespace) -> None:
     from .runs import Run, carry_out, carry_out_in_full, paces
 
     part, parts = _part(options.part)
-    if (
-        options.minutes <= 0
-        or min(options.train_people, options.validation_people, options.test_people) < 2
-        or min(options.seeds) < 0
-    ):
-        raise InputError("bench: --minutes above 0, at least 2 people of each kind and seeds of 0 or more are wanted")
+    check_wanted(options)
     if options.four_mm:
         make_fine(options, part, parts)
         return
@@ -83,6 +82,17 @@ def run_bench(options: argparse.Namespace) -> None:
                 keep(run, cohort, options.out, options.kept)
     if parts == 1 or options.table:
         say(write_tables(cohort, options.out, options.minutes))
+
+
+def check_wanted(options: argparse.Namespace) -> None:
+    """Raise `InputError` for numbers that nothing can be measured with, before anybody is rendered."""
+    people = (options.train_people, options.validation_people, options.test_people)
+    wanted = (2, 2, 2) if options.four_mm else LEAST_PEOPLE  # which compares with nothing
+    if not 0 < options.minutes < math.inf or min(options.seeds) < 0:
+        raise InputError("bench: --minutes above 0 and seeds of 0 or more are wanted")
+    for count, least, words in zip(people, wanted, ("train on", "validate on", "test on"), strict=True):
+        if count < least:
+            raise InputError(f"bench: {count} people to {words}; at least {least} are wanted")
 
 
 def make_fine(options: argparse.Namespace, part: int, parts: int) -> None:
@@ -133,13 +143,13 @@ def write_tables(cohort, out: Path, minutes: float) -> str:
     from .runs import FIGURES, FULL, PICTURES
     from .tables import ablation_tables, tables
 
-    done = _read(out, FIGURES, minutes)
+    done = read_runs(cohort, out, FIGURES, minutes)
     if not done:
         raise InputError(f"{out}: no run of {minutes:g} minutes is done yet; leave --table out")
     people, controls = len({item.case for item in cohort.test.items}), control_rows(cohort)
     whole = list(done.values())
     lines = ["# Methods", "", *_head(people, minutes), *_missing(whole), ""]
-    lines += tables(controls, whole, list(_read(out, FULL, minutes).values()))
+    lines += tables(controls, whole, list(read_runs(cohort, out, FULL, minutes).values()))
     for prediction, mean_pet in _objectives(whole):
         rows = ablations(prediction, mean_pet)
         lines += [f"## Ablations, preset.prediction={prediction} preset.mean_pet={mean_pet}", ""]
@@ -154,17 +164,39 @@ def write_tables(cohort, out: Path, minutes: float) -> str:
     return text
 
 
-def _read(out: Path, name: str, minutes: float) -> dict[Path, dict]:
-    """What all runs of so many minutes keep under a name, by their folders."""
-    found = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob(f"runs/*/{name}"))}
-    return {folder: run for folder, run in found.items() if run["minutes"] == minutes}
+def read_runs(cohort, out: Path, name: str, minutes: float) -> dict[Path, dict]:
+    """What all runs of so many minutes keep under a name, by their folders.
+
+    Those of other people or settings than today's are left out, with a line: a table compares what is alike.
+    """
+    from .runs import FULL, Run, key_in_full, key_of
+
+    settings, found = dict(SETTINGS), {}
+    for prediction, mean_pet in _PAIRS:
+        settings |= ablations(prediction, mean_pet)
+    for path in sorted(out.glob(f"runs/*/{name}")):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["minutes"] != minutes:
+            continue
+        setting, key = settings.get(kept["name"]), None
+        if setting is not None and (name != FULL or setting.full):
+            run = Run(kept["name"], setting, kept["seed"], minutes)
+            key = key_in_full(run, cohort, out) if name == FULL else key_of(run.words(cohort, out), setting, cohort)
+        if key is not None and kept.get("key") == key:
+            found[path.parent] = kept
+        else:
+            say(f"{path}: of other people, steps or settings than these; left out of the tables")
+    return found
+
+
+#: Every objective that ablations can have.
+_PAIRS = [(prediction, mean_pet) for prediction in PREDICTIONS for mean_pet in MEAN_PET]
 
 
 def _objectives(runs: list[dict]) -> list[tuple[str, str]]:
     """Prediction and use of the mean PET of all ablations among runs."""
     names = {run["name"] for run in runs}
-    pairs = [(prediction, mean_pet) for prediction in PREDICTIONS for mean_pet in MEAN_PET]
-    return [pair for pair in pairs if names & ablations(*pair).keys()]
+    return [pair for pair in _PAIRS if names & ablations(*pair).keys()]
 
 
 def _head(people: int, minutes: float) -> list[str]:

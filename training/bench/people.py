@@ -150,16 +150,30 @@ def _opened(out: Path, cache: Path, test: Path, train: int, validation: int, tes
     mask = template_maps(2)["brain"] > 0.5
     weights = pooled(region_weights(2), FACTOR // 2)
     truth = _truth(out / "truth", list(dict.fromkeys(item.case for item in dataset.items)), mask, weights)
+    training = PetDataset(opened, whole.train[:train], **how)
+    held_out = PetDataset(opened, whole.validation[:validation], **how)
+    check_scans(training, held_out, dataset)
     return Cohort(
         cache=cache,
         split=split,
-        train=PetDataset(opened, whole.train[:train], **how),
-        validation=PetDataset(opened, whole.validation[:validation], **how),
+        train=training,
+        validation=held_out,
         test=dataset,
         truth=truth,
         inside=pooled(mask.astype(np.float32), FACTOR // 2) > 0.5,
         weights=weights,
     )
+
+
+def check_scans(train: PetDataset, validation: PetDataset, test: PetDataset) -> None:
+    """Raise `InputError` where a tracer has too few scans for the ridge regression or an SD of errors: few have all."""
+    for dataset, least, words in ((train, 3, "train on"), (validation, 2, "validate on")):
+        for tracer in dict.fromkeys(item.tracer for data in (train, test) for item in data.items):
+            count = sum(item.tracer == tracer for item in dataset.items)
+            if count < least:
+                raise InputError(
+                    f"bench: {count} {tracer} scans of the people to {words}, where {least} are wanted; use more"
+                )
 
 
 def rendered(folder: Path, people: int, seed: int, parts: tuple[int, int, int], factor: int = FACTOR) -> Path:

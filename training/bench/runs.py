@@ -132,6 +132,13 @@ def key_of(words: list[str], setting: Setting, cohort: Cohort) -> str:
     return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
+def key_in_full(run: Run, cohort: Cohort, out: Path) -> str:
+    """The same for the draws in full, of a run whose setting has some."""
+    key = key_of(run.words(cohort, out), run.setting, cohort)
+    content = {"run": key, "full": asdict(run.setting.full), "samples": SAMPLES}
+    return hashlib.sha256(canonical_json(content)).hexdigest()
+
+
 def draws_of(setting: Setting) -> list:
     """How a setting draws, as hashes of runs have it."""
     told = [setting.calls, setting.samples, *([setting.sampler] if setting.sampler else [])]
@@ -180,8 +187,7 @@ def carry_out_in_full(run: Run, cohort: Cohort, out: Path, progress=lambda messa
     if not checkpoints.saved(folder):
         progress(f"{folder}: its figures were taken over without its weights, so left out")
         return None
-    content = {"run": key_of(run.words(cohort, out), run.setting, cohort), "full": asdict(full), "samples": SAMPLES}
-    key, drawn, rows, seconds = hashlib.sha256(canonical_json(content)).hexdigest(), None, [], 0.0
+    key, drawn, rows, seconds = key_in_full(run, cohort, out), None, [], 0.0
     cases = list(dict.fromkeys(item.case for item in cohort.test.items))[:PEOPLE_IN_FULL]
     scans = [scan for scan in cohort.scans(cohort.test) if scan.case in cases]
     for number, scan in enumerate(scans, start=1):

@@ -31,7 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
-from RelAPETLib.errors import InputError
+from RelAPETLib.errors import InputError, OutputError
 from RelAPETLib.grid import MNI_GRID, block_grid, block_means
 from RelAPETLib.jsonfiles import read_json_object
 from RelAPETLib.tracers import TRACERS
@@ -101,10 +101,14 @@ def alone_in(folder: Path, wait: float = 0) -> Iterator[None]:
 
     Raises:
         InputError: another process works there.
+        OutputError: no folder can be there.
     """
     from filelock import FileLock, Timeout
 
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # as the system says in folders that are none of a disk
+        raise OutputError(f"{folder}: no folder can be made there") from error
     lock, held = FileLock(folder / ".lock", timeout=wait), True
     try:
         lock.acquire()
@@ -307,6 +311,8 @@ def open_cache(folder: Path | str, *, mri_only: bool = False) -> Cache:
     """
     folder = Path(folder)
     if not (folder / INDEX).exists():
+        if (folder / "cases").is_dir():
+            raise InputError(f"{folder}: prepare did not come to its end there (no {INDEX}); run it again")
         raise InputError(f"{folder}: no cache (no {INDEX}); make one with 'python -m training prepare'")
     index = read_json_object(folder / INDEX, advice="run prepare again", limit=LARGEST_INDEX)
     if index.get("version") != VERSION:

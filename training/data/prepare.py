@@ -1,6 +1,7 @@
 """From raw scans to the cache: every case once, in parallel, going on where an earlier call stopped.
 
 A case is done when the cache holds it with the same digest of its files' contents, its sidecars and the options.
+Before a case takes the place of another the index goes: a cache is one again when all cases are done.
 What fails is listed in ``failures.tsv`` and tried again by the next call; the rest goes on.
 """
 
@@ -134,6 +135,9 @@ def _prepare(source: Source, cache: Path, options: Options, workers: int, progre
             waiting.append((case, options, cache, digests[case.name]))
     if kept:
         progress(f"{kept} of {len(source.cases)} cases are in the cache already")
+    if any((cache / "cases" / case.name).exists() for case, *_ in waiting):
+        # Interrupted from here on, the cache holds volumes that its index knows nothing of.
+        (cache / storage.INDEX).unlink(missing_ok=True)
     for number, (case, reason, seconds) in enumerate(_run(waiting, workers), start=1):
         words = f"failed: {reason}" if reason else f"{seconds:.0f} s"
         progress(f"{number} of {len(waiting)}: {case.name} {words}")

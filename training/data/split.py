@@ -65,6 +65,13 @@ class Split:
         write_whole(Path(path), pretty_json({**asdict(self), "sha256": self.sha256}))
 
 
+def check_fractions(fractions: Sequence[float]) -> None:
+    """Raise `InputError` unless they are three shares of a whole, the first above 0."""
+    fit = len(fractions) == 3 and all(0 <= share <= 1 for share in fractions) and fractions[0] > 0
+    if not fit or abs(sum(fractions) - 1) > 1e-6:
+        raise InputError(f"fractions {tuple(fractions)}: three numbers that sum to 1 are wanted, the first above 0")
+
+
 def make_split(
     subjects: Iterable[str],
     *,
@@ -86,8 +93,7 @@ def make_split(
     names = sorted(set(subjects))
     if not names:
         raise InputError("no subjects to divide: the data set is empty")
-    if len(fractions) != 3 or min(fractions) < 0 or fractions[0] == 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise InputError(f"fractions {tuple(fractions)}: three numbers that sum to 1 are wanted, the first above 0")
+    check_fractions(fractions)
     needed = sum(share > 0 for share in fractions)
     if len(names) < needed:
         raise InputError(

@@ -1,0 +1,36 @@
+"""What lies in a bench's folder and does not belong to its people."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+from training.bench import settings
+from training.bench.command import read_runs
+from training.bench.runs import FIGURES, FULL, Run, key_in_full, key_of
+
+
+def test_figures_of_other_people_stay_out_of_a_table(tmp_path, capsys):
+    def people(sha256):
+        part = SimpleNamespace(items=[SimpleNamespace(case="a", tracer="PIB")], cache=SimpleNamespace(sha256=sha256))
+        return SimpleNamespace(train=part, validation=part, test=part, cache=Path("c"), split=Path("s"))
+
+    def put(name, setting, cohort):
+        run = Run(name, setting, 0, 1.0)
+        kept = {"name": name, "seed": 0, "minutes": 1.0, "key": key_of(run.words(cohort, tmp_path), setting, cohort)}
+        run.folder(tmp_path).mkdir(parents=True)
+        (run.folder(tmp_path) / FIGURES).write_text(json.dumps(kept))
+        if setting.full:
+            key = key_in_full(run, cohort, tmp_path)
+            (run.folder(tmp_path) / FULL).write_text(json.dumps({**kept, "key": key}))
+        return run.folder(tmp_path)
+
+    ours, others = people("1"), people("2")
+    first = put("ddpm", settings.SETTINGS["ddpm"], ours)
+    second = put("unet_l1", settings.SETTINGS["unet_l1"], others)
+    third = put("full-v-residual", settings.ablations("v", "residual")["full-v-residual"], ours)
+    assert read_runs(ours, tmp_path, FIGURES, 1.0).keys() == {first, third}
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(str(second)) and "left out of the tables" in line
+    assert read_runs(others, tmp_path, FIGURES, 1.0).keys() == {second}
+    assert read_runs(ours, tmp_path, FULL, 1.0).keys() == {first} and not read_runs(others, tmp_path, FULL, 1.0)
+    assert not read_runs(ours, tmp_path, FIGURES, 2.0)
