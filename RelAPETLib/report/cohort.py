@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -14,6 +13,7 @@ from .. import __version__
 from ..errors import InputError
 from ..notices import warn
 from ..regions import load_regions
+from ..unnamed import without_names
 from . import web
 from .cohort_figures import METRICS, bland_altman, distributions, regional, result_pictures
 from .cohort_results import ResultFiles, find_results
@@ -33,8 +33,6 @@ from .cohort_tables import (
 from .scorecard import scorecard
 
 NOT_CHECKED = "not checked"
-#: An absolute path of two parts or more, on any system; its folders may have blanks, its last part may not.
-_PLACE = re.compile(r"""(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][^\\/:;,'"\n]+)+[\\/]([^\\/\s:;,'"]+)""")
 _BUTTONS = (
     '<td><button type="button" data-set="accept" aria-pressed="false">\u2713 accept</button> '
     '<button type="button" data-set="reject" aria-pressed="false">\u2717 reject</button></td>'
@@ -126,16 +124,11 @@ def _fingerprint(tables: Tables) -> str:
 def _failures(tables: Tables) -> str:
     if not tables.failures:
         return '<section id="failures"><h2>Failures</h2><p>None is recorded.</p></section>'
-    rows = [(*row["key"], without_places(row["reason"])) for row in tables.failures]
+    rows = [(*row["key"], without_names(row["reason"])) for row in tables.failures]
     return (
         f'<section id="failures"><h2>Failures ({len(rows)})</h2>'
         f"{web.table(('participant', 'session', 'tracer', 'model', 'reason'), rows, numbers=False)}</section>"
     )
-
-
-def without_places(words: str) -> str:
-    """A text in which a file's name stands for its absolute path: the page gives no place of a machine away."""
-    return _PLACE.sub(r"\1", words)
 
 
 def _group(tables: Tables, group: Group, results: Mapping[Key, ResultFiles], room: _Room) -> str:

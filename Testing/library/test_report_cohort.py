@@ -14,9 +14,9 @@ from RelAPETLib.cli import main
 from RelAPETLib.errors import InputError
 from RelAPETLib.report import cohort as cohort_page
 from RelAPETLib.report import scorecard, web, write_cohort_report
-from RelAPETLib.report.cohort import without_places
 from RelAPETLib.report.cohort_results import find_results
 from RelAPETLib.report.cohort_tables import Group, Key, agreements, ranked, read_tables
+from RelAPETLib.unnamed import without_names
 from RelAPETLib.volumes import image_from_array, write_volume
 
 EVIL = "sub-<script>window.pwned=1</script>"
@@ -149,13 +149,18 @@ def test_the_page_is_closed_escaped_and_names_no_place(cohort, page):
 @pytest.mark.parametrize(
     ("told", "shown"),
     [
-        ("cannot read /data/my study/sub-01/T1w.nii.gz: no such file", "cannot read T1w.nii.gz: no such file"),
-        (r"C:\Users\ann lee\t1.nii: damaged; get it again", "t1.nii: damaged; get it again"),
+        ("cannot read /data/my study/sub-01/T1w.nii.gz: no such file", "cannot read a file: no such file"),
+        (r"C:\Users\ann lee\t1.nii: damaged; get it again", "a file: damaged; get it again"),
+        ("scans/Jane_Doe/Jane_Doe_T1w.nii.gz: not an image", "a file: not an image"),
+        ("done: PET scans/Ann Lee/Ann Lee pet.nii: odd", "done: a file: odd"),
+        ("T1w Jane_Doe.mgz: odd (Doe.json)", "T1w a file: odd (a file)"),
+        ("record sub-01_trc-AV1451_record.json: damaged", "record sub-01_trc-AV1451_record.json: damaged"),
+        ("raw/sub-01/pet/sub-01_trc-x_pet.nii: odd", "sub-01_trc-x_pet.nii: odd"),
         ("a T1w and/or a FLAIR of 1/2 mm, SUVR / ml", "a T1w and/or a FLAIR of 1/2 mm, SUVR / ml"),
     ],
 )
-def test_reasons_give_no_place_of_a_machine_away(told, shown):
-    assert without_places(told) == shown
+def test_reasons_give_no_file_and_no_place_of_a_machine_away(told, shown):
+    assert without_names(told) == shown
 
 
 def test_results_are_found_as_folders_and_as_derivatives(cohort, tmp_path):
