@@ -208,7 +208,7 @@ class _Work:
                 writers[f"{stem(self.visit, tracer)}_{TRANSFORM}"] = functools.partial(_write_transform, case)
             notes = [recordable_note(note, self.request, self.visit) for note in self.visit.notes]
             record = replace(
-                self._record(tracer), regions=_plain_rows(result.regions),
+                self._record(tracer), regions=_plain_rows(result.regions, provenance["pet"]["units"]),
                 metrics=(provenance["reference"] or {}).get("metrics"), verdict=provenance.get("verdict"),
                 warnings=[*notes, *provenance["warnings"]], seconds=provenance["seconds"],
             )  # fmt: skip
@@ -256,15 +256,15 @@ def _json_writer(content: dict) -> Callable[[Path], None]:
     return lambda path: path.write_bytes(text.encode("utf-8"))
 
 
-def _plain_rows(rows: list[dict]) -> list[dict]:
-    """Rows as JSON: numbers that JSON lacks become null."""
+def _plain_rows(rows: list[dict], units: str) -> list[dict]:
+    """Rows as JSON, with the unit of their means: numbers that JSON lacks become null."""
 
     def plain(value):
         if value is None or isinstance(value, (str, int)):
             return value
         return float(value) if math.isfinite(value) else None
 
-    return [{name: plain(value) for name, value in row.items()} for row in rows]
+    return [{name: plain(value) for name, value in row.items()} | {"units": units} for row in rows]
 
 
 def _without_pet(case: Case, tracer: str) -> Case:

@@ -29,6 +29,7 @@ from .cohort_tables import (
     ranked,
     read_tables,
     regional_errors,
+    units_of,
 )
 from .scorecard import scorecard
 
@@ -73,6 +74,7 @@ def write_cohort_report(
     keys = tables.results()
     if results is None:
         results = find_results(source, keys) if isinstance(source, (str, os.PathLike)) else {}
+    _tell_units(tables, results)
     levels = {key: _level(results.get(key)) for key in keys}
     people = len({key.participant_id for key in keys})
     room = _Room(_ROOM_FOR_PICTURES)
@@ -98,6 +100,15 @@ def write_cohort_report(
     return {"results": len(keys), "people": people, "failures": len(tables.failures), "pictures": room.pictures}
 
 
+def _tell_units(tables: Tables, results: Mapping[Key, ResultFiles]) -> None:
+    """The unit of regional rows whose table has none, as those of earlier versions, by the results' own records."""
+    for row in tables.regions:
+        if row["units"] == MISSING and row["key"] in results:
+            pet = results[row["key"]].record.get("pet")
+            if isinstance(units := pet.get("units") if isinstance(pet, dict) else None, str):
+                row["units"] = units
+
+
 class _Room:
     """What pictures may still take; they are left out, and it is said, once it is used up."""
 
@@ -118,7 +129,8 @@ def _level(files: ResultFiles | None) -> str:
 
 
 def _fingerprint(tables: Tables) -> str:
-    return hashlib.sha256(repr((tables.volumes, tables.regions, tables.failures)).encode()).hexdigest()
+    regions = [{name: value for name, value in row.items() if name != "units"} for row in tables.regions]
+    return hashlib.sha256(repr((tables.volumes, regions, tables.failures)).encode()).hexdigest()
 
 
 def _failures(tables: Tables) -> str:
@@ -167,16 +179,18 @@ def _regional(tables: Tables, group: Group, room: _Room) -> str:
     }
     if not any(made or measured for made, measured in rows.values()):
         return ""
-    words = f"{group.tracer}: regional values"
+    units = units_of(tables, group)
+    words = f"{group.tracer}: regional values, {units}"
     note = f'<p class="small">{_MAX_REGIONS_NOTE}</p>' if len(rows) > 40 else ""
-    return f"<h3>{web.text(words)}</h3>{room.take(regional(rows, 'SUVR'), words)}{note}"
+    return f"<h3>{web.text(words)}</h3>{room.take(regional(rows, units), words)}{note}"
 
 
 def _agreement(tables: Tables, group: Group, room: _Room) -> str:
     figures = [one for one in agreements(tables, group) if one.differences.size]
     if not figures:
         return "<p>No measured PET: agreement cannot be told.</p>"
-    words, titles, rows = f"{group.tracer}: Bland-Altman plots", _titles(), []
+    units, titles, rows = units_of(tables, group), _titles(), []
+    words = f"{group.tracer}: Bland-Altman plots, {units}"
     for one in figures:
         low, high = one.limits or (None, None)
         covered = f"{one.inside} of {one.judged}" if one.judged else MISSING
@@ -189,7 +203,7 @@ def _agreement(tables: Tables, group: Group, room: _Room) -> str:
         f"{LEAST_FOR_LIMITS} PET on. They take visits as independent, which those of one person are not."
     )
     return (
-        f"<h3>{web.text(words)}</h3>{room.take(bland_altman(figures, 'SUVR'), words)}"
+        f"<h3>{web.text(words)}</h3>{room.take(bland_altman(figures, units), words)}"
         f'{web.table(head, rows)}<p class="small">{web.text(note)}</p>'
     )
 

@@ -209,6 +209,25 @@ def test_a_table_and_a_filter_choose_scans(tmp_path, grid_case):
     assert second.problem == "no t1w in people.csv"
 
 
+def test_the_regions_of_a_table_have_the_unit_of_their_result(cohort, tmp_path):
+    from RelAPETLib.cohort.group import write_tables
+
+    copy = tmp_path / "out"
+    shutil.copytree(cohort[1], copy)
+    assert {row["units"] for row in rows(copy / "regions.tsv")} == {"SUVR"}
+    path = copy / "sub-01/pet/sub-01_trc-AV1451_model-tinylatent_record.json"
+    record = read_record(path)
+    for units in ("relative (0 to 1)", None):  # earlier versions recorded none
+        told = {"units": units} if units else {}
+        regions = [{name: row[name] for name in row if name != "units"} | told for row in record.regions]
+        path.write_text(replace(record, regions=regions).text())
+        write_tables(copy)
+        found = {row["participant_id"]: row["units"] for row in rows(copy / "regions.tsv")}
+        assert found == {"sub-01": units or "n/a", "sub-02": "SUVR"}
+    described = json.loads((copy / "regions.json").read_text())
+    assert "relative" in described["units"]["Description"] and "SUVR" not in described["synthetic"]["Description"]
+
+
 def test_two_runs_at_one_person_do_it_once(cohort, tmp_path, monkeypatch):
     """A run that comes second waits for the first, finds its result, and leaves it as it is."""
     _, out, arguments = cohort

@@ -14,7 +14,7 @@ from RelAPETLib.cli import main
 from RelAPETLib.errors import InputError
 from RelAPETLib.report import cohort as cohort_page
 from RelAPETLib.report import scorecard, web, write_cohort_report
-from RelAPETLib.report.cohort_results import find_results
+from RelAPETLib.report.cohort_results import ResultFiles, find_results
 from RelAPETLib.report.cohort_tables import Group, Key, agreements, ranked, read_tables
 from RelAPETLib.unnamed import without_names
 from RelAPETLib.volumes import image_from_array, write_volume
@@ -119,6 +119,30 @@ def test_regions_of_one_name_in_two_atlases_are_told_apart(monkeypatch):
     names = ["hippocampus (small)", "hippocampus (wide)"]
     assert list(drawn[0]) == names and drawn[0][names[1]] == ([9, 10, 11, 12], [9, 11, 13, 15])
     assert scorecard._coverage(tables, GROUP).endswith(": 0.50 to 0.50 by region")
+
+
+def test_relative_values_are_not_called_suvr(tmp_path, monkeypatch):
+    """The unit is the table's, else the record's, else SUVR; a table of both keeps them apart."""
+    drawn = []
+    monkeypatch.setattr(cohort_page, "regional", lambda rows, units: drawn.append((list(rows), units)) or b"")
+    monkeypatch.setattr(cohort_page, "bland_altman", lambda figures, units: drawn.append(units) or b"")
+    row = {"tracer": "TAU", "model": "demo 3.1.0", "region": "frontal", "atlas": "a", "synthetic": 0.4, "measured": 0.5}
+    relative = "relative (0 to 1)"
+
+    def shown(*rows, results=None):
+        drawn.clear()
+        rows = [{**row, "participant_id": f"sub-{n}", **more} for n, more in enumerate(rows)]
+        write_cohort_report({"regions": rows}, tmp_path / "page.html", results=results or {})
+        assert f"regional values, {drawn[0][1]}" in (tmp_path / "page.html").read_text(encoding="utf-8")
+        return drawn
+
+    assert shown({"units": relative}) == [(["frontal"], relative), relative]
+    assert shown({}, {"units": "n/a"}) == [(["frontal"], "SUVR"), "SUVR"]
+    both = "SUVR or " + relative
+    assert shown({"units": "SUVR"}, {"units": relative}) == [(["frontal (SUVR)", f"frontal ({relative})"], both), both]
+    key = Key("sub-0", "n/a", "TAU", "demo 3.1.0")
+    results = {key: ResultFiles({}, {"pet": {"units": relative}})}
+    assert shown({}, results=results) == [(["frontal"], relative), relative]
 
 
 def test_the_page_of_a_single_result_without_a_measured_pet(tmp_path):
