@@ -159,7 +159,8 @@ def _participants(arguments, request, visits, reporter, content: dict, lines: li
     for ended in _run(arguments, request, visits, reporter):
         outcomes += ended
         for outcome in ended:
-            for words in (*([outcome.reason] if outcome.reason else []), *outcome.notes):
+            reason = outcome.told or outcome.reason
+            for words in (*([reason] if reason else []), *outcome.notes):
                 warn(f"{outcome.visit} {outcome.tracer}: {words}")
         share = len(outcomes) / (len(visits) * len(request.options.tracers))
         reporter.progress(share, f"{ended[0].visit}: {', '.join(sorted({outcome.status for outcome in ended}))}")

@@ -92,7 +92,9 @@ def sidecar(request: Request, visit: Visit, provenance: dict, desc: str, provena
         "QuantityDescription": units,
         "ImitatedTracer": provenance["tracer"]["radiopharmaceutical"],
         "Sources": _sources(request, visit, desc, provenance["tracer"]["name"]),
-        "SpatialReference": _uri(request, visit.t1w) if visit.t1w else "the T1w that the case was prepared from",
+        "SpatialReference": _link(request, visit, visit.t1w, "T1w")
+        if visit.t1w
+        else "the T1w that the case was prepared from",
         "Model": {
             "Name": model["name"],
             "Version": model["version"],
@@ -107,21 +109,22 @@ def sidecar(request: Request, visit: Visit, provenance: dict, desc: str, provena
 
 
 def _sources(request: Request, visit: Visit, desc: str, tracer: str) -> list[str]:
-    files = [visit.t1w, visit.t2f]
+    files = [(visit.t1w, "T1w"), (visit.t2f, "T2-FLAIR")]
     if desc == "difference" and tracer in visit.pets:
-        files.append(visit.pets[tracer].path)
-    return [_uri(request, path) for path in files if path is not None]
+        files.append((visit.pets[tracer].path, "measured PET"))
+    return [_link(request, visit, path, title) for path, title in files if path is not None]
 
 
-def _uri(request: Request, path: Path) -> str:
-    """BIDS URI of an input; of one outside the data set its name alone, since no path of a machine belongs here."""
-    if not request.linked:
-        return path.name
+def _link(request: Request, visit: Visit, path: Path, title: str) -> str:
+    """BIDS URI of an input in its person's folder of the data set; of any other no more than what it is.
+
+    Files that a table names, and their folders, may be called after a person.
+    """
     root = request.source if request.source.is_dir() else request.source.parent
-    try:
+    own = root / visit.participant
+    if request.linked and path.name.startswith(f"{visit.participant}_") and own in path.absolute().parents:
         return f"bids:raw:{path.absolute().relative_to(root).as_posix()}"
-    except ValueError:
-        return path.name
+    return title
 
 
 def write_description(request: Request) -> None:

@@ -46,13 +46,14 @@ _DESCRIPTIONS = {
     "mae": "mean absolute error, volumes scaled to 0 to 1",
     "nrmse": "root mean square error over the measured PET's root mean square; n/a here, relapet evaluate has it",
     "atlas": "where the regions come from",
-    "synthetic": "mean of the synthetic PET, SUVR",
-    "measured": "mean of the measured PET, SUVR",
-    "spread": "standard deviation of the regional mean over the model's samples, SUVR: not the error",
-    "low": "lower end of the interval, SUVR",
-    "high": "upper end of the interval, SUVR",
+    "synthetic": "mean of the synthetic PET, in units",
+    "measured": "mean of the measured PET, in units",
+    "spread": "standard deviation of the regional mean over the model's samples, in units: not the error",
+    "low": "lower end of the interval, in units",
+    "high": "upper end of the interval, in units",
     "volume_ml": "volume of the region",
     "in_field": "share of the region in the field of view of the MRI, 0 to 1",
+    "units": "of synthetic, measured, spread, low and high: SUVR, or relative (0 to 1) where the model knows no SUVR",
     "reason": "why there is no result, or what part of it is missing",
 }
 
@@ -157,7 +158,7 @@ def _region_rows(record: Record) -> list[dict]:
         found = {
             column: next((row[name] for name in names if name in row), None) for column, names in _REGION_FIELDS.items()
         }
-        rows.append({"region": row["region"], "atlas": row.get("atlas", SHIPPED), **found})
+        rows.append({"region": row["region"], "atlas": row.get("atlas", SHIPPED), **found, "units": row.get("units")})
     return rows
 
 

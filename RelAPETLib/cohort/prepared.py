@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import BusyError, InputError, OutputError
 from ..registration import REVISION
-from .request import Request, without_roots
+from .reasons import recordable
+from .request import Request
 from .visits import CASE_RECORD, Visit
 
 if TYPE_CHECKING:
@@ -34,12 +35,12 @@ def prepared_case(
     if visit.case is not None:
         return load_case(visit.case), {}
     check_sequences(["t1w"] if visit.t2f is None else ["t1w", "t2f"], model.metadata)
-    lost = {failure.tracer: without_roots(failure.reason, request) for failure in visit.lost}
+    lost = {failure.tracer: recordable(failure.reason, request, visit) for failure in visit.lost}
     pets = {}
     for tracer in tracers:
         if tracer in visit.pets:
             if reason := _unusable(visit.pets[tracer].path, relative=_relative(model, tracer)):
-                lost[tracer] = without_roots(reason, request)
+                lost[tracer] = recordable(reason, request, visit)
             else:
                 pets[tracer] = visit.pets[tracer].path
     if not pets:
@@ -48,7 +49,7 @@ def prepared_case(
         return _registered(request, visit, pets, progress), lost
     except InputError as error:
         # Either the MRI or a PET is to blame: with the MRI alone it fails again, or the PET was.
-        reason = without_roots(str(error), request)
+        reason = recordable(str(error), request, visit)
         return _mri_alone(request, visit, progress), lost | dict.fromkeys(pets, reason)
 
 
@@ -58,12 +59,13 @@ def _relative(model: Model, tracer: str) -> bool:
 
 def _unusable(path: Path, relative: bool) -> str:
     """Why a measured PET cannot be compared with, as far as that is known without registering it."""
+    from ..synthesis.inputs import REFERENCE
     from ..synthesis.reference import reference_units
     from ..volumes import check_volume, read_volume
 
     try:
         reference_units(path, None, relative=relative)
-        check_volume(read_volume(path, name="measured PET"), f"measured PET {path}")
+        check_volume(read_volume(path, name=REFERENCE), f"{REFERENCE} {path}")
     except InputError as error:
         return str(error)
     return ""

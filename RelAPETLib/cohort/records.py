@@ -41,7 +41,7 @@ class Record:
         options: as asked for.
         outputs: by name in the same folder, ``{"sha256", "bytes"}``.
         metrics: against the measured PET, as in the provenance; None without one.
-        regions: rows of the regional table.
+        regions: rows of the regional table, with their ``units``; records of earlier versions have none.
         verdict: of the result, as in the provenance; None where it has none.
         warnings: one line each.
         left_out: why a measured PET was not compared with; empty where it was, or where there is none.

@@ -92,7 +92,7 @@ def for_visit(request: Request, tracers: tuple[str, ...], clinical, uses_clinica
 def without_roots(words: str, request: Request, case: Path | None = None) -> str:
     """A message with paths as they are inside the data set, the output or a saved case: no path of the machine."""
     root = request.source if request.source.is_dir() else request.source.parent
-    for known in (case, request.out, root):
+    for known in (case, request.out, request.work, root):
         if known is not None:
             words = words.replace(f"{known.absolute()}{os.sep}", "").replace(f"{known}{os.sep}", "")
     return words

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import logging
 import math
 import os
 import shutil
@@ -16,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..devices import free_host_memory
-from ..errors import BusyError, InputError, OutputError, RelAPETError
-from ..notices import listening, printable
+from ..errors import BusyError, InputError, OutputError
+from ..notices import listening
 from ..outputs import STAGING, reserve, write_set
 from .derivatives import TRANSFORM, derived_names, sidecar, volume_name
 from .prepared import prepared_case
+from .reasons import Reason, reason_of, recordable, recordable_note
 from .records import DONE, FAILED, Record, hashes, is_done, origin, record_name, stem
-from .request import Request, for_visit, loaded_model, without_roots
+from .request import Request, for_visit, loaded_model
 from .visits import Visit
 
 if TYPE_CHECKING:
@@ -42,9 +42,10 @@ class Outcome:
     Attributes:
         visit, tracer: whose; the visit by its name.
         status: ``done``, ``failed`` or ``skipped`` (done before).
-        reason: one line, of a failure.
+        reason: one line, of a failure, as it is recorded.
         notes: what the user should know, one line each.
         recorded: a record of it lies in the output.
+        told: the reason with the paths of the inputs, for the terminal alone; empty where it has none.
     """
 
     visit: str
@@ -53,6 +54,7 @@ class Outcome:
     reason: str = ""
     notes: tuple[str, ...] = ()
     recorded: bool = True
+    told: str = ""
 
 
 def run_visit(request: Request, visit: Visit, progress: Callable[[float, str], None] | None = None) -> list[Outcome]:
@@ -71,38 +73,27 @@ def run_visit(request: Request, visit: Visit, progress: Callable[[float, str], N
                 return _run(request, visit, place, progress or (lambda fraction, message: None))
         except BusyError as error:
             if time.monotonic() > limit:
-                return _unrecorded(request, visit, str(error))
+                return _unrecorded(request, visit, Reason(recordable(str(error), request, visit), str(error)))
             time.sleep(INTERVAL)
         except Exception as error:
             return _unrecorded(request, visit, reason_of(error, request, visit))
 
 
-def _unrecorded(request: Request, visit: Visit, reason: str) -> list[Outcome]:
-    return [Outcome(visit.name, t, FAILED, reason, recorded=False) for t in request.options.tracers]
-
-
-def reason_of(error: BaseException, request: Request, visit: Visit) -> str:
-    """One line on why something failed, with paths as they are in the data set."""
-    if isinstance(error, RelAPETError):
-        words = str(error)
-    elif isinstance(error, MemoryError):
-        words = "there is not enough memory"
-    elif isinstance(error, OSError):
-        words = f"the system refuses: {error.strerror or error}"
-    else:
-        logging.getLogger("relapet").exception("bug")
-        words = f"internal error ({type(error).__name__}: {error})"
-    return printable(without_roots(" ".join(words.split()), request, visit.case), 600)
+def _unrecorded(request: Request, visit: Visit, why: Reason) -> list[Outcome]:
+    return [
+        Outcome(visit.name, tracer, FAILED, why.recorded, recorded=False, told=why.told)
+        for tracer in request.options.tracers
+    ]
 
 
 def _run(request: Request, visit: Visit, place: Path, progress) -> list[Outcome]:
     """All tracers; the lock of the visit's folder is held only while there is something to do."""
-    problem, inputs = visit.problem, {}
+    problem, inputs = Reason(recordable(visit.problem, request, visit), visit.problem), {}
     if visit.t1w is not None or visit.case is not None:
         try:
             inputs = hashes(visit, request.options.tracers)
         except InputError as error:
-            problem = problem or reason_of(error, request, visit)
+            problem = problem if problem.recorded else reason_of(error, request, visit)
     wanted = {tracer: origin(request, visit, tracer, inputs) for tracer in request.options.tracers}
     if not _missing(request, visit, place, wanted):
         if (place / STAGING).exists():  # of a run that was killed after its last result, or of one at work
@@ -114,7 +105,7 @@ def _run(request: Request, visit: Visit, place: Path, progress) -> list[Outcome]
         done = [Outcome(visit.name, tracer, SKIPPED) for tracer in wanted if tracer not in missing]
         work = _Work(request, visit, reserved, inputs, {tracer: wanted[tracer] for tracer in missing})
         try:
-            return done + (work.fail(missing, problem) if problem else work.do(progress))
+            return done + (work.fail(missing, problem) if problem.recorded else work.do(progress))
         finally:
             free_host_memory()
 
@@ -165,7 +156,7 @@ class _Work:
             except InputError as error:
                 if tracer not in case.ready.pets:
                     raise
-                case, self.left_out = _without_pet(case, tracer), reason_of(error, self.request, self.visit)
+                case, self.left_out = _without_pet(case, tracer), reason_of(error, self.request, self.visit).recorded
                 (result,) = run_case(case, options, progress, model=model)
             self._write(tracer, result, case)
         except Exception as error:
@@ -173,7 +164,7 @@ class _Work:
         notes = (f"measured PET of {tracer} left out: {self.left_out}",) if self.left_out else ()
         return [Outcome(self.visit.name, tracer, DONE, notes=notes)]
 
-    def fail(self, tracers: tuple[str, ...], reason: str) -> list[Outcome]:
+    def fail(self, tracers: tuple[str, ...], why: Reason) -> list[Outcome]:
         """Leave a record of the failure in place of results of other inputs or options; those of the same are kept."""
         outcomes = []
         for tracer in tracers:
@@ -181,10 +172,10 @@ class _Work:
             recorded = not is_done(Path(self.place), name, self.wanted[tracer])  # else what was to be redone is there
             try:
                 if recorded:
-                    self._put(tracer, {}, replace(self._record(tracer), status=FAILED, reason=reason))
+                    self._put(tracer, {}, replace(self._record(tracer), status=FAILED, reason=why.recorded))
             except (OutputError, OSError):  # a full disk; the caller tells
                 recorded = False
-            outcomes.append(Outcome(self.visit.name, tracer, FAILED, reason, recorded=recorded))
+            outcomes.append(Outcome(self.visit.name, tracer, FAILED, why.recorded, recorded=recorded, told=why.told))
         return outcomes
 
     def _record(self, tracer: str) -> Record:
@@ -215,9 +206,9 @@ class _Work:
                     writers[new.replace(".nii.gz", ".json")] = _json_writer(content)
             if "synthetic_pet" in result.volumes:
                 writers[f"{stem(self.visit, tracer)}_{TRANSFORM}"] = functools.partial(_write_transform, case)
-            notes = [without_roots(note, self.request) for note in self.visit.notes]
+            notes = [recordable_note(note, self.request, self.visit) for note in self.visit.notes]
             record = replace(
-                self._record(tracer), regions=_plain_rows(result.regions),
+                self._record(tracer), regions=_plain_rows(result.regions, provenance["pet"]["units"]),
                 metrics=(provenance["reference"] or {}).get("metrics"), verdict=provenance.get("verdict"),
                 warnings=[*notes, *provenance["warnings"]], seconds=provenance["seconds"],
             )  # fmt: skip
@@ -265,15 +256,15 @@ def _json_writer(content: dict) -> Callable[[Path], None]:
     return lambda path: path.write_bytes(text.encode("utf-8"))
 
 
-def _plain_rows(rows: list[dict]) -> list[dict]:
-    """Rows as JSON: numbers that JSON lacks become null."""
+def _plain_rows(rows: list[dict], units: str) -> list[dict]:
+    """Rows as JSON, with the unit of their means: numbers that JSON lacks become null."""
 
     def plain(value):
         if value is None or isinstance(value, (str, int)):
             return value
         return float(value) if math.isfinite(value) else None
 
-    return [{name: plain(value) for name, value in row.items()} for row in rows]
+    return [{name: plain(value) for name, value in row.items()} | {"units": units} for row in rows]
 
 
 def _without_pet(case: Case, tracer: str) -> Case:

@@ -48,6 +48,7 @@ class Visit:
         t1w, t2f: files, None where there is none.
         case: folder of a saved case, which then stands for the scans.
         pets: measured PET by tracer.
+        pet_files: files of all that were offered, those that cannot be used among them; no record names them.
         clinical: what is known of the person.
         notes: choices made among several files, one line each.
         lost: PET that cannot be used, by the tracer's name; of those of unknown tracers the notes tell.
@@ -60,6 +61,7 @@ class Visit:
     t2f: Path | None = None
     case: Path | None = None
     pets: dict[str, PetScan] = field(default_factory=dict)
+    pet_files: tuple[Path, ...] = ()
     clinical: ClinicalValues = field(default_factory=ClinicalValues, repr=False)
     notes: tuple[str, ...] = ()
     lost: tuple[Failure, ...] = ()
@@ -194,8 +196,9 @@ def _table_visit(path: Path, person: str, session: str, rows: list[dict]) -> Vis
     clinical, notes = from_rows(rows)
     problem = "" if mri["t1w"] else f"no t1w in {path.name}"
     known, more = _named(lost)
-    return Visit(person, session, **mri, pets=pets, clinical=clinical, notes=(*notes, *more), lost=known,
-                 problem=problem)  # fmt: skip
+    offered = tuple(path.parent / row["pet"] for row in rows if row.get("pet"))
+    return Visit(person, session, **mri, pets=pets, pet_files=offered, clinical=clinical, notes=(*notes, *more),
+                 lost=known, problem=problem)  # fmt: skip
 
 
 def _named(lost: Iterable[Failure]) -> tuple[tuple[Failure, ...], list[str]]:
@@ -243,9 +246,11 @@ def _subject_visits(root: Path, folder: Path, filters: Filters) -> list[Visit]:
         mri = {kind: first_of(files[session][kind], kind, notes).path if files[session][kind] else None
                for kind in ("T1w", "FLAIR")}  # fmt: skip
         known, more = _named((*lost.pop(session, ()), *failures))
+        offered = tuple(file.path for file in pets[session])
         visits.append(
-            Visit(subject, session, mri["T1w"], mri["FLAIR"], pets=scans, notes=(*notes, *said, *more), lost=known)
-        )
+            Visit(subject, session, mri["T1w"], mri["FLAIR"], pets=scans, pet_files=offered,
+                  notes=(*notes, *said, *more), lost=known)
+        )  # fmt: skip
     lone = [name for name, found in files.items() if found["FLAIR"] and name not in with_mri and not filters.given]
     return visits + [Visit(subject, session, problem="no T1w") for session in lone]
 

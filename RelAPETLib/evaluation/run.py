@@ -66,6 +66,7 @@ class RegionValue:
             **{name: self.told.get(name) for name in TOLD},
             "volume_ml": self.volume_ml,
             "in_field": self.in_field,
+            "units": "SUVR",  # relative PET are divided by their reference region's mean, too (`regional.to_suvr`)
         }
 
 

@@ -20,7 +20,7 @@ KEYS = ("participant_id", "session", "tracer", "model")
 #: Columns of the tables that `relapet evaluate` and `relapet bids` both write and `relapet report` reads.
 VOLUME_COLUMNS = (*KEYS, "region", "psnr", "ssim", "mae", "nrmse")
 REGION_COLUMNS = (
-    *KEYS, "region", "atlas", "synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field",
+    *KEYS, "region", "atlas", "synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field", "units",
 )  # fmt: skip
 FAILURE_COLUMNS = (*KEYS, "reason")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -14,6 +13,7 @@ from .. import __version__
 from ..errors import InputError
 from ..notices import warn
 from ..regions import load_regions
+from ..unnamed import without_names
 from . import web
 from .cohort_figures import METRICS, bland_altman, distributions, regional, result_pictures
 from .cohort_results import ResultFiles, find_results
@@ -29,12 +29,11 @@ from .cohort_tables import (
     ranked,
     read_tables,
     regional_errors,
+    units_of,
 )
 from .scorecard import scorecard
 
 NOT_CHECKED = "not checked"
-#: An absolute path of two parts or more, on any system; its folders may have blanks, its last part may not.
-_PLACE = re.compile(r"""(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][^\\/:;,'"\n]+)+[\\/]([^\\/\s:;,'"]+)""")
 _BUTTONS = (
     '<td><button type="button" data-set="accept" aria-pressed="false">\u2713 accept</button> '
     '<button type="button" data-set="reject" aria-pressed="false">\u2717 reject</button></td>'
@@ -75,6 +74,7 @@ def write_cohort_report(
     keys = tables.results()
     if results is None:
         results = find_results(source, keys) if isinstance(source, (str, os.PathLike)) else {}
+    _tell_units(tables, results)
     levels = {key: _level(results.get(key)) for key in keys}
     people = len({key.participant_id for key in keys})
     room = _Room(_ROOM_FOR_PICTURES)
@@ -100,6 +100,15 @@ def write_cohort_report(
     return {"results": len(keys), "people": people, "failures": len(tables.failures), "pictures": room.pictures}
 
 
+def _tell_units(tables: Tables, results: Mapping[Key, ResultFiles]) -> None:
+    """The unit of regional rows whose table has none, as those of earlier versions, by the results' own records."""
+    for row in tables.regions:
+        if row["units"] == MISSING and row["key"] in results:
+            pet = results[row["key"]].record.get("pet")
+            if isinstance(units := pet.get("units") if isinstance(pet, dict) else None, str):
+                row["units"] = units
+
+
 class _Room:
     """What pictures may still take; they are left out, and it is said, once it is used up."""
 
@@ -120,22 +129,18 @@ def _level(files: ResultFiles | None) -> str:
 
 
 def _fingerprint(tables: Tables) -> str:
-    return hashlib.sha256(repr((tables.volumes, tables.regions, tables.failures)).encode()).hexdigest()
+    regions = [{name: value for name, value in row.items() if name != "units"} for row in tables.regions]
+    return hashlib.sha256(repr((tables.volumes, regions, tables.failures)).encode()).hexdigest()
 
 
 def _failures(tables: Tables) -> str:
     if not tables.failures:
         return '<section id="failures"><h2>Failures</h2><p>None is recorded.</p></section>'
-    rows = [(*row["key"], without_places(row["reason"])) for row in tables.failures]
+    rows = [(*row["key"], without_names(row["reason"])) for row in tables.failures]
     return (
         f'<section id="failures"><h2>Failures ({len(rows)})</h2>'
         f"{web.table(('participant', 'session', 'tracer', 'model', 'reason'), rows, numbers=False)}</section>"
     )
-
-
-def without_places(words: str) -> str:
-    """A text in which a file's name stands for its absolute path: the page gives no place of a machine away."""
-    return _PLACE.sub(r"\1", words)
 
 
 def _group(tables: Tables, group: Group, results: Mapping[Key, ResultFiles], room: _Room) -> str:
@@ -174,16 +179,18 @@ def _regional(tables: Tables, group: Group, room: _Room) -> str:
     }
     if not any(made or measured for made, measured in rows.values()):
         return ""
-    words = f"{group.tracer}: regional values"
+    units = units_of(tables, group)
+    words = f"{group.tracer}: regional values, {units}"
     note = f'<p class="small">{_MAX_REGIONS_NOTE}</p>' if len(rows) > 40 else ""
-    return f"<h3>{web.text(words)}</h3>{room.take(regional(rows, 'SUVR'), words)}{note}"
+    return f"<h3>{web.text(words)}</h3>{room.take(regional(rows, units), words)}{note}"
 
 
 def _agreement(tables: Tables, group: Group, room: _Room) -> str:
     figures = [one for one in agreements(tables, group) if one.differences.size]
     if not figures:
         return "<p>No measured PET: agreement cannot be told.</p>"
-    words, titles, rows = f"{group.tracer}: Bland-Altman plots", _titles(), []
+    units, titles, rows = units_of(tables, group), _titles(), []
+    words = f"{group.tracer}: Bland-Altman plots, {units}"
     for one in figures:
         low, high = one.limits or (None, None)
         covered = f"{one.inside} of {one.judged}" if one.judged else MISSING
@@ -196,7 +203,7 @@ def _agreement(tables: Tables, group: Group, room: _Room) -> str:
         f"{LEAST_FOR_LIMITS} PET on. They take visits as independent, which those of one person are not."
     )
     return (
-        f"<h3>{web.text(words)}</h3>{room.take(bland_altman(figures, 'SUVR'), words)}"
+        f"<h3>{web.text(words)}</h3>{room.take(bland_altman(figures, units), words)}"
         f'{web.table(head, rows)}<p class="small">{web.text(note)}</p>'
     )
 

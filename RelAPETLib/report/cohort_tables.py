@@ -22,6 +22,8 @@ _NUMBERS = {
     "regions": ("synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field"),
     "failures": (),
 }
+#: Unit of regional means where neither table nor records tell one, as in tables of earlier versions.
+SUVR = "SUVR"
 _WORDS = {"volumes": ("region",), "regions": ("region", "atlas"), "failures": ("reason",)}
 MAX_BYTES = 500_000_000
 
@@ -126,6 +128,7 @@ def _row(name: str, row: Mapping, where: str) -> dict:
     if line["key"].participant_id == MISSING and name != "failures":
         raise InputError(f"{where}: no participant_id")
     line |= {column: words(column) for column in _WORDS[name]}
+    line |= {"units": words("units")} if name == "regions" else {}
     for column in _NUMBERS[name]:
         line[column] = _number(row.get(column), f"{where}: {column}")
     return line
@@ -171,18 +174,25 @@ class Agreement:
 
 
 def by_region(tables: Tables, group: Group) -> dict[str, list[dict]]:
-    """Rows of `regions.tsv` of a group by region, in the table's order; of several atlases each has its own."""
+    """Rows of `regions.tsv` of a group by region, in the table's order; each atlas and unit has its own."""
     found: dict[str, list[dict]] = {}
     rows = [row for row in tables.regions if Group(row["key"].tracer, row["key"].model) == group]
-    atlases = {row["atlas"] for row in rows}
+    several = [column for column in ("atlas", "units") if len({row[column] for row in rows}) > 1]
     for row in rows:
+        told = ", ".join(row[column] for column in several)
         name = row["region"].replace("_", " ")
-        found.setdefault(name if len(atlases) == 1 else f"{name} ({row['atlas']})", []).append(row)
+        found.setdefault(f"{name} ({told})" if told else name, []).append(row)
     return found
 
 
+def units_of(tables: Tables, group: Group) -> str:
+    """Unit of a group's regional means, ``SUVR`` or ``relative (0 to 1)``; of both, both."""
+    rows = (row for row in tables.regions if Group(row["key"].tracer, row["key"].model) == group)
+    return " or ".join(sorted({SUVR if row["units"] == MISSING else row["units"] for row in rows})) or SUVR
+
+
 def agreements(tables: Tables, group: Group) -> list[Agreement]:
-    """Agreement of synthetic and measured SUVR in each region (and atlas) of a group, in the table's order."""
+    """Agreement of synthetic and measured means in each region (of an atlas, in a unit) of a group."""
     return [_agreement(name, rows) for name, rows in by_region(tables, group).items()]
 
 

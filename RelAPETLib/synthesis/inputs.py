@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import DoubtfulInputError, InputError
-from ..notices import printable, warn
+from ..notices import warn
+from ..unnamed import without_files
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -22,16 +22,6 @@ if TYPE_CHECKING:
 TITLES = {"t1w": "T1w", "t2f": "T2-FLAIR"}
 REFERENCE = "reference PET"
 _REFERENCE = "reference_"
-_SEPARATOR = re.compile(r"[/\\]")
-#: Words with capitals or digits in warnings, here in small letters; as names of files they say nothing of anybody.
-_TERMS = frozenset(
-    (
-        "AnatomicalOrientation BIDS CPU DICOM FLAIR GPU MNI MRI NIfTI PBR PET PIB PatientBirthDate PatientID "
-        "SUVR SeriesInstanceUID SpacingBetweenSlices TAU T1w T2-FLAIR T2F TransformMatrix"
-    )
-    .lower()
-    .split()
-)
 
 
 def reference_role(tracer: str) -> str:
@@ -161,29 +151,5 @@ def _doubt_two_people(paths: dict[str, Path], names: dict[str, str], force: bool
 
 
 def without_paths(messages: list[str], paths: dict[str, Path]) -> list[str]:
-    """Messages on one line, with every input's path and file name replaced by what the input is.
-
-    Our own warnings hold neither, they call an input by its title; this is for what others' messages may bring. So a
-    bare name that may as well be a word of our sentences, such as ``DICOM`` or ``brain``, is left as it is.
-    """
-    spellings: dict[str, str] = {}
-    for role, path in paths.items():
-        whole = {str(path), str(path.absolute()), printable(path, None), printable(path.absolute(), None)}
-        whole = {text for text in whole if _SEPARATOR.search(text) and _SEPARATOR.sub("", text)}
-        named = {text for text in (path.name, printable(path.name, None)) if len(text) > 2 and not _is_word(text)}
-        spellings |= dict.fromkeys(whole | named, title(role))
-    cleaned = [" ".join(message.split()) for message in messages]
-    for text in sorted(spellings, key=len, reverse=True):  # a folder's path is the beginning of another's
-        inside = r"(?:[/\\][^\s:;,]*)?" if _SEPARATOR.search(text) else ""
-        known, found = spellings[text], " ".join(text.split())
-        pattern = re.compile(rf"(?P<titled>\b{re.escape(known)} )?(?<!\w){re.escape(found)}(?!\w){inside}")
-        cleaned = [
-            pattern.sub(lambda match, known=known: known if match["titled"] else f"the {known}", message)
-            for message in cleaned
-        ]
-    return list(dict.fromkeys(cleaned))
-
-
-def _is_word(name: str) -> bool:
-    """Whether a file's name may be a word of our warnings: small letters alone, or a term of the field."""
-    return bool(re.fullmatch("[a-z]+", name)) or name.lower() in _TERMS
+    """Messages on one line, with every input's path and file name replaced by what the input is (`without_files`)."""
+    return without_files(messages, {path: title(role) for role, path in paths.items()})

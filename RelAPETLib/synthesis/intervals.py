@@ -1,4 +1,4 @@
-"""Intervals of regional SUVR beside a synthesis, from its model's calibration; withheld where they would mean nothing.
+"""Intervals of regional means beside a synthesis, from its model's calibration; withheld where they would mean nothing.
 
 An interval says where a measured mean lay in people like those of the calibration. It is withheld, with the reason, for
 everybody else: real people where the model was calibrated on simulated ones, other sampling than the calibration's, an
@@ -33,8 +33,9 @@ def regional_table(case: Case, drawn: Draw, maps: dict) -> tuple[list[dict], dic
         maps: by name, from `maps.make_maps`, on the model grid.
 
     Returns:
-        Rows of `regions.regional_rows` with ``spread`` (of `maps.with_spread`), ``low`` and ``high`` before
-        ``share_in_view``, NaN where there is none; and the ``intervals`` of `synthetic_pet.json`.
+        Rows of `regions.regional_rows`, in the units of the PET (SUVR or relative), with ``spread`` (of
+        `maps.with_spread`), ``low`` and ``high`` before ``share_in_view``, NaN where there is none;
+        and the ``intervals`` of `synthetic_pet.json`.
     """
     from ..regions import regional_rows
     from .maps import with_spread

@@ -63,7 +63,8 @@ class Synthesis:
             ends of their intervals, a row a region (`intervals.regional_table`); what `regions.tsv` holds.
         volumes: all volumes by file name without ending, e.g. ``"synthetic_pet_space-MNI"``.
         pictures: the volumes of the report, all on one grid.
-        samples: regional SUVR of the single samples (`maps.sample_rows`); what `samples.tsv` holds, if there are any.
+        samples: regional means of the single samples, in the units of the PET (`maps.sample_rows`); what
+            `samples.tsv` holds, if there are any.
         registration: gives white matter of template and T1w on that grid, for the page's registration check.
     """
 

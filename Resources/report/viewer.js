@@ -150,9 +150,17 @@
       pen.fillStyle = `rgb(${rgb})`;
       pen.fillRect(step, 0, 1, 12);
     }
-    find("#bar-low").textContent = String(window.low);
-    find("#bar-high").textContent = String(window.high);
+    const rounding = 0.005 * (window.high - window.low);  // windows are rounded to the digits that are shown
+    end("#bar-low", layer.low < window.low - rounding ? "< " : "", window.low, "lower");
+    end("#bar-high", layer.high > window.high + rounding ? "> " : "", window.high, "higher");
     find("#bar-units").textContent = layer.units;
+  }
+
+  // A number at an end of the colour bar, with a mark where voxels of the layer lie beyond it.
+  function end(selector, mark, number, words) {
+    const text = find(selector);
+    text.textContent = mark + number;
+    text.title = mark ? `Some voxels are ${words} and have the colour of this end.` : "";
   }
 
   function readout() {

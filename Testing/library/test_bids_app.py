@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from cases import write_tiny_latent
@@ -208,6 +209,25 @@ def test_a_table_and_a_filter_choose_scans(tmp_path, grid_case):
     assert second.problem == "no t1w in people.csv"
 
 
+def test_the_regions_of_a_table_have_the_unit_of_their_result(cohort, tmp_path):
+    from RelAPETLib.cohort.group import write_tables
+
+    copy = tmp_path / "out"
+    shutil.copytree(cohort[1], copy)
+    assert {row["units"] for row in rows(copy / "regions.tsv")} == {"SUVR"}
+    path = copy / "sub-01/pet/sub-01_trc-AV1451_model-tinylatent_record.json"
+    record = read_record(path)
+    for units in ("relative (0 to 1)", None):  # earlier versions recorded none
+        told = {"units": units} if units else {}
+        regions = [{name: row[name] for name in row if name != "units"} | told for row in record.regions]
+        path.write_text(replace(record, regions=regions).text())
+        write_tables(copy)
+        found = {row["participant_id"]: row["units"] for row in rows(copy / "regions.tsv")}
+        assert found == {"sub-01": units or "n/a", "sub-02": "SUVR"}
+    described = json.loads((copy / "regions.json").read_text())
+    assert "relative" in described["units"]["Description"] and "SUVR" not in described["synthetic"]["Description"]
+
+
 def test_two_runs_at_one_person_do_it_once(cohort, tmp_path, monkeypatch):
     """A run that comes second waits for the first, finds its result, and leaves it as it is."""
     _, out, arguments = cohort
@@ -290,7 +310,7 @@ def test_results_do_not_point_to_copies_that_will_be_removed(tmp_path, grid_case
     sidecar = json.loads(
         (out / "sub-001/ses-1/pet/sub-001_ses-1_trc-AV1451_space-T1w_desc-synthetic_pet.json").read_text()
     )
-    assert sidecar["Sources"] == ["t1w.nii.gz"] and sidecar["InputSHA256"]["t1w"]
+    assert sidecar["Sources"] == ["T1w"] and sidecar["InputSHA256"]["t1w"]
     assert "copies" not in "".join(path.read_text() for path in out.rglob("*.json"))
 
 
@@ -307,3 +327,68 @@ def test_a_folder_on_another_drive_is_not_linked(tmp_path, monkeypatch):
     assert derivatives._description(request)["DatasetLinks"] == {"raw": ".."}
     monkeypatch.setattr(derivatives.os.path, "relpath", other_drive)
     assert "DatasetLinks" not in derivatives._description(request)
+
+
+def test_no_file_of_results_names_a_persons_files(tmp_path, grid_case, model, monkeypatch, capsys):
+    """Files and folders of a table may be called after a person; the terminal alone says which file it was."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("Jane_Doe", "Ann Lee"):
+        (tmp_path / "scans" / name).mkdir(parents=True)
+    (tmp_path / "scans/Jane_Doe/Jane_Doe_T1w.nii.gz").write_bytes(b"no volume")
+    shutil.copyfile(grid_case["t1w"], tmp_path / "scans/Ann Lee/Ann Lee T1.nii.gz")
+    (tmp_path / "scans/Ann Lee/Lee_pet.nii").write_bytes(b"no volume")
+    (tmp_path / "scans/table.csv").write_text(
+        "subject,t1w,pet,tracer\n01,Jane_Doe/Jane_Doe_T1w.nii.gz,,\n"
+        "02,Ann Lee/Ann Lee T1.nii.gz,Ann Lee/Lee_pet.nii,TAU\n"
+        "02,Ann Lee/Ann Lee T1.nii.gz,Ann Lee/Lee_x.nii,Lee_x.nii\n"
+    )
+    assert main(["bids", "scans/table.csv", "out", "participant", "group", "--model", str(model), "--tracer", "TAU",
+                 "--steps", "1", "--samples", "1", "--preprocessed", "--no-report",
+                 "--progress", "json"]) == 3  # fmt: skip
+    told = capsys.readouterr()
+    assert "Jane_Doe/Jane_Doe_T1w.nii.gz: not a readable image" in told.out + told.err
+    first, second = (row["reason"] for row in rows(tmp_path / "out/failures.tsv"))
+    assert first.startswith("the T1w: not a readable image") and "the reference PET: not a readable image" in second
+    assert main(["report", "out"]) == 0
+    texts = [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".json", ".tsv", ".html")]
+    kept = {path.name: path.read_text() for path in texts} | {"the result": told.out.splitlines()[-1]}
+    assert {"report.html", "failures.tsv", "sub-02_trc-AV1451_space-T1w_desc-synthetic_pet.json"} <= kept.keys()
+    for name, text in kept.items():
+        assert not any(word in text for word in ("Jane_Doe", "Ann Lee", "Lee_")), name
+
+
+def test_reasons_name_inputs_by_what_they_are(tmp_path):
+    from RelAPETLib.cohort.reasons import reason_of, recordable, recordable_note
+    from RelAPETLib.cohort.request import Request
+    from RelAPETLib.cohort.visits import find_visits
+    from RelAPETLib.synthesis import Options
+
+    (tmp_path / "Lee").mkdir()
+    (tmp_path / "Lee/Lee_pib.json").write_text("[")
+    (tmp_path / "t.csv").write_text("subject,t1w,pet,tracer\n02,Lee/Lee T1.hdr,Lee/Lee_pib.nii,PIB\n"
+                                    "02,Lee/Lee T1.hdr,Lee/Lee_x.nii,Lee_x.nii\n")  # fmt: skip
+    request = Request(tmp_path / "t.csv", tmp_path / "out", Options(tracers=("PIB",)), work=tmp_path / "work")
+    (visit,) = find_visits(tmp_path / "t.csv")
+    (lost,), (note,) = visit.lost, visit.notes
+    assert "Lee_pib.json" in lost.reason and "Lee_x.nii" in note
+    assert recordable(lost.reason, request, visit).startswith("the reference PET's sidecar: not readable JSON")
+    assert "Lee" not in recordable_note(note, request, visit)
+    home = "/usr/home/lee/models/tau: changed"
+    for words, recorded in (
+        (f"T1w {tmp_path}/Lee/Lee T1.hdr: its other file, Lee T1.img, is not there",
+         "T1w: its other file, the T1w's other file, is not there"),
+        (f"{tmp_path}/work/cases/sub-02: full", "cases/sub-02: full"), (home, "tau: changed"),
+    ):  # fmt: skip
+        reason = reason_of(InputError(words), request, visit)
+        assert reason.recorded == recorded and reason.told == words.replace(f"{tmp_path}/work/", "").replace(
+            f"{tmp_path}/", ""
+        )
+    bids = bids_data(tmp_path / "raw", {}, {})
+    for name in ("sub-1_acq-a_T1w", "sub-1_acq-b_T1w", "sub-1_trc-x_pet", "Lee_trc-y_pet"):
+        place = bids / "sub-1" / ("pet" if "pet" in name else "anat")
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{name}.nii").write_text("")
+    (visit,) = find_visits(bids)
+    notes = [recordable_note(note, replace(request, source=bids), visit) for note in visit.notes]
+    assert notes[0] == "sub-1_acq-a_T1w.nii taken of 2 T1w" and len(notes) == 3
+    assert not any("Lee" in note or "raw" in note for note in notes), notes

@@ -16,7 +16,7 @@ PACKAGE = Path(RelAPETLib.__file__).parent
 LAYERS = [
     {"errors"},
     {"absent", "resources", "tracers", "grid", "notices", "scaling", "whole_files", "clinical"},
-    {"jsonfiles", "outputs"},
+    {"jsonfiles", "outputs", "unnamed"},
     {"volumes", "diffusion", "devices", "counted_memory"},
     {"networks", "regions", "comparison", "registration", "suvr"},
     {"methods"},

@@ -14,9 +14,9 @@ from RelAPETLib.cli import main
 from RelAPETLib.errors import InputError
 from RelAPETLib.report import cohort as cohort_page
 from RelAPETLib.report import scorecard, web, write_cohort_report
-from RelAPETLib.report.cohort import without_places
-from RelAPETLib.report.cohort_results import find_results
+from RelAPETLib.report.cohort_results import ResultFiles, find_results
 from RelAPETLib.report.cohort_tables import Group, Key, agreements, ranked, read_tables
+from RelAPETLib.unnamed import without_names
 from RelAPETLib.volumes import image_from_array, write_volume
 
 EVIL = "sub-<script>window.pwned=1</script>"
@@ -121,6 +121,30 @@ def test_regions_of_one_name_in_two_atlases_are_told_apart(monkeypatch):
     assert scorecard._coverage(tables, GROUP).endswith(": 0.50 to 0.50 by region")
 
 
+def test_relative_values_are_not_called_suvr(tmp_path, monkeypatch):
+    """The unit is the table's, else the record's, else SUVR; a table of both keeps them apart."""
+    drawn = []
+    monkeypatch.setattr(cohort_page, "regional", lambda rows, units: drawn.append((list(rows), units)) or b"")
+    monkeypatch.setattr(cohort_page, "bland_altman", lambda figures, units: drawn.append(units) or b"")
+    row = {"tracer": "TAU", "model": "demo 3.1.0", "region": "frontal", "atlas": "a", "synthetic": 0.4, "measured": 0.5}
+    relative = "relative (0 to 1)"
+
+    def shown(*rows, results=None):
+        drawn.clear()
+        rows = [{**row, "participant_id": f"sub-{n}", **more} for n, more in enumerate(rows)]
+        write_cohort_report({"regions": rows}, tmp_path / "page.html", results=results or {})
+        assert f"regional values, {drawn[0][1]}" in (tmp_path / "page.html").read_text(encoding="utf-8")
+        return drawn
+
+    assert shown({"units": relative}) == [(["frontal"], relative), relative]
+    assert shown({}, {"units": "n/a"}) == [(["frontal"], "SUVR"), "SUVR"]
+    both = "SUVR or " + relative
+    assert shown({"units": "SUVR"}, {"units": relative}) == [(["frontal (SUVR)", f"frontal ({relative})"], both), both]
+    key = Key("sub-0", "n/a", "TAU", "demo 3.1.0")
+    results = {key: ResultFiles({}, {"pet": {"units": relative}})}
+    assert shown({}, results=results) == [(["frontal"], relative), relative]
+
+
 def test_the_page_of_a_single_result_without_a_measured_pet(tmp_path):
     rows = [{"participant_id": "a", "tracer": "TAU", "model": "m", "region": "r", "atlas": "a", "synthetic": 1.1}]
     assert write_cohort_report({"regions": rows}, tmp_path / "page.html")["results"] == 1
@@ -149,13 +173,18 @@ def test_the_page_is_closed_escaped_and_names_no_place(cohort, page):
 @pytest.mark.parametrize(
     ("told", "shown"),
     [
-        ("cannot read /data/my study/sub-01/T1w.nii.gz: no such file", "cannot read T1w.nii.gz: no such file"),
-        (r"C:\Users\ann lee\t1.nii: damaged; get it again", "t1.nii: damaged; get it again"),
+        ("cannot read /data/my study/sub-01/T1w.nii.gz: no such file", "cannot read a file: no such file"),
+        (r"C:\Users\ann lee\t1.nii: damaged; get it again", "a file: damaged; get it again"),
+        ("scans/Jane_Doe/Jane_Doe_T1w.nii.gz: not an image", "a file: not an image"),
+        ("done: PET scans/Ann Lee/Ann Lee pet.nii: odd", "done: a file: odd"),
+        ("T1w Jane_Doe.mgz: odd (Doe.json)", "T1w a file: odd (a file)"),
+        ("record sub-01_trc-AV1451_record.json: damaged", "record sub-01_trc-AV1451_record.json: damaged"),
+        ("raw/sub-01/pet/sub-01_trc-x_pet.nii: odd", "sub-01_trc-x_pet.nii: odd"),
         ("a T1w and/or a FLAIR of 1/2 mm, SUVR / ml", "a T1w and/or a FLAIR of 1/2 mm, SUVR / ml"),
     ],
 )
-def test_reasons_give_no_place_of_a_machine_away(told, shown):
-    assert without_places(told) == shown
+def test_reasons_give_no_file_and_no_place_of_a_machine_away(told, shown):
+    assert without_names(told) == shown
 
 
 def test_results_are_found_as_folders_and_as_derivatives(cohort, tmp_path):

@@ -317,6 +317,30 @@ def test_places_are_read_off_by_clicks_wheel_keys_and_sliders(browser, tmp_path)
     assert "outside the brain" in find(browser, "#readout")[0].text
 
 
+def test_the_colour_bar_marks_values_beyond_its_ends(browser, tmp_path):
+    """In every view and window, as the values are and not as they are shown."""
+    images = volumes()
+    data = data_of(write(tmp_path / "page.html", images))
+    opened(browser, tmp_path / "page.html")
+    brain = sitk.GetArrayFromImage(images["pet"]) > 0
+    marks = set()
+    for tab, view in zip(find(browser, '[role="tab"]'), data["views"], strict=True):
+        tab.click()
+        for button, window in zip(find(browser, "#windows button"), view["windows"], strict=True):
+            button.click()
+            ends = [find(browser, end)[0].text for end in ("#bar-low", "#bar-high")]
+            if view["colours"] is None:  # edges
+                continue
+            assert view["top"] in images
+            values = sitk.GetArrayFromImage(images[view["top"]])[brain]
+            rounding = 0.005 * (window["high"] - window["low"])
+            below, above = values.min() < window["low"] - rounding, values.max() > window["high"] + rounding
+            assert [end[:2] in ("< ", "> ") for end in ends] == [below, above], (view["title"], window, ends)
+            assert [float(end.strip("<> ")) for end in ends] == [window["low"], window["high"]]
+            marks |= {below, above}
+    assert marks == {True, False}
+
+
 def test_every_picture_of_the_guess_says_so(browser, tmp_path):
     """The red banner is in the pixels of all three planes where the guess is shown, and not on measured images."""
     views = data_of(write(tmp_path / "page.html"))["views"]
