@@ -89,6 +89,7 @@ def run(arguments, reporter) -> int:
     from ..cohort.request import make_request
     from ..cohort.visits import find_visits
     from ..synthesis import Options
+    from ..synthesis.options import check_device
     from .synthesize import drawing, silence_itk
 
     _check(arguments)
@@ -109,6 +110,8 @@ def run(arguments, reporter) -> int:
         source, out, options, work=work, report=not arguments.no_report, redo=arguments.redo,
         linked=not arguments.unlinked,
     )  # fmt: skip
+    if not arguments.dask and "participant" in arguments.level:  # workers have devices of their own
+        check_device(options)
     code, content, lines = 0, {"folder": str(out.absolute())}, []
     if "participant" in arguments.level:
         code = _participants(arguments, request, visits, reporter, content, lines)

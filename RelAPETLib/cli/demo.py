@@ -52,7 +52,7 @@ def run(arguments, reporter) -> int:
     from ..synthesis import OUTPUT_NAMES
 
     how = writing(arguments)
-    chosen = _simulated(arguments.tracer, arguments.model, arguments.cutoff)
+    chosen = _chosen(arguments)
     out = Path(arguments.out)
     silence_itk()
     contents = []
@@ -87,14 +87,19 @@ def run(arguments, reporter) -> int:
     return 0
 
 
-def _simulated(asked: str, model: str, cutoffs=None) -> tuple[str, ...]:
-    """The tracers asked for, which the simulated person must have; ``all`` is all that person and model have."""
+def _chosen(arguments) -> tuple[str, ...]:
+    """The tracers asked for, which the simulated person must have; ``all`` is all that person and model have.
+
+    Every other option is looked at, too, as far as that takes no weights: a person is simulated for minutes.
+    """
     from ..errors import InputError
     from ..phantom.law import law_tracers
-    from ..synthesis.options import Options, for_model
+    from ..synthesis.options import Options, check_device, check_drawing, for_model
     from ..tracers import ALL
 
-    known, options = law_tracers(), Options(tracers=asked, model=model, cutoffs=cutoffs)
+    known, options = law_tracers(), Options(tracers=arguments.tracer, **drawing(arguments))
+    check_drawing(options)
+    check_device(options)
     chosen = for_model(options).tracers
     check_cutoffs(options.cutoffs, chosen)
     both = tuple(tracer for tracer in chosen if tracer in known)

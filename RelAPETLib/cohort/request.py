@@ -57,13 +57,15 @@ def make_request(source: Path, out: Path, options: Options, **more) -> Request:
 
     Raises:
         ModelError: the model is unknown or damaged.
-        InputError: the model lacks a tracer that is asked for.
+        InputError: the model lacks a tracer that is asked for, or cannot draw by these steps, sampler or quality.
     """
     from ..errors import InputError
     from ..models import locate
     from ..synthesis import for_model
+    from ..synthesis.options import check_drawing
 
     bundle = locate(options.model)
+    check_drawing(options)
     options = for_model(options)
     if bundle.folder == Path(options.model):  # a folder, which workers elsewhere may know by its whole path alone
         options = replace(options, model=bundle.folder.absolute())

@@ -105,7 +105,8 @@ def compose_page(
         y += _row(page, column, volumes, (_LEFT, y, _BESIDE, height), "SYNTHETIC")
     end = _table(page, record, regions, x, below, width)
     if left_out:
-        words = f"No room on this page for {', '.join(column.title for column in left_out)}: see report.html."
+        shown = ", ".join(column.title for column in left_out)
+        words = f"No room on this page for {shown}: relapet report makes report.html, which shows all."
         page.paragraph(x, end, words, width, 6.8, color=_GREY)
 
 

@@ -152,7 +152,7 @@ def _viewer(volumes: Volumes, record: dict) -> str:
 <p class="small">Click or drag in a picture to move the other two there; turn the wheel, or press the arrow keys, for
 the next slice. The subject's right (R) is on the left. Voxels of {web.text(size)} mm, the scan's own planes; only the
 brain and a rim of {RIM_MM:g} mm are in this file. Values are rounded to 1/254 of their range.</p>
-<noscript><p class="warning">The pictures need JavaScript; report.png beside this page needs none.</p></noscript>
+<noscript><p class="warning">The pictures need JavaScript; relapet report --pdf makes a page without.</p></noscript>
 {web.data_block("volumes", data)}
 </section>"""
 

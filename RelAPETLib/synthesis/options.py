@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..clinical import ClinicalValues
-from ..devices import PRECISIONS, check_precision
+from ..devices import PRECISIONS, check_precision, resolve_device
 from ..diffusion.names import EVERY_SAMPLER, QUALITIES
 from ..errors import InputError, ModelError
 from ..networks.execution import ways_asked_for
@@ -21,6 +21,7 @@ from .inputs import title
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+    from ..methods.base import Defaults
     from ..models import Model
 
 SPACES = ("t1w", "mni", "both")
@@ -263,8 +264,8 @@ def resolve(options: Options, model: Model) -> tuple[Plan, ...]:
     """
     _check_clinical(options.clinical.known, model)
     check_precision(options.precision, model.device)
-    sampler, steps = _sampler_and_steps(options, model)
     defaults, known = model.method.defaults, model.metadata["tracers"]
+    sampler, steps = _sampler_and_steps(options, model.metadata, defaults)
     plans = []
     for name in _in_order(known) if options.tracers == (ALL,) else options.tracers:
         entry = known.get(name)
@@ -292,6 +293,27 @@ def resolve(options: Options, model: Model) -> tuple[Plan, ...]:
     return tuple(plans)
 
 
+def check_drawing(options: Options) -> None:
+    """Refuse what `resolve` would refuse of sampler, steps and quality, by the model's metadata; no weights are loaded.
+
+    For commands that work for minutes before they load a model. Raises `InputError`, or `ModelError` for an unknown or
+    damaged model.
+    """
+    from ..methods import method_class
+    from ..models import locate
+    from ..models.metadata import method_of
+
+    metadata = locate(options.model).metadata
+    name, settings = method_of(metadata)
+    _sampler_and_steps(options, metadata, method_class(name).defaults_of(settings))
+
+
+def check_device(options: Options) -> None:
+    """Raise `DeviceError` where this machine lacks the device asked for, or it cannot compute in the precision."""
+    if options.device != "auto" or options.precision != "fp32":
+        check_precision(options.precision, resolve_device(options.device))
+
+
 def check_sequences(given: Iterable[str], metadata: Mapping) -> None:
     """Raise `InputError` where a model, by its metadata, cannot do without an MRI sequence that is not given."""
     optional = metadata.get("optional_inputs", ())
@@ -313,38 +335,37 @@ def _check_clinical(given: tuple[str, ...], model: Model) -> None:
     warn(f"the PET depends on the {' and '.join(given)} given; the record does not hold their values")
 
 
-def _sampler_and_steps(options: Options, model: Model) -> tuple[str | None, int]:
-    defaults = model.method.defaults
+def _sampler_and_steps(options: Options, metadata: Mapping, defaults: Defaults) -> tuple[str | None, int]:
+    name = metadata["name"]
     if not defaults.samplers:
         if options.sampler is not None or options.steps is not None or options.quality is not None:
             raise InputError(
-                f"model {model.name} draws at once and takes neither sampler, steps nor quality",
+                f"model {name} draws at once and takes neither sampler, steps nor quality",
                 "leave --sampler, --steps and --quality out",
             )
         return None, 1
     if options.quality is not None:
-        return _of_quality(options.quality, model)
+        return _of_quality(options.quality, metadata, defaults)
     sampler = options.sampler or defaults.sampler
     if sampler not in defaults.samplers:
-        raise InputError(f"model {model.name} has no sampler {sampler}; use one of {', '.join(defaults.samplers)}")
+        raise InputError(f"model {name} has no sampler {sampler}; use one of {', '.join(defaults.samplers)}")
     steps = options.steps or defaults.samplers[sampler]
     if steps > defaults.longest:
         raise InputError(
-            f"steps {steps} is out of range; model {model.name} has {defaults.longest} timesteps, "
-            f"use 1 to {defaults.longest}"
+            f"steps {steps} is out of range; model {name} has {defaults.longest} timesteps, use 1 to {defaults.longest}"
         )
     return sampler, steps
 
 
-def _of_quality(quality: str, model: Model) -> tuple[str, int]:
+def _of_quality(quality: str, metadata: Mapping, defaults: Defaults) -> tuple[str, int]:
     """Sampler and steps that a model was measured to need."""
-    known = model.metadata.get("quality")
+    name, known = metadata["name"], metadata.get("quality")
     if known is None:
         raise InputError(
-            f"how few steps model {model.name} needs was not measured, so it has no quality '{quality}'",
+            f"how few steps model {name} needs was not measured, so it has no quality '{quality}'",
             "leave --quality out, or give --steps",
         )
-    defaults, sampler, steps = model.method.defaults, known["sampler"], known[quality]
+    sampler, steps = known["sampler"], known[quality]
     if sampler not in defaults.samplers or steps > defaults.longest:
-        raise ModelError(f"model {model.name} has no {steps} steps of {sampler}, which its quality names; get it again")
+        raise ModelError(f"model {name} has no {steps} steps of {sampler}, which its quality names; get it again")
     return sampler, steps

@@ -256,7 +256,7 @@
   }
 
   start().catch((error) => {
-    find("#caption").textContent = `This browser cannot show the pictures (${error.message}); see report.png instead.`;
+    find("#caption").textContent = `This browser cannot show the pictures (${error.message}); relapet report --pdf makes a page for any viewer of PDF.`;
     root.dataset.ready = "failed";
   });
 })();

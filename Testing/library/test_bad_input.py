@@ -323,6 +323,26 @@ def test_commands(argv, words, capsys, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--steps", "0"], "steps 0 is out of range"),
+        (["--steps", "100000"], "has 1000 timesteps"),
+        (["--device", "xx"], "unknown device 'xx'"),
+        (["--samples", "0"], "samples 0 is out of range"),
+        (["--seed", "-1"], "seed -1 is out of range"),
+        (["--sampler", "heun"], "model demo has no sampler heun"),
+        (["--quality", "fast", "--steps", "3"], "quality chooses sampler and steps"),
+    ],
+    ids=" ".join,
+)
+def test_the_demo_looks_at_options_before_it_simulates(argv, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("RelAPETLib.phantom.bids.write_case", lambda *_, **__: pytest.fail("a person was simulated"))
+    check_refusal(main(["demo", *argv]), capsys, words)
+    assert not list(tmp_path.iterdir())
+
+
 def test_errors_keep_to_one_line_even_with_odd_names(refused, tmp_path):
     refused("no such file", t1w=tmp_path / "two\nlines.nii.gz")
 

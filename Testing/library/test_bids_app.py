@@ -123,6 +123,8 @@ def test_other_options_or_inputs_are_done_anew_and_another_model_is_refused(coho
         (["--registration", "fine"], "--cases goes on from scans that are prepared already; leave --registration out"),
         (["--bids-filter-file", "nowhere.json"], "nowhere.json: no such file"),
         (["--tracer", "PBR"], "has no tracer PBR"),
+        (["--device", "xx"], "unknown device 'xx'"),
+        (["--steps", "100000"], "steps 100000 is out of range"),
     ],
 )
 def test_a_mistake_is_one_line(cohort, capsys, more, words):

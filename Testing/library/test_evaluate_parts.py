@@ -134,7 +134,7 @@ def test_mistakes_show_before_the_work(tmp_path):
     empty.write_text("participant_id\ttracer\tt1w\tt2f\tsynthetic\nsub-1\tTAU\tn/a\tn/a\tn/a\n")
     for words, told in (
         (["--cutoff", "PIB:1.4"], "TRACER=REGION:VALUE"),
-        (["--scale-masks", tmp_path / "none.tsv"], "none.tsv: cannot be read"),
+        (["--scale-masks", tmp_path / "none.tsv"], "none.tsv: no such file"),
         (["--mri-baselines", empty], "two tables"),
         (["--downstream", empty], "no column of age, mmse, moca"),
         (["--downstream", empty, "--target", "cdr"], "no column 'cdr'"),

@@ -118,6 +118,7 @@ def test_the_page_is_closed_to_the_world_and_says_what_it_shows(tmp_path):
     assert elements.attributes("style") == [] and not [name for name in elements.names if name.startswith("on")]
     assert EVIL not in page and elements.tags.count("script") == 2, "the data and our own script, no others"
     assert str(tmp_path) not in page and 'id="label"' not in page
+    assert "report.png" not in page, "no picture need lie beside the page"
     assert web.BANNER in page.replace("&#x27;", "'") and "Input check: not checked" in page
     for words in (provenance.STATEMENT, provenance.SIMULATED_STATEMENT, person.DISAGREE, "1" * 64, "No intervals"):
         assert web.text(words) in page
