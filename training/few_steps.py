@@ -15,7 +15,6 @@ noise on top, which is told beside (``error``).
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from RelAPETLib.methods.base import SEQUENCES
 
 from .calibrate import SEED, SETTINGS, Regions
 from .data.cache import Cache, alone_in, open_cache, pretty_json, write_whole
+from .drawn import keep_arrays, kept_arrays
 
 if TYPE_CHECKING:
     from RelAPETLib.models import Model
@@ -168,13 +168,11 @@ def draw_people(
             progress(f"{len(cases)} people are all that there are")
         for number, case in enumerate(cases, start=1):
             file = folder / f"{case}.npz"
-            if not file.exists():
-                stream = io.BytesIO()
-                np.savez(stream, **draw_person(model, people, case, choices))
-                write_whole(file, stream.getvalue())
+            found[case] = kept_arrays(file, progress)
+            if found[case] is None:
+                found[case] = draw_person(model, people, case, choices)
+                keep_arrays(file, found[case])
                 progress(f"{number} of {len(cases)}: {case}")
-            with np.load(file, allow_pickle=False) as arrays:
-                found[case] = dict(arrays)
     return found
 
 
