@@ -94,8 +94,7 @@ def find_steps(
         pass  # refused before the long work
     model = load_model(Path(bundle) if Path(bundle).is_dir() else str(bundle))
     people, choices = open_cache(data), _checked(choices, model)
-    if len(people.cases) < LEAST_PEOPLE:
-        raise InputError(f"{data}: {len(people.cases)} cases; {LEAST_PEOPLE} or more are wanted")
+    check_enough(people)
     drawn = draw_people(model, people, choices, draws, progress)
     table = [{"steps": steps, **figures(drawn, steps, choices.reference)} for steps in choices.tried]
     index = people.index
@@ -129,6 +128,13 @@ def _checked(choices: Choices, model: Model) -> Choices:
     if not tried:
         raise InputError(f"nothing to try below {reference} steps")
     return replace(choices, tried=tried, reference=reference)
+
+
+def check_enough(people: Cache) -> None:
+    """Raise `InputError` for a cache of fewer people than make a deviation, however many cases they have."""
+    count = len(_one_a_person(people))
+    if count < LEAST_PEOPLE:
+        raise InputError(f"{people.folder}: {count} people; {LEAST_PEOPLE} or more are wanted")
 
 
 def smallest(table: Sequence[dict], limit: float, reference: int) -> int:
