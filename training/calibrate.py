@@ -11,7 +11,6 @@ told by how many people there are.
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from RelAPETLib.methods.base import SEQUENCES
 from RelAPETLib.registration import AUTO, USUAL
 
 from .data.cache import Cache, alone_in, open_cache, pretty_json, write_whole
-from .drawn import trained_cases
+from .drawn import keep_arrays, kept_arrays, trained_cases
 
 if TYPE_CHECKING:
     from RelAPETLib.models import Model
@@ -197,13 +196,11 @@ def draw_people(model: Model, people: Cache, folder: Path, progress=lambda messa
         cases = one_case_each(people)
         for number, case in enumerate(cases, start=1):
             file = folder / f"{case}.npz"
-            if not file.exists():
-                stream = io.BytesIO()
-                np.savez(stream, **draw_person(model, people, case))
-                write_whole(file, stream.getvalue())
+            found[case] = kept_arrays(file, progress)
+            if found[case] is None:
+                found[case] = draw_person(model, people, case)
+                keep_arrays(file, found[case])
                 progress(f"{number} of {len(cases)}: {case}")
-            with np.load(file, allow_pickle=False) as arrays:
-                found[case] = dict(arrays)
     return found
 
 
@@ -337,22 +334,18 @@ def reference_features(model: Model, trained: Cache, cases: list[str], file: Pat
 
     from RelAPETLib.synthesis.sampling import ConditionedModel
 
-    if file.exists():
-        with np.load(file, allow_pickle=False) as kept:
-            same = str(kept["cache_sha256"]) == trained.sha256 and list(kept.get("cases", ())) == cases
-            if same:
-                return kept["features"]
+    kept = kept_arrays(file, progress)
+    if kept and str(kept.get("cache_sha256")) == trained.sha256 and list(kept.get("cases", ())) == cases:
+        return kept["features"]
     regions, reference = Regions(trained), []
     for number, case in enumerate(cases, start=1):
         mri = np.stack([regions.whole(trained.array(case, name)) for name in SEQUENCES])
         reference.append(ConditionedModel(model, torch.from_numpy(mri)[None]).features().numpy())
         if number % 100 == 0:
             progress(f"features of {number} training people")
-    stream = io.BytesIO()
-    np.savez(stream, features=np.stack(reference), cache_sha256=trained.sha256, cases=cases)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, stream.getvalue())
-    return np.stack(reference)
+    features = np.stack(reference)
+    keep_arrays(file, {"features": features, "cache_sha256": np.array(trained.sha256), "cases": np.array(cases)})
+    return features
 
 
 def _weights(path: Path | None, people: Cache) -> dict[str, float] | None:

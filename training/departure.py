@@ -9,7 +9,6 @@ moments are kept after each person; the same command goes on where it stopped.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from RelAPETLib.jsonfiles import read_json_object
 from RelAPETLib.methods.base import SEQUENCES
 
 from .data.cache import Cache, alone_in, open_cache, pretty_json, write_whole
-from .drawn import trained_cases
+from .drawn import keep_arrays, kept_arrays, trained_cases
 
 if TYPE_CHECKING:
     from RelAPETLib.models import Model
@@ -133,21 +132,14 @@ def draw_moments(model: Model, cache: Cache, cases: list[str], twice: int, folde
             if not same or drawn != cases[: len(drawn)]:
                 raise InputError(f"{path}: draws of another model, cache, people or sampling; choose another --work")
         write_whole(path, pretty_json(settings))
-        moments = _load(folder / MOMENTS)
+        moments = kept_arrays(folder / MOMENTS, progress)
+        if moments is None:
+            moments = {"count": np.int64(0), "twice": np.int64(0), "inverse": np.float64(0)}
         for number in range(int(moments["count"]), len(cases)):
             _add(moments, draw_person(model, cache, cases[number], 2 if number < twice else 1, seed=number + 1))
-            stream = io.BytesIO()
-            np.savez(stream, **moments)
-            write_whole(folder / MOMENTS, stream.getvalue())
+            keep_arrays(folder / MOMENTS, moments)
             progress(f"{number + 1} of {len(cases)}: {cases[number]}")
     return moments
-
-
-def _load(path: Path) -> dict:
-    if not path.exists():
-        return {"count": np.int64(0), "twice": np.int64(0), "inverse": np.float64(0)}
-    with np.load(path, allow_pickle=False) as kept:
-        return dict(kept)
 
 
 def _add(moments: dict, drawn: dict[str, np.ndarray]) -> None:

@@ -1,16 +1,32 @@
-"""What the commands share that draw people for a bundle: whom a model was trained on."""
+"""What the commands share that draw people for a bundle: whom a model was trained on, and the files of draws."""
 
 from __future__ import annotations
 
+import errno
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from RelAPETLib.errors import InputError
+from RelAPETLib.whole_files import write_whole
 
 from .data.cache import Cache
 from .data.split import FILE, load_split
 
 if TYPE_CHECKING:
     from RelAPETLib.models import Model
+
+#: What numpy and zipfile raise over a damaged byte, wherever it stands.
+_DAMAGED = (
+    AttributeError, EOFError, KeyError, NotImplementedError, RuntimeError, SyntaxError, TypeError, ValueError,
+    struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def trained_cases(model: Model, cache: Cache) -> list[str]:
@@ -35,3 +51,25 @@ def trained_cases(model: Model, cache: Cache) -> list[str]:
         if record["subject"] in trained:
             found.setdefault(record["subject"], case)
     return list(found.values())
+
+
+def kept_arrays(path: Path, progress: Callable[[str], None] = lambda message: None) -> dict[str, np.ndarray] | None:
+    """What `keep_arrays` wrote, or None where nothing is; a damaged file counts as missing, and is told of."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return dict(kept)
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which a wrong place in the file gives
+            raise
+        progress(f"{path}: damaged ({' '.join(str(error).split())[:80]}); made anew")
+        return None
+
+
+def keep_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name, whole."""
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, stream.getvalue())

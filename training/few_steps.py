@@ -15,7 +15,6 @@ noise on top, which is told beside (``error``).
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from RelAPETLib.methods.base import SEQUENCES
 
 from .calibrate import SEED, SETTINGS, Regions
 from .data.cache import Cache, alone_in, open_cache, pretty_json, write_whole
+from .drawn import keep_arrays, kept_arrays
 
 if TYPE_CHECKING:
     from RelAPETLib.models import Model
@@ -94,8 +94,7 @@ def find_steps(
         pass  # refused before the long work
     model = load_model(Path(bundle) if Path(bundle).is_dir() else str(bundle))
     people, choices = open_cache(data), _checked(choices, model)
-    if len(people.cases) < LEAST_PEOPLE:
-        raise InputError(f"{data}: {len(people.cases)} cases; {LEAST_PEOPLE} or more are wanted")
+    check_enough(people)
     drawn = draw_people(model, people, choices, draws, progress)
     table = [{"steps": steps, **figures(drawn, steps, choices.reference)} for steps in choices.tried]
     index = people.index
@@ -129,6 +128,13 @@ def _checked(choices: Choices, model: Model) -> Choices:
     if not tried:
         raise InputError(f"nothing to try below {reference} steps")
     return replace(choices, tried=tried, reference=reference)
+
+
+def check_enough(people: Cache) -> None:
+    """Raise `InputError` for a cache of fewer people than make a deviation, however many cases they have."""
+    count = len(_one_a_person(people))
+    if count < LEAST_PEOPLE:
+        raise InputError(f"{people.folder}: {count} people; {LEAST_PEOPLE} or more are wanted")
 
 
 def smallest(table: Sequence[dict], limit: float, reference: int) -> int:
@@ -168,13 +174,11 @@ def draw_people(
             progress(f"{len(cases)} people are all that there are")
         for number, case in enumerate(cases, start=1):
             file = folder / f"{case}.npz"
-            if not file.exists():
-                stream = io.BytesIO()
-                np.savez(stream, **draw_person(model, people, case, choices))
-                write_whole(file, stream.getvalue())
+            found[case] = kept_arrays(file, progress)
+            if found[case] is None:
+                found[case] = draw_person(model, people, case, choices)
+                keep_arrays(file, found[case])
                 progress(f"{number} of {len(cases)}: {case}")
-            with np.load(file, allow_pickle=False) as arrays:
-                found[case] = dict(arrays)
     return found
 
 

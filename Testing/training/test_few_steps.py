@@ -1,6 +1,7 @@
 """``steps``: how few sampling steps draw the same PET, and ``relapet synthesize --quality`` that uses them."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from RelAPETLib.synthesis import Options, resolve
 from RelAPETLib.volumes import read_volume, write_volume
 from training.__main__ import main
 from training.data.cache import open_cache
-from training.few_steps import FIGURES, Choices, draw_person, figures, smallest
+from training.few_steps import FIGURES, Choices, check_enough, draw_person, figures, smallest
 
 PEOPLE = [("c1", "TAU"), ("c2", "TAU"), ("c3", "PIB")]
 
@@ -32,6 +33,16 @@ def test_the_smallest_number_holds_for_all_larger_ones_too():
     assert smallest(table, 0.05, 100) == 10, "six steps are good by chance: eight are not"
     assert smallest(table, 0.02, 100) == 20 and smallest(table, 0.001, 100) == 100
     assert smallest(table, 0.07, 100) == 6
+
+
+def test_people_are_counted_and_not_their_cases():
+    def cache(*subjects):
+        records = [{"case": f"c{n}", "subject": subject} for n, subject in enumerate(subjects)]
+        return SimpleNamespace(folder="CACHE", index={"cases": records})
+
+    check_enough(cache("a", "a", "b", "c"))
+    with pytest.raises(InputError, match="CACHE: 2 people; 3 or more are wanted"):
+        check_enough(cache("a", "a", "b", "b"))
 
 
 def test_figures_are_biases_in_standard_deviations_over_people():

@@ -9,11 +9,11 @@ import numpy as np
 
 from RelAPETLib.errors import InputError
 from RelAPETLib.tracers import TRACERS as FACTS
-from RelAPETLib.whole_files import write_whole
 
 from ..data.cache import Cache, alone_in, open_cache
 from ..data.dataset import PetDataset
 from ..data.split import FILE, Split, load_split
+from ..drawn import keep_arrays, kept_arrays
 from ..words import say
 from .settings import FACTOR
 
@@ -207,15 +207,13 @@ def subset(path: Path, whole: Split, train: int, validation: int) -> Path:
 
 def _truth(folder: Path, cases: list[str], mask: np.ndarray, weights: np.ndarray) -> dict[str, dict]:
     """The ideal answers about every test case, each kept in a file of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
     found = {}
     for case in cases:
         path = folder / f"{case}.npz"
-        if not path.exists():
-            answers = _truth_of(int(case.split("-")[1]), mask, weights)
-            write_whole(path, lambda part, answers=answers: np.savez(part, **answers), suffix=".npz")
-        with np.load(path) as file:
-            found[case] = dict(file)
+        found[case] = kept_arrays(path, say)
+        if found[case] is None:
+            found[case] = _truth_of(int(case.split("-")[1]), mask, weights)
+            keep_arrays(path, found[case])
     return found
 
 
