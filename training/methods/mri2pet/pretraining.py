@@ -116,7 +116,7 @@ def pretrained(work: Work, config: Mri2PetConfig) -> tuple[bool, dict[str, torch
     work.fabric.print(f"{NAME}: {plan.steps} steps on {len(mri)} MRI in {plan.out}")
     scans = work.data.train
     styles = StyledMri(mri, scans, config.seed, work.data.draws and not config.pretrain.cache)
-    data = RunData(styles, None, work.data.split_sha256, draws=True)
+    data = RunData(styles, None, work.data.split_sha256, draws=True, cache_sha256=work.data.cache_sha256)
     trainer = Trainer(work.fabric, Pretraining(config), data, plan, work.quiet, work.origin)
     if trainer.train(work.stop):
         return False, None

@@ -151,7 +151,8 @@ def trained_modes(
         warmup_steps=run.warmup_steps,
     )
     work.fabric.print(f"{NAME}: {plan.steps} steps in {plan.out}")
-    data = RunData(ModeDataset(coded, directions.cpu()), None, work.data.split_sha256)
+    modes = ModeDataset(coded, directions.cpu())
+    data = RunData(modes, None, work.data.split_sha256, cache_sha256=work.data.cache_sha256)
     trainer = Trainer(work.fabric, Modes(config), data, plan, work.quiet, work.origin)
     if trainer.train(work.stop):
         return None
