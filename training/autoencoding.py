@@ -226,7 +226,7 @@ def trained_autoencoder(
         workers=config.data.workers,
     )
     work.fabric.print(f"{plan.name}: {how.steps} steps in {plan.out}")
-    data = RunData(images.dataset, None, work.data.split_sha256, cache_sha256=work.data.cache_sha256)
+    data = RunData(images.dataset, None, work.data.split_sha256, volumes_sha256=work.data.volumes_sha256)
     objective = Autoencoding(how, images, config.seed, adversary)
     trainer = Trainer(work.fabric, objective, data, plan, work.quiet, work.origin)
     if trainer.train(work.stop):
@@ -247,6 +247,7 @@ def _of_another_run(work: Work, how: Autoencoder, images: Images) -> torch.nn.Mo
         raise ConfigError(f"{path}: that autoencoder is not trained to its end yet")
     if saved["split_sha256"] != work.data.split_sha256:
         raise ConfigError(f"{path}: trained on another split; its test subjects may be among this one's training")
+    checkpoints.check_cache(path, saved, work.data.volumes_sha256)
     coder = build_autoencoder(how)
     try:
         coder.load_state_dict(weights)

@@ -11,6 +11,7 @@ told by how many people there are.
 from __future__ import annotations
 
 import csv
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ def calibrate_bundle(
     choices: Choices = Choices(),
     *,
     weights: Path | None = None,
+    split_file: Path | None = None,
     version: str | None = None,
     overwrite: bool = False,
     reference_people: int = REFERENCE_PEOPLE,
@@ -71,6 +73,7 @@ def calibrate_bundle(
         data: cache of the people who calibrate; all of them do, whatever its split.
         training: cache of the people that the model was trained on.
         draws: folder for what was drawn of each person.
+        split_file: of the training cache; None is the one beside it.
         weights: TSV with ``participant_id`` and ``weight``: how much more often people to come are like each.
         version: of the new bundle; None keeps the old one's.
 
@@ -93,7 +96,6 @@ def calibrate_bundle(
     people, trained = open_cache(data), open_cache(training)
     model = load_model(Path(bundle) if Path(bundle).is_dir() else str(bundle))
     check_people(model, people, trained)
-    usual = trained_cases(model, trained)[:reference_people]
     counted = _weights(weights, people)
     drawn = draw_people(model, people, draws, progress)
     facts = {
@@ -101,7 +103,8 @@ def calibrate_bundle(
         "sampling": _sampling(model),
         "intervals": _intervals(drawn, choices, counted, progress),
     }
-    arrays = _gate(model, drawn, trained, usual, draws, progress)
+    usual = functools.partial(trained_cases, model, trained, split_file)
+    arrays = _gate(model, drawn, trained, lambda: usual()[:reference_people], draws, progress)
     return write_calibrated(model.folder, out, facts, arrays, version=version, overwrite=overwrite)
 
 
@@ -311,7 +314,7 @@ def _number(value: float) -> float | None:
 
 
 def _gate(
-    model: Model, drawn: dict, trained: Cache, cases: list[str], folder: Path, progress
+    model: Model, drawn: dict, trained: Cache, cases: Callable[[], list[str]], folder: Path, progress
 ) -> dict[str, np.ndarray] | None:
     """Arrays of the outlier gate, where these training cases are usual; None for a method without features."""
     from RelAPETLib.evaluation.gate import fit
@@ -320,7 +323,7 @@ def _gate(
     if not calibration:
         progress(f"{model.name}: its method has no features; outliers will not be checked by them")
         return None
-    reference = reference_features(model, trained, cases, folder / REFERENCE, progress)
+    reference = reference_features(model, trained, cases(), folder / REFERENCE, progress)
     try:
         gate = fit(reference, np.stack(calibration))
     except ValueError as error:

@@ -166,11 +166,11 @@ def latest(
     return None
 
 
-def check_cache(path: Path, saved: Mapping[str, Any], cache_sha256: str) -> list[str]:
+def check_cache(path: Path, saved: Mapping[str, Any], volumes_sha256: str) -> list[str]:
     """See that what `load` gave of a file was trained on a cache; people of the same names make the same split.
 
     Args:
-        cache_sha256: of that cache; empty where there is none.
+        volumes_sha256: of that cache's training and validation people; empty where there is none.
 
     Returns:
         A line that it could not be checked, where the file is from before checkpoints knew their cache.
@@ -178,13 +178,14 @@ def check_cache(path: Path, saved: Mapping[str, Any], cache_sha256: str) -> list
     Raises:
         ResumeError: it was trained on another.
     """
-    known = saved.get("cache_sha256")
-    if known and cache_sha256 and known != cache_sha256:
+    known = saved.get("volumes_sha256")
+    if known and volumes_sha256 and known != volumes_sha256:
         raise ResumeError(
-            f"{path}: trained on another cache: {str(known)[:12]} -> {cache_sha256[:12]}, whose people may bear the "
-            "same names; give the cache it was trained on, or train anew into another out"
+            f"{path}: trained on another cache: {str(known)[:12]} -> {volumes_sha256[:12]}, of other people with the "
+            "same names, or prepared again from other scans; give the cache it was trained on, or train anew into "
+            "another out"
         )
-    unknown = known is None and cache_sha256
+    unknown = known is None and volumes_sha256
     return [f"{path.name} does not know its cache, which could not be checked"] if unknown else []
 
 

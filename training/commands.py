@@ -280,6 +280,7 @@ def calibrate_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", required=True, help="folder of a model bundle, or the name of a model of the catalogue")
     add("--data", type=Path, required=True, help="cache of people whom no training saw; 200 or more")
     add("--training", type=Path, required=True, help="cache that the model was trained on: nobody may be in both")
+    add("--split-file", type=Path, help="that it was trained with; default: split.json of that cache")
     add("--out", type=Path, required=True, help="folder of the calibrated bundle")
     add("--draws", type=Path, help="folder for what is drawn of each person; default: OUT-draws beside OUT")
     add("--level", type=float, default=0.9, help="coverage of the intervals; default 0.9")
@@ -299,7 +300,8 @@ def run_calibrate(options: argparse.Namespace) -> None:
     metadata = calibrate_bundle(
         options.model, options.data, options.training, options.out, draws,
         Choices(options.level, not options.plain, not options.symmetric, options.floor),
-        weights=options.weights, version=options.version, overwrite=options.overwrite, progress=say,
+        weights=options.weights, split_file=options.split_file, version=options.version, overwrite=options.overwrite,
+        progress=say,
     )  # fmt: skip
     people = metadata["calibration"]["population"]["description"]
     say(f"{metadata['name']} {metadata['version']}, calibrated on {people}, in {options.out}")
@@ -342,6 +344,7 @@ def departure_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", required=True, help="folder of a model bundle, or the name of a model of the catalogue")
     add("--training", type=Path, required=True, help="cache that the model was trained on")
+    add("--split-file", type=Path, help="that it was trained with; default: split.json of that cache")
     add("--out", type=Path, required=True, help="folder of the bundle with norms of departure")
     add("--work", type=Path, help="folder for what is kept between people; default: OUT-departure beside OUT")
     add("--people", type=int, default=150, help="training people to draw at most, 30 or more; default 150")
@@ -357,7 +360,7 @@ def run_departure(options: argparse.Namespace) -> None:
     work = options.work or options.out.with_name(f"{options.out.name}-departure")
     metadata = departures_bundle(
         options.model, options.training, options.out, work, people=options.people, twice=options.twice,
-        version=options.version, overwrite=options.overwrite, progress=say,
+        split_file=options.split_file, version=options.version, overwrite=options.overwrite, progress=say,
     )  # fmt: skip
     people = metadata["departure"]["population"]["description"]
     say(f"{metadata['name']} {metadata['version']}, with norms of departure of {people}, in {options.out}")

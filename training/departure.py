@@ -46,6 +46,7 @@ def departures_bundle(
     *,
     people: int = WANTED_PEOPLE,
     twice: int = TWICE,
+    split_file: Path | None = None,
     version: str | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda message: None,
@@ -58,6 +59,7 @@ def departures_bundle(
         work: folder for the running moments.
         people: how many at most, at least `LEAST_PEOPLE`.
         twice: how many of them by two pairs of samples, at least `LEAST_TWICE`.
+        split_file: of the training cache; None is the one beside it.
         version: of the new bundle; None keeps the old one's.
 
     Raises:
@@ -76,7 +78,7 @@ def departures_bundle(
         pass  # refused before the long work
     cache = open_cache(training)
     model = load_model(Path(bundle) if Path(bundle).is_dir() else str(bundle))
-    cases = training_cases(model, cache, people)
+    cases = training_cases(model, cache, people, split_file)
     moments = draw_moments(model, cache, cases, twice, Path(work), progress)
     facts, arrays = norms(model, cache, moments)
     for name, own in facts["tracers"].items():
@@ -87,8 +89,8 @@ def departures_bundle(
     return write_departures(model.folder, out, facts, arrays, version=version, overwrite=overwrite)
 
 
-def training_cases(model: Model, cache: Cache, most: int) -> list[str]:
-    """One case of each of the first training people, by the split beside the cache.
+def training_cases(model: Model, cache: Cache, most: int, split_file: Path | None = None) -> list[str]:
+    """One case of each of the first training people, by the split, see `trained_cases`.
 
     Raises:
         InputError: another cache or split than the bundle's, no split where it knows one, or too few people.
@@ -96,7 +98,7 @@ def training_cases(model: Model, cache: Cache, most: int) -> list[str]:
     known = model.metadata["training_data"]
     if known.get("cache_sha256") != cache.sha256:
         raise InputError(f"{cache.folder}: not the cache that model {model.name} was trained on; give that one")
-    cases = trained_cases(model, cache)[:most]
+    cases = trained_cases(model, cache, split_file)[:most]
     if len(cases) < LEAST_PEOPLE:
         raise InputError(f"{len(cases)} training people are too few for an SD; at least {LEAST_PEOPLE} are wanted")
     return cases

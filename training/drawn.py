@@ -29,23 +29,28 @@ _DAMAGED = (
 )  # fmt: skip
 
 
-def trained_cases(model: Model, cache: Cache) -> list[str]:
-    """One case of everybody that the model was trained on, in order of case, by the split beside the cache.
+def trained_cases(model: Model, cache: Cache, split_file: Path | None = None) -> list[str]:
+    """One case of everybody in the training part of the split, in order of case.
 
     Of a bundle that knows no split, and where none is there, everybody in the cache.
+
+    Args:
+        split_file: None is the one beside the cache.
 
     Raises:
         InputError: not the split that the bundle knows, or none where it knows one.
     """
-    path, known = cache.folder / FILE, model.metadata["training_data"].get("split_sha256")
+    path, known = split_file or cache.folder / FILE, model.metadata["training_data"].get("split_sha256")
     trained = set(cache.subjects)
     if path.exists():
         split = load_split(path, cache)
         if known not in (None, split.sha256):
-            raise InputError(f"{path}: not the split that model {model.name} was trained with; put that one there")
+            raise InputError(
+                f"{path}: not the split that model {model.name} was trained with; name that one (--split-file)"
+            )
         trained = set(split.train)
     elif known is not None:
-        raise InputError(f"{path}: missing; put the split there that model {model.name} was trained with")
+        raise InputError(f"{path}: missing; name the split that model {model.name} was trained with (--split-file)")
     found: dict[str, str] = {}
     for case, record in cache.cases.items():
         if record["subject"] in trained:

@@ -82,7 +82,7 @@ def export_checkpoint(
     split = load_split(split_file or cache.folder / FILE, cache)
     if state["split_sha256"] != split.sha256:
         raise InputError(f"{checkpoint}: trained with another split than {cache.folder} has now; restore that split")
-    for line in checkpoints.check_cache(Path(checkpoint), state, cache.sha256):
+    for line in checkpoints.check_cache(Path(checkpoint), state, cache.volumes_sha256(split.train, split.validation)):
         say(line)
     facts = {
         "name": name,

@@ -110,7 +110,8 @@ def load_data(config: TrainConfig) -> RunData:
         training, validation = [*training, *validation], []
     train = PetDataset(cache, training, **how, augmentation=augmentation, seed=config.seed)
     held_out = PetDataset(cache, validation, **how) if validation else None
-    return RunData(train, held_out, split.sha256, draws=config.data.augment, cache_sha256=cache.sha256)
+    volumes = cache.volumes_sha256(split.train, split.validation)
+    return RunData(train, held_out, split.sha256, draws=config.data.augment, volumes_sha256=volumes)
 
 
 def run(
@@ -155,7 +156,7 @@ def run(
             ready = objective.stages(work)
             if ready is None:
                 return EXIT_REQUEUE
-            ready = replace(ready, cache_sha256=data.cache_sha256)  # also of coded data, which are in no cache
+            ready = replace(ready, volumes_sha256=data.volumes_sha256)  # also of coded data, which are in no cache
             plan = plan_of(config, len(ready.train), fabric.world_size)
             trainer = Trainer(fabric, objective, ready, plan, quiet, start)
             if fabric.is_global_zero:
@@ -172,7 +173,7 @@ def check_cache(out: Path, data: RunData) -> None:
     """Raise `ResumeError` where a folder's run was trained on another cache: before any stage measures this one."""
     found = checkpoints.latest(out, mapped=True)
     if found:
-        checkpoints.check_cache(*found, data.cache_sha256)
+        checkpoints.check_cache(*found, data.volumes_sha256)
 
 
 def clean(out: Path, board: FailureBoard, quiet: bool) -> None:

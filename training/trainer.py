@@ -41,7 +41,7 @@ class RunData:
     #: Give the training set (index, position) pairs, for its augmentation.
     draws: bool = False
     #: Of the cache; empty for data that are not of one.
-    cache_sha256: str = ""
+    volumes_sha256: str = ""
 
 
 @dataclass
@@ -274,7 +274,7 @@ class Trainer:
             "history": self.state.history,
             "config": self.plan.identity,
             "split_sha256": self.data.split_sha256,
-            "cache_sha256": self.data.cache_sha256,
+            "volumes_sha256": self.data.volumes_sha256,
             "sampler": self.sampler.state_dict(),
             "players": {name: trained.state() for name, trained in self.players.items()},
             "objective": self.objective.state(),
@@ -303,7 +303,7 @@ class Trainer:
                 f"{self.plan.out} holds a run on another split: {saved['split_sha256'][:12]} -> "
                 f"{self.data.split_sha256[:12]}; use another out, or the split it was trained on"
             )
-        doubt = checkpoints.check_cache(path, saved, self.data.cache_sha256)
+        doubt = checkpoints.check_cache(path, saved, self.data.volumes_sha256)
         with checkpoints.restoring(path):
             self.sampler.load_state_dict(saved["sampler"])
             for name, trained in self.players.items():

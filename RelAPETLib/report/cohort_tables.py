@@ -177,6 +177,7 @@ def by_region(tables: Tables, group: Group) -> dict[str, list[dict]]:
     """Rows of `regions.tsv` of a group by region, in the table's order; each atlas and unit has its own."""
     found: dict[str, list[dict]] = {}
     rows = [row for row in tables.regions if Group(row["key"].tracer, row["key"].model) == group]
+    rows = [row | {"units": _unit_of(row)} for row in rows]
     several = [column for column in ("atlas", "units") if len({row[column] for row in rows}) > 1]
     for row in rows:
         told = ", ".join(row[column] for column in several)
@@ -188,7 +189,12 @@ def by_region(tables: Tables, group: Group) -> dict[str, list[dict]]:
 def units_of(tables: Tables, group: Group) -> str:
     """Unit of a group's regional means, ``SUVR`` or ``relative (0 to 1)``; of both, both."""
     rows = (row for row in tables.regions if Group(row["key"].tracer, row["key"].model) == group)
-    return " or ".join(sorted({SUVR if row["units"] == MISSING else row["units"] for row in rows})) or SUVR
+    return " or ".join(sorted({_unit_of(row) for row in rows})) or SUVR
+
+
+def _unit_of(row: dict) -> str:
+    """Unit of a row; tables of before there was such a column are of SUVR unless their results say otherwise."""
+    return SUVR if row["units"] == MISSING else row["units"]
 
 
 def agreements(tables: Tables, group: Group) -> list[Agreement]:

@@ -33,9 +33,10 @@ def scorecard(tables: Tables, verdicts: dict[str, int], records: int) -> str:
          _constraint(tables), "anatomical plausibility, but for the pictures above"),
         ("Completeness", "Is what was asked for there?", _completeness(tables), "whether the cohort is a fair sample"),
         ("Compliance", "Do they keep to privacy, licences and standards?",
-         "people have the codes of the tables here; no path and no header is copied, and reasons of failures are "
-         "without names of files", "whether the codes tell who somebody is; consent, licences of the cohort's data, "
-         "whether training people can be recognised"),
+         "people have the codes of the tables here, and no header is copied; names of files are taken out of reasons "
+         "of failures, but for such as do not look like one",
+         "whether the codes tell who somebody is; consent, licences of the cohort's data, whether training people "
+         "can be recognised"),
         ("Comprehension", "Is it told how they were made?",
          f"records (synthetic_pet.json) of {records} of {len(tables.results())} results; relapet models show --card",
          "whether readers understand it"),

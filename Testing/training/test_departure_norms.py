@@ -96,12 +96,14 @@ def test_people_held_out_are_never_drawn_as_training_people(tmp_path):
     cache, split = Cache(tmp_path, {"cases": records, "sha256": "0"}), Split(("a", "d"), ("b",), ("c",))
     known = SimpleNamespace(name="m", metadata={"training_data": {"split_sha256": split.sha256}})
     unknown = SimpleNamespace(name="m", metadata={"training_data": {}})
-    with pytest.raises(InputError, match="split.json: missing; put the split there that model m"):
+    with pytest.raises(InputError, match="split.json: missing; name the split that model m"):
         trained_cases(known, cache)
     assert trained_cases(unknown, cache) == ["a_1", "b", "c", "d"]
     split.save(tmp_path / "split.json")
     assert trained_cases(known, cache) == trained_cases(unknown, cache) == ["a_1", "d"]
+    split.save(tmp_path / "other.json")
     Split(("a", "b"), ("c",), ("d",)).save(tmp_path / "split.json")
+    assert trained_cases(known, cache, tmp_path / "other.json") == ["a_1", "d"]
     with pytest.raises(InputError, match="not the split that model m was trained with"):
         trained_cases(known, cache)
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from RelAPETLib.methods.rela.voxel import VoxelDiffusion
 from RelAPETLib.networks.shapes import central
 from RelAPETLib.scaling import to_network, to_units
 from RelAPETLib.tracers import TRACERS
-from training.data.cache import open_cache
+from training.data.cache import Cache, open_cache
 from training.data.case_dataset import CaseDataset
 from training.data.dataset import (
     MIDLINE,
@@ -418,3 +419,18 @@ def test_an_objective_asks_for_items_by_case_and_learns_from_them(cache, tmp_pat
     learned = [line for line in lines if line["group"] == "train"]
     assert {line["scans"] for line in learned} == {4.0} and learned[-1]["L1"] < 0.9 * learned[0]["L1"]
     assert [line["step"] for line in lines if line["group"] == "validation"], "validation goes scan by scan"
+
+
+def test_a_cache_is_another_by_its_volumes_alone():
+    """Ages, other people and a source's name may change beside a run; scans of its own people may not."""
+
+    def cache(**changes):
+        rows = [{"case": c, "subject": c, "digest": f"{c} made", "pets": {"TAU": {}}, "clinical": {}} for c in "abc"]
+        rows[0] |= changes
+        return Cache(Path("x"), {"cases": rows, "sha256": str(changes)})
+
+    ours = cache().volumes_sha256("a", "b")
+    assert cache(clinical={"age": 70}).volumes_sha256("b", "a") == ours != cache().volumes_sha256("abc")
+    assert cache(digest="of another scan").volumes_sha256("a", "b") != ours
+    assert cache(pets={"TAU": {}, "PIB": {}}).volumes_sha256("a", "b") != ours
+    assert cache(digest="of another scan").volumes_sha256("b", "c") == cache().volumes_sha256("b", "c")

@@ -137,7 +137,7 @@ def test_a_run_on_another_split_is_not_exported(trained, tmp_path, capsys):
 
 def test_a_run_on_another_cache_is_not_exported(trained, tmp_path, capsys):
     split = json.loads((trained / "split.json").read_text())["sha256"]
-    path, _ = saved_run(tmp_path, config_of(cache=trained), split, cache_sha256="0" * 64)
+    path, _ = saved_run(tmp_path, config_of(cache=trained), split, volumes_sha256="0" * 64)
     assert main(["export", "--checkpoint", str(path), "--out", str(tmp_path / "b")]) == 2
     said = capsys.readouterr().err
     assert "another cache" in said and said.count("\n") == 1 and not (tmp_path / "b").exists()
@@ -291,7 +291,8 @@ def test_synthesize_and_sample_take_the_same_steps(monkeypatch, tmp_path, own, s
         "sampler": {"name": own[0], "steps": own[1], "samples": 1, "clip": [-1, 1]},
     }  # fmt: skip
     model = SimpleNamespace(
-        name="m", version="1", weights_sha256="0", device="cpu", metadata={"tracers": {"TAU": facts}, "source": {}},
+        name="m", version="1", weights_sha256="0", device="cpu",
+        metadata={"name": "m", "tracers": {"TAU": facts}, "source": {}},
         method=RelaDiffusion(settings, torch.nn.Identity(), NoiseSchedule()),
     )  # fmt: skip
     (plan,) = options.resolve(options.Options(tracers="TAU", sampler=sampler, steps=steps), model)

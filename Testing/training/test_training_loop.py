@@ -123,7 +123,7 @@ def test_another_configuration_or_split_is_refused(tmp_path, capsys):
 
 def test_another_cache_is_refused_before_any_stage_and_one_that_moved_is_not(tmp_path, capsys, monkeypatch):
     """People of the same names make the same split."""
-    ours, others = (replace(tiny_data(), cache_sha256=name * 64) for name in "ab")
+    ours, others = (replace(tiny_data(), volumes_sha256=name * 64) for name in "ab")
     assert run(tiny_config(tmp_path, "run.steps=1"), ours, quiet=True) == 0
     assert run(tiny_config(tmp_path, "run.steps=2", "data.cache=elsewhere"), ours, quiet=True) == 0
     with monkeypatch.context() as patched:
@@ -133,8 +133,8 @@ def test_another_cache_is_refused_before_any_stage_and_one_that_moved_is_not(tmp
     assert "another cache: aaaaaaaaaaaa -> bbbbbbbbbbbb" in said and said.count("\n") == 1
     path = checkpoints.saved(tmp_path)[-1]
     state = checkpoints.load(path)
-    assert state["cache_sha256"] == "a" * 64 and state["step"] == 2
-    del state["cache_sha256"]  # as earlier versions wrote
+    assert state["volumes_sha256"] == "a" * 64 and state["step"] == 2
+    del state["volumes_sha256"]  # as earlier versions wrote
     torch.save(state, path)
     assert run(tiny_config(tmp_path, "run.steps=3"), others, quiet=True) == 0
     assert "could not be checked" in capsys.readouterr().out

@@ -232,6 +232,12 @@ class Cache:
         """Hash of the index, which holds a hash of every array."""
         return self.index["sha256"]
 
+    def volumes_sha256(self, *subjects: Iterable[str]) -> str:
+        """Hash of what the volumes of these subjects are made from, whatever else the cache holds or knows of them."""
+        wanted = {name for names in subjects for name in names}
+        found = [[r["case"], r["digest"], sorted(r["pets"])] for r in self.index["cases"] if r["subject"] in wanted]
+        return hashlib.sha256(canonical_json(found)).hexdigest()
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels (X, Y, Z) of every array."""

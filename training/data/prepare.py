@@ -223,7 +223,7 @@ def digest(case: Case | RenderedCase, options: Options) -> str:
         return hashlib.sha256(storage.canonical_json(content)).hexdigest()
     content |= {
         "options": options.record(),
-        **({} if options.preprocessed else {"registration": REVISION}),
+        **({"strays": 1} if options.preprocessed else {"registration": REVISION}),
         "subject": case.subject,
         "t1w": file_sha256(case.t1w),
         "t2f": file_sha256(case.t2f),

@@ -16,7 +16,7 @@ from ...notices import printable, warn
 from .frames import Frame
 
 #: Endings that say DICOM.
-_ENDINGS = (".dcm", ".ima")
+ENDINGS = (".dcm", ".ima")
 _CHUNK = 2**20
 
 
@@ -37,9 +37,9 @@ def check_left_out(left_out: Iterable[Path], slices: Iterable[Path]) -> None:
     found = []
     for path in left_out:
         why = why_no_dicom(path)
-        if why is None and path.suffix.lower() in _ENDINGS:
+        if why is None and path.suffix.lower() in ENDINGS:
             why = "not a DICOM file, or a damaged one"
-        if why is not None and (path.suffix.lower() in _ENDINGS or _ending(path) in endings):
+        if why is not None and (path.suffix.lower() in ENDINGS or _ending(path) in endings):
             found.append((path, why))
     if found:
         path, why = found[0]

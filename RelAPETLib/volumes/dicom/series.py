@@ -13,7 +13,7 @@ from ...absent import is_listed
 from ...errors import InputError
 from ...notices import printable, warn
 from .frames import NATIVE, Frame, read_frames
-from .lacking import check_left_out, warn_of_numbers
+from .lacking import ENDINGS, check_left_out, warn_of_numbers, why_no_dicom
 from .origin import Origin
 
 #: Slices closer than this lie at the same place.
@@ -70,7 +70,9 @@ def find_series(folder: Path, name: str = "DICOM series") -> Series:
     if broken:
         more = f" (and {len(broken) - 1} more files of this folder)" if len(broken) > 1 else ""
         raise InputError(f"{broken[0]}{more}") from broken[0]
-    check_left_out(left_out, {one.path for one in frames})
+    named = any(path.suffix.lower() in ENDINGS for path in left_out)
+    if frames or without_image or named or all(map(why_no_dicom, left_out)):  # else an empty file among others' files
+        check_left_out(left_out, {one.path for one in frames})
     if without_image and not frames:
         raise InputError(
             f"{printable(folder)}: no DICOM images in this folder, only objects without a picture (reports, raw data "

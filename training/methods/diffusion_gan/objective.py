@@ -68,7 +68,8 @@ class DiffusionGanObjective(TranslationObjective):
             steps = total_steps(run.steps, preset.epochs, len(work.data.train), preset.global_batch)
             self.adaptive.images = max(1, round(ADAPTATION_SHARE * steps * preset.global_batch))
         if preset.adversarial_weight:
-            work.fabric.print(f"T can grow to {self.config.method.most_timesteps} in {self.adaptive.images} images")
+            words = f"T can grow to {self.config.method.most_timesteps} in {self.adaptive.images} images"
+            work.fabric.print(f"{words} (a resumed run keeps its number)")
         return work.data
 
     @property

@@ -108,7 +108,7 @@ def pretrained(work: Work, config: Mri2PetConfig) -> tuple[bool, dict[str, torch
     if work.fabric.broadcast(bool(checkpoints.saved(Path(config.out)))):
         return True, None
     if config.method.pretrained:
-        return True, of_another_run(Path(config.method.pretrained), config, work.data.split_sha256)
+        return True, of_another_run(Path(config.method.pretrained), config, work.data)
     if not config.pretrain_steps:
         return True, None
     mri = mri_of(config, work.data)
@@ -116,7 +116,7 @@ def pretrained(work: Work, config: Mri2PetConfig) -> tuple[bool, dict[str, torch
     work.fabric.print(f"{NAME}: {plan.steps} steps on {len(mri)} MRI in {plan.out}")
     scans = work.data.train
     styles = StyledMri(mri, scans, config.seed, work.data.draws and not config.pretrain.cache)
-    data = RunData(styles, None, work.data.split_sha256, draws=True, cache_sha256=work.data.cache_sha256)
+    data = RunData(styles, None, work.data.split_sha256, draws=True, volumes_sha256=work.data.volumes_sha256)
     trainer = Trainer(work.fabric, Pretraining(config), data, plan, work.quiet, work.origin)
     if trainer.train(work.stop):
         return False, None
@@ -165,7 +165,7 @@ def mri_of(config: Mri2PetConfig, data: RunData) -> Dataset:
         raise ConfigError(f"pretrain.cache={config.pretrain.cache}: {error}") from error
 
 
-def of_another_run(run: Path, config: Mri2PetConfig, split_sha256: str) -> dict[str, torch.Tensor]:
+def of_another_run(run: Path, config: Mri2PetConfig, data: RunData) -> dict[str, torch.Tensor]:
     """Weights that another run pre-trained, which fit this one's network. Raises `ConfigError` where there are none."""
     found = checkpoints.latest(run / FOLDER)
     if found is None:
@@ -175,8 +175,9 @@ def of_another_run(run: Path, config: Mri2PetConfig, split_sha256: str) -> dict[
     steps = own.get("preset.pretrain_steps") if own.get("pretrain.steps") is None else own["pretrain.steps"]
     if not isinstance(steps, int) or saved["step"] < steps:
         raise ConfigError(f"{path}: that pre-training is not at its end yet")
-    if saved["split_sha256"] != split_sha256:
+    if saved["split_sha256"] != data.split_sha256:
         raise ConfigError(f"{path}: styled by PET of another split; its test subjects may be among them")
+    checkpoints.check_cache(path, saved, data.volumes_sha256)
     weights, wanted = _weights(path, saved), Pretraining(config).build()["network"].module.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
     if {name: tuple(tensor.shape) for name, tensor in weights.items()} != shapes:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count
-from ...sizes import MOST_BLOCKS, check_levels
+from ...sizes import MOST_BLOCKS, check_levels, check_shifts
 from .. import transformer_config, translation_config
 from ..transformer_config import check_transformer
 
@@ -88,6 +88,7 @@ class TransUNetConfig(translation_config.TranslationConfig):
         preset = self.preset
         levels, blocks, groups = len(preset.channels), preset.residual_blocks, preset.norm_num_groups
         check_levels("preset", preset.channels, 1, groups)
+        check_shifts(preset.channels[:1], groups, "the tracer, constant channels in front of them")
         if len(blocks) != levels - 1 or not all(1 <= n <= MOST_BLOCKS for n in blocks):
             raise ConfigError(
                 f"preset.residual_blocks={blocks}: one number from 1 to {MOST_BLOCKS} is wanted for each of "

@@ -80,7 +80,7 @@ def trained_base(work: Work, config: RelaConfig, coded: LatentDataset, key: str)
     )
     plan = replace(plan, micro_batch=config.hardware.micro_batch)
     work.fabric.print(f"{NAME}: {plan.steps} steps in {plan.out}")
-    data = RunData(coded, None, work.data.split_sha256, cache_sha256=work.data.cache_sha256)
+    data = RunData(coded, None, work.data.split_sha256, volumes_sha256=work.data.volumes_sha256)
     if Trainer(work.fabric, BaseUNet(config), data, plan, work.quiet, work.origin).train(work.stop):
         return None
     path, saved = checkpoints.latest(plan.out)

@@ -152,7 +152,7 @@ def trained_modes(
     )
     work.fabric.print(f"{NAME}: {plan.steps} steps in {plan.out}")
     modes = ModeDataset(coded, directions.cpu())
-    data = RunData(modes, None, work.data.split_sha256, cache_sha256=work.data.cache_sha256)
+    data = RunData(modes, None, work.data.split_sha256, volumes_sha256=work.data.volumes_sha256)
     trainer = Trainer(work.fabric, Modes(config), data, plan, work.quiet, work.origin)
     if trainer.train(work.stop):
         return None
