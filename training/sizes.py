@@ -59,10 +59,9 @@ def check_shifts(channels: Sequence[int], groups: int, hidden: str) -> None:
         hidden: what would be, in words.
     """
     if groups in (0, *channels):
-        fewer = f"at least 1 and fewer than each of {list(channels)}"
         raise ConfigError(
             f"preset.norm_num_groups={groups}: groups of a single channel would hide {hidden}, from the network; use "
-            f"{fewer}"
+            f"at least 1 and fewer than each of {list(channels)}"
         )
 
 

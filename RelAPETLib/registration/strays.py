@@ -28,8 +28,8 @@ def without_strays(values: np.ndarray) -> np.ndarray:
         values: of any shape.
     """
     few = values[tuple(slice(None, None, STEP) for _ in range(values.ndim))] if values.ndim > 1 else values
-    floor = _floor(values, few) if float(values.min()) < 0 else 0.0
-    if floor < 0 or float(values.min()) < 0:
+    if float(values.min()) < 0:
+        floor = _floor(values, few)
         values, few = (np.maximum(some, floor) - floor for some in (values, few))
     positive = few[few > 0]
     if not positive.size:
