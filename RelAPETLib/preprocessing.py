@@ -122,7 +122,7 @@ def preprocess(
     template = load_template()
     with beside() as start:
         report(0.0, "correcting the bias fields")
-        raw = upright_mri(t1w)
+        raw = upright_mri(t1w, "T1w")
         scans = {"t1w": prepare(raw, "T1w")}
         others = start(lambda: prepare_others(t2f, uptakes))
         report(0.12, "looking for the brain in the T1w")
@@ -252,8 +252,8 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
         pet_quality[name.removeprefix("PET ")] = uptake_figures(there.values, there.seen, template)
         uptakes = uptakes | {name: array_to_image(np.where(mask, there.values, 0).astype(np.float32))}
     return Preprocessed(
-        t1w=array_to_image(_scaled(arrays["t1w"], mask)),
-        t2f=array_to_image(_scaled(arrays["t2f"], mask)) if "t2f" in arrays else None,
+        t1w=array_to_image(_scaled(arrays["t1w"], mask, "T1w")),
+        t2f=array_to_image(_scaled(arrays["t2f"], mask, "T2F")) if "t2f" in arrays else None,
         **_split(uptakes),
         mask=sitk.Image(template.mask),
         grid_to_t1w=warp.to_t1w,
@@ -275,11 +275,11 @@ def _mri_figures(t1w: np.ndarray, t2f: np.ndarray | None, where: np.ndarray, tem
     return quality.pair_figures(t1w, t2f, where, template)
 
 
-def _scaled(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _scaled(array: np.ndarray, mask: np.ndarray, name: str) -> np.ndarray:
     """Masked, then 0 and the brain's maximum, without strays, to [-1, 1]; the background is exactly -1."""
     from .registration.strays import without_strays
 
-    brain = without_strays(array[mask])
+    brain = without_strays(array[mask], name)
     top = float(brain.max())
     if not top > 0:
         raise InputError("nothing but background lies inside the brain mask; check that the volumes show a brain")
@@ -319,8 +319,8 @@ def from_grid(
     pet_quality = {name.removeprefix("PET "): uptake_figures(arrays[name], everywhere, template) for name in uptakes}
     uptakes = {name: array_to_image(np.where(mask, arrays[name], 0).astype(np.float32)) for name in uptakes}
     return Preprocessed(
-        t1w=array_to_image(_scaled_unless_already(arrays["T1w"], mask)),
-        t2f=array_to_image(_scaled_unless_already(arrays["T2F"], mask)) if "T2F" in arrays else None,
+        t1w=array_to_image(_scaled_unless_already(arrays["T1w"], mask, "T1w")),
+        t2f=array_to_image(_scaled_unless_already(arrays["T2F"], mask, "T2F")) if "T2F" in arrays else None,
         **_split(uptakes),
         mask=sitk.Image(template.mask),
         grid_to_t1w=sitk.Transform(),
@@ -341,12 +341,12 @@ def _checked_on_grid(image: sitk.Image, name: str) -> np.ndarray:
         raise InputError(f"{name}: {error}") from None
 
 
-def _scaled_unless_already(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _scaled_unless_already(array: np.ndarray, mask: np.ndarray, name: str) -> np.ndarray:
     inside = array[mask]
     low, high = float(inside.min()), float(inside.max())
     if -1 <= low < -0.5 and 0.5 < high <= 1:
         return np.where(mask, array, -1).astype(np.float32)
-    return _scaled(array, mask)
+    return _scaled(array, mask, name)
 
 
 def to_t1w_space(image_on_grid: sitk.Image, preprocessed: Preprocessed, t1w: sitk.Image) -> sitk.Image:

@@ -159,9 +159,9 @@ def upright(image: sitk.Image) -> sitk.Image:
     return canonical(sitk.Cast(image, sitk.sitkFloat32))
 
 
-def upright_mri(image: sitk.Image) -> sitk.Image:
-    """An MRI `upright`, its intensities from 0 on, without padding and spikes (`without_strays`)."""
-    return image_without_strays(upright(image))
+def upright_mri(image: sitk.Image, name: str) -> sitk.Image:
+    """An MRI `upright`, from 0 on, without padding and spikes (`without_strays`, which warns of those of `name`)."""
+    return image_without_strays(upright(image), name)
 
 
 def prepare(image: sitk.Image, name: str, *, bias: bool = True) -> Scan:
@@ -170,7 +170,7 @@ def prepare(image: sitk.Image, name: str, *, bias: bool = True) -> Scan:
     Raises:
         InputError: no head stands out from the background; `name` says whose volume it is.
     """
-    image = upright_mri(image) if bias else upright(image)
+    image = upright_mri(image, name) if bias else upright(image)
     head = head_mask(image, name)
     return Scan(correct_bias(image, head) if bias else image, head)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
+from ..notices import warn
+
 #: From this share of negative voxels on, beside the lowest value, they are signal (z-scored and phase-corrected scans).
 #: Edges of padding that was interpolated are fewer.
 SIGNED_SHARE = 0.02
@@ -17,7 +19,7 @@ STRAY, BRIGHT = 4.0, 2.0
 STEP = 2
 
 
-def without_strays(values: np.ndarray) -> np.ndarray:
+def without_strays(values: np.ndarray, name: str) -> np.ndarray:
     """An MRI's intensities from 0 on, without padding and spikes; the very array where there are neither.
 
     Where hardly any voxel is negative, these are no signal and become 0. Else the signal begins below zero, and all is
@@ -26,6 +28,10 @@ def without_strays(values: np.ndarray) -> np.ndarray:
 
     Args:
         values: of any shape.
+        name: what the warning calls the MRI.
+
+    Warns:
+        RelAPETWarning: voxels far above the others were clipped.
     """
     few = values[tuple(slice(None, None, STEP) for _ in range(values.ndim))] if values.ndim > 1 else values
     if float(values.min()) < 0:
@@ -35,13 +41,17 @@ def without_strays(values: np.ndarray) -> np.ndarray:
     if not positive.size:
         return values
     bright = float(np.percentile(positive, 100 - FEW))
-    return np.minimum(values, BRIGHT * bright) if float(values.max()) > STRAY * bright else values
+    spikes = int(np.count_nonzero(values > STRAY * bright))
+    if not spikes:
+        return values
+    warn(f"{name}: {spikes} voxel{'s' if spikes > 1 else ''} far above all others, clipped; look for spikes in it")
+    return np.minimum(values, BRIGHT * bright)
 
 
-def image_without_strays(image: sitk.Image) -> sitk.Image:
+def image_without_strays(image: sitk.Image, name: str) -> sitk.Image:
     """`without_strays` of a float32 image."""
     values = sitk.GetArrayViewFromImage(image)
-    found = without_strays(values)
+    found = without_strays(values, name)
     if found is values:
         return image
     made = sitk.GetImageFromArray(found.astype(np.float32, copy=False))

@@ -235,7 +235,7 @@ def linear_figures(figures: Figures, scans: dict, brain: sitk.Image, template, t
 def measure(raw_t1w, raw_t2f, truth: Truth | None, own: sitk.Transform | None, model) -> Figures:
     """All figures of one pair."""
     template, figures = load_template(), Figures()
-    raw = {"t1w": upright_mri(raw_t1w), "t2f": upright_mri(raw_t2f)}
+    raw = {"t1w": upright_mri(raw_t1w, "T1w"), "t2f": upright_mri(raw_t2f, "T2F")}
     heads = {name: head_mask(image) for name, image in raw.items()}
     brains = {n: figures.timed(f"extraction {n}", "-", lambda n=n: extract_brain(raw[n]).mask) for n in raw}
     corrected = {

@@ -66,7 +66,7 @@ def scans(options: argparse.Namespace) -> Iterator[tuple[str, str, str, sitk.Ima
 
 def measure(image: sitk.Image) -> float:
     """As the product does, but for the brain of a T2-FLAIR, which it takes from the T1w."""
-    raw = upright_mri(image)
+    raw = upright_mri(image, "scan")
     found = extract_brain(raw)
     return smoothness(prepare(raw, "scan").image, on_grid(found.mask, raw)) if found.volume_ml else float("nan")
 

@@ -5,6 +5,7 @@ import pytest
 import SimpleITK as sitk
 
 from RelAPETLib.grid import array_to_image, image_to_array
+from RelAPETLib.notices import listening
 from RelAPETLib.preprocessing import from_grid
 from RelAPETLib.registration.scans import prepare
 from RelAPETLib.registration.strays import image_without_strays, without_strays
@@ -20,9 +21,9 @@ def head() -> np.ndarray:
 
 def test_a_scan_without_strays_is_the_very_same():
     values = head()
-    assert without_strays(values) is values
+    assert without_strays(values, "T1w") is values
     image = sitk.GetImageFromArray(values)
-    assert image_without_strays(image) is image
+    assert image_without_strays(image, "T1w") is image
 
 
 STRAYS = {
@@ -41,7 +42,10 @@ def test_strays_leave_the_head_as_it_is(name):
     values, clean = head(), head()
     STRAYS[name](values)
     touched = values != clean
-    made = without_strays(values)
+    said = []
+    with listening(said.append):
+        made = without_strays(values, "T1w")
+    assert said == (["T1w: 1 voxel far above all others, clipped; look for spikes in it"] if "spike" in name else [])
     assert np.array_equal(made[~touched], clean[~touched])
     assert made.min() >= 0 and made.max() <= 2.1 * 900
 
@@ -57,7 +61,7 @@ def test_signal_below_zero_stays_signal(spike, stripped):
     wanted = scored.copy()
     if spike:
         scored[20, 22, 24] = spike
-    made, rest = without_strays(scored), np.ones(values.shape, bool)
+    made, rest = without_strays(scored, "T1w"), np.ones(values.shape, bool)
     rest[20, 22, 24] = not spike
     assert made.min() == 0 and made.max() < 3 * np.ptp(wanted)
     here = ball & rest
