@@ -15,7 +15,7 @@ from pathlib import Path
 from ..absent import is_listed
 from ..errors import InputError
 from ..evaluation.in_mni import OF_CASE
-from ..evaluation.pairs import COVARIATES, Pair
+from ..evaluation.pairs import COVARIATES, TITLES, Pair, recordable
 from ..jsonfiles import read_json_object
 from ..notices import printable, warn
 from ..regions.atlas import SPACES
@@ -48,7 +48,9 @@ def read_pairs(path: Path | str, *, measured_only: bool = False, space: str = ""
             pairs.append(_pair(path.parent, row, measured_only, space))
         except InputError as error:
             key = {name: row.get(name) or "n/a" for name in ("participant_id", "session", "tracer", "model")}
-            failures.append({**key, "reason": f"line {number}: {error}"})
+            warn(f"{path}, line {number}: {error}")
+            files = {name: path.parent / row[name] for name in TITLES if row.get(name)}
+            failures.append({**key, "reason": f"line {number}: {recordable(error, files)}"})
     if not pairs:
         raise InputError(f"{path}: no line can be used; the first: {failures[0]['reason']}")
     return _measured_once(pairs, path) if measured_only else pairs, failures

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..unnamed import with_beside, without_files, without_places
+
 #: What a table says of a person that figures can be grouped by.
 COVARIATES = ("age", "sex", "scanner", "site", "group")
+#: What messages call the files of a pair, by the table's columns.
+TITLES = {
+    "synthetic": "synthetic PET",
+    "measured": "measured PET",
+    "t1w": "T1w",
+    "mask": "brain mask",
+    "dseg": "label image",
+    "lut": "lookup table",
+    "to_mni": "transform to MNI",
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,24 @@ class Pair:
         }
 
     @property
+    def files(self) -> dict[str, Path | None]:
+        """Its files by the columns of `TITLES`."""
+        return {column: getattr(self, {"lut": "lookup"}.get(column, column)) for column in TITLES}
+
+    @property
     def name(self) -> str:
         """What messages call it."""
         return " ".join(filter(None, (self.participant, self.session, self.tracer, self.model)))
+
+
+def recordable(error: object, files: Mapping[str, Path | None]) -> str:
+    """Why a pair was left out, on one line for a table: what each file is in place of its path and name.
+
+    Args:
+        files: by column of `TITLES`.
+    """
+    known: dict[Path, str] = {}
+    for column, path in files.items():
+        known |= {} if path is None else with_beside(path, TITLES[column])
+    (words,) = without_files([str(error)], known)
+    return without_places(words)

@@ -16,7 +16,7 @@ from ..regions.stored import load
 from .baselines import MEAN, Training, is_baseline
 from .figures import Row, image_figures
 from .in_mni import tell_parts
-from .pairs import Pair
+from .pairs import Pair, recordable
 from .reading import Loaded, load_pair
 from .regional import Means, asymmetries, measure, reference_means, to_suvr
 from .ridge import check_apart
@@ -140,7 +140,7 @@ def measure_all(
             _take(pair, settings, common, found, parts)
         except InputError as error:
             warn(f"left out {pair.name}: {error}")
-            found.failures.append((pair, str(error)))
+            found.failures.append((pair, recordable(error, pair.files)))
     if all(is_baseline(pair.model) for pair in found.pairs):
         raise InputError(f"none of {len(pairs)} PET could be measured; the first: {found.failures[0][1]}")
     guessed = sum(fact["unit_guessed"] for fact in found.own_facts)

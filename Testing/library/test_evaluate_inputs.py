@@ -100,6 +100,7 @@ def test_one_bad_file_is_a_failure_and_the_rest_goes_on(person, plain, tmp_path,
     assert evaluate("--table", table, "--out", tmp_path / "out") == 0
     failures = {row["participant_id"]: row["reason"] for row in read_table(tmp_path / "out" / "failures.tsv")}
     assert set(failures) == {"damaged", "constant"} and "every voxel is 1" in failures["constant"]
+    assert failures["damaged"].startswith("the measured PET: ") and ".nii" not in " ".join(failures.values())
     assert read_table(tmp_path / "out" / "regions.tsv") == plain["regions.tsv"]
     assert "left out damaged" in capsys.readouterr().err
 
