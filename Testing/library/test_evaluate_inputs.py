@@ -12,7 +12,9 @@ import SimpleITK as sitk
 from evaluation_study import GRID, nearest_indices, paint, read_table, write_study, write_table
 
 from RelAPETLib.cli import main
+from RelAPETLib.cohort.pairs import read_pairs
 from RelAPETLib.grid import array_to_image, image_to_array
+from RelAPETLib.notices import listening
 from RelAPETLib.regions import load_regions
 from RelAPETLib.volumes import read_volume, write_volume
 
@@ -364,3 +366,14 @@ def test_real_pbr28_has_the_known_regional_means(shared, tmp_path):
 
 def shared_table():
     return Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "pbr28_regions.tsv"
+
+
+def test_a_line_that_cannot_be_used_is_recorded_without_names_of_files(tmp_path):
+    (tmp_path / "Jane_Doe.json").write_text("{")
+    row = {"participant_id": "1", "tracer": "TAU", "model": "m", "synthetic": "a.nii", "measured": "Jane_Doe.nii"}
+    table = write_table(tmp_path / "table.tsv", [row, {**row, "participant_id": "2", "measured": "b.nii"}])
+    told = []
+    with listening(told.append):
+        pairs, (failure,) = read_pairs(table)
+    assert [pair.participant for pair in pairs] == ["2"] and "Doe" not in failure["reason"]
+    assert failure["reason"].startswith("line 2: the measured PET's sidecar") and "Jane_Doe.json" in told[0]
