@@ -139,6 +139,7 @@ def test_relative_values_are_not_called_suvr(tmp_path, monkeypatch):
     assert shown({"units": relative}) == [(["frontal"], relative), relative]
     assert shown({}, {"units": "n/a"}) == [(["frontal"], "SUVR"), "SUVR"]
     both = "SUVR or " + relative
+    assert shown({"units": "n/a"}, {"units": "SUVR"})[0][0] == ["frontal"]
     assert shown({"units": "SUVR"}, {"units": relative}) == [(["frontal (SUVR)", f"frontal ({relative})"], both), both]
     key = Key("sub-0", "n/a", "TAU", "demo 3.1.0")
     results = {key: ResultFiles({}, {"pet": {"units": relative}})}

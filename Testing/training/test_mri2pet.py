@@ -302,17 +302,20 @@ def test_another_runs_pre_training_is_taken_and_checked(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "split", "why"),
+    ("more", "hashes", "why"),
     [
-        (("method.pretrained=nowhere",), "0" * 64, "method.pretrained=nowhere: no pre-training there"),
-        (("preset.channels=[4,4]",), "0" * 64, "not the network that the configuration describes"),
-        ((), "1" * 64, "styled by PET of another split"),
+        (("method.pretrained=nowhere",), "00", "method.pretrained=nowhere: no pre-training there"),
+        (("preset.channels=[4,4]",), "00", "not the network that the configuration describes"),
+        ((), "10", "styled by PET of another split"),
+        ((), "01", "trained on another cache"),
     ],
 )
-def test_a_pre_training_that_does_not_fit_is_refused(tmp_path, capfd, more, split, why):
-    assert run(plain_config(tmp_path / "a", *TRAINED), tiny_data(3), quiet=True) == 0
+def test_a_pre_training_that_does_not_fit_is_refused(tmp_path, capfd, more, hashes, why):
+    split, volumes = (digit * 64 for digit in hashes)
+    theirs = RunData(Phantoms(3), None, "0" * 64, volumes_sha256="0" * 64)
+    assert run(plain_config(tmp_path / "a", *TRAINED), theirs, quiet=True) == 0
     taken = [w for w in TRAINED if not w.startswith("pretrain")] + [f"method.pretrained={tmp_path / 'a'}", *more]
-    data = RunData(Phantoms(3), None, split)
+    data = RunData(Phantoms(3), None, split, volumes_sha256=volumes)
     assert run(plain_config(tmp_path / "b", *taken), data, quiet=True) == 2
     assert why in capfd.readouterr().err
 

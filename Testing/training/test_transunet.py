@@ -147,6 +147,7 @@ def test_dropout_is_for_training_alone():
         ("preset.residual_blocks=[1,1]", r"preset.residual_blocks=\[1, 1\]: one number from 1 to 32 is wanted"),
         ("preset.bottleneck=3", r"preset.bottleneck=3: preset.channels=\[4, 8\] divided by it"),
         ("preset.decoder_channels=[4]", r"preset.decoder_channels=\[4\]: 2 multiples of preset.norm_num_groups=1"),
+        ("preset.norm_num_groups=4", "groups of a single channel would hide the tracer"),
         ("method.image_weight=0", "leaves nothing to learn from"),
     ],
 )
