@@ -470,10 +470,14 @@ def test_all_of_a_model_with_one_tracer_is_that_one(case, tmp_path):
 
 
 def test_the_demo_makes_what_person_and_model_have(two_tracers):
-    from RelAPETLib.cli.demo import _simulated
+    from RelAPETLib.cli import build_parser
+    from RelAPETLib.cli.demo import _chosen
 
-    assert _simulated("all", str(two_tracers)) == ("TAU", "PBR")
-    assert _simulated("all", "demo") == ("TAU", "PIB", "PBR") and _simulated("pib", str(two_tracers)) == ("PIB",)
+    def chosen(tracer, model):
+        return _chosen(build_parser().parse_args(["demo", "--tracer", tracer, "--model", str(model)]))
+
+    assert chosen("all", two_tracers) == ("TAU", "PBR")
+    assert chosen("all", "demo") == ("TAU", "PIB", "PBR") and chosen("pib", two_tracers) == ("PIB",)
 
 
 def test_references_where_all_tracers_are_asked_for(grid_case, two_tracers):
