@@ -18,7 +18,8 @@ from .volumes.sidecar import is_suvr, read_sidecar
 #: Mean over the brain of any tracer's SUVR, with room on both sides. SUV and kBq/mL can fall inside too,
 #: hence the warning; Bq/mL cannot.
 PLAUSIBLE_SUVR = (0.3, 4.0)
-HINT = "give a SUVR volume, or --reference-region to make it SUVR by a region's mean"
+#: Words for a shell and for the panel, whose box says "divide it by its mean in the reference region".
+HINT = "give a SUVR volume, or have it divided by its mean in a reference region (--reference-region)"
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,8 @@ class Run:
                     names[files[role]] = volume.GetName()
                     scene.writeVolume(volume, files[role])
                     if role == "reference" or volume.GetAttribute(scene.SIDECAR):  # that an MRI is simulated
-                        names[scene.writeSidecar(volume, files[role])] = volume.GetName()
+                        unit = people.unitOf(volume) if role == "reference" else None
+                        names[scene.writeSidecar(volume, files[role], unit)] = volume.GetName()
             self._geometry = scene.worldMatrix(self.request.t1w)
             self._prints = history.fingerprints(self.request)
         except BaseException:

@@ -28,6 +28,7 @@ _TAGS = {
     "ContrastBolusAgent": "0018,0010",
     "PatientAge": "0010,1010",
     "PatientSex": "0010,0040",
+    "Units": "0054,1001",
 }
 _LEVELS = {
     "PatientID": "Patient",
@@ -122,6 +123,11 @@ def _keyword(attribute):
     """DICOM keyword of a node attribute such as ``DICOM.PatientID``, ``patient_id`` or ``Patient ID``, or None."""
     plain = re.sub(r"[^a-z]", "", attribute.rsplit(".", 1)[-1].lower())
     return next((keyword for keyword in _TAGS if keyword.lower() == plain), None)
+
+
+def unitOf(volume):
+    """Unit of a PET as its DICOM header writes it, e.g. ``BQML``; None where nothing is known."""
+    return tagsOf(volume).get("Units", "").strip() or None
 
 
 def originOf(volume):

@@ -115,15 +115,18 @@ def writeVolume(volume, path, matrix=None):
         raise SceneError(notWritten().format(name=volume.GetName(), folder=Path(path).parent))
 
 
-def writeSidecar(volume, path):
+def writeSidecar(volume, path, unit=None):
     """Write what a volume's BIDS sidecar says, or a PET's unit, as the sidecar of its file, and return its path.
 
     The library refuses all units of a PET but SUVR, and shows intervals of a simulated person's scans alone.
+
+    unit: what else is known of the unit, where neither sidecar nor volume tells.
     """
     sidecar = readDict(volume, SIDECAR)
     units = volume.GetVoxelValueUnits()
-    if "Units" not in sidecar and units is not None and units.GetCodeValue():
-        sidecar = {"Units": units.GetCodeValue()}
+    unit = (units.GetCodeValue() if units is not None else None) or unit
+    if "Units" not in sidecar and unit:
+        sidecar = {**sidecar, "Units": unit}
     written = Path(path).with_suffix(".json")
     if sidecar:
         written.write_text(json.dumps(sidecar), encoding="utf-8")

@@ -1,0 +1,70 @@
+"""That the unit of a measured PET reaches the library, whichever way Slicer knows it; over stand-in widgets."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from slicer_module import FakeProcess, load_part
+
+from RelAPETLib.errors import InputError
+from RelAPETLib.synthesis.reference import reference_units
+
+
+def volume(slicer, name):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    slicer.util.updateVolumeFromArray(node, np.ones((4, 4, 4), np.float32))
+    return node
+
+
+def by_database(slicer, pet, unit, monkeypatch):
+    class Database:
+        def instanceValue(self, uid, tag):
+            return unit if (uid, tag.lower()) == ("1.2.3", "0054,1001") else ""
+
+    load_part("people").databaseTags.cache_clear()
+    monkeypatch.setattr(slicer, "dicomDatabase", Database(), raising=False)
+    pet.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
+
+
+def by_attribute(slicer, pet, unit, monkeypatch):
+    pet.SetAttribute("DICOM.Units", unit)
+
+
+def by_the_volumes_own(slicer, pet, unit, monkeypatch):
+    """As Slicer's PET plugin, which makes SUV of what the header says in another unit."""
+    by_database(slicer, pet, "CNTS", monkeypatch)
+    entry = slicer.vtkCodedEntry()
+    entry.SetValueSchemeMeaning(unit, "UCUM", unit)
+    pet.SetVoxelValueUnits(entry)
+
+
+def by_sidecar(slicer, pet, unit, monkeypatch):
+    by_the_volumes_own(slicer, pet, "CNTS", monkeypatch)
+    pet.SetAttribute(load_part("scene").SIDECAR, json.dumps({"Units": unit, "TracerName": "AV1451"}))
+
+
+@pytest.mark.parametrize("how", [by_database, by_attribute, by_the_volumes_own, by_sidecar])
+def test_the_unit_of_a_measured_pet_is_handed_over(widget, slicer, monkeypatch, how):
+    logic = load_part("logic")
+    pet = volume(slicer, "PET")
+    how(slicer, pet, "BQML", monkeypatch)
+    request = logic.Request(volume(slicer, "T1"), volume(slicer, "FLAIR"), "TAU", reference=pet)
+    widget.logic.start(request, logic.Listener())
+    (process,) = FakeProcess.made
+    given = Path(process.arguments[process.arguments.index("--reference") + 1])
+    with pytest.raises(InputError, match="gives the unit 'BQML', not SUVR; .* divided by its mean in a reference"):
+        reference_units(given, None, relative=False)
+    assert reference_units(given, "cerebellar_grey", relative=False).region == "cerebellar_grey"
+    process.end("cancelled", "x")
+
+
+def test_where_nothing_is_known_nothing_is_said(widget, slicer):
+    logic = load_part("logic")
+    pet = volume(slicer, "PET")
+    request = logic.Request(volume(slicer, "T1"), volume(slicer, "FLAIR"), "TAU", reference=pet)
+    widget.logic.start(request, logic.Listener())
+    (process,) = FakeProcess.made
+    given = Path(process.arguments[process.arguments.index("--reference") + 1])
+    assert reference_units(given, None, relative=False).plausibility_only
+    process.end("cancelled", "x")
