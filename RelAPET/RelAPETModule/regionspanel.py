@@ -5,7 +5,7 @@ from slicer.i18n import tr as _
 
 from . import people, tables
 from .library import library
-from .scene import MODEL, SPACE, TEMPLATE, TRACER, UNITS, placeInHierarchy
+from .scene import MODEL, SPACE, TEMPLATE, TRACER, UNITS, Results, placeInHierarchy
 
 
 class RegionsPanel:
@@ -51,10 +51,21 @@ class RegionsPanel:
         placeInHierarchy([table], found.mri)
         return table
 
+    def _tell(self, words=""):
+        """A line, and a caution where nothing says that the segments were drawn on this person."""
+        segmentation, pet = self._panel.parameters.segmentation, self._panel.results.found.pet
+        drawn = _drawnOnNobodyKnown(segmentation, pet) if segmentation is not None else None
+        if drawn is not None:
+            caution = _("Make sure that '{volume}', on which '{s}' is drawn, is of this person: nothing says so.")
+            words = f"{words} {caution.format(volume=drawn.GetName(), s=segmentation.GetName())}".lstrip()
+        if words:
+            self._panel.tell(words)
+
     def onRegions(self, checked=False):
         table = self.table()
         if table is not None:
             self._present(table)
+            self._tell()
 
     def onCopy(self, checked=False):
         """The table with a line on what it is, for a letter or a spreadsheet."""
@@ -65,7 +76,7 @@ class RegionsPanel:
             name=table.GetName(), model=pet.GetAttribute(MODEL)
         )
         qt.QApplication.clipboard().setText(f"{words}\n{tables.asText(table)}")
-        self._panel.tell(_("Copied: {name}.").format(name=table.GetName()))
+        self._tell(_("Copied: {name}.").format(name=table.GetName()))
 
     def onSave(self, checked=False):
         name = f"SYNTHETIC_{self._panel.results.found.pet.GetAttribute(TRACER)}_regions.csv"
@@ -84,7 +95,7 @@ class RegionsPanel:
         except OSError as error:
             self._panel.say(_("the table was not written: {why}").format(why=error.strerror or error))
             return
-        self._panel.tell(_("Written: {file}.").format(file=file))
+        self._tell(_("Written: {file}.").format(file=file))
 
 
 def _drawnOn(segmentation):
@@ -96,6 +107,19 @@ def _drawnOnAnother(segmentation, pet):
     """The volume that segments were drawn on, where its header names another person than that of the PET's T1w."""
     drawn, source = _drawnOn(segmentation), pet.GetNodeReference(people.SOURCE_ROLE)
     if drawn is None or source is None or not people.difference(people.originOf(drawn), people.originOf(source)):
+        return None
+    return drawn
+
+
+def _drawnOnNobodyKnown(segmentation, pet):
+    """The volume that segments were drawn on, where nothing says that it is of the PET's person; else None."""
+    drawn, source = _drawnOn(segmentation), pet.GetNodeReference(people.SOURCE_ROLE)
+    known = [source, pet.GetNodeReference(people.T2F_ROLE)]
+    for results in map(Results, people.petsLike(pet)):
+        known += [results.mri, *results.volumes.values()]
+    if drawn is None or drawn in known:
+        return None
+    if source is not None and people.surelyOne(people.originOf(drawn), people.originOf(source)):
         return None
     return drawn
 

@@ -118,6 +118,27 @@ def test_segments_of_another_person_are_not_measured(widget, slicer, found):
         assert said or measured
 
 
+def test_it_is_said_where_nothing_tells_that_segments_are_of_this_person(widget, slicer, found, tmp_path):
+    widget.parameters.segmentation = add_segments(slicer, found, np.s_[2:5, 2:4, 1:4])
+    role = widget.parameters.segmentation.GetReferenceImageGeometryReferenceRole()
+    stranger, own = add_scan("CT"), add_scan("CT of the same")
+    for scan in (own, widget.parameters.t1w):
+        scan.SetAttribute("DICOM.PatientID", "A")
+    ways = {
+        "shown": widget.ui.regionsButton.click,
+        "copied": widget.ui.copyTableButton.click,
+        "written": lambda: widget.results.regions.save(tmp_path / "table.csv"),
+    }
+    others = [each for each in (found.difference, found.uncertainty) if each is not None]
+    for drawn in (stranger, own, widget.parameters.t1w, widget.parameters.t2f, found.pet, *others):
+        widget.parameters.segmentation.SetNodeReferenceID(role, drawn.GetID())
+        for what, way in ways.items():
+            widget.tell("")
+            way()
+            said = "Make sure that 'CT', on which 'mine' is drawn, is of this person" in widget.ui.statusLabel.text
+            assert said == (drawn is stranger), (drawn.GetName(), what)
+
+
 def test_segments_of_surfaces_alone(widget, slicer, found):
     """As an STL file or a radiotherapy structure has them: voxels are made of them."""
     import vtk
