@@ -40,8 +40,8 @@ def draw_page(cohort: Cohort, kept: dict[str, Path], tracer: str, path: Path, pe
             if tracer in volumes:
                 columns[name] = volumes[tracer]
     low, high = FACTS[tracer].contrast_window or FACTS[tracer].display_window
-    wide = min(WIDEST, len(columns))
-    bands = -(-len(columns) // wide)
+    bands = -(-len(columns) // WIDEST)
+    wide = -(-len(columns) // bands)  # bands of about one length
     size = (1.2 * wide + 0.8, bands * (1.4 * len(places) + 0.3) + 0.6)
     figure, axes = plt.subplots(bands * len(places), wide, figsize=size, squeeze=False, layout="constrained")
     for empty in axes[(bands - 1) * len(places) :].flat:
