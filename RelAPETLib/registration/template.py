@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+import numpy as np
 import SimpleITK as sitk
 
 from ..errors import RelAPETError
 from ..grid import MNI_GRID
 from ..resources import resource
+
+#: What still counts as near the brain, mm: uptake of scalp, glands and neck lies beyond the skull.
+NEAR_MM = 10
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class Template:
         from .scans import FINE_MM, working_copy
 
         return working_copy(self.t1, FINE_MM)
+
+    @cached_property
+    def near(self) -> np.ndarray:
+        """Boolean [X, Y, Z], the brain and all within `NEAR_MM` of it."""
+        return sitk.GetArrayFromImage(sitk.BinaryDilate(self.mask, [NEAR_MM] * 3)).transpose(2, 1, 0) > 0
 
 
 @lru_cache(maxsize=1)

@@ -15,8 +15,6 @@ from .template import Template
 
 #: Gaussian smoothing (SD, mm) before the outline is drawn, so that noise does not fray it.
 SMOOTHING_MM = 2.0
-#: The outline is looked for this far around the brain, mm: uptake of scalp, glands and neck lies beyond the skull.
-MARGIN_MM = 10
 #: Share of the brain's median uptake at its edge; ventricles and white matter may have less, holes are filled.
 EDGE_LEVEL = 0.4
 
@@ -31,11 +29,10 @@ def uptake_figures(pet: np.ndarray, seen: np.ndarray, template: Template) -> dic
 
     Returns:
         ``pet_coverage``, the share of the brain in the field of view; ``pet_outline``, Dice of the brain mask and of
-        all within 10 mm of it whose smoothed uptake is above `EDGE_LEVEL` of the brain's median, holes filled.
+        all near it whose smoothed uptake is above `EDGE_LEVEL` of the brain's median, holes filled.
     """
     mask = sitk.GetArrayViewFromImage(template.mask).transpose(2, 1, 0) > 0
-    near = sitk.BinaryDilate(template.mask, [MARGIN_MM] * 3)
-    near = (sitk.GetArrayViewFromImage(near).transpose(2, 1, 0) > 0) & seen
+    near = template.near & seen
     brain = mask & seen
     if not brain.any():
         return {"pet_coverage": 0.0, "pet_outline": 0.0}

@@ -39,6 +39,7 @@ class Row:
         player: whose loss must know the MRI.
         listed: network calls that the list of methods says; where None, `calls`.
         coded: it codes whole volumes of a cache first, so that a file of its own tests how it learns.
+        factor: of its bundle, the side in mm of the blocks it draws. Discriminators need many blocks, long ways few.
     """
 
     choice: str
@@ -49,6 +50,7 @@ class Row:
     player: str = "network"
     listed: int | None = None
     coded: bool = False
+    factor: int = 10
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -156,7 +158,7 @@ ROWS = [
         ("preset.ema_decay=0.95", "preset.global_batch=1"),
         150,
     ),
-    Row("jdam", 100, SCORE, BY_HEART, 150, listed=2000),
+    Row("jdam", 100, SCORE, BY_HEART, 150, listed=2000, factor=20),
     Row(
         "pix2pix",
         1,
@@ -247,6 +249,7 @@ ROWS = [
         ),
         ("preset.ema_decay=0.95", "preset.guidance=1"),
         150,
+        factor=20,
     ),
     Row(
         "scgan",
@@ -381,11 +384,10 @@ def cache(tmp_path_factory, grid_case) -> Path:
 
 @pytest.fixture(scope="module", params=ROWS, ids=[row.choice for row in ROWS])
 def exported(request, cache, tmp_path_factory) -> tuple[Row, Path]:
-    """A method's bundle after one step on blocks of 10 mm."""
+    """A method's bundle after one step on blocks of `factor` mm."""
     row, out = request.param, tmp_path_factory.mktemp("every") / request.param.choice
-    config = plain_config(
-        out / "run", *row.words, f"data.cache={cache}", "network.factor=10", "run.steps=1", "run.validation_volumes=0"
-    )
+    words = [f"data.cache={cache}", f"network.factor={row.factor}", "run.steps=1", "run.validation_volumes=0"]
+    config = plain_config(out / "run", *row.words, *words)
     assert run(config, load_data(config), quiet=True) == 0
     name = row.choice.replace("_", "-")
     export_checkpoint(checkpoints.saved(out / "run")[-1], out / "bundle", name=name, licence="LicenseRef-a-test")
