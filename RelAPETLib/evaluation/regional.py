@@ -37,8 +37,8 @@ class Means:
         synthetic: SUVR; NaN where there is no synthetic PET.
         measured: in the PET's own unit until `scaled`; NaN where less than `regions.LEAST_IN_VIEW` is in the field.
         volume_ml: of the region.
-        in_field: share of it that both PET show, 0 to 1.
-        voxels: of it that both show; 0 where it has no value.
+        in_field: share of it that lies in the brain and in the fields of view of both PET, 0 to 1.
+        voxels: of it that do; 0 where it has no value.
         sides: means of synthetic and measured PET in the left and in the right region of each pair, by its name.
     """
 
@@ -113,9 +113,13 @@ def _means(loaded: Loaded, atlas: Atlas) -> Means:
         moved = sitk.Resample(image, atlas.image, sitk.Transform(), how, 0.0)
         return sitk.GetArrayViewFromImage(moved).ravel()[where]
 
-    seen = sitk.GetArrayFromImage(field_of_view(loaded.measured, atlas.image)).ravel()[where] > 0
-    if loaded.shown is not None:
-        seen &= there(loaded.shown, sitk.sitkNearestNeighbor) > 0
+    seen = np.ones(len(where), bool)
+    for image in (loaded.measured, loaded.on_grid):
+        seen &= sitk.GetArrayFromImage(field_of_view(image, atlas.image)).ravel()[where] > 0
+    if loaded.where is not None:
+        seen &= sitk.GetArrayFromImage(loaded.where.on(atlas.image)).ravel()[where] > 0
+    elif loaded.brain is not None:
+        seen &= there(loaded.brain, sitk.sitkNearestNeighbor) > 0
     whole = np.bincount(labels, minlength=top).astype(float)
     voxels = np.bincount(labels, weights=seen, minlength=top)
     pet = [image for image in (loaded.synthetic, loaded.measured) if image is not None]
