@@ -47,6 +47,7 @@ class Loaded:
         where: the brain on any grid, the same for all models of a person; None for that of `brain`.
         relative: whether the synthetic one is not in SUVR but in units of its own.
         units_from, unit_guessed: how the measured one's unit is known, once it is, and whether by its values alone.
+        divided: what the synthetic one was divided by, once it was, to be SUVR as it is compared.
     """
 
     synthetic: sitk.Image | None
@@ -60,6 +61,7 @@ class Loaded:
     relative: bool = False
     units_from: str = ""
     unit_guessed: bool = False
+    divided: float = 1.0
 
 
 def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> Loaded:

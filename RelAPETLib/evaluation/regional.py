@@ -185,8 +185,8 @@ def to_suvr(
 ) -> tuple[float, float, ReferenceUnits]:
     """What to divide the synthetic and the measured PET by so that both are SUVR on one scale, and how that is known.
 
-    With a reference region the measured PET gets the synthetic one's mean there, as in `synthesis.reference`; where
-    there is no synthetic one, or a relative one, each is divided by its own mean. Otherwise it has to be SUVR already.
+    With a reference region each is divided by its own mean there, so that the measured PET, and who is positive by it,
+    is the same whatever model it is compared with. Otherwise both have to be SUVR already.
 
     Raises:
         InputError: the region is unknown or empty, or the unit is not SUVR.
@@ -197,10 +197,8 @@ def to_suvr(
     region = settings.reference(pair.tracer)
     if region is not None:
         synthetic, measured = reference_means(found, region, pair.name)
-        known = ReferenceUnits(f"scaled by its mean in {region}", region)
-        if loaded.synthetic is None or loaded.relative:
-            return synthetic, measured, known
-        return 1.0, measured / synthetic, known
+        known = ReferenceUnits(f"divided by its mean in {region}", region)
+        return (1.0 if loaded.synthetic is None else synthetic), measured, known
     if loaded.relative:
         raise InputError(f"{pair.name}: the synthetic PET is not in SUVR; name a --reference-region")
     units = stated_units(pair.measured)

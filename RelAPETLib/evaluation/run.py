@@ -180,6 +180,7 @@ def _measure(
         on_grid=loaded.on_grid / measured,
         units_from=known.known_from,
         unit_guessed=known.plausibility_only,
+        divided=synthetic,
     )
     return loaded, means, [m.over(synthetic, measured) for m in means]
 
@@ -197,7 +198,7 @@ def _take(
     images = [] if loaded.synthetic is None else _image_rows(pair, loaded, settings)
     values, told = [], Told()
     if loaded.synthetic is not None and not loaded.relative and settings.fwhm is None:
-        told = read_told(pair.synthetic)
+        told = read_told(pair.synthetic).over(loaded.divided)
     for own in scaled:
         rows = zip(own.names, own.synthetic, own.measured, own.volume_ml, own.in_field, strict=True)
         ends = told.ends if own.atlas == SHIPPED else {}
@@ -215,7 +216,7 @@ def _take(
             values += [RegionValue(pair, own.atlas, name, "suvr", region, *map(float, both)) for name, *both in rows]
     if parts is not None and loaded.synthetic is not None:
         tell_parts(parts, pair, loaded)
-        parts.take_draws(pair.key, SHIPPED, told)
+        parts.take_draws(pair.key, SHIPPED, told, 1.0 if loaded.relative else loaded.divided)
     found.pairs.append(pair)
     found.images += images
     found.regions += values

@@ -55,6 +55,8 @@ DEFINITIONS = {
     "nrmse": "root mean square error over the measured PET's root mean square",
     "regions": "means on the label image's own grid over the voxels of the brain that lie in the fields of view of "
     "both PET, SUVR; n/a where that is less than half of the region",
+    "reference_region": "each PET, and what a result tells of its spread, interval and samples, is divided by the own "
+    "mean of that PET in it, for images and tables alike",
     "asymmetry": "200 (left - right) / (left + right), %",
     "mae, bias": "mean of |synthetic - measured| and of synthetic - measured over volumes",
     "loa": "Bland-Altman limits of agreement, bias -+ 1.96 SD of the differences",
