@@ -81,7 +81,7 @@ def _add_measures(parser, whole_number) -> None:
     group.add_argument(
         "--reference-region",
         metavar="NAME",
-        help="region, or several joined by +, whose mean makes PET SUVR; 'tracer' for each tracer's own",
+        help="region, or several joined by +, by its mean in which each PET is divided; 'tracer' for each tracer's own",
     )
     group.add_argument(
         "--other-references", metavar="NAME", nargs="+", default=[], help="do it again with these reference regions"

@@ -109,7 +109,7 @@ def masks_on(masks: Masks, pair: Pair, loaded: Loaded) -> tuple[Masks, bool]:
 
 
 def baseline_pairs(parts: Parts, pairs: Sequence[Pair], folder: Path) -> list[Pair]:
-    """Pairs of the baselines that see the MRI, each PET on the grid and in the brain of the first model's.
+    """Pairs of the baselines that see the MRI, each PET on the grid of the first model's, in the template's brain.
 
     Args:
         folder: for the files, which are needed as long as the pairs are measured.
@@ -151,14 +151,16 @@ def _placed(pair: Pair) -> tuple[sitk.Image, sitk.Transform] | None:
 
 
 def _lay_over(path: Path, target: sitk.Image, transform: sitk.Transform) -> None:
-    """Bring a PET on the model grid to the grid and brain of another one, in its place."""
+    """Bring a PET on the model grid to the grid of another one, in its place; 0 outside the template's brain."""
     import SimpleITK as sitk
 
+    from ..registration.template import load_template
     from ..volumes import read_volume, write_volume
-    from .reading import shown
+    from .brains import WARPED, Brain
 
     made = sitk.Resample(read_volume(path), target, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-    write_volume(sitk.Mask(made, shown(target)), path, overwrite=True)
+    brain = Brain((load_template().mask,), WARPED, transform)
+    write_volume(sitk.Mask(made, brain.on(target)), path, overwrite=True)
 
 
 def _to_mni(pair: Pair, space: str) -> sitk.Transform | None:

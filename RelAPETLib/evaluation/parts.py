@@ -129,10 +129,20 @@ class Parts:
             targets = {name: mask for name, mask in own[scale.name].items() if name != scales.REFERENCE}
             self._ssim += regional_figure.regional_ssim_rows(keys, scale.name, synthetic, measured, targets)
 
-    def take_draws(self, keys: Mapping[str, str], atlas: str, told: Told) -> None:
-        """Take in the samples that a result's own table tells of; those of the user's table go before them."""
+    def take_draws(self, keys: Mapping[str, str], atlas: str, told: Told, divided: float = 1.0) -> None:
+        """Take in the samples that a result's own table tells of; those of the user's table go before them.
+
+        Args:
+            keys: of the pair, to be called once.
+            told: in the unit in which the PET are compared.
+            divided: what the synthetic PET was divided by for that, as the user's samples of it are here.
+        """
+        own = tuple(keys[name] for name in KEYS)
+        for place in self.asked:
+            if place[: len(own)] == own and place[len(own)] not in self.masks:  # a scale has its own reference
+                self.draws[place] = [value / divided for value in self.draws[place]]
         for region, values in told.draws.items():
-            place = (*(keys[name] for name in KEYS), atlas, region)
+            place = (*own, atlas, region)
             if place not in self.draws:
                 self.draws[place] = values
                 self.couples[place] = told.couples.get(region, [])

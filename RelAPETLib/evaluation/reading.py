@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import DoubtfulInputError, InputError
-from ..grid import MNI_GRID
 from ..notices import printable, warn
+from .brains import Brain, Brains, space_of
 from .pairs import Pair
 from .settings import Settings
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-#: Least share of the synthetic PET's brain in the measured one's field of view.
+#: Least share of the brain in the measured one's field of view.
 LEAST_IN_FIELD = 0.5
 #: Correlation of the two in and around the brain (`AROUND_MM`) below which they are refused, and told of. On simulated
 #: people, PET of two tracers that lie 10 mm apart reach .6 to .8 and 40 mm apart .1 to .4.
@@ -44,9 +44,10 @@ class Loaded:
         brain: there, 1 in the brain; None where nothing says where it is.
         brain_from: what says so.
         space: ``MNI`` or ``T1w``.
-        shown: 1 where the synthetic one shows a brain; None where there is none.
+        where: the brain on any grid, the same for all models of a person; None for that of `brain`.
         relative: whether the synthetic one is not in SUVR but in units of its own.
         units_from, unit_guessed: how the measured one's unit is known, once it is, and whether by its values alone.
+        divided: what the synthetic one was divided by, once it was, to be SUVR as it is compared.
     """
 
     synthetic: sitk.Image | None
@@ -56,14 +57,18 @@ class Loaded:
     brain: sitk.Image | None
     brain_from: str
     space: str
-    shown: sitk.Image | None = None
+    where: Brain | None = None
     relative: bool = False
     units_from: str = ""
     unit_guessed: bool = False
+    divided: float = 1.0
 
 
-def load_pair(pair: Pair, settings: Settings) -> Loaded:
+def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> Loaded:
     """Read a pair.
+
+    Args:
+        brains: of all pairs of the evaluation; None: this one is all.
 
     Raises:
         InputError: a file that cannot be read or used, or two PET that lie in two places.
@@ -84,10 +89,10 @@ def load_pair(pair: Pair, settings: Settings) -> Loaded:
     if pair.synthetic is not None and not settings.measured_only:
         synthetic = read_volume(pair.synthetic, name="synthetic PET")
         check_volume(synthetic, str(pair.synthetic))
-    space = _space(pair, synthetic if synthetic is not None else measured)
     target = synthetic if synthetic is not None else measured
-    brain, brain_from = _brain(pair, target, synthetic, space)
-    made = None if synthetic is None else shown(synthetic)
+    space = space_of(pair, target)
+    where = (brains or Brains([pair])).of(pair, space, synthetic=synthetic is not None)
+    brain = None if where is None else _on_grid(where, target)
     if synthetic is not None:
         if settings.register:
             measured = registered(measured, pair, brain)
@@ -95,7 +100,8 @@ def load_pair(pair: Pair, settings: Settings) -> Loaded:
     on_grid = sitk.Resample(measured, target, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     in_field = field_of_view(measured, target)
     relative = synthetic is not None and is_relative(pair.synthetic)
-    loaded = Loaded(synthetic, measured, on_grid, in_field, brain, brain_from, space, made, relative)
+    source = "nothing" if where is None else where.source
+    loaded = Loaded(synthetic, measured, on_grid, in_field, brain, source, space, where, relative)
     if synthetic is not None:
         _check_place(pair, loaded, settings.force)
     return loaded
@@ -130,13 +136,6 @@ def registered(measured: sitk.Image, pair: Pair, brain: sitk.Image) -> sitk.Imag
     turn = np.reshape(sitk.Euler3DTransform(back).GetMatrix(), (3, 3))
     moved.SetDirection((turn @ np.reshape(measured.GetDirection(), (3, 3))).ravel().tolist())
     return moved
-
-
-def shown(synthetic: sitk.Image) -> sitk.Image:
-    """Where a synthetic PET shows a brain: 1 where it is not 0, holes filled, since a model may give 0 inside."""
-    import SimpleITK as sitk
-
-    return sitk.BinaryFillhole(sitk.Cast(synthetic != 0, sitk.sitkUInt8))
 
 
 def is_relative(path: Path) -> bool:
@@ -175,42 +174,14 @@ def _smoothed(image: sitk.Image, wanted: float | None, own: float | None) -> sit
     return sitk.SmoothingRecursiveGaussian(image, [sd] * 3)
 
 
-def _space(pair: Pair, image: sitk.Image) -> str:
-    """The space of a pair: as the data set says, else MNI on the model's own grid, else the person's own."""
-    return pair.space or ("MNI" if MNI_GRID.matches(image) else "T1w")
-
-
-def _brain(pair: Pair, target: sitk.Image, synthetic: sitk.Image | None, space: str) -> tuple[sitk.Image | None, str]:
-    """The brain on a grid, and what says where it is."""
+def _on_grid(brain: Brain, grid: sitk.Image) -> sitk.Image:
+    """The brain on a PET's grid. Raises `InputError` where nothing of it lies there."""
     import SimpleITK as sitk
 
-    from ..registration.template import load_template
-    from ..volumes import read_volume
-
-    def there(image: sitk.Image) -> sitk.Image:
-        return sitk.Resample(
-            sitk.Cast(image > 0, sitk.sitkUInt8), target, sitk.Transform(), sitk.sitkNearestNeighbor, 0
-        )
-
-    for path, words in ((pair.mask, "mask"), (pair.dseg, "dseg")):
-        if path is not None:
-            image = read_volume(path, name=words)
-            return _not_empty(there(image), f"{words} {printable(path)}"), words
-    if synthetic is not None:
-        return _not_empty(
-            sitk.Cast(synthetic != 0, sitk.sitkUInt8), "synthetic PET"
-        ), "where the synthetic PET is not 0"
-    if space == "MNI":
-        return _not_empty(there(load_template().mask), "measured PET"), "the template's brain"
-    return None, "nothing"
-
-
-def _not_empty(mask: sitk.Image, name: str) -> sitk.Image:
-    import SimpleITK as sitk
-
-    if not sitk.GetArrayViewFromImage(mask).any():
-        raise InputError(f"{name}: no voxel of it lies on the PET's grid as a brain; do they lie in one space?")
-    return mask
+    found = brain.on(grid)
+    if not sitk.GetArrayViewFromImage(found).any():
+        raise InputError(f"{brain.name}: no voxel of it lies on the PET's grid as a brain; do they lie in one space?")
+    return found
 
 
 def _check_place(pair: Pair, loaded: Loaded, force: bool) -> None:
@@ -222,7 +193,7 @@ def _check_place(pair: Pair, loaded: Loaded, force: bool) -> None:
     share = float(seen[brain].mean())
     if share < LEAST_IN_FIELD:
         raise InputError(
-            f"{printable(pair.measured)}: its field of view has {100 * share:.0f} % of the synthetic PET's brain, so "
+            f"{printable(pair.measured)}: its field of view has {100 * share:.0f} % of the brain, so "
             f"that the two do not lie in one space; {_APART}"
         )
     likeness = place_likeness(loaded)

@@ -37,8 +37,8 @@ class Means:
         synthetic: SUVR; NaN where there is no synthetic PET.
         measured: in the PET's own unit until `scaled`; NaN where less than `regions.LEAST_IN_VIEW` is in the field.
         volume_ml: of the region.
-        in_field: share of it that both PET show, 0 to 1.
-        voxels: of it that both show; 0 where it has no value.
+        in_field: share of it that lies in the brain and in the fields of view of both PET, 0 to 1.
+        voxels: of it that do; 0 where it has no value.
         sides: means of synthetic and measured PET in the left and in the right region of each pair, by its name.
     """
 
@@ -113,9 +113,13 @@ def _means(loaded: Loaded, atlas: Atlas) -> Means:
         moved = sitk.Resample(image, atlas.image, sitk.Transform(), how, 0.0)
         return sitk.GetArrayViewFromImage(moved).ravel()[where]
 
-    seen = sitk.GetArrayFromImage(field_of_view(loaded.measured, atlas.image)).ravel()[where] > 0
-    if loaded.shown is not None:
-        seen &= there(loaded.shown, sitk.sitkNearestNeighbor) > 0
+    seen = np.ones(len(where), bool)
+    for image in (loaded.measured, loaded.on_grid):
+        seen &= sitk.GetArrayFromImage(field_of_view(image, atlas.image)).ravel()[where] > 0
+    if loaded.where is not None:
+        seen &= sitk.GetArrayFromImage(loaded.where.on(atlas.image)).ravel()[where] > 0
+    elif loaded.brain is not None:
+        seen &= there(loaded.brain, sitk.sitkNearestNeighbor) > 0
     whole = np.bincount(labels, minlength=top).astype(float)
     voxels = np.bincount(labels, weights=seen, minlength=top)
     pet = [image for image in (loaded.synthetic, loaded.measured) if image is not None]
@@ -181,8 +185,8 @@ def to_suvr(
 ) -> tuple[float, float, ReferenceUnits]:
     """What to divide the synthetic and the measured PET by so that both are SUVR on one scale, and how that is known.
 
-    With a reference region the measured PET gets the synthetic one's mean there, as in `synthesis.reference`; where
-    there is no synthetic one, or a relative one, each is divided by its own mean. Otherwise it has to be SUVR already.
+    With a reference region each is divided by its own mean there, so that the measured PET, and who is positive by it,
+    is the same whatever model it is compared with. Otherwise both have to be SUVR already.
 
     Raises:
         InputError: the region is unknown or empty, or the unit is not SUVR.
@@ -193,10 +197,8 @@ def to_suvr(
     region = settings.reference(pair.tracer)
     if region is not None:
         synthetic, measured = reference_means(found, region, pair.name)
-        known = ReferenceUnits(f"scaled by its mean in {region}", region)
-        if loaded.synthetic is None or loaded.relative:
-            return synthetic, measured, known
-        return 1.0, measured / synthetic, known
+        known = ReferenceUnits(f"divided by its mean in {region}", region)
+        return (1.0 if loaded.synthetic is None else synthetic), measured, known
     if loaded.relative:
         raise InputError(f"{pair.name}: the synthetic PET is not in SUVR; name a --reference-region")
     units = stated_units(pair.measured)

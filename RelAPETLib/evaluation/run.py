@@ -14,6 +14,7 @@ from ..notices import warn
 from ..regions.atlas import NATIVE, SHIPPED, Atlas, cropped, with_sides
 from ..regions.stored import load
 from .baselines import MEAN, Training, is_baseline
+from .brains import Brains
 from .figures import Row, image_figures
 from .in_mni import tell_parts
 from .pairs import Pair, recordable
@@ -125,7 +126,7 @@ def measure_all(
     found = Measured(atlases={name: dict(atlas.facts) for name, atlas in common.items()})
     total = len(pairs) + len(train)
     tell = progress or (lambda fraction, message: None)
-    trained = Training()
+    trained, brains = Training(), Brains(pairs)
     for number, pair in enumerate(train):
         tell(number / total, f"training people: measuring {pair.name}")
         try:
@@ -137,7 +138,7 @@ def measure_all(
     for number, pair in enumerate(pairs):
         tell((len(train) + number) / total, f"measuring {pair.name}")
         try:
-            _take(pair, settings, common, found, parts)
+            _take(pair, settings, common, brains, found, parts)
         except InputError as error:
             warn(f"left out {pair.name}: {error}")
             found.failures.append((pair, recordable(error, pair.files)))
@@ -150,7 +151,7 @@ def measure_all(
             "since their values are those of SUVR"
         )
     if train:
-        _add_baselines(found, trained, settings, common, parts)
+        _add_baselines(found, trained, settings, common, brains, parts)
     return found
 
 
@@ -166,9 +167,11 @@ def _check_pairs(pairs: Sequence[Pair]) -> None:
         )
 
 
-def _measure(pair: Pair, settings: Settings, common: dict[str, Atlas]) -> tuple[Loaded, list[Means], list[Means]]:
+def _measure(
+    pair: Pair, settings: Settings, common: dict[str, Atlas], brains: Brains | None = None
+) -> tuple[Loaded, list[Means], list[Means]]:
     """Images of a pair in SUVR (`Loaded.measured` stays as it is), its regional means, and these in SUVR."""
-    loaded = load_pair(pair, settings)
+    loaded = load_pair(pair, settings, brains)
     means = measure(pair, loaded, settings.atlases, common)
     synthetic, measured, known = to_suvr(pair, loaded, means, settings)
     loaded = replace(
@@ -177,19 +180,25 @@ def _measure(pair: Pair, settings: Settings, common: dict[str, Atlas]) -> tuple[
         on_grid=loaded.on_grid / measured,
         units_from=known.known_from,
         unit_guessed=known.plausibility_only,
+        divided=synthetic,
     )
     return loaded, means, [m.over(synthetic, measured) for m in means]
 
 
 def _take(
-    pair: Pair, settings: Settings, common: dict[str, Atlas], found: Measured, parts: Parts | None = None
+    pair: Pair,
+    settings: Settings,
+    common: dict[str, Atlas],
+    brains: Brains,
+    found: Measured,
+    parts: Parts | None = None,
 ) -> None:
     """Measure one pair; nothing is kept of one that fails half way."""
-    loaded, means, scaled = _measure(pair, settings, common)
+    loaded, means, scaled = _measure(pair, settings, common, brains)
     images = [] if loaded.synthetic is None else _image_rows(pair, loaded, settings)
     values, told = [], Told()
     if loaded.synthetic is not None and not loaded.relative and settings.fwhm is None:
-        told = read_told(pair.synthetic)
+        told = read_told(pair.synthetic).over(loaded.divided)
     for own in scaled:
         rows = zip(own.names, own.synthetic, own.measured, own.volume_ml, own.in_field, strict=True)
         ends = told.ends if own.atlas == SHIPPED else {}
@@ -207,7 +216,7 @@ def _take(
             values += [RegionValue(pair, own.atlas, name, "suvr", region, *map(float, both)) for name, *both in rows]
     if parts is not None and loaded.synthetic is not None:
         tell_parts(parts, pair, loaded)
-        parts.take_draws(pair.key, SHIPPED, told)
+        parts.take_draws(pair.key, SHIPPED, told, 1.0 if loaded.relative else loaded.divided)
     found.pairs.append(pair)
     found.images += images
     found.regions += values
@@ -238,7 +247,12 @@ def _rows(pair: Pair, loaded: Loaded, made: np.ndarray, window: tuple[float, flo
 
 
 def _add_baselines(
-    found: Measured, trained: Training, settings: Settings, common: dict[str, Atlas], parts: Parts | None
+    found: Measured,
+    trained: Training,
+    settings: Settings,
+    common: dict[str, Atlas],
+    brains: Brains,
+    parts: Parts | None,
 ) -> None:
     """Evaluate the guesses for everybody who was measured, against their measured PET in its own SUVR."""
     import SimpleITK as sitk
@@ -251,7 +265,7 @@ def _add_baselines(
         if key in done:
             continue
         done.add(key)
-        loaded = load_pair(pair, settings)  # with a synthetic PET, so that the brain is the same as the models'
+        loaded = load_pair(pair, settings, brains)  # as for the models, so that the brain is the same as theirs
         means, region = measure(pair, loaded, settings.atlases, common), settings.reference(pair.tracer)
         own = 1.0 if region is None else reference_means(means, region, pair.name)[1]
         loaded, mean = replace(loaded, on_grid=loaded.on_grid / own), trained.mean_image(pair.tracer)

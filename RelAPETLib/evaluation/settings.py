@@ -21,8 +21,8 @@ class Settings:
 
     Attributes:
         atlases: names of regions to measure in (`regions.stored.load`), or ``dseg`` for people's own.
-        reference_region: the region, or several joined by ``+``, by which a measured PET becomes SUVR; ``tracer`` for
-            each tracer's own; None: the PET are SUVR.
+        reference_region: the region, or several joined by ``+``, by its mean in which each PET is divided to be SUVR;
+            ``tracer`` for each tracer's own; None: the PET are SUVR.
         other_references: reference regions to which all regional figures are taken once more.
         data_range: SUVR from and to that images are scaled by; None: the tracer's window.
         fwhm: resolution that both PET are brought to, mm; None: they stay as they are.

@@ -36,6 +36,12 @@ class Told:
     draws: dict[str, list[float]] = field(default_factory=dict)
     couples: dict[str, list[str]] = field(default_factory=dict)
 
+    def over(self, number: float) -> Told:
+        """The same with all SUVR divided by a number, as the PET was."""
+        ends = {region: {name: value / number for name, value in own.items()} for region, own in self.ends.items()}
+        draws = {region: [value / number for value in own] for region, own in self.draws.items()}
+        return Told(ends, draws, self.couples)
+
 
 def read_told(synthetic: Path) -> Told:
     """The tables of a result, as far as they are there.

@@ -47,11 +47,16 @@ DEFINITIONS = {
     "images": "3-D, on the synthetic PET's grid, both scaled to [0, 1] by data_range (each by its own minimum and "
     "maximum where the synthetic one is not in SUVR), 0 outside the brain; whole_grid counts all voxels, brain those "
     "in the brain that the measured PET shows",
+    "brain": "one for all models of a person, also where a model's PET is 0; brain_from of each pair says what tells "
+    "it: the mask of the person, else the template's brain in MNI space, and in the person's own the label image, else "
+    "the template's brain by the transform to MNI, else where any model's PET is not 0, holes filled",
     "psnr": "-10 log10 of the mean squared error, dB; n/a for identical volumes",
     "ssim": "Gaussian window of 11 voxels, sigma 1.5, K1 0.01, K2 0.03",
     "nrmse": "root mean square error over the measured PET's root mean square",
-    "regions": "means on the label image's own grid over the voxels that both PET show, SUVR; n/a where they show less "
-    "than half of the region",
+    "regions": "means on the label image's own grid over the voxels of the brain that lie in the fields of view of "
+    "both PET, SUVR; n/a where that is less than half of the region",
+    "reference_region": "each PET, and what a result tells of its spread, interval and samples, is divided by the own "
+    "mean of that PET in it, for images and tables alike",
     "asymmetry": "200 (left - right) / (left + right), %",
     "mae, bias": "mean of |synthetic - measured| and of synthetic - measured over volumes",
     "loa": "Bland-Altman limits of agreement, bias -+ 1.96 SD of the differences",

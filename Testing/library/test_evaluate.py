@@ -5,9 +5,8 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-from evaluation_study import MODELS, own_means, read_table, write_study, write_table
+from evaluation_study import MODELS, own_brain, own_means, read_table, write_study, write_table
 from scipy import stats
-from scipy.ndimage import binary_fill_holes
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
 from RelAPETLib.cli import main
@@ -51,7 +50,7 @@ def test_figures_of_images_are_those_of_scikit_image(study):
     assert len(of(tables["volumes.tsv"], model="better")) == 2 * 7
     for row in rows[1:3]:
         made, measured = (load(folder / row[name]) for name in ("synthetic", "measured"))
-        inside = binary_fill_holes(made != 0)
+        inside = own_brain()
         made, measured = (np.clip(np.where(inside, v, 0) / (high - low), 0, 1) for v in (made, measured))
         key = {name: row[name] for name in ("participant_id", "session", "tracer", "model")}
         (whole,), (brain,) = (of(tables["volumes.tsv"], **key, region=r) for r in ("whole_grid", "brain"))
@@ -72,11 +71,10 @@ def test_regional_values_are_those_of_scipy(study):
     folder, rows, tables = study
     for row in rows[1:3]:
         made, measured = (load(folder / row[name]) for name in ("synthetic", "measured"))
-        shown = binary_fill_holes(made != 0)
         key = {name: row[name] for name in ("participant_id", "session", "tracer", "model")}
         found = {r["region"]: r for r in of(tables["regions.tsv"], **key)}
         for name, volume in (("synthetic", made), ("measured", measured)):
-            for region, value in own_means(volume, shown).items():
+            for region, value in own_means(volume).items():
                 assert float(found[region][name]) == pytest.approx(value, rel=1e-5), (region, name)
         assert found["thalamus"]["spread"] == "n/a" and 0.9 < float(found["thalamus"]["in_field"]) <= 1
         assert float(found["frontal"]["volume_ml"]) > 100
@@ -206,7 +204,7 @@ def test_baselines_are_those_of_training_people(study):
     trained = {}
     for row in read_table(folder / "train" / "study.tsv"):
         volume = load(folder / "train" / row["measured"])
-        value = own_means(volume, np.ones(volume.shape, bool))["parietal"]
+        value = own_means(volume)["parietal"]
         trained.setdefault(row["participant_id"], {})[row["session"]] = value
     people = [np.mean(list(sessions.values())) for sessions in trained.values()]
     assert float(mean[0]["synthetic"]) == pytest.approx(np.mean(people), rel=1e-4)
@@ -309,8 +307,8 @@ def test_rendered_people_from_their_volumes_to_the_tables(tmp_path):
         for name, array in zip(("measured", "synthetic"), pet, strict=True):
             row[name] = f"{index}_{name}.nii.gz"
             write_volume(array_to_image(array, grid), tmp_path / row[name])
-            wanted[f"sub-{index}", name] = own_means(array, binary_fill_holes(pet[1] != 0), grid)
-        inside = binary_fill_holes(pet[1] != 0)
+            wanted[f"sub-{index}", name] = own_means(array, grid)
+        inside = own_brain(grid)
         error = (np.clip(pet[0], 0, 3) - np.clip(pet[1], 0, 3))[inside] / 3
         wanted[f"sub-{index}", "psnr"] = -10 * np.log10((error**2).mean())
         rows.append(row)

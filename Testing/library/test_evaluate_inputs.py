@@ -136,7 +136,7 @@ def test_bad_tables_and_options_are_one_line(person, tmp_path, capsys):
 
 
 def test_any_unit_becomes_suvr_by_a_reference_region(person, plain, tmp_path, capsys):
-    """A PET in Bq/mL is refused as it is, and with a reference region gives what the SUVR gives, scaled."""
+    """A PET in Bq/mL is refused as it is, and with a reference region gives what the SUVR gives, over its own mean."""
     folder, row = person
     becquerel = tmp_path / "bq.nii.gz"
     write_volume(read_volume(row["measured"]) * 7000, becquerel)
@@ -147,9 +147,10 @@ def test_any_unit_becomes_suvr_by_a_reference_region(person, plain, tmp_path, ca
     tables = tables_of(tmp_path, {**row, "measured": becquerel}, "--reference-region", "tracer")
     made, measured = values(tables, "regions.tsv", "synthetic", "measured").T
     cerebellum = [r["region"] for r in tables["regions.tsv"]].index("cerebellar_grey")
-    assert measured[cerebellum] == pytest.approx(made[cerebellum], rel=1e-5), "one level in the reference region"
-    before = values(plain, "regions.tsv", "measured")[:, 0]
-    np.testing.assert_allclose(measured / measured[cerebellum], before / before[cerebellum], rtol=1e-4)
+    assert measured[cerebellum] == made[cerebellum] == 1, "each is divided by its own mean"
+    for name, found in (("measured", measured), ("synthetic", made)):
+        before = values(plain, "regions.tsv", name)[:, 0]
+        np.testing.assert_allclose(found, before / before[cerebellum], rtol=1e-4)
 
 
 def test_both_pet_come_to_one_resolution(tmp_path):
@@ -219,9 +220,8 @@ def test_labels_of_a_persons_own(person, tmp_path):
     cerebellum = np.isin(labels, (8, 47))
     for entry in tables["regions.tsv"]:
         where = labels == next(label for label, name in names.items() if name == entry["region"])
-        assert float(entry["synthetic"]) == pytest.approx(made[where].mean(), rel=1e-4)
-        level = made[cerebellum].mean() / measured[cerebellum].mean()
-        assert float(entry["measured"]) == pytest.approx(measured[where].mean() * level, rel=1e-4)
+        for name, volume in (("synthetic", made), ("measured", measured)):
+            assert float(entry[name]) == pytest.approx(volume[where].mean() / volume[cerebellum].mean(), rel=1e-4)
         assert float(entry["volume_ml"]) == pytest.approx(where.sum() * 0.064, rel=1e-5)
     (hippocampus,) = [r for r in tables["agreement.tsv"] if r["what"] == "asymmetry" and r["region"] == "Hippocampus"]
     left, right = (made[labels == label].mean() for label in (17, 53))

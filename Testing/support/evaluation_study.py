@@ -87,8 +87,17 @@ def read_table(path: Path) -> list[dict]:
         return list(csv.DictReader(stream, delimiter="\t"))
 
 
-def own_means(volume: np.ndarray, shown: np.ndarray, grid: ModelGrid = GRID) -> dict[str, float]:
-    """Regional means of a volume on a grid by scipy alone: linear at each voxel of the labels, where a PET shows."""
+def own_brain(grid: ModelGrid = GRID) -> np.ndarray:
+    """The template's brain on a grid by scipy alone: where its linear interpolation is .5 or more."""
+    from scipy.ndimage import map_coordinates
+
+    places = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij")) * np.reshape(grid.spacing, (3, 1, 1, 1))
+    places = places + np.subtract(grid.origin, MNI_GRID.origin).reshape(3, 1, 1, 1)
+    return map_coordinates((image_to_array(load_template().mask) > 0).astype(float), places, order=1) >= 0.5
+
+
+def own_means(volume: np.ndarray, grid: ModelGrid = GRID) -> dict[str, float]:
+    """Regional means of a volume on a grid by scipy alone: linear at each voxel of the labels that lies on the grid."""
     from scipy.ndimage import map_coordinates
 
     image, regions = load_regions()
@@ -97,7 +106,6 @@ def own_means(volume: np.ndarray, shown: np.ndarray, grid: ModelGrid = GRID) -> 
     places = (voxels + np.subtract(MNI_GRID.origin, grid.origin)) / grid.spacing
     values = map_coordinates(volume.astype(float), places.T, order=1, mode="nearest")
     nearest = np.round(places).astype(int)
-    inside = ((nearest >= 0) & (nearest < grid.shape)).all(1)
-    kept = inside & shown[tuple(np.clip(nearest, 0, np.subtract(grid.shape, 1)).T)]
+    kept = ((nearest >= 0) & (nearest < grid.shape)).all(1)
     numbers = labels[tuple(voxels.T)]
     return {region.name: float(values[kept & (numbers == region.label)].mean()) for region in regions}
