@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from .registration.brain_extraction import Brain
     from .registration.coverage import Coverage
+    from .registration.uptake import Uptake
 
 #: A warning says that part of the brain is outside the field of view from this share on.
 MISSING_WARNED = 0.02
@@ -56,6 +57,7 @@ class Preprocessed:
             the grid).
         skull_stripped: the T1w came without scalp.
         pets: further PET by name, as `pet`.
+        pet_view, pet_views: uint8 on `MNI_GRID`, 1 in the field of view of `pet`, and of `pets` by name.
         pet_quality: figures of each PET (`registration.uptake`) by name, ``PET`` for `pet`.
         in_view: uint8 on `MNI_GRID`, 1 where the brain is in the field of view of all MRI; None: everywhere.
     """
@@ -72,6 +74,8 @@ class Preprocessed:
     method: str = "none"
     skull_stripped: bool = False
     pets: dict[str, sitk.Image] = field(default_factory=dict)
+    pet_view: sitk.Image | None = None
+    pet_views: dict[str, sitk.Image] = field(default_factory=dict)
     pet_quality: dict[str, dict[str, float]] = field(default_factory=dict)
     in_view: sitk.Image | None = None
 
@@ -220,10 +224,16 @@ def _named(pet: sitk.Image | None, pets: Mapping[str, sitk.Image] | None) -> dic
     return ({} if pet is None else {"PET": pet}) | {f"PET {name}": image for name, image in (pets or {}).items()}
 
 
-def _split(uptakes: dict) -> dict:
-    """`pet` and `pets` of a `Preprocessed` from what `_named` called them."""
-    rest = {name.removeprefix("PET "): image for name, image in uptakes.items() if name != "PET"}
-    return {"pet": uptakes.get("PET"), "pets": rest}
+def _split(uptakes: Mapping[str, Uptake]) -> dict:
+    """What a `Preprocessed` holds of its PET, from what `_named` called them."""
+    own, rest = uptakes.get("PET"), {name.removeprefix("PET "): of for name, of in uptakes.items() if name != "PET"}
+    return {
+        "pet": None if own is None else own.pet,
+        "pets": {name: of.pet for name, of in rest.items()},
+        "pet_view": None if own is None else own.view,
+        "pet_views": {name: of.view for name, of in rest.items()},
+        "pet_quality": {name.removeprefix("PET "): of.figures for name, of in uptakes.items()},
+    }
 
 
 def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preprocessed:
@@ -231,7 +241,7 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
     import SimpleITK as sitk
 
     from .registration import quality
-    from .registration.uptake import uptake_figures
+    from .registration.uptake import uptake_on_grid
     from .registration.warp import lay
 
     mask = image_to_array(template.mask) > 0
@@ -246,11 +256,8 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
     figures = dict(warp.quality)
     figures |= quality.template_figures(arrays["t1w"], mask & seen["t1w"], template)
     figures |= _mri_figures(arrays["t1w"], arrays.get("t2f"), shown, template)
-    pet_quality = {}
-    for name, pet in uptakes.items():
-        there = lay(pet, chains[name])
-        pet_quality[name.removeprefix("PET ")] = uptake_figures(there.values, there.seen, template)
-        uptakes = uptakes | {name: array_to_image(np.where(mask, there.values, 0).astype(np.float32))}
+    there = ((name, lay(pet, chains[name])) for name, pet in uptakes.items())
+    uptakes = {name: uptake_on_grid(pet.values, pet.seen, template) for name, pet in there}
     return Preprocessed(
         t1w=array_to_image(_scaled(arrays["t1w"], mask, "T1w")),
         t2f=array_to_image(_scaled(arrays["t2f"], mask, "T2F")) if "t2f" in arrays else None,
@@ -262,7 +269,6 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
         quality=figures,
         warnings=list(warp.warnings),
         method=warp.method,
-        pet_quality=pet_quality,
     )
 
 
@@ -306,7 +312,7 @@ def from_grid(
 
     from .registration import quality
     from .registration.template import load_template
-    from .registration.uptake import uptake_figures
+    from .registration.uptake import uptake_on_grid
 
     template = load_template()
     mask = image_to_array(template.mask) > 0
@@ -315,9 +321,7 @@ def from_grid(
     arrays = {name: _checked_on_grid(image, name) for name, image in given.items()}
     figures = quality.template_figures(arrays["T1w"], mask, template)
     figures |= _mri_figures(arrays["T1w"], arrays.get("T2F"), mask, template)
-    everywhere = np.ones_like(mask)
-    pet_quality = {name.removeprefix("PET "): uptake_figures(arrays[name], everywhere, template) for name in uptakes}
-    uptakes = {name: array_to_image(np.where(mask, arrays[name], 0).astype(np.float32)) for name in uptakes}
+    uptakes = {name: uptake_on_grid(arrays[name], np.ones_like(mask), template) for name in uptakes}
     return Preprocessed(
         t1w=array_to_image(_scaled_unless_already(arrays["T1w"], mask, "T1w")),
         t2f=array_to_image(_scaled_unless_already(arrays["T2F"], mask, "T2F")) if "T2F" in arrays else None,
@@ -327,7 +331,6 @@ def from_grid(
         t1w_to_grid=sitk.Transform(),
         t1w_to_t2f=sitk.Transform() if "T2F" in arrays else None,
         quality=figures,
-        pet_quality=pet_quality,
     )
 
 
@@ -376,21 +379,22 @@ def cautions(quality: dict[str, float], kind: str = "raw") -> list[str]:
     return cautions(quality, kind)
 
 
-def reference_doubts(preprocessed: Preprocessed, region: str) -> list[str]:
-    """A line when the region whose mean is the SUVR's unit is not in the field of view of all MRI; else none.
+def reference_doubts(preprocessed: Preprocessed, region: str, tracer: str | None = None) -> list[str]:
+    """A line when the region whose mean is the SUVR's unit is not in the field of view, of all MRI or of a PET.
 
     Args:
         preprocessed: from `preprocess` or `from_grid`.
         region: name in ``regions.tsv``, e.g. a tracer's `reference_region`.
+        tracer: name of the PET in `pets` that is looked at; None: the MRI.
     """
     from .regions import LEAST_IN_VIEW, shares_in_view
 
-    if preprocessed.in_view is None:
-        return []
-    share = shares_in_view(preprocessed.in_view)[region]
+    view = preprocessed.in_view if tracer is None else preprocessed.pet_views.get(tracer)
+    share = 1.0 if view is None else shares_in_view(view)[region]
     if share >= LEAST_IN_VIEW:
         return []
+    whose, what = ("the MRI", "the SUVR are") if tracer is None else ("the measured PET", "its SUVR would be")
     return [
         f"{100 * (1 - share):.0f} % of the reference region ({region.replace('_', ' ')}) is outside the field of view "
-        "of the MRI, so that nothing shows what the SUVR are relative to"
+        f"of {whose}, so that nothing shows what {what} relative to"
     ]

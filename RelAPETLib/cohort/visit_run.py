@@ -268,9 +268,12 @@ def _plain_rows(rows: list[dict], units: str) -> list[dict]:
 
 
 def _without_pet(case: Case, tracer: str) -> Case:
-    ready = replace(case.ready, pets={name: pet for name, pet in case.ready.pets.items() if name != tracer},
-                    pet_quality={n: q for n, q in case.ready.pet_quality.items() if n != tracer})  # fmt: skip
-    return replace(case, ready=ready)
+    ready = case.ready
+    kept = {
+        name: {key: value for key, value in getattr(ready, name).items() if key != tracer}
+        for name in ("pets", "pet_views", "pet_quality")
+    }
+    return replace(case, ready=replace(ready, **kept))
 
 
 def _share(progress, number: int, count: int, tracer: str, fraction: float, message: str) -> None:

@@ -179,6 +179,7 @@ def register(inputs: Inputs, device: str, progress, *, preprocessed: bool, regis
     if len(pets) == 1:
         (tracer,) = _by_tracer(pets)
         ready.pets, ready.pet = {tracer: ready.pet}, None
+        ready.pet_views, ready.pet_view = {tracer: ready.pet_view}, None
         ready.pet_quality = {tracer: ready.pet_quality["PET"]}
     for words in ready.warnings:
         warn(words)

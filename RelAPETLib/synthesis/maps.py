@@ -23,6 +23,7 @@ def make_maps(
 ) -> tuple[dict[str, sitk.Image], dict | None]:
     """PET, uncertainty, departure, reference and difference on the model grid in their units, and the metrics."""
     from ..comparison import compare, minmax
+    from ..registration.uptake import seen_brain
     from .departure import departure_map
     from .reference import level_of, to_suvr
 
@@ -40,9 +41,10 @@ def make_maps(
     progress(0.1, "comparing with the reference")
     reference = ready.pets[plan.tracer.name]
     if plan.window is not None:
-        level = level_of(maps["synthetic_pet"], ready.mask, units.region) if units.region else 1.0
+        measured = seen_brain(ready.mask, ready.pet_views.get(plan.tracer.name))
+        level = level_of(maps["synthetic_pet"], measured, units.region) if units.region else 1.0
         name = case.names[reference_role(plan.tracer.name)]
-        reference = to_suvr(reference, ready.mask, units, name, force, level)
+        reference = to_suvr(reference, measured, units, name, force, level)
     maps["difference"], metrics = compare(maps["synthetic_pet"], reference, ready.mask, window=plan.window)
     if plan.window is None:
         reference = _masked(minmax(image_to_array(reference)), inside)

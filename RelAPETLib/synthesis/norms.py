@@ -191,14 +191,16 @@ def _level(mean: np.ndarray, sd: np.ndarray, region: str, file: Path) -> float:
 def z_map(case: Case, norms: Norms) -> tuple[sitk.Image, dict]:
     """z-scores of a case's measured PET on the model grid, float32, and what the record says of them.
 
-    0 outside the brain, outside the PET's field of view (where it is exactly 0) and where the norms say nothing.
+    0 outside the brain, outside the PET's field of view, where it is exactly 0 (as programs write what they masked) and
+    where the norms say nothing. Nothing of that counts in a mean or in what is smoothed.
 
     Raises:
         InputError: the PET's mean in the norms' reference region is not positive.
     """
     from ..regions import regional_means
+    from ..registration.uptake import seen_brain
 
-    inside = image_to_array(case.ready.mask) > 0
+    inside = image_to_array(seen_brain(case.ready.mask, case.ready.pet_views.get(norms.tracer))) > 0
     pet = image_to_array(case.ready.pets[norms.tracer]).astype(np.float32)
     inside &= pet != 0
     smoothed = norms.own_fwhm is not None

@@ -17,7 +17,7 @@ from .inputs import reference_role, without_paths
 from .options import Options, Plan, check_sequences, for_model, resolve
 from .result import Syntheses, Synthesis
 from .stages import Clock, Progress, part_of, parts
-from .verdict import judge
+from .verdict import judge, unseen_references
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,7 +134,7 @@ def _run_files(t1w, t2f, options: Options, progress, on_case, kept) -> Iterator[
     clock.lap("model")
     case = make_case(inputs, ready, of_case, of_header, **how)
     del inputs, ready
-    said = [*of_model, *_judge(case, plans, options.force)]
+    said = [*of_model, *_judge(case, plans, options.force, units, norms)]
     if on_case:
         on_case(case)
     yield from _results(case, model, plans, units, norms, options, said, clock.seconds, progress)
@@ -183,7 +183,7 @@ def _run_case(case: Case, options: Options, progress, loaded: Model | None, kept
         plans = _plans(options, model, parts(progress)("model"))
     units = {name: _units(name, case.paths, plans, options) for name in options.tracers if name in case.ready.pets}
     norms = _norms(options, units)
-    said += _judge(case, plans, options.force)
+    said += _judge(case, plans, options.force, units, norms)
     clock.lap("model")
     yield from _results(case, model, plans, units, norms, options, said, clock.seconds, progress)
 
@@ -300,7 +300,7 @@ def _results(
 
     conditioned, said = ConditionedModel(model, case.mri(), options.clinical), list(said)
     with collected(said):
-        verdict = judge(case, plans, conditioned, options.force)
+        verdict = judge(case, plans, conditioned, options.force, units, norms)
     together = pays_together(conditioned.model, plans)
     drawings = _drawings(case, conditioned, plans, options, progress, together)
     for number, (plan, (drawn, meanwhile, spent)) in enumerate(zip(plans, drawings, strict=True)):
@@ -344,14 +344,11 @@ def _check_model(given: Iterable[str], options: Options) -> None:
     check_sequences(given, locate(options.model).metadata)
 
 
-def _judge(case: Case, plans: Iterable[Plan], force: bool) -> list[str]:
+def _judge(case: Case, plans: Iterable[Plan], force: bool, units=None, norms: Norms | None = None) -> list[str]:
     """Refuse a case that looks wrong, or does not show what SUVR are relative to; else what there is to say."""
-    from ..preprocessing import reference_doubts
-
-    regions = dict.fromkeys(plan.reference_region for plan in plans if plan.reference_region is not None)
     said: list[str] = []
     with collected(said):
-        settle_doubts(case.ready, case.kind, force, [line for r in regions for line in reference_doubts(case.ready, r)])
+        settle_doubts(case.ready, case.kind, force, unseen_references(case, plans, units, norms))
     return said
 
 

@@ -8,6 +8,8 @@ A reference is compared with a SUVR model only when its unit is known to be SUVR
    accepted, others refused;
 3. neither: values that only SUVR would give (`PLAUSIBLE_SUVR`) are accepted with a warning, others refused.
 
+A mean is one over what the PET shows: outside its field of view nothing was measured, and nothing counts.
+
 Between volumes that are min-max scaled (relative models) the unit does not matter.
 """
 
@@ -19,7 +21,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import DoubtfulInputError, InputError
+from ..notices import warn
 from ..suvr import PLAUSIBLE_SUVR, ReferenceUnits, check_suvr, sidecar_units, stated_units
 from .inputs import REFERENCE
 
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 __all__ = ["PLAUSIBLE_SUVR", "ReferenceUnits", "level_of", "reference_units", "sidecar_units", "to_suvr"]
+
+#: From this share of the reference region in the field of view on, nothing is said.
+WHOLE = 0.98
 
 
 def reference_units(path: Path | None, region: str | None, *, relative: bool) -> ReferenceUnits:
@@ -60,7 +66,8 @@ def level_of(synthetic: sitk.Image, mask: sitk.Image, region: str) -> float:
     reference divided by its own mean, the two would differ by that factor everywhere.
 
     Args:
-        synthetic, mask: on the model grid; 0 outside the brain.
+        synthetic: on the model grid; 0 outside the brain.
+        mask: above 0 in the brain where the reference shows it, so that both have their means over the same voxels.
 
     Raises:
         InputError: the mean is not positive.
@@ -79,19 +86,25 @@ def to_suvr(
     """The reference on the model grid as SUVR (unchanged, or scaled by its regional mean).
 
     Args:
-        pet, mask: on the model grid; 0 outside the brain.
+        pet: on the model grid; 0 outside the brain.
+        mask: above 0 in the brain and in the PET's field of view; nothing else counts.
         name: what errors call it; warnings know it as `inputs.REFERENCE`.
-        force: accept values that SUVR hardly has when the sidecar says SUVR.
+        force: accept values that SUVR hardly has when the sidecar says SUVR, and a region that is hardly seen.
         level: mean that the named reference region gets, SUVR; see `level_of`.
 
     Raises:
         InputError: the region's mean is not positive, or the unit is unknown and the values are not SUVR's.
-        DoubtfulInputError: the sidecar says SUVR, the values do not, and `force` is False.
+        DoubtfulInputError: `force` is False, and the sidecar says SUVR, the values do not, or less than
+            `regions.LEAST_IN_VIEW` of the region is seen.
+
+    Warns:
+        RelAPETWarning: part of the region is not seen.
     """
     from ..grid import image_to_array
-    from ..regions import regional_means
+    from ..regions import regional_means, shares_in_view
 
     if units.region is not None:
+        _check_share(shares_in_view(mask)[units.region], units.region, name, force)
         mean = regional_means(pet, [units.region], mask=mask)[units.region]
         if not (math.isfinite(mean) and mean > 0):
             raise InputError(f"{name}: its mean in {units.region} is {mean:.4g}; choose another --reference-region")
@@ -100,3 +113,18 @@ def to_suvr(
     mean = float(np.mean(inside)) if inside.size else 0.0
     check_suvr(mean, units, name, force, warned=REFERENCE)
     return pet
+
+
+def _check_share(share: float, region: str, name: str, force: bool) -> None:
+    """Refuse a reference region of which too little is seen, and tell where some of it is not."""
+    from ..regions import LEAST_IN_VIEW
+
+    if share >= WHOLE:
+        return
+    words = f"{100 * (1 - share):.0f} % of {region.replace('_', ' ')} is outside its field of view"
+    if share < LEAST_IN_VIEW and not force:
+        raise DoubtfulInputError(
+            f"{name}: {words}, so that nothing shows what its SUVR would be relative to",
+            "choose another --reference-region, or use --force to accept it",
+        )
+    warn(f"{REFERENCE}: {words}; it is scaled by its mean in the rest of that region")

@@ -18,7 +18,9 @@ from .case import GO_ON, WITHOUT_T2F, Case
 
 if TYPE_CHECKING:
     from ..evaluation.gate import Gate
+    from .norms import Norms
     from .options import Plan
+    from .reference import ReferenceUnits
     from .sampling import ConditionedModel
 
 OK, CAUTION, REFUSE, NOT_CHECKED = "ok", "caution", "refuse", "not checked"
@@ -33,7 +35,9 @@ CHECKS = {
     "features": "features",
 }
 #: By the beginning of a quality figure's name, the check that it serves; all others serve the registration.
-_CHECK_OF_FIGURE = {"brain_missing": "field_of_view", "pair_": "same_person", "pet_": "same_person"}
+_CHECK_OF_FIGURE = {
+    "brain_missing": "field_of_view", "pet_coverage": "field_of_view", "pair_": "same_person", "pet_": "same_person",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,15 +101,44 @@ class Verdict:
         }
 
 
-def judge(case: Case, plans: Iterable[Plan], conditioned: ConditionedModel, force: bool = False) -> Verdict:
+def unseen_references(
+    case: Case, plans: Iterable[Plan], units: Mapping[str, ReferenceUnits] | None = None, norms: Norms | None = None
+) -> list[str]:
+    """A line for each reference region that the MRI or the measured PET that is to be scaled by it do not show.
+
+    Args:
+        plans: whose model's SUVR are relative to a region.
+        units: by tracer, how the unit of a measured PET is known.
+        norms: of measured PET, which are relative to a region too.
+    """
+    from ..preprocessing import reference_doubts
+
+    asked = [(plan.reference_region, None) for plan in plans]
+    asked += [(known.region, tracer) for tracer, known in (units or {}).items()]
+    asked += [] if norms is None else [(norms.region, norms.tracer)]
+    lines = (line for region, tracer in asked if region for line in reference_doubts(case.ready, region, tracer))
+    return list(dict.fromkeys(lines))
+
+
+def judge(
+    case: Case,
+    plans: Iterable[Plan],
+    conditioned: ConditionedModel,
+    force: bool = False,
+    units: Mapping[str, ReferenceUnits] | None = None,
+    norms: Norms | None = None,
+) -> Verdict:
     """The verdict on a case that one model is about to draw from; says what the features add to earlier warnings.
+
+    Args:
+        plans, units, norms: as for `unseen_references`.
 
     Raises:
         DoubtfulInputError: the features alone make it refuse, and `force` is False. What the other checks refuse was
             refused before the model saw the case (`pipeline`).
     """
     features = check_features(case, conditioned)
-    checks = {**_checks_of_case(case, plans), "features": features}
+    checks = {**_checks_of_case(case, unseen_references(case, plans, units, norms)), "features": features}
     verdict = Verdict(checks, accepted=any(check.level == REFUSE for check in checks.values()))
     if features.level == REFUSE and not force:
         raise DoubtfulInputError("; ".join(features.says), GO_ON)
@@ -114,9 +147,9 @@ def judge(case: Case, plans: Iterable[Plan], conditioned: ConditionedModel, forc
     return verdict
 
 
-def _checks_of_case(case: Case, plans: Iterable[Plan]) -> dict[str, Check]:
+def _checks_of_case(case: Case, unseen: list[str]) -> dict[str, Check]:
     """The checks that need no model, from what reading and registering found."""
-    from ..preprocessing import missing_lines, reference_doubts
+    from ..preprocessing import missing_lines
     from ..registration.quality import findings
 
     found: dict[str, dict[str, list[str]]] = {name: {CAUTION: [], REFUSE: []} for name in CHECKS}
@@ -130,8 +163,7 @@ def _checks_of_case(case: Case, plans: Iterable[Plan]) -> dict[str, Check]:
     lacking = {name.removeprefix("brain_missing_"): share for name, share in case.ready.quality.items()
                if name.startswith("brain_missing_")}  # fmt: skip
     found["field_of_view"][CAUTION] += missing_lines(lacking)
-    for region in dict.fromkeys(plan.reference_region for plan in plans if plan.reference_region is not None):
-        found["field_of_view"][REFUSE] += reference_doubts(case.ready, region)
+    found["field_of_view"][REFUSE] += unseen
     known = {line for lines in found.values() for each in lines.values() for line in each}
     forced = {f"accepted by force: {line}" for line in known}
     further = [line for line in case.warnings if line not in known | forced and line != WITHOUT_T2F]

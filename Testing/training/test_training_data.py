@@ -16,8 +16,9 @@ import training_cases as cases
 
 from RelAPETLib.cohort.bids import read_bids
 from RelAPETLib.cohort.table import read_table
-from RelAPETLib.errors import InputError
+from RelAPETLib.errors import InputError, RelAPETWarning
 from RelAPETLib.grid import MNI_GRID, array_to_image, image_to_array
+from RelAPETLib.regions import regional_means
 from RelAPETLib.volumes import read_volume, write_volume
 from RelAPETLib.volumes.frames import Frames, PetScan, choose_frames, parse_frames, read_pet
 from training.__main__ import main
@@ -455,6 +456,28 @@ def test_a_pet_of_another_brain_is_doubted_unless_forced(tmp_path, grid_case):
     assert cases.prepared(table, tmp_path / "c", force=True).prepared == 1
 
 
+def test_a_pet_that_does_not_show_its_reference_region_is_left_out(grid_case):
+    """Written onto the whole grid by a program that put 0 where the scanner saw nothing; forced, by what it shows."""
+    from RelAPETLib.cohort.cases import Case
+    from RelAPETLib.preprocessing import from_grid
+    from RelAPETLib.suvr import ReferenceUnits
+    from training.data.prepare import _arrays
+
+    pet = image_to_array(read_volume(grid_case["pet"])) * 5000
+    pet[:, :, :42] = 0
+    scan = PetScan("TAU", grid_case["pet"])
+    case = Case("x", "x", grid_case["t1w"], grid_case["t2f"], {"TAU": scan})
+    ready = from_grid(*(read_volume(grid_case[n]) for n in ("t1w", "t2f")), pets={"TAU": array_to_image(pet)})
+    known = {"TAU": (ReferenceUnits("", "cerebellar_grey"), None)}
+    with pytest.raises(InputError, match=r"reference region \(cerebellar grey\) is outside the field of view.*--force"):
+        _arrays(case, ready, known, Options(preprocessed=True), {})
+    with pytest.warns(RelAPETWarning, match="scaled by its mean in the rest of that region"):
+        arrays, _ = _arrays(case, ready, known, Options(preprocessed=True, force=True), {})
+    made = arrays["pet_TAU.npy"].astype(np.float32)
+    shown = regional_means(array_to_image(made), ["cerebellar_grey"], array_to_image((made > 0).astype(np.uint8)))
+    assert shown["cerebellar_grey"] == pytest.approx(1, abs=0.03) and not made[:, :, :42].any()
+
+
 def test_units_come_from_the_sidecar_the_user_or_a_region(tmp_path, grid_case):
     pet = image_to_array(read_volume(grid_case["pet"]))
     write_volume(array_to_image(pet * 5000), tmp_path / "raw.nii")
@@ -466,8 +489,6 @@ def test_units_come_from_the_sidecar_the_user_or_a_region(tmp_path, grid_case):
         cases.prepared(table, tmp_path / "c")
     cases.prepared(table, tmp_path / "c", reference_region="tracer")
     cache = open_cache(tmp_path / "c")
-    from RelAPETLib.regions import regional_means
-
     stored = array_to_image(cache.array("x", "pet_TAU").astype(np.float32))
     assert regional_means(stored, ["cerebellar_grey"])["cerebellar_grey"] == pytest.approx(1, abs=1e-3)
     assert cache.cases["x"]["pets"]["TAU"]["units_from"] == "scaled by its mean in cerebellar_grey"

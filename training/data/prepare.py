@@ -35,6 +35,8 @@ from .rendered import rendered_clinical, rendered_volumes
 
 #: Raised whenever what the cache holds would come out otherwise.
 RECIPE = 2
+#: The same for what it holds of measured PET, in cases that have some.
+PET_RECIPE = 1
 FAILURES = "failures.tsv"
 DTYPES = ("float16", "float32")
 
@@ -224,6 +226,7 @@ def digest(case: Case | RenderedCase, options: Options) -> str:
     content |= {
         "options": options.record(),
         **({"strays": 1} if options.preprocessed else {"registration": REVISION}),
+        **({"pet_recipe": PET_RECIPE} if case.pets else {}),
         "subject": case.subject,
         "t1w": file_sha256(case.t1w),
         "t2f": file_sha256(case.t2f),
@@ -311,6 +314,7 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
     """Stored arrays and their entries; a PET that is doubted or whose values make no SUVR joins the failures."""
     from RelAPETLib import preprocessing
     from RelAPETLib.grid import image_to_array
+    from RelAPETLib.registration.uptake import seen_brain
     from RelAPETLib.synthesis.reference import to_suvr
 
     arrays, entries = {}, {}
@@ -326,13 +330,15 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
         doubts = preprocessing.doubts(figures, kind)
         if units.region is not None:
             doubts += preprocessing.reference_doubts(ready, units.region)
+            doubts += preprocessing.reference_doubts(ready, units.region, tracer)
         if doubts and not options.force:
             failures[tracer] = f"{scan.path}: {'; '.join(doubts)}; --force takes it all the same"
             continue
         for line in doubts or preprocessing.cautions(figures, kind):
             warn(f"PET {tracer}: {line}")
         try:
-            suvr = image_to_array(to_suvr(pet, ready.mask, units, str(scan.path), options.force))
+            seen = seen_brain(ready.mask, ready.pet_views.get(tracer))
+            suvr = image_to_array(to_suvr(pet, seen, units, str(scan.path), options.force))
             suvr = block_means(np.where(brain, suvr, 0), factor)
             array, entry = stored(suvr, options.dtype, str(scan.path))
         except RelAPETError as error:
