@@ -63,7 +63,9 @@ def _add_inputs(parser) -> None:
         help="minutes after injection to average of dynamic PET, or all",
     )
     group.add_argument(
-        "--register", action="store_true", help="lay measured PET over the T1w first (rigid; column t1w, or BIDS)"
+        "--register",
+        action="store_true",
+        help="lay measured PET over the T1w first (rigid; column t1w, or BIDS); for PET in T1w space",
     )
     group.add_argument("--force", action="store_true", help="accept doubtful PET with a warning")
 

@@ -16,13 +16,14 @@ from ..absent import is_listed
 from ..clinical import COLUMNS
 from ..errors import InputError
 from ..evaluation.pairs import COVARIATES, Pair
+from ..evaluation.spaces import space_of
 from ..jsonfiles import read_json_object
 from ..notices import warn
 from ..volumes.endings import BIDS_ENDINGS
 from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
 from .bids import home_of, participants, preferred
 from .derivatives import TRANSFORM
-from .pairs import known_tracer, space_of
+from .pairs import known_tracer
 
 DESCRIPTION = "dataset_description.json"
 SYNTHETIC = "synthetic"
@@ -174,7 +175,7 @@ def _pair(
         model,
         made.path if made else None,
         measured.path,
-        t1w=_t1w(main, roots[-1]),
+        t1w=_t1w_in_mni(main, roots) if space == "MNI" else _t1w(main, roots[-1]),
         mask=_beside(main, roots, "mask", "brain", space),
         dseg=_beside(main, roots, "dseg", None, space),
         space=space,
@@ -207,6 +208,17 @@ def _t1w(file: BidsFile, raw: Path) -> Path | None:
         found = sorted(path for path in raw.glob(f"{folder}/anat/*_T1w.nii*") if _is_image(path))
         if found:
             return preferred(map(parse_name, found)).path
+    return None
+
+
+def _t1w_in_mni(file: BidsFile, roots: tuple[Path, ...]) -> Path | None:
+    """A T1w of the same subject and session whose name says that it lies in MNI space; never the scanner's own."""
+    subject, session = f"sub-{file.entities['sub']}", file.entities.get("ses")
+    for root in roots:
+        for folder in [f"{subject}/ses-{session}", subject] if session else [subject]:
+            found = sorted(path for path in root.glob(f"{folder}/anat/*_T1w.nii*") if _is_image(path))
+            if found := [path for path in found if space_of(path) == "MNI"]:
+                return found[0]
     return None
 
 

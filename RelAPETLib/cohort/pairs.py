@@ -16,11 +16,12 @@ from ..absent import is_listed
 from ..errors import InputError
 from ..evaluation.in_mni import OF_CASE
 from ..evaluation.pairs import COVARIATES, TITLES, Pair, recordable
+from ..evaluation.spaces import space_of
 from ..jsonfiles import read_json_object
 from ..notices import printable, warn
 from ..regions.atlas import SPACES
 from ..tracers import get_tracer
-from ..volumes.sidecar import parse_name, read_sidecar
+from ..volumes.sidecar import read_sidecar
 from .table import read_rows
 
 #: What a folder of `relapet synthesize` holds: the PET, its record, and the PET on the model grid.
@@ -139,12 +140,6 @@ def _pair(folder: Path, row: dict[str, str], measured_only: bool, space: str) ->
     if not pair.tracer:
         raise InputError("no tracer")
     return pair
-
-
-def space_of(path: Path) -> str:
-    """``MNI`` or ``T1w`` by the ``space-`` entity of a name; empty where it says nothing."""
-    entity = parse_name(path).entities.get("space", "")
-    return "MNI" if entity.startswith("MNI") else "T1w" if entity == "T1w" else ""
 
 
 def _made(pair: Pair) -> Pair:

@@ -1,0 +1,90 @@
+"""In which space the files of a pair lie: what --register takes, and which files belong together."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from evaluation_study import write_study, write_table
+
+from RelAPETLib.cli import main
+from RelAPETLib.cohort.derived_pairs import read_derivatives
+from RelAPETLib.registration import rigid
+from RelAPETLib.volumes import read_volume, write_volume
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory):
+    """Row of a table with one person's PET in MNI space, paths whole."""
+    folder = tmp_path_factory.mktemp("person")
+    row = write_study(folder, people=1, retested=0)[1]
+    return {**row, "synthetic": folder / row["synthetic"], "measured": folder / row["measured"]}
+
+
+def evaluate(folder: Path, row: dict, *options: str) -> int:
+    table = write_table(folder / "table.tsv", [row])
+    arguments = ["--progress", "none", "--resamples", "100", "--overwrite", "--out", str(folder / "out"), *options]
+    return main(["evaluate", "--table", str(table), *arguments])
+
+
+def files(root: Path, *names: str) -> Path:
+    """Empty files of a data set."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("", encoding="utf-8")
+    return root
+
+
+def t1w(path: Path) -> Path:
+    image = sitk.GetImageFromArray(np.random.default_rng(1).random((20, 20, 20), np.float32))
+    image.SetSpacing((8.0, 8.0, 8.0))
+    write_volume(image, path)
+    return path
+
+
+def test_a_pet_in_mni_space_is_laid_over_no_t1w_of_the_scanners(person, tmp_path, monkeypatch, capsys):
+    """What lies over the native T1w lies in its space, not where a synthetic PET in MNI space does."""
+    calls = []
+    monkeypatch.setattr(rigid, "register_rigid", lambda *_: calls.append(1) or sitk.Euler3DTransform())
+    for name, space, words in (
+        ("sub-01_T1w.nii.gz", "MNI", "nothing says that the T1w for --register does"),
+        ("sub-01_space-MNI152NLin2009aSym_T1w.nii.gz", "T1w", "the T1w for --register in MNI space"),
+    ):
+        row = {**person, "space": space, "t1w": t1w(tmp_path / name)}
+        assert evaluate(tmp_path, row, "--register") == 2 and not calls
+        assert words in capsys.readouterr().err
+    assert evaluate(tmp_path, {**row, "space": "MNI"}, "--register") == 0 and calls
+
+
+@pytest.mark.parametrize(
+    ("space", "options", "words"),
+    [
+        ("T1w", (), "or use --register"),
+        ("MNI", (), "bring the measured PET to MNI space"),
+        ("MNI", ("--register",), "--register did not bring them together"),
+    ],
+)
+def test_advice_for_pet_that_lie_apart_fits_what_was_asked_for(
+    person, tmp_path, monkeypatch, capsys, space, options, words
+):
+    monkeypatch.setattr(rigid, "register_rigid", lambda *_: sitk.Euler3DTransform())
+    image = read_volume(person["measured"])
+    image.SetOrigin([*image.GetOrigin()[:2], image.GetOrigin()[2] + 40])
+    write_volume(image, tmp_path / "moved.nii.gz")
+    over = t1w(tmp_path / "sub-01_space-MNI_T1w.nii.gz")
+    assert (
+        evaluate(tmp_path, {**person, "space": space, "measured": tmp_path / "moved.nii.gz", "t1w": over}, *options)
+        == 2
+    )
+    error = capsys.readouterr().err
+    assert words in error and ("use --register" in error) == (words == "or use --register")
+
+
+def test_a_data_set_gives_a_pet_in_mni_space_a_t1w_in_mni_space_or_none(tmp_path):
+    raw = files(tmp_path / "raw", "sub-1/pet/sub-1_trc-PIB_pet.nii.gz", "sub-1/anat/sub-1_T1w.nii.gz")
+    made = files(tmp_path / "made", "sub-1/pet/sub-1_trc-PIB_space-MNI152NLin2009aSym_desc-synthetic_pet.nii.gz")
+    (pair,), _ = read_derivatives(raw, made)
+    assert (pair.space, pair.t1w) == ("MNI", None)
+    files(made, "sub-1/anat/sub-1_space-MNI152NLin2009aSym_T1w.nii.gz", "sub-1/anat/sub-1_space-orig_T1w.nii.gz")
+    (pair,), _ = read_derivatives(raw, made)
+    assert pair.t1w == made / "sub-1/anat/sub-1_space-MNI152NLin2009aSym_T1w.nii.gz"
