@@ -43,10 +43,15 @@ def read_pairs(path: Path | str, *, measured_only: bool = False, space: str = ""
     path = Path(path)
     wanted = ("participant_id", "tracer", "measured") if measured_only else _wanted()
     pairs, failures = [], []
+    owners: dict[Path, tuple[str, ...]] = {}
     for number, row in read_rows(path, wanted):
         row = {name: "" if text.lower() in _MISSING else text for name, text in row.items()}
         try:
-            pairs.append(_pair(path.parent, row, measured_only, space))
+            pair = _pair(path.parent, row, measured_only, space)
+            owner = owners.setdefault(pair.measured, (pair.participant, pair.session, pair.tracer))
+            if owner != (pair.participant, pair.session, pair.tracer):
+                raise InputError(f"its measured PET is that of {' '.join(filter(None, owner))}, in a line before")
+            pairs.append(pair)
         except InputError as error:
             key = {name: row.get(name) or "n/a" for name in ("participant_id", "session", "tracer", "model")}
             warn(f"{path}, line {number}: {error}")
@@ -86,8 +91,10 @@ def with_cases(pairs: Sequence[Pair], folder: Path | str) -> list[Pair]:
     for pair in pairs:
         person = f"sub-{pair.participant.removeprefix('sub-')}"
         session = f"ses-{pair.session.removeprefix('ses-')}" if pair.session else ""
-        files = [folder / person / part / OF_CASE for part in dict.fromkeys((session, ""))]
-        case = next((file for file in files if is_listed(file)), None)
+        case = folder / person / session / OF_CASE
+        if not is_listed(case) and not any((folder / person).glob(f"ses-*/{OF_CASE}")):
+            case = folder / person / OF_CASE  # the person's only one
+        case = case if is_listed(case) else None
         found.append(replace(pair, to_mni=pair.to_mni or case))
     if not any(pair.to_mni for pair in found):
         raise InputError(f"{folder}: no saved case of the people who are evaluated (sub-*[/ses-*]/{OF_CASE})")
