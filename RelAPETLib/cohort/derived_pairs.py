@@ -5,19 +5,21 @@ that has the same subject, session and tracer; of several the `bids.preferred` o
 has no session, they belong together if there is one session of each and of MRI. A measured PET of a session without MRI
 belongs to the subject's only session with MRI, as `relapet bids` has it. No measured PET belongs to two sessions.
 
-Masks and label images are looked for beside: ``*_desc-brain_mask`` and ``*_dseg`` of the same subject and session (and
-space), in the derivatives first.
+Masks and label images are looked for beside: ``*_desc-brain_mask`` and ``*_dseg`` of the same subject and session, in
+the derivatives first. Without ``space-`` they lie on the T1w, or on the PET in whose folder they are; ones of other
+spaces than T1w and MNI are not taken.
 """
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from ..absent import is_listed
 from ..clinical import COLUMNS
 from ..errors import InputError
-from ..evaluation.pairs import COVARIATES, Pair
-from ..evaluation.spaces import space_of
+from ..evaluation.pairs import COVARIATES, TITLES, Pair
+from ..evaluation.spaces import agreed_space, other_space, space_entity, space_of, warn_of_variants
 from ..jsonfiles import read_json_object
 from ..notices import warn
 from ..volumes.endings import BIDS_ENDINGS
@@ -31,7 +33,7 @@ SYNTHETIC = "synthetic"
 
 
 def read_derivatives(
-    raw: Path | str, derivatives: Path | str, *, measured_only: bool = False
+    raw: Path | str, derivatives: Path | str, *, measured_only: bool = False, space: str = ""
 ) -> tuple[list[Pair], list[dict]]:
     """Pairs, and rows of ``failures.tsv`` for synthetic PET without a measured one.
 
@@ -40,6 +42,7 @@ def read_derivatives(
         derivatives: of one model. Its ``desc-`` entity or, where that is plain ``synthetic``, its record names it.
         measured_only: take all measured PET of `raw` and no synthetic one; `derivatives` is then only looked into for
             masks and labels.
+        space: of PET whose names say none.
 
     Raises:
         InputError: a folder is missing, or no PET is found.
@@ -60,7 +63,7 @@ def read_derivatives(
 
     def take(made: BidsFile | None, pet: BidsFile, model: str) -> None:
         try:
-            pairs.append(_pair(made, pet, model, people, (derivatives, raw), several))
+            pairs.append(_pair(made, pet, model, people, (derivatives, raw), several, space))
         except InputError as error:
             warn(f"left out {(made or pet).path.name}: {error}")
             failures.append({**_key(made or pet), "model": model or "n/a", "reason": str(error)})
@@ -175,6 +178,7 @@ def _pair(
     people: dict[str, dict[str, str]],
     roots: tuple[Path, ...],
     several: set[str],
+    default: str,
 ) -> Pair:
     main = made or measured
     key = _key(main)
@@ -185,7 +189,13 @@ def _pair(
         covariates["scanner"] = " ".join(filter(None, manufacturer))
     if "site" not in covariates and isinstance(sidecar.content.get("InstitutionName"), str):
         covariates["site"] = sidecar.content["InstitutionName"]
-    space = space_of(main.path)
+    if made and (other := other_space(made.path)):
+        raise InputError(f"its name says space-{other}, which is neither T1w nor MNI")
+    pets = {"synthetic PET": made and made.path, "measured PET": measured.path}
+    warn_of_variants(pets)
+    space = agreed_space(pets)
+    space = space or ("" if other_space(main.path) else default)
+    beside = functools.partial(_beside, main, roots, space=space, several=several)
     return Pair(
         key["participant_id"],
         "" if key["session"] == "n/a" else key["session"],
@@ -194,8 +204,8 @@ def _pair(
         made.path if made else None,
         measured.path,
         t1w=_t1w_in_mni(main, roots) if space == "MNI" else _t1w(main, roots[-1]),
-        mask=_beside(main, roots, "mask", "brain", space, several),
-        dseg=_beside(main, roots, "dseg", None, space, several),
+        mask=beside("mask", "brain"),
+        dseg=beside("dseg", None),
         space=space,
         to_mni=_transform(made) if space == "T1w" else None,
         covariates=covariates,
@@ -249,28 +259,53 @@ def _t1w_in_mni(file: BidsFile, roots: tuple[Path, ...]) -> Path | None:
 
 
 def _beside(
-    file: BidsFile, roots: tuple[Path, ...], suffix: str, desc: str | None, space: str, several: set[str]
+    main: BidsFile, roots: tuple[Path, ...], suffix: str, desc: str | None, *, space: str, several: set[str]
 ) -> Path | None:
-    """A mask or label image of the same subject and session, in the same space, or None; without an entity is T1w.
+    """A mask or label image of a PET's subject and session, in its space, or None.
 
-    The first of several, with a warning. One of no session serves a session's PET unless there are `several`.
+    The first of several, with a warning; those of one side or one label (``hemi-``, ``label-``) come last, and in MNI
+    space those of another variant. One of no session serves a session's PET unless there are `several`.
     """
-    subject, session = f"sub-{file.entities['sub']}", file.entities.get("ses")
+    subject, session = f"sub-{main.entities['sub']}", main.entities.get("ses")
     folders = [f"{subject}/ses-{session}", subject] if session else [subject]
+    strange = None
     for root in roots:
         for folder in folders:
             parts = (f"{folder}/{part}/*_{suffix}.nii*" for part in ("anat", "pet"))
-            found = [
-                path
-                for path in sorted(path for part in parts for path in root.glob(part) if _is_image(path))
-                if (space_of(path) or "T1w") == (space or "T1w")
-                and (desc is None or parse_name(path).entities.get("desc") == desc)
-            ]
-            if found and folder != folders[0] and file.entities["sub"] in several:
+            there = sorted(path for part in parts for path in root.glob(part) if _is_image(path))
+            there = [path for path in there if desc is None or parse_name(path).entities.get("desc") == desc]
+            found = sorted((path for path in there if _same_space(path, main, space)), key=_oddity(main))
+            strange = strange or next((path for path in there if other_space(path)), None)
+            if found and folder != folders[0] and main.entities["sub"] in several:
                 warn(f"{found[0].name}: not taken, since it is of no session and {subject} has PET of several")
                 return None
             if len(found) > 1:
                 warn(f"{found[0].name} taken of {len(found)}; a table (--table) with a column '{suffix}' names another")
             if found:
+                warn_of_variants({"PET": main.path, TITLES[suffix]: found[0]})
                 return found[0]
+    if strange:
+        warn(f"{strange.name}: not taken, since its space is neither T1w nor MNI; a table (--table) can name it")
     return None
+
+
+def _same_space(path: Path, main: BidsFile, space: str) -> bool:
+    """Whether a mask or label image lies in the space of a PET.
+
+    One whose name says nothing lies where the scan of its folder does: the T1w, or the PET beside which it stands.
+    """
+    if other_space(path) or other_space(main.path):
+        return space_entity(path) == space_entity(main.path)
+    if not space_entity(path) and path.parent.name == "pet" and path.parent != main.path.parent:
+        return False
+    return (space_of(path) or "T1w") == (space or "T1w")
+
+
+def _oddity(main: BidsFile):
+    """Key that puts the plainest mask or label image of a PET first."""
+
+    def key(path: Path) -> list[bool]:
+        said = parse_name(path).entities
+        return ["hemi" in said or "label" in said, space_entity(path) != space_entity(main.path)]
+
+    return key

@@ -16,7 +16,7 @@ from ..absent import is_listed
 from ..errors import InputError
 from ..evaluation.in_mni import OF_CASE
 from ..evaluation.pairs import COVARIATES, TITLES, Pair, recordable
-from ..evaluation.spaces import space_of
+from ..evaluation.spaces import agreed_space, other_space, space_of, warn_of_variants
 from ..jsonfiles import read_json_object
 from ..notices import printable, warn
 from ..regions.atlas import SPACES
@@ -122,9 +122,9 @@ def _pair(folder: Path, row: dict[str, str], measured_only: bool, space: str) ->
     measured = file("measured")
     if measured is None:
         raise InputError("no measured PET")
-    space = row.get("space") or space
-    if space and space not in SPACES:
-        raise InputError(f"space '{printable(space, 40)}' is not known; use {' or '.join(SPACES)}")
+    said = row.get("space", "")
+    if said and said not in SPACES:
+        raise InputError(f"space '{printable(said, 40)}' is not known; use {' or '.join(SPACES)}")
     sidecar = read_sidecar(measured)
     pair = Pair(
         row["participant_id"],
@@ -137,7 +137,7 @@ def _pair(folder: Path, row: dict[str, str], measured_only: bool, space: str) ->
         mask=file("mask"),
         dseg=file("dseg"),
         lookup=file("lut"),
-        space=space or space_of(measured),
+        space=said or space_of(measured) or space,
         to_mni=file("to_mni"),
         covariates={name: row[name] for name in COVARIATES if row.get(name)},
         sidecar=sidecar.content,
@@ -146,7 +146,25 @@ def _pair(folder: Path, row: dict[str, str], measured_only: bool, space: str) ->
     pair = pair if measured_only else _made(pair)
     if not pair.tracer:
         raise InputError("no tracer")
-    return pair
+    return replace(pair, space=_space(pair, said, space))
+
+
+def _space(pair: Pair, said: str, default: str) -> str:
+    """The space of a pair: as its column says, else names, else `default`; they and its labels may not contradict."""
+    pets, labels = (
+        {TITLES[n]: getattr(pair, n) for n in names} for names in (("synthetic", "measured"), ("mask", "dseg"))
+    )
+    space = agreed_space(pets, column=said)
+    if not space and (other := other_space(pair.synthetic)):
+        raise InputError(
+            f"the synthetic PET's name says space-{printable(other, 40)}; say in a column 'space' what it is"
+        )
+    agreed_space(labels, PET=space or default)
+    warn_of_variants(pets | labels)
+    for title, path in labels.items():
+        if other := other_space(path):
+            warn(f"{pair.name}: the {title}'s name says space-{printable(other, 40)}; it is taken to lie on the PET")
+    return space or default
 
 
 def _made(pair: Pair) -> Pair:
@@ -166,8 +184,7 @@ def _made(pair: Pair) -> Pair:
     model, tracer = made_by(pair.synthetic)
     if tracer and pair.tracer and tracer != pair.tracer:
         raise InputError(f"{printable(pair.synthetic)}: made of {tracer}, not of {pair.tracer}")
-    space = pair.space or space_of(pair.synthetic)
-    return replace(pair, model=pair.model or model or "model", tracer=pair.tracer or tracer, space=space)
+    return replace(pair, model=pair.model or model or "model", tracer=pair.tracer or tracer)
 
 
 def made_by(synthetic: Path) -> tuple[str, str]:
