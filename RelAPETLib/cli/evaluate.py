@@ -63,7 +63,9 @@ def _add_inputs(parser) -> None:
         help="minutes after injection to average of dynamic PET, or all",
     )
     group.add_argument(
-        "--register", action="store_true", help="lay measured PET over the T1w first (rigid; column t1w, or BIDS)"
+        "--register",
+        action="store_true",
+        help="lay measured PET over the T1w first (rigid; column t1w, or BIDS); for PET in T1w space",
     )
     group.add_argument("--force", action="store_true", help="accept doubtful PET with a warning")
 
@@ -193,8 +195,6 @@ def _pairs(arguments):
 
 
 def _named(arguments):
-    from dataclasses import replace
-
     from ..cohort.derived_pairs import read_derivatives
     from ..cohort.pairs import read_pairs
     from ..errors import InputError
@@ -209,11 +209,13 @@ def _named(arguments):
         raise InputError("--bids has measured PET; name the synthetic ones by --derivatives, or use --measured-only")
     pairs, failures = [], []
     for folder in arguments.derivatives or [arguments.bids]:
-        found, lost = read_derivatives(arguments.bids, folder, measured_only=arguments.measured_only)
+        found, lost = read_derivatives(
+            arguments.bids, folder, measured_only=arguments.measured_only, space=arguments.space
+        )
         pairs, failures = pairs + found, failures + lost
         if arguments.measured_only:
             break
-    return [replace(pair, space=pair.space or arguments.space) for pair in pairs], failures
+    return pairs, failures
 
 
 def _train(arguments) -> list:

@@ -1,35 +1,39 @@
 """Pairs of a BIDS data set with measured PET and a derivatives folder with synthetic ones.
 
 Synthetic PET are ``sub-*[/ses-*]/pet/sub-*_trc-*[_space-*]_desc-synthetic_pet.nii.gz``. A measured one belongs to it
-that has the same subject, session and tracer; of several the `bids.preferred` one, with a warning. A subject's only
-session serves where one of the two has none. Masks and label images are looked for beside: ``*_desc-brain_mask`` and
-``*_dseg`` of the same subject and session (and space), in the derivatives first.
+that has the same subject, session and tracer; of several the `bids.preferred` one, with a warning. Where one of the two
+has no session, they belong together if there is one session of each and of MRI. A measured PET of a session without MRI
+belongs to the subject's only session with MRI, as `relapet bids` has it. No measured PET belongs to two sessions.
 
-A measured PET of a session without MRI belongs to the subject's only session with MRI, as `relapet bids` has it.
+Masks and label images are looked for beside: ``*_desc-brain_mask`` and ``*_dseg`` of the same subject and session, in
+the derivatives first. Without ``space-`` they lie on the T1w, or on the PET in whose folder they are; ones of other
+spaces than T1w and MNI are not taken.
 """
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from ..absent import is_listed
 from ..clinical import COLUMNS
 from ..errors import InputError
-from ..evaluation.pairs import COVARIATES, Pair
+from ..evaluation.pairs import COVARIATES, TITLES, Pair
+from ..evaluation.spaces import agreed_space, other_space, space_entity, space_of, warn_of_variants
 from ..jsonfiles import read_json_object
 from ..notices import warn
 from ..volumes.endings import BIDS_ENDINGS
 from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
 from .bids import home_of, participants, preferred
 from .derivatives import TRANSFORM
-from .pairs import known_tracer, space_of
+from .pairs import known_tracer
 
 DESCRIPTION = "dataset_description.json"
 SYNTHETIC = "synthetic"
 
 
 def read_derivatives(
-    raw: Path | str, derivatives: Path | str, *, measured_only: bool = False
+    raw: Path | str, derivatives: Path | str, *, measured_only: bool = False, space: str = ""
 ) -> tuple[list[Pair], list[dict]]:
     """Pairs, and rows of ``failures.tsv`` for synthetic PET without a measured one.
 
@@ -38,6 +42,7 @@ def read_derivatives(
         derivatives: of one model. Its ``desc-`` entity or, where that is plain ``synthetic``, its record names it.
         measured_only: take all measured PET of `raw` and no synthetic one; `derivatives` is then only looked into for
             masks and labels.
+        space: of PET whose names say none.
 
     Raises:
         InputError: a folder is missing, or no PET is found.
@@ -51,10 +56,14 @@ def read_derivatives(
         raise InputError(f"{raw}: no measured PET (sub-*[/ses-*]/pet/*_pet.nii.gz)")
     people = participants(raw, sorted({_key(file)["participant_id"] for file in measured}))
     pairs, failures = [], []
+    made = [] if measured_only else _files(derivatives, _is_synthetic)
+    if not made and not measured_only:
+        raise InputError(f"{derivatives}: no synthetic PET (sub-*[/ses-*]/pet/*_desc-{SYNTHETIC}_pet.nii.gz)")
+    several = _of_several_sessions(made or measured, raw)
 
     def take(made: BidsFile | None, pet: BidsFile, model: str) -> None:
         try:
-            pairs.append(_pair(made, pet, model, people, (derivatives, raw)))
+            pairs.append(_pair(made, pet, model, people, (derivatives, raw), several, space))
         except InputError as error:
             warn(f"left out {(made or pet).path.name}: {error}")
             failures.append({**_key(made or pet), "model": model or "n/a", "reason": str(error)})
@@ -66,16 +75,11 @@ def read_derivatives(
         for same in groups.values():
             take(None, _first(same, "measured"), "")
         return pairs, failures
-    made = _files(derivatives, _is_synthetic)
-    if not made:
-        raise InputError(f"{derivatives}: no synthetic PET (sub-*[/ses-*]/pet/*_desc-{SYNTHETIC}_pet.nii.gz)")
     model = _model(derivatives)
-    homes = {file.path: _home(raw, file) for file in measured}
     for file in made:
-        fitting = _fitting(file, measured, homes)
+        fitting, reason = _fitting(file, made, measured, raw)
         if not fitting:
-            reason = f"{file.path.name}: no measured PET of this subject, session and tracer in the data set"
-            failures.append({**_key(file), "model": model, "reason": reason})
+            failures.append({**_key(file), "model": model, "reason": f"{file.path.name}: {reason}"})
             continue
         take(file, _first(fitting, f"{file.path.name}: compared with"), model)
     return pairs, failures
@@ -105,30 +109,43 @@ def _files(root: Path, wanted) -> list[BidsFile]:
     return [file for file in files if "sub" in file.entities and wanted(file)]
 
 
-def _home(raw: Path, pet: BidsFile) -> str | None:
-    """Label of the session whose MRI a measured PET belongs to (`bids.home_of`); its own where that is open."""
-    own = pet.entities.get("ses")
-    if own is None:
-        return None
-    scans = raw.glob(f"sub-{pet.entities['sub']}/ses-*/anat/*_T1w.nii*")
-    with_mri = sorted({path.parents[1].name for path in scans if _is_image(path)})
-    return (home_of(f"ses-{own}", with_mri) or own).removeprefix("ses-")
+def _mri_places(raw: Path, subject: str) -> list[str]:
+    """Folders of a subject (``ses-1``; empty for its own) in which a T1w lies."""
+    scans = [*raw.glob(f"sub-{subject}/anat/*_T1w.nii*"), *raw.glob(f"sub-{subject}/ses-*/anat/*_T1w.nii*")]
+    places = {path.parents[1].name for path in scans if _is_image(path)}
+    return sorted("" if place == f"sub-{subject}" else place for place in places)
 
 
-def _fitting(made: BidsFile, measured: list[BidsFile], homes: dict[Path, str | None]) -> list[BidsFile]:
-    """Measured PET that belong to a synthetic one: of its session, else where one of the two has none, else by home."""
-    own, tracer = made.entities.get("ses"), made.entities.get("trc")
-    same = [
-        file for file in measured
-        if file.entities["sub"] == made.entities["sub"] and tracer is not None and "trc" in file.entities
-        and known_tracer(file.entities["trc"]) == known_tracer(tracer)
-    ]  # fmt: skip
-    found = [file for file in same if file.entities.get("ses") == own]
-    found = found or [file for file in same if None in (file.entities.get("ses"), own)]
-    if found or not (found := [file for file in same if homes[file.path] == own]):
-        return found
-    warn(f"{made.path.name}: compared with a measured PET of a session without MRI, {found[0].path.name}")
-    return found
+def _fitting(
+    made: BidsFile, all_made: list[BidsFile], measured: list[BidsFile], raw: Path
+) -> tuple[list[BidsFile], str]:
+    """Measured PET that belong to a synthetic one, and why there is none.
+
+    That of its session; else, where one of the two has no session and nothing else could belong to either, that one;
+    else one of a session without MRI, as `bids.home_of` has it. None that is another session's own serves twice.
+    """
+    subject, own, tracer = made.entities["sub"], made.entities.get("ses"), _key(made)["tracer"]
+    same = [file for file in measured if file.entities["sub"] == subject and _key(file)["tracer"] == tracer]
+    same = same if "trc" in made.entities else []
+    if found := [file for file in same if file.entities.get("ses") == own]:
+        return found, ""
+    beside = {file.entities.get("ses") for file in all_made if file.entities["sub"] == subject}
+    free = [file for file in same if file.entities.get("ses") not in beside]
+    sessions, places = {file.entities.get("ses") for file in same}, _mri_places(raw, subject)
+    if open_ones := [file for file in free if None in (file.entities.get("ses"), own)]:
+        if len(sessions) == len(beside) == 1 and len(places) <= 1:
+            return open_ones, ""
+        words = f"synthetic PET are of {_named(beside)} and measured ones of {_named(sessions)}"
+        return [], f"{words}; say in a table which belong together"
+    homes = {session: home_of(f"ses-{session}", places) for session in sessions}
+    if found := [file for file in free if homes[file.entities["ses"]] == f"ses-{own}"]:
+        warn(f"{made.path.name}: compared with a measured PET of a session without MRI, {found[0].path.name}")
+        return found, ""
+    return [], "no measured PET of this subject, session and tracer in the data set"
+
+
+def _named(sessions: set[str | None]) -> str:
+    return ", ".join(f"ses-{session}" if session else "no session" for session in sorted(sessions, key=str))
 
 
 def _key(file: BidsFile) -> dict[str, str]:
@@ -155,7 +172,13 @@ def _model(derivatives: Path) -> str:
 
 
 def _pair(
-    made: BidsFile | None, measured: BidsFile, model: str, people: dict[str, dict[str, str]], roots: tuple[Path, ...]
+    made: BidsFile | None,
+    measured: BidsFile,
+    model: str,
+    people: dict[str, dict[str, str]],
+    roots: tuple[Path, ...],
+    several: set[str],
+    default: str,
 ) -> Pair:
     main = made or measured
     key = _key(main)
@@ -166,7 +189,13 @@ def _pair(
         covariates["scanner"] = " ".join(filter(None, manufacturer))
     if "site" not in covariates and isinstance(sidecar.content.get("InstitutionName"), str):
         covariates["site"] = sidecar.content["InstitutionName"]
-    space = space_of(main.path)
+    if made and (other := other_space(made.path)):
+        raise InputError(f"its name says space-{other}, which is neither T1w nor MNI")
+    pets = {"synthetic PET": made and made.path, "measured PET": measured.path}
+    warn_of_variants(pets)
+    space = agreed_space(pets)
+    space = space or ("" if other_space(main.path) else default)
+    beside = functools.partial(_beside, main, roots, space=space, several=several)
     return Pair(
         key["participant_id"],
         "" if key["session"] == "n/a" else key["session"],
@@ -174,9 +203,9 @@ def _pair(
         model,
         made.path if made else None,
         measured.path,
-        t1w=_t1w(main, roots[-1]),
-        mask=_beside(main, roots, "mask", "brain", space),
-        dseg=_beside(main, roots, "dseg", None, space),
+        t1w=_t1w_in_mni(main, roots) if space == "MNI" else _t1w(main, roots[-1]),
+        mask=beside("mask", "brain"),
+        dseg=beside("dseg", None),
         space=space,
         to_mni=_transform(made) if space == "T1w" else None,
         covariates=covariates,
@@ -200,34 +229,83 @@ def _transform(made: BidsFile | None) -> Path | None:
     return path if is_listed(path) else None
 
 
+def _of_several_sessions(pets: list[BidsFile], raw: Path) -> set[str]:
+    """Subjects with PET of several sessions and MRI not of a single one: what is of no session fits not all of them."""
+    sessions: dict[str, set[str | None]] = {}
+    for file in pets:
+        sessions.setdefault(file.entities["sub"], set()).add(file.entities.get("ses"))
+    return {subject for subject, own in sessions.items() if len(own) > 1 and len(_mri_places(raw, subject)) != 1}
+
+
 def _t1w(file: BidsFile, raw: Path) -> Path | None:
-    """The T1w of the subject's session in the data set that `relapet bids` takes, else of the subject."""
+    """The T1w of the session in the data set that `relapet bids` takes; else of the only session with one."""
     subject, session = f"sub-{file.entities['sub']}", file.entities.get("ses")
-    for folder in ([f"{subject}/ses-{session}"] if session else []) + [subject, f"{subject}/ses-*"]:
-        found = sorted(path for path in raw.glob(f"{folder}/anat/*_T1w.nii*") if _is_image(path))
-        if found:
-            return preferred(map(parse_name, found)).path
+    places, own = _mri_places(raw, file.entities["sub"]), f"ses-{session}" if session else ""
+    if own not in places and len(places) != 1:
+        return None
+    folder = raw / subject / (own if own in places else places[0]) / "anat"
+    return preferred(parse_name(path) for path in sorted(folder.glob("*_T1w.nii*")) if _is_image(path)).path
+
+
+def _t1w_in_mni(file: BidsFile, roots: tuple[Path, ...]) -> Path | None:
+    """A T1w of the same subject and session whose name says that it lies in MNI space; never the scanner's own."""
+    subject, session = f"sub-{file.entities['sub']}", file.entities.get("ses")
+    for root in roots:
+        for folder in [f"{subject}/ses-{session}", subject] if session else [subject]:
+            found = sorted(path for path in root.glob(f"{folder}/anat/*_T1w.nii*") if _is_image(path))
+            if found := [path for path in found if space_of(path) == "MNI"]:
+                return found[0]
     return None
 
 
-def _beside(file: BidsFile, roots: tuple[Path, ...], suffix: str, desc: str | None, space: str) -> Path | None:
-    """A mask or label image of the same subject and session, in the same space, or None; without an entity is T1w.
+def _beside(
+    main: BidsFile, roots: tuple[Path, ...], suffix: str, desc: str | None, *, space: str, several: set[str]
+) -> Path | None:
+    """A mask or label image of a PET's subject and session, in its space, or None.
 
-    The first of several, with a warning.
+    The first of several, with a warning; those of one side or one label (``hemi-``, ``label-``) come last, and in MNI
+    space those of another variant. One of no session serves a session's PET unless there are `several`.
     """
-    subject, session = f"sub-{file.entities['sub']}", file.entities.get("ses")
+    subject, session = f"sub-{main.entities['sub']}", main.entities.get("ses")
     folders = [f"{subject}/ses-{session}", subject] if session else [subject]
+    strange = None
     for root in roots:
         for folder in folders:
             parts = (f"{folder}/{part}/*_{suffix}.nii*" for part in ("anat", "pet"))
-            found = [
-                path
-                for path in sorted(path for part in parts for path in root.glob(part) if _is_image(path))
-                if (space_of(path) or "T1w") == (space or "T1w")
-                and (desc is None or parse_name(path).entities.get("desc") == desc)
-            ]
+            there = sorted(path for part in parts for path in root.glob(part) if _is_image(path))
+            there = [path for path in there if desc is None or parse_name(path).entities.get("desc") == desc]
+            found = sorted((path for path in there if _same_space(path, main, space)), key=_oddity(main))
+            strange = strange or next((path for path in there if other_space(path)), None)
+            if found and folder != folders[0] and main.entities["sub"] in several:
+                warn(f"{found[0].name}: not taken, since it is of no session and {subject} has PET of several")
+                return None
             if len(found) > 1:
                 warn(f"{found[0].name} taken of {len(found)}; a table (--table) with a column '{suffix}' names another")
             if found:
+                warn_of_variants({"PET": main.path, TITLES[suffix]: found[0]})
                 return found[0]
+    if strange:
+        warn(f"{strange.name}: not taken, since its space is neither T1w nor MNI; a table (--table) can name it")
     return None
+
+
+def _same_space(path: Path, main: BidsFile, space: str) -> bool:
+    """Whether a mask or label image lies in the space of a PET.
+
+    One whose name says nothing lies where the scan of its folder does: the T1w, or the PET beside which it stands.
+    """
+    if other_space(path) or other_space(main.path):
+        return space_entity(path) == space_entity(main.path)
+    if not space_entity(path) and path.parent.name == "pet" and path.parent != main.path.parent:
+        return False
+    return (space_of(path) or "T1w") == (space or "T1w")
+
+
+def _oddity(main: BidsFile):
+    """Key that puts the plainest mask or label image of a PET first."""
+
+    def key(path: Path) -> list[bool]:
+        said = parse_name(path).entities
+        return ["hemi" in said or "label" in said, space_entity(path) != space_entity(main.path)]
+
+    return key

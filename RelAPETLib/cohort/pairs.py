@@ -16,11 +16,12 @@ from ..absent import is_listed
 from ..errors import InputError
 from ..evaluation.in_mni import OF_CASE
 from ..evaluation.pairs import COVARIATES, TITLES, Pair, recordable
+from ..evaluation.spaces import agreed_space, other_space, space_of, warn_of_variants
 from ..jsonfiles import read_json_object
 from ..notices import printable, warn
 from ..regions.atlas import SPACES
 from ..tracers import get_tracer
-from ..volumes.sidecar import parse_name, read_sidecar
+from ..volumes.sidecar import read_sidecar
 from .table import read_rows
 
 #: What a folder of `relapet synthesize` holds: the PET, its record, and the PET on the model grid.
@@ -42,10 +43,15 @@ def read_pairs(path: Path | str, *, measured_only: bool = False, space: str = ""
     path = Path(path)
     wanted = ("participant_id", "tracer", "measured") if measured_only else _wanted()
     pairs, failures = [], []
+    owners: dict[Path, tuple[str, ...]] = {}
     for number, row in read_rows(path, wanted):
         row = {name: "" if text.lower() in _MISSING else text for name, text in row.items()}
         try:
-            pairs.append(_pair(path.parent, row, measured_only, space))
+            pair = _pair(path.parent, row, measured_only, space)
+            owner = owners.setdefault(pair.measured, (pair.participant, pair.session, pair.tracer))
+            if owner != (pair.participant, pair.session, pair.tracer):
+                raise InputError(f"its measured PET is that of {' '.join(filter(None, owner))}, in a line before")
+            pairs.append(pair)
         except InputError as error:
             key = {name: row.get(name) or "n/a" for name in ("participant_id", "session", "tracer", "model")}
             warn(f"{path}, line {number}: {error}")
@@ -85,8 +91,10 @@ def with_cases(pairs: Sequence[Pair], folder: Path | str) -> list[Pair]:
     for pair in pairs:
         person = f"sub-{pair.participant.removeprefix('sub-')}"
         session = f"ses-{pair.session.removeprefix('ses-')}" if pair.session else ""
-        files = [folder / person / part / OF_CASE for part in dict.fromkeys((session, ""))]
-        case = next((file for file in files if is_listed(file)), None)
+        case = folder / person / session / OF_CASE
+        if not is_listed(case) and not any((folder / person).glob(f"ses-*/{OF_CASE}")):
+            case = folder / person / OF_CASE  # the person's only one
+        case = case if is_listed(case) else None
         found.append(replace(pair, to_mni=pair.to_mni or case))
     if not any(pair.to_mni for pair in found):
         raise InputError(f"{folder}: no saved case of the people who are evaluated (sub-*[/ses-*]/{OF_CASE})")
@@ -114,9 +122,9 @@ def _pair(folder: Path, row: dict[str, str], measured_only: bool, space: str) ->
     measured = file("measured")
     if measured is None:
         raise InputError("no measured PET")
-    space = row.get("space") or space
-    if space and space not in SPACES:
-        raise InputError(f"space '{printable(space, 40)}' is not known; use {' or '.join(SPACES)}")
+    said = row.get("space", "")
+    if said and said not in SPACES:
+        raise InputError(f"space '{printable(said, 40)}' is not known; use {' or '.join(SPACES)}")
     sidecar = read_sidecar(measured)
     pair = Pair(
         row["participant_id"],
@@ -129,7 +137,7 @@ def _pair(folder: Path, row: dict[str, str], measured_only: bool, space: str) ->
         mask=file("mask"),
         dseg=file("dseg"),
         lookup=file("lut"),
-        space=space or space_of(measured),
+        space=said or space_of(measured) or space,
         to_mni=file("to_mni"),
         covariates={name: row[name] for name in COVARIATES if row.get(name)},
         sidecar=sidecar.content,
@@ -138,13 +146,25 @@ def _pair(folder: Path, row: dict[str, str], measured_only: bool, space: str) ->
     pair = pair if measured_only else _made(pair)
     if not pair.tracer:
         raise InputError("no tracer")
-    return pair
+    return replace(pair, space=_space(pair, said, space))
 
 
-def space_of(path: Path) -> str:
-    """``MNI`` or ``T1w`` by the ``space-`` entity of a name; empty where it says nothing."""
-    entity = parse_name(path).entities.get("space", "")
-    return "MNI" if entity.startswith("MNI") else "T1w" if entity == "T1w" else ""
+def _space(pair: Pair, said: str, default: str) -> str:
+    """The space of a pair: as its column says, else names, else `default`; they and its labels may not contradict."""
+    pets, labels = (
+        {TITLES[n]: getattr(pair, n) for n in names} for names in (("synthetic", "measured"), ("mask", "dseg"))
+    )
+    space = agreed_space(pets, column=said)
+    if not space and (other := other_space(pair.synthetic)):
+        raise InputError(
+            f"the synthetic PET's name says space-{printable(other, 40)}; say in a column 'space' what it is"
+        )
+    agreed_space(labels, PET=space or default)
+    warn_of_variants(pets | labels)
+    for title, path in labels.items():
+        if other := other_space(path):
+            warn(f"{pair.name}: the {title}'s name says space-{printable(other, 40)}; it is taken to lie on the PET")
+    return space or default
 
 
 def _made(pair: Pair) -> Pair:
@@ -164,8 +184,7 @@ def _made(pair: Pair) -> Pair:
     model, tracer = made_by(pair.synthetic)
     if tracer and pair.tracer and tracer != pair.tracer:
         raise InputError(f"{printable(pair.synthetic)}: made of {tracer}, not of {pair.tracer}")
-    space = pair.space or space_of(pair.synthetic)
-    return replace(pair, model=pair.model or model or "model", tracer=pair.tracer or tracer, space=space)
+    return replace(pair, model=pair.model or model or "model", tracer=pair.tracer or tracer)
 
 
 def made_by(synthetic: Path) -> tuple[str, str]:

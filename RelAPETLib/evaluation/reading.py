@@ -17,6 +17,7 @@ from ..notices import printable, warn
 from .brains import Brain, Brains, space_of
 from .pairs import Pair
 from .settings import Settings
+from .spaces import space_of
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -29,7 +30,11 @@ LEAST_LIKENESS, GOOD_LIKENESS = 0.6, 0.85
 AROUND_MM = 20.0
 #: Full width at half maximum of a Gaussian of SD 1.
 FWHM_OF_SD = 2.3548
-_APART = "register the measured PET to the T1w first and give that file, or use --register"
+_APART = {
+    "T1w": "register the measured PET to the T1w first and give that file, or use --register",
+    "MNI": "bring the measured PET to MNI space first and give that file, or give both PET in the T1w's space",
+}
+_APART_STILL = "--register did not bring them together; look whether T1w and PET are of one person"
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> L
     brain = None if where is None else _on_grid(where, target)
     if synthetic is not None:
         if settings.register:
-            measured = registered(measured, pair, brain)
+            measured = registered(measured, pair, brain, space)
         synthetic = _smoothed(synthetic, settings.fwhm, settings.fwhm_synthetic)
     on_grid = sitk.Resample(measured, target, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     in_field = field_of_view(measured, target)
@@ -103,18 +108,20 @@ def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> L
     source = "nothing" if where is None else where.source
     loaded = Loaded(synthetic, measured, on_grid, in_field, brain, source, space, where, relative)
     if synthetic is not None:
-        _check_place(pair, loaded, settings.force)
+        _check_place(pair, loaded, settings)
     return loaded
 
 
-def registered(measured: sitk.Image, pair: Pair, brain: sitk.Image) -> sitk.Image:
+def registered(measured: sitk.Image, pair: Pair, brain: sitk.Image, space: str) -> sitk.Image:
     """A measured PET laid over the T1w by a rigid registration: its voxels are as they were, their places are not.
 
     Args:
         brain: 1 in the brain, in the T1w's space.
+        space: of the synthetic PET, ``MNI`` or ``T1w``.
 
     Raises:
-        InputError: the pair names no T1w, or the two cannot be laid over each other.
+        InputError: the pair names no T1w, or one in another space than the synthetic PET; or the two cannot be laid
+            over each other. A T1w is in MNI space where its name says so (``space-MNI...``) or on the model's grid.
     """
     import SimpleITK as sitk
 
@@ -126,6 +133,7 @@ def registered(measured: sitk.Image, pair: Pair, brain: sitk.Image) -> sitk.Imag
         raise InputError(f"{pair.name}: --register needs the T1w in whose space the synthetic PET is (column t1w)")
     t1w = read_volume(pair.t1w, name="T1w")
     check_volume(t1w, str(pair.t1w))
+    _check_t1w_space(pair, t1w, space)
     # As in preprocessing, the brain's surroundings count too.
     radius = [max(1, round(4 / spacing)) for spacing in brain.GetSpacing()]
     wider = sitk.BinaryDilate(brain, radius, sitk.sitkBall, 0, 1, False)
@@ -136,6 +144,18 @@ def registered(measured: sitk.Image, pair: Pair, brain: sitk.Image) -> sitk.Imag
     turn = np.reshape(sitk.Euler3DTransform(back).GetMatrix(), (3, 3))
     moved.SetDirection((turn @ np.reshape(measured.GetDirection(), (3, 3))).ravel().tolist())
     return moved
+
+
+def _check_t1w_space(pair: Pair, t1w: sitk.Image, space: str) -> None:
+    """Refuse a T1w in another space than the synthetic PET: what is laid over it lies in its space, not the PET's."""
+    in_mni = space_of(pair.t1w) == "MNI" or (space == "MNI" and MNI_GRID.matches(t1w))
+    if in_mni and space != "MNI":
+        raise InputError(f"{pair.name}: the synthetic PET lies in T1w space and the T1w for --register in MNI space")
+    if space == "MNI" and not in_mni:
+        raise InputError(
+            f"{pair.name}: the synthetic PET lies in MNI space, and nothing says that the T1w for --register does; "
+            "give both PET in the T1w's own space, or a T1w in MNI space with space-MNI... in its name"
+        )
 
 
 def is_relative(path: Path) -> bool:
@@ -184,23 +204,24 @@ def _on_grid(brain: Brain, grid: sitk.Image) -> sitk.Image:
     return found
 
 
-def _check_place(pair: Pair, loaded: Loaded, force: bool) -> None:
+def _check_place(pair: Pair, loaded: Loaded, settings: Settings) -> None:
     """Whether the two PET lie in one place: field of view, then uptake."""
     import SimpleITK as sitk
 
     brain = sitk.GetArrayViewFromImage(loaded.brain) > 0
     seen = sitk.GetArrayViewFromImage(loaded.in_field) > 0
     share = float(seen[brain].mean())
+    advice = _APART_STILL if settings.register else _APART[loaded.space]
     if share < LEAST_IN_FIELD:
         raise InputError(
             f"{printable(pair.measured)}: its field of view has {100 * share:.0f} % of the brain, so "
-            f"that the two do not lie in one space; {_APART}"
+            f"that the two do not lie in one space; {advice}"
         )
     likeness = place_likeness(loaded)
     words = f"{printable(pair.measured)}: hardly lies where the synthetic PET does (correlation {likeness:.2f} in and "
     words += f"{AROUND_MM:g} mm around the brain, where {GOOD_LIKENESS:g} is usual)"
-    if likeness < LEAST_LIKENESS and not force:
-        raise DoubtfulInputError(words, f"{_APART}; --force takes it as it is")
+    if likeness < LEAST_LIKENESS and not settings.force:
+        raise DoubtfulInputError(words, f"{advice}; --force takes it as it is")
     if likeness < GOOD_LIKENESS:
         warn(words)
 

@@ -85,7 +85,7 @@ def test_pet_that_lie_apart_are_refused(person, tmp_path, capsys):
         table = write_table(tmp_path / "table.tsv", [{**row, "measured": tmp_path / "moved.nii.gz"}])
         assert evaluate("--table", table, "--out", tmp_path / "out") == 2
         error = capsys.readouterr().err
-        assert words in error and "register" in error
+        assert words in error and "bring the measured PET to MNI space first" in error
         assert not (tmp_path / "out").exists()
     assert evaluate("--table", table, "--out", tmp_path / "out", "--force") == 0
 
