@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..devices import MEASURED_PRECISION
-from .verdict import CAUTION, REFUSE
+from .withheld import why_another_draw, why_another_person
 
 if TYPE_CHECKING:
     from ..evaluation.conformal import Intervals
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 #: A region that is less than this in the field of view has no interval: nobody in the calibration lacked any.
 LEAST_IN_VIEW = 0.98
+CALIBRATED = "was calibrated"
 #: Maps in SD, whose regional mean is not a region's own value in SD.
 WITHOUT_UNIT = ("departure", "reference_z")
 
@@ -62,30 +62,15 @@ def why_withheld(case: Case, drawn: Draw) -> str | None:
     population, sampling = facts["population"], facts["sampling"]
     if plan.tracer.name not in facts["intervals"]["tracers"] or plan.window is None:
         return f"model {model.name} has no calibration for {plan.tracer.name}"
-    if (population["simulated"] or model.metadata["training_data"]["simulated"]) and not case.simulated:
-        return "the model knows simulated people only, and nothing says that these scans are simulated"
-    if case.simulated and not population["simulated"]:
-        return "the model was calibrated on people, and these scans are simulated"
-    if "t2f" not in case.sequences:
-        return "the model was calibrated on people with a T2-FLAIR"
+    knows = population["simulated"] or model.metadata["training_data"]["simulated"]
+    how = {"knows_simulated": knows, "on_simulated": population["simulated"], "verb": CALIBRATED}
+    if why := why_another_person(case, **how):
+        return why
     own = {"sampler": plan.sampler, "steps": plan.steps, "samples": plan.samples}
     if own != sampling:
-        how = f"{sampling['samples']} sample(s) of {sampling['steps']} step(s)"
-        return f"the model was calibrated for {how} by {sampling['sampler'] or 'its own draw'}"
-    if plan.precision != MEASURED_PRECISION:
-        return f"the model was calibrated in {MEASURED_PRECISION}"
-    return _why_doubted(drawn)
-
-
-def _why_doubted(drawn: Draw) -> str | None:
-    verdict = drawn.verdict
-    if verdict is None:
-        return "the input was not checked"
-    if verdict.level == REFUSE:
-        return "the input check says refuse"
-    if verdict.checks["features"].level == CAUTION:
-        return "the model's features of this MRI are unlike those of the people that it was calibrated on"
-    return None
+        theirs = f"{sampling['samples']} sample(s) of {sampling['steps']} step(s)"
+        return f"the model {CALIBRATED} for {theirs} by {sampling['sampler'] or 'its own draw'}"
+    return why_another_draw(drawn, CALIBRATED)
 
 
 def intervals_of(facts: dict, tracer: str, regions: list[str]) -> Intervals:

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..devices import MEASURED_PRECISION
 from ..provenance import SUVR_UNITS
+from .withheld import why_another_draw, why_another_person
 
 if TYPE_CHECKING:
     from ..tracers import Tracer
     from .case import Case
     from .sampling import Draw
 
+MEASURED = "was measured"
 GUESS = "An uncalibrated model's guess in approximate regions"
 
 
@@ -95,23 +96,10 @@ def _positivity(case: Case, drawn: Draw, draws: list[float] | None) -> dict | No
     cutoff = own.get("cutoff") if plan.cutoff is None else plan.cutoff
     if cutoff is None:
         return None
-    own_sampler = drawn.model.method.defaults.sampler
     source = "given by the user" if plan.cutoff is not None else f"the model's own ({own['source']})"
     if own.get("cutoff") not in (None, cutoff):
         source += f"; the model's share was measured at {own['cutoff']:g} alone"
-    why = None
-    if not own:
-        why = f"model {drawn.model.name} does not say that the share of its draws is a probability"
-    elif metadata["training_data"]["simulated"] and not case.simulated:
-        why = "the model knows simulated people only, and nothing says that these scans are simulated"
-    elif (plan.sampler, plan.steps) != (own_sampler, drawn.model.method.defaults.samplers.get(own_sampler, 1)):
-        why = "it was drawn by another sampler or number of steps than the model's own, of which it was measured"
-    elif case.unlike({"kind": case.kind}):
-        why = "the scans were registered in another way than usual, of which it was not measured"
-    elif plan.precision != MEASURED_PRECISION:
-        why = f"it was drawn in {plan.precision}, and the model was measured in {MEASURED_PRECISION}"
-    elif draws is None:
-        why = "one sample was drawn, or a region is not in the field of view"
+    why = _why_no_share(case, drawn, bool(own), draws)
     reached = None if why else sum(value >= cutoff for value in draws)
     return {
         "cutoff": float(cutoff),
@@ -120,6 +108,28 @@ def _positivity(case: Case, drawn: Draw, draws: list[float] | None) -> dict | No
         "reached": reached,
         "withheld": why,
     }
+
+
+def _why_no_share(case: Case, drawn: Draw, measured: bool, draws: list[float] | None) -> str | None:
+    """Why the share of draws is no probability; None where the model says that it is one.
+
+    Args:
+        measured: the model's metadata say so of this tracer.
+    """
+    plan, model = drawn.plan, drawn.model
+    defaults, simulated = model.method.defaults, model.metadata["training_data"]["simulated"]
+    if not measured:
+        return f"model {model.name} does not say that the share of its draws is a probability"
+    how = {"knows_simulated": simulated, "on_simulated": simulated, "verb": MEASURED}
+    if why := why_another_person(case, **how):
+        return why
+    if (plan.sampler, plan.steps) != (defaults.sampler, defaults.samplers.get(defaults.sampler, 1)):
+        return "it was drawn by another sampler or number of steps than the model's own, of which it was measured"
+    if case.unlike({"kind": case.kind}):
+        return "the scans were registered in another way than usual, of which it was not measured"
+    if why := why_another_draw(drawn, MEASURED):
+        return why
+    return "one sample was drawn, or a region is not in the field of view" if draws is None else None
 
 
 def _words(found: Mapping, tracer: Tracer) -> str:

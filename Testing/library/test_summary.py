@@ -13,8 +13,10 @@ from RelAPETLib.models import load_model
 from RelAPETLib.models.bundle import rewrite_bundle
 from RelAPETLib.provenance import check_provenance
 from RelAPETLib.regions import load_regions
-from RelAPETLib.synthesis import Options, prepare_case, run_case
+from RelAPETLib.synthesis import Options, draw, prepare_case, run_case
+from RelAPETLib.synthesis.maps import sample_rows
 from RelAPETLib.synthesis.options import resolve
+from RelAPETLib.synthesis.summary import summary
 from RelAPETLib.tracers import TRACERS
 
 WITH = [tracer for tracer in TRACERS.values() if tracer.composite]
@@ -133,6 +135,32 @@ def test_the_models_own_cut_off_yields_to_the_users(case, models):
     assert other["reached"] is None and "registered in another way than usual" in other["withheld"]
     half = result_of(case, models["with a cut-off"], samples=2, precision="bf16").provenance["summary"]["positivity"]
     assert half["reached"] is None and "measured in fp32" in half["withheld"]
+
+
+def test_no_probability_for_an_input_that_is_doubted_or_lacks_a_flair(case, models):
+    drawn = draw(case, "PIB", Options("PIB", model=models["with a cut-off"], space="mni", samples=2))
+    odd = {**drawn.verdict.checks, "features": replace(drawn.verdict.checks["features"], level="caution")}
+    refused = {**drawn.verdict.checks, "header": replace(drawn.verdict.checks["header"], level="refuse")}
+    alone = replace(case, ready=replace(case.ready, t2f=None))
+    for whose, checks, words in (
+        (case, refused, "the input check says refuse"),
+        (case, odd, "features of this MRI are unlike those"),
+        (case, None, "the input was not checked"),
+        (alone, drawn.verdict.checks, "measured on people with a T2-FLAIR"),
+        (case, drawn.verdict.checks, None),
+    ):
+        verdict = None if checks is None else replace(drawn.verdict, checks=checks)
+        found = summary(whose, replace(drawn, verdict=verdict), [], sample_rows(drawn))["positivity"]
+        if words is None:
+            assert found["withheld"] is None and found["reached"] is not None
+        else:
+            assert found["reached"] is None and words in found["withheld"]
+
+
+def test_a_doubted_case_has_no_probability(case, models):
+    found = result_of(replace(case, doubted=("two people",)), models["with a cut-off"], samples=2, force=True)
+    assert found.provenance["verdict"]["level"] == "refuse"
+    assert "No probability of positivity: the input check says refuse" in found.provenance["summary"]["says"]
 
 
 @pytest.mark.parametrize(
