@@ -167,7 +167,7 @@ def sample_arguments(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, help="sampler steps; default: the bundle's, 20 with another --sampler")
     add("--sampler", help="dpmpp, ddim or ddpm; default: the bundle's")
     add("--seed", type=int, default=0)
-    add("--tracers", nargs="+", help="default: all of the bundle")
+    add("--tracers", nargs="+", action="extend", help="default: all of the bundle")
     add("--limit", type=int, help="at most so many volumes")
     add("--without-t2f", action="store_true", help="from the T1w alone, by a model that was trained for it")
 
@@ -193,7 +193,8 @@ def run_sample(options: argparse.Namespace) -> None:
 def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``evaluate``."""
     add = parser.add_argument
-    add("--samples", nargs="+", required=True, metavar="[NAME=]DIR", help="folders that 'sample' wrote, ours last")
+    add("--samples", nargs="+", action="extend", required=True, metavar="[NAME=]DIR",
+        help="folders that 'sample' wrote, ours last")  # fmt: skip
     add("--cache", type=Path, required=True, help=CACHE_HELP)
     add("--split-file", type=Path, help="default: split.json of the cache")
     add("--out", type=Path, required=True, help="folder for volumes.csv, summary.csv and tables.md")
@@ -316,7 +317,8 @@ def steps_arguments(parser: argparse.ArgumentParser) -> None:
     add("--draws", type=Path, help="folder for what is drawn of each person; default: OUT-draws beside OUT")
     add("--people", type=int, default=12, help="how many, the first of the cache; default 12")
     add("--samples", type=int, default=8, help="of each person and tracer; default 8")
-    add("--tried", type=int, nargs="+", metavar="N", help="numbers of steps; default: a dozen from 3 to 50")
+    add("--tried", type=int, nargs="+", action="extend", metavar="N",
+        help="numbers of steps; default: a dozen from 3 to 50")  # fmt: skip
     add("--reference", type=int, default=100, metavar="N", help="steps that they are compared with; default 100")
     add("--version", help="of the new bundle; default: the model's")
     add("--overwrite", action="store_true")

@@ -44,7 +44,11 @@ def _add_inputs(parser) -> None:
     )
     group.add_argument("--bids", metavar="DIR", help="BIDS data set with measured PET; with --derivatives")
     group.add_argument(
-        "--derivatives", metavar="DIR", nargs="+", help="folders with *_desc-synthetic_pet.nii.gz, one a model"
+        "--derivatives",
+        metavar="DIR",
+        nargs="+",
+        action="extend",
+        help="folders with *_desc-synthetic_pet.nii.gz, one a model",
     )
     group.add_argument(
         "--cases",
@@ -59,6 +63,7 @@ def _add_inputs(parser) -> None:
         "--frames",
         metavar="TRACER=A-B",
         nargs="+",
+        action="extend",
         default=[],
         help="minutes after injection to average of dynamic PET, or all",
     )
@@ -76,7 +81,7 @@ def _add_measures(parser, whole_number) -> None:
         "--atlas",
         metavar="NAME",
         nargs="+",
-        default=None,
+        action="extend",
         help="regions: relapet (approximate, MNI), dseg (people's own label images; the default with --bids where "
         "there are such) or names of 'relapet regions add'",
     )
@@ -86,7 +91,12 @@ def _add_measures(parser, whole_number) -> None:
         help="region, or several joined by +, by its mean in which each PET is divided; 'tracer' for each tracer's own",
     )
     group.add_argument(
-        "--other-references", metavar="NAME", nargs="+", default=[], help="do it again with these reference regions"
+        "--other-references",
+        metavar="NAME",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="do it again with these reference regions",
     )
     group.add_argument(
         "--data-range", type=numbers, metavar="LOW,HIGH", help="SUVR range of figures of images (default: the tracer's)"

@@ -31,6 +31,13 @@ def whole_number(text: str) -> int:
         raise argparse.ArgumentTypeError(f"a whole number is wanted, not '{text}'") from None
 
 
+def takes_one(command: str, option: str) -> bool:
+    """Whether a command has this option, and it has one value, of which a later one would replace an earlier one."""
+    commands = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    known = commands.choices[command]._option_string_actions if command in commands.choices else {}
+    return option in known and isinstance(known[option], argparse._StoreAction)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser; each command's namespace carries `run(arguments, reporter) -> exit code`."""
     parser = _Parser(prog="relapet", description=_DESCRIPTION, allow_abbrev=False)

@@ -27,7 +27,7 @@ def add_parser(commands, common) -> None:
     one.add_argument("--label", metavar="TEXT", help="a name or code to print on the page (default: none)")
     many = parser.add_argument_group("of a cohort")
     many.add_argument(
-        "--results", metavar="DIR", nargs="+",
+        "--results", metavar="DIR", nargs="+", action="extend",
         help="folders of the results that the tables are of, for pictures, verdicts and links (default: the folder)",
     )  # fmt: skip
     many.add_argument("--title", metavar="TEXT", help="heading of the page")

@@ -87,17 +87,21 @@ def _command_line(asked: dict, identifier) -> tuple[str, ...]:
         command, options = asked["command"], asked.get("options", {})
         if not isinstance(command, str) or not isinstance(options, dict):
             raise Refused("command is a text, and options an object", identifier)
-        argv = [command, *_words(options, identifier)]
+        argv = [command, *_words(command, options, identifier)]
     if argv[0] == "serve":
         raise Refused("a server does not start another one", identifier)
     return tuple(argv)
 
 
-def _words(options: dict, identifier) -> list[str]:
+def _words(command: str, options: dict, identifier) -> list[str]:
     """``{"t1w": "a.nii", "force": true}`` as ``--t1w=a.nii --force``; null and false are left out."""
+    from .parser import takes_one
+
     words = []
     for name, value in options.items():
         option = "--" + name.replace("_", "-")
+        if isinstance(value, list) and len(value) > 1 and takes_one(command, option):
+            raise Refused(f"{_short(name)} has one value, not a list of {len(value)}", identifier)
         for each in value if isinstance(value, list) else [value]:
             if each is True:
                 words.append(option)

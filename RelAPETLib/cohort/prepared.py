@@ -127,12 +127,16 @@ def case_folder(request: Request, visit: Visit) -> Path | None:
 
 
 def _is_of(case: Case, visit: Visit, request: Request) -> bool:
-    """Whether a kept case was prepared, in the same way, from the files that the visit has now."""
+    """Whether a kept case was prepared, in the same way, from the files that the visit has now.
+
+    Sidecars count by what is read of them: whether a scan is a simulated person's, and of a contrast agent.
+    """
+    from ..synthesis.inputs import told_beside_all
     from ..volumes import file_sha256, second_file
 
     files = {"t1w": visit.t1w, "t2f": visit.t2f}
     found = {role: file_sha256(path) for role, path in files.items() if path is not None}
     seconds = {role: file_sha256(o) for role, path in files.items() if path is not None and (o := second_file(path))}
-    same = dict(case.sha256) == found and dict(case.second_sha256) == seconds
+    same = dict(case.sha256) == found and dict(case.second_sha256) == seconds and case.beside == told_beside_all(files)
     asked, how = request.options, (case.preprocessed, case.registration, case.revision)
     return same and how == (asked.preprocessed, asked.registration, REVISION)

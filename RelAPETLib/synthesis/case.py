@@ -47,6 +47,8 @@ class Case:
         doubted: what reading would have refused and was accepted by force, a line each.
         simulated: the MRI's files say that they are a simulated person's. A scan whose file lacks that word counts as
             real, for which less is shown.
+        beside: what the MRI's names and sidecars said of them, by role (`inputs.told_beside`): their hashes do not tell
+            of it, so a case that is kept for later is that of its scans only while they still say the same.
     """
 
     ready: Preprocessed
@@ -61,6 +63,7 @@ class Case:
     header: tuple[str, ...] = ()
     doubted: tuple[str, ...] = ()
     simulated: bool = False
+    beside: Mapping[str, Mapping] = field(default_factory=dict)
     registration: str = AUTO
     revision: int = REVISION
 
@@ -237,4 +240,5 @@ def make_case(
         header=tuple(without_paths([line for line in of_header if line not in accepted], inputs.paths)),
         doubted=tuple(without_paths(list(inputs.doubted), inputs.paths)),
         simulated=inputs.simulated,
+        beside=inputs.beside,
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,7 @@ class Inputs:
         paths: by role, those that came as files.
         doubted: what spoke against them and was accepted by force, a line each.
         simulated: every MRI came as a file that says it is a simulated person's (`volumes.sidecar.is_simulated`).
+        beside: of each MRI that came as a file, by role, what `told_beside` found; of a silent one no entry.
     """
 
     images: dict[str, sitk.Image]
@@ -55,6 +56,26 @@ class Inputs:
     paths: dict[str, Path]
     doubted: tuple[str, ...] = ()
     simulated: bool = False
+    beside: dict[str, dict] = field(default_factory=dict)
+
+
+def told_beside(path: Path) -> dict:
+    """What an MRI's name and its sidecar say that a case is judged by; no hash of the file tells of it.
+
+    Returns:
+        ``simulated``: True for a simulated person's (`volumes.sidecar.is_simulated`); ``contrast``: which of name and
+        sidecar says that an agent was given (`volumes.contrast.who_says_contrast`). Each only where it is said.
+    """
+    from ..volumes.contrast import who_says_contrast
+    from ..volumes.sidecar import is_simulated
+
+    simulated, contrast = is_simulated(path), who_says_contrast(path)
+    return ({"simulated": True} if simulated else {}) | ({"contrast": contrast} if contrast else {})
+
+
+def told_beside_all(paths: Mapping[str, Path | None]) -> dict[str, dict]:
+    """`told_beside` of those MRI, by role, of which anything is said."""
+    return {role: told for role, path in paths.items() if path is not None and (told := told_beside(path))}
 
 
 def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], None], force: bool = False) -> Inputs:
@@ -70,7 +91,6 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
         DoubtfulInputError: two of them are of two people, and `force` is False.
     """
     from ..volumes import check_volume, file_sha256, read_volume, second_file
-    from ..volumes.sidecar import is_simulated
 
     volumes = {role: volume for role, volume in volumes.items() if volume is not None}
     images, hashes, seconds, names, paths = {}, {}, {}, {}, {}
@@ -91,8 +111,9 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
     _refuse_twins(images, {role: (hashes[role], seconds.get(role)) for role in hashes}, names)
     doubted = _doubt_two_people(paths, names, force)
     mri = [role for role in images if role in TITLES]
-    simulated = bool(mri) and all(role in paths and is_simulated(paths[role]) for role in mri)
-    return Inputs(images, hashes, seconds, names, paths, tuple(doubted), simulated)
+    beside = told_beside_all({role: paths.get(role) for role in mri})
+    simulated = bool(mri) and all(beside.get(role, {}).get("simulated", False) for role in mri)
+    return Inputs(images, hashes, seconds, names, paths, tuple(doubted), simulated, beside)
 
 
 def _as_float(volume, role: str) -> sitk.Image:

@@ -115,6 +115,7 @@ def _write_record(case: Case, names: list[str], path: Path) -> None:
         **({"header": list(case.header)} if case.header else {}),
         **({"doubted": list(case.doubted)} if case.doubted else {}),
         **({"simulated": True} if case.simulated else {}),
+        **({"beside": {role: dict(told) for role, told in case.beside.items()}} if case.beside else {}),
         **({"registration": case.registration} if case.registration != AUTO else {}),
     }
     record["quality"] = {name: value if value == value else None for name, value in record["quality"].items()}
@@ -179,6 +180,7 @@ def load_case(folder: str | os.PathLike) -> Case:
         header=tuple(record.get("header", ())),
         doubted=tuple(record.get("doubted", ())),
         simulated=record.get("simulated", False),
+        beside=record.get("beside", {}),
         registration=record.get("registration", AUTO),
         revision=record.get("revision", 1),
     )

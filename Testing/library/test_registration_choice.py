@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from RelAPETLib.errors import InputError
 from RelAPETLib.registration import METHODS
 from RelAPETLib.synthesis import Options, load_case, prepare_case, save_case, synthesize
 from RelAPETLib.volumes import file_sha256
+from RelAPETLib.volumes.sidecar import SIMULATED, SIMULATION_KEY, sidecar_path
 
 
 class Asked(Exception):
@@ -85,6 +87,33 @@ def test_a_cohort_does_again_what_was_registered_in_another_way(grid_case, tiny_
     assert prepared._mri_alone(fine, visit, lambda *_: None).registration == "fine"
     with pytest.raises(Asked, match="auto"):
         prepared._mri_alone(usual, visit, lambda *_: None)
+
+
+def test_a_cohort_does_again_what_the_sidecars_say_otherwise(grid_case, tiny_latent, asked, tmp_path):
+    """The hashes of the scans do not tell of it, and a real person's verdict is not a simulated one's."""
+    files, marked = {}, {SIMULATION_KEY: SIMULATED}
+    for role, name in (("t1w", "sub-01_T1w"), ("t2f", "sub-01_FLAIR")):
+        files[role] = tmp_path / "sub-01" / "anat" / f"{name}.nii.gz"
+        files[role].parent.mkdir(parents=True, exist_ok=True)
+        os.link(grid_case[role], files[role])
+        sidecar_path(files[role]).write_text(json.dumps(marked))
+    visit = Visit("sub-01", **files)
+    options = Options("TAU", model=tiny_latent, device="cpu")
+    asks = request.make_request(tmp_path, tmp_path / "out", options, work=tmp_path / "work")
+    case = replace(prepare_case(**files, preprocessed=True, device="cpu"), preprocessed=False)
+    assert case.simulated and case.beside == {role: {"simulated": True} for role in files}
+    save_case(case, prepared.case_folder(asks, visit))
+
+    sidecar = sidecar_path(files["t2f"])
+    sidecar.write_text(json.dumps(marked | {"EchoTime": 0.1}))  # nothing that is read
+    kept = prepared._mri_alone(asks, visit, lambda *_: None)
+    assert kept.simulated and kept.beside == case.beside
+    for said in ({}, {"EchoTime": 0.1}, marked | {"ContrastBolusIngredient": "GADOLINIUM"}):
+        sidecar.write_text(json.dumps(said))
+        assert not prepared._is_of(kept, visit, asks)
+    sidecar.unlink()
+    with pytest.raises(Asked):
+        prepared._mri_alone(asks, visit, lambda *_: None)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import queue
@@ -16,6 +17,7 @@ import jsonschema
 import psutil
 import pytest
 
+from RelAPETLib.cli.parser import build_parser
 from RelAPETLib.cli.requests import Refused, Request, Turn, read_request
 from RelAPETLib.cli.terminal import lines_of
 from RelAPETLib.resources import resource
@@ -104,6 +106,36 @@ def test_options_are_the_command_lines():
 
 
 @pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("evaluate", {name: ["a", "b"] for name in ("derivatives", "frames", "atlas", "other_references")}),
+        ("bids", {name: ["a", "b"] for name in ("participant_label", "session-label")}),
+        ("report", {"results": ["a", "b"]}),
+    ],
+)
+def test_every_item_of_a_list_arrives(command, options):
+    """However often an option is given, in a shell too."""
+    request = asked({"id": 1, "command": command, "options": options})
+    places = {"bids": ["data", "out", "participant"], "report": ["folder"], "evaluate": ["--out", "o"]}[command]
+    shell = [word for name in options for word in (f"--{name.replace('_', '-')}", "a", "b")]
+    for words in (request.argv[1:], shell):
+        arguments = vars(build_parser().parse_args([command, *places, *words]))
+        assert all(arguments[name.replace("-", "_")] == ["a", "b"] for name in options)
+
+
+def test_no_option_of_several_values_keeps_the_last_alone():
+    pending, seen = [build_parser()], 0
+    while pending:
+        for action in pending.pop()._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                pending += action.choices.values()
+            elif action.option_strings and action.nargs in ("+", "*"):
+                assert isinstance(action, argparse._ExtendAction), action.option_strings
+                seen += 1
+    assert seen > 6
+
+
+@pytest.mark.parametrize(
     ("line", "words", "identifier"),
     [
         (b"hm", "none", None),
@@ -119,6 +151,7 @@ def test_options_are_the_command_lines():
         ({"id": 1, "argv": ["a", 2]}, "list of texts", 1),
         ({"id": 1, "argv": ["a"], "options": {}}, "either argv, or command", 1),
         ({"id": 1, "command": "synthesize", "options": {"t1w": {}}}, "'t1w'|t1w", 1),
+        ({"id": 1, "command": "synthesize", "options": {"t1w": ["a", "b"]}}, "t1w has one value, not a list of 2", 1),
         ({"id": 1, "command": "serve"}, "another one", 1),
         ({"id": 1, "argv": ["doctor"], "more": 2}, "unknown key more", 1),
         ({"id": 9, "argv": ["doctor"]}, "in use", 9),

@@ -12,7 +12,7 @@ from training_launch import ROOT
 from training_runs import COMMON, LATENT, Phantoms, latent_config, tiny_config, tiny_data
 
 from training import checkpoints, origins
-from training.__main__ import main
+from training.__main__ import build_parser, main
 from training.config import chosen, flatten, load_config
 from training.data.split import explicit_split
 from training.errors import ConfigError, user_error
@@ -350,3 +350,19 @@ def test_a_worker_tells_the_cause_alone():
 def test_header_of_data_without_names():
     lines = header(objective(tiny_config("out")), tiny_data(), "cpu", 2, choose("auto", "cpu", False))
     assert "2 ranks, fp32" in lines[0] and "subjects: unknown" in lines[2] and "images: 4 to train on, 2" in lines[3]
+
+
+@pytest.mark.parametrize(
+    ("words", "dest", "whole"),
+    [
+        (
+            ["evaluate", "--cache", "c", "--out", "o", "--samples", "a", "--samples", "b", "c"],
+            "samples",
+            ["a", "b", "c"],
+        ),
+        (["bench", "--out", "o", "--seeds", "3", "--seeds", "4"], "seeds", [3, 4]),
+        (["bench", "--out", "o", "--only", "unet_l1", "--only", "resdm"], "only", ["unet_l1", "resdm"]),
+    ],
+)
+def test_an_option_of_several_values_may_be_given_twice(words, dest, whole):
+    assert getattr(build_parser().parse_args(words), dest) == whole

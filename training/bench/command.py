@@ -20,6 +20,7 @@ from .settings import COMMON, FACTOR, MINUTES, MOST_CALLS, SAMPLES, SETTINGS, WH
 
 #: People to train on (the ridge regression beside the methods wants three scans), to validate and to test on.
 LEAST_PEOPLE = (3, 2, 2)
+SEEDS = (0, 1)
 
 
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +28,9 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder of the bench: people, runs, tables; the same one goes on")
     names = [*SETTINGS, WHOLE, *(name for name in ABLATIONS if name != "none")]
-    add("--only", nargs="+", choices=names, metavar="METHOD", help="methods (or ablations); default: all")
-    add("--seeds", type=int, nargs="+", default=[0, 1], help="seeds of weights, order and noise; default: 0 1")
+    add("--only", nargs="+", action="extend", choices=names, metavar="METHOD",
+        help="methods (or ablations); default: all")  # fmt: skip
+    add("--seeds", type=int, nargs="+", action="extend", help="seeds of weights, order and noise; default: 0 1")
     add("--minutes", type=float, default=MINUTES, help="CPU minutes of a training, as steps; default: 15")
     add("--part", default="1/1", metavar="I/N", help="only every N-th run, for jobs side by side (a Slurm array)")
     add("--train-people", type=int, default=400, help="default: 400")
@@ -42,7 +44,7 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     add("--prediction", choices=PREDICTIONS, default="v", help="what the generator of the ablations gives; default: v")
     add("--mean-pet", choices=MEAN_PET, default="residual", help="mean PET in the ablations; default: residual")
     add("--in-full", action="store_true", help="of runs that are done: 6 people by as many calls as the papers have")
-    add("--four-mm", nargs="+", choices=list(SETTINGS), metavar="METHOD",
+    add("--four-mm", nargs="+", action="extend", choices=list(SETTINGS), metavar="METHOD",
         help="instead: train these on blocks of 4 mm with 4 times the minutes, as bundles to install")  # fmt: skip
     add("--pace", action="store_true", help="only measure steps a CPU minute of each method and its stages")
     add("--table", action="store_true", help="only write OUT/methods.md and pictures from the runs that are done")
@@ -55,6 +57,7 @@ def run_bench(options: argparse.Namespace) -> None:
     from .runs import Run, carry_out, carry_out_in_full, paces
 
     part, parts = _part(options.part)
+    options.seeds = options.seeds or list(SEEDS)
     check_wanted(options)
     if options.four_mm:
         make_fine(options, part, parts)
