@@ -95,7 +95,7 @@ class Brains:
         return self._last[1]
 
 
-def space_of(pair: Pair, image: sitk.Image) -> str:
+def space_of_pair(pair: Pair, image: sitk.Image) -> str:
     """The space of a pair: as the data set says, else MNI on the model's own grid, else the person's own."""
     return pair.space or ("MNI" if MNI_GRID.matches(image) else "T1w")
 
@@ -146,6 +146,6 @@ def _shown(pairs: Sequence[Pair], space: str) -> list[sitk.Image]:
             image = read_volume(path, name="synthetic PET")
         except InputError:
             continue  # it is told of as a pair that cannot be measured
-        if next(space_of(pair, image) for pair in pairs if pair.synthetic == path) == space:
+        if next(space_of_pair(pair, image) for pair in pairs if pair.synthetic == path) == space:
             found.append(image != 0)
     return [image for image in found if not sitk.GetArrayViewFromImage(image).all()] or found

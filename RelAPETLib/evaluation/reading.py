@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import DoubtfulInputError, InputError
+from ..grid import MNI_GRID
 from ..notices import printable, warn
-from .brains import Brain, Brains, space_of
+from .brains import Brain, Brains, space_of_pair
 from .pairs import Pair
 from .settings import Settings
 from .spaces import space_of
@@ -95,7 +96,7 @@ def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> L
         synthetic = read_volume(pair.synthetic, name="synthetic PET")
         check_volume(synthetic, str(pair.synthetic))
     target = synthetic if synthetic is not None else measured
-    space = space_of(pair, target)
+    space = space_of_pair(pair, target)
     where = (brains or Brains([pair])).of(pair, space, synthetic=synthetic is not None)
     brain = None if where is None else _on_grid(where, target)
     if synthetic is not None:
