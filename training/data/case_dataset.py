@@ -57,7 +57,7 @@ class CaseDataset(Dataset):
         t1w, t2f = self.scans.mri(name)
         pets = [self.scans.pet(own[tracer]) if tracer in own else torch.full_like(t1w, BACKGROUND)
                 for tracer in self.tracers]  # fmt: skip
-        volumes = self.scans.prepared(torch.stack([t1w, t2f, *pets]), index, draw)
+        volumes = self.scans.prepared([t1w, t2f, *pets], index, draw)
         return {
             "t1w": volumes[:1],
             "t2f": volumes[1:2],

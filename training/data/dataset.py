@@ -102,8 +102,7 @@ class PetDataset(Dataset):
     def __getitem__(self, index: int | tuple[int, int]) -> dict:
         index, draw = index if isinstance(index, tuple) else (index, None)
         item = self.items[index]
-        volumes = torch.stack([*self.mri(item.case), self.pet(item)])
-        t1w, t2f, pet = self.prepared(volumes, index, draw).split(1)
+        t1w, t2f, pet = self.prepared([*self.mri(item.case), self.pet(item)], index, draw).split(1)
         return {
             "t1w": t1w,
             "t2f": t2f,
@@ -132,19 +131,21 @@ class PetDataset(Dataset):
         pet = self.cache.array(item.case, f"pet_{item.tracer}").astype(np.float32)
         return torch.from_numpy(to_network(pet, window))
 
-    def prepared(self, volumes: torch.Tensor, index: int, draw: int | None) -> torch.Tensor:
-        """Volumes of the cache [C, X, Y, Z] augmented together, pooled and cropped.
+    def prepared(self, volumes: Sequence[torch.Tensor], index: int, draw: int | None) -> torch.Tensor:
+        """C volumes of the cache [X, Y, Z] augmented together, pooled, cropped and stacked.
 
         Args:
             index: number of what they belong to; the augmentation follows from it, from `draw` and from the seed.
             draw: place in the stream; None for no augmentation.
         """
         if self.augmentation is not None and draw is not None:
-            volumes = augment(volumes, self.augmentation, np.random.default_rng([self.seed, index, draw]))
+            volumes = augment(
+                torch.stack(tuple(volumes)), self.augmentation, np.random.default_rng([self.seed, index, draw])
+            )
         blocks = self.factor // self.cache.factor
         if blocks > 1:
-            volumes = functional.avg_pool3d(volumes[None], blocks)[0]
-        return central(volumes, self.shape).contiguous()
+            volumes = [functional.avg_pool3d(volume[None], blocks)[0] for volume in volumes]
+        return central(torch.stack(tuple(volumes)), self.shape).contiguous()
 
 
 def few_of_each_tracer(dataset: PetDataset, scans: int) -> PetDataset:
