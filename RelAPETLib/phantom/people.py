@@ -120,8 +120,6 @@ def template_maps(spacing: int = 1) -> dict[str, np.ndarray]:
     """
     import SimpleITK as sitk
 
-    from ..regions import load_regions
-
     read = {
         name: image_to_array(sitk.ReadImage(str(resource("template", f"{file}.nii.gz")))).astype(np.float32)
         for name, file in (("grey", "grey_matter"), ("white", "white_matter"), ("brain", "brain_mask"))
@@ -135,11 +133,10 @@ def template_maps(spacing: int = 1) -> dict[str, np.ndarray]:
     largest = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.GetImageFromArray(ventricles.astype(np.uint8)))) == 1
     distance = sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(largest, squaredDistance=False))
     ventricles = sitk.GetArrayFromImage(largest).astype(np.float32)
-    labels, regions = load_regions()
     maps = {
         "grey": grey, "white": white, "brain": brain, "ventricles": ventricles,
         "periventricular": np.exp(-np.maximum(distance, 0) / 8).astype(np.float32),
-        "region": _nearest_region(image_to_array(labels), {region.label: region.name for region in regions}),
+        "region": _nearest_region(),
     }  # fmt: skip
     if spacing == 1:
         return maps
@@ -153,14 +150,21 @@ def _average_blocks(array: np.ndarray) -> np.ndarray:
     return array.reshape(x, 2, y, 2, z, 2).mean((1, 3, 5)).astype(np.float32)
 
 
-def _nearest_region(labels: np.ndarray, names: dict[int, str]) -> np.ndarray:
-    """Index into `law.REGIONS` of the nearest labelled voxel that is not white matter, for every voxel."""
+@lru_cache(maxsize=1)
+def _nearest_region() -> np.ndarray:
+    """Index into `law.REGIONS` of the nearest labelled voxel that is not white matter, for every voxel [X, Y, Z].
+
+    It takes two seconds, and raw scans need the maps at 1 and at 2 mm.
+    """
     import SimpleITK as sitk
 
+    from ..regions import load_regions
+
+    labels, regions = load_regions()
     lookup = np.full(256, 255, np.uint8)
-    for label, name in names.items():
-        lookup[label] = REGIONS.index(name)
-    indices = lookup[labels]
+    for region in regions:
+        lookup[region.label] = REGIONS.index(region.name)
+    indices = lookup[image_to_array(labels)]
     grey = ~np.isin(indices, (REGIONS.index("white_matter"), REGIONS.index("cerebellar_white"), 255))
     seeds = np.where(grey, indices.astype(np.int32) + 1, 0).astype(np.uint32)
     voronoi = sitk.DanielssonDistanceMapImageFilter()
