@@ -34,10 +34,11 @@ class Means:
     Attributes:
         atlas: its name.
         names: of the regions.
-        synthetic: SUVR; NaN where there is no synthetic PET.
+        synthetic: SUVR; NaN where there is no synthetic PET, or its MRI show less than `regions.LEAST_IN_VIEW`.
         measured: in the PET's own unit until `scaled`; NaN where less than `regions.LEAST_IN_VIEW` is in the field.
         volume_ml: of the region, as far as the label image's grid holds it.
-        in_field: share of it that lies in the brain and in the fields of view of both PET, 0 to 1.
+        in_field: share of it that lies in the brain and in the fields of view of both PET, and of the MRI where the
+            result tells it, 0 to 1.
         voxels: of it that do; 0 where it has no value.
         sides: means of synthetic and measured PET in the left and in the right region of each pair, by its name.
     """
@@ -159,6 +160,26 @@ def _means(loaded: Loaded, atlas: Atlas, brought: tuple[Atlas, sitk.Image] | Non
     volume = total * _voxel(atlas) / 1000
     sides = {name: tuple(region(side)[:2] for side in both) for name, both in atlas.sides.items()}
     return Means(atlas.name, tuple(atlas.labels), synthetic, measured, volume, share, counted, sides)
+
+
+def in_view_of_mri(means: Means, shares: Mapping[str, float]) -> Means:
+    """The same without values of a synthetic PET in regions that its MRI hardly show: nothing founds what stands there.
+
+    Args:
+        shares: of regions in the MRI's field of view, 0 to 1, by name (`told.Told.in_view`); 1 of those not named.
+    """
+    share = np.array([shares.get(name, 1.0) for name in means.names])
+    unseen = {name for name in means.names if shares.get(name, 1.0) < LEAST_IN_VIEW}
+    sides = {
+        name: tuple((math.nan, measured) for _, measured in both) if name in unseen else both
+        for name, both in means.sides.items()
+    }
+    return replace(
+        means,
+        synthetic=np.where(share < LEAST_IN_VIEW, math.nan, means.synthetic),
+        in_field=np.minimum(means.in_field, share),
+        sides=sides,
+    )
 
 
 def _voxel(atlas: Atlas) -> float:

@@ -1,14 +1,15 @@
-"""Regions of a person's own space that its scan cuts off: their share is that of the whole region."""
+"""Regions that scans cut off: their share is that of the whole region, and what no MRI shows has no value."""
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from evaluation_study import GRID, paint
 
 from RelAPETLib.errors import InputError
 from RelAPETLib.evaluation.pairs import Pair
 from RelAPETLib.evaluation.run import measure_all
 from RelAPETLib.evaluation.settings import Settings
-from RelAPETLib.grid import MNI_GRID
+from RelAPETLib.grid import MNI_GRID, array_to_image
 from RelAPETLib.regions import LEAST_IN_VIEW, load_regions
 from RelAPETLib.registration.fields import stretch
 from RelAPETLib.registration.template import load_template
@@ -93,3 +94,26 @@ def test_stretch_is_the_jacobian_determinant_on_any_axes():
     inner = (slice(4, -4),) * 3
     np.testing.assert_allclose(sitk.GetArrayFromImage(found)[inner], wanted[inner], atol=0.02)
     assert np.ptp(wanted) > 0.8
+
+
+def test_what_the_mri_do_not_show_is_no_value_of_the_synthetic_pet(tmp_path):
+    """``regions.tsv`` of the result says it; the PET itself has some number there."""
+    pet = paint(1.2 + 0.1 * np.arange(12))
+    made = tmp_path / "synthetic_pet_space-MNI.nii.gz"
+    write_volume(array_to_image(pet, GRID), made)
+    shares = {"frontal": 0.3, "parietal": 0.7, "cerebellar_grey": 0.49}
+    lines = [f"{name}\t{share}" for name, share in shares.items()]
+    (tmp_path / "regions.tsv").write_text("\n".join(["region\tshare_in_view", *lines, "occipital\tn/a", ""]))
+    write_volume(array_to_image(pet, GRID), tmp_path / "pet.nii.gz")
+    pair = Pair("sub-1", "", "PIB", "model", made, tmp_path / "pet.nii.gz", space="MNI")
+    values = measure_all([pair], Settings()).regions
+    found = {(value.what, value.region): value for value in values}
+    for name in ("frontal", "cerebellar_grey"):
+        value = found["suvr", name]
+        assert np.isnan(value.synthetic) and np.isnan(found["asymmetry", name].synthetic)
+        assert value.measured > 1 and value.in_field == shares[name], "what was measured is what it is"
+    assert found["suvr", "parietal"].synthetic == found["suvr", "parietal"].measured
+    assert found["suvr", "parietal"].in_field == 0.7 and found["suvr", "occipital"].in_field > 0.9
+    with pytest.raises(InputError, match="reference region cerebellar_grey"):
+        measure_all([pair], Settings(reference_region="cerebellar_grey"))
+    assert measure_all([pair], Settings(reference_region="parietal")).regions
