@@ -34,10 +34,11 @@ class Means:
     Attributes:
         atlas: its name.
         names: of the regions.
-        synthetic: SUVR; NaN where there is no synthetic PET.
+        synthetic: SUVR; NaN where there is no synthetic PET, or its MRI show less than `regions.LEAST_IN_VIEW`.
         measured: in the PET's own unit until `scaled`; NaN where less than `regions.LEAST_IN_VIEW` is in the field.
-        volume_ml: of the region.
-        in_field: share of it that lies in the brain and in the fields of view of both PET, 0 to 1.
+        volume_ml: of the region, as far as the label image's grid holds it.
+        in_field: share of it that lies in the brain and in the fields of view of both PET, and of the MRI where the
+            result tells it, 0 to 1.
         voxels: of it that do; 0 where it has no value.
         sides: means of synthetic and measured PET in the left and in the right region of each pair, by its name.
     """
@@ -75,30 +76,42 @@ def measure(pair: Pair, loaded: Loaded, names: Sequence[str], common: Mapping[st
         InputError: an atlas that cannot be used for this pair: people's own labels where it has none, or labels in MNI
             space for a PET that is not there and has no transform.
     """
-    return [_means(loaded, _atlas(pair, loaded, name, common)) for name in names]
+    return [_means(loaded, *_atlas(pair, loaded, name, common)) for name in names]
 
 
-def _atlas(pair: Pair, loaded: Loaded, name: str, common: Mapping[str, Atlas]) -> Atlas:
-    """A label image in a pair's own space."""
+def _atlas(
+    pair: Pair, loaded: Loaded, name: str, common: Mapping[str, Atlas]
+) -> tuple[Atlas, tuple[Atlas, sitk.Image] | None]:
+    """A label image in a pair's own space; where a transform brought it there, the whole one and the stretch to it."""
     import SimpleITK as sitk
+
+    from ..registration.fields import stretch
 
     if name == NATIVE:
         if pair.dseg is None:
             raise InputError(f"{pair.name}: no label image of its own (dseg), as --atlas {NATIVE} asks for")
-        return with_sides(cropped(read_atlas(pair.dseg, NATIVE, "T1w", pair.lookup)))
+        return with_sides(cropped(read_atlas(pair.dseg, NATIVE, "T1w", pair.lookup))), None
     atlas = common[name]
     if loaded.space == "MNI":
-        return atlas
+        return atlas, None
     if pair.to_mni is None:
         raise InputError(
             f"{pair.name}: regions '{name}' are in MNI space and the PET is not; use --atlas {NATIVE} with labels of "
             "its own, give PET in MNI space, or name its transform: --cases DIR, or a column to_mni of the table"
         )
-    warped = sitk.Resample(atlas.image, loaded.on_grid, read_transform(pair.to_mni), sitk.sitkNearestNeighbor, 0)
-    return replace(atlas, image=warped, space="T1w")
+    to_mni = read_transform(pair.to_mni)
+    warped = sitk.Resample(atlas.image, loaded.on_grid, to_mni, sitk.sitkNearestNeighbor, 0)
+    return replace(atlas, image=warped, space="T1w"), (atlas, stretch(to_mni, loaded.on_grid))
 
 
-def _means(loaded: Loaded, atlas: Atlas) -> Means:
+def _means(loaded: Loaded, atlas: Atlas, brought: tuple[Atlas, sitk.Image] | None = None) -> Means:
+    """Means in the regions of an atlas.
+
+    Args:
+        brought: the atlas before a transform brought it to the PET's grid, which may cut regions off, and how many
+            times their volume parts of that grid have in its space (`registration.fields.stretch`); None: it lies where
+            it always did.
+    """
     import SimpleITK as sitk
 
     everywhere = sitk.GetArrayViewFromImage(atlas.image).ravel()
@@ -120,8 +133,15 @@ def _means(loaded: Loaded, atlas: Atlas) -> Means:
         seen &= sitk.GetArrayFromImage(loaded.where.on(atlas.image)).ravel()[where] > 0
     elif loaded.brain is not None:
         seen &= there(loaded.brain, sitk.sitkNearestNeighbor) > 0
-    whole = np.bincount(labels, minlength=top).astype(float)
     voxels = np.bincount(labels, weights=seen, minlength=top)
+    held = np.bincount(labels, minlength=top).astype(float)
+    known_of, shown = held, voxels
+    if brought is not None:
+        everything, stretched = brought
+        whole = sitk.GetArrayViewFromImage(everything.image).ravel()
+        whole = whole[np.isin(whole, known)]
+        known_of = np.bincount(np.searchsorted(known, whole), minlength=top) * _voxel(everything)
+        shown = np.bincount(labels, weights=there(stretched, sitk.sitkLinear) * seen, minlength=top) * _voxel(atlas)
     pet = [image for image in (loaded.synthetic, loaded.measured) if image is not None]
     sums = [np.bincount(labels, weights=there(image, sitk.sitkLinear) * seen, minlength=top) for image in pet]
     if loaded.synthetic is None:
@@ -130,16 +150,41 @@ def _means(loaded: Loaded, atlas: Atlas) -> Means:
     def region(numbers: Sequence[int]) -> tuple[float, float, float, float, float]:
         """Mean of synthetic and measured PET, voxels, share in the field and voxels that count."""
         kept = np.searchsorted(known, numbers)
-        there, all_there = voxels[kept].sum(), whole[kept].sum()
-        share = there / all_there if all_there else 0.0
+        there, whole = voxels[kept].sum(), known_of[kept].sum()
+        share = min(shown[kept].sum() / whole, 1.0) if whole else 0.0
         if share < LEAST_IN_VIEW:
-            return math.nan, math.nan, all_there, share, 0.0
-        return sums[0][kept].sum() / there, sums[1][kept].sum() / there, all_there, share, there
+            return math.nan, math.nan, held[kept].sum(), share, 0.0
+        return sums[0][kept].sum() / there, sums[1][kept].sum() / there, held[kept].sum(), share, there
 
     synthetic, measured, total, share, counted = map(np.array, zip(*map(region, atlas.labels.values()), strict=True))
-    volume = total * float(np.prod(atlas.image.GetSpacing())) / 1000
+    volume = total * _voxel(atlas) / 1000
     sides = {name: tuple(region(side)[:2] for side in both) for name, both in atlas.sides.items()}
     return Means(atlas.name, tuple(atlas.labels), synthetic, measured, volume, share, counted, sides)
+
+
+def in_view_of_mri(means: Means, shares: Mapping[str, float]) -> Means:
+    """The same without values of a synthetic PET in regions that its MRI hardly show: nothing founds what stands there.
+
+    Args:
+        shares: of regions in the MRI's field of view, 0 to 1, by name (`told.Told.in_view`); 1 of those not named.
+    """
+    share = np.array([shares.get(name, 1.0) for name in means.names])
+    unseen = {name for name in means.names if shares.get(name, 1.0) < LEAST_IN_VIEW}
+    sides = {
+        name: tuple((math.nan, measured) for _, measured in both) if name in unseen else both
+        for name, both in means.sides.items()
+    }
+    return replace(
+        means,
+        synthetic=np.where(share < LEAST_IN_VIEW, math.nan, means.synthetic),
+        in_field=np.minimum(means.in_field, share),
+        sides=sides,
+    )
+
+
+def _voxel(atlas: Atlas) -> float:
+    """Volume of a voxel of its labels, mm^3."""
+    return float(np.prod(atlas.image.GetSpacing()))
 
 
 def reference_means(found: Sequence[Means], region: str, name: str) -> tuple[float, float]:

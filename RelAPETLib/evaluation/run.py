@@ -19,7 +19,7 @@ from .figures import Row, image_figures
 from .in_mni import tell_parts
 from .pairs import Pair, recordable
 from .reading import Loaded, load_pair
-from .regional import Means, asymmetries, measure, reference_means, to_suvr
+from .regional import Means, asymmetries, in_view_of_mri, measure, reference_means, to_suvr
 from .ridge import check_apart
 from .settings import Settings
 from .told import COLUMNS as TOLD
@@ -130,7 +130,7 @@ def measure_all(
     for number, pair in enumerate(train):
         tell(number / total, f"training people: measuring {pair.name}")
         try:
-            loaded, _, scaled = _measure(pair, replace(settings, measured_only=True, register=False), common)
+            loaded, _, scaled, _ = _measure(pair, replace(settings, measured_only=True, register=False), common)
         except InputError as error:
             raise InputError(f"training people: {error}") from error
         regions = {(m.atlas, name): float(v) for m in scaled for name, v in zip(m.names, m.measured, strict=True)}
@@ -169,10 +169,12 @@ def _check_pairs(pairs: Sequence[Pair]) -> None:
 
 def _measure(
     pair: Pair, settings: Settings, common: dict[str, Atlas], brains: Brains | None = None
-) -> tuple[Loaded, list[Means], list[Means]]:
-    """Images of a pair in SUVR (`Loaded.measured` stays as it is), its regional means, and these in SUVR."""
+) -> tuple[Loaded, list[Means], list[Means], Told]:
+    """Images of a pair in SUVR (`Loaded.measured` stays), regional means, both in SUVR, and what the result tells."""
     loaded = load_pair(pair, settings, brains)
+    told = Told() if loaded.synthetic is None else read_told(pair.synthetic)
     means = measure(pair, loaded, settings.atlases, common)
+    means = [in_view_of_mri(own, told.in_view) if own.atlas == SHIPPED else own for own in means]
     synthetic, measured, known = to_suvr(pair, loaded, means, settings)
     loaded = replace(
         loaded,
@@ -182,7 +184,7 @@ def _measure(
         unit_guessed=known.plausibility_only,
         divided=synthetic,
     )
-    return loaded, means, [m.over(synthetic, measured) for m in means]
+    return loaded, means, [m.over(synthetic, measured) for m in means], told.over(loaded.divided)
 
 
 def _take(
@@ -194,11 +196,11 @@ def _take(
     parts: Parts | None = None,
 ) -> None:
     """Measure one pair; nothing is kept of one that fails half way."""
-    loaded, means, scaled = _measure(pair, settings, common, brains)
+    loaded, means, scaled, told = _measure(pair, settings, common, brains)
     images = [] if loaded.synthetic is None else _image_rows(pair, loaded, settings)
-    values, told = [], Told()
-    if loaded.synthetic is not None and not loaded.relative and settings.fwhm is None:
-        told = read_told(pair.synthetic).over(loaded.divided)
+    values = []
+    if loaded.relative or settings.fwhm is not None:
+        told = Told()  # it is of another unit or resolution
     for own in scaled:
         rows = zip(own.names, own.synthetic, own.measured, own.volume_ml, own.in_field, strict=True)
         ends = told.ends if own.atlas == SHIPPED else {}

@@ -1,4 +1,4 @@
-"""What a result's own tables tell of its regions: spread and interval, and regional SUVR of single samples.
+"""What a result's own tables tell of its regions: spread, interval, what its MRI show, and SUVR of single samples.
 
 `relapet synthesize` writes them beside the PET (``regions.tsv``, ``samples.tsv``), `relapet bids` under the names of
 its derivatives. They are of the regions of the model grid, whatever the space of the PET.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..absent import is_listed
@@ -30,17 +30,19 @@ class Told:
         ends: by region, `COLUMNS` as far as they are known, SUVR.
         draws: by region, SUVR of each sample.
         couples: by region, which samples have mirrored noise: those of one name; empty where nothing says so.
+        in_view: by region, share of it in the field of view of the MRI that the PET is made from, 0 to 1.
     """
 
     ends: dict[str, dict[str, float]] = field(default_factory=dict)
     draws: dict[str, list[float]] = field(default_factory=dict)
     couples: dict[str, list[str]] = field(default_factory=dict)
+    in_view: dict[str, float] = field(default_factory=dict)
 
     def over(self, number: float) -> Told:
         """The same with all SUVR divided by a number, as the PET was."""
         ends = {region: {name: value / number for name, value in own.items()} for region, own in self.ends.items()}
         draws = {region: [value / number for value in own] for region, own in self.draws.items()}
-        return Told(ends, draws, self.couples)
+        return replace(self, ends=ends, draws=draws)
 
 
 def read_told(synthetic: Path) -> Told:
@@ -57,6 +59,8 @@ def read_told(synthetic: Path) -> Told:
         known = {name: value for name in COLUMNS if math.isfinite(value := number(row.get(name)))}
         if known:
             told.ends[row["region"]] = known
+        if math.isfinite(share := number(row.get("share_in_view"))):
+            told.in_view[row["region"]] = share
     for row in _rows(synthetic, "samples.tsv", ("sample", "region", "suvr")):
         if math.isfinite(value := number(row["suvr"])):
             told.draws.setdefault(row["region"], []).append(value)
@@ -77,5 +81,5 @@ def _rows(synthetic: Path, name: str, columns: tuple[str, ...]) -> list[dict[str
     try:
         return read_tsv(path, columns)
     except InputError as error:
-        warn(f"left out what a result tells of its uncertainty: {error}")
+        warn(f"left out what a result tells of its regions: {error}")
         return []

@@ -54,7 +54,9 @@ DEFINITIONS = {
     "ssim": "Gaussian window of 11 voxels, sigma 1.5, K1 0.01, K2 0.03",
     "nrmse": "root mean square error over the measured PET's root mean square",
     "regions": "means on the label image's own grid over the voxels of the brain that lie in the fields of view of "
-    "both PET, SUVR; n/a where that is less than half of the region",
+    "both PET, SUVR; n/a where that is less than half of the region, what a T1w cuts off of it included; of the "
+    "regions of the model grid the synthetic one is n/a, too, where regions.tsv of the result says that its MRI show "
+    "less than half",
     "reference_region": "each PET, and what a result tells of its spread, interval and samples, is divided by the own "
     "mean of that PET in it, for images and tables alike",
     "asymmetry": "200 (left - right) / (left + right), %",

@@ -116,3 +116,26 @@ def coarse_field(transform: sitk.Transform, space: sitk.Image, spacing: float = 
     return sitk.TransformToDisplacementField(
         transform, sitk.sitkVectorFloat32, size, origin, [spacing] * 3, space.GetDirection()
     )
+
+
+def stretch(transform: sitk.Transform, space: sitk.Image, spacing: float = COARSE_MM) -> sitk.Image:
+    """How many times its volume a transform makes of each part of an image: its Jacobian determinant, above 0, float32.
+
+    On nodes about `spacing` mm apart within the image, none beyond it, where a field of displacements may know nothing.
+
+    Args:
+        transform: of points.
+        space: the image; its axes may be permuted, flipped and oblique.
+    """
+    extents = [max(n - 1, 1) * s for n, s in zip(space.GetSize(), space.GetSpacing(), strict=True)]
+    size = [int(np.ceil(extent / spacing)) + 1 for extent in extents]
+    steps = [extent / (n - 1) for extent, n in zip(extents, size, strict=True)]
+    direction = space.GetDirection()
+    field = sitk.TransformToDisplacementField(
+        transform, sitk.sitkVectorFloat64, size, space.GetOrigin(), steps, direction
+    )
+    shifts = np.stack(np.gradient(sitk.GetArrayFromImage(field), axis=(2, 1, 0)), -1)
+    own = np.reshape(direction, (3, 3)) * steps
+    image = sitk.GetImageFromArray(np.abs(np.linalg.det(shifts + own) / np.prod(steps)).astype(np.float32))
+    image.CopyInformation(field)
+    return image
