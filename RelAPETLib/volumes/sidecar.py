@@ -7,6 +7,7 @@ entities; nearer files override farther ones, key by key.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -130,8 +131,9 @@ def _folders(image: Path, root: Path | None) -> list[Path]:
 def _applying(file: BidsFile, folder: Path) -> list[Path]:
     """Sidecars in a folder that apply to an image, those with fewer entities first."""
     try:
-        there = [parse_name(path) for path in sorted(folder.iterdir()) if path.name.endswith(f"{file.suffix}.json")]
+        names = sorted(name for name in os.listdir(folder) if name.endswith(f"{file.suffix}.json"))
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror or error})") from error
+    there = [parse_name(folder / name) for name in names]
     fitting = [c for c in there if c.suffix == file.suffix and c.entities.items() <= file.entities.items()]
     return [c.path for c in sorted(fitting, key=lambda c: len(c.entities))]
