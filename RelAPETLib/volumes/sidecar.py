@@ -8,6 +8,7 @@ entities; nearer files override farther ones, key by key.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,6 +63,12 @@ def parse_name(path: Path) -> BidsFile:
     """Entities and suffix of a file by its name."""
     *pairs, suffix = path.name.split(".")[0].split("_")
     return BidsFile(path, dict(pair.split("-", 1) for pair in pairs if "-" in pair), suffix)
+
+
+def natural_order(label: str) -> tuple:
+    """Key that sorts labels by the numbers in them: ``ses-2`` before ``ses-10``, ``m06`` before ``m12``."""
+    parts = re.split(r"([0-9]+)", label)
+    return (*(int(part) if place % 2 else part for place, part in enumerate(parts)), label)
 
 
 def units_of(content: dict) -> str | None:
