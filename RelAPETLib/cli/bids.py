@@ -5,6 +5,7 @@ BIDS Apps: Gorgolewski et al., PLoS Comput Biol 2017;13:e1005209.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 LEVELS = ("participant", "group")
@@ -168,7 +169,9 @@ def _participants(arguments, request, visits, reporter, content: dict, lines: li
         share = len(outcomes) / (len(visits) * len(request.options.tracers))
         reporter.progress(share, f"{ended[0].visit}: {', '.join(sorted({outcome.status for outcome in ended}))}")
     counts = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")}
+    anew = Counter(outcome.anew for outcome in outcomes if outcome.anew)
     content |= counts | {
+        "made_anew": dict(anew),
         "failures": [
             {"visit": o.visit, "tracer": o.tracer, "reason": o.reason, "recorded": o.recorded}
             for o in outcomes if o.status == "failed"
@@ -178,6 +181,7 @@ def _participants(arguments, request, visits, reporter, content: dict, lines: li
         f"Synthetic PET in {content['folder']}, research only: {counts['done']} made, {counts['skipped']} were there, "
         f"{counts['failed']} failed"
     )
+    lines += [f"  {number} made anew: {why}" for why, number in anew.most_common()]
     return SOME_FAILED if counts["failed"] else 0
 
 
@@ -224,6 +228,7 @@ def _group(request, visits, content: dict, lines: list[str]) -> int:
         "results": summary.results,
         "without_result": summary.failed,
         "without_comparison": summary.partial,
+        "code": summary.code,
     }
     lines += [f"Tables of {summary.results} results; {summary.failed} failed, {summary.partial} lack a part:"]
     lines += [f"  {path}" for name, path in summary.files.items() if name.endswith(".tsv")]

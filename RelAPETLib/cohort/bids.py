@@ -20,7 +20,7 @@ from ..notices import warn
 from ..tracers import get_tracer
 from ..volumes.contrast import names_agent
 from ..volumes.endings import BIDS_ENDINGS
-from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
+from ..volumes.sidecar import BidsFile, natural_order, parse_name, read_sidecar
 from .cases import Case, Failure, PetScan, Source
 
 #: Table of the subjects' ages and the like.
@@ -168,8 +168,12 @@ def _subject_cases(root: Path, folder: Path, mri_only: bool) -> tuple[list[Case]
 
 
 def sessions_of(folder: Path) -> dict[str, Path]:
-    """Folders of a subject's sessions by name; its own folder by an empty name, where it has scans or no sessions."""
-    found = {path.name: path for path in sorted(folder.glob("ses-*")) if path.is_dir()}
+    """Folders of a subject's sessions by name; its own folder by an empty name, where it has scans or no sessions.
+
+    In order of their numbers, ``ses-2`` before ``ses-10``.
+    """
+    paths = sorted(folder.glob("ses-*"), key=lambda path: natural_order(path.name))
+    found = {path.name: path for path in paths if path.is_dir()}
     return found if found and not any(session_files(folder).values()) else {"": folder} | found
 
 

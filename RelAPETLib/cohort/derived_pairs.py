@@ -23,7 +23,7 @@ from ..evaluation.spaces import agreed_space, other_space, space_entity, space_o
 from ..jsonfiles import read_json_object
 from ..notices import warn
 from ..volumes.endings import BIDS_ENDINGS
-from ..volumes.sidecar import BidsFile, parse_name, read_sidecar
+from ..volumes.sidecar import BidsFile, natural_order, parse_name, read_sidecar
 from .bids import home_of, participants, preferred
 from .derivatives import TRANSFORM
 from .pairs import known_tracer
@@ -139,6 +139,7 @@ def _fitting(
         return [], f"{words}; say in a table which belong together"
     homes = {session: home_of(f"ses-{session}", places) for session in sessions}
     if found := [file for file in free if homes[file.entities["ses"]] == f"ses-{own}"]:
+        found.sort(key=lambda file: natural_order(file.entities["ses"]))  # as `bids.sessions_of`
         warn(f"{made.path.name}: compared with a measured PET of a session without MRI, {found[0].path.name}")
         return found, ""
     return [], "no measured PET of this subject, session and tracer in the data set"

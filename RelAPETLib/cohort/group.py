@@ -12,12 +12,14 @@ Tab separated, UTF-8, ``n/a`` for what is missing; the first columns of all but 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, OutputError
 from ..evaluation.tsv import FAILURE_COLUMNS, KEYS, REGION_COLUMNS, VOLUME_COLUMNS, as_tsv
+from ..notices import warn
 from ..regions.atlas import SHIPPED
 from ..whole_files import write_whole
 from .derivatives import DESCRIPTION, GENERATOR
@@ -65,12 +67,14 @@ class Summary:
     Attributes:
         files: paths by name.
         results, failed, partial: numbers of results, of failures without one, and of results that lack a part.
+        code: numbers of results by the code's revisions that made them, in words.
     """
 
     files: dict[str, Path]
     results: int
     failed: int
     partial: int
+    code: dict[str, int]
 
 
 def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str] = (), model: str = "n/a") -> Summary:
@@ -84,12 +88,15 @@ def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str]
     Raises:
         InputError: no folder of derivatives of ours.
         OutputError: it cannot be written to.
+
+    Warns:
+        RelAPETWarning: results of several revisions of the code (`origin.Origin.code`) are there.
     """
     if not (out / DESCRIPTION).is_file():
         raise InputError(f"{out}: no results of {GENERATOR} there; run the participant level first")
     visits = list(visits)
     people, volumes, regions, failures, known = {}, [], [], [], set()
-    results = partial = 0
+    partial, code = 0, Counter()
     for path, record in read_records(out):
         if isinstance(record, str):
             failures.append(_broken(path, record))
@@ -99,7 +106,7 @@ def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str]
         if record.status != DONE:
             failures.append({**key, "reason": record.reason})
             continue
-        results += 1
+        code[_code(record)] += 1
         people.setdefault(record.participant_id, 0)
         people[record.participant_id] += 1
         volumes += [{**key, **row} for row in _volume_rows(record)]
@@ -123,7 +130,17 @@ def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str]
             write_whole(out / name, content)
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror or error}") from error
-    return Summary({name: out / name for name in tables}, results, len(failures) - partial, partial)
+    results = code.total()
+    if len(code) > 1:
+        words = "; ".join(f"{count} of {name}" for name, count in code.most_common())
+        warn(f"results of several revisions of RelAPET stand in these tables: {words}; --redo makes all of them anew")
+    return Summary({name: out / name for name in tables}, results, len(failures) - partial, partial, dict(code))
+
+
+def _code(record: Record) -> str:
+    """The code's revisions that made a result, in words; records of earlier versions do not tell."""
+    words = ", ".join(f"{what} {number}" for what, number in sorted(record.code.items()))
+    return words or "an earlier version, not recorded"
 
 
 def _key(record: Record) -> dict[str, str]:

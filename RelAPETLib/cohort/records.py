@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,12 +19,18 @@ from ..errors import InputError
 from ..jsonfiles import read_json_object
 from ..tracers import get_tracer
 from ..volumes import file_sha256
-from .request import Request, fingerprint
+from .origin import Origin
+from .request import fingerprint
 from .visits import Visit
 
 SCHEMA_VERSION = 1
 DONE, FAILED = "done", "failed"
 SUFFIX = "_record.json"
+#: What records of earlier versions lack.
+LATER = {"said", "code"}
+#: Files of at most as many bytes are compared by their hashes whenever a record is asked.
+SMALL = 1 << 20
+_INPUTS = {"t1w": "T1w", "t2f": "T2-FLAIR", "case": "saved case"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Record:
         warnings: one line each.
         left_out: why a measured PET was not compared with; empty where it was, or where there is none.
         seconds: time by stage.
+        said, code: as in `origin.Origin`; empty in records of earlier versions.
     """
 
     participant_id: str
@@ -64,6 +71,8 @@ class Record:
     warnings: list[str] = field(default_factory=list)
     left_out: str = ""
     seconds: dict = field(default_factory=dict)
+    said: dict = field(default_factory=dict)
+    code: dict = field(default_factory=dict)
 
     def text(self) -> str:
         """The file's content."""
@@ -116,34 +125,68 @@ def _pet_hash(path: Path) -> str:
         return "unreadable"
 
 
-def origin(request: Request, visit: Visit, tracer: str, inputs: dict[str, str]) -> str:
-    """Fingerprint of all that a result follows from."""
-    own = {role: digest for role, digest in inputs.items() if not role.startswith("pet_") or role == f"pet_{tracer}"}
-    return fingerprint({
-        "inputs": own,
-        "model": request.model,
-        "tracer": tracer,
-        "options": request.choices(),
-        "clinical": fingerprint(visit.clinical.record()),
-    })  # fmt: skip
+def is_done(folder: Path, name: str, wanted: Origin) -> bool:
+    """Whether a record says that a result of this origin is there, and its files are as they were written."""
+    return judge(folder, name, wanted)[0]
 
 
-def is_done(folder: Path, name: str, wanted: str) -> bool:
-    """Whether a record says that a result of this fingerprint is there, and its files are."""
+def judge(folder: Path, name: str, wanted: Origin) -> tuple[bool, str]:
+    """Whether a result of this origin is there, and in words why one that is there has to be made anew.
+
+    Records of earlier versions do not tell ``said`` and ``code``; they count where all else is the same. The words are
+    empty where the result counts, and where there is none.
+    """
     try:
         record = read_record(folder / name)
     except InputError:
-        return False
-    if record.status != DONE or record.fingerprint != wanted:
-        return False
-    return all(_size(folder / file) == facts["bytes"] for file, facts in record.outputs.items())
+        return False, "its record cannot be read" if (folder / name).is_file() else ""
+    if record.status != DONE:
+        return False, ""
+    if record.fingerprint != (wanted.fingerprint if record.code else wanted.earlier_fingerprint):
+        return False, differences(record, wanted)
+    changed = _changed(folder, name, record.outputs)
+    return not changed, changed
 
 
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
+def differences(record: Record, wanted: Origin) -> str:
+    """What a record's result came from otherwise than is wanted, in words without any path."""
+    found = [f"another {_INPUTS.get(role, 'measured PET')}" for role in _different(record.inputs, wanted.inputs)]
+    if record.code:
+        roles = _different(record.said, wanted.said)
+        found += [f"the name or sidecar of the {_INPUTS[role]} says otherwise" for role in roles]
+        found += [
+            f"{what} of revision {record.code.get(what, 'none')}, now {wanted.code.get(what, 'none')}"
+            for what in _different(record.code, wanted.code)
+        ]
+    for option in _different(record.options, wanted.options):
+        before, now = (str(options.get(option, "as usual")) for options in (record.options, wanted.options))
+        found.append(f"{option} was {before}, now {now}")
+    found += ["another model"] if record.model != wanted.model else []
+    return ", ".join(dict.fromkeys(found)) or "another age, sex or score"
+
+
+def _different(before: Mapping, now: Mapping) -> list[str]:
+    return [name for name in sorted({**before, **now}) if before.get(name) != now.get(name)]
+
+
+def _changed(folder: Path, name: str, outputs: Mapping[str, Mapping]) -> str:
+    """What became of files of a result that are not what its record says, in words; empty where all are.
+
+    Small files are compared by their hashes. A volume is read only where it was changed after the record, which is
+    written last: of thousands of people that would take longer than finding their inputs the same.
+    """
+    written = (folder / name).stat().st_mtime_ns
+    for file, facts in outputs.items():
+        try:
+            found = (folder / file).stat()
+            same = found.st_size == facts["bytes"]
+            if same and (found.st_size <= SMALL or found.st_mtime_ns > written):
+                same = file_sha256(folder / file) == facts["sha256"]
+        except (OSError, InputError):
+            return "a file is missing or cannot be read"
+        if not same:
+            return "a file was changed"
+    return ""
 
 
 def read_record(path: Path) -> Record:
@@ -154,9 +197,9 @@ def read_record(path: Path) -> Record:
     """
     content = read_json_object(path, "record", advice="remove it and run the person again")
     names = set(Record.__dataclass_fields__)
-    if content.pop("schema_version", None) != SCHEMA_VERSION or not names <= content.keys():
+    if content.pop("schema_version", None) != SCHEMA_VERSION or not names - LATER <= content.keys():
         raise InputError(f"record {path}: damaged or of another version; remove it and run the person again")
-    return Record(**{name: content[name] for name in names})
+    return Record(**{name: content[name] for name in names & content.keys()})
 
 
 def read_records(out: Path) -> Iterator[tuple[Path, Record | str]]:

@@ -19,9 +19,10 @@ from ..errors import BusyError, InputError, OutputError
 from ..notices import listening
 from ..outputs import STAGING, reserve, write_set
 from .derivatives import TRANSFORM, derived_names, sidecar, volume_name
+from .origin import Origin, origin, said_of
 from .prepared import prepared_case
 from .reasons import Reason, reason_of, recordable, recordable_note
-from .records import DONE, FAILED, Record, hashes, is_done, origin, record_name, stem
+from .records import DONE, FAILED, Record, hashes, is_done, judge, record_name, stem
 from .request import Request, for_visit, loaded_model
 from .visits import Visit
 
@@ -46,6 +47,7 @@ class Outcome:
         notes: what the user should know, one line each.
         recorded: a record of it lies in the output.
         told: the reason with the paths of the inputs, for the terminal alone; empty where it has none.
+        anew: why a result that was there was made anew; empty where there was none.
     """
 
     visit: str
@@ -55,6 +57,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     recorded: bool = True
     told: str = ""
+    anew: str = ""
 
 
 def run_visit(request: Request, visit: Visit, progress: Callable[[float, str], None] | None = None) -> list[Outcome]:
@@ -88,13 +91,13 @@ def _unrecorded(request: Request, visit: Visit, why: Reason) -> list[Outcome]:
 
 def _run(request: Request, visit: Visit, place: Path, progress) -> list[Outcome]:
     """All tracers; the lock of the visit's folder is held only while there is something to do."""
-    problem, inputs = Reason(recordable(visit.problem, request, visit), visit.problem), {}
+    problem, inputs, said = Reason(recordable(visit.problem, request, visit), visit.problem), {}, {}
     if visit.t1w is not None or visit.case is not None:
         try:
-            inputs = hashes(visit, request.options.tracers)
+            inputs, said = hashes(visit, request.options.tracers), said_of(visit)
         except InputError as error:
             problem = problem if problem.recorded else reason_of(error, request, visit)
-    wanted = {tracer: origin(request, visit, tracer, inputs) for tracer in request.options.tracers}
+    wanted = {tracer: origin(request, visit, tracer, inputs, said) for tracer in request.options.tracers}
     if not _missing(request, visit, place, wanted):
         if (place / STAGING).exists():  # of a run that was killed after its last result, or of one at work
             with contextlib.suppress(OutputError), reserve(place, overwrite=True):
@@ -103,20 +106,19 @@ def _run(request: Request, visit: Visit, place: Path, progress) -> list[Outcome]
     with reserve(place, overwrite=True) as reserved:
         missing = _missing(request, visit, place, wanted)  # another run may just have done it
         done = [Outcome(visit.name, tracer, SKIPPED) for tracer in wanted if tracer not in missing]
-        work = _Work(request, visit, reserved, inputs, {tracer: wanted[tracer] for tracer in missing})
+        work = _Work(request, visit, reserved, {tracer: wanted[tracer] for tracer in missing}, missing)
         try:
-            return done + (work.fail(missing, problem) if problem.recorded else work.do(progress))
+            return done + (work.fail(tuple(missing), problem) if problem.recorded else work.do(progress))
         finally:
             free_host_memory()
 
 
-def _missing(request: Request, visit: Visit, place: Path, wanted: dict[str, str]) -> tuple[str, ...]:
+def _missing(request: Request, visit: Visit, place: Path, wanted: dict[str, Origin]) -> dict[str, str]:
+    """Tracers that are to be done, each with why one that was done has to be made anew."""
     if request.redo:
-        return tuple(wanted)
-    return tuple(
-        tracer for tracer, origin in wanted.items()
-        if not is_done(place, record_name(visit, tracer, request.model), origin)
-    )  # fmt: skip
+        return dict.fromkeys(wanted, "")
+    judged = {t: judge(place, record_name(visit, t, request.model), origin) for t, origin in wanted.items()}
+    return {tracer: why for tracer, (done, why) in judged.items() if not done}
 
 
 @dataclass
@@ -126,8 +128,8 @@ class _Work:
     request: Request
     visit: Visit
     place: Reserved
-    inputs: dict[str, str]
-    wanted: dict[str, str]
+    wanted: dict[str, Origin]
+    anew: dict[str, str]
     left_out: str = ""
 
     def do(self, progress) -> list[Outcome]:
@@ -162,7 +164,7 @@ class _Work:
         except Exception as error:
             return self.fail((tracer,), reason_of(error, self.request, self.visit))
         notes = (f"measured PET of {tracer} left out: {self.left_out}",) if self.left_out else ()
-        return [Outcome(self.visit.name, tracer, DONE, notes=notes)]
+        return [Outcome(self.visit.name, tracer, DONE, notes=notes, anew=self.anew[tracer])]
 
     def fail(self, tracers: tuple[str, ...], why: Reason) -> list[Outcome]:
         """Leave a record of the failure in place of results of other inputs or options; those of the same are kept."""
@@ -179,10 +181,11 @@ class _Work:
         return outcomes
 
     def _record(self, tracer: str) -> Record:
-        mine = {role: digest for role, digest in self.inputs.items() if role[:4] != "pet_" or role == f"pet_{tracer}"}
+        own = self.wanted[tracer]
         return Record(
             self.visit.participant, self.visit.session or "n/a", tracer, self.request.model, DONE, "",
-            self.wanted[tracer], mine, self.request.choices(), left_out=self.left_out,
+            own.fingerprint, dict(own.inputs), self.request.choices(), left_out=self.left_out, said=dict(own.said),
+            code=dict(own.code),
         )  # fmt: skip
 
     def _write(self, tracer: str, result: Synthesis, case: Case) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from ..volumes.sidecar import natural_order
 from .agreement import agreement
 
 #: Columns of ``retest.tsv``.
@@ -21,7 +22,7 @@ def retest_rows(regions: Iterable[Mapping]) -> list[dict]:
 
     ``within_sd`` is the SD within people, SUVR (pooled over their sessions), ``repeatability`` 1.96 sqrt(2) of it
     (Bland and Altman 1986), ``variability_percent`` the mean of |second - first| over their mean, and ``icc`` the
-    ICC(A,1), the latter two of the first two sessions in order of their names.
+    ICC(A,1), the latter two of the first two sessions in order of their names, ``ses-2`` before ``ses-10``.
     """
     values: dict[tuple, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     regions = list(regions)
@@ -52,7 +53,8 @@ def _measured_beside(regions: Iterable[Mapping]) -> dict[tuple[str, str], str]:
 
 
 def _row(key: tuple, people: Mapping[str, Mapping[str, float]]) -> dict | None:
-    several = [[found[name] for name in sorted(found)] for found in people.values() if len(found) > 1]
+    ordered = [[found[name] for name in sorted(found, key=natural_order)] for found in people.values()]
+    several = [found for found in ordered if len(found) > 1]
     if not several:
         return None
     squares = sum(np.var(found, ddof=1) * (len(found) - 1) for found in several)

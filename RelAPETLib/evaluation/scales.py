@@ -31,6 +31,8 @@ COLUMNS = (
 )  # fmt: skip
 #: Shares of a mask's volume that must lie on the model grid, and inside the template's brain.
 LEAST_ON_GRID, LEAST_IN_BRAIN = 0.95, 0.6
+#: A share of 1 may be as much above it in a file that scales whole numbers.
+ROUNDING = 1e-3
 
 Masks = dict[str, dict[str, np.ndarray]]
 
@@ -54,8 +56,8 @@ def read_scale_masks(path: Path | str) -> Masks:
 
     Args:
         path: tab separated, columns ``scale``, ``region`` and ``file`` (relative to the table's folder). The region is
-            one of the scale's own, or ``reference``. Each file is one mask in MNI space, on any grid; it is resampled
-            to the model grid.
+            one of the scale's own, or ``reference``. Each file is one mask in MNI space, on any grid, with values
+            as in `on_grid`.
 
     Returns:
         By scale and region, bool [X, Y, Z] on `MNI_GRID`. Each scale has its reference and one region or more.
@@ -102,25 +104,41 @@ def read_mask(path: Path | str) -> np.ndarray:
 def on_grid(image: sitk.Image, name: str) -> np.ndarray:
     """A mask image of any geometry as bool [X, Y, Z] on `MNI_GRID`: voxels that it covers for half or more.
 
+    Args:
+        image: 0 and one other value, whichever (1, 100, 255), or shares of the region from 0 to 1, as probability maps
+            and interpolated masks have them: a share counts as it is, however low the highest one is.
+        name: what messages call it.
+
     Raises:
-        InputError: no mask (empty, several labels), or not on the grid.
+        InputError: no mask (empty, several labels, a map in percent), nowhere half, or not on the grid.
     """
     import SimpleITK as sitk
 
     values = sitk.GetArrayViewFromImage(image)
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high > 0):
-        raise InputError(f"{name}: the mask is empty; use one that is above 0 in its region")
-    if high > 1 and ((values != 0) & (values != high)).any():
-        raise InputError(f"{name}: holds several labels or no mask; write each region to a file of its own, 0 and 1")
-    share = sitk.Cast(image, sitk.sitkFloat32) / high
+        raise InputError(
+            f"{name}: the mask is empty, or has values below 0; use one that is above 0 in its region alone"
+        )
+    if binary := not ((values != 0) & (values != values.max())).any():
+        share = sitk.Cast(image, sitk.sitkFloat32) / high
+    elif high <= 1 + ROUNDING:
+        share = sitk.Cast(image, sitk.sitkFloat32)
+    else:
+        raise InputError(
+            f"{name}: holds several labels or no mask; write each region to a file of its own, 0 and 1 (or its shares "
+            "from 0 to 1: divide a map in percent by 100)"
+        )
     volume = float(sitk.GetArrayViewFromImage(share).sum()) * float(np.prod(image.GetSpacing()))
     resampled = image_to_array(
         sitk.Resample(share, MNI_GRID.reference_image(), sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     )
     kept = float(resampled.sum()) * float(np.prod(MNI_GRID.spacing)) / volume
-    if kept < LEAST_ON_GRID or not (resampled >= 0.5).any():
+    if kept < LEAST_ON_GRID:
         raise InputError(f"{name}: only {kept:.0%} of the mask lies on the model grid; use one in MNI space")
+    if not (resampled >= 0.5).any():
+        words = "thinner than the model grid" if binary else f"of shares up to {high:.2g}, where half is wanted"
+        raise InputError(f"{name}: no voxel is covered by half; the mask is {words}")
     return resampled >= 0.5
 
 

@@ -14,7 +14,11 @@ from .pipeline import draw, finish, run_case, run_files, synthesize, synthesize_
 from .result import OUTPUT_NAMES, Syntheses, Synthesis, save_many
 from .saved import load_case, save_case
 
+#: Raised when the same prepared scans, model and options give another PET, interval or warning, so that cohorts know
+#: which of their results are of one kind. What registration changes has a number of its own, `registration.REVISION`.
+REVISION = 1
+
 __all__ = [
-    "OUTPUT_NAMES", "Case", "Options", "Syntheses", "Synthesis", "draw", "finish", "for_model", "load_case",
+    "OUTPUT_NAMES", "REVISION", "Case", "Options", "Syntheses", "Synthesis", "draw", "finish", "for_model", "load_case",
     "prepare_case", "resolve", "run_case", "run_files", "save_case", "save_many", "synthesize", "synthesize_many",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ In BIDS the entity ``ce-`` names the agent, and ``ContrastBolusIngredient`` of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import InputError
@@ -13,6 +14,8 @@ from .sidecar import parse_name, read_sidecar, sidecar_path
 
 #: Keys of a sidecar that name an agent; dcm2niix and others take the second from the DICOM header.
 KEYS = ("ContrastBolusIngredient", "ContrastBolusAgent")
+#: What can say so of a file that is no DICOM.
+SOURCES = NAME, SIDECAR = "file name", "sidecar"
 #: What stands in the place of an agent's name where there was none.
 _NO_AGENT = ("", "NO", "NONE", "N", "0", "-", "NULL", "NA", "N/A", "UNKNOWN", "NO CONTRAST", "WITHOUT")
 
@@ -30,21 +33,26 @@ def warn_of_contrast(name: str, source: str) -> None:
         source: what says so.
     """
     if name.startswith(("T1w", "T2")):
-        warn(f"{name}: taken with a contrast agent, as its {source} says; the model was trained on scans without")
+        warn(contrast_words(name, source))
 
 
-def who_says_contrast(image: Path) -> str:
+def contrast_words(name: str, source: str) -> str:
+    """The line of `warn_of_contrast`."""
+    return f"{name}: taken with a contrast agent, as its {source} says; the model was trained on scans without"
+
+
+def who_says_contrast(image: Path, content: Mapping | None = None) -> str:
     """Which of an image's name and its sidecar says that an agent was given; empty where neither does.
 
-    A sidecar that cannot be read says nothing.
+    A sidecar that cannot be read says nothing. `content` is the sidecar's where it is known already.
     """
     if sidecar_path(image) is None:
         return ""
     if names_agent(parse_name(image).entities.get("ce", "")):
-        return "file name"
+        return NAME
     try:
-        said = read_sidecar(image).content
+        said = read_sidecar(image).content if content is None else content
     except InputError:
         return ""
     texts = [text for key in KEYS for text in (said[key] if isinstance(said.get(key), list) else [said.get(key)])]
-    return "sidecar" if any(isinstance(text, str) and names_agent(text) for text in texts) else ""
+    return SIDECAR if any(isinstance(text, str) and names_agent(text) for text in texts) else ""

@@ -7,6 +7,8 @@ entities; nearer files override farther ones, key by key.
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,6 +63,12 @@ def parse_name(path: Path) -> BidsFile:
     """Entities and suffix of a file by its name."""
     *pairs, suffix = path.name.split(".")[0].split("_")
     return BidsFile(path, dict(pair.split("-", 1) for pair in pairs if "-" in pair), suffix)
+
+
+def natural_order(label: str) -> tuple:
+    """Key that sorts labels by the numbers in them: ``ses-2`` before ``ses-10``, ``m06`` before ``m12``."""
+    parts = re.split(r"([0-9]+)", label)
+    return (*(int(part) if place % 2 else part for place, part in enumerate(parts)), label)
 
 
 def units_of(content: dict) -> str | None:
@@ -130,8 +138,9 @@ def _folders(image: Path, root: Path | None) -> list[Path]:
 def _applying(file: BidsFile, folder: Path) -> list[Path]:
     """Sidecars in a folder that apply to an image, those with fewer entities first."""
     try:
-        there = [parse_name(path) for path in sorted(folder.iterdir()) if path.name.endswith(f"{file.suffix}.json")]
+        names = sorted(name for name in os.listdir(folder) if name.endswith(f"{file.suffix}.json"))
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror or error})") from error
+    there = [parse_name(folder / name) for name in names]
     fitting = [c for c in there if c.suffix == file.suffix and c.entities.items() <= file.entities.items()]
     return [c.path for c in sorted(fitting, key=lambda c: len(c.entities))]

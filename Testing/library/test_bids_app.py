@@ -92,6 +92,7 @@ def test_a_second_run_does_only_what_is_missing(cohort, capsys, one_case, tmp_pa
     assert main(again) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (result["done"], result["skipped"], result["failed"]) == (2, 2, 0)  # sub-01, and sub-03, which is mended
+    assert result["made_anew"] == {"a file is missing or cannot be read": 1}
     assert kept == (copy / "sub-02/ses-1/pet/sub-02_ses-1_trc-AV1451_model-tinylatent_record.json").stat().st_mtime_ns
     assert rows(copy / "failures.tsv") == [] and len(results(copy)) == 4 and not list(copy.rglob(".relapet"))
 
@@ -104,7 +105,8 @@ def test_other_options_or_inputs_are_done_anew_and_another_model_is_refused(coho
     again[2] = str(copy)
     again.remove("group")  # which tells of everybody's failures
     assert main(again) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["done"] == 1
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (result["done"], result["made_anew"]) == (1, {"seed was 0, now 5": 1})
     name = "sub-01_trc-AV1451_space-T1w_desc-synthetic_pet.nii.gz"
     assert results(copy)[name] != results(out)[name]
     again[again.index("--model") + 1] = str(tiny_latent)  # of the same name, with other metadata

@@ -254,6 +254,17 @@ def test_measured_sessions_that_one_model_alone_has_count():
     assert measured["within_sd"] == pytest.approx(0.02 / np.sqrt(2))
 
 
+def test_the_first_two_sessions_are_those_of_the_lowest_numbers():
+    """ses-1 and ses-2 of twelve, not ses-1 and ses-10, whose names come first as texts."""
+    rows = [
+        {"tracer": "TAU", "model": "a", "atlas": "a", "region": "r", "participant_id": f"sub-{n}",
+         "session": f"ses-{session}", "synthetic": float("nan"), "measured": 1 + 0.01 * session}
+        for n in range(2) for session in (11, 10, 2, 1, 12)
+    ]  # fmt: skip
+    (found,) = retest_rows(rows)
+    assert found["variability_percent"] == pytest.approx(100 * 0.01 / 1.015)
+
+
 def test_the_summary_and_the_tables_say_what_they_are(study):
     folder, *_ = study
     summary = json.loads((folder / "out" / "summary.json").read_text())

@@ -143,3 +143,25 @@ def test_what_is_no_mask_of_mni_space_is_refused(masks, labels, tmp_path):
     write_mask(tmp_path / "corner.nii.gz", corner)
     with pytest.raises(InputError, match="brain of MNI space"):
         scales.read_mask(tmp_path / "corner.nii.gz")
+
+
+@pytest.mark.parametrize("high", [0.6, 1.0, 100, 255])
+def test_a_mask_of_two_values_covers_what_is_not_0(masks, high):
+    image = array_to_image(masks["reference"].astype(np.float32) * high)
+    assert (scales.on_grid(image, "mask") == masks["reference"]).all()
+
+
+def test_shares_of_a_region_count_as_they_are():
+    """A probability map counts from half on, though it reaches no more than .6; one in percent is no mask of ours."""
+    share = np.zeros(MNI_GRID.shape, np.float32)
+    share[60:100, 70:110, 60:100] = 0.31
+    share[70:90, 80:100, 70:90] = 0.6
+    assert (scales.on_grid(array_to_image(share), "map") == (share >= 0.5)).all()
+    steps = np.where(share > 0.5, 255, np.round(share * 255)) * np.float32(
+        1.0001 / 255
+    )  # as whole numbers with a slope
+    assert (scales.on_grid(array_to_image(steps.astype(np.float32)), "map") == (share >= 0.5)).all()
+    with pytest.raises(InputError, match="shares up to 0.48, where half is wanted"):
+        scales.on_grid(array_to_image(share * np.float32(0.8)), "map")
+    with pytest.raises(InputError, match="divide a map in percent by 100"):
+        scales.on_grid(array_to_image(share * 100), "map")

@@ -6,6 +6,7 @@ import pytest
 
 from RelAPETLib.cohort.derived_pairs import read_derivatives
 from RelAPETLib.cohort.pairs import read_pairs, with_cases
+from RelAPETLib.cohort.visits import find_visits
 from RelAPETLib.errors import RelAPETWarning
 
 
@@ -105,3 +106,12 @@ def test_a_saved_case_of_no_session_serves_who_has_none_of_any(tmp_path):
         (tmp_path / "cases" / place / "t1w_to_grid.h5").write_text("")
     pairs = with_cases(read_pairs(tmp_path / "t.csv")[0], tmp_path / "cases")
     assert [pair.to_mni and pair.to_mni.parent.name for pair in pairs] == ["ses-1", None, "sub-2", "sub-2"]
+
+
+def test_of_several_sessions_without_mri_the_lowest_number_counts(tmp_path):
+    """As `relapet bids` compares, and as the evaluation does; ses-10 comes before ses-2 as a text."""
+    raw = data_set(tmp_path / "raw", "1/mr/anat/T1w", f"1/10/pet/{PET}", f"1/2/pet/{PET}")
+    (visit,) = find_visits(raw)
+    with pytest.warns(RelAPETWarning, match="compared with sub-1_ses-2_trc-PIB_pet.nii.gz, one of 2 measured PET"):
+        (pair,), _ = read_derivatives(raw, data_set(tmp_path / "made", f"1/mr/pet/{MADE}"))
+    assert visit.pets["PIB"].path == pair.measured == raw / "sub-1/ses-2/pet/sub-1_ses-2_trc-PIB_pet.nii.gz"

@@ -1,0 +1,168 @@
+"""What counts as done: scans, what is said of them, the code's revisions, and the files as they were written."""
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from RelAPETLib.cohort import origin as origins
+from RelAPETLib.cohort import records
+from RelAPETLib.cohort.derivatives import DESCRIPTION
+from RelAPETLib.cohort.group import write_tables
+from RelAPETLib.cohort.prepared import _says_the_same
+from RelAPETLib.cohort.records import Record, hashes, judge, read_record, record_name
+from RelAPETLib.cohort.request import Request
+from RelAPETLib.cohort.visits import Visit
+from RelAPETLib.errors import RelAPETWarning
+from RelAPETLib.notices import listening
+from RelAPETLib.synthesis import Options
+from RelAPETLib.volumes.contrast import contrast_words
+from RelAPETLib.volumes.sidecar import SIMULATED, SIMULATION_KEY
+
+MODEL = {"name": "toy", "version": "1", "weights_sha256": "a", "metadata_sha256": "b"}
+
+
+def write_scan(path, value):
+    nib.save(nib.Nifti1Image(np.full((2, 2, 2), value, np.float32), np.eye(4)), path)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data set of two tiny scans, what is asked for, and whose."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    scans = {role: folder / f"sub-01_{kind}.nii.gz" for role, kind in (("t1w", "T1w"), ("t2f", "FLAIR"))}
+    for role, path in scans.items():
+        write_scan(path, len(role + path.name))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / DESCRIPTION).write_text("{}")
+    return Request(folder, out, Options(tracers=("PIB",)), model=MODEL), Visit("sub-01", **scans)
+
+
+def wanted(request, visit, tracer="PIB"):
+    return origins.origin(request, visit, tracer, hashes(visit, (tracer,)), origins.said_of(visit))
+
+
+def write(request, visit, own, name=None, **more):
+    """A finished record of an origin, with a small table and a volume of two megabytes beside it."""
+    folder = request.out / visit.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {"table.tsv": b"a\tb\n", "volume.nii.gz": bytes(2 << 20)}
+    for file, content in contents.items():
+        (folder / file).write_bytes(content)
+    outputs = {file: {"sha256": hashlib.sha256(c).hexdigest(), "bytes": len(c)} for file, c in contents.items()}
+    record = Record(visit.participant, visit.session or "n/a", own.tracer, MODEL, "done", "", own.fingerprint,
+                    dict(own.inputs), dict(own.options), outputs, said=dict(own.said), code=dict(own.code))  # fmt: skip
+    name = name or record_name(visit, own.tracer, MODEL)
+    (folder / name).write_text(replace(record, **more).text())
+    return folder, name
+
+
+def test_what_the_sidecars_of_the_mri_say_counts_where_it_shapes_the_result(data):
+    request, visit = data
+    place = write(request, visit, wanted(request, visit))
+    assert judge(*place, wanted(request, visit)) == (True, "")
+    sidecar = visit.t1w.with_name("sub-01_T1w.json")
+    sidecar.write_text('{"RepetitionTime": 2.3, "ContrastBolusIngredient": "NONE"}')
+    assert judge(*place, wanted(request, visit)) == (True, ""), "which changes no result"
+    for content in ({SIMULATION_KEY: SIMULATED}, {"ContrastBolusIngredient": "GADOLINIUM"}):
+        sidecar.write_text(json.dumps(content))
+        assert judge(*place, wanted(request, visit)) == (False, "the name or sidecar of the T1w says otherwise")
+        assert judge(*write(request, visit, wanted(request, visit)), wanted(request, visit))[0]
+    sidecar.unlink()
+    assert not judge(*place, wanted(request, visit))[0], "nor does a word that is taken away go unseen"
+
+
+def test_other_code_makes_a_result_anew_and_says_so(data, monkeypatch):
+    request, visit = data
+    before = wanted(request, visit)
+    place = write(request, visit, before)
+    monkeypatch.setattr(origins, "REGISTRATION", before.code["registration"] + 1)
+    assert judge(*place, wanted(request, visit)) == (False, "registration of revision 3, now 4")
+    ready = replace(request, options=replace(request.options, preprocessed=True))
+    assert "registration" not in wanted(ready, visit).code, "which registers nothing"
+    monkeypatch.undo()
+    monkeypatch.setattr(origins, "SYNTHESIS", before.code["synthesis"] + 1)
+    assert judge(*place, wanted(request, visit)) == (False, "synthesis of revision 1, now 2")
+
+
+def test_a_reason_names_all_that_differs_and_no_path(data):
+    request, visit = data
+    place = write(request, visit, wanted(request, visit))
+    write_scan(visit.t1w, 9)
+    other = replace(request, options=replace(request.options, seed=5, quality="fast"))
+    words = "another T1w, quality was as usual, now fast, seed was 0, now 5"
+    assert judge(*place, wanted(other, visit)) == (False, words)
+
+
+def test_records_of_earlier_versions_count_and_are_told_of(data):
+    """They do not tell the code's revisions, nor what sidecars said; they are no reason to begin thousands anew."""
+    request, visit = data
+    sidecar = visit.t1w.with_name("sub-01_T1w.json")
+    sidecar.write_text(json.dumps({SIMULATION_KEY: SIMULATED}))
+    own = wanted(request, visit)
+    folder, name = write(request, visit, own, fingerprint=own.earlier_fingerprint)
+    content = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps({key: content[key] for key in content if key not in ("said", "code")}))
+    assert read_record(folder / name).code == {} and judge(folder, name, own) == (True, "")
+    write_scan(visit.t1w, 9)
+    assert judge(folder, name, wanted(request, visit)) == (False, "another T1w")
+    told = []
+    with listening(told.append):
+        assert write_tables(request.out).code == {"an earlier version, not recorded": 1} and not told
+    write(request, replace(visit, participant="sub-02"), own)
+    with pytest.warns(RelAPETWarning, match="1 of an earlier version, not recorded; 1 of registration 3, synthesis 1"):
+        assert write_tables(request.out).results == 2
+
+
+@pytest.mark.parametrize(("file", "later", "done"), [
+    ("table.tsv", False, False), ("volume.nii.gz", True, False), ("volume.nii.gz", False, True)
+])  # fmt: skip
+def test_a_changed_file_of_the_same_size_is_found(data, file, later, done):
+    """Small ones always; a volume where it was written after the record."""
+    request, visit = data
+    folder, name = write(request, visit, wanted(request, visit))
+    path, written = folder / file, (folder / name).stat().st_mtime_ns
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"x")
+    os.utime(path, ns=(written, written + 10**9 if later else written))
+    assert judge(folder, name, wanted(request, visit)) == (done, "" if done else "a file was changed")
+    path.write_bytes(content)
+    os.utime(path, ns=(written, written + 10**9))
+    assert judge(folder, name, wanted(request, visit)) == (True, ""), "as copying may leave times"
+
+
+def test_volumes_that_are_as_old_as_their_record_are_not_read(data, monkeypatch):
+    request, visit = data
+    own = wanted(request, visit)
+    folder, name = write(request, visit, own)
+    read, digest = [], records.file_sha256
+    monkeypatch.setattr(records, "file_sha256", lambda path: read.append(path.name) or digest(path))
+    assert judge(folder, name, own)[0] and read == ["table.tsv"]
+
+
+def test_a_kept_case_is_of_what_is_said_now(data):
+    """Else a result would be made anew from the case that has the words of before."""
+    _, visit = data
+    agent = contrast_words("T1w", "sidecar")
+    plain, simulated, contrast = (
+        SimpleNamespace(simulated=simulated, warnings=warnings)
+        for simulated, warnings in ((False, ("odd",)), (True, ("odd",)), (False, ("odd", agent)))
+    )
+    for names, content, fitting in (
+        ((), {}, plain),
+        (("T1w",), {SIMULATION_KEY: SIMULATED}, plain),  # the FLAIR is a real one
+        (("T1w", "FLAIR"), {SIMULATION_KEY: SIMULATED}, simulated),
+        (("T1w",), {"ContrastBolusIngredient": "GADOLINIUM"}, contrast),
+    ):
+        for name in names:
+            visit.t1w.with_name(f"sub-01_{name}.json").write_text(json.dumps(content))
+        assert [case for case in (plain, simulated, contrast) if _says_the_same(case, visit)] == [fitting]
+        for name in names:
+            visit.t1w.with_name(f"sub-01_{name}.json").unlink()
