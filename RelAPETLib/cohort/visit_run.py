@@ -156,7 +156,7 @@ class _Work:
             except InputError as error:
                 if tracer not in case.ready.pets:
                     raise
-                case, self.left_out = _without_pet(case, tracer), reason_of(error, self.request, self.visit).recorded
+                case, self.left_out = case.without_pet(tracer), reason_of(error, self.request, self.visit).recorded
                 (result,) = run_case(case, options, progress, model=model)
             self._write(tracer, result, case)
         except Exception as error:
@@ -265,12 +265,6 @@ def _plain_rows(rows: list[dict], units: str) -> list[dict]:
         return float(value) if math.isfinite(value) else None
 
     return [{name: plain(value) for name, value in row.items()} | {"units": units} for row in rows]
-
-
-def _without_pet(case: Case, tracer: str) -> Case:
-    ready = replace(case.ready, pets={name: pet for name, pet in case.ready.pets.items() if name != tracer},
-                    pet_quality={n: q for n, q in case.ready.pet_quality.items() if n != tracer})  # fmt: skip
-    return replace(case, ready=ready)
 
 
 def _share(progress, number: int, count: int, tracer: str, fraction: float, message: str) -> None:

@@ -97,42 +97,81 @@ class Verdict:
         }
 
 
-def judge(case: Case, plans: Iterable[Plan], conditioned: ConditionedModel, force: bool = False) -> Verdict:
-    """The verdict on a case that one model is about to draw from; says what the features add to earlier warnings.
+def check_case(case: Case, plans: Iterable[Plan], force: bool) -> dict[str, list[str]]:
+    """Refuse a case that looks wrong, or does not show what SUVR are relative to; else what there is to say.
+
+    Returns:
+        Lines by tracer: of the MRI, of its reference region and of its measured PET, of no other's.
+
+    Raises:
+        DoubtfulInputError: there are doubts, and `force` is False.
+    """
+    refused, odd = {}, {}
+    for plan in plans:
+        name = plan.tracer.name
+        found, cautions = _findings(case, plan)
+        refused[name] = [line for _, line in found]
+        odd[name] = [line for _, line in cautions]
+    every = dict.fromkeys(line for lines in refused.values() for line in lines)
+    if every and not force:
+        raise DoubtfulInputError("; ".join(every), GO_ON)
+    said = {name: [*(f"accepted by force: {line}" for line in refused[name]), *odd[name]] for name in refused}
+    for line in dict.fromkeys(line for lines in said.values() for line in lines):
+        warn(line)
+    return said
+
+
+def _findings(case: Case, plan: Plan) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """What is refused and what is odd of a case's figures for one tracer, each line with the check it serves."""
+    from ..preprocessing import reference_doubts
+    from ..registration.quality import findings
+
+    refused, odd = [], []
+    for figures in (case.ready.quality, case.ready.pet_quality.get(plan.tracer.name, {})):
+        for lines, found in zip((refused, odd), findings(figures, case.kind), strict=True):
+            lines += [(_check_of(figure), line) for figure, line in found]
+    if plan.reference_region is not None:
+        refused += [("field_of_view", line) for line in reference_doubts(case.ready, plan.reference_region)]
+    return refused, odd
+
+
+def judge(case: Case, plans: Iterable[Plan], conditioned: ConditionedModel, force: bool = False) -> dict[str, Verdict]:
+    """The verdict on a case that one model is about to draw from, by tracer: a measured PET counts for its own alone.
+
+    It says what the features add to earlier warnings.
 
     Raises:
         DoubtfulInputError: the features alone make it refuse, and `force` is False. What the other checks refuse was
-            refused before the model saw the case (`pipeline`).
+            refused before the model saw the case (`check_case`).
     """
     features = check_features(case, conditioned)
-    checks = {**_checks_of_case(case, plans), "features": features}
-    verdict = Verdict(checks, accepted=any(check.level == REFUSE for check in checks.values()))
+    verdicts = {}
+    for plan in plans:
+        checks = {**_checks_of_case(case, plan), "features": features}
+        accepted = any(check.level == REFUSE for check in checks.values())
+        verdicts[plan.tracer.name] = Verdict(checks, accepted=accepted)
     if features.level == REFUSE and not force:
         raise DoubtfulInputError("; ".join(features.says), GO_ON)
     for line in features.says if features.level in (CAUTION, REFUSE) else ():
         warn(f"accepted by force: {line}" if features.level == REFUSE else line)
-    return verdict
+    return verdicts
 
 
-def _checks_of_case(case: Case, plans: Iterable[Plan]) -> dict[str, Check]:
+def _checks_of_case(case: Case, plan: Plan) -> dict[str, Check]:
     """The checks that need no model, from what reading and registering found."""
-    from ..preprocessing import missing_lines, reference_doubts
-    from ..registration.quality import findings
+    from ..preprocessing import missing_lines
 
     found: dict[str, dict[str, list[str]]] = {name: {CAUTION: [], REFUSE: []} for name in CHECKS}
     found["header"][CAUTION] += case.header
-    found["header"][REFUSE] += case.doubted
-    for figures in (case.ready.quality, *case.ready.pet_quality.values()):
-        refused, odd = findings(figures, case.kind)
-        for level, lines in ((REFUSE, refused), (CAUTION, odd)):
-            for figure, line in lines:
-                found[_check_of(figure)][level].append(line)
+    found["header"][REFUSE] += [*case.doubted, *case.pet_doubted.get(plan.tracer.name, ())]
+    for level, lines in zip((REFUSE, CAUTION), _findings(case, plan), strict=True):
+        for check, line in lines:
+            found[check][level].append(line)
     lacking = {name.removeprefix("brain_missing_"): share for name, share in case.ready.quality.items()
                if name.startswith("brain_missing_")}  # fmt: skip
     found["field_of_view"][CAUTION] += missing_lines(lacking)
-    for region in dict.fromkeys(plan.reference_region for plan in plans if plan.reference_region is not None):
-        found["field_of_view"][REFUSE] += reference_doubts(case.ready, region)
     known = {line for lines in found.values() for each in lines.values() for line in each}
+    known |= {line for lines in case.pet_doubted.values() for line in lines}
     forced = {f"accepted by force: {line}" for line in known}
     further = [line for line in case.warnings if line not in known | forced and line != WITHOUT_T2F]
     found["registration"][CAUTION] += further
