@@ -104,7 +104,8 @@ def check_case(case: Case, plans: Iterable[Plan], force: bool) -> dict[str, list
         Lines by tracer: of the MRI, of its reference region and of its measured PET, of no other's.
 
     Raises:
-        DoubtfulInputError: there are doubts, and `force` is False.
+        DoubtfulInputError: there are doubts, and `force` is False; those of an earlier run count, too, whose `force`
+            accepted them.
     """
     refused, odd = {}, {}
     for plan in plans:
@@ -112,9 +113,11 @@ def check_case(case: Case, plans: Iterable[Plan], force: bool) -> dict[str, list
         found, cautions = _findings(case, plan)
         refused[name] = [line for _, line in found]
         odd[name] = [line for _, line in cautions]
-    every = dict.fromkeys(line for lines in refused.values() for line in lines)
+    every = [line for lines in refused.values() for line in lines]
+    # What reading refused and force accepted, earlier or now: the case's warnings tell of it already.
+    every += [*case.doubted, *(line for name in refused for line in case.pet_doubted.get(name, ()))]
     if every and not force:
-        raise DoubtfulInputError("; ".join(every), GO_ON)
+        raise DoubtfulInputError("; ".join(dict.fromkeys(every)), GO_ON)
     said = {name: [*(f"accepted by force: {line}" for line in refused[name]), *odd[name]] for name in refused}
     for line in dict.fromkeys(line for lines in said.values() for line in lines):
         warn(line)

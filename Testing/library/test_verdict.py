@@ -223,6 +223,9 @@ def test_a_measured_pet_counts_for_its_own_tracer_alone(case, models):
     said = check_case(misfit, plans, True)
     assert "does not fit" in said["TAU"][0] and said["PIB"] == []
     other = replace(case, pet_doubted={"TAU": ("two people",)}, warnings=("accepted by force: two people",))
+    with pytest.raises(DoubtfulInputError, match="two people"):
+        check_case(other, plans, False)
+    assert check_case(other, plans[1:], False) == {"PIB": []}
     for odd in (misfit, other):
         verdicts = judge(odd, plans, ConditionedModel(model, case.mri()), True)
         assert {name: verdict.level for name, verdict in verdicts.items()} == {"TAU": "refuse", "PIB": "ok"}
@@ -245,6 +248,10 @@ def test_a_saved_case_keeps_what_the_verdict_needs(case, models, tmp_path):
     save_case(odd, tmp_path / "case")
     again = load_case(tmp_path / "case")
     assert (again.header, again.doubted, again.simulated) == (odd.header, odd.doubted, True)
+    plans = resolve(Options("TAU", model=models["plain"]), load_model(models["plain"]))
+    with pytest.raises(DoubtfulInputError, match="two people"):
+        check_case(again, plans, False)
+    assert check_case(again, plans, True) == {"TAU": []}
     assert load_case(save_case(case, tmp_path / "plain") and tmp_path / "plain").header == ()
 
 
