@@ -105,9 +105,10 @@ def training_cases(model: Model, cache: Cache, most: int, split_file: Path | Non
 
 
 def _plans(model: Model, pairs: int = 1):
+    """How a person is drawn; a model that gives the same PET each time, too, whose chance is then found to be none."""
     from RelAPETLib.synthesis.options import Options, resolve
 
-    return resolve(Options("all", samples=2 * pairs, yes=True), model)
+    return [replace(plan, samples=2 * pairs) for plan in resolve(Options("all", yes=True), model)]
 
 
 def draw_moments(model: Model, cache: Cache, cases: list[str], twice: int, folder: Path, progress) -> dict:

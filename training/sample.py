@@ -160,7 +160,7 @@ def _record(out: Path, model, cache: Cache, split: Split, part: str, drawing: Dr
         "part": part,
         "sampler": drawing.sampler,
         "steps": drawing.steps,
-        "samples": drawing.samples,
+        "samples": 1 if model.method.defaults.deterministic else drawing.samples,
         "seed": drawing.seed,
         "noise": "by case",  # in folders of earlier versions, by case and tracer
         "without_t2f": drawing.without_t2f,

@@ -29,7 +29,10 @@ def add_model_options(parser, whole_number) -> None:
         help="in place of --sampler and --steps: as few steps as the model was measured to need (default: the model's)",
     )
     group.add_argument(
-        "--samples", type=whole_number, metavar="K", help="samples; with more than 1 the PET is their mean"
+        "--samples",
+        type=whole_number,
+        metavar="K",
+        help="samples; with more than 1 the PET is their mean (1 of a model that gives the same PET each time)",
     )
     group.add_argument("--seed", type=whole_number, default=0, metavar="S", help="random seed (default: 0)")
     group.add_argument(

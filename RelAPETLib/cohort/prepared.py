@@ -26,7 +26,7 @@ def prepared_case(
 ) -> tuple[Case, dict[str, str]]:
     """The case of a visit, with its measured PET of these tracers, and by tracer why a measured PET was left out.
 
-    A measured PET that cannot be used is left out; it stops nobody.
+    A measured PET that cannot be used is left out; it stops nobody, and spoils no other tracer's.
 
     Raises:
         InputError: the MRI cannot be used, or the model needs a sequence that is not there.
@@ -47,12 +47,41 @@ def prepared_case(
                 pets[tracer] = visit.pets[tracer].path
     if not pets:
         return _mri_alone(request, visit, progress), lost
+    case, spoilt = _with_pets(request, visit, pets, progress)
+    return case, lost | spoilt
+
+
+def _with_pets(
+    request: Request, visit: Visit, pets: dict[str, Path], progress: Progress
+) -> tuple[Case, dict[str, str]]:
+    """The case with those of its measured PET that can be used, and by tracer why the others cannot."""
+    spoilt: dict[str, str] = {}
+
+    def spoil(tracer: str, reason: str) -> None:
+        spoilt[tracer] = recordable(reason, request, visit)
+
     try:
-        return _registered(request, visit, pets, progress), lost
+        return _registered(request, visit, pets, progress, spoil), spoilt
     except InputError as error:
-        # Either the MRI or a PET is to blame: with the MRI alone it fails again, or the PET was.
-        reason = recordable(str(error), request, visit)
-        return _mri_alone(request, visit, progress), lost | dict.fromkeys(pets, reason)
+        # Either the MRI or a PET is to blame: with the MRI alone it fails again, or a PET was.
+        alone, reason = _mri_alone(request, visit, progress), str(error)
+    good: dict[str, Case] = {}
+    for tracer, path in pets.items() if len(pets) > 1 else ():
+        try:
+            good[tracer] = _registered(request, visit, {tracer: path}, progress, spoil)
+        except InputError as error:
+            spoil(tracer, str(error))
+    good = {tracer: case for tracer, case in good.items() if tracer not in spoilt}
+    if len(good) == 1:
+        return good.popitem()[1], spoilt
+    if good and len(good) < len(pets):
+        try:
+            return _registered(request, visit, {name: pets[name] for name in good}, progress, spoil), spoilt
+        except InputError as error:
+            reason = str(error)
+    for tracer in good or pets.keys() - spoilt.keys():  # alone each would do, as when one file is given twice
+        spoil(tracer, reason)
+    return alone, spoilt
 
 
 def _relative(model: Model, tracer: str) -> bool:
@@ -73,13 +102,16 @@ def _unusable(path: Path, relative: bool) -> str:
     return ""
 
 
-def _registered(request: Request, visit: Visit, pets: dict[str, Path], progress: Progress) -> Case:
+def _registered(
+    request: Request, visit: Visit, pets: dict[str, Path], progress: Progress,
+    on_doubtful_pet: Callable[[str, str], object] | None = None,
+) -> Case:  # fmt: skip
     from ..synthesis import prepare_case
 
     options = request.options
     return prepare_case(
         visit.t1w, visit.t2f, references=pets, preprocessed=options.preprocessed, registration=options.registration,
-        device=options.device, force=options.force,
+        device=options.device, force=options.force, on_doubtful_pet=on_doubtful_pet,
         progress=lambda fraction, message: progress(0.6 * fraction, message),
     )  # fmt: skip
 

@@ -158,7 +158,7 @@ class _Work:
             except InputError as error:
                 if tracer not in case.ready.pets:
                     raise
-                case, self.left_out = _without_pet(case, tracer), reason_of(error, self.request, self.visit).recorded
+                case, self.left_out = case.without_pet(tracer), reason_of(error, self.request, self.visit).recorded
                 (result,) = run_case(case, options, progress, model=model)
             self._write(tracer, result, case)
         except Exception as error:
@@ -268,15 +268,6 @@ def _plain_rows(rows: list[dict], units: str) -> list[dict]:
         return float(value) if math.isfinite(value) else None
 
     return [{name: plain(value) for name, value in row.items()} | {"units": units} for row in rows]
-
-
-def _without_pet(case: Case, tracer: str) -> Case:
-    ready = case.ready
-    kept = {
-        name: {key: value for key, value in getattr(ready, name).items() if key != tracer}
-        for name in ("pets", "pet_views", "pet_quality")
-    }
-    return replace(case, ready=replace(ready, **kept))
 
 
 def _share(progress, number: int, count: int, tracer: str, fraction: float, message: str) -> None:

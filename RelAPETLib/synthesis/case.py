@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,8 @@ class Case:
         paths: of the inputs that came as files, by role. Nothing of them is ever written.
         second_sha256: by role, of the other file of an input that lies in two (a header and its voxels).
         header: those of the warnings that reading the files gave.
-        doubted: what reading would have refused and was accepted by force, a line each.
+        doubted: what reading would have refused of the MRI and was accepted by force, a line each.
+        pet_doubted: the same of measured PET, by tracer.
         simulated: the MRI's files say that they are a simulated person's. A scan whose file lacks that word counts as
             real, for which less is shown.
         beside: what the MRI's names and sidecars said of them, by role (`inputs.told_beside`): their hashes do not tell
@@ -66,6 +67,7 @@ class Case:
     beside: Mapping[str, Mapping] = field(default_factory=dict)
     registration: str = AUTO
     revision: int = REVISION
+    pet_doubted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -105,6 +107,16 @@ class Case:
         """Which of `SEQUENCES` were given."""
         return tuple(name for name in SEQUENCES if getattr(self.ready, name) is not None)
 
+    def without_pet(self, tracer: str) -> Case:
+        """The same without the measured PET of a tracer, and without what is doubted of it."""
+        parts = ("pets", "pet_views", "pet_quality")
+        ready = replace(self.ready, **{part: _without(getattr(self.ready, part), tracer) for part in parts})
+        return replace(self, ready=ready, pet_doubted=_without(self.pet_doubted, tracer))
+
+
+def _without(facts: Mapping[str, object], tracer: str) -> dict:
+    return {name: fact for name, fact in facts.items() if name != tracer}
+
 
 def prepare_case(
     t1w: str | os.PathLike | sitk.Image,
@@ -116,6 +128,7 @@ def prepare_case(
     device: str = "auto",
     force: bool = False,
     progress: Callable[[float, str], None] | None = None,
+    on_doubtful_pet: Callable[[str, str], object] | None = None,
 ) -> Case:
     """Read and register one person's scans.
 
@@ -128,6 +141,8 @@ def prepare_case(
         device: where the registration may run; see `preprocessing.preprocess`.
         force: accept scans that look wrong, with a warning.
         progress: called as progress(fraction, message).
+        on_doubtful_pet: called with the tracer and the reason for each measured PET that lies over the brain as no PET
+            of this person would, which is then left out. None refuses the case.
 
     Raises:
         InputError: a volume cannot be used; `DoubtfulInputError` when `force` would accept it.
@@ -138,6 +153,7 @@ def prepare_case(
         >>> pets = [draw(case, tracer) for tracer in ("TAU", "PIB")]  # doctest: +SKIP
     """
     from ..devices import resolve_device
+    from ..preprocessing import doubts
 
     check_registration(registration, preprocessed)
     how = {"preprocessed": preprocessed, "registration": registration}
@@ -147,8 +163,14 @@ def prepare_case(
         inputs = read(t1w, t2f, references or {}, lambda part, words: report(0.1 * part, words), force)
         of_header = list(messages)
         ready = register(inputs, device, lambda part, words: report(0.1 + 0.9 * part, words), **how)
-    settle_doubts(ready, "grid" if preprocessed else "raw", force)
-    return make_case(inputs, ready, messages, of_header, **how)
+    case = make_case(inputs, ready, messages, of_header, **how)
+    if on_doubtful_pet is not None and not force:
+        for tracer, figures in ready.pet_quality.items():
+            if found := doubts(figures, case.kind):
+                on_doubtful_pet(tracer, "; ".join(found))
+                case = case.without_pet(tracer)
+    settle_doubts(case, case.ready.pet_quality, force)
+    return case
 
 
 def read(t1w, t2f, references: Mapping[str, object], progress, force: bool) -> Inputs:
@@ -193,25 +215,24 @@ def _by_tracer(volumes: Mapping[str, object]) -> dict:
     return {role.removeprefix(reference_role("")): volume for role, volume in volumes.items()}
 
 
-def settle_doubts(ready: Preprocessed, kind: str, force: bool, further: Iterable[str] = ()) -> None:
+def settle_doubts(case: Case, tracers: Iterable[str], force: bool) -> None:
     """Refuse scans that are probably not a brain's T1w and T2-FLAIR, or a PET of another one; warn when forced.
 
     Args:
-        kind: ``raw`` or ``grid``, whose thresholds the quality figures are held against.
-        further: other doubts, settled in the same breath.
+        tracers: whose measured PET matter.
 
     Raises:
         DoubtfulInputError: there are doubts, and `force` is False.
     """
     from ..preprocessing import cautions, doubts
 
-    every = (ready.quality, *ready.pet_quality.values())
-    found = [*(line for figures in every for line in doubts(figures, kind)), *further]
+    every = (case.ready.quality, *(case.ready.pet_quality.get(tracer, {}) for tracer in tracers))
+    found = [line for figures in every for line in doubts(figures, case.kind)]
     if found and not force:
         raise DoubtfulInputError("; ".join(found), GO_ON)
     for words in found:
         warn(f"accepted by force: {words}")
-    for words in (line for figures in every for line in cautions(figures, kind)):
+    for words in (line for figures in every for line in cautions(figures, case.kind)):
         warn(words)
 
 
@@ -225,7 +246,8 @@ def make_case(
     registration: str,
 ) -> Case:
     """The case of inputs that are registered; `of_header` are those of the messages that reading gave."""
-    accepted = {f"accepted by force: {line}" for line in inputs.doubted}
+    doubted = [*inputs.doubted, *(line for lines in inputs.pet_doubted.values() for line in lines)]
+    accepted = {f"accepted by force: {line}" for line in doubted}
     return Case(
         ready=ready,
         t1w_space=inputs.images["t1w"],
@@ -239,6 +261,9 @@ def make_case(
         paths=inputs.paths,
         header=tuple(without_paths([line for line in of_header if line not in accepted], inputs.paths)),
         doubted=tuple(without_paths(list(inputs.doubted), inputs.paths)),
+        pet_doubted={
+            tracer: tuple(without_paths(list(lines), inputs.paths)) for tracer, lines in inputs.pet_doubted.items()
+        },
         simulated=inputs.simulated,
         beside=inputs.beside,
     )

@@ -44,7 +44,8 @@ class Inputs:
         second_sha256: of the other file, by role, where a volume lies in two (`volumes.second_file`).
         names: how an error message calls each: role, and the path when there is one.
         paths: by role, those that came as files.
-        doubted: what spoke against them and was accepted by force, a line each.
+        doubted: what spoke against the MRI and was accepted by force, a line each.
+        pet_doubted: the same of measured PET, by tracer.
         simulated: every MRI came as a file that says it is a simulated person's (`volumes.sidecar.is_simulated`).
         beside: of each MRI that came as a file, by role, what `told_beside` found; of a silent one no entry.
     """
@@ -56,6 +57,7 @@ class Inputs:
     paths: dict[str, Path]
     doubted: tuple[str, ...] = ()
     simulated: bool = False
+    pet_doubted: dict[str, tuple[str, ...]] = field(default_factory=dict)
     beside: dict[str, dict] = field(default_factory=dict)
 
 
@@ -113,7 +115,13 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
     mri = [role for role in images if role in TITLES]
     beside = told_beside_all({role: paths.get(role) for role in mri})
     simulated = bool(mri) and all(beside.get(role, {}).get("simulated", False) for role in mri)
-    return Inputs(images, hashes, seconds, names, paths, tuple(doubted), simulated, beside)
+    of_mri = tuple(line for role, line in doubted if role in TITLES)
+    of_pet: dict[str, tuple[str, ...]] = {}
+    for role, line in doubted:
+        if role not in TITLES:
+            tracer = role.removeprefix(_REFERENCE)
+            of_pet[tracer] = (*of_pet.get(tracer, ()), line)
+    return Inputs(images, hashes, seconds, names, paths, of_mri, simulated, of_pet, beside)
 
 
 def _as_float(volume, role: str) -> sitk.Image:
@@ -152,8 +160,8 @@ def _refuse_twins(images: dict[str, sitk.Image], hashes: dict[str, tuple], names
                 )
 
 
-def _doubt_two_people(paths: dict[str, Path], names: dict[str, str], force: bool) -> list[str]:
-    """Scans whose DICOM headers name two people, or an MRI pair of two studies; what was accepted by force."""
+def _doubt_two_people(paths: dict[str, Path], names: dict[str, str], force: bool) -> list[tuple[str, str]]:
+    """Scans whose DICOM headers name two people, or an MRI pair of two studies; what was accepted by force, by role."""
     from ..volumes import origin_of, same_person, same_study
 
     origins, accepted = {role: origin for role, path in paths.items() if (origin := origin_of(path))}, []
@@ -165,7 +173,7 @@ def _doubt_two_people(paths: dict[str, Path], names: dict[str, str], force: bool
                 raise DoubtfulInputError(f"{names['t1w']} and {names[role]}: {why}", advice)
             words = f"{title('t1w')} and {title(role)}: {why}"
             warn(f"accepted by force: {words}")
-            accepted.append(words)
+            accepted.append((role, words))
         elif role == "t2f" and not same_study(origins["t1w"], origins[role]):
             warn("T1w and T2-FLAIR were taken on two days, as their DICOM headers say; one visit's pair is wanted")
     return accepted

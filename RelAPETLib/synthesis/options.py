@@ -42,7 +42,7 @@ class Options:
         reference_region: region whose mean sets the references' scale.
         norms: norms of measured PET (`synthesis.norms`), for z-scores of the reference.
         reference_fwhm: resolution of the reference, mm, so that it can be brought to the norms'.
-        sampler, steps, samples: 1 to T steps; 1 to 64 samples.
+        sampler, steps, samples: 1 to T steps; 1 to 64 samples. A model that gives the same PET each time draws one.
         quality: in place of sampler and steps, one of `QUALITIES`: as few steps as the model was measured to need for
             it (``python -m training steps``).
         seed: 0 to 2^63 - 1; the noise of sample k follows from (seed, k) alone, whatever the tracer.
@@ -266,7 +266,7 @@ def resolve(options: Options, model: Model) -> tuple[Plan, ...]:
     check_precision(options.precision, model.device)
     defaults, known = model.method.defaults, model.metadata["tracers"]
     sampler, steps = _sampler_and_steps(options, model.metadata, defaults)
-    plans = []
+    samples, plans = _samples(options, model.name, defaults), []
     for name in _in_order(known) if options.tracers == (ALL,) else options.tracers:
         entry = known.get(name)
         if entry is None:
@@ -282,7 +282,7 @@ def resolve(options: Options, model: Model) -> tuple[Plan, ...]:
                 reference_region=entry.get("reference_region"),
                 sampler=sampler,
                 steps=steps,
-                samples=options.samples or defaults.samples,
+                samples=samples,
                 seed=options.seed,
                 clip=defaults.clip,
                 space=options.space,
@@ -291,6 +291,15 @@ def resolve(options: Options, model: Model) -> tuple[Plan, ...]:
             )
         )
     return tuple(plans)
+
+
+def _samples(options: Options, name: str, defaults: Defaults) -> int:
+    """Samples to draw: one where all would be the same PET, whose spread would be no uncertainty but none."""
+    if not defaults.deterministic:
+        return options.samples or defaults.samples
+    if (options.samples or 1) > 1:
+        warn(f"model {name} gives the same PET each time: one sample is drawn, not {options.samples}, without a spread")
+    return 1
 
 
 def check_drawing(options: Options) -> None:

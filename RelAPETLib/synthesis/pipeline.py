@@ -11,13 +11,13 @@ from ..errors import DeviceError, InputError
 from ..methods.base import SEQUENCES
 from ..notices import collected, warn
 from .ahead import Ahead, Awaited
-from .case import Case, check_t1w, make_case, read, register, settle_doubts
+from .case import Case, check_t1w, make_case, read, register
 from .described import describe
 from .inputs import reference_role, without_paths
 from .options import Options, Plan, check_sequences, for_model, resolve
 from .result import Syntheses, Synthesis
 from .stages import Clock, Progress, part_of, parts
-from .verdict import judge, unseen_references
+from .verdict import check_case, judge
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,10 +134,10 @@ def _run_files(t1w, t2f, options: Options, progress, on_case, kept) -> Iterator[
     clock.lap("model")
     case = make_case(inputs, ready, of_case, of_header, **how)
     del inputs, ready
-    said = [*of_model, *_judge(case, plans, options.force, units, norms)]
+    doubts = check_case(case, plans, options.force, units, norms)
     if on_case:
         on_case(case)
-    yield from _results(case, model, plans, units, norms, options, said, clock.seconds, progress)
+    yield from _results(case, model, plans, units, norms, options, of_model, doubts, clock.seconds, progress)
 
 
 def run_case(
@@ -183,9 +183,9 @@ def _run_case(case: Case, options: Options, progress, loaded: Model | None, kept
         plans = _plans(options, model, parts(progress)("model"))
     units = {name: _units(name, case.paths, plans, options) for name in options.tracers if name in case.ready.pets}
     norms = _norms(options, units)
-    said += _judge(case, plans, options.force, units, norms)
+    doubts = check_case(case, plans, options.force, units, norms)
     clock.lap("model")
-    yield from _results(case, model, plans, units, norms, options, said, clock.seconds, progress)
+    yield from _results(case, model, plans, units, norms, options, said, doubts, clock.seconds, progress)
 
 
 def draw(
@@ -216,10 +216,10 @@ def draw(
         model = model or _load(options.model, resolve_device(options.device))
         check_sequences(case.sequences, model.metadata)
         (plan,) = resolve(options, model)
-        said += _judge(case, (plan,), options.force)
+        check_case(case, (plan,), options.force)
         check_duration(model, plan.label, plan.steps, plan.samples, options.yes, progress, plan.precision)
         conditioned = ConditionedModel(model, case.mri(), options.clinical)
-        verdict = judge(case, (plan,), conditioned, options.force)
+        (verdict,) = judge(case, (plan,), conditioned, options.force).values()
         counter = RegionCounter(case.ready.mask, case.ready.in_view)
         drawn = draw_samples(conditioned, plan, yes=options.yes, progress=progress, counter=counter)
     return replace(drawn, said=tuple(said), verdict=verdict)
@@ -292,6 +292,7 @@ def _results(
     norms: Norms | None,
     options: Options,
     said: list[str],
+    doubts: Mapping[str, list[str]],
     seconds: dict,
     progress,
 ) -> Iterator[Synthesis]:
@@ -300,17 +301,17 @@ def _results(
 
     conditioned, said = ConditionedModel(model, case.mri(), options.clinical), list(said)
     with collected(said):
-        verdict = judge(case, plans, conditioned, options.force, units, norms)
+        verdicts = judge(case, plans, conditioned, options.force, units, norms)
     together = pays_together(conditioned.model, plans)
     drawings = _drawings(case, conditioned, plans, options, progress, together)
     for number, (plan, (drawn, meanwhile, spent)) in enumerate(zip(plans, drawings, strict=True)):
         yield finish(
             case,
-            replace(drawn, verdict=verdict),
+            replace(drawn, verdict=verdicts[plan.tracer.name]),
             units=units.get(plan.tracer.name),
             norms=norms,
             force=options.force,
-            warnings=[*case.warnings, *said, *meanwhile],
+            warnings=[*case.warnings, *doubts[plan.tracer.name], *said, *meanwhile],
             seconds={**seconds, "sampling": spent},
             part=parts(part_of(progress, number, len(plans), plan.tracer.name, together)),
         )
@@ -342,14 +343,6 @@ def _check_model(given: Iterable[str], options: Options) -> None:
     from ..models import locate
 
     check_sequences(given, locate(options.model).metadata)
-
-
-def _judge(case: Case, plans: Iterable[Plan], force: bool, units=None, norms: Norms | None = None) -> list[str]:
-    """Refuse a case that looks wrong, or does not show what SUVR are relative to; else what there is to say."""
-    said: list[str] = []
-    with collected(said):
-        settle_doubts(case.ready, case.kind, force, unseen_references(case, plans, units, norms))
-    return said
 
 
 def _plans(options: Options, model: Model, progress: Progress) -> tuple[Plan, ...]:

@@ -102,22 +102,73 @@ class Verdict:
 
 
 def unseen_references(
-    case: Case, plans: Iterable[Plan], units: Mapping[str, ReferenceUnits] | None = None, norms: Norms | None = None
+    case: Case, plan: Plan, units: Mapping[str, ReferenceUnits] | None = None, norms: Norms | None = None
 ) -> list[str]:
-    """A line for each reference region that the MRI or the measured PET that is to be scaled by it do not show.
+    """A line for each reference region that the MRI or the plan's measured PET, which it is to scale, do not show.
 
     Args:
-        plans: whose model's SUVR are relative to a region.
+        plan: whose model's SUVR are relative to a region.
         units: by tracer, how the unit of a measured PET is known.
         norms: of measured PET, which are relative to a region too.
     """
     from ..preprocessing import reference_doubts
 
-    asked = [(plan.reference_region, None) for plan in plans]
-    asked += [(known.region, tracer) for tracer, known in (units or {}).items()]
-    asked += [] if norms is None else [(norms.region, norms.tracer)]
-    lines = (line for region, tracer in asked if region for line in reference_doubts(case.ready, region, tracer))
+    tracer = plan.tracer.name
+    asked = [(plan.reference_region, None)]
+    asked += [(units[tracer].region, tracer)] if units and tracer in units else []
+    asked += [(norms.region, tracer)] if norms is not None and norms.tracer == tracer else []
+    lines = (line for region, whose in asked if region for line in reference_doubts(case.ready, region, whose))
     return list(dict.fromkeys(lines))
+
+
+def check_case(
+    case: Case,
+    plans: Iterable[Plan],
+    force: bool,
+    units: Mapping[str, ReferenceUnits] | None = None,
+    norms: Norms | None = None,
+) -> dict[str, list[str]]:
+    """Refuse a case that looks wrong, or does not show what SUVR are relative to; else what there is to say.
+
+    Args:
+        plans, units, norms: as for `unseen_references`.
+
+    Returns:
+        Lines by tracer: of the MRI, of its reference region and of its measured PET, of no other's.
+
+    Raises:
+        DoubtfulInputError: there are doubts, and `force` is False; those of an earlier run count, too, whose `force`
+            accepted them.
+    """
+    refused, odd = {}, {}
+    for plan in plans:
+        name = plan.tracer.name
+        found, cautions = _findings(case, plan, units, norms)
+        refused[name] = [line for _, line in found]
+        odd[name] = [line for _, line in cautions]
+    every = [line for lines in refused.values() for line in lines]
+    # What reading refused and force accepted, earlier or now: the case's warnings tell of it already.
+    every += [*case.doubted, *(line for name in refused for line in case.pet_doubted.get(name, ()))]
+    if every and not force:
+        raise DoubtfulInputError("; ".join(dict.fromkeys(every)), GO_ON)
+    said = {name: [*(f"accepted by force: {line}" for line in refused[name]), *odd[name]] for name in refused}
+    for line in dict.fromkeys(line for lines in said.values() for line in lines):
+        warn(line)
+    return said
+
+
+def _findings(
+    case: Case, plan: Plan, units: Mapping[str, ReferenceUnits] | None, norms: Norms | None
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """What is refused and what is odd of a case's figures for one tracer, each line with the check it serves."""
+    from ..registration.quality import findings
+
+    refused, odd = [], []
+    for figures in (case.ready.quality, case.ready.pet_quality.get(plan.tracer.name, {})):
+        for lines, found in zip((refused, odd), findings(figures, case.kind), strict=True):
+            lines += [(_check_of(figure), line) for figure, line in found]
+    refused += [("field_of_view", line) for line in unseen_references(case, plan, units, norms)]
+    return refused, odd
 
 
 def judge(
@@ -127,44 +178,48 @@ def judge(
     force: bool = False,
     units: Mapping[str, ReferenceUnits] | None = None,
     norms: Norms | None = None,
-) -> Verdict:
-    """The verdict on a case that one model is about to draw from; says what the features add to earlier warnings.
+) -> dict[str, Verdict]:
+    """The verdict on a case that one model is about to draw from, by tracer: a measured PET counts for its own alone.
+
+    It says what the features add to earlier warnings.
 
     Args:
         plans, units, norms: as for `unseen_references`.
 
     Raises:
         DoubtfulInputError: the features alone make it refuse, and `force` is False. What the other checks refuse was
-            refused before the model saw the case (`pipeline`).
+            refused before the model saw the case (`check_case`).
     """
     features = check_features(case, conditioned)
-    checks = {**_checks_of_case(case, unseen_references(case, plans, units, norms)), "features": features}
-    verdict = Verdict(checks, accepted=any(check.level == REFUSE for check in checks.values()))
+    verdicts = {}
+    for plan in plans:
+        checks = {**_checks_of_case(case, plan, units, norms), "features": features}
+        accepted = any(check.level == REFUSE for check in checks.values())
+        verdicts[plan.tracer.name] = Verdict(checks, accepted=accepted)
     if features.level == REFUSE and not force:
         raise DoubtfulInputError("; ".join(features.says), GO_ON)
     for line in features.says if features.level in (CAUTION, REFUSE) else ():
         warn(f"accepted by force: {line}" if features.level == REFUSE else line)
-    return verdict
+    return verdicts
 
 
-def _checks_of_case(case: Case, unseen: list[str]) -> dict[str, Check]:
+def _checks_of_case(
+    case: Case, plan: Plan, units: Mapping[str, ReferenceUnits] | None, norms: Norms | None
+) -> dict[str, Check]:
     """The checks that need no model, from what reading and registering found."""
     from ..preprocessing import missing_lines
-    from ..registration.quality import findings
 
     found: dict[str, dict[str, list[str]]] = {name: {CAUTION: [], REFUSE: []} for name in CHECKS}
     found["header"][CAUTION] += case.header
-    found["header"][REFUSE] += case.doubted
-    for figures in (case.ready.quality, *case.ready.pet_quality.values()):
-        refused, odd = findings(figures, case.kind)
-        for level, lines in ((REFUSE, refused), (CAUTION, odd)):
-            for figure, line in lines:
-                found[_check_of(figure)][level].append(line)
+    found["header"][REFUSE] += [*case.doubted, *case.pet_doubted.get(plan.tracer.name, ())]
+    for level, lines in zip((REFUSE, CAUTION), _findings(case, plan, units, norms), strict=True):
+        for check, line in lines:
+            found[check][level].append(line)
     lacking = {name.removeprefix("brain_missing_"): share for name, share in case.ready.quality.items()
                if name.startswith("brain_missing_")}  # fmt: skip
     found["field_of_view"][CAUTION] += missing_lines(lacking)
-    found["field_of_view"][REFUSE] += unseen
     known = {line for lines in found.values() for each in lines.values() for line in each}
+    known |= {line for lines in case.pet_doubted.values() for line in lines}
     forced = {f"accepted by force: {line}" for line in known}
     further = [line for line in case.warnings if line not in known | forced and line != WITHOUT_T2F]
     found["registration"][CAUTION] += further

@@ -13,7 +13,9 @@ from RelAPETLib.errors import DoubtfulInputError, RelAPETWarning
 from RelAPETLib.models import load_model
 from RelAPETLib.provenance import check_provenance
 from RelAPETLib.synthesis import Options, load_case, prepare_case, run_case, save_case
-from RelAPETLib.synthesis.verdict import CHECKS, Check, Verdict
+from RelAPETLib.synthesis.options import resolve
+from RelAPETLib.synthesis.sampling import ConditionedModel
+from RelAPETLib.synthesis.verdict import CHECKS, Check, Verdict, check_case, judge
 
 pytestmark = pytest.mark.filterwarnings("ignore::RelAPETLib.errors.RelAPETWarning")
 
@@ -211,11 +213,45 @@ def test_each_finding_belongs_to_one_check(case, models, quality, changes, check
     assert {n: c["level"] for n, c in verdict["checks"].items() if c["level"] != "ok"} == {check: level}
 
 
+def test_a_measured_pet_counts_for_its_own_tracer_alone(case, models):
+    model = load_model(models["plain"])
+    plans = resolve(Options("TAU,PIB", model=models["plain"]), model)
+    misfit = replace(case, ready=replace(case.ready, pet_quality={"TAU": {"pet_outline": 0.5}, "PIB": {}}))
+    with pytest.raises(DoubtfulInputError, match="does not fit the MRI's brain"):
+        check_case(misfit, plans, False)
+    assert check_case(misfit, plans[1:], False) == {"PIB": []}
+    said = check_case(misfit, plans, True)
+    assert "does not fit" in said["TAU"][0] and said["PIB"] == []
+    other = replace(case, pet_doubted={"TAU": ("two people",)}, warnings=("accepted by force: two people",))
+    with pytest.raises(DoubtfulInputError, match="two people"):
+        check_case(other, plans, False)
+    assert check_case(other, plans[1:], False) == {"PIB": []}
+    for odd in (misfit, other):
+        verdicts = judge(odd, plans, ConditionedModel(model, case.mri()), True)
+        assert {name: verdict.level for name, verdict in verdicts.items()} == {"TAU": "refuse", "PIB": "ok"}
+        assert verdicts["TAU"].accepted and not verdicts["PIB"].accepted
+
+
+def test_a_reference_region_out_of_view_counts_for_its_own_tracer_alone(case, models, monkeypatch):
+    plans = resolve(Options("TAU,PIB", model=models["plain"]), load_model(models["plain"]))
+    plans = (plans[0], replace(plans[1], reference_region="pons"))
+    monkeypatch.setattr(
+        "RelAPETLib.preprocessing.reference_doubts", lambda ready, region: ["no pons"] if region == "pons" else []
+    )
+    assert check_case(case, plans[:1], False) == {"TAU": []}
+    with pytest.raises(DoubtfulInputError, match="no pons"):
+        check_case(case, plans, False)
+
+
 def test_a_saved_case_keeps_what_the_verdict_needs(case, models, tmp_path):
     odd = replace(case, header=("odd header",), doubted=("two people",), warnings=("odd header",))
     save_case(odd, tmp_path / "case")
     again = load_case(tmp_path / "case")
     assert (again.header, again.doubted, again.simulated) == (odd.header, odd.doubted, True)
+    plans = resolve(Options("TAU", model=models["plain"]), load_model(models["plain"]))
+    with pytest.raises(DoubtfulInputError, match="two people"):
+        check_case(again, plans, False)
+    assert check_case(again, plans, True) == {"TAU": []}
     assert load_case(save_case(case, tmp_path / "plain") and tmp_path / "plain").header == ()
 
 
@@ -237,8 +273,6 @@ def test_the_command_line_says_it_in_the_same_words(pair, models, tmp_path, caps
 
 def test_a_feature_check_sees_the_mri_and_not_the_noise(pair, case, models):
     """The same features whatever tracer and seed, and others for another MRI."""
-    from RelAPETLib.synthesis.sampling import ConditionedModel
-
     model = load_model(models["plain"])
     own = ConditionedModel(model, case.mri()).features()
     flipped = ConditionedModel(model, case.mri().flip(2)).features()
