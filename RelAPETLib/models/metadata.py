@@ -15,6 +15,7 @@ from ..errors import ModelError
 from ..grid import MNI_GRID
 from ..jsonfiles import parse_json
 from ..methods import METHODS, UNNAMED, method_class
+from ..regions import region_names
 from ..resources import resource
 from ..tracers import TRACERS
 
@@ -127,6 +128,9 @@ def _check_tracer(name: str, facts: dict, problem: str) -> None:
         raise ModelError(f"{problem}: a relative output has the window [0, 1], not {facts['window']}")
     if facts["output"] == "suvr" and not facts["reference_region"]:
         raise ModelError(f"{problem}: a SUVR output needs a reference_region")
+    if facts["reference_region"] is not None and facts["reference_region"] not in region_names():
+        known = ", ".join(region_names())
+        raise ModelError(f"{problem}: unknown reference_region {facts['reference_region']!r}; known are {known}")
 
 
 def _refuse_expressions(content, what: str) -> None:

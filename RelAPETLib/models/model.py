@@ -16,6 +16,7 @@ from .bundle import VerifiedBundle, verify_bundle
 from .catalogue import check_entry, load_catalogue, model_path, own_models
 from .metadata import method_of
 from .places import found_models
+from .trial import check_draws
 
 if TYPE_CHECKING:
     import torch
@@ -125,6 +126,8 @@ def load_bundle(bundle: VerifiedBundle, device: str) -> Model:
     method = _build(bundle)
     _load_weights(method.network, bundle)
     method.network.eval().requires_grad_(False)
+    label = next(iter(bundle.metadata["tracers"].values()))["label"]
+    check_draws(method, label, f"model {bundle.folder}")
     try:
         method.network.to(device)
     except RuntimeError as error:
