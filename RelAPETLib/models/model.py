@@ -263,6 +263,13 @@ def _check_labels(network: torch.nn.Module, bundle: VerifiedBundle) -> None:
 
 
 def _load_weights(network: torch.nn.Module, bundle: VerifiedBundle) -> None:
+    """Fill a network. Raises `ModelError` where the file is another one by now than the one that was verified."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    network.load_state_dict(load_file(bundle.weights_path), strict=True)
+    try:
+        network.load_state_dict(load_file(bundle.weights_path), strict=True)
+    except (OSError, RuntimeError, SafetensorError):
+        bundle.check_unchanged()
+        raise
+    bundle.check_unchanged()

@@ -1,6 +1,7 @@
 """Bundles, catalogue and the published checkpoint: what is whole loads, and what is not is refused in one line."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from RelAPETLib.models import (
     verify_bundle,
     write_bundle,
 )
+from RelAPETLib.models import model as model_module
 from RelAPETLib.models.catalogue import home, load_catalogue
 from RelAPETLib.resources import resources_dir
 from RelAPETLib.tracers import TRACERS
@@ -122,6 +124,27 @@ def test_weights_that_are_not_finite_are_not_written(bundle, tmp_path):
     with pytest.raises(ModelError, match="not finite as torch.float16"):
         write_bundle(tmp_path / "x", model.method.network, kept, half=("",))
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("how", ["replaced", "changed", "gone"])
+def test_weights_that_change_between_hash_and_reading_are_refused(bundle, monkeypatch, how):
+    """The hashes of a model are in every record: they are those of the weights that drew."""
+    model, build = load_model(bundle), model_module._build
+    other = {key: value for key, value in model.metadata.items() if key != "weights"} | {"version": "2"}
+
+    def meanwhile(verified):
+        method, weights = build(verified), bundle / "model.safetensors"
+        if how == "replaced":
+            write_bundle(bundle, model.method.network, other, overwrite=True)
+        elif how == "gone":
+            weights.unlink()
+        else:
+            flip_byte(weights, -5)
+            os.utime(weights, ns=(0, 0))
+        return method
+
+    monkeypatch.setattr(model_module, "_build", meanwhile)
+    assert ("cannot read" if how == "gone" else "was changed while it was loaded; begin again") in refusal(bundle)
 
 
 def flip_byte(path, position):
