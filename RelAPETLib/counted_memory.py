@@ -146,6 +146,12 @@ def _places(indices: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]
     return found
 
 
+def _fit(one: Any, other: Any, what: str) -> None:
+    """Raise `RuntimeError`, as torch does, where two sizes that an operation wants the same are not."""
+    if one != other:
+        raise RuntimeError(f"{what} do not fit: {one} and {other}")
+
+
 # -- shapes that torch works out in Python, for which it imports its compiler, a second's worth of modules -----------
 
 
@@ -162,6 +168,8 @@ def _voxelwise(called, args, kwargs) -> torch.Tensor:
 
 
 def _convolution(image, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
+    _fit(image.shape[1], weight.shape[0] if transposed else weight.shape[1] * groups, "channels of a convolution")
+
     def side(axis: int) -> int:
         n, reach = image.shape[axis + 2], dilation[axis] * (weight.shape[axis + 2] - 1)
         if transposed:
@@ -169,7 +177,14 @@ def _convolution(image, weight, bias, stride, padding, dilation, transposed, out
         return (n + 2 * padding[axis] - reach - 1) // stride[axis] + 1
 
     channels = weight.shape[1] * groups if transposed else weight.shape[0]
-    return _new((image.shape[0], channels, *(side(axis) for axis in range(image.ndim - 2))), image)
+    return _some((image.shape[0], channels, *(side(axis) for axis in range(image.ndim - 2))), image)
+
+
+def _some(shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+    """`_new`, but for nothing: raises `RuntimeError` where a volume is too small for what is done to it."""
+    if min(shape) < 1:
+        raise RuntimeError(f"a volume of {list(like.shape)} is too small: {list(shape)} would be left of it")
+    return _new(shape, like)
 
 
 def _pooled(image, kernel, stride=(), padding=(0,), ceiling=False, *rest):
@@ -177,7 +192,7 @@ def _pooled(image, kernel, stride=(), padding=(0,), ceiling=False, *rest):
     kernel, stride, padding = ((*each, *each[-1:] * sides)[:sides] for each in (kernel, stride or kernel, padding))
     reached = [n + 2 * p - k + (s - 1 if ceiling else 0)
                for n, k, s, p in zip(image.shape[2:], kernel, stride, padding, strict=True)]  # fmt: skip
-    return _new((*image.shape[:2], *(n // s + 1 for n, s in zip(reached, stride, strict=True))), image)
+    return _some((*image.shape[:2], *(n // s + 1 for n, s in zip(reached, stride, strict=True))), image)
 
 
 def _maximal(image, kernel, stride=(), padding=(0,), dilation=(1,), ceiling=False):
@@ -192,6 +207,7 @@ def _resized(image, size, *rest):
 
 
 def _group_norm(image, weight, bias, batch, channels, voxels, groups, eps):
+    _fit(channels % groups, 0, "channels and groups of a norm")
     return _new(image.shape, image), _new((batch, groups), image), _new((batch, groups), image)
 
 
@@ -235,14 +251,17 @@ def _any(image, axis, kept=False):
 
 
 def _sum_and_product(added, left, right, **factors):
+    _fit(left.shape[1], right.shape[0], "sides of a product")
     return _new((left.shape[0], right.shape[1]), left)
 
 
 def _linear(image, weight, bias=None):
+    _fit(image.shape[-1], weight.shape[1], "numbers of features")
     return _new((*image.shape[:-1], weight.shape[0]), image)
 
 
 def _product(left, right):
+    _fit(left.shape[-1], right.shape[-2 if right.ndim > 1 else 0], "sides of a product")
     rows, columns = left.shape[-2:-1], right.shape[-1:] if right.ndim > 1 else ()
     return _new((*np.broadcast_shapes(left.shape[:-2], right.shape[:-2]), *rows, *columns), left)
 
@@ -254,8 +273,13 @@ def _stacked(parts, axis=0):
 
 
 def _joined(parts, axis=0):
+    parts = [part for part in parts if tuple(part.shape) != (0,)] or parts  # as torch has it
     shape = list(parts[0].shape)
     shape[axis] = sum(part.shape[axis] for part in parts)
+    for part in parts:
+        rest = [list(each.shape) for each in (parts[0], part)]
+        rest[0][axis] = rest[1][axis] = shape[axis]
+        _fit(*rest, "tensors to be joined")
     return _new(shape, parts[0])
 
 

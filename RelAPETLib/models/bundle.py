@@ -28,7 +28,7 @@ from ..methods.base import UNBUILDABLE
 from ..outputs import Reserved, reserve, write_set
 from .calibration import CALIBRATION_FILE, MAX_CALIBRATION_BYTES, Calibration, read_calibration
 from .departure import DEPARTURE_FILE, MAX_DEPARTURE_BYTES, Departures, read_departures
-from .metadata import MAX_JSON_BYTES, SCHEMA_VERSION, check_metadata, fingerprint, load_json, method_of
+from .metadata import MAX_JSON_BYTES, SCHEMA_VERSION, check_metadata, fingerprint, load_hashed_json, method_of
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +53,7 @@ class VerifiedBundle:
         tensors: by name, shape and type (safetensors' spelling, e.g. ``"F16"``) of every stored tensor.
         calibration: what is known of its errors; None where nothing is.
         departures: mean and SD of what it draws of its training people; None where they are not in it.
+        weights_state: which file it was that the hash is of, see `check_unchanged`.
     """
 
     folder: Path
@@ -62,11 +63,17 @@ class VerifiedBundle:
     tensors: dict[str, tuple[tuple[int, ...], str]]
     calibration: Calibration | None = None
     departures: Departures | None = None
+    weights_state: tuple[int, ...] = ()
 
     @property
     def weights_path(self) -> Path:
         """Path of the weights file."""
         return self.folder / WEIGHTS_FILE
+
+    def check_unchanged(self) -> None:
+        """Raise `ModelError` where the weights file is not the one that was verified; asked after it was read."""
+        if _state(self.weights_path) != self.weights_state:
+            raise ModelError(f"model {self.folder} was changed while it was loaded; begin again")
 
 
 def verify_bundle(folder: Path | str) -> VerifiedBundle:
@@ -78,7 +85,8 @@ def verify_bundle(folder: Path | str) -> VerifiedBundle:
     from ..volumes import file_sha256
 
     folder = Path(folder)
-    metadata, weights = _checked_parts(folder)
+    metadata, checksum, weights = _checked_parts(folder)
+    state = _state(weights)
     found = file_sha256(weights)
     if found != metadata["weights"]["sha256"]:
         raise ModelError(
@@ -86,9 +94,17 @@ def verify_bundle(folder: Path | str) -> VerifiedBundle:
             f"{metadata['weights']['sha256'][:12]}...; get the model again"
         )
     tensors = _stored(folder, metadata)
-    checksum = file_sha256(folder / METADATA_FILE)
     parts = read_calibration(folder, metadata), read_departures(folder, metadata)
-    return VerifiedBundle(folder, metadata, found, checksum, tensors, *parts)
+    return VerifiedBundle(folder, metadata, found, checksum, tensors, *parts, state)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What changes where another file comes in a file's place, or something is written into it."""
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise ModelError(f"cannot read model weights {path}: {error.strerror or error}") from error
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def check_bundle(folder: Path | str) -> None:
@@ -98,27 +114,27 @@ def check_bundle(folder: Path | str) -> None:
         ModelError: something is missing, cut short, no plain file, contradictory, or made for a newer RelAPET.
     """
     folder = Path(folder)
-    metadata, _weights = _checked_parts(folder)
+    metadata = _checked_parts(folder)[0]
     _stored(folder, metadata)
     read_calibration(folder, metadata)
     read_departures(folder, metadata)
 
 
-def _checked_parts(folder: Path) -> tuple[dict, Path]:
-    """Valid metadata, and the path of a weights file that is there."""
+def _checked_parts(folder: Path) -> tuple[dict, str, Path]:
+    """Valid metadata, the hash of their file, and the path of a weights file that is there."""
     if not folder.is_dir():
         raise ModelError(f"no model folder at {folder}")
     check_files(folder)
     path = folder / METADATA_FILE
     if not path.is_file():
         raise ModelError(f"{folder} is not a model: it has no {METADATA_FILE}")
-    metadata = load_json(path, "model metadata")
+    metadata, checksum = load_hashed_json(path, "model metadata")
     check_metadata(metadata, f"model metadata {path}")
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
         raise ModelError(f"model weights missing: {weights}; get the model again")
     refuse_lfs_pointer(weights, weights)
-    return metadata, weights
+    return metadata, checksum, weights
 
 
 def _stored(folder: Path, metadata: dict) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -251,6 +267,7 @@ def rewrite_bundle(source: Path, out: Path, changes: dict, files: dict[str, byte
     bundle = verify_bundle(source)
     metadata = json.loads(json.dumps({**bundle.metadata, **changes}, allow_nan=False))
     weights = save(load_file(bundle.weights_path), metadata={_FINGERPRINT_KEY: fingerprint(metadata)})
+    bundle.check_unchanged()
     metadata["weights"] = {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(weights).hexdigest()}
     check_metadata(metadata, f"metadata for {out}")
     content = {

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from ..absent import why_no_file
 from ..errors import ModelError
 from ..grid import MNI_GRID
 from ..jsonfiles import parse_json
 from ..methods import METHODS, UNNAMED, method_class
+from ..regions import region_names
 from ..resources import resource
 from ..tracers import TRACERS
 
@@ -24,7 +26,12 @@ MAX_JSON_BYTES = 1_000_000
 
 
 def load_json(path: Path, what: str):
-    """Contents of a JSON file.
+    """Contents of a JSON file; see `load_hashed_json`."""
+    return load_hashed_json(path, what)[0]
+
+
+def load_hashed_json(path: Path, what: str) -> tuple[Any, str]:
+    """Contents of a JSON file, and the SHA-256 of the very bytes that they were read from.
 
     Args:
         path: the file.
@@ -38,7 +45,8 @@ def load_json(path: Path, what: str):
             raise ModelError(f"cannot read {what} {path}: {why}")
         if path.stat().st_size > MAX_JSON_BYTES:
             raise ModelError(f"{what} {path} is larger than {MAX_JSON_BYTES} bytes; refused")
-        return parse_json(path.read_bytes())
+        content = path.read_bytes()
+        return parse_json(content), hashlib.sha256(content).hexdigest()
     except OSError as error:
         raise ModelError(f"cannot read {what} {path}: {error.strerror or error}") from error
     except ValueError as error:
@@ -127,6 +135,9 @@ def _check_tracer(name: str, facts: dict, problem: str) -> None:
         raise ModelError(f"{problem}: a relative output has the window [0, 1], not {facts['window']}")
     if facts["output"] == "suvr" and not facts["reference_region"]:
         raise ModelError(f"{problem}: a SUVR output needs a reference_region")
+    if facts["reference_region"] is not None and facts["reference_region"] not in region_names():
+        known = ", ".join(region_names())
+        raise ModelError(f"{problem}: unknown reference_region {facts['reference_region']!r}; known are {known}")
 
 
 def _refuse_expressions(content, what: str) -> None:

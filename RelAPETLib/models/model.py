@@ -16,6 +16,7 @@ from .bundle import VerifiedBundle, verify_bundle
 from .catalogue import check_entry, load_catalogue, model_path, own_models
 from .metadata import method_of
 from .places import found_models
+from .trial import check_draws
 
 if TYPE_CHECKING:
     import torch
@@ -125,6 +126,8 @@ def load_bundle(bundle: VerifiedBundle, device: str) -> Model:
     method = _build(bundle)
     _load_weights(method.network, bundle)
     method.network.eval().requires_grad_(False)
+    label = next(iter(bundle.metadata["tracers"].values()))["label"]
+    check_draws(method, label, f"model {bundle.folder}")
     try:
         method.network.to(device)
     except RuntimeError as error:
@@ -260,6 +263,13 @@ def _check_labels(network: torch.nn.Module, bundle: VerifiedBundle) -> None:
 
 
 def _load_weights(network: torch.nn.Module, bundle: VerifiedBundle) -> None:
+    """Fill a network. Raises `ModelError` where the file is another one by now than the one that was verified."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    network.load_state_dict(load_file(bundle.weights_path), strict=True)
+    try:
+        network.load_state_dict(load_file(bundle.weights_path), strict=True)
+    except (OSError, RuntimeError, SafetensorError):
+        bundle.check_unchanged()
+        raise
+    bundle.check_unchanged()

@@ -55,9 +55,19 @@ def load_regions() -> tuple[sitk.Image, list[Region]]:
     import SimpleITK as sitk
 
     image = sitk.ReadImage(str(resource("regions", "regions.nii.gz")), sitk.sitkUInt8)
+    return image, _rows()
+
+
+@lru_cache(maxsize=1)
+def region_names() -> tuple[str, ...]:
+    """Names of the regions in order of their labels; reads no image. Raises `RelAPETError` as `load_regions` does."""
+    return tuple(region.name for region in _rows())
+
+
+def _rows() -> list[Region]:
     with open(resource("regions", "regions.tsv"), newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
-    return image, [Region(**{**row, "label": int(row["label"])}) for row in rows]
+    return [Region(**{**row, "label": int(row["label"])}) for row in rows]
 
 
 @lru_cache(maxsize=1)

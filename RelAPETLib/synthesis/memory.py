@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..devices import MEASURED_PRECISION, free_memory, most_memory
 from ..errors import DeviceError
-from ..methods.base import SEQUENCES, DrawOptions
+from ..methods.base import DrawOptions
+from ..models.trial import drawn_without_values
 
 if TYPE_CHECKING:
     from ..methods.base import Method
@@ -24,8 +24,6 @@ OTHER_SHARE, OTHER_BESIDE = 1.5, 500e6
 LEAST = 0.6
 #: The same of tensors in bfloat16, which are counted as if they were float32: half of them.
 LEAST_HALVED = 0.3
-#: More steps keep no more tensors.
-STEPS = 2
 
 
 @dataclass(frozen=True)
@@ -66,28 +64,9 @@ def counted_bytes(method: Method, label: int, count: int, options: DrawOptions) 
         None where that cannot be known: the method asks for values, or this torch has no such tensors for it.
     """
     try:
-        return _counted(method, label, count, options)
+        return drawn_without_values(method, label, count, options)[0]
     except Exception:  # what is only an estimate must not end a synthesis
         return None
-
-
-def _counted(method: Method, label: int, count: int, options: DrawOptions) -> int:
-    import torch
-
-    from ..counted_memory import nothing, peak_bytes, without_values
-    from ..grid import MNI_GRID
-
-    shell = copy.copy(method)
-    steps = min(options.steps, STEPS)
-
-    def draw():
-        mri = torch.empty((1, len(SEQUENCES), *MNI_GRID.shape), device="meta")
-        encoded = shell.encode(mri)
-        del mri
-        shell.draw(encoded, label, count, DrawOptions(options.sampler, steps, options.clip), nothing)
-
-    shell.network = without_values(method.network)
-    return peak_bytes(draw)
 
 
 def find_room(

@@ -115,9 +115,9 @@ def read_norms(path: Path | str, own_fwhm: float | None = None) -> Norms:
 
 
 def _region(facts: dict, path: Path) -> str:
-    from ..regions import load_regions
+    from ..regions import region_names
 
-    names = [region.name for region in load_regions()[1]]
+    names = region_names()
     if facts["reference_region"] not in names:
         raise InputError(
             f"{path}: unknown reference_region '{facts['reference_region']}'; use one of {', '.join(names)}"

@@ -1,15 +1,17 @@
 """Bundles, catalogue and the published checkpoint: what is whole loads, and what is not is refused in one line."""
 
 import json
+import os
 
 import pytest
 import torch
-from cases import write_tiny_voxel
+from cases import VOXEL, _metadata, write_tiny_voxel
 from forgery import forge, read_metadata, write_metadata
 from safetensors.torch import load_file, save_file
 
 from RelAPETLib.errors import DeviceError, ModelError, OutputError
 from RelAPETLib.grid import MNI_GRID
+from RelAPETLib.methods import method_class
 from RelAPETLib.methods.rela.voxel import VoxelDiffusion
 from RelAPETLib.models import (
     list_models,
@@ -20,6 +22,7 @@ from RelAPETLib.models import (
     verify_bundle,
     write_bundle,
 )
+from RelAPETLib.models import model as model_module
 from RelAPETLib.models.catalogue import home, load_catalogue
 from RelAPETLib.resources import resources_dir
 from RelAPETLib.tracers import TRACERS
@@ -123,6 +126,27 @@ def test_weights_that_are_not_finite_are_not_written(bundle, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("how", ["replaced", "changed", "gone"])
+def test_weights_that_change_between_hash_and_reading_are_refused(bundle, monkeypatch, how):
+    """The hashes of a model are in every record: they are those of the weights that drew."""
+    model, build = load_model(bundle), model_module._build
+    other = {key: value for key, value in model.metadata.items() if key != "weights"} | {"version": "2"}
+
+    def meanwhile(verified):
+        method, weights = build(verified), bundle / "model.safetensors"
+        if how == "replaced":
+            write_bundle(bundle, model.method.network, other, overwrite=True)
+        elif how == "gone":
+            weights.unlink()
+        else:
+            flip_byte(weights, -5)
+            os.utime(weights, ns=(0, 0))
+        return method
+
+    monkeypatch.setattr(model_module, "_build", meanwhile)
+    assert ("cannot read" if how == "gone" else "was changed while it was loaded; begin again") in refusal(bundle)
+
+
 def flip_byte(path, position):
     content = bytearray(path.read_bytes())
     content[position] ^= 0x40
@@ -210,6 +234,10 @@ CONTRADICTIONS = {
     "empty window": (lambda m: m["tracers"]["TAU"].update(window=[3, 0]), "window [3, 0] is empty"),
     "relative window": (lambda m: m["tracers"]["TAU"].update(output="relative"), "has the window [0, 1]"),
     "no reference": (lambda m: m["tracers"]["TAU"].update(reference_region=None), "needs a reference_region"),
+    "unknown reference": (
+        lambda m: m["tracers"]["TAU"].update(reference_region="cerebellum, grey matter"),
+        "$.tracers.TAU: unknown reference_region 'cerebellum, grey matter'; known are frontal",
+    ),
     "label 63": (lambda m: m["tracers"]["TAU"].update(label=63), "tracer TAU has label 63, but the network knows 4"),
     "other prediction": (lambda m: settings_of(m).update(prediction="v"), "prediction is v, the network's is noise"),
     "other schedule": (
@@ -240,6 +268,37 @@ def test_contradictions_are_refused_even_with_fitting_hashes(bundle, contradicti
     change, message = CONTRADICTIONS[contradiction]
     forge(bundle, change)
     assert message in refusal(bundle)
+
+
+UNFIT = {
+    "levels": ({"factor": 4}, r"tensors to be joined do not fit: \[1, 16, 20, 24, 20\] and \[1, 16, 20, 23, 20\]"),
+    "depth": ({"factor": 10, "channels": [8] * 6, "attention_levels": [False] * 6}, "Expected more than 1 value"),
+}
+
+
+@pytest.mark.parametrize("unfit", UNFIT)
+def test_a_network_that_can_be_built_but_draws_nothing_is_refused(tmp_path, unfit):
+    """Its weights fit its settings; no size of the model grid fits its levels."""
+    changes, reason = UNFIT[unfit]
+    settings = {"arguments": {**VOXEL, **changes}}
+    metadata = _metadata("voxel", {}, {}, "suvr", ("TAU",)) | {"method": {"name": "unet", "settings": settings}}
+    write_bundle(tmp_path / "unfit", method_class("unet").build(settings).network, metadata)
+    with pytest.raises(ModelError, match=rf"settings make a unet network that cannot draw: .*{reason}") as raised:
+        verify(tmp_path / "unfit")
+    assert "\n" not in str(raised.value)
+
+
+def test_what_cannot_be_told_without_values_is_left_to_a_draw(bundle, monkeypatch):
+    """Methods of others may ask for values, or use what this torch lacks on tensors that have none."""
+    method = method_class("rela")
+    for fault in (lambda self, mri, clinical=None: mri.sum().item(), lambda self, mri, clinical=None: 1 + None):
+        monkeypatch.setattr(method, "encode", fault)
+        assert load_model(bundle).version == "0.0.1"
+    monkeypatch.undo()
+    draw = method.draw
+    monkeypatch.setattr(method, "draw", lambda *given, **more: draw(*given, **more)[..., :-1])
+    with pytest.raises(ModelError, match=r"draws \[1, 1, 160, 180, 159\], not a PET"):
+        load_model(bundle)
 
 
 @pytest.mark.parametrize(
