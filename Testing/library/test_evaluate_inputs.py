@@ -90,6 +90,14 @@ def test_pet_that_lie_apart_are_refused(person, tmp_path, capsys):
     assert evaluate("--table", table, "--out", tmp_path / "out", "--force") == 0
 
 
+def test_a_measured_pet_of_another_tracer_is_refused(person, tmp_path, capsys):
+    folder, row = person
+    shutil.copy(row["measured"], tmp_path / "sub-01_trc-PBR111_pet.nii.gz")
+    table = write_table(tmp_path / "table.tsv", [{**row, "measured": "sub-01_trc-PBR111_pet.nii.gz"}])
+    assert evaluate("--table", table, "--out", tmp_path / "out") == 2
+    assert "(trc-PBR111) says PBR, not PIB; name its own; --force takes it" in capsys.readouterr().err
+
+
 def test_one_bad_file_is_a_failure_and_the_rest_goes_on(person, plain, tmp_path, capsys):
     folder, row = person
     (tmp_path / "damaged.nii.gz").write_bytes(b"no volume")
