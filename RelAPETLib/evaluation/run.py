@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from .parts import Parts
 
 Progress = Callable[[float, str], None]
+UNPLACED = (
+    "regions are left out of PET that lie in T1w space without a known transform to MNI: name it (--cases DIR, a "
+    "column to_mni), or label images of their own (--atlas dseg, a column dseg), or give PET in MNI space"
+)
 
 
 @dataclass(frozen=True)
@@ -166,10 +170,14 @@ def _check_pairs(pairs: Sequence[Pair]) -> None:
         )
 
 
-def _measure(pair: Pair, settings: Settings, common: dict[str, Atlas]) -> tuple[Loaded, list[Means], list[Means]]:
+def _measure(
+    pair: Pair, settings: Settings, common: dict[str, Atlas], parts: Parts | None = None
+) -> tuple[Loaded, list[Means], list[Means]]:
     """Images of a pair in SUVR (`Loaded.measured` stays as it is), its regional means, and these in SUVR."""
     loaded = load_pair(pair, settings)
-    means = measure(pair, loaded, settings.atlases, common)
+    needed = loaded.synthetic is None or settings.reference(pair.tracer) is not None
+    needed |= parts is not None and any(cutoff.tracer == pair.tracer for cutoff in parts.cutoffs)
+    means = measure(pair, loaded, settings.atlases, common, needed=needed)
     synthetic, measured, known = to_suvr(pair, loaded, means, settings)
     loaded = replace(
         loaded,
@@ -185,7 +193,7 @@ def _take(
     pair: Pair, settings: Settings, common: dict[str, Atlas], found: Measured, parts: Parts | None = None
 ) -> None:
     """Measure one pair; nothing is kept of one that fails half way."""
-    loaded, means, scaled = _measure(pair, settings, common)
+    loaded, means, scaled = _measure(pair, settings, common, parts)
     images = [] if loaded.synthetic is None else _image_rows(pair, loaded, settings)
     values, told = [], Told()
     if loaded.synthetic is not None and not loaded.relative and settings.fwhm is None:
@@ -200,7 +208,9 @@ def _take(
         values += [
             RegionValue(pair, own.atlas, name, "asymmetry", "", *both) for name, both in asymmetries(own).items()
         ]
-    for region in settings.other_references:
+    if len(means) < len(settings.atlases):
+        (warn if parts is None else parts.note)(UNPLACED)
+    for region in settings.other_references if means else ():
         by = reference_means(means, region, pair.name)
         for own in (m.over(*by) for m in means):
             rows = zip(own.names, own.synthetic, own.measured, strict=True)
@@ -252,7 +262,8 @@ def _add_baselines(
             continue
         done.add(key)
         loaded = load_pair(pair, settings)  # with a synthetic PET, so that the brain is the same as the models'
-        means, region = measure(pair, loaded, settings.atlases, common), settings.reference(pair.tracer)
+        region = settings.reference(pair.tracer)
+        means = measure(pair, loaded, settings.atlases, common, needed=region is not None)
         own = 1.0 if region is None else reference_means(means, region, pair.name)[1]
         loaded, mean = replace(loaded, on_grid=loaded.on_grid / own), trained.mean_image(pair.tracer)
         for name, guesses in trained.predictions(pair).items():

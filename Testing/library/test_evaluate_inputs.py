@@ -256,6 +256,20 @@ def test_a_transform_brings_regions_to_a_persons_own_space(person, tmp_path):
     np.testing.assert_allclose(values(tables, "regions.tsv", "synthetic", "measured"), wanted, rtol=1e-4)
 
 
+def test_pet_of_an_unknown_place_have_figures_of_images_and_no_regions(person, plain, tmp_path, capsys):
+    """As `relapet synthesize` leaves them by default; regions are refused only where the unit hangs on them."""
+    folder, row = person
+    options = "--other-references", "white_matter", "--uncertainty"
+    tables = tables_of(tmp_path, {**row, "space": "T1w"}, *options)
+    assert tables["volumes.tsv"] == plain["volumes.tsv"] and not tables["regions.tsv"]
+    words = "regions are left out of PET that lie in T1w space without a known transform to MNI"
+    assert words in capsys.readouterr().out and words in (tmp_path / "out" / "tables.md").read_text()
+    assert words in (tmp_path / "out" / "summary.json").read_text()
+    for options in (("--reference-region", "tracer"), ("--cutoff", "PIB=frontal:1.4")):
+        assert evaluate("--table", tmp_path / "table.tsv", "--out", tmp_path / "none", *options) == 2
+        assert "regions 'relapet' are in MNI space and the PET is not" in capsys.readouterr().err
+
+
 def bids(folder, person, tracer="PIB"):
     """A data set with measured PET, and derivatives as ``relapet bids`` writes them."""
     _, row = person
