@@ -275,3 +275,25 @@ def get_tracer(name: str) -> Tracer:
         if wanted in {tracer.name.lower(), *(spelling.lower() for spelling in tracer.bids)}:
             return tracer
     raise InputError(f"unknown tracer '{name}'; use one of {', '.join(TRACERS)}")
+
+
+def told_tracers(*words: object) -> tuple[str, ...]:
+    """Short names of the known tracers that words of a sidecar or a file's name mean, in their order, each once.
+
+    Args:
+        words: each a short name, a BIDS ``trc-`` spelling or a radiopharmaceutical: ``PiB``, ``[11C]PIB``, ``AV-1451``,
+            ``11C-PiB (Pittsburgh compound B)``. Case, punctuation and radionuclide are ignored; other words mean none.
+    """
+    wanted = {_plain(word) for word in words if isinstance(word, str)} - {""}
+    return tuple(name for name, tracer in TRACERS.items() if wanted & _spellings(tracer))
+
+
+def _spellings(tracer: Tracer) -> set[str]:
+    whole = tracer.radiopharmaceutical
+    return {_plain(word) for word in (tracer.name, *tracer.bids, whole, *re.split(r"[()]", whole))} - {""}
+
+
+def _plain(word: str) -> str:
+    """Letters and digits in lower case, without the radionuclide in front: ``[18F]AV-1451`` is ``av1451``."""
+    letters = re.sub(r"[^a-z0-9]", "", word.lower())
+    return re.sub(r"^(?:18f|f18|11c|c11)", "", letters)

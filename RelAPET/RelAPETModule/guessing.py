@@ -180,14 +180,12 @@ def guessInputs(mrmlScene, t1w=None, t2f=None, after=-1):
 
 def tracerOf(volume):
     """Short name of a measured PET's tracer, as far as this module, a BIDS sidecar or a BIDS name tells; or None."""
-    tracers, said = library("tracers").TRACERS, readDict(volume, SIDECAR).get("TracerName")
-    storage = volume.GetStorageNode()
+    tracers, storage = library("tracers"), volume.GetStorageNode()
     files = f"{volume.GetName()} {(storage.GetFileName() or '') if storage is not None else ''}"
-    spelled = {spelling.lower() for spelling in re.findall(r"(?<![A-Za-z0-9])trc-([A-Za-z0-9]+)", files)}
-    for name, tracer in tracers.items():
-        spellings = {name.lower(), *(each.lower() for each in tracer.bids)}
-        if volume.GetAttribute(TRACER) == name or said == tracer.radiopharmaceutical or spelled & spellings:
-            return name
+    spelled = re.findall(r"(?<![A-Za-z0-9])trc-([A-Za-z0-9]+)", files)
+    for words in ((volume.GetAttribute(TRACER),), spelled, (readDict(volume, SIDECAR).get("TracerName"),)):
+        if told := tracers.told_tracers(*words):
+            return told[0]
     return None
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import BusyError, InputError, OutputError
 from ..registration import REVISION
 from ..volumes.contrast import SOURCES
+from .cases import PetScan
 from .origin import said_of
 from .reasons import recordable
 from .request import Request
@@ -41,7 +42,7 @@ def prepared_case(
     pets = {}
     for tracer in tracers:
         if tracer in visit.pets:
-            if reason := _unusable(visit.pets[tracer].path, relative=_relative(model, tracer)):
+            if reason := _unusable(visit.pets[tracer], _relative(model, tracer), request.options.force):
                 lost[tracer] = recordable(reason, request, visit)
             else:
                 pets[tracer] = visit.pets[tracer].path
@@ -88,12 +89,16 @@ def _relative(model: Model, tracer: str) -> bool:
     return model.metadata["tracers"][tracer]["output"] == "relative"
 
 
-def _unusable(path: Path, relative: bool) -> str:
+def _unusable(scan: PetScan, relative: bool, force: bool) -> str:
     """Why a measured PET cannot be compared with, as far as that is known without registering it."""
     from ..synthesis.inputs import REFERENCE
     from ..synthesis.reference import reference_units
     from ..volumes import check_volume, read_volume
+    from ..volumes.named_tracer import other_tracer
 
+    path = scan.path
+    if not force and (why := other_tracer(path, scan.tracer, scan.sidecar)):
+        return f"{REFERENCE} {path}: {why}; --force compares with it all the same"
     try:
         reference_units(path, None, relative=relative)
         check_volume(read_volume(path, name=REFERENCE), f"{REFERENCE} {path}")

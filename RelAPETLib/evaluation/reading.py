@@ -78,7 +78,8 @@ def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> L
 
     Raises:
         InputError: a file that cannot be read or used, or two PET that lie in two places.
-        DoubtfulInputError: two PET that hardly overlap, and `settings.force` is False.
+        DoubtfulInputError: two PET that hardly overlap, or a measured one that says it is of another tracer, and
+            `settings.force` is False.
 
     Warns:
         RelAPETWarning: two PET that overlap poorly.
@@ -87,7 +88,12 @@ def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> L
 
     from ..volumes import check_volume, read_volume
     from ..volumes.frames import PetScan, read_pet
+    from ..volumes.named_tracer import other_tracer
 
+    if why := other_tracer(pair.measured, pair.tracer, pair.sidecar):
+        if not settings.force:
+            raise DoubtfulInputError(f"{printable(pair.measured)}: {why}", "name its own; --force takes it as it is")
+        warn(f"{printable(pair.measured)}: {why}")
     scan = PetScan(pair.tracer, pair.measured, pair.sidecar, pair.sidecar_paths)
     measured, _ = read_pet(scan, settings.frames)
     measured = _smoothed(measured, settings.fwhm, settings.fwhm_measured)

@@ -65,18 +65,27 @@ class Means:
         return replace(self, synthetic=self.synthetic / synthetic, measured=self.measured / measured)
 
 
-def measure(pair: Pair, loaded: Loaded, names: Sequence[str], common: Mapping[str, Atlas]) -> list[Means]:
+def measure(
+    pair: Pair, loaded: Loaded, names: Sequence[str], common: Mapping[str, Atlas], *, needed: bool = True
+) -> list[Means]:
     """Means of a pair in the regions of all atlases that are asked for.
 
     Args:
         names: of atlases; ``dseg`` for the pair's own labels.
         common: atlases of all people, by name.
+        needed: refuse labels in MNI space for a PET that is not there and has no transform; else they are left out.
 
     Raises:
-        InputError: an atlas that cannot be used for this pair: people's own labels where it has none, or labels in MNI
-            space for a PET that is not there and has no transform.
+        InputError: an atlas that cannot be used for this pair: people's own labels where it has none, or one that is
+            `needed`.
     """
-    return [_means(loaded, *_atlas(pair, loaded, name, common)) for name in names]
+    usable = [name for name in names if needed or not unplaced(pair, loaded, name)]
+    return [_means(loaded, *_atlas(pair, loaded, name, common)) for name in usable]
+
+
+def unplaced(pair: Pair, loaded: Loaded, name: str) -> bool:
+    """Whether an atlas cannot be laid over a pair, since nothing tells where the PET lies in MNI space."""
+    return name != NATIVE and loaded.space != "MNI" and pair.to_mni is None
 
 
 def _atlas(
@@ -94,7 +103,7 @@ def _atlas(
     atlas = common[name]
     if loaded.space == "MNI":
         return atlas, None
-    if pair.to_mni is None:
+    if unplaced(pair, loaded, name):
         raise InputError(
             f"{pair.name}: regions '{name}' are in MNI space and the PET is not; use --atlas {NATIVE} with labels of "
             "its own, give PET in MNI space, or name its transform: --cases DIR, or a column to_mni of the table"

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from .parts import Parts
 
 Progress = Callable[[float, str], None]
+UNPLACED = (
+    "regions are left out of PET that lie in T1w space without a known transform to MNI: name it (--cases DIR, a "
+    "column to_mni), or label images of their own (--atlas dseg, a column dseg), or give PET in MNI space"
+)
 
 
 @dataclass(frozen=True)
@@ -168,12 +172,14 @@ def _check_pairs(pairs: Sequence[Pair]) -> None:
 
 
 def _measure(
-    pair: Pair, settings: Settings, common: dict[str, Atlas], brains: Brains | None = None
+    pair: Pair, settings: Settings, common: dict[str, Atlas], brains: Brains | None = None, parts: Parts | None = None
 ) -> tuple[Loaded, list[Means], list[Means], Told]:
     """Images of a pair in SUVR (`Loaded.measured` stays), regional means, both in SUVR, and what the result tells."""
     loaded = load_pair(pair, settings, brains)
     told = Told() if loaded.synthetic is None else read_told(pair.synthetic)
-    means = measure(pair, loaded, settings.atlases, common)
+    needed = loaded.synthetic is None or settings.reference(pair.tracer) is not None
+    needed |= parts is not None and any(cutoff.tracer == pair.tracer for cutoff in parts.cutoffs)
+    means = measure(pair, loaded, settings.atlases, common, needed=needed)
     means = [in_view_of_mri(own, told.in_view) if own.atlas == SHIPPED else own for own in means]
     synthetic, measured, known = to_suvr(pair, loaded, means, settings)
     loaded = replace(
@@ -196,7 +202,7 @@ def _take(
     parts: Parts | None = None,
 ) -> None:
     """Measure one pair; nothing is kept of one that fails half way."""
-    loaded, means, scaled, told = _measure(pair, settings, common, brains)
+    loaded, means, scaled, told = _measure(pair, settings, common, brains, parts)
     images = [] if loaded.synthetic is None else _image_rows(pair, loaded, settings)
     values = []
     if loaded.relative or settings.fwhm is not None:
@@ -211,7 +217,9 @@ def _take(
         values += [
             RegionValue(pair, own.atlas, name, "asymmetry", "", *both) for name, both in asymmetries(own).items()
         ]
-    for region in settings.other_references:
+    if len(means) < len(settings.atlases):
+        (warn if parts is None else parts.note)(UNPLACED)
+    for region in settings.other_references if means else ():
         by = reference_means(means, region, pair.name)
         for own in (m.over(*by) for m in means):
             rows = zip(own.names, own.synthetic, own.measured, strict=True)
@@ -268,7 +276,8 @@ def _add_baselines(
             continue
         done.add(key)
         loaded = load_pair(pair, settings, brains)  # as for the models, so that the brain is the same as theirs
-        means, region = measure(pair, loaded, settings.atlases, common), settings.reference(pair.tracer)
+        region = settings.reference(pair.tracer)
+        means = measure(pair, loaded, settings.atlases, common, needed=region is not None)
         own = 1.0 if region is None else reference_means(means, region, pair.name)[1]
         loaded, mean = replace(loaded, on_grid=loaded.on_grid / own), trained.mean_image(pair.tracer)
         for name, guesses in trained.predictions(pair).items():

@@ -86,15 +86,18 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
     Args:
         volumes: by role a path or a `SimpleITK.Image`; None entries are left out.
         progress: called as progress(fraction, message).
-        force: take scans of two people, as their DICOM headers say, with a warning.
+        force: take scans of two people, as their DICOM headers say, and a measured PET of another tracer, as its name
+            or sidecar says, with a warning.
 
     Raises:
         InputError: a volume cannot be read or used, or two of them are the same.
-        DoubtfulInputError: two of them are of two people, and `force` is False.
+        DoubtfulInputError: two of them are of two people, or a PET is of another tracer, and `force` is False. The
+            latter is told before any volume is read.
     """
     from ..volumes import check_volume, file_sha256, read_volume, second_file
 
     volumes = {role: volume for role, volume in volumes.items() if volume is not None}
+    doubted = _doubt_tracers(volumes, force)
     images, hashes, seconds, names, paths = {}, {}, {}, {}, {}
     for number, (role, volume) in enumerate(volumes.items()):
         progress(number / len(volumes), f"reading the {title(role)}")
@@ -111,7 +114,7 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
             hashes[role] = _image_sha256(images[role])
         check_volume(images[role], names[role])
     _refuse_twins(images, {role: (hashes[role], seconds.get(role)) for role in hashes}, names)
-    doubted = _doubt_two_people(paths, names, force)
+    doubted += _doubt_two_people(paths, names, force)
     mri = [role for role in images if role in TITLES]
     beside = told_beside_all({role: paths.get(role) for role in mri})
     simulated = bool(mri) and all(beside.get(role, {}).get("simulated", False) for role in mri)
@@ -158,6 +161,23 @@ def _refuse_twins(images: dict[str, sitk.Image], hashes: dict[str, tuple], names
                 raise InputError(
                     f"{names[second]} is the same volume as {names[first]}; two different scans are wanted"
                 )
+
+
+def _doubt_tracers(volumes: dict[str, object], force: bool) -> list[tuple[str, str]]:
+    """Measured PET that say they are of another tracer; what was accepted by force, by role."""
+    from ..volumes.named_tracer import other_tracer
+
+    accepted = []
+    for role, volume in volumes.items():
+        if not (role.startswith(_REFERENCE) and isinstance(volume, (str, os.PathLike))):
+            continue
+        if why := other_tracer(Path(volume), role.removeprefix(_REFERENCE)):
+            if not force:
+                advice = "give the tracer's own PET, or use --force to compare with it all the same"
+                raise DoubtfulInputError(f"{REFERENCE} {volume}: {why}", advice)
+            warn(f"accepted by force: {REFERENCE}: {why}")
+            accepted.append((role, f"{REFERENCE}: {why}"))
+    return accepted
 
 
 def _doubt_two_people(paths: dict[str, Path], names: dict[str, str], force: bool) -> list[tuple[str, str]]:

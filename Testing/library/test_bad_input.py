@@ -213,6 +213,16 @@ def test_reference_units(refused, grid_case, tmp_path):
     refused("unknown reference region 'nowhere'", reference=pet, reference_region="nowhere")
 
 
+@pytest.mark.parametrize("told", ["sidecar", "name"])
+def test_a_pet_of_another_tracer_is_no_reference(refused, monkeypatch, tmp_path, told):
+    """Told before any volume is read: there is none here."""
+    monkeypatch.setattr("RelAPETLib.volumes.read_volume", lambda *_, **__: pytest.fail("a volume was read"))
+    pet = tmp_path / ("pet.nii.gz" if told == "sidecar" else "sub-1_trc-11CPIB_pet.nii.gz")
+    if told == "sidecar":
+        pet.with_name("pet.json").write_text(json.dumps({"TracerName": "11C-PiB (Pittsburgh compound B)"}))
+    refused("says PIB, not TAU; give the tracer's own PET, or use --force", reference=pet)
+
+
 def test_a_tracer_that_the_model_lacks(refused, tmp_path):
     refused(
         "has no tracer PBR; it has TAU, PIB",

@@ -90,6 +90,14 @@ def test_pet_that_lie_apart_are_refused(person, tmp_path, capsys):
     assert evaluate("--table", table, "--out", tmp_path / "out", "--force") == 0
 
 
+def test_a_measured_pet_of_another_tracer_is_refused(person, tmp_path, capsys):
+    folder, row = person
+    shutil.copy(row["measured"], tmp_path / "sub-01_trc-PBR111_pet.nii.gz")
+    table = write_table(tmp_path / "table.tsv", [{**row, "measured": "sub-01_trc-PBR111_pet.nii.gz"}])
+    assert evaluate("--table", table, "--out", tmp_path / "out") == 2
+    assert "(trc-PBR111) says PBR, not PIB; name its own; --force takes it" in capsys.readouterr().err
+
+
 def test_one_bad_file_is_a_failure_and_the_rest_goes_on(person, plain, tmp_path, capsys):
     folder, row = person
     (tmp_path / "damaged.nii.gz").write_bytes(b"no volume")
@@ -246,6 +254,20 @@ def test_a_transform_brings_regions_to_a_persons_own_space(person, tmp_path):
         for number in range(1, 13)
     ]
     np.testing.assert_allclose(values(tables, "regions.tsv", "synthetic", "measured"), wanted, rtol=1e-4)
+
+
+def test_pet_of_an_unknown_place_have_figures_of_images_and_no_regions(person, plain, tmp_path, capsys):
+    """As `relapet synthesize` leaves them by default; regions are refused only where the unit hangs on them."""
+    folder, row = person
+    options = "--other-references", "white_matter", "--uncertainty"
+    tables = tables_of(tmp_path, {**row, "space": "T1w"}, *options)
+    assert tables["volumes.tsv"] == plain["volumes.tsv"] and not tables["regions.tsv"]
+    words = "regions are left out of PET that lie in T1w space without a known transform to MNI"
+    assert words in capsys.readouterr().out and words in (tmp_path / "out" / "tables.md").read_text()
+    assert words in (tmp_path / "out" / "summary.json").read_text()
+    for options in (("--reference-region", "tracer"), ("--cutoff", "PIB=frontal:1.4")):
+        assert evaluate("--table", tmp_path / "table.tsv", "--out", tmp_path / "none", *options) == 2
+        assert "regions 'relapet' are in MNI space and the PET is not" in capsys.readouterr().err
 
 
 def bids(folder, person, tracer="PIB"):

@@ -18,6 +18,7 @@ from RelAPETLib.synthesis.reference import sidecar_units
 from RelAPETLib.volumes import count_frames, read_volume, write_volume
 from RelAPETLib.volumes.endings import KINDS
 from RelAPETLib.volumes.frames import Frames, choose_frames
+from RelAPETLib.volumes.named_tracer import other_tracer
 from RelAPETLib.volumes.sidecar import SIMULATED, SIMULATION_KEY, is_simulated, read_sidecar, sidecar_path
 from training.data.pet import pet_units
 
@@ -231,3 +232,23 @@ def test_a_file_that_may_not_be_read(as_nobody):
     path.chmod(0)
     with pytest.raises(InputError, match="Permission denied"):
         read_json(path)
+
+
+@pytest.mark.parametrize(
+    ("spoken", "tracer"),
+    [
+        ("11C-PiB (Pittsburgh compound B)", "PIB"), ("[11C]PIB", "PIB"), ("Pittsburgh Compound-B", "PIB"),
+        ("18F-AV-1451", "TAU"), ("[18F]flortaucipir", "TAU"), ("T807", "TAU"), ("18F-PBR111", "PBR"),
+        ("11C-PBR28", None), ("FDG", None), ("", None), ("n/a", None), (7, None), (None, None),
+    ],
+)  # fmt: skip
+def test_a_tracers_name_is_known_however_it_is_spelled(tmp_path, spoken, tracer):
+    """Of a tracer that is not known nothing is said, and nothing of a damaged sidecar, of which others tell."""
+    pet = tmp_path / "pet.nii.gz"
+    pet.with_name("pet.json").write_text(json.dumps({"TracerName": spoken}))
+    for asked in ("TAU", "PIB", "PBR"):
+        assert bool(other_tracer(pet, asked)) == (tracer not in (None, asked))
+    assert not other_tracer(pet, "FDG")
+    pet.with_name("pet.json").write_text("{")
+    assert not other_tracer(pet, "TAU")
+    assert "(trc-FTP) says TAU, not PIB" in other_tracer(tmp_path / "sub-1_trc-FTP_pet.nii.gz", "PIB")

@@ -27,6 +27,7 @@ from RelAPETLib.errors import InputError, OutputError, RelAPETError
 from RelAPETLib.notices import listening, warn
 from RelAPETLib.registration import REVISION
 from RelAPETLib.volumes.frames import Frames, PetScan, read_pet
+from RelAPETLib.volumes.named_tracer import other_tracer
 
 from . import cache as storage
 from .cache import block_mask, block_means, stored
@@ -52,7 +53,7 @@ class Options:
         preprocessed: volumes are on the model grid already.
         method: registration, as `RelAPETLib.preprocessing.preprocess` has it.
         dtype: type of the stored arrays.
-        force: take volumes that do not look like a brain's T1w and FLAIR.
+        force: take volumes that do not look like a brain's T1w and FLAIR, and PET that say they are of another tracer.
         factor: side in voxels of the blocks whose means are stored.
         mri_only: no PET is read or stored.
     """
@@ -284,6 +285,8 @@ def _volumes(case: Case, options: Options) -> tuple[dict[str, np.ndarray], dict]
         pets, known = {}, {}
         for tracer, scan in case.pets.items():
             try:
+                if not options.force and (why := other_tracer(scan.path, tracer, scan.sidecar)):
+                    raise InputError(f"{scan.path}: {why}; --force takes it all the same")
                 known[tracer] = pet_units(scan, options.reference_region, options.units)
                 image, frames = read_pet(scan, options.frames)
                 pets[tracer] = _on_model_grid(image, scan.path) if options.preprocessed else image
