@@ -33,7 +33,9 @@ class Autoencoder:
 
 #: What the keys do; a method that has the group ``autoencoder`` joins this table to its own.
 RULES = Rules({
-    "autoencoder.source": Key("folder of a run whose autoencoders are taken; empty: they are trained here", free=True),
+    "autoencoder.source": Key(
+        "folder of a run whose autoencoders are taken; empty: they are trained here", place=True, free=True
+    ),
     "autoencoder.steps": count("steps of each autoencoder"),
     "autoencoder.batch": count("images in a step, over all ranks", most=MANY),
     "autoencoder.learning_rate": Key("highest learning rate, after a warm-up and before a cosine", above=0),
@@ -45,7 +47,7 @@ RULES = Rules({
     "autoencoder.l2_weight": weight("weight of the squared error beside the absolute one"),
     "autoencoder.kl_weight": weight("weight of the latent's divergence from a standard normal one"),
     "autoencoder.perceptual_weight": weight("weight of the distance of a ResNet-10's features"),
-    "autoencoder.perceptual_network": Key("file of that ResNet-10's state dict (MedicalNet's)", free=True),
+    "autoencoder.perceptual_network": Key("file of that ResNet-10's state dict (MedicalNet's)", place=True, free=True),
     "autoencoder.adversarial_weight": weight("weight of a relativistic loss of the autoencoder's own discriminator"),
     "autoencoder.mirror": Key("mirror half of the images left to right"),
 })  # fmt: skip

@@ -7,22 +7,24 @@ from dataclasses import astuple
 from pathlib import Path
 
 from RelAPETLib.errors import InputError
+from RelAPETLib.homes import given_path, given_place
 
 from .bench.command import bench_arguments, run_bench
 from .words import say
 
 CACHE_HELP = "folder that 'prepare' wrote"
+MODEL_HELP = "folder of a model bundle, or the name of a model of the catalogue"
 
 
 def prepare_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``prepare``."""
     add = parser.add_argument
-    add("--source", type=Path, help="BIDS folder, or CSV with subject,t1w,t2f,pet,tracer[,session]")
+    add("--source", type=given_place, help="BIDS folder, or CSV with subject,t1w,t2f,pet,tracer[,session]")
     add("--mri-only", action="store_true", help="no PET, also of people who have none: for 'pretrain'; no split")
     add("--rendered", type=int, metavar="N", help="instead: N simulated people, rendered straight on the model grid")
     add("--rendered-seed", type=int, metavar="S", help="which people: those of 'relapet phantom --seed S'; default 0")
     add("--law", type=int, choices=[1, 2], help="law of their uptake: 2 (default), or 1, of demo model 2")
-    add("--out", type=Path, required=True, help="folder of the cache (28 MB for a pair with one PET)")
+    add("--out", type=given_place, required=True, help="folder of the cache (28 MB for a pair with one PET)")
     add("--factor", type=int, default=1, help="store means of blocks of so many voxels a side: 1, 2, 4, 5, 10 or 20")
     add("--workers", type=int, default=0, help="processes, one thread each; 0: as many as cores")
     add("--frames", action="append", default=[], metavar="[TRACER=]A-B", help="dynamic PET: minutes after injection")
@@ -36,7 +38,7 @@ def prepare_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="of the split")
     add("--fractions", default="0.7,0.15,0.15", help="train, validation, test")
     add("--complete-test", action="store_true", help="test only on subjects with every tracer, as the paper does")
-    add("--split-lists", type=Path, help='JSON {"train": [...], "validation": [...], "test": [...]} instead')
+    add("--split-lists", type=given_place, help='JSON {"train": [...], "validation": [...], "test": [...]} instead')
     add("--new-split", action="store_true", help="replace the split that is there")
 
 
@@ -157,11 +159,11 @@ def _sizes(split) -> str:
 def sample_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``sample``."""
     add = parser.add_argument
-    add("--bundle", required=True, help="folder of a model bundle, or the name of a model of the catalogue")
-    add("--cache", type=Path, required=True, help=CACHE_HELP)
+    add("--bundle", type=given_path, required=True, help=MODEL_HELP)
+    add("--cache", type=given_place, required=True, help=CACHE_HELP)
     add("--split", default="test", help="train, validation or test")
-    add("--split-file", type=Path, help="default: split.json of the cache")
-    add("--out", type=Path, required=True, help="folder for the synthetic PET; volumes already there are kept")
+    add("--split-file", type=given_place, help="default: split.json of the cache")
+    add("--out", type=given_place, required=True, help="folder for the synthetic PET; volumes already there are kept")
     add("--device", default="auto")
     add("--samples", type=int, default=1, help="samples a volume; their mean is written")
     add("--steps", type=int, help="sampler steps; default: the bundle's, 20 with another --sampler")
@@ -193,11 +195,10 @@ def run_sample(options: argparse.Namespace) -> None:
 def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``evaluate``."""
     add = parser.add_argument
-    add("--samples", nargs="+", action="extend", required=True, metavar="[NAME=]DIR",
-        help="folders that 'sample' wrote, ours last")  # fmt: skip
-    add("--cache", type=Path, required=True, help=CACHE_HELP)
-    add("--split-file", type=Path, help="default: split.json of the cache")
-    add("--out", type=Path, required=True, help="folder for volumes.csv, summary.csv and tables.md")
+    add("--samples", nargs="+", action="extend", required=True, metavar="[NAME=]DIR", help="of 'sample', ours last")
+    add("--cache", type=given_place, required=True, help=CACHE_HELP)
+    add("--split-file", type=given_place, help="default: split.json of the cache")
+    add("--out", type=given_place, required=True, help="folder for volumes.csv, summary.csv and tables.md")
     add("--metrics", choices=["both", "full_grid", "release"], help="default: preset.metrics of the last model")
 
 
@@ -218,11 +219,11 @@ def named_folder(word: str) -> tuple[str, Path]:
     """Name and folder of ``[NAME=]DIR``; a folder whose own path has a = in it is one all the same."""
     pieces = word.split("=")
     for count in range(len(pieces)):
-        name, folder = "=".join(pieces[:count]), Path("=".join(pieces[count:]))
+        name, folder = "=".join(pieces[:count]), given_place("=".join(pieces[count:]))
         if folder.is_dir():
             return name or folder.name, folder
     name, _, folder = word.rpartition("=")
-    return name or Path(folder).name, Path(folder)
+    return name or Path(folder).name, given_place(folder)
 
 
 def named_once(folders: list[tuple[str, Path]]) -> dict[str, Path]:
@@ -242,19 +243,19 @@ def named_once(folders: list[tuple[str, Path]]) -> dict[str, Path]:
 def export_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``export``."""
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, help="file of 'train'")
-    add("--out", type=Path, required=True, help="folder of the bundle")
-    add("--cache", type=Path, help="default: the one it was trained on, by its configuration")
+    add("--checkpoint", type=given_place, required=True, help="file of 'train'")
+    add("--out", type=given_place, required=True, help="folder of the bundle")
+    add("--cache", type=given_place, help="default: the one it was trained on, by its configuration")
     add("--name", default="own", help="name in the metadata: lower case letters, digits and . _ -")
     add("--version", default="0.1.0")
     add("--licence", default="LicenseRef-unstated", help="SPDX identifier of the weights")
     add("--title", help="default: says method, preset and ablation")
     add("--description", help="default: says that and what it was trained on")
     add("--samples", type=int, default=1, help="how many samples a synthesis draws when nobody says")
-    add("--metrics", type=Path, help="summary.json that 'evaluate' wrote for this model")
+    add("--metrics", type=given_place, help="summary.json that 'evaluate' wrote for this model")
     add(
         "--positivity",
-        type=Path,
+        type=given_place,
         help="JSON by tracer, where the share of draws that reach a cut-off was measured to be a "
         "probability: meaning, cutoff, source (Resources/bundle.schema.json)",
     )
@@ -278,17 +279,17 @@ def run_export(options: argparse.Namespace) -> None:
 def calibrate_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``calibrate``."""
     add = parser.add_argument
-    add("--model", required=True, help="folder of a model bundle, or the name of a model of the catalogue")
-    add("--data", type=Path, required=True, help="cache of people whom no training saw; 200 or more")
-    add("--training", type=Path, required=True, help="cache that the model was trained on: nobody may be in both")
-    add("--split-file", type=Path, help="that it was trained with; default: split.json of that cache")
-    add("--out", type=Path, required=True, help="folder of the calibrated bundle")
-    add("--draws", type=Path, help="folder for what is drawn of each person; default: OUT-draws beside OUT")
+    add("--model", type=given_path, required=True, help=MODEL_HELP)
+    add("--data", type=given_place, required=True, help="cache of people whom no training saw; 200 or more")
+    add("--training", type=given_place, required=True, help="cache it was trained on: nobody may be in both")
+    add("--split-file", type=given_place, help="that it was trained with; default: split.json of that cache")
+    add("--out", type=given_place, required=True, help="folder of the calibrated bundle")
+    add("--draws", type=given_place, help="folder for what is drawn of each person; default: OUT-draws beside OUT")
     add("--level", type=float, default=0.9, help="coverage of the intervals; default 0.9")
     add("--floor", type=float, default=0.05, help="SUVR added to the spread that errors are divided by; default 0.05")
     add("--plain", action="store_true", help="do not divide errors by the spread")
     add("--symmetric", action="store_true", help="one bound for errors up and down")
-    add("--weights", type=Path, help="TSV with participant_id and weight: how much more often people to come are such")
+    add("--weights", type=given_place, help="TSV of participant_id, weight: how much oftener people to come are such")
     add("--version", help="of the calibrated bundle; default: the model's")
     add("--overwrite", action="store_true")
 
@@ -311,14 +312,13 @@ def run_calibrate(options: argparse.Namespace) -> None:
 def steps_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``steps``."""
     add = parser.add_argument
-    add("--model", required=True, help="folder of a model bundle, or the name of a model of the catalogue")
-    add("--data", type=Path, required=True, help="cache with the MRI of some people, training people or others")
-    add("--out", type=Path, required=True, help="folder of the bundle that knows its steps")
-    add("--draws", type=Path, help="folder for what is drawn of each person; default: OUT-draws beside OUT")
+    add("--model", type=given_path, required=True, help=MODEL_HELP)
+    add("--data", type=given_place, required=True, help="cache with MRI of some people, training people or others")
+    add("--out", type=given_place, required=True, help="folder of the bundle that knows its steps")
+    add("--draws", type=given_place, help="folder for what is drawn of each person; default: OUT-draws beside OUT")
     add("--people", type=int, default=12, help="how many, the first of the cache; default 12")
     add("--samples", type=int, default=8, help="of each person and tracer; default 8")
-    add("--tried", type=int, nargs="+", action="extend", metavar="N",
-        help="numbers of steps; default: a dozen from 3 to 50")  # fmt: skip
+    add("--tried", type=int, nargs="+", action="extend", metavar="N", help="steps; default: a dozen from 3 to 50")
     add("--reference", type=int, default=100, metavar="N", help="steps that they are compared with; default 100")
     add("--version", help="of the new bundle; default: the model's")
     add("--overwrite", action="store_true")
@@ -344,11 +344,11 @@ def run_steps(options: argparse.Namespace) -> None:
 def departure_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``departure``."""
     add = parser.add_argument
-    add("--model", required=True, help="folder of a model bundle, or the name of a model of the catalogue")
-    add("--training", type=Path, required=True, help="cache that the model was trained on")
-    add("--split-file", type=Path, help="that it was trained with; default: split.json of that cache")
-    add("--out", type=Path, required=True, help="folder of the bundle with norms of departure")
-    add("--work", type=Path, help="folder for what is kept between people; default: OUT-departure beside OUT")
+    add("--model", type=given_path, required=True, help=MODEL_HELP)
+    add("--training", type=given_place, required=True, help="cache that the model was trained on")
+    add("--split-file", type=given_place, help="that it was trained with; default: split.json of that cache")
+    add("--out", type=given_place, required=True, help="folder of the bundle with norms of departure")
+    add("--work", type=given_place, help="folder for what is kept between people; default: OUT-departure beside OUT")
     add("--people", type=int, default=150, help="training people to draw at most, 30 or more; default 150")
     add("--twice", type=int, default=40, help="so many of them by two pairs of samples, which tell chance; default 40")
     add("--version", help="of the new bundle; default: the model's")

@@ -16,9 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any, ClassVar, get_type_hints
 
+from RelAPETLib.homes import given_path
+
 from .errors import ConfigError
 from .groups import Data, Hardware, Method, Network, Preset, Run, flatten
 from .keys import REPLACED, RULES, Key, Rules
+from .words_of_config import as_value
 
 __all__ = [
     "About",
@@ -124,6 +127,7 @@ def load_config(overrides: Sequence[str]) -> TrainConfig:
             said = ", ".join(f"{str(old).lower()} is {new}={value}" for old, value in values.items())
             raise ConfigError(f"{word}: {new} has taken this key's place; {said}")
     _check_words(overrides, kind)
+    overrides = [_quoted(word, kind) for word in overrides]
     store = ConfigStore.instance()
     defaults = ["_self_", *({group: choice} for group, choice in _usual(overrides, kind).items())]
     root = OmegaConf.structured(kind)
@@ -140,8 +144,24 @@ def load_config(overrides: Sequence[str]) -> TrainConfig:
         raise ConfigError(_one_line(error)) from error
     except (ValueError, TypeError, RecursionError) as error:  # what Hydra's parser lets through
         raise ConfigError(f"the overrides cannot be read: {_one_line(error)}") from error
+    _at_home(config)
     check(config)
     return config
+
+
+def _quoted(word: str, kind: type[TrainConfig]) -> str:
+    """The word, a ``~`` in whose value Hydra's grammar can read where the key is a place."""
+    key, _, value = word.partition("=")
+    plain = key in kind.rules and kind.rules[key].place and "~" in value and value[:1] not in ("'", '"')
+    return f"{key}={as_value(value)}" if plain else word
+
+
+def _at_home(config: TrainConfig) -> None:
+    """Expand a leading ``~`` in the keys that are places. Raises `InputError` for a user who is not known."""
+    for key, value in flatten(config).items():
+        if key in config.rules and config.rules[key].place:
+            group, _, name = key.rpartition(".")
+            setattr(getattr(config, group) if group else config, name, given_path(value))
 
 
 def method_class(overrides: Sequence[str]) -> type[TrainConfig]:

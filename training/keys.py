@@ -21,6 +21,7 @@ class Key:
         choices: the values that it takes; empty where there are no closed ones.
         least, most: of a number, both included.
         above, below: numbers that it must lie between, themselves excluded.
+        place: it is a file or folder: a leading ~ is a home folder.
         free: a resumed run may change it, since it does not touch what is learned, or is written into the metadata.
     """
 
@@ -30,6 +31,7 @@ class Key:
     most: float | None = None
     above: float | None = None
     below: float | None = None
+    place: bool = False
     free: bool = False
 
     def refusal(self, value: Any) -> str | None:
@@ -90,7 +92,7 @@ REPLACED: Mapping[str, tuple[str, Mapping[Any, Any]]] = {
 
 #: The keys that every method has.
 RULES = Rules({
-    "out": Key("folder of the run", free=True),
+    "out": Key("folder of the run", place=True, free=True),
     "seed": Key("of weights, order and everything random", least=0, most=2**63 - 1),
     "method.name": Key("name of the method, for the metadata"),
     "preset.name": Key("name of the preset, for the metadata"),
@@ -113,8 +115,8 @@ RULES = Rules({
     ),
     "network.factor": Key("side in voxels of the blocks that are averaged into one; 1 is the whole 1 mm grid"),
     "network.crop": Key("central part [X,Y,Z] of the blocks that is trained on; null is all"),
-    "data.cache": Key("folder that 'prepare' wrote; a resumed run finds the same in it", free=True),
-    "data.split": Key("split file; empty: the cache's own", free=True),
+    "data.cache": Key("folder that 'prepare' wrote; a resumed run finds the same in it", place=True, free=True),
+    "data.split": Key("split file; empty: the cache's own", place=True, free=True),
     "data.workers": count("processes that read data, a rank", least=0, most=1024, free=True),
     "data.augment": Key("small random changes of the training images; needs a cache of the whole grid"),
     "data.drop_t2f": Key(

@@ -6,10 +6,10 @@ import difflib
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from RelAPETLib.errors import InputError
+from RelAPETLib.homes import given_place
 
 from .config import TrainConfig, chosen, flatten, method_class
 from .errors import ConfigError
@@ -80,7 +80,7 @@ def expanded(words: Sequence[str]) -> list[str]:
             found.append(word)
             continue
         try:
-            lines = Path(word[1:]).read_text(encoding="utf-8").splitlines()
+            lines = given_place(word[1:]).read_text(encoding="utf-8").splitlines()
         except (OSError, ValueError) as error:  # UnicodeDecodeError, and a path with NUL
             raise InputError(f"{word[1:]!r}: cannot be read ({error})") from error
         found += [line for line in map(str.strip, lines) if line and not line.startswith("#")]

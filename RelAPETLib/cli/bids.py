@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from ..homes import given_path
+
 LEVELS = ("participant", "group")
 #: Exit code when some visits have no result; 0: all have, 2: nothing could be begun.
 SOME_FAILED = 3
@@ -24,8 +26,8 @@ def add_parser(commands, common, tracers, whole_number) -> None:
         "bids", parents=[common], help="synthetic PET of a whole BIDS data set (a BIDS App)",
         description=_DESCRIPTION, allow_abbrev=False,
     )  # fmt: skip
-    parser.add_argument("bids_dir", metavar="BIDS_DIR", help="BIDS data set, or a table (CSV)")
-    parser.add_argument("out", metavar="OUT", help="folder of the derivatives, made when missing")
+    parser.add_argument("bids_dir", type=given_path, metavar="BIDS_DIR", help="BIDS data set, or a table (CSV)")
+    parser.add_argument("out", type=given_path, metavar="OUT", help="folder of the derivatives, made when missing")
     parser.add_argument(
         "level", nargs="+", choices=LEVELS, metavar="participant|group",
         help="participant: make the PET; group: make the tables and the cohort's page anew from the records; both: one "
@@ -48,10 +50,14 @@ def _add_choice(parser, tracers) -> None:
         "--tracer", nargs="+", action="extend", metavar="|".join((*tracers, "all")),
         help="PET tracers to imitate (default: all that the model has)",
     )  # fmt: skip
-    group.add_argument("--bids-filter-file", metavar="FILE", help="JSON of which images count, as fMRIPrep's")
+    group.add_argument(
+        "--bids-filter-file", type=given_path, metavar="FILE", help="JSON of which images count, as fMRIPrep's"
+    )
     group.add_argument("--skip-bids-validation", "--skip_bids_validation", action="store_true",
                        help="do not ask bids-validator-deno")  # fmt: skip
-    group.add_argument("--cases", metavar="DIR", help="saved cases, sub-*[/ses-*]/case.json, in place of the scans")
+    group.add_argument(
+        "--cases", type=given_path, metavar="DIR", help="saved cases, sub-*[/ses-*]/case.json, in place of the scans"
+    )
     group.add_argument("--preprocessed", action="store_true", help="the volumes lie on the model grid already")
     from .synthesize import add_registration
 
@@ -63,7 +69,7 @@ def _add_running(parser, whole_number) -> None:
     group = parser.add_argument_group("running")
     group.add_argument("--jobs", "--nprocs", "--n-cpus", "--n_cpus", dest="jobs", type=whole_number, default=1,
                        metavar="N", help="people at a time, one thread each (default: 1)")  # fmt: skip
-    group.add_argument("-w", "--work-dir", "--work_dir", metavar="DIR",
+    group.add_argument("-w", "--work-dir", "--work_dir", type=given_path, metavar="DIR",
                        help="keep prepared cases there, so that other runs need not register again")  # fmt: skip
     group.add_argument("--share", metavar="I/N", help="only the I-th of N equal shares of the visits, for array jobs")
     group.add_argument("--redo", action="store_true", help="do also what is done")

@@ -7,6 +7,7 @@ import functools
 import shutil
 from pathlib import Path
 
+from ..homes import given_path
 from .synthesize import (
     add_model_options,
     add_output_options,
@@ -33,7 +34,11 @@ def add_parser(commands, common, tracers, whole_number) -> None:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--out", default="relapet_demo", metavar="DIR", help="folder to write to (default: %(default)s)"
+        "--out",
+        default="relapet_demo",
+        type=given_path,
+        metavar="DIR",
+        help="folder to write to (default: %(default)s)",
     )
     parser.add_argument(
         "--tracer", default="TAU", metavar="|".join((*tracers, "all")), help="PET tracer (default: TAU)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..homes import given_path
 from .synthesize import silence_itk
 
 
@@ -19,12 +20,18 @@ def add_parser(commands, common) -> None:
         ),
         allow_abbrev=False,
     )
-    parser.add_argument("--pet", required=True, metavar="FILE", help="synthetic_pet.nii.gz of a synthesis")
     parser.add_argument(
-        "--provenance", metavar="FILE", help="its record (default: synthetic_pet.json in the PET's folder)"
+        "--pet", required=True, type=given_path, metavar="FILE", help="synthetic_pet.nii.gz of a synthesis"
+    )
+    parser.add_argument(
+        "--provenance",
+        type=given_path,
+        metavar="FILE",
+        help="its record (default: synthetic_pet.json in the PET's folder)",
     )
     parser.add_argument(
         "--source",
+        type=given_path,
         metavar="DIR",
         help="folder of the T1w DICOM series, whose patient, study and frame of reference are kept (default: a new "
         "study of a patient who does not exist)",
@@ -34,11 +41,12 @@ def add_parser(commands, common) -> None:
     )
     parser.add_argument(
         "--t1w",
+        type=given_path,
         metavar="FILE",
         help="T1w on the PET's grid that the report shows it over (default: the --source series, on another grid "
         "resampled); patient and study are the source's all the same",
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--out", required=True, type=given_path, metavar="DIR", help="folder to write to")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in that folder")
     parser.set_defaults(run=run)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..homes import given_path
 from .evaluate_parts import add_options, parts_of
 
 
@@ -29,7 +30,7 @@ def add_parser(commands, common, whole_number) -> None:
     _add_measures(parser, whole_number)
     add_options(parser)
     group = parser.add_argument_group("output")
-    group.add_argument("--out", required=True, metavar="DIR", help="folder of the tables")
+    group.add_argument("--out", required=True, type=given_path, metavar="DIR", help="folder of the tables")
     group.add_argument("--overwrite", action="store_true", help="replace tables that are there")
     parser.set_defaults(run=run)
 
@@ -38,13 +39,17 @@ def _add_inputs(parser) -> None:
     group = parser.add_argument_group("input")
     group.add_argument(
         "--table",
+        type=given_path,
         metavar="FILE",
         help="CSV or TSV, one line a pair: participant_id, tracer, synthetic, measured; perhaps session, model, t1w, "
         "mask, dseg, lut, space, to_mni, age, sex, scanner, site, group",
     )
-    group.add_argument("--bids", metavar="DIR", help="BIDS data set with measured PET; with --derivatives")
+    group.add_argument(
+        "--bids", type=given_path, metavar="DIR", help="BIDS data set with measured PET; with --derivatives"
+    )
     group.add_argument(
         "--derivatives",
+        type=given_path,
         metavar="DIR",
         nargs="+",
         action="extend",
@@ -52,12 +57,15 @@ def _add_inputs(parser) -> None:
     )
     group.add_argument(
         "--cases",
+        type=given_path,
         metavar="DIR",
         help="saved cases, sub-*[/ses-*], whose transforms bring regions and masks of MNI space to PET in T1w space; "
         "results of relapet bids have one of their own",
     )
     group.add_argument("--measured-only", action="store_true", help="measure the measured PET alone")
-    group.add_argument("--train", metavar="FILE", help="table of training people's measured PET, for baselines")
+    group.add_argument(
+        "--train", type=given_path, metavar="FILE", help="table of training people's measured PET, for baselines"
+    )
     group.add_argument("--space", choices=("MNI", "T1w"), default="", help="space of the PET where names do not say it")
     group.add_argument(
         "--frames",

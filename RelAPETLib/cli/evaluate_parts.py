@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from ..homes import given_path
+
 if TYPE_CHECKING:
     from ..evaluation.parts import Parts
 
@@ -13,11 +15,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the groups of options; `parts_of` reads what they were given."""
     group = parser.add_argument_group("scales and positivity")
     group.add_argument(
-        "--scale-masks",
-        metavar="TABLE",
+        "--scale-masks", type=given_path, metavar="TABLE",
         help="tell PET on its tracer's published scale (Centiloid, CenTauRz): uncalibrated, estimated. The table has "
         "the columns scale, region and file, a row a mask in MNI space, the scale's reference among them",
-    )
+    )  # fmt: skip
     group.add_argument(
         "--regional-ssim", action="store_true", help="SSIM in the regions of --scale-masks, too; takes seconds a PET"
     )
@@ -36,33 +37,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="coverage of the intervals by tercile of the measured value, and spread against error",
     )
     group.add_argument(
-        "--draws",
-        metavar="TABLE",
+        "--draws", type=given_path, metavar="TABLE",
         help="regional values of single samples, for the fair CRPS, where the results have no samples.tsv of their "
         "own; implies --uncertainty",
-    )
+    )  # fmt: skip
     group.add_argument(
         "--nominal", type=_share, metavar="SHARE", help="share that the intervals are meant to cover, such as 0.9"
     )
     group = parser.add_argument_group("baselines and downstream prediction")
     group.add_argument(
-        "--mri-baselines",
-        metavar="TABLE",
+        "--mri-baselines", type=given_path, metavar="TABLE",
         help="also evaluate a ridge regression on the MRI fitted on the people of this table (participant_id, tracer, "
         "t1w, t2f, measured: volumes on the model grid), none of whom may be tested; they serve the baselines of "
         "--train, too, where that names nobody",
-    )
+    )  # fmt: skip
     group.add_argument(
-        "--mri",
-        metavar="TABLE",
+        "--mri", type=given_path, metavar="TABLE",
         help="MRI of the people tested, for --mri-baselines (participant_id, tracer, t1w, t2f)",
-    )
+    )  # fmt: skip
     group.add_argument(
-        "--downstream",
-        metavar="TABLE",
+        "--downstream", type=given_path, metavar="TABLE",
         help="predict age, MMSE or MoCA from MRI with and without PET (columns as of --mri-baselines, synthetic, and "
         "what is to be predicted). A synthetic PET is a function of the MRI: a gain proves no new information",
-    )
+    )  # fmt: skip
     group.add_argument(
         "--target", action="append", default=[], metavar="COLUMN", help="what --downstream predicts in place of these"
     )

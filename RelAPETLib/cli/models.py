@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import ModelError
+from ..homes import given_path
 from ..notices import printable
 from .actions import actions_of
 
@@ -18,22 +19,34 @@ def add_parser(commands, common) -> None:
     listing = add("list", _list, "list the models of the catalogue, of your own folder and of the models folder")
     listing.add_argument("--check", action="store_true", help="compare all weights with their hashes, too")
     showing = add("show", _show, "print what the catalogue says of a model, or its model card")
-    showing.add_argument("name", metavar="NAME", help="name of a model; with --card also the folder of one")
+    showing.add_argument(
+        "name", type=given_path, metavar="NAME", help="name of a model; with --card also the folder of one"
+    )
     showing.add_argument("--card", action="store_true", help="a model card by MI-CLAIM-GEN's items, in Markdown")
-    add("verify", _verify, "check that a model is whole and unchanged").add_argument("name", metavar="NAME|DIR")
+    add("verify", _verify, "check that a model is whole and unchanged").add_argument(
+        "name", type=given_path, metavar="NAME|DIR"
+    )
     fetch = add("fetch", _fetch, "download a model, or take it from a file")
     fetch.add_argument("name", metavar="NAME")
-    fetch.add_argument("--from-file", metavar="FILE", help="a file carried here by other means, instead of a download")
+    fetch.add_argument(
+        "--from-file", type=given_path, metavar="FILE", help="a file carried here by other means, instead of a download"
+    )
     add("path", _path, "print the folder of a model").add_argument("name", metavar="NAME")
     add("remove", _remove, "delete a fetched model").add_argument("name", metavar="NAME")
     folder = add("folder", _folder, "print or choose a folder of models that is only read, for places without internet")
     choice = folder.add_mutually_exclusive_group()
-    choice.add_argument("folder", metavar="DIR", nargs="?", help="folder with a model's folder in it for each model")
+    choice.add_argument(
+        "folder", type=given_path, metavar="DIR", nargs="?", help="folder with a model's folder in it for each model"
+    )
     choice.add_argument("--none", action="store_true", help="look into no such folder any more")
     words = "make a model folder of the authors' checkpoint or of a (zipped) bundle"
     importing = add("import", _import, words, aliases=["install"])
-    importing.add_argument("file", metavar="FILE", help="e.g. epoch99_checkpoint.pt, model.zip, or a bundle's folder")
-    importing.add_argument("--out", metavar="DIR", help="model folder to write (default: among the user's models)")
+    importing.add_argument(
+        "file", type=given_path, metavar="FILE", help="e.g. epoch99_checkpoint.pt, model.zip, or a bundle's folder"
+    )
+    importing.add_argument(
+        "--out", type=given_path, metavar="DIR", help="model folder to write (default: among the user's models)"
+    )
     importing.add_argument("--overwrite", action="store_true", help="replace a model folder that is there")
 
 

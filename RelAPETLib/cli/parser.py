@@ -6,6 +6,7 @@ import argparse
 
 from .. import __version__
 from ..errors import InputError
+from ..homes import given_path
 from ..tracers import TRACERS
 from . import bids, demo, dicom, doctor, evaluate, models, phantom, regions, report, serve, synthesize
 from .progress import MODES
@@ -48,7 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--progress", choices=MODES, default="human", help="a bar, JSON lines on stdout, or none (default: %(default)s)"
     )
-    group.add_argument("--log-file", metavar="FILE", help="log here instead of logs/relapet.log in RELAPET_HOME")
+    group.add_argument(
+        "--log-file", type=given_path, metavar="FILE", help="log here instead of logs/relapet.log in RELAPET_HOME"
+    )
     tracers = tuple(TRACERS)
     synthesize.add_parser(commands, common, tracers, whole_number)
     bids.add_parser(commands, common, tracers, whole_number)

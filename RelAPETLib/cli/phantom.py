@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..homes import given_path
+
 
 def add_parser(commands, common, whole_number) -> None:
     parser = commands.add_parser(
@@ -13,7 +15,9 @@ def add_parser(commands, common, whole_number) -> None:
     )
     parser.add_argument("--subjects", required=True, type=whole_number, metavar="N", help="how many people")
     parser.add_argument("--seed", type=whole_number, default=0, metavar="S", help="random seed (default: 0)")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the data set; must be missing or empty")
+    parser.add_argument(
+        "--out", required=True, type=given_path, metavar="DIR", help="folder of the data set; must be missing or empty"
+    )
     parser.add_argument(
         "--law", type=int, choices=(1, 2), default=2, help="law of uptake; 1: the old one of demo model 2 (default: 2)"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..homes import given_path
 from .actions import actions_of
 
 
@@ -17,9 +18,12 @@ def add_parser(commands, common) -> None:
     add("list", _list, "list the regions that are there")
     adding = add("add", _add, "keep a label image or mask under a name")
     adding.add_argument("name", metavar="NAME")
-    adding.add_argument("file", metavar="FILE", help="label image or mask with whole numbers")
+    adding.add_argument("file", type=given_path, metavar="FILE", help="label image or mask with whole numbers")
     adding.add_argument(
-        "--lut", metavar="FILE", help="its labels: a table with index and name, FreeSurfer's or ITK-SNAP's"
+        "--lut",
+        type=given_path,
+        metavar="FILE",
+        help="its labels: a table with index and name, FreeSurfer's or ITK-SNAP's",
     )
     adding.add_argument("--space", choices=("MNI",), default="MNI", help="space of the labels (default: %(default)s)")
     adding.add_argument("--overwrite", action="store_true", help="replace those of this name")

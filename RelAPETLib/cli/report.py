@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..homes import given_path
+
 NAME = "report.html"
 
 
@@ -19,19 +21,26 @@ def add_parser(commands, common) -> None:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "folder", metavar="FOLDER", help="what relapet synthesize, relapet evaluate or relapet bids has written"
+        "folder",
+        type=given_path,
+        metavar="FOLDER",
+        help="what relapet synthesize, relapet evaluate or relapet bids has written",
     )
     one = parser.add_argument_group("of one result")
-    one.add_argument("--t1w", metavar="FILE", help="the T1w that the PET was made from, to show it over")
+    one.add_argument(
+        "--t1w", type=given_path, metavar="FILE", help="the T1w that the PET was made from, to show it over"
+    )
     one.add_argument("--pdf", action="store_true", help="one A4 page (report.pdf) in place of the HTML page")
     one.add_argument("--label", metavar="TEXT", help="a name or code to print on the page (default: none)")
     many = parser.add_argument_group("of a cohort")
     many.add_argument(
-        "--results", metavar="DIR", nargs="+", action="extend",
+        "--results", type=given_path, metavar="DIR", nargs="+", action="extend",
         help="folders of the results that the tables are of, for pictures, verdicts and links (default: the folder)",
     )  # fmt: skip
     many.add_argument("--title", metavar="TEXT", help="heading of the page")
-    parser.add_argument("--out", metavar="FILE", help=f"page to write (default: {NAME} or report.pdf in the folder)")
+    parser.add_argument(
+        "--out", type=given_path, metavar="FILE", help=f"page to write (default: {NAME} or report.pdf in the folder)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a page that is there")
     parser.set_defaults(run=run)
 

@@ -7,6 +7,7 @@ import contextlib
 from pathlib import Path
 
 from ..diffusion.names import EVERY_SAMPLER, QUALITIES
+from ..homes import given_path
 
 #: Share of the whole that writing the files takes on the progress bar.
 _SAVING = 0.05
@@ -15,7 +16,9 @@ _SAVING = 0.05
 def add_model_options(parser, whole_number) -> None:
     """Options of drawing, which ``synthesize`` and ``demo`` have alike."""
     group = parser.add_argument_group("model")
-    group.add_argument("--model", default="demo", metavar="NAME|DIR", help="catalogue name or bundle folder (demo)")
+    group.add_argument(
+        "--model", default="demo", type=given_path, metavar="NAME|DIR", help="catalogue name or bundle folder (demo)"
+    )
     group.add_argument("--sampler", metavar="NAME", help=f"one of {', '.join(EVERY_SAMPLER)} (default: the model's)")
     group.add_argument(
         "--steps",
@@ -89,9 +92,15 @@ def add_parser(commands, common, tracers, whole_number) -> None:
         allow_abbrev=False,
     )
     group = parser.add_argument_group("input")
-    group.add_argument("--t1w", metavar="FILE", help="T1-weighted scan (NIfTI, NRRD, MGH, DICOM folder)")
-    group.add_argument("--t2f", metavar="FILE", help="T2-FLAIR scan of the same person; some models need none")
-    group.add_argument("--case", metavar="DIR", help="a prepared case of --save-case, in place of the scans")
+    group.add_argument(
+        "--t1w", type=given_path, metavar="FILE", help="T1-weighted scan (NIfTI, NRRD, MGH, DICOM folder)"
+    )
+    group.add_argument(
+        "--t2f", type=given_path, metavar="FILE", help="T2-FLAIR scan of the same person; some models need none"
+    )
+    group.add_argument(
+        "--case", type=given_path, metavar="DIR", help="a prepared case of --save-case, in place of the scans"
+    )
     group.add_argument(
         "--tracer",
         action="append",
@@ -101,7 +110,7 @@ def add_parser(commands, common, tracers, whole_number) -> None:
     group.add_argument("--age", type=_number, metavar="YEARS", help="age, for models that use it (default: not known)")
     group.add_argument("--sex", metavar="F|M", help="sex, likewise")
     group.add_argument("--score", type=_number, metavar="X", help="cognitive score, on the scale of the training data")
-    group.add_argument("--reference", metavar="PET", help="measured PET to compare with, in SUVR")
+    group.add_argument("--reference", type=given_path, metavar="PET", help="measured PET to compare with, in SUVR")
     group.add_argument(
         "--reference-region",
         metavar="REGION",
@@ -109,6 +118,7 @@ def add_parser(commands, common, tracers, whole_number) -> None:
     )
     group.add_argument(
         "--norms",
+        type=given_path,
         metavar="DIR|FILE",
         help="norms of measured PET in MNI space (norms.json), for z of --reference",
     )
@@ -120,8 +130,10 @@ def add_parser(commands, common, tracers, whole_number) -> None:
     group.add_argument("--force", action="store_true", help="accept doubtful inputs, with a warning")
     add_model_options(parser, whole_number)
     add_output_options(parser)
-    parser.add_argument("--out", metavar="DIR", help="folder to write to, made when missing")
-    parser.add_argument("--save-case", metavar="DIR", help="keep the registered scans there, for --case")
+    parser.add_argument("--out", type=given_path, metavar="DIR", help="folder to write to, made when missing")
+    parser.add_argument(
+        "--save-case", type=given_path, metavar="DIR", help="keep the registered scans there, for --case"
+    )
     parser.add_argument(
         "--uncompressed", action="store_true", help="write volumes as .nii, larger and faster to read, not .nii.gz"
     )

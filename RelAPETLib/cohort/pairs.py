@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from os.path import expanduser
 from pathlib import Path
 
 from ..absent import is_listed
@@ -17,6 +18,7 @@ from ..errors import InputError
 from ..evaluation.in_mni import OF_CASE
 from ..evaluation.pairs import COVARIATES, TITLES, Pair, recordable
 from ..evaluation.spaces import agreed_space, other_space, space_of, warn_of_variants
+from ..homes import path_beside
 from ..jsonfiles import read_json_object
 from ..notices import printable, warn
 from ..regions.atlas import SPACES
@@ -47,7 +49,7 @@ def read_pairs(path: Path | str, *, measured_only: bool = False, space: str = ""
     for number, row in read_rows(path, wanted):
         row = {name: "" if text.lower() in _MISSING else text for name, text in row.items()}
         try:
-            pair = _pair(path.parent, row, measured_only, space)
+            pair = _pair(path, row, measured_only, space)
             owner = owners.setdefault(pair.measured, (pair.participant, pair.session, pair.tracer))
             if owner != (pair.participant, pair.session, pair.tracer):
                 raise InputError(f"its measured PET is that of {' '.join(filter(None, owner))}, in a line before")
@@ -55,7 +57,7 @@ def read_pairs(path: Path | str, *, measured_only: bool = False, space: str = ""
         except InputError as error:
             key = {name: row.get(name) or "n/a" for name in ("participant_id", "session", "tracer", "model")}
             warn(f"{path}, line {number}: {error}")
-            files = {name: path.parent / row[name] for name in TITLES if row.get(name)}
+            files = {name: path.parent / expanduser(row[name]) for name in TITLES if row.get(name)}
             failures.append({**key, "reason": f"line {number}: {recordable(error, files)}"})
     if not pairs:
         raise InputError(f"{path}: no line can be used; the first: {failures[0]['reason']}")
@@ -113,9 +115,9 @@ def known_tracer(word: str) -> str:
         return printable(word, 40)
 
 
-def _pair(folder: Path, row: dict[str, str], measured_only: bool, space: str) -> Pair:
+def _pair(table: Path, row: dict[str, str], measured_only: bool, space: str) -> Pair:
     def file(name: str) -> Path | None:
-        return folder / row[name] if row.get(name) else None
+        return path_beside(table, row[name]) if row.get(name) else None
 
     if not row["participant_id"]:
         raise InputError("no participant_id")

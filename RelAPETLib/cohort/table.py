@@ -18,6 +18,7 @@ from pathlib import Path
 from ..absent import why_no_file
 from ..clinical import from_rows
 from ..errors import InputError
+from ..homes import path_beside
 from ..tracers import get_tracer
 from ..volumes.sidecar import read_sidecar
 from .cases import Case, Failure, PetScan, Source
@@ -136,7 +137,7 @@ def _case(path: Path, name: str, rows: list[dict], mri_only: bool) -> tuple[Case
         if not row["pet"]:
             continue
         try:
-            scan = _scan(path.parent / row["pet"], row["tracer"])
+            scan = _scan(path_beside(path, row["pet"]), row["tracer"])
             if scan.tracer in pets:
                 raise InputError(f"a second PET of {scan.tracer}; tell them apart by a column 'session'")
             pets[scan.tracer] = scan
@@ -145,7 +146,7 @@ def _case(path: Path, name: str, rows: list[dict], mri_only: bool) -> tuple[Case
     if not pets and not mri_only:
         return None, [*failures, Failure(subject, name, "", "no PET that can be used")]
     clinical, notes = from_rows(rows)
-    mri = path.parent / rows[0]["t1w"], path.parent / rows[0]["t2f"]
+    mri = path_beside(path, rows[0]["t1w"]), path_beside(path, rows[0]["t2f"])
     return Case(name, subject, *mri, pets, tuple(f"{path.name}: {note}" for note in notes), clinical), failures
 
 

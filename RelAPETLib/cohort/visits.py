@@ -14,6 +14,7 @@ from pathlib import Path
 from ..absent import why_missing
 from ..clinical import ClinicalValues, from_row, from_rows
 from ..errors import InputError
+from ..homes import path_beside
 from ..tracers import get_tracer
 from ..volumes.sidecar import BidsFile, read_sidecar
 from .bids import (
@@ -179,25 +180,28 @@ def _table_visit(path: Path, person: str, session: str, rows: list[dict]) -> Vis
     for column in ("t1w", "t2f"):
         if len({row.get(column, "") for row in rows}) > 1:
             raise InputError(f"{path}: {person} has several {column}; tell them apart by a column 'session'")
-    mri = {name: path.parent / text if (text := rows[0].get(name, "")) else None for name in ("t1w", "t2f")}
+    try:
+        mri = {name: path_beside(path, text) if (text := rows[0].get(name, "")) else None for name in ("t1w", "t2f")}
+        problem = "" if mri["t1w"] else f"no t1w in {path.name}"
+    except InputError as error:
+        mri, problem = dict.fromkeys(("t1w", "t2f")), str(error)
     pets: dict[str, PetScan] = {}
-    lost = []
+    lost, offered = [], []
     for row in rows:
         if not row.get("pet"):
             continue
         try:
+            offered.append(pet := path_beside(path, row["pet"]))
             tracer = get_tracer(row.get("tracer", "")).name
             if tracer in pets:
                 raise InputError(f"a second PET of {tracer}; tell them apart by a column 'session'")
-            sidecar = read_sidecar(path.parent / row["pet"])
-            pets[tracer] = PetScan(tracer, path.parent / row["pet"], sidecar.content, sidecar.paths)
+            sidecar = read_sidecar(pet)
+            pets[tracer] = PetScan(tracer, pet, sidecar.content, sidecar.paths)
         except InputError as error:
             lost.append(Failure(person, person, row.get("tracer", ""), str(error)))
     clinical, notes = from_rows(rows)
-    problem = "" if mri["t1w"] else f"no t1w in {path.name}"
     known, more = _named(lost)
-    offered = tuple(path.parent / row["pet"] for row in rows if row.get("pet"))
-    return Visit(person, session, **mri, pets=pets, pet_files=offered, clinical=clinical, notes=(*notes, *more),
+    return Visit(person, session, **mri, pets=pets, pet_files=tuple(offered), clinical=clinical, notes=(*notes, *more),
                  lost=known, problem=problem)  # fmt: skip
 
 

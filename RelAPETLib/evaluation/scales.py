@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..grid import MNI_GRID, image_to_array
+from ..homes import path_beside
 from ..regions import LEAST_IN_VIEW
 from ..tracers import TRACERS, Scale
 from .tsv import KEYS, read_tsv
@@ -80,7 +81,7 @@ def read_scale_masks(path: Path | str) -> Masks:
             raise InputError(f"{path}: unknown region '{region}' of {scale.name}; use one of {wanted}")
         if region in own:
             raise InputError(f"{path}: {scale.name}'s {region} stands there twice; remove one")
-        own[region] = read_mask(path.parent / row["file"])
+        own[region] = read_mask(path_beside(path, row["file"]))
     for name, own in masks.items():
         if REFERENCE not in own or len(own) == 1:
             lacks = "a region beside the reference" if REFERENCE in own else "the reference"

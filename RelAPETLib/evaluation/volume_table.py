@@ -11,6 +11,7 @@ import numpy as np
 from ..absent import why_missing
 from ..errors import InputError
 from ..grid import image_to_array
+from ..homes import path_beside
 from ..tracers import get_tracer
 from .tsv import MISSING, number, read_tsv
 
@@ -81,7 +82,7 @@ def read_volume_table(path: Path | str, files: Iterable[str], values: Iterable[s
         if (*key, model) in seen:
             raise InputError(f"{path}: {', '.join((*key, model))} stands there twice; remove one row")
         seen.add((*key, model))
-        named = {name: path.parent / row[name] for name in FILES if row.get(name, MISSING) not in ("", MISSING)}
+        named = {name: path_beside(path, row[name]) for name in FILES if row.get(name, MISSING) not in ("", MISSING)}
         for name, file in named.items():
             if not file.is_file():
                 raise InputError(f"{path}: {key[0]}: no file {file} ({why_missing(file)}); mend the column {name}")

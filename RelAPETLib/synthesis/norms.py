@@ -22,6 +22,7 @@ import numpy as np
 from ..absent import why_missing
 from ..errors import InputError
 from ..grid import MNI_GRID, array_to_image, image_to_array
+from ..homes import path_beside
 from ..jsonfiles import read_json_object
 from ..notices import warn
 from ..tracers import get_tracer
@@ -102,7 +103,7 @@ def read_norms(path: Path | str, own_fwhm: float | None = None) -> Norms:
     if own_fwhm is not None and not 0 < own_fwhm <= fwhm:
         words = f"--reference-fwhm {own_fwhm:g}: above 0 and at most the norms' {fwhm:g} mm is wanted"
         raise InputError(f"{words}, since a PET can only be made blurrier")
-    files = {kind: path.parent / str(facts[kind]) for kind in ("mean", "sd")}
+    files = {kind: path_beside(path, str(facts[kind])) for kind in ("mean", "sd")}
     mean, sd = _on_grid(files, path)
     level = _level(mean, sd, region, files["mean"])
     people, words = facts.get("people"), facts.get("description")

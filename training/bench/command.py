@@ -10,6 +10,7 @@ from pathlib import Path
 
 from RelAPETLib.diffusion.names import PREDICTIONS
 from RelAPETLib.errors import InputError
+from RelAPETLib.homes import given_place
 from RelAPETLib.methods.base import MEAN_PET
 from RelAPETLib.tracers import paper_order
 
@@ -26,7 +27,7 @@ SEEDS = (0, 1)
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``bench``."""
     add = parser.add_argument
-    add("--out", type=Path, required=True, help="folder of the bench: people, runs, tables; the same one goes on")
+    add("--out", type=given_place, required=True, help="folder of people, runs and tables; the same one goes on")
     names = [*SETTINGS, WHOLE, *(name for name in ABLATIONS if name != "none")]
     add("--only", nargs="+", action="extend", choices=names, metavar="METHOD",
         help="methods (or ablations); default: all")  # fmt: skip
@@ -36,9 +37,9 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     add("--train-people", type=int, default=400, help="default: 400")
     add("--validation-people", type=int, default=60, help="default: 60")
     add("--test-people", type=int, default=60, help="default: 60")
-    add("--cache", type=Path, help="training people that are there already; default: rendered into OUT")
-    add("--test", type=Path, help="test people that are there already; default: rendered into OUT")
-    add("--kept", type=Path, metavar="DIR",
+    add("--cache", type=given_place, help="training people that are there already; default: rendered into OUT")
+    add("--test", type=given_place, help="test people that are there already; default: rendered into OUT")
+    add("--kept", type=given_place, metavar="DIR",
         help="folder to share: figures of runs in it are taken over, those of runs done here are added")  # fmt: skip
     add("--ablations", action="store_true", help="RelA-Diffusion and its ablations instead of the methods")
     add("--prediction", choices=PREDICTIONS, default="v", help="what the generator of the ablations gives; default: v")

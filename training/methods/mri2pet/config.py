@@ -116,7 +116,8 @@ RULES = Rules({
         "how the network is told the MRI: vector (the paper's), spatial, both; null: preset.conditioning"
     ),
     "method.pretrained": Key(
-        "folder of another run whose pre-trained network this one starts from; empty: it pre-trains itself", free=True
+        "folder of another run whose pre-trained network this one starts from; empty: it pre-trains itself",
+        place=True, free=True,
     ),
     "pretrain.steps": Key(
         "steps of pre-training on MRI in the style of PET, before the training; 0: none; null: preset.pretrain_steps"
@@ -124,6 +125,7 @@ RULES = Rules({
     "pretrain.cache": Key(
         "another cache of 'prepare', perhaps of --mri-only, whose MRI are pre-trained on; empty: those of the "
         "training people",
+        place=True,
         free=True,
     ),
     "preset.learning_rate": Key("learning rate", above=0),

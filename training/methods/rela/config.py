@@ -223,6 +223,7 @@ RULES = Rules({
     ),
     "latent.registered": Key(
         "latent=regression or conditional: cache of some training people from raw scans, for what registration does",
+        place=True,
         free=True,
     ),
     "latent.embedding": count("latent=conditional: scores of the regression, a tracer, that the generator sees"),
