@@ -30,7 +30,7 @@ from RelAPETLib.volumes.frames import Frames, PetScan, read_pet
 
 from . import cache as storage
 from .cache import block_mask, block_means, stored
-from .pet import pet_units
+from .pet import pet_units, unseen_target
 from .rendered import rendered_clinical, rendered_volumes
 
 #: Raised whenever what the cache holds would come out otherwise.
@@ -327,7 +327,7 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
         scan: PetScan = case.pets[tracer]
         units, frames = known[tracer]
         figures, kind = ready.pet_quality[tracer], "grid" if options.preprocessed else "raw"
-        doubts = preprocessing.doubts(figures, kind)
+        doubts = preprocessing.doubts(figures, kind) + unseen_target(figures["pet_coverage"])
         if units.region is not None:
             doubts += preprocessing.reference_doubts(ready, units.region)
             doubts += preprocessing.reference_doubts(ready, units.region, tracer)
