@@ -225,7 +225,7 @@ def digest(case: Case | RenderedCase, options: Options) -> str:
         return hashlib.sha256(storage.canonical_json(content)).hexdigest()
     content |= {
         "options": options.record(),
-        **({"strays": 1} if options.preprocessed else {"registration": REVISION}),
+        **({"strays": 2} if options.preprocessed else {"registration": REVISION}),
         **({"pet_recipe": PET_RECIPE} if case.pets else {}),
         "subject": case.subject,
         "t1w": file_sha256(case.t1w),
