@@ -123,14 +123,17 @@ def minmax(array: np.ndarray) -> np.ndarray:
     return (array - low) / (high - low)
 
 
-def figures(synthetic: np.ndarray, reference: np.ndarray, inside: np.ndarray) -> dict[str, dict[str, float | None]]:
+def figures(
+    synthetic: np.ndarray, reference: np.ndarray, inside: np.ndarray, whole: np.ndarray | None = None
+) -> dict[str, dict[str, float | None]]:
     """PSNR (dB; None for identical volumes), SSIM, MAE and NRMSE of two volumes [X, Y, Z] in [0, 1].
 
     Returns:
-        Figures by ``whole_grid`` and ``brain``, which is where `inside` is true.
+        Figures by ``whole_grid``, which is where `whole` is true, everywhere without it, and ``brain``, where `inside`
+        is.
     """
     similarity, found = ssim_map(synthetic, reference), {}
-    for name, where in (("whole_grid", None), ("brain", inside)):
+    for name, where in (("whole_grid", whole), ("brain", inside)):
         level = psnr(synthetic, reference, where)
         found[name] = {
             "psnr": level if np.isfinite(level) else None,
@@ -148,6 +151,7 @@ def compare(
     *,
     window: tuple[float, float] | None,
     grid: ModelGrid = MNI_GRID,
+    view: sitk.Image | None = None,
 ) -> tuple[sitk.Image, dict]:
     """Difference map and metrics of a synthetic PET against a reference, all on the model grid.
 
@@ -157,17 +161,23 @@ def compare(
         mask: brain mask, > 0 inside.
         window: the tracer's SUVR window, which maps both to [0, 1]; None for a relative model, where both are min-max
             scaled, so that a difference of overall level cannot show.
+        view: above 0 in the reference's field of view; None: everywhere. The brain outside it is compared with nothing:
+            it counts in no figure, and SSIM's windows see background there, in both volumes.
 
     Returns:
-        The difference synthetic minus reference (float32; SUVR, not clipped, or relative), 0 outside the mask, and
-        ``{"scaling": ..., "data_range": 1.0, "whole_grid": {psnr, ssim, mae}, "brain": {...}}``, PSNR in dB (None when
-        the two are identical).
+        The difference synthetic minus reference (float32; SUVR, not clipped, or relative), 0 outside the mask and the
+        view, and ``{"scaling": ..., "data_range": 1.0, "whole_grid": {psnr, ssim, mae}, "brain": {...}}``, PSNR in dB
+        (None when the two are identical).
 
     Raises:
-        InputError: an image is not on the grid, is constant, or the mask is empty.
+        InputError: an image is not on the grid, is constant, or the view shows nothing inside the mask.
     """
     made, measured = (image_to_array(image, grid).astype(np.float32) for image in (synthetic, reference))
-    inside = image_to_array(mask, grid) > 0
+    inside, whole = image_to_array(mask, grid) > 0, None
+    unseen = np.zeros_like(inside) if view is None else inside & (image_to_array(view, grid) <= 0)
+    if unseen.any():
+        inside, whole = inside & ~unseen, ~unseen
+        made, measured = (np.where(whole, volume, 0) for volume in (made, measured))
     if window is None:
         made, measured = minmax(made), minmax(measured)
         unit_made, unit_measured = made, measured
@@ -177,6 +187,6 @@ def compare(
         "scaling": "minmax" if window is None else f"SUVR window {window[0]:g} to {window[1]:g}",
         "data_range": 1.0,
     }
-    for name, found in figures(unit_made, unit_measured, inside).items():
+    for name, found in figures(unit_made, unit_measured, inside, whole).items():
         metrics[name] = {figure: found[figure] for figure in ("psnr", "ssim", "mae")}
     return array_to_image(np.where(inside, made - measured, 0).astype(np.float32), grid), metrics

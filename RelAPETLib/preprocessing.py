@@ -283,9 +283,9 @@ def _mri_figures(t1w: np.ndarray, t2f: np.ndarray | None, where: np.ndarray, tem
 
 def _scaled(array: np.ndarray, mask: np.ndarray, name: str) -> np.ndarray:
     """Masked, then 0 and the brain's maximum, without strays, to [-1, 1]; the background is exactly -1."""
-    from .registration.strays import without_strays
+    from .registration.strays import empty_voxels, without_strays
 
-    brain = without_strays(array[mask], name)
+    brain = without_strays(array[mask], name, empty_voxels(array, mask))
     top = float(brain.max())
     if not top > 0:
         raise InputError("nothing but background lies inside the brain mask; check that the volumes show a brain")

@@ -30,6 +30,8 @@ SEGMENT_COLUMNS = {
 ROUNDING = 0.02
 #: A region with a smaller share in the field of view has no mean, as in the library's own table.
 LEAST_IN_VIEW = 0.5
+#: Maps that hold something of a measured PET.
+OF_MEASURED = ("measured", "difference")
 #: Columns that are left out where no region has a number.
 _OPTIONAL = ("spread", "low", "high")
 #: Role by which a PET knows its tables of segments, and such a table its segmentation.
@@ -96,7 +98,8 @@ def flag(row):
         return row["caveat"]
     share = _number(row.get("share_in_view"))
     if not share < 1:
-        return ""
+        both = _number(row.get("share_measured"))
+        return f"{math.floor(100 * both)} % in the measured PET's field of view" if both < 1 else ""
     seen = f"{math.floor(100 * share)} % in the field of view"
     return f"{seen}, too little for a mean" if math.isnan(_number(row.get("synthetic_pet"))) else f"only {seen}"
 
@@ -188,7 +191,8 @@ def segmentRows(segmentation, results):
     """Means of a result's maps in every segment, as rows for `fillRegions`.
 
     Voxels count that lie in the PET's brain, since it is 0 elsewhere; the share of the segment that they are is told.
-    Empty segments are left out.
+    Of a measured PET and of the difference those count that it shows, since it is 0 outside its field of view. Empty
+    segments are left out.
     """
     values = {kind: slicer.util.arrayFromVolume(node) for kind, node in results.volumes.items()}
     size = math.prod(results.pet.GetSpacing())
@@ -207,7 +211,9 @@ def segmentRows(segmentation, results):
         row = {"title": segmentation.GetSegmentation().GetSegment(segmentID).GetName()}
         for kind, column in SEGMENT_COLUMNS.items():
             if kind in values:
-                row[column] = float(values[kind][chosen].mean()) if share >= LEAST_IN_VIEW else math.nan
+                counted = chosen & (values["measured"] != 0) if kind in OF_MEASURED and "measured" in values else chosen
+                seen = share * float(counted.sum()) / max(1, int(chosen.sum()))
+                row[column] = float(values[kind][counted].mean()) if seen >= LEAST_IN_VIEW else math.nan
         row["sd_in_region"] = float(values["pet"][chosen].std()) if share >= LEAST_IN_VIEW else math.nan
         rows.append(row | {"share_in_view": share})
     return rows

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..grid import image_to_array
+from ..grid import array_to_image, image_to_array
 from ..resources import resource
 
 if TYPE_CHECKING:
@@ -154,7 +154,13 @@ class RegionCounter:
         }
 
 
-def regional_rows(maps: dict[str, sitk.Image], mask: sitk.Image, in_view: sitk.Image | None = None) -> list[dict]:
+def regional_rows(
+    maps: dict[str, sitk.Image],
+    mask: sitk.Image,
+    in_view: sitk.Image | None = None,
+    pet_view: sitk.Image | None = None,
+    measured: Iterable[str] = (),
+) -> list[dict]:
     """Regional means of several maps side by side, one row a region in order of label.
 
     Args:
@@ -162,19 +168,35 @@ def regional_rows(maps: dict[str, sitk.Image], mask: sitk.Image, in_view: sitk.I
         mask: image on `MNI_GRID`; only voxels where it is above 0 count.
         in_view: image on `MNI_GRID`, above 0 where the brain is in the field of view of the MRI; None: everywhere. The
             means are over what is in view; a region of which less than `LEAST_IN_VIEW` is has none (NaN).
+        pet_view: the same of a measured PET.
+        measured: names of the maps that hold something of it, whose means are over what both show.
 
     Returns:
         Rows with ``label``, ``region``, ``title``, ``tissue``, a mean for each map and ``share_in_view``, the share of
-        the region in the field of view, 0 to 1.
+        the region in the field of view of the MRI, 0 to 1; before it, where the measured PET shows less of some region,
+        ``share_measured``, the share that both show.
 
     Raises:
         InputError: as `regional_means`.
     """
-    counter = RegionCounter(mask, in_view)
-    columns = {name: counter.means(image_to_array(image)) for name, image in maps.items()}
+    counter, measured = RegionCounter(mask, in_view), tuple(measured)
+    both = counter if pet_view is None else RegionCounter(mask, _both(in_view, pet_view))
+    columns = {
+        name: (both if name in measured else counter).means(image_to_array(image)) for name, image in maps.items()
+    }
+    partly = both.shares != counter.shares
     return [
         {"label": region.label, "region": region.name, "title": region.title, "tissue": region.tissue}
         | {name: means[region.name] for name, means in columns.items()}
+        | ({"share_measured": both.shares[region.name]} if partly else {})
         | {"share_in_view": counter.shares[region.name]}
         for region in _labels()[1]
     ]
+
+
+def _both(one: sitk.Image | None, other: sitk.Image) -> sitk.Image:
+    """Where both views are above 0; the other where there is no first."""
+    if one is None:
+        return other
+    seen = (image_to_array(one) > 0) & (image_to_array(other) > 0)
+    return array_to_image(seen.astype(np.uint8))

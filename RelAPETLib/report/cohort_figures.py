@@ -132,7 +132,9 @@ def result_pictures(volumes: Mapping[str, Path], title: str, tracer: str, suvr: 
     shown = prepare({name: read_volume(path) for name, path in volumes.items()})
     arrays = shown.arrays
     if "reference" not in arrays and "difference" in arrays and suvr:
-        arrays["reference"] = np.where(shown.brain, arrays["pet"] - arrays["difference"], 0)
+        # A difference of exactly 0 is where the measured PET shows no brain (`comparison.compare`).
+        there = shown.brain & (arrays["difference"] != 0)
+        arrays["reference"] = np.where(there, arrays["pet"] - arrays["difference"], 0)
     known = TRACERS[tracer].contrast_window if suvr and tracer in TRACERS else None
     window, units = known or own_window(arrays["pet"]), "SUVR" if suvr else "relative"
     columns = columns_of_maps(arrays, window, units)

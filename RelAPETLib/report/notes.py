@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..provenance import SIMULATED_STATEMENT, WITHOUT_T2F
 
 
@@ -23,13 +25,21 @@ def notes_of(document: dict) -> list[str]:
         brain = document["reference"]["metrics"]["brain"]
         level = "infinite" if brain["psnr"] is None else f"{brain['psnr']:.1f} dB"
         notes.append(
-            f"Against the reference inside the brain: PSNR {level}, SSIM {brain['ssim']:.3f}, MAE {brain['mae']:.3f} "
-            f"(data range 1, {document['reference']['metrics']['scaling']}); "
+            f"Against the reference inside {_where(document)}: PSNR {level}, SSIM {brain['ssim']:.3f}, "
+            f"MAE {brain['mae']:.3f} (data range 1, {document['reference']['metrics']['scaling']}); "
             f"reference unit: {document['reference']['units_from']}."
         )
         if document["reference"].get("z"):
             notes.append(document["reference"]["z"]["says"])
     return notes
+
+
+def _where(document: dict) -> str:
+    """The brain, or what the measured PET shows of it."""
+    share = document["preprocessing"]["quality"].get("pet_coverage")
+    if share is None or share >= 1:
+        return "the brain"
+    return f"the {math.floor(100 * share)} % of the brain that it shows"
 
 
 def _how(sampling: dict) -> str:

@@ -326,9 +326,10 @@ def _cells(regions: Sequence[dict], level: float | None) -> list[tuple[str, list
     intervals = [_interval(row) for row in regions]
     if set(intervals) != {"n/a"}:
         found.insert(1, (f"{100 * level:.0f} % interval" if level else "interval", intervals))
-    shares = [_number(row.get("share_in_view")) for row in regions]
-    if any(share < 1 for share in shares):
-        found.append(("in view", [_shown(100 * math.floor(100 * share) / 100, ".0f") + " %" for share in shares]))
+    for name, title in (("share_measured", "measured of it"), ("share_in_view", "in view")):
+        shares = [_number(row.get(name)) for row in regions]
+        if any(share < 1 for share in shares):
+            found.append((title, [_shown(100 * math.floor(100 * share) / 100, ".0f") + " %" for share in shares]))
     return found
 
 

@@ -46,6 +46,7 @@ _COLUMNS = {
     "measured": "measured",
     "difference": "synthetic minus measured",
     "volume_ml": "volume, ml",
+    "share_measured": "share measured",
     "share_in_view": "share in view",
     "in_field": "share in view",
 }

@@ -24,6 +24,8 @@ LEAST_IN_VIEW = 0.98
 CALIBRATED = "was calibrated"
 #: Maps in SD, whose regional mean is not a region's own value in SD.
 WITHOUT_UNIT = ("departure", "reference_z")
+#: Maps of a measured PET, which count where that shows the brain.
+OF_MEASURED = ("reference", "difference")
 
 
 def regional_table(case: Case, drawn: Draw, maps: dict) -> tuple[list[dict], dict]:
@@ -34,22 +36,25 @@ def regional_table(case: Case, drawn: Draw, maps: dict) -> tuple[list[dict], dic
 
     Returns:
         Rows of `regions.regional_rows`, in the units of the PET (SUVR or relative), with ``spread`` (of
-        `maps.with_spread`), ``low`` and ``high`` before ``share_in_view``, NaN where there is none;
+        `maps.with_spread`), ``low`` and ``high`` before ``share_measured``, if any, and ``share_in_view``, NaN where
+        there is none;
         and the ``intervals`` of `synthetic_pet.json`.
     """
     from ..regions import regional_rows
     from .maps import with_spread
 
     shown = {name: image for name, image in maps.items() if name not in WITHOUT_UNIT}
-    rows = with_spread(regional_rows(shown, case.ready.mask, case.ready.in_view), drawn)
+    ready, view = case.ready, case.ready.pet_views.get(drawn.plan.tracer.name)
+    rows = with_spread(regional_rows(shown, ready.mask, ready.in_view, view, OF_MEASURED), drawn)
     # What the calibration scales by: the mean of the voxels' SD, not the SD of the samples' means.
     scale = np.array([row.pop("uncertainty", math.nan) for row in rows])
     low, high, record = _intervals(case, drawn, rows, scale)
     table = []
     for number, row in enumerate(rows):
-        spread, share = row.pop("spread", math.nan), row.pop("share_in_view")
+        spread = row.pop("spread", math.nan)
+        shares = {name: row.pop(name) for name in ("share_measured", "share_in_view") if name in row}
         ends = {"low": float(low[number]), "high": float(high[number])}
-        table.append({**row, "spread": spread, **ends, "share_in_view": share})
+        table.append({**row, "spread": spread, **ends, **shares})
     return table, record
 
 

@@ -39,15 +39,15 @@ def make_maps(
     if units is None:
         return maps, None
     progress(0.1, "comparing with the reference")
-    reference = ready.pets[plan.tracer.name]
+    reference, view = ready.pets[plan.tracer.name], ready.pet_views.get(plan.tracer.name)
+    measured = seen_brain(ready.mask, view)
     if plan.window is not None:
-        measured = seen_brain(ready.mask, ready.pet_views.get(plan.tracer.name))
         level = level_of(maps["synthetic_pet"], measured, units.region) if units.region else 1.0
         name = case.names[reference_role(plan.tracer.name)]
         reference = to_suvr(reference, measured, units, name, force, level)
-    maps["difference"], metrics = compare(maps["synthetic_pet"], reference, ready.mask, window=plan.window)
+    maps["difference"], metrics = compare(maps["synthetic_pet"], reference, ready.mask, window=plan.window, view=view)
     if plan.window is None:
-        reference = _masked(minmax(image_to_array(reference)), inside)
+        reference = _masked(minmax(image_to_array(reference)), image_to_array(measured) > 0)
     maps["reference"] = reference
     return maps, metrics
 

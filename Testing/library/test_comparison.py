@@ -94,6 +94,38 @@ def test_relative_comparison_ignores_scale_but_not_pattern(pair):
     assert metrics["brain"]["psnr"] < 60
 
 
+@pytest.mark.parametrize("window", [(0.0, 3.0), None])
+def test_outside_a_references_view_nothing_is_compared(pair, window):
+    """A perfect synthesis stays one; whatever is there, of either, changes nothing; SSIM too, and the whole grid."""
+    made, measured, mask = _images(pair)
+    view = np.ones(SMALL.shape, np.uint8)
+    view[:, :, :6] = 0
+    seen, brain = view > 0, image_to_array(mask, SMALL) > 0
+    given = {"window": window, "grid": SMALL, "view": array_to_image(view, SMALL)}
+    cut = array_to_image(np.where(seen, image_to_array(measured, SMALL), 0), SMALL)
+    difference, metrics = comparison.compare(measured, cut, mask, **given)
+    assert not image_to_array(difference, SMALL).any()
+    assert metrics["brain"] == {"psnr": None, "ssim": pytest.approx(1), "mae": 0} == metrics["whole_grid"]
+    _, blind = comparison.compare(measured, cut, mask, window=window, grid=SMALL)
+    assert blind["brain"]["psnr"] < 30
+    difference, metrics = comparison.compare(made, cut, mask, **given)
+    other = array_to_image(np.where(seen | ~brain, image_to_array(made, SMALL), 9), SMALL)
+    again, same = comparison.compare(other, measured, mask, **given)
+    assert same == metrics and np.array_equal(image_to_array(again, SMALL), image_to_array(difference, SMALL))
+    assert not image_to_array(difference, SMALL)[~seen].any() and image_to_array(difference, SMALL)[seen & brain].all()
+    if window:
+        both = [image_to_array(image, SMALL) / 3 for image in (made, measured)]
+        assert metrics["brain"]["mae"] == pytest.approx(comparison.mae(*both, brain & seen), rel=1e-5)
+        assert metrics["whole_grid"]["mae"] == pytest.approx(comparison.mae(*both, ~brain | seen), rel=1e-5)
+
+
+def test_a_view_of_the_whole_brain_changes_no_byte(pair):
+    made, measured, mask = _images(pair)
+    plain, figures = comparison.compare(made, measured, mask, window=(0.0, 3.0), grid=SMALL)
+    seen, again = comparison.compare(made, measured, mask, window=(0.0, 3.0), grid=SMALL, view=mask)
+    assert figures == again and np.array_equal(image_to_array(plain, SMALL), image_to_array(seen, SMALL))
+
+
 def test_what_cannot_be_compared_is_refused(pair):
     synthetic, reference, mask = pair
     with pytest.raises(InputError, match="shapes"):

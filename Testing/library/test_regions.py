@@ -159,3 +159,26 @@ def test_regions_outside_the_view_have_no_value(atlas):
     assert 0.5 < partly["share_in_view"] < 1
     assert partly["map"] == pytest.approx(regional_means(ramp, ["lateral_temporal"], in_view)["lateral_temporal"])
     assert all(row["share_in_view"] == 1 for row in regional_rows({"map": ramp}, mask))
+
+
+def test_maps_of_a_measured_pet_count_where_it_shows_the_region_too(atlas):
+    labels, _ = atlas
+    mask = array_to_image((labels > 0).astype(np.uint8))
+    seen, there = np.ones(labels.shape, np.uint8), np.ones(labels.shape, np.uint8)
+    seen[:, :, :35], there[:, :90] = 0, 0
+    ramp = array_to_image(np.broadcast_to(np.arange(labels.shape[2], dtype=np.float32), labels.shape).copy())
+    maps, views = {"synthetic_pet": ramp, "reference": ramp}, [array_to_image(view) for view in (there, seen)]
+    whole = regional_rows(maps, mask, views[0])
+    rows = regional_rows(maps, mask, *views, measured=["reference"])
+    for row, plain in zip(rows, whole, strict=True):
+        both = (seen & there)[labels == row["label"]]
+        values = image_to_array(ramp)[labels == row["label"]]
+        assert {key: row[key] for key in plain if key != "reference"} == pytest.approx(
+            {key: plain[key] for key in plain if key != "reference"}, nan_ok=True
+        )
+        assert row["share_measured"] == pytest.approx(both.mean())
+        expected = values[both > 0].mean() if both.mean() >= 0.5 else np.nan
+        assert row["reference"] == pytest.approx(expected, nan_ok=True)
+    assert sum(0.5 <= row["share_measured"] < row["share_in_view"] for row in rows) and rows[0]["reference"] > 0
+    plain = regional_rows(maps, mask, views[0], mask, ["reference"])
+    assert str(plain) == str(whole), "a PET that shows all of the brain adds no column"

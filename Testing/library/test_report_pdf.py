@@ -90,7 +90,9 @@ def test_what_stands_on_it(monkeypatch):
                   "What it is not", "trained on simulated data only", "not the error", SAYS[:40], "0" * 12,
                   "in view", "87 %", "Warning: <script>"):  # fmt: skip
         assert words in whole, words
-    assert page.count("1.30") == 1 and "cerebellar grey" in page
+    assert page.count("1.30") == 1 and "cerebellar grey" in page and "measured of it" not in page
+    _, page, _ = texts(monkeypatch, rows=[row | {"share_measured": 0.637} for row in ROWS])
+    assert "measured of it" in page and page.count("63 %") == len(ROWS)
     assert inside.count("SYNTHETIC, research only") == 3 and inside.count("SYNTHETIC") == 9, "on each synthetic map"
     maps = {"pet", "reference", "difference", "uncertainty", "departure", "reference_z"} & set(volumes())
     assert inside.count("R") == 2 * len(maps) and inside.count("A") == len(maps)

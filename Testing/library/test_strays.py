@@ -70,6 +70,34 @@ def test_signal_below_zero_stays_signal(spike, stripped):
     assert np.ptp(lifted) < 0.05 * np.ptp(wanted)  # by one value, but for the lowest few
 
 
+@pytest.mark.parametrize("background", ["most of it", "the corners"])
+def test_a_background_of_one_value_amid_the_signal_stays_below_it(background):
+    """z-scores of a stripped brain have a background of 0, which is the brain's mean; as bright, it moved the brain."""
+    values = head()
+    inside = values > 100 if background == "most of it" else np.indices(values.shape).min(0) > 3
+    scored = np.where(inside, (values - values[inside].mean()) / values[inside].std(), 0).astype(np.float32)
+    scored[20, 22, 24] = 0  # in the head
+    floor = np.percentile(scored[::2, ::2, ::2][inside[::2, ::2, ::2]], 0.1)
+    made = without_strays(scored, "T1w")
+    assert not made[~inside].any() and made[20, 22, 24] == pytest.approx(-floor, rel=0.01)
+    inside[20, 22, 24] = False
+    assert np.allclose(made[inside], np.maximum(scored[inside] - floor, 0), atol=1e-4)
+    assert (made[inside] > 0).mean() > 0.995
+    assert np.array_equal(
+        without_strays(np.where(scored == 0, scored.min(), scored), "T1w")[inside] > 0, made[inside] > 0
+    )
+
+
+def test_a_scan_on_the_grid_has_a_background_too():
+    """z-scores within a mask that is narrower than the template's: the rim is background, in a model's input too."""
+    template = load_template()
+    inside, values = (image_to_array(image) for image in (template.mask, template.t1))
+    narrow = image_to_array(sitk.BinaryErode(template.mask, [2] * 3)) > 0
+    scored = np.where(narrow, (values - values[narrow].mean()) / values[narrow].std(), 0).astype(np.float32)
+    made = image_to_array(from_grid(array_to_image(scored), None).t1w)
+    assert (made[(inside > 0) & ~narrow] == -1).all() and np.corrcoef(made[narrow], values[narrow])[0, 1] > 0.999
+
+
 @pytest.mark.parametrize("value", [-900.0, 1e5])
 def test_one_voxel_does_not_change_what_registration_sees(value):
     """It changed the head's mask, the bias field and the scale of the whole scan."""

@@ -82,6 +82,22 @@ def test_outside_the_brain_there_is_no_pet(widget, slicer, found):
     assert row["synthetic_pet"] == pytest.approx(values[2:].mean(), rel=1e-6)
 
 
+def test_outside_its_field_of_view_a_measured_pet_has_no_value(widget, slicer, found):
+    """It is 0 there, which is no uptake of 0, and the difference to it is none."""
+    measured, difference = (slicer.util.arrayFromVolume(found.volumes[kind]) for kind in ("measured", "difference"))
+    measured[0:3] = difference[0:3] = 0
+    boxes = [np.s_[0:8, :, :], np.s_[0:4, :, :]]
+    half, few = load_part("tables").segmentRows(add_segments(slicer, found, *boxes), found)
+    assert half["reference"] == pytest.approx(measured[3:8].mean(), rel=1e-6)
+    assert half["difference"] == pytest.approx(difference[3:8].mean(), rel=1e-6)
+    assert half["share_in_view"] == 1 and half["synthetic_pet"] == pytest.approx(
+        slicer.util.arrayFromVolume(found.pet)[0:8].mean(), rel=1e-6
+    )
+    assert np.isnan([few["reference"], few["difference"]]).all() and few["synthetic_pet"] > 0
+    words = load_part("tables").flag({"share_in_view": "1", "share_measured": "0.637", "synthetic_pet": "1"})
+    assert words == "63 % in the measured PET's field of view"
+
+
 def test_segments_of_another_space_are_not_measured(widget, slicer, found):
     """The shipped template's head lies about where a person's does: the means would look like any others."""
     segmentation = add_segments(slicer, found, np.s_[2:5, 2:4, 1:4])

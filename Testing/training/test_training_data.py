@@ -463,6 +463,7 @@ def test_a_pet_that_does_not_show_its_reference_region_is_left_out(grid_case):
     from RelAPETLib.cohort.cases import Case
     from RelAPETLib.preprocessing import from_grid
     from RelAPETLib.suvr import ReferenceUnits
+    from training.data.pet import unseen_target
     from training.data.prepare import _arrays
 
     pet = image_to_array(read_volume(grid_case["pet"])) * 5000
@@ -471,7 +472,9 @@ def test_a_pet_that_does_not_show_its_reference_region_is_left_out(grid_case):
     case = Case("x", "x", grid_case["t1w"], grid_case["t2f"], {"TAU": scan})
     ready = from_grid(*(read_volume(grid_case[n]) for n in ("t1w", "t2f")), pets={"TAU": array_to_image(pet)})
     known = {"TAU": (ReferenceUnits("", "cerebellar_grey"), None)}
-    with pytest.raises(InputError, match=r"reference region \(cerebellar grey\) is outside the field of view.*--force"):
+    assert unseen_target(0.985) == []
+    both = r"13 % of the brain .* learn that there is no uptake; 68 % of the reference region .*--force"
+    with pytest.raises(InputError, match=both):
         _arrays(case, ready, known, Options(preprocessed=True), {})
     with pytest.warns(RelAPETWarning, match="scaled by its mean in the rest of that region"):
         arrays, _ = _arrays(case, ready, known, Options(preprocessed=True, force=True), {})

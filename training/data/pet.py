@@ -1,4 +1,4 @@
-"""How the unit of a PET of the training data is known."""
+"""Of a PET of the training data: how its unit is known, and whether it shows enough to be learned from."""
 
 from __future__ import annotations
 
@@ -36,3 +36,21 @@ def pet_units(scan: PetScan, region: str | None, declared: str | None) -> Refere
     if not is_suvr(units):
         raise InputError(f"{where}: 'Units' is '{units}', not SUVR; name a --reference-region to make it SUVR")
     return ReferenceUnits(f"Units '{units}'")
+
+
+def unseen_target(coverage: float) -> list[str]:
+    """A line where a PET shows too little of the brain to be learned from: it is 0 where nothing was seen.
+
+    The limit is stricter than an MRI's, of which nothing says that there is no uptake where it ends.
+
+    Args:
+        coverage: share of the brain in its field of view, 0 to 1.
+    """
+    from RelAPETLib.preprocessing import MISSING_WARNED
+
+    if coverage >= 1 - MISSING_WARNED:
+        return []
+    return [
+        f"{100 * (1 - coverage):.0f} % of the brain is outside the field of view of the measured PET, where a model "
+        "would learn that there is no uptake"
+    ]

@@ -31,7 +31,7 @@ from RelAPETLib.volumes.named_tracer import other_tracer
 
 from . import cache as storage
 from .cache import block_mask, block_means, stored
-from .pet import pet_units
+from .pet import pet_units, unseen_target
 from .rendered import rendered_clinical, rendered_volumes
 
 #: Raised whenever what the cache holds would come out otherwise.
@@ -226,7 +226,7 @@ def digest(case: Case | RenderedCase, options: Options) -> str:
         return hashlib.sha256(storage.canonical_json(content)).hexdigest()
     content |= {
         "options": options.record(),
-        **({"strays": 1} if options.preprocessed else {"registration": REVISION}),
+        **({"strays": 2} if options.preprocessed else {"registration": REVISION}),
         **({"pet_recipe": PET_RECIPE} if case.pets else {}),
         "subject": case.subject,
         "t1w": file_sha256(case.t1w),
@@ -330,7 +330,7 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
         scan: PetScan = case.pets[tracer]
         units, frames = known[tracer]
         figures, kind = ready.pet_quality[tracer], "grid" if options.preprocessed else "raw"
-        doubts = preprocessing.doubts(figures, kind)
+        doubts = preprocessing.doubts(figures, kind) + unseen_target(figures["pet_coverage"])
         if units.region is not None:
             doubts += preprocessing.reference_doubts(ready, units.region)
             doubts += preprocessing.reference_doubts(ready, units.region, tracer)
