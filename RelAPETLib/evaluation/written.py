@@ -52,7 +52,7 @@ DEFINITIONS = {
     "nrmse": "root mean square error over the measured PET's root mean square",
     "regions": "means on the label image's own grid over the voxels that both PET show, SUVR; n/a where they show less "
     "than half of the region",
-    "asymmetry": "200 (left - right) / (left + right), %",
+    "asymmetry": "200 (left - right) / (left + right), %; regions parted at x = 0 without the voxels there",
     "mae, bias": "mean of |synthetic - measured| and of synthetic - measured over volumes",
     "loa": "Bland-Altman limits of agreement, bias -+ 1.96 SD of the differences",
     "icc": "ICC(A,1) of McGraw and Wong 1996",
