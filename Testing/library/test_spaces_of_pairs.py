@@ -158,6 +158,7 @@ def test_pet_whose_names_contradict_are_a_failure(tmp_path):
         ({"measured": "space-T1w_pet.nii", "space": "MNI"}, "", "column MNI, measured PET T1w"),
         ({"dseg": "space-T1w_dseg.nii"}, "MNI", "PET MNI, label image T1w"),
         ({"synthetic": "space-orig_pet.nii"}, "", "say in a column 'space' what it is"),
+        ({"synthetic": "space-orig_pet.nii", "measured": "space-T1w_pet.nii"}, "T1w", "say in a column 'space' what"),
     ],
 )
 def test_the_space_of_a_line_is_its_columns_else_its_names_else_the_options(tmp_path, more, default, space):
