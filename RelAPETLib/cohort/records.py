@@ -166,7 +166,8 @@ def differences(record: Record, wanted: Origin) -> str:
 
 
 def _different(before: Mapping, now: Mapping) -> list[str]:
-    return [name for name in sorted({**before, **now}) if before.get(name) != now.get(name)]
+    """Names whose contents differ as JSON."""
+    return [name for name in sorted({**before, **now}) if json.dumps(before.get(name)) != json.dumps(now.get(name))]
 
 
 def _changed(folder: Path, name: str, outputs: Mapping[str, Mapping]) -> str:
