@@ -2,8 +2,8 @@
 
 They lie with the results because then they share their fate: who copies, deletes or merges a person's folder does the
 same to what is known of it, and jobs on clones or in arrays have nothing else to agree on. A record holds the hashes
-of inputs, model and results and the options; what it was made from is compared by one fingerprint. All tables of the
-group level are made from records alone.
+of inputs, model and results, the options, what sidecars say and the code's revisions; what it was made from is compared
+by one fingerprint (`origin`). All tables of the group level are made from records alone.
 """
 
 from __future__ import annotations
