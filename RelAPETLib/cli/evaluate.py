@@ -66,7 +66,12 @@ def _add_inputs(parser) -> None:
     group.add_argument(
         "--train", type=given_path, metavar="FILE", help="table of training people's measured PET, for baselines"
     )
-    group.add_argument("--space", choices=("MNI", "T1w"), default="", help="space of the PET where names do not say it")
+    group.add_argument(
+        "--space",
+        choices=("MNI", "T1w"),
+        default="",
+        help="space of the PET where names do not say it, and which to take where both are there (T1w)",
+    )
     group.add_argument(
         "--frames",
         metavar="TRACER=A-B",

@@ -30,6 +30,8 @@ from .pairs import known_tracer
 
 DESCRIPTION = "dataset_description.json"
 SYNTHETIC = "synthetic"
+#: What ``desc-`` of a measured PET does not begin with: it is made by `relapet bids`.
+MADE = (SYNTHETIC, "spread", "departure", "difference")
 
 
 def read_derivatives(
@@ -42,7 +44,7 @@ def read_derivatives(
         derivatives: of one model. Its ``desc-`` entity or, where that is plain ``synthetic``, its record names it.
         measured_only: take all measured PET of `raw` and no synthetic one; `derivatives` is then only looked into for
             masks and labels.
-        space: of PET whose names say none.
+        space: of PET whose names say none; and which to take of synthetic ones that are there in both, else ``T1w``.
 
     Raises:
         InputError: a folder is missing, or no PET is found.
@@ -51,7 +53,7 @@ def read_derivatives(
     for folder in (raw, derivatives):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder")
-    measured = _files(raw, lambda file: file.suffix == "pet" and file.entities.get("desc") != SYNTHETIC)
+    measured = _files(raw, lambda file: file.suffix == "pet" and not file.entities.get("desc", "").startswith(MADE))
     if not measured:
         raise InputError(f"{raw}: no measured PET (sub-*[/ses-*]/pet/*_pet.nii.gz)")
     people = participants(raw, sorted({_key(file)["participant_id"] for file in measured}))
@@ -59,6 +61,7 @@ def read_derivatives(
     made = [] if measured_only else _files(derivatives, _is_synthetic)
     if not made and not measured_only:
         raise InputError(f"{derivatives}: no synthetic PET (sub-*[/ses-*]/pet/*_desc-{SYNTHETIC}_pet.nii.gz)")
+    made = _of_one_space(made, space or "T1w")
     several = _of_several_sessions(made or measured, raw)
 
     def take(made: BidsFile | None, pet: BidsFile, model: str) -> None:
@@ -100,6 +103,20 @@ def _is_image(path: Path) -> bool:
 
 def _is_synthetic(file: BidsFile) -> bool:
     return file.suffix == "pet" and file.entities.get("desc", "").startswith(SYNTHETIC)
+
+
+def _of_one_space(made: list[BidsFile], wanted: str) -> list[BidsFile]:
+    """Synthetic PET, in the wanted space alone where one is there in both (``relapet bids --space both``)."""
+    groups: dict[tuple, list[BidsFile]] = {}
+    for file in made:
+        groups.setdefault((*_key(file).values(), file.entities["desc"]), []).append(file)
+    left_out = set()
+    for files in groups.values():
+        if {space_of(file.path) for file in files} == {"T1w", "MNI"}:
+            left_out |= {file.path for file in files if space_of(file.path) != wanted}
+    if left_out:
+        warn(f"{len(left_out)} synthetic PET are there in two spaces: those in {wanted} are taken (--space)")
+    return [file for file in made if file.path not in left_out]
 
 
 def _files(root: Path, wanted) -> list[BidsFile]:

@@ -27,6 +27,8 @@ from .records import DONE, Record, read_records
 from .visits import Visit
 
 NOT_RUN = "no record: not run yet, or its run was stopped or could not write"
+#: What has a revision (`origin.Origin.code`).
+SEAMS = ("synthesis", "registration")
 #: Columns of a regional row (`regions.regional_rows`) by those of the table; the first name that is there counts.
 _REGION_FIELDS = {
     "synthetic": ("synthetic", "synthetic_pet"),
@@ -96,7 +98,7 @@ def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str]
         raise InputError(f"{out}: no results of {GENERATOR} there; run the participant level first")
     visits = list(visits)
     people, volumes, regions, failures, known = {}, [], [], [], set()
-    partial, code = 0, Counter()
+    partial, codes = 0, []
     for path, record in read_records(out):
         if isinstance(record, str):
             failures.append(_broken(path, record))
@@ -106,7 +108,7 @@ def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str]
         if record.status != DONE:
             failures.append({**key, "reason": record.reason})
             continue
-        code[_code(record)] += 1
+        codes.append(record.code)
         people.setdefault(record.participant_id, 0)
         people[record.participant_id] += 1
         volumes += [{**key, **row} for row in _volume_rows(record)]
@@ -130,17 +132,22 @@ def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str]
             write_whole(out / name, content)
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror or error}") from error
-    results = code.total()
-    if len(code) > 1:
-        words = "; ".join(f"{count} of {name}" for name, count in code.most_common())
-        warn(f"results of several revisions of RelAPET stand in these tables: {words}; --redo makes all of them anew")
-    return Summary({name: out / name for name in tables}, results, len(failures) - partial, partial, dict(code))
+    files = {name: out / name for name in tables}
+    return Summary(files, len(codes), len(failures) - partial, partial, _revisions(codes))
 
 
-def _code(record: Record) -> str:
-    """The code's revisions that made a result, in words; records of earlier versions do not tell."""
-    words = ", ".join(f"{what} {number}" for what, number in sorted(record.code.items()))
-    return words or "an earlier version, not recorded"
+def _revisions(codes: Sequence[dict[str, int]]) -> dict[str, int]:
+    """Numbers of results by the code's revisions that made them, in words; records of earlier versions do not tell.
+
+    A warning where they differ. Preprocessed scans and saved cases have no registration, and go with any.
+    """
+    words = [", ".join(f"{what} {number}" for what, number in sorted(code.items())) for code in codes]
+    found = Counter(text or "an earlier version, not recorded" for text in words)
+    kinds = {name: {code.get(name) for code in codes if name in code or not code} for name in SEAMS}
+    if any(len(numbers) > 1 for numbers in kinds.values()):
+        told = "; ".join(f"{number} of {name}" for name, number in found.most_common())
+        warn(f"results of several revisions of RelAPET stand in these tables: {told}; --redo makes all of them anew")
+    return dict(found)
 
 
 def _key(record: Record) -> dict[str, str]:

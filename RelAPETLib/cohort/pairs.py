@@ -157,7 +157,7 @@ def _space(pair: Pair, said: str, default: str) -> str:
         {TITLES[n]: getattr(pair, n) for n in names} for names in (("synthetic", "measured"), ("mask", "dseg"))
     )
     space = agreed_space(pets, column=said)
-    if not space and (other := other_space(pair.synthetic)):
+    if not said and (other := other_space(pair.synthetic)):
         raise InputError(
             f"the synthetic PET's name says space-{printable(other, 40)}; say in a column 'space' what it is"
         )

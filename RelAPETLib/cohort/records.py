@@ -2,8 +2,8 @@
 
 They lie with the results because then they share their fate: who copies, deletes or merges a person's folder does the
 same to what is known of it, and jobs on clones or in arrays have nothing else to agree on. A record holds the hashes
-of inputs, model and results and the options; what it was made from is compared by one fingerprint. All tables of the
-group level are made from records alone.
+of inputs, model and results, the options, what sidecars say and the code's revisions; what it was made from is compared
+by one fingerprint (`origin`). All tables of the group level are made from records alone.
 """
 
 from __future__ import annotations
@@ -166,7 +166,8 @@ def differences(record: Record, wanted: Origin) -> str:
 
 
 def _different(before: Mapping, now: Mapping) -> list[str]:
-    return [name for name in sorted({**before, **now}) if before.get(name) != now.get(name)]
+    """Names whose contents differ as JSON."""
+    return [name for name in sorted({**before, **now}) if json.dumps(before.get(name)) != json.dumps(now.get(name))]
 
 
 def _changed(folder: Path, name: str, outputs: Mapping[str, Mapping]) -> str:

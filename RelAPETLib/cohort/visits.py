@@ -165,7 +165,22 @@ def _of_table(path: Path) -> list[Visit]:
             groups[person, f"ses-{_label(session, 'ses-')}" if session else ""].append(row)
         except InputError as error:
             raise InputError(f"{path}: line {number}: {error}") from error
-    return [_table_visit(path, person, session, rows) for (person, session), rows in groups.items()]
+    return _pets_once(_table_visit(path, person, session, rows) for (person, session), rows in groups.items())
+
+
+def _pets_once(visits: Iterable[Visit]) -> list[Visit]:
+    """The same where no measured PET counts for two visits: for the later one it is lost."""
+    found, owners = [], {}
+    for visit in visits:
+        taken = {t: owners[scan.path] for t, scan in visit.pets.items() if scan.path in owners}
+        owners |= {scan.path: visit.name for scan in visit.pets.values() if scan.path not in owners}
+        pets = {tracer: scan for tracer, scan in visit.pets.items() if tracer not in taken}
+        reasons = {
+            tracer: f"its measured PET is that of {owner}; give each session its own" for tracer, owner in taken.items()
+        }
+        lost = [Failure(visit.participant, visit.name, tracer, reason) for tracer, reason in reasons.items()]
+        found.append(replace(visit, pets=pets, lost=(*visit.lost, *lost)))
+    return found
 
 
 def _label(text: str, prefix: str) -> str:

@@ -7,6 +7,7 @@ training people, are in `baselines`.
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,7 +38,8 @@ class Baseline:
     Attributes:
         tracer: short name.
         people: whom it was fitted on.
-        mean: their mean PET, SUVR [X, Y, Z] on `MNI_GRID`: what is guessed outside the template's brain.
+        mean: their mean PET, each person's being the mean of their own, SUVR [X, Y, Z] on `MNI_GRID`: what is guessed
+            outside the template's brain.
         ridge: of the voxels in the template's brain.
     """
 
@@ -149,7 +151,8 @@ def write_guesses(
 
 def _fit(tracer: str, rows: Sequence[VolumeRow], scratch: Path | str | None) -> list[Baseline]:
     scanned = [row.participant_id for row in rows]
-    people = tuple(dict.fromkeys(scanned))
+    scans = Counter(scanned)
+    people = tuple(scans)
     inside, total, features = brain(), np.zeros(MNI_GRID.shape, np.float64), []
     if len(people) < LEAST_PEOPLE:
         warn(f"{RIDGE} of {tracer} was left out: {len(people)} training people, {LEAST_PEOPLE} are needed")
@@ -159,10 +162,10 @@ def _fit(tracer: str, rows: Sequence[VolumeRow], scratch: Path | str | None) -> 
         pets = np.memmap(Path(folder) / "pets", np.float32, "w+", shape=shape)
         for number, row in enumerate(rows):
             pet = row.array("measured")
-            total += pet
+            total += pet / scans[row.participant_id]
             pets[number] = pet[inside]
             features.append(_features_of(row))
-        mean = (total / len(rows)).astype(np.float32)
+        mean = (total / len(people)).astype(np.float32)
         found = [Baseline(tracer, people, mean, fit_pet_ridge(np.stack(features), pets, people=scanned))]
         del pets  # Windows removes no file that is mapped
     return found

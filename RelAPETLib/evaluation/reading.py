@@ -165,6 +165,13 @@ def _check_t1w_space(pair: Pair, t1w: sitk.Image, space: str) -> None:
         )
 
 
+def shown(image: sitk.Image) -> sitk.Image:
+    """Where a PET shows a person: 1 where it is not 0, holes filled; other programs pad with exact 0."""
+    import SimpleITK as sitk
+
+    return sitk.BinaryFillhole(sitk.Cast(image != 0, sitk.sitkUInt8))
+
+
 def is_relative(path: Path) -> bool:
     """Whether the record or sidecar beside a synthetic PET says that its unit is not SUVR; without one it is.
 

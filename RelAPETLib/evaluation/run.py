@@ -18,7 +18,7 @@ from .brains import Brains
 from .figures import Row, image_figures
 from .in_mni import tell_parts
 from .pairs import Pair, recordable
-from .reading import Loaded, load_pair
+from .reading import Loaded, load_pair, shown
 from .regional import Means, asymmetries, in_view_of_mri, measure, reference_means, to_suvr
 from .ridge import check_apart
 from .settings import Settings
@@ -131,14 +131,14 @@ def measure_all(
     total = len(pairs) + len(train)
     tell = progress or (lambda fraction, message: None)
     trained, brains = Training(), Brains(pairs)
-    for number, pair in enumerate(train):
+    for number, pair in enumerate(_by_person(train)):
         tell(number / total, f"training people: measuring {pair.name}")
         try:
             loaded, _, scaled, _ = _measure(pair, replace(settings, measured_only=True, register=False), common)
         except InputError as error:
             raise InputError(f"training people: {error}") from error
         regions = {(m.atlas, name): float(v) for m in scaled for name, v in zip(m.names, m.measured, strict=True)}
-        trained.add(pair, regions, loaded.on_grid)
+        trained.add(pair, regions, loaded.on_grid, shown(loaded.on_grid))
     for number, pair in enumerate(pairs):
         tell((len(train) + number) / total, f"measuring {pair.name}")
         try:
@@ -157,6 +157,12 @@ def measure_all(
     if train:
         _add_baselines(found, trained, settings, common, brains, parts)
     return found
+
+
+def _by_person(pairs: Sequence[Pair]) -> list[Pair]:
+    """Pairs with those of each person one after the other, people in order of appearance."""
+    order = {name: number for number, name in enumerate(dict.fromkeys(pair.participant for pair in pairs))}
+    return sorted(pairs, key=lambda pair: order[pair.participant])
 
 
 def _check_pairs(pairs: Sequence[Pair]) -> None:

@@ -154,7 +154,8 @@ def cropped(atlas: Atlas) -> Atlas:
 def with_sides(atlas: Atlas) -> Atlas:
     """The same with its `sides`: as the names tell them, else, in MNI space, each region parted at the midline x = 0.
 
-    In the latter case its image gets twice as many labels, and each region both of its own.
+    In the latter case its image gets three times as many labels, and each region all of its own. Voxels that the
+    midline crosses, such as those at x = 0, are of neither side: on one of them they would make a symmetric PET uneven.
     """
     import SimpleITK as sitk
 
@@ -167,13 +168,18 @@ def with_sides(atlas: Atlas) -> Atlas:
     top = int(array.max())
     affine = image_affine(atlas.image)
     indices = np.indices(array.shape, sparse=True)[::-1]  # x, y, z of an array [z, y, x]
-    right = sum(affine[0, axis] * index for axis, index in enumerate(indices)) + affine[0, 3] > 0
-    image = sitk.GetImageFromArray(np.where((array > 0) & right, array + top, array))
+    x = sum(affine[0, axis] * index for axis, index in enumerate(indices)) + affine[0, 3]
+    half = 0.5 * np.abs(affine[0, :3]).sum() * (1 - 1e-6)  # of a voxel's width; grids that begin at half count as sides
+    part = np.where(x < -half, 0, np.where(x > half, 1, 2)).astype(np.int32)
+    image = sitk.GetImageFromArray(np.where(array > 0, array + top * part, 0).astype(np.int32))
     image.CopyInformation(atlas.image)
-    shifted = {name: tuple(label + top for label in labels) for name, labels in atlas.labels.items()}
+    right, middle = (
+        {name: tuple(label + top * number for label in labels) for name, labels in atlas.labels.items()}
+        for number in (1, 2)
+    )
     return replace(
         atlas,
         image=image,
-        labels={name: labels + shifted[name] for name, labels in atlas.labels.items()},
-        sides={name: (labels, shifted[name]) for name, labels in atlas.labels.items()},
+        labels={name: labels + right[name] + middle[name] for name, labels in atlas.labels.items()},
+        sides={name: (labels, right[name]) for name, labels in atlas.labels.items()},
     )

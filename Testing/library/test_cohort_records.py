@@ -121,6 +121,21 @@ def test_records_of_earlier_versions_count_and_are_told_of(data):
         assert write_tables(request.out).results == 2
 
 
+def test_a_group_of_saved_cases_and_registered_scans_is_of_one_revision(data):
+    request, visit = data
+    own = wanted(request, visit)
+    write(request, visit, own)
+    write(request, replace(visit, participant="sub-02"), replace(own, code={"synthesis": own.code["synthesis"]}))
+    told = []
+    with listening(told.append):
+        assert write_tables(request.out).results == 2 and not told
+    write(request, replace(visit, participant="sub-03"), replace(own, code={**own.code, "registration": 2}))
+    with pytest.warns(
+        RelAPETWarning, match="1 of registration 3, synthesis 1; 1 of synthesis 1; 1 of registration 2, "
+    ):
+        write_tables(request.out)
+
+
 @pytest.mark.parametrize(("file", "later", "done"), [
     ("table.tsv", False, False), ("volume.nii.gz", True, False), ("volume.nii.gz", False, True)
 ])  # fmt: skip

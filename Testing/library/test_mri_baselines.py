@@ -119,7 +119,8 @@ def table(tmp_path_factory):
 def test_baselines_of_a_table(table, tmp_path):
     rows = read_volume_table(table, ("t1w", "t2f", "measured"), ["age"])
     assert rows[3].tracer == "TAU" and rows[3].values == {"age": 63} and rows[3].session == "n/a"
-    (regression,) = baselines.fit_baselines(rows[:10], ["sub-10", "sub-11"], tmp_path)
+    twice = [*rows[:10], rows[0]]  # as a second session; people count once in their mean
+    (regression,) = baselines.fit_baselines(twice, ["sub-10", "sub-11"], tmp_path)
     assert regression.tracer == "TAU" and regression.people == tuple(f"sub-{n:02d}" for n in range(10))
     assert not list(tmp_path.iterdir())
     np.testing.assert_allclose(regression.mean, np.mean([row.array("measured") for row in rows[:10]], 0), atol=1e-6)

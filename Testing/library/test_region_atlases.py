@@ -11,7 +11,7 @@ from RelAPETLib.cli import main
 from RelAPETLib.errors import InputError, OutputError, RelAPETWarning
 from RelAPETLib.evaluation.pairs import Pair
 from RelAPETLib.evaluation.reading import Loaded
-from RelAPETLib.evaluation.regional import measure
+from RelAPETLib.evaluation.regional import asymmetries, measure
 from RelAPETLib.grid import MNI_GRID, ModelGrid, array_to_image, image_to_array
 from RelAPETLib.regions import load_regions
 from RelAPETLib.regions import stored as atlases
@@ -235,8 +235,36 @@ def test_regions_of_mni_space_are_parted_at_the_midline():
     for name, labels in shipped_atlas().labels.items():
         left, right = (np.isin(ours, side).sum() for side in atlas.sides[name])
         whole = array == labels[0]
-        assert (left, right) == (whole[x <= 0].sum(), whole[x > 0].sum())
-        assert set(atlas.labels[name]) == {*atlas.sides[name][0], *atlas.sides[name][1]}
+        assert (left, right) == (whole[x < 0].sum(), whole[x > 0].sum())
+        assert np.isin(ours, atlas.labels[name]).sum() == whole.sum(), "the region keeps the voxels of the midline"
     # A point on the right, whose x is above 0 in RAS and below 0 in ITK's LPS.
     index = atlas.image.TransformPhysicalPointToIndex((-25.0, -2.0, 4.0 - 3.0))
     assert atlas.image[index] in atlas.sides["striatum"][1]
+
+
+@pytest.mark.parametrize(("first", "size", "sides"), [(-4.0, 5, (2, 2)), (-3.0, 4, (2, 2)), (-2.5, 5, (1, 3))])
+def test_voxels_that_the_midline_crosses_are_of_neither_side(first, size, sides):
+    """Of voxels of 2 mm: one has its centre at x = 0, the midline runs between two, or through a quarter of one."""
+    image = sitk.GetImageFromArray(np.ones((3, 3, size), np.int32))
+    image.SetSpacing((2.0, 1.0, 1.0))
+    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    image.SetOrigin((-first, 0, 0))
+    atlas = with_sides(Atlas("a", image, {"all": (1,)}, "MNI", {}))
+    array = sitk.GetArrayViewFromImage(atlas.image)
+    assert tuple(np.isin(array[0, 0], side).sum() for side in atlas.sides["all"]) == sides
+    assert np.isin(array[..., : sides[0]], atlas.sides["all"][0]).all(), "x below 0 is left"
+    assert np.isin(array, atlas.labels["all"]).all()
+
+
+def test_a_pet_that_is_its_own_mirror_image_has_no_asymmetry():
+    """Bright at the midline: those voxels on one side alone would make it uneven."""
+    x = np.arange(MNI_GRID.shape[0]) + MNI_GRID.origin[0]
+    labels = np.zeros(MNI_GRID.shape, np.int16)
+    labels[np.abs(x) < 30, 60:90, 60:90] = 1
+    pet = np.broadcast_to((1 + 2 * np.exp(-np.abs(x) / 5))[:, None, None], MNI_GRID.shape).astype(np.float32)
+    atlas = with_sides(Atlas("a", array_to_image(labels), {"all": (1,)}, "MNI", {}))
+    image = array_to_image(pet)
+    loaded = Loaded(None, image, image, image, None, "", "MNI")
+    (means,) = measure(Pair("p", "", "PIB", "", None, None), loaded, ["a"], {"a": atlas})
+    assert abs(asymmetries(means)["all"][1]) < 1e-5
+    assert means.measured[0] == pytest.approx(pet[labels > 0].mean(), rel=1e-5)

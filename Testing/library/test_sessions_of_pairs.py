@@ -115,3 +115,14 @@ def test_of_several_sessions_without_mri_the_lowest_number_counts(tmp_path):
     with pytest.warns(RelAPETWarning, match="compared with sub-1_ses-2_trc-PIB_pet.nii.gz, one of 2 measured PET"):
         (pair,), _ = read_derivatives(raw, data_set(tmp_path / "made", f"1/mr/pet/{MADE}"))
     assert visit.pets["PIB"].path == pair.measured == raw / "sub-1/ses-2/pet/sub-1_ses-2_trc-PIB_pet.nii.gz"
+
+
+def test_a_table_of_a_cohort_gives_no_measured_pet_to_two(tmp_path):
+    """The first visit is compared with it; of the later ones it is said why they are not."""
+    lines = ["1,1,a.nii,p.nii,PIB", "1,2,b.nii,p.nii,PIB", "2,1,c.nii,p.nii,PIB", "2,1,c.nii,q.nii,TAU"]
+    (tmp_path / "t.csv").write_text("\n".join(["subject,session,t1w,pet,tracer", *lines]) + "\n")
+    visits = find_visits(tmp_path / "t.csv")
+    assert [set(visit.pets) for visit in visits] == [{"PIB"}, set(), {"TAU"}]
+    assert [[(lost.tracer, lost.reason) for lost in visit.lost] for visit in visits] == [
+        [], *[[("PIB", "its measured PET is that of sub-1_ses-1; give each session its own")]] * 2
+    ]  # fmt: skip

@@ -158,6 +158,7 @@ def test_pet_whose_names_contradict_are_a_failure(tmp_path):
         ({"measured": "space-T1w_pet.nii", "space": "MNI"}, "", "column MNI, measured PET T1w"),
         ({"dseg": "space-T1w_dseg.nii"}, "MNI", "PET MNI, label image T1w"),
         ({"synthetic": "space-orig_pet.nii"}, "", "say in a column 'space' what it is"),
+        ({"synthetic": "space-orig_pet.nii", "measured": "space-T1w_pet.nii"}, "T1w", "say in a column 'space' what"),
     ],
 )
 def test_the_space_of_a_line_is_its_columns_else_its_names_else_the_options(tmp_path, more, default, space):
@@ -169,3 +170,15 @@ def test_the_space_of_a_line_is_its_columns_else_its_names_else_the_options(tmp_
         return
     with pytest.warns(RelAPETWarning), pytest.raises(InputError, match=space):
         read_pairs(table, space=default)
+
+
+def test_of_synthetic_pet_in_two_spaces_one_counts(tmp_path):
+    """As `relapet bids --space both` leaves them; what else it leaves is no measured PET, should they lie together."""
+    raw = files(tmp_path, "sub-1/pet/sub-1_trc-PIB_pet.nii.gz", *(
+        f"sub-1/pet/sub-1_trc-PIB_space-{space}_desc-{desc}_pet.nii.gz"
+        for space in ("T1w", "MNI152NLin2009aSym") for desc in ("synthetic", "spread")
+    ))  # fmt: skip
+    for wanted in ("T1w", "MNI"):
+        with pytest.warns(RelAPETWarning, match=f"those in {wanted} are taken") as told:
+            (pair,), _ = read_derivatives(raw, raw, space="" if wanted == "T1w" else wanted)
+        assert pair.space == wanted and pair.measured.name == "sub-1_trc-PIB_pet.nii.gz" and len(told) == 1
