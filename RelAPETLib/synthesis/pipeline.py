@@ -329,7 +329,8 @@ def _drawings(
         part, said, clock = parts(part_of(progress, number, len(groups), group[0].tracer.name))("sample"), [], Clock()
         with collected(said):
             counters = [RegionCounter(case.ready.mask, case.ready.in_view) for _ in group]
-            draws = draw_tracers(conditioned, group, yes=options.yes, progress=part, counters=counters)
+            later = sum(plan.samples for others in groups[number + 1 :] for plan in others)
+            draws = draw_tracers(conditioned, group, yes=options.yes, progress=part, counters=counters, later=later)
         clock.lap("sampling")
         draws.reverse()
         while draws:
