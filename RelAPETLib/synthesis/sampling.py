@@ -266,10 +266,6 @@ def draw_tracers(
             if counters is not None and counters[place] is not None:
                 regions[place].append(counters[place].means(volume))
     model = conditioned.model
-    if not all(np.isfinite(of_tracer.mean).all() for of_tracer in moments):
-        raise ModelError(
-            f"model {model.name} gave NaN or infinite values; try another sampler, more steps, or another model"
-        )
     return [
         Draw(m.mean, m.deviation(), str(model.device), batch, plan, model, regions=tuple(own), needed=needed)
         for m, own, plan in zip(moments, regions, plans, strict=True)
@@ -279,7 +275,11 @@ def draw_tracers(
 def _draw_batch(
     conditioned: ConditionedModel, plans: Sequence[Plan], part: Sequence[tuple[int, int]], progress
 ) -> list:
-    """Volumes [X, Y, Z] in [-1, 1] of samples, each told by its plan's place and its number."""
+    """Volumes [X, Y, Z] in [-1, 1] of samples, each told by its plan's place and its number.
+
+    Raises:
+        ModelError: a value is NaN or infinite, which clipping would hide.
+    """
     import torch
 
     from ..diffusion import noise_for, seeded_noise
@@ -295,7 +295,11 @@ def _draw_batch(
         noise = noise_for(conditioned.model.device, seeded_noise(plan.seed, mirrored=True, numbers=numbers))
         with computing(plan.precision, conditioned.model.device):
             drawn = conditioned.model.method.draw(encoded, label, len(part), options, noise, progress)
-        return [volume.float().cpu().numpy()[0].clip(-1.0, 1.0) for volume in drawn]
+        volumes = [volume.float().cpu().numpy()[0] for volume in drawn]
+    if not all(np.isfinite(volume).all() for volume in volumes):
+        name = conditioned.model.name
+        raise ModelError(f"model {name} gave NaN or infinite values; try another sampler, more steps, or another model")
+    return [volume.clip(-1.0, 1.0) for volume in volumes]
 
 
 def _at_home(model: Model) -> Model:
