@@ -39,10 +39,11 @@ def prepared_case(
     pets = {}
     for tracer in tracers:
         if tracer in visit.pets:
-            if reason := _unusable(visit.pets[tracer].path, relative=_relative(model, tracer)):
+            path, relative = visit.pets[tracer].path, _relative(model, tracer)
+            if reason := _unusable(path, relative=relative, force=request.options.force):
                 lost[tracer] = recordable(reason, request, visit)
             else:
-                pets[tracer] = visit.pets[tracer].path
+                pets[tracer] = path
     if not pets:
         return _mri_alone(request, visit, progress), lost
     case, spoilt = _with_pets(request, visit, pets, progress)
@@ -86,12 +87,15 @@ def _relative(model: Model, tracer: str) -> bool:
     return model.metadata["tracers"][tracer]["output"] == "relative"
 
 
-def _unusable(path: Path, relative: bool) -> str:
+def _unusable(path: Path, relative: bool, force: bool) -> str:
     """Why a measured PET cannot be compared with, as far as that is known without registering it."""
-    from ..synthesis.inputs import REFERENCE
+    from ..saved_pet import says_synthetic
+    from ..synthesis.inputs import REFERENCE, SYNTHETIC
     from ..synthesis.reference import reference_units
     from ..volumes import check_volume, read_volume
 
+    if not force and says_synthetic(path):
+        return f"{REFERENCE} {path}: {SYNTHETIC}"
     try:
         reference_units(path, None, relative=relative)
         check_volume(read_volume(path, name=REFERENCE), f"{REFERENCE} {path}")

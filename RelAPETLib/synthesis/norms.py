@@ -13,6 +13,7 @@ what a model expects, and would look normal where nobody knows.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -188,16 +189,25 @@ def _level(mean: np.ndarray, sd: np.ndarray, region: str, file: Path) -> float:
     return float(level)
 
 
+def check_measured(norms: Norms, synthetic: Iterable[str]) -> None:
+    """Raise `InputError` where the tracer's PET is among those that are `synthetic`, which force does not accept."""
+    if norms.tracer in synthetic:
+        raise InputError(
+            "the reference PET is a synthetic one, as the record beside it says; z-scores are of measured PET alone"
+        )
+
+
 def z_map(case: Case, norms: Norms) -> tuple[sitk.Image, dict]:
     """z-scores of a case's measured PET on the model grid, float32, and what the record says of them.
 
     0 outside the brain, outside the PET's field of view (where it is exactly 0) and where the norms say nothing.
 
     Raises:
-        InputError: the PET's mean in the norms' reference region is not positive.
+        InputError: the PET's mean in the norms' reference region is not positive, or the PET is a synthetic one.
     """
     from ..regions import regional_means
 
+    check_measured(norms, case.synthetic_pets)
     inside = image_to_array(case.ready.mask) > 0
     pet = image_to_array(case.ready.pets[norms.tracer]).astype(np.float32)
     inside &= pet != 0

@@ -311,6 +311,8 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
     """Stored arrays and their entries; a PET that is doubted or whose values make no SUVR joins the failures."""
     from RelAPETLib import preprocessing
     from RelAPETLib.grid import image_to_array
+    from RelAPETLib.saved_pet import says_synthetic
+    from RelAPETLib.synthesis.inputs import SYNTHETIC
     from RelAPETLib.synthesis.reference import to_suvr
 
     arrays, entries = {}, {}
@@ -323,7 +325,7 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
         scan: PetScan = case.pets[tracer]
         units, frames = known[tracer]
         figures, kind = ready.pet_quality[tracer], "grid" if options.preprocessed else "raw"
-        doubts = preprocessing.doubts(figures, kind)
+        doubts = preprocessing.doubts(figures, kind) + ([SYNTHETIC] if says_synthetic(scan.path) else [])
         if units.region is not None:
             doubts += preprocessing.reference_doubts(ready, units.region)
         if doubts and not options.force:
