@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 #: What [-1, 1] stands for where an output is relative, without a SUVR window.
 RELATIVE = (0.0, 1.0)
@@ -34,3 +39,11 @@ def to_network(pet: np.ndarray, window: tuple[float, float] | None) -> np.ndarra
     """
     low, high = window or (float(pet.min()), float(pet.max()))
     return np.clip((pet - low) * (2 / max(high - low, 1e-6)) - 1, -1, 1)
+
+
+def bounded(values: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """A network's values clamped to bounds, but NaN where they were infinite.
+
+    Clamped, an infinite value would be a plausible one; NaN is found by whoever checks what was drawn.
+    """
+    return values.clamp(low, high).add_(values * 0)

@@ -91,7 +91,8 @@ def _relative(model: Model, tracer: str) -> bool:
 
 def _unusable(scan: PetScan, relative: bool, force: bool) -> str:
     """Why a measured PET cannot be compared with, as far as that is known without registering it."""
-    from ..synthesis.inputs import REFERENCE
+    from ..saved_pet import says_synthetic
+    from ..synthesis.inputs import REFERENCE, SYNTHETIC
     from ..synthesis.reference import reference_units
     from ..volumes import check_volume, read_volume
     from ..volumes.named_tracer import other_tracer
@@ -99,6 +100,8 @@ def _unusable(scan: PetScan, relative: bool, force: bool) -> str:
     path = scan.path
     if not force and (why := other_tracer(path, scan.tracer, scan.sidecar)):
         return f"{REFERENCE} {path}: {why}; --force compares with it all the same"
+    if not force and says_synthetic(path):
+        return f"{REFERENCE} {path}: {SYNTHETIC}"
     try:
         reference_units(path, None, relative=relative)
         check_volume(read_volume(path, name=REFERENCE), f"{REFERENCE} {path}")

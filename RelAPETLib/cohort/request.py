@@ -107,9 +107,11 @@ def fingerprint(content: dict) -> str:
 
 
 def loaded_model(request: Request) -> Model:
-    """The request's model, loaded once a process. Raises `ModelError` where it is not what it was any more."""
-    model = _loaded(request.options.model, request.options.device, request.model["weights_sha256"])
-    return model.brought_back()  # a full GPU may have handed it over to the CPU for one person
+    """The request's model, loaded once a process. Raises `ModelError` where it is not what it was any more.
+
+    A full GPU may have handed it over to the CPU for one person: each synthesis brings it back (`ConditionedModel`).
+    """
+    return _loaded(request.options.model, request.options.device, request.model["weights_sha256"])
 
 
 def forget_model() -> None:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import torch
 
 from ..errors import InputError
+from ..scaling import bounded
 from .names import PREDICTIONS, WEIGHTINGS
 from .schedule import NoiseSchedule
 
@@ -100,7 +101,7 @@ class Parametrization:
             d = self.sigma_data
             total = s.square() + (a * d).square()
             x0 = a * d**2 / total * x_t + s * d / total.sqrt() * output
-        return x0 if clip is None else x0.clamp(*clip)
+        return x0 if clip is None else bounded(x0, *clip)
 
     def weight(self, timesteps: torch.Tensor, weighting: str = "none", gamma: float = MIN_SNR_GAMMA) -> torch.Tensor:
         """Weight [N] of the squared error of the network's output.

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ..errors import InputError
+from ..scaling import bounded
 from .names import SAMPLERS
 from .schedule import NoiseSchedule, select_timesteps
 
@@ -153,7 +154,7 @@ def noise_for(
 
 
 def _clamped(x0: torch.Tensor, clip: tuple[float, float] | None) -> torch.Tensor:
-    return x0 if clip is None else x0.clamp(*clip)
+    return x0 if clip is None else bounded(x0, *clip)
 
 
 def _ddim(schedule, x_t, visited, t_next):

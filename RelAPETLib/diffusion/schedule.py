@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..scaling import bounded
 from .names import SCHEDULES
 
 
@@ -94,7 +95,7 @@ class NoiseSchedule:
         """
         alpha, sigma = self.rates_like(x_t, timesteps)
         x0 = (x_t - sigma * noise) / alpha
-        return x0 if clip is None else x0.clamp(*clip)
+        return x0 if clip is None else bounded(x0, *clip)
 
     def velocity(self, x0: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """v = sqrt(alpha_bar) noise - sqrt(1 - alpha_bar) x0 (arXiv 2202.00512); arguments as of `add_noise`."""

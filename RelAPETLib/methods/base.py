@@ -166,6 +166,8 @@ class Method(ABC):
     ) -> torch.Tensor:
         """`count` PET samples [count, 1, 160, 180, 160] of one person, in [-1, 1] on the model grid.
 
+        A method that clamps does so by `scaling.bounded`, so that infinite values are found and not shown.
+
         Args:
             encoded: from `encode`.
             label: the tracer's class label, or one for each sample.

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..devices import full_precision
+from ..scaling import bounded
 from .base import SEQUENCES
 
 #: Principal components of a tracer's PET that are predicted, at most.
@@ -106,4 +107,4 @@ class ExpectedPet(nn.Module):
             scores = self.scores(self.features(mri))
             change = self.change(scores if shift is None else scores + shift)
             mean = mean[:, 0].float()
-            return torch.where(mean > -1 + 1e-3, (mean + change).clamp(-1, 1), mean)
+            return torch.where(mean > -1 + 1e-3, bounded(mean + change, -1, 1), mean)

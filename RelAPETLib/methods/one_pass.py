@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..scaling import bounded
 from .base import Defaults, DrawOptions, Method, NoiseSource, Progress, integers
 from .schema import arguments, closed
 
@@ -62,5 +63,5 @@ class OnePass(Method):
         with torch.inference_mode():
             labels = integers(label, 1 if isinstance(label, int) else count, self.device)
             seen = encoded.expand(len(labels), *encoded.shape[1:])
-            pet = self.network.blocks.to_grid(self.network(seen, labels)).clamp(-1, 1)
+            pet = bounded(self.network.blocks.to_grid(self.network(seen, labels)), -1, 1)
             return pet.float().expand(count, *pet.shape[1:])

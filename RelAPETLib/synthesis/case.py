@@ -46,6 +46,7 @@ class Case:
         header: those of the warnings that reading the files gave.
         doubted: what reading would have refused of the MRI and was accepted by force, a line each.
         pet_doubted: the same of measured PET, by tracer.
+        synthetic_pets: tracers whose measured PET is a synthetic one, which force accepted: no z-scores are made of it.
         simulated: the MRI's files say that they are a simulated person's. A scan whose file lacks that word counts as
             real, for which less is shown.
         beside: what the MRI's names and sidecars said of them, by role (`inputs.told_beside`): their hashes do not tell
@@ -68,6 +69,7 @@ class Case:
     registration: str = AUTO
     revision: int = REVISION
     pet_doubted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    synthetic_pets: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -111,7 +113,8 @@ class Case:
         """The same without the measured PET of a tracer, and without what is doubted of it."""
         parts = ("pets", "pet_views", "pet_quality")
         ready = replace(self.ready, **{part: _without(getattr(self.ready, part), tracer) for part in parts})
-        return replace(self, ready=ready, pet_doubted=_without(self.pet_doubted, tracer))
+        synthetic = tuple(name for name in self.synthetic_pets if name != tracer)
+        return replace(self, ready=ready, pet_doubted=_without(self.pet_doubted, tracer), synthetic_pets=synthetic)
 
 
 def _without(facts: Mapping[str, object], tracer: str) -> dict:
@@ -266,4 +269,5 @@ def make_case(
         },
         simulated=inputs.simulated,
         beside=inputs.beside,
+        synthetic_pets=inputs.synthetic_pets,
     )

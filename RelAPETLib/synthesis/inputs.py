@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TITLES = {"t1w": "T1w", "t2f": "T2-FLAIR"}
 REFERENCE = "reference PET"
 _REFERENCE = "reference_"
+SYNTHETIC = "a synthetic PET, as the record beside it says, and no measured one"
 
 
 def reference_role(tracer: str) -> str:
@@ -46,6 +47,7 @@ class Inputs:
         paths: by role, those that came as files.
         doubted: what spoke against the MRI and was accepted by force, a line each.
         pet_doubted: the same of measured PET, by tracer.
+        synthetic_pets: tracers whose measured PET is a synthetic one, as what lies beside it says, and was accepted.
         simulated: every MRI came as a file that says it is a simulated person's (`volumes.sidecar.is_simulated`).
         beside: of each MRI that came as a file, by role, what `told_beside` found; of a silent one no entry.
     """
@@ -58,6 +60,7 @@ class Inputs:
     doubted: tuple[str, ...] = ()
     simulated: bool = False
     pet_doubted: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    synthetic_pets: tuple[str, ...] = ()
     beside: dict[str, dict] = field(default_factory=dict)
 
 
@@ -91,8 +94,8 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
 
     Raises:
         InputError: a volume cannot be read or used, or two of them are the same.
-        DoubtfulInputError: two of them are of two people, or a PET is of another tracer, and `force` is False. The
-            latter is told before any volume is read.
+        DoubtfulInputError: two of them are of two people, a measured PET is of another tracer or a synthetic one, and
+            `force` is False. Another tracer is told before any volume is read.
     """
     from ..volumes import check_volume, file_sha256, read_volume, second_file
 
@@ -114,7 +117,8 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
             hashes[role] = _image_sha256(images[role])
         check_volume(images[role], names[role])
     _refuse_twins(images, {role: (hashes[role], seconds.get(role)) for role in hashes}, names)
-    doubted += _doubt_two_people(paths, names, force)
+    synthetic = _doubt_synthetic(paths, names, force)
+    doubted += [*_doubt_two_people(paths, names, force), *synthetic]
     mri = [role for role in images if role in TITLES]
     beside = told_beside_all({role: paths.get(role) for role in mri})
     simulated = bool(mri) and all(beside.get(role, {}).get("simulated", False) for role in mri)
@@ -124,7 +128,8 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
         if role not in TITLES:
             tracer = role.removeprefix(_REFERENCE)
             of_pet[tracer] = (*of_pet.get(tracer, ()), line)
-    return Inputs(images, hashes, seconds, names, paths, of_mri, simulated, of_pet, beside)
+    made = tuple(role.removeprefix(_REFERENCE) for role, _ in synthetic)
+    return Inputs(images, hashes, seconds, names, paths, of_mri, simulated, of_pet, made, beside)
 
 
 def _as_float(volume, role: str) -> sitk.Image:
@@ -196,6 +201,22 @@ def _doubt_two_people(paths: dict[str, Path], names: dict[str, str], force: bool
             accepted.append((role, words))
         elif role == "t2f" and not same_study(origins["t1w"], origins[role]):
             warn("T1w and T2-FLAIR were taken on two days, as their DICOM headers say; one visit's pair is wanted")
+    return accepted
+
+
+def _doubt_synthetic(paths: dict[str, Path], names: dict[str, str], force: bool) -> list[tuple[str, str]]:
+    """Measured PET that are synthetic ones, as what lies beside them says; what was accepted by force, by role."""
+    from ..saved_pet import says_synthetic
+
+    accepted = []
+    for role in [role for role, path in paths.items() if role not in TITLES and says_synthetic(path)]:
+        if not force:
+            raise DoubtfulInputError(
+                f"{names[role]}: {SYNTHETIC}", "give a measured PET, or use --force to compare with it all the same"
+            )
+        words = f"{title(role)}: {SYNTHETIC}"
+        warn(f"accepted by force: {words}")
+        accepted.append((role, words))
     return accepted
 
 

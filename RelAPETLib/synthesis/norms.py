@@ -13,6 +13,7 @@ what a model expects, and would look normal where nobody knows.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -189,6 +190,14 @@ def _level(mean: np.ndarray, sd: np.ndarray, region: str, file: Path) -> float:
     return float(level)
 
 
+def check_measured(norms: Norms, synthetic: Iterable[str]) -> None:
+    """Raise `InputError` where the tracer's PET is among those that are `synthetic`, which force does not accept."""
+    if norms.tracer in synthetic:
+        raise InputError(
+            "the reference PET is a synthetic one, as the record beside it says; z-scores are of measured PET alone"
+        )
+
+
 def z_map(case: Case, norms: Norms) -> tuple[sitk.Image, dict]:
     """z-scores of a case's measured PET on the model grid, float32, and what the record says of them.
 
@@ -196,11 +205,12 @@ def z_map(case: Case, norms: Norms) -> tuple[sitk.Image, dict]:
     where the norms say nothing. Nothing of that counts in a mean or in what is smoothed.
 
     Raises:
-        InputError: the PET's mean in the norms' reference region is not positive.
+        InputError: the PET's mean in the norms' reference region is not positive, or the PET is a synthetic one.
     """
     from ..regions import regional_means
     from ..registration.uptake import seen_brain
 
+    check_measured(norms, case.synthetic_pets)
     inside = image_to_array(seen_brain(case.ready.mask, case.ready.pet_views.get(norms.tracer))) > 0
     pet = image_to_array(case.ready.pets[norms.tracer]).astype(np.float32)
     inside &= pet != 0

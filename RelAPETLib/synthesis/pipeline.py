@@ -115,13 +115,13 @@ def _run_files(t1w, t2f, options: Options, progress, on_case, kept) -> Iterator[
     loading = Ahead(lambda: _load(options.model, resolve_device(options.device), kept))
     with collected(of_case):
         inputs = read(t1w, t2f, options.reference, part("read"), options.force)
-    of_header, paths = list(of_case), inputs.paths
+    of_header, paths, synthetic = list(of_case), inputs.paths, inputs.synthetic_pets
     clock.lap("reading")
 
     def settle(model: Model) -> tuple:
         plans = _plans(options, model, part("model"))
         units = {name: _units(name, paths, plans, options) for name in options.reference}
-        return model, plans, units, _norms(options, units)
+        return model, plans, units, _norms(options, units, synthetic)
 
     how = {"preprocessed": options.preprocessed, "registration": options.registration}
     chosen = Awaited(loading, settle, of_model)
@@ -182,7 +182,7 @@ def _run_case(case: Case, options: Options, progress, loaded: Model | None, kept
         model = loaded or _load(options.model, device, kept)
         plans = _plans(options, model, parts(progress)("model"))
     units = {name: _units(name, case.paths, plans, options) for name in options.tracers if name in case.ready.pets}
-    norms = _norms(options, units)
+    norms = _norms(options, units, case.synthetic_pets)
     doubts = check_case(case, plans, options.force, units, norms)
     clock.lap("model")
     yield from _results(case, model, plans, units, norms, options, said, doubts, clock.seconds, progress)
@@ -329,7 +329,8 @@ def _drawings(
         part, said, clock = parts(part_of(progress, number, len(groups), group[0].tracer.name))("sample"), [], Clock()
         with collected(said):
             counters = [RegionCounter(case.ready.mask, case.ready.in_view) for _ in group]
-            draws = draw_tracers(conditioned, group, yes=options.yes, progress=part, counters=counters)
+            later = sum(plan.samples for others in groups[number + 1 :] for plan in others)
+            draws = draw_tracers(conditioned, group, yes=options.yes, progress=part, counters=counters, later=later)
         clock.lap("sampling")
         draws.reverse()
         while draws:
@@ -363,16 +364,17 @@ def _units(tracer: str, paths: Mapping[str, Path], plans: Iterable[Plan], option
     return reference_units(paths.get(reference_role(tracer)), options.reference_region, relative=relative)
 
 
-def _norms(options: Options, units: Mapping[str, object]) -> Norms | None:
-    """The norms asked for. Raises `InputError` where there is no measured PET of their tracer."""
+def _norms(options: Options, units: Mapping[str, object], synthetic: Iterable[str]) -> Norms | None:
+    """The norms asked for. Raises `InputError` where there is no PET of their tracer, or a `synthetic` one."""
     if options.norms is None:
         return None
-    from .norms import read_norms
+    from .norms import check_measured, read_norms
 
     norms = read_norms(options.norms, options.reference_fwhm)
     if norms.tracer not in units:
         given = f"the measured PET is of {' and '.join(units)}" if units else "no measured PET was given"
         raise InputError(f"{options.norms}: norms of {norms.tracer}, but {given}; z-scores are of measured PET alone")
+    check_measured(norms, synthetic)
     return norms
 
 

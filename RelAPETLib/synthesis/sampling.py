@@ -61,13 +61,15 @@ class ConditionedModel:
     """A model to which one person's MRI is shown: it encodes them once, for all tracers and samples.
 
     Attributes:
-        model: the model; another one once a full GPU has handed over to the CPU.
+        model: the model, its network brought back to its device, should a full GPU have handed it over to the CPU for
+            somebody before; another one, on the CPU, once the GPU has no room for it.
         mri: [1, 2, X, Y, Z] in [-1, 1] on the model's grid: T1w, T2F.
         clinical: what is known of the person, for a method that uses it.
     """
 
     def __init__(self, model: Model, mri: torch.Tensor, clinical: ClinicalValues | None = None):
-        self.model, self.mri, self.clinical = model, mri, clinical or ClinicalValues()
+        self.model, self.mri, self.clinical = _at_home(model), mri, clinical or ClinicalValues()
+        self._unasked = self.model.device != model.device
         self._encoded = self._device = None
         self._counted: dict[tuple, dict] = {}
 
@@ -127,9 +129,16 @@ class ConditionedModel:
             warn(f"{room}: it may run out; close other programs, or choose a smaller model, if it does")
         return room.batch, room.needed, str(room)
 
+    def ask(self, plan: Plan, samples: int, yes: bool, progress=None) -> None:
+        """`check_duration` of samples still to come, where a full GPU has handed them over to the CPU meanwhile."""
+        if self._unasked:
+            check_duration(self.model, plan.label, plan.steps, samples, yes, progress, plan.precision)
+            self._unasked = False
+
     def _move(self, model: Model) -> None:
         if model.device != self.model.device:
             self._encoded = self._device = None
+            self._unasked = True
         self.model = model
 
     def make_room(self, size: int) -> int:
@@ -218,20 +227,20 @@ def pays_together(model: Model, plans: Sequence[Plan]) -> bool:
 
 def draw_tracers(
     conditioned: ConditionedModel, plans: Sequence[Plan], *, yes: bool = False, progress=None,
-    counters: Sequence[RegionCounter | None] | None = None,
+    counters: Sequence[RegionCounter | None] | None = None, later: int = 0,
 ) -> list[Draw]:  # fmt: skip
     """What `draw_samples` gives of each plan; samples of all tracers are computed together.
 
     Args:
         plans: from one call of `options.resolve`: they differ in nothing but the tracer.
         counters: one for each plan.
+        later: samples of other tracers that are drawn after these: consent to a long run is asked for all.
     """
-    of_model, before = conditioned.model.method.defaults, conditioned.model.device
+    of_model = conditioned.model.method.defaults
     wanted = [(place, number) for place, plan in enumerate(plans) for number in range(plan.samples)]
     plan, total = plans[0], len(wanted)
     batch, needed, line = conditioned.find_room(plan, min(total, of_model.batch * len(plans)))
-    if conditioned.model.device != before:
-        check_duration(conditioned.model, plan.label, plan.steps, total, yes, progress, plan.precision)
+    conditioned.ask(plan, total + later, yes, progress)
     if progress:
         progress(0.0, line)
     moments, regions = [Moments() for _ in plans], [[] for _ in plans]
@@ -249,7 +258,7 @@ def draw_tracers(
                 raise
         if volumes is None:  # outside `except`: the exception holds on to the tensors of the failed attempt
             batch, needed, _ = conditioned.find_room(plan, conditioned.make_room(len(part)))
-            check_duration(conditioned.model, plan.label, plan.steps, total - done, yes, progress, plan.precision)
+            conditioned.ask(plan, total - done + later, yes, progress)
             continue
         done += len(part)
         for (place, _), volume in zip(part, volumes, strict=True):
@@ -257,10 +266,6 @@ def draw_tracers(
             if counters is not None and counters[place] is not None:
                 regions[place].append(counters[place].means(volume))
     model = conditioned.model
-    if not all(np.isfinite(of_tracer.mean).all() for of_tracer in moments):
-        raise ModelError(
-            f"model {model.name} gave NaN or infinite values; try another sampler, more steps, or another model"
-        )
     return [
         Draw(m.mean, m.deviation(), str(model.device), batch, plan, model, regions=tuple(own), needed=needed)
         for m, own, plan in zip(moments, regions, plans, strict=True)
@@ -270,7 +275,11 @@ def draw_tracers(
 def _draw_batch(
     conditioned: ConditionedModel, plans: Sequence[Plan], part: Sequence[tuple[int, int]], progress
 ) -> list:
-    """Volumes [X, Y, Z] in [-1, 1] of samples, each told by its plan's place and its number."""
+    """Volumes [X, Y, Z] in [-1, 1] of samples, each told by its plan's place and its number.
+
+    Raises:
+        ModelError: a value is NaN or infinite, which clipping would hide.
+    """
     import torch
 
     from ..diffusion import noise_for, seeded_noise
@@ -286,7 +295,29 @@ def _draw_batch(
         noise = noise_for(conditioned.model.device, seeded_noise(plan.seed, mirrored=True, numbers=numbers))
         with computing(plan.precision, conditioned.model.device):
             drawn = conditioned.model.method.draw(encoded, label, len(part), options, noise, progress)
-        return [volume.float().cpu().numpy()[0].clip(-1.0, 1.0) for volume in drawn]
+        volumes = [volume.float().cpu().numpy()[0] for volume in drawn]
+    if not all(np.isfinite(volume).all() for volume in volumes):
+        name = conditioned.model.name
+        raise ModelError(f"model {name} gave NaN or infinite values; try another sampler, more steps, or another model")
+    return [volume.clip(-1.0, 1.0) for volume in volumes]
+
+
+def _at_home(model: Model) -> Model:
+    """A model with its network on the device that it names, or on the CPU where that has no room for it any more."""
+    full = False
+    try:
+        model.brought_back()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        full = True
+    if not full:
+        return model
+    device = str(model.device)
+    warn(f"{device} has no room for model {model.name}; going on on the CPU, which is slower")
+    moved = model.to("cpu")  # outside `except`, as in `draw_tracers`
+    free_device_memory(device)
+    return moved
 
 
 def _make_room(model: Model, size: int) -> tuple[Model, int]:

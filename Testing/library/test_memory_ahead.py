@@ -14,7 +14,7 @@ from RelAPETLib import counted_memory, devices
 from RelAPETLib.errors import DeviceError, RelAPETWarning
 from RelAPETLib.methods.base import DrawOptions
 from RelAPETLib.methods.flows import Flow
-from RelAPETLib.models import load_model
+from RelAPETLib.models import Model, load_model
 from RelAPETLib.synthesis import memory, options, sampling
 from RelAPETLib.tracers import get_tracer
 
@@ -145,8 +145,51 @@ def test_one_sample_that_hardly_fits_is_tried_and_one_that_cannot_is_refused(mod
         conditioned.find_room(plan(), 4)
 
 
-def test_a_gpu_without_room_for_one_sample_is_left_before_it_is_tried(model, free):
-    on_gpu = dataclasses.replace(model, device="cuda:0")
+@pytest.fixture
+def on_gpu(model, monkeypatch):
+    """The model as if it were on a GPU; ``where`` is the device that its network was moved to last."""
+    shared, where = dataclasses.replace(model, device="cuda:0"), ["cuda:0"]
+
+    def to(self, device):
+        where.append(device)
+        return dataclasses.replace(self, device=device)
+
+    monkeypatch.setattr(Model, "to", to)
+    monkeypatch.setattr(Model, "brought_back", lambda self: to(self, self.device))
+    return shared, where
+
+
+def test_a_model_that_a_full_gpu_handed_over_is_brought_back_for_the_next_person(on_gpu, free):
+    (shared, where), mri = on_gpu, torch.zeros(1, 2, 160, 180, 160)
+    free.update({"cpu": 64e9, "cuda:0": 1e6})
+    for _ in range(2):
+        conditioned = sampling.ConditionedModel(shared, mri)
+        assert (conditioned.model.device, where[-1]) == ("cuda:0", "cuda:0")
+        with pytest.warns(RelAPETWarning, match="going on on the CPU"):
+            conditioned.find_room(plan(), 4)
+        assert (conditioned.model.device, where[-1]) == ("cpu", "cpu")
+
+
+def test_a_gpu_that_is_full_by_now_leaves_it_to_the_cpu_and_asks(on_gpu, free, monkeypatch):
+    (shared, where), asked = on_gpu, []
+    free["cpu"] = 64e9
+
+    def full(self):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Model, "brought_back", full)
+    monkeypatch.setattr(sampling, "check_duration", lambda model, *how: asked.append((model.device, how[2])))
+    with pytest.warns(RelAPETWarning, match="cuda:0 has no room for model"):
+        conditioned = sampling.ConditionedModel(shared, torch.zeros(1, 2, 160, 180, 160))
+    assert (conditioned.model.device, where[-1]) == ("cpu", "cpu")
+    for later in (5, 0):
+        (drawn,) = sampling.draw_tracers(conditioned, [plan(samples=1)], later=later)
+        assert drawn.device == "cpu"
+    assert asked == [("cpu", 6)], "consent is asked once, for all that is to come"
+
+
+def test_a_gpu_without_room_for_one_sample_is_left_before_it_is_tried(on_gpu, free):
+    on_gpu, _ = on_gpu
     conditioned = sampling.ConditionedModel(on_gpu, torch.zeros(1, 2, 160, 180, 160))
     free.update({"cpu": 64e9, "cuda:0": 1e6})
     with pytest.warns(RelAPETWarning, match="0.0 GB are free on cuda:0: going on on the CPU"):

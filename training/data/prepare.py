@@ -318,6 +318,8 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
     from RelAPETLib import preprocessing
     from RelAPETLib.grid import image_to_array
     from RelAPETLib.registration.uptake import seen_brain
+    from RelAPETLib.saved_pet import says_synthetic
+    from RelAPETLib.synthesis.inputs import SYNTHETIC
     from RelAPETLib.synthesis.reference import to_suvr
 
     arrays, entries = {}, {}
@@ -331,6 +333,7 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
         units, frames = known[tracer]
         figures, kind = ready.pet_quality[tracer], "grid" if options.preprocessed else "raw"
         doubts = preprocessing.doubts(figures, kind) + unseen_target(figures["pet_coverage"])
+        doubts += [SYNTHETIC] if says_synthetic(scan.path) else []
         if units.region is not None:
             doubts += preprocessing.reference_doubts(ready, units.region)
             doubts += preprocessing.reference_doubts(ready, units.region, tracer)

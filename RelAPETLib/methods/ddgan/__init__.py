@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ...diffusion.names import ANCESTRAL
+from ...scaling import bounded
 from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress, integers
 from ..schema import arguments, closed
 
@@ -106,4 +107,4 @@ class DDGAN(Method):
                 options.clip,
                 progress,
             )
-            return self.network.blocks.to_grid(pet).float().clamp(-1, 1)
+            return bounded(self.network.blocks.to_grid(pet).float(), -1, 1)

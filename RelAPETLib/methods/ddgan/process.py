@@ -14,6 +14,7 @@ import torch
 
 from ...diffusion import along
 from ...errors import InputError
+from ...scaling import bounded
 from ..base import NoiseSource, Progress
 
 #: Where the continuous time of the variance-preserving SDE begins; it ends at 1.
@@ -127,7 +128,7 @@ class PosteriorChain:
             before = path[number] if number < len(path) else 0
             levels, befores = (torch.full((count,), n, dtype=torch.long, device=x.device) for n in (level, before))
             x0 = predict(x, levels - 1, noise(number, (count, latent)).to(x)).to(x)
-            x0 = x0 if clip is None else x0.clamp(*clip)
+            x0 = x0 if clip is None else bounded(x0, *clip)
             eps = noise(number, shape).to(x) if before else torch.zeros_like(x)
             x = self.posterior(x, x0, levels, befores, eps)
             if progress:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ...diffusion.names import ANCESTRAL, EULER, HEUN
+from ...scaling import bounded
 from ..base import SEQUENCES, Defaults, DrawOptions, NoiseSource, Progress, integers
 from ..clinical import Person, ToldClinical
 from ..schema import arguments, closed
@@ -120,4 +121,4 @@ class Flow(ToldClinical):
                 options.clip,
                 progress,
             )
-            return self.network.blocks.to_grid(pet).float().clamp(-1, 1)
+            return bounded(self.network.blocks.to_grid(pet).float(), -1, 1)

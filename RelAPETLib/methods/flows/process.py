@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from ...errors import InputError
+from ...scaling import bounded
 from ..base import NoiseSource, Progress
 from . import LONGEST
 
@@ -91,7 +92,7 @@ class Path(ABC):
             calls += 1
             if progress:
                 progress(calls / steps, f"step {calls} of {steps}")
-            return x0 if clip is None else x0.clamp(*clip)
+            return x0 if clip is None else bounded(x0, *clip)
 
         return self.walk(estimate, y, noise, sampler, steps)
 

@@ -15,6 +15,7 @@ import torch
 
 from ...diffusion import along
 from ...errors import InputError
+from ...scaling import bounded
 from ..base import NoiseSource, Progress
 from . import LONGEST, PREDICTORS, clip_of
 
@@ -104,7 +105,7 @@ class VarianceExploding:
                     continue
                 gradient, done = score(x_t, sigma).to(x_t), done + 1
                 if clip is not None:
-                    gradient = (self.clean(x_t, sigma, gradient).clamp(*clip) - x_t) / levels[place] ** 2
+                    gradient = (bounded(self.clean(x_t, sigma, gradient), *clip) - x_t) / levels[place] ** 2
                 if correcting:
                     x_t = self._corrected(x_t, gradient, levels[place], noise(done, shape).to(x_t))
                 else:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...diffusion.names import ANCESTRAL, PREDICTIONS, SAMPLERS
+from ...scaling import bounded
 from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress, integers
 from ..gaussian import check_gaussian, gaussian_defaults
 from ..schema import SCHEDULE, arguments, closed, sampler
@@ -116,4 +117,4 @@ class MRI2PET(Method):
                 self.device,
                 progress,
             )
-            return self.network.blocks.to_grid(pet).float().clamp(-1, 1)
+            return bounded(self.network.blocks.to_grid(pet).float(), -1, 1)

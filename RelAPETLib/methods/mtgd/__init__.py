@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...scaling import bounded
 from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress, integers
 from ..gaussian import check_gaussian, gaussian_defaults
 from ..schema import SCHEDULE, arguments, closed, sampler
@@ -105,4 +106,4 @@ class MTGD(Method):
                 clip=options.clip,
                 progress=progress,
             )
-            return self.network.blocks.to_grid(pet).float().clamp(-1, 1)
+            return bounded(self.network.blocks.to_grid(pet).float(), -1, 1)

@@ -13,6 +13,7 @@ from ...networks.autoencoder import VolumeAutoencoder, reduction_of
 from ...networks.blocks import BACKGROUND
 from ...networks.generator import build_generator
 from ...networks.shapes import central, padded_shape
+from ...scaling import bounded
 from ..base import SEQUENCES
 from ..mean_pet import MeanPetNetwork
 from .control import ControlledUNet
@@ -143,7 +144,7 @@ class AutoencodedDiffusion(MeanPetNetwork):
         Args:
             labels: of the tracers [N]; may be None where no differences from the mean are diffused.
         """
-        blocks = self.decode_blocks(self.from_residual(x0, labels)).clamp(-1, 1)
+        blocks = bounded(self.decode_blocks(self.from_residual(x0, labels)), -1, 1)
         if self.factor == 1:
             return blocks
         return F.interpolate(blocks, size=MNI_GRID.shape, mode="trilinear", align_corners=False)

@@ -30,6 +30,7 @@ from ...grid import MNI_GRID
 from ...networks.autoencoder import VolumeAutoencoder, space_to_depth
 from ...networks.generator import build_generator
 from ...networks.shapes import central, padded, padded_shape
+from ...scaling import bounded
 
 #: Side of the voxels inside the model where nothing else is said, in voxels of the model grid.
 FACTOR = 2
@@ -249,7 +250,8 @@ class LatentDiffusion(nn.Module):
     def decode(self, x0: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Latents [N, C, 10, 12, 10] of tracers `labels` [N] -> PET [N, 1, 160, 180, 160] in [-1, 1]."""
         inner = self.filled(self.decode_inner(x0, labels))
-        return F.interpolate(inner, scale_factor=self.cells.factor, mode="trilinear").clamp(0, 1) * 2 - 1
+        pet = F.interpolate(inner, scale_factor=self.cells.factor, mode="trilinear")
+        return bounded(pet, 0, 1) * 2 - 1
 
     def filled(self, inner: torch.Tensor) -> torch.Tensor:
         """A volume at 2 mm [N, 1, 80, 90, 80] continued by one voxel beyond the brain mask.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from ...errors import InputError
+from ...scaling import bounded
 from ..base import NoiseSource, Progress
 
 
@@ -95,7 +96,7 @@ class ResidualShift:
         for number, t in enumerate(path, start=1):
             before = path[number] if number < len(path) else -1
             x0 = predict(x_t, torch.full((len(y),), t, dtype=torch.long, device=y.device)).to(x_t)
-            x0 = x0 if clip is None else x0.clamp(*clip)
+            x0 = x0 if clip is None else bounded(x0, *clip)
             of_x_t, of_x0 = self.coefficients(t, before)
             x_t = of_x_t * x_t + of_x0 * x0
             if before >= 0:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...grid import MNI_GRID
+from ...scaling import bounded
 from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress, integers
 from ..schema import closed
 
@@ -64,4 +65,4 @@ class Toy(Method):
             pet = self.network(encoded.expand(count, *encoded.shape[1:]), labels)
             pet = pet + NOISE * noise(0, tuple(pet.shape)).to(pet.device)
             whole = functional.interpolate(pet, size=MNI_GRID.shape, mode="trilinear", align_corners=False)
-            return whole.clamp(-1, 1)
+            return bounded(whole, -1, 1)
