@@ -17,12 +17,14 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..devices import share_the_cores
 from ..errors import InputError, OutputError, RelAPETError
 from ..notices import listening
 from . import logs
+from .inputs import keep_inputs
 from .parser import build_parser
 from .progress import OutputClosed, make_reporter, write_all
 from .terminal import own_streams, quiet_descriptors
@@ -65,9 +67,11 @@ def _main(argv: list[str], stdout, stderr, kept) -> int:
         return error.exit_code
     reporter = make_reporter(getattr(arguments, "speaks", arguments.progress), stdout, stderr)
     try:
+        if arguments.log_file:
+            keep_inputs(arguments, [Path(arguments.log_file)], "--log-file")
         with _terminable(), logs.log_file(arguments.log_file, arguments.command) as log, _quiet(reporter, log):
             return _run(arguments, reporter, log)
-    except RelAPETError as error:  # the log file itself
+    except RelAPETError as error:  # of the log file itself
         reporter.error(str(error), error.exit_code)
         return error.exit_code
 

@@ -52,12 +52,14 @@ def add_parser(commands, common) -> None:
 
 
 def run(arguments, reporter) -> int:
-    from ..dicom_export import MAP_NAME, REPORT_NAME, UNCERTAINTY_NAME, export_dicom
+    from ..dicom_export import MAP_NAME, REPORT_NAME, UNCERTAINTY_NAME, earlier_names, export_dicom
     from ..errors import InputError
+    from .inputs import keep_inputs
 
     silence_itk()
     if arguments.t1w and not arguments.report:
         raise InputError("--t1w is for the report alone; add --report, or leave it out")
+    keep_inputs(arguments, (Path(arguments.out) / name for name in earlier_names(Path(arguments.out))))
     files = export_dicom(
         arguments.pet,
         arguments.out,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from ..homes import given_path
 from .evaluate_parts import add_options, parts_of
@@ -133,13 +134,16 @@ def run(arguments, reporter) -> int:
         raise InputError(f"relapet evaluate needs {', '.join(missing)}; pip install 'relapet[evaluation]'")
     from ..evaluation.in_mni import baseline_pairs
     from ..evaluation.run import measure_all
-    from ..evaluation.written import OUTPUT_NAMES, write_evaluation
+    from ..evaluation.written import OUTPUT_NAMES, PART_NAMES, earlier_names, write_evaluation
     from ..notices import collected
     from ..outputs import reserve
+    from .inputs import keep_inputs
 
     notes: list[str] = []
     with collected(notes):
         _check(arguments)
+        out = Path(arguments.out)
+        keep_inputs(arguments, (out / name for name in (*OUTPUT_NAMES, *PART_NAMES, *earlier_names(out))))
         pairs, failures = _pairs(arguments)
         settings = _settings(arguments, pairs)
         train, parts = _train(arguments), parts_of(arguments)

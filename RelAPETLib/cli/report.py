@@ -48,6 +48,7 @@ def add_parser(commands, common) -> None:
 def run(arguments, reporter) -> int:
     from ..errors import OutputError
     from ..report.saved_result import is_result
+    from .inputs import keep_inputs
     from .synthesize import silence_itk
 
     silence_itk()
@@ -59,7 +60,24 @@ def run(arguments, reporter) -> int:
         raise OutputError(f"{out} is a folder; name a file, e.g. {out / name}")
     if out.exists() and not arguments.overwrite:
         raise OutputError(f"{out} exists; use --overwrite to replace it")
+    keep_inputs(arguments, [out])
+    if not _may_be_replaced(out):
+        raise OutputError(f"{out} exists and is no page; choose another --out")
     return _result(arguments, out, reporter) if one else _cohort(arguments, out, reporter)
+
+
+def _may_be_replaced(out: Path) -> bool:
+    """Whether a file is a page, empty or not there: not a scan, and none of a result's other files."""
+    from ..errors import OutputError
+
+    try:
+        with open(out, "rb") as file:
+            start = file.read(64).lstrip().lower()
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {error.strerror or error}") from error
+    return not start or start.startswith((b"<!doctype html", b"%pdf-"))
 
 
 def _check(arguments, one: bool) -> None:

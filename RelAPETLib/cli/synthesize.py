@@ -296,16 +296,12 @@ def _save(arguments, tracers, results, place, reporter) -> list[dict]:
 
 
 def _keep_inputs(arguments, names) -> None:
-    """Refuse to replace an input by an output, e.g. an earlier synthetic PET given as the reference."""
-    from ..errors import OutputError
     from ..synthesis.saved import CASE_NAMES
+    from .inputs import keep_inputs
 
-    outputs = {(Path(arguments.out) / name).resolve() for name in names}
-    kept = {(Path(arguments.save_case) / name).resolve() for name in CASE_NAMES} if arguments.save_case else set()
-    for given in (arguments.t1w, arguments.t2f, arguments.reference):
-        if given and (path := Path(given).resolve()) in outputs | kept:
-            option = "--out" if path in outputs else "--save-case"
-            raise OutputError(f"{given} is an input and would be replaced; choose another {option}")
+    keep_inputs(arguments, (Path(arguments.out) / name for name in names))
+    if arguments.save_case:
+        keep_inputs(arguments, (Path(arguments.save_case) / name for name in CASE_NAMES), "--save-case")
 
 
 def silence_itk() -> None:

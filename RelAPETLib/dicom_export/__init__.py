@@ -5,6 +5,6 @@ Needs the ``[dicom]`` extra. (DICOM in is `volumes/dicom.py` and needs none of i
 demands facts of an acquisition (dose, frame times, corrections) that a synthetic image does not have.
 """
 
-from .export import MAP_NAME, REPORT_NAME, UNCERTAINTY_NAME, export_dicom
+from .export import MAP_NAME, REPORT_NAME, UNCERTAINTY_NAME, earlier_names, export_dicom
 
-__all__ = ["MAP_NAME", "REPORT_NAME", "UNCERTAINTY_NAME", "export_dicom"]
+__all__ = ["MAP_NAME", "REPORT_NAME", "UNCERTAINTY_NAME", "earlier_names", "export_dicom"]

@@ -89,7 +89,7 @@ def export_dicom(
         reference, stack = _match(volumes, pet, Path(source) if source else None, notes)
         shown = _shown(pet, provenance, t1w, source) if report else None
         writers = _writers(volumes, reference, stack, shown, lambda part, words: progress(0.2 + 0.8 * part, words))
-        paths = write_set(place, writers, owned=_earlier(out), overwrite=overwrite)
+        paths = write_set(place, writers, owned=earlier_names(out), overwrite=overwrite)
     for note in notes:
         warn(note)
     progress(1.0, "done")
@@ -226,7 +226,7 @@ def _write_report(path: Path, shown: SavedResult, source: Source, exported: list
     document.save_as(path, enforce_file_format=True)
 
 
-def _earlier(out: Path) -> list[str]:
+def earlier_names(out: Path) -> list[str]:
     """What an earlier export may have left in the folder."""
     pictures = [path.name for path in out.iterdir() if _PICTURE_PATTERN.fullmatch(path.name)] if out.is_dir() else []
     return [MAP_NAME, UNCERTAINTY_NAME, REPORT_NAME, *sorted(pictures)]

@@ -126,12 +126,12 @@ def write_evaluation(
         "tables.md": text.encode(),
     }
     writers = {name: _writer(content) for name, content in contents.items()} | more
-    owned = [*OUTPUT_NAMES, *_earlier(Path(out))] if overwrite else OUTPUT_NAMES
+    owned = [*OUTPUT_NAMES, *earlier_names(Path(out))] if overwrite else OUTPUT_NAMES
     paths = write_set(out, writers, owned=owned, overwrite=overwrite)
     return {path.name: path for path in paths}
 
 
-def _earlier(folder: Path) -> list[str]:
+def earlier_names(folder: Path) -> list[str]:
     """Files that an earlier evaluation wrote into a folder, by its summary: names of ours, and nothing else."""
     try:
         names = read_json_object(folder / "summary.json").get("files")

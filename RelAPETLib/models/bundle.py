@@ -347,6 +347,9 @@ def _check_target(target: Path, overwrite: bool) -> None:
         if not any(target.iterdir()):
             return
         if (target / METADATA_FILE).is_file():
+            others = {path.name for path in target.iterdir()} - {name.split("/")[0] for name in BUNDLE_FILES}
+            if others and overwrite:
+                raise OutputError(f"{target} holds {min(others)} beside a model, which would be lost; move it away")
             if overwrite:
                 return
             raise OutputError(f"model folder {target} exists already; choose another one or allow overwriting")
