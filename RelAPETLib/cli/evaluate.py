@@ -132,6 +132,7 @@ def run(arguments, reporter) -> int:
 
     if missing := [name for name in ("scipy", "sklearn", "statsmodels") if find_spec(name) is None]:
         raise InputError(f"relapet evaluate needs {', '.join(missing)}; pip install 'relapet[evaluation]'")
+    from ..cohort.derived_reference import AS_REGISTERED
     from ..evaluation.in_mni import baseline_pairs
     from ..evaluation.run import measure_all
     from ..evaluation.written import OUTPUT_NAMES, PART_NAMES, earlier_names, write_evaluation
@@ -147,6 +148,8 @@ def run(arguments, reporter) -> int:
         pairs, failures = _pairs(arguments)
         settings = _settings(arguments, pairs)
         train, parts = _train(arguments), parts_of(arguments)
+        if registered := len({pair.registered for pair in pairs} - {None}):
+            parts.note(f"{registered} measured PET {AS_REGISTERED}")
         with reserve(arguments.out, OUTPUT_NAMES, overwrite=arguments.overwrite) as place:
             pairs = [*pairs, *baseline_pairs(parts, pairs, place.staging)]
             found = measure_all(pairs, settings, train, lambda share, text: reporter.progress(0.8 * share, text), parts)
@@ -215,9 +218,12 @@ def _settings(arguments, pairs):
 
 
 def _pairs(arguments):
+    from ..cohort.derived_reference import with_references
     from ..cohort.pairs import with_cases
 
     pairs, failures = _named(arguments)
+    if arguments.bids and not arguments.register and not arguments.measured_only:
+        pairs = with_references(pairs)
     return (with_cases(pairs, arguments.cases) if arguments.cases else pairs), failures
 
 

@@ -5,6 +5,7 @@
     OUT/dataset_description.json
     OUT/sub-01[/ses-1]/pet/sub-01[_ses-1]_trc-X_space-T1w_desc-synthetic_pet.nii.gz   synthetic PET, and its .json
     OUT/.../..._desc-spread_pet.nii.gz, ..._desc-difference_pet.nii.gz                over samples; from a measured PET
+    OUT/.../..._desc-reference_pet.nii.gz                                             the measured PET on that grid
     OUT/.../..._desc-departure_pet.nii.gz                                             from the training people's
     OUT/.../..._desc-synthetic_provenance.json, _regions.tsv, _samples.tsv, _report.png      listed in .bidsignore, and
     OUT/.../..._record.json, ..._from-MNI152NLin2009aSym_to-T1w_mode-image_xfm.nii.gz        report.html
@@ -42,6 +43,12 @@ TRANSFORM = "from-MNI152NLin2009aSym_to-T1w_mode-image_xfm.nii.gz"
 _DESC = {"synthetic_pet": "synthetic", "uncertainty": "spread", "difference": "difference"}
 _MEANING = {"spread": UNCERTAINTY_MEANING, "difference": DIFFERENCE_MEANING, "departure": DEPARTURE_MEANING}
 _MNI = "_space-MNI"
+#: ``desc-`` of the measured PET as it was compared.
+REFERENCE = "reference"
+REFERENCE_MEANING = (
+    "The measured PET, registered and brought to the synthetic one's grid and unit, as it was compared; 0 outside the "
+    "brain and its own field of view. Not synthetic."
+)
 README = f"""Synthetic PET made from MRI by RelAPET {{version}}
 =====================================================
 
@@ -50,7 +57,7 @@ README = f"""Synthetic PET made from MRI by RelAPET {{version}}
 Each sub-*/[ses-*/]pet folder holds, by tracer (trc-): desc-synthetic, the model's PET on the T1w's grid; desc-spread,
 the standard deviation over its samples, which is not its error; desc-departure, where the model has norms, how far the
 PET lies from the synthetic PET of its training people, in their SD, which is no disease map; desc-difference, synthetic
-minus measured, where a measured PET was there.
+minus measured, and desc-reference, the measured PET on that grid, where a measured PET was there.
 *_provenance.json tells how each was made, *_record.json what became of each run, *_xfm.nii.gz
 how points of the T1w lie in MNI space. volumes.tsv, regions.tsv, failures.tsv and report.html are made by
 "relapet bids ... group" from the records.
@@ -80,6 +87,8 @@ def derived_names(stem: str, names: list[str]) -> dict[str, str]:
 
 def sidecar(request: Request, visit: Visit, provenance: dict, desc: str, provenance_name: str) -> dict:
     """JSON beside a volume."""
+    if desc == REFERENCE:
+        return _measured_sidecar(request, visit, provenance, provenance_name)
     model = provenance["model"]
     units = DEPARTURE_UNITS if desc == "departure" else provenance["pet"]["units"]
     return {
@@ -92,9 +101,7 @@ def sidecar(request: Request, visit: Visit, provenance: dict, desc: str, provena
         "QuantityDescription": units,
         "ImitatedTracer": provenance["tracer"]["radiopharmaceutical"],
         "Sources": _sources(request, visit, desc, provenance["tracer"]["name"]),
-        "SpatialReference": _link(request, visit, visit.t1w, "T1w")
-        if visit.t1w
-        else "the T1w that the case was prepared from",
+        "SpatialReference": _reference_of(request, visit),
         "Model": {
             "Name": model["name"],
             "Version": model["version"],
@@ -103,14 +110,39 @@ def sidecar(request: Request, visit: Visit, provenance: dict, desc: str, provena
         },
         "Samples": provenance["sampling"]["samples"],
         "Seed": provenance["sampling"]["seed"],
-        "InputSHA256": {role: facts["sha256"] for role, facts in provenance["inputs"].items() if facts},
+        "InputSHA256": _input_hashes(provenance),
         "Provenance": provenance_name,
     }
 
 
+def _measured_sidecar(request: Request, visit: Visit, provenance: dict, provenance_name: str) -> dict:
+    """JSON beside the measured PET on the results' grid: no model made it."""
+    tracer = provenance["tracer"]
+    return {
+        "Description": REFERENCE_MEANING,
+        "Synthetic": False,
+        "SkullStripped": True,
+        "Units": "unitless",
+        "QuantityDescription": provenance["pet"]["units"],
+        "TracerName": tracer["radiopharmaceutical"],
+        "Sources": _sources(request, visit, REFERENCE, tracer["name"]),
+        "SpatialReference": _reference_of(request, visit),
+        "InputSHA256": _input_hashes(provenance),
+        "Provenance": provenance_name,
+    }
+
+
+def _reference_of(request: Request, visit: Visit) -> str:
+    return _link(request, visit, visit.t1w, "T1w") if visit.t1w else "the T1w that the case was prepared from"
+
+
+def _input_hashes(provenance: dict) -> dict[str, str]:
+    return {role: facts["sha256"] for role, facts in provenance["inputs"].items() if facts}
+
+
 def _sources(request: Request, visit: Visit, desc: str, tracer: str) -> list[str]:
     files = [(visit.t1w, "T1w"), (visit.t2f, "T2-FLAIR")]
-    if desc == "difference" and tracer in visit.pets:
+    if desc in ("difference", REFERENCE) and tracer in visit.pets:
         files.append((visit.pets[tracer].path, "measured PET"))
     return [_link(request, visit, path, title) for path, title in files if path is not None]
 

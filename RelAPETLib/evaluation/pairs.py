@@ -33,6 +33,8 @@ class Pair:
         model: who made the synthetic one; empty where there is none.
         synthetic: its file; None where only the measured one is evaluated.
         measured: its file, 3-D or 4-D.
+        registered: the measured one laid over the synthetic one's grid by an earlier run, in the same unit, which is
+            read in its place; or None.
         t1w: the MRI in whose space the synthetic one is, for those who ask for registration; or None.
         mask: brain mask, or None.
         dseg: the person's own label image in the space of the PET, or None.
@@ -42,6 +44,8 @@ class Pair:
         covariates: by name of `COVARIATES`, as texts; what is not known is left out.
         sidecar: of the measured PET, merged.
         sidecar_paths: where it is from.
+        registered: the measured one laid over the synthetic one's grid by an earlier run, in the same unit and 0
+            outside the brain, which is read in its place; or None.
     """
 
     participant: str
@@ -59,6 +63,7 @@ class Pair:
     covariates: dict[str, str] = field(default_factory=dict)
     sidecar: dict = field(default_factory=dict)
     sidecar_paths: tuple[Path, ...] = ()
+    registered: Path | None = None
 
     @property
     def key(self) -> dict[str, str]:

@@ -29,6 +29,8 @@ LEAST_IN_FIELD = 0.5
 #: people, PET of two tracers that lie 10 mm apart reach .6 to .8 and 40 mm apart .1 to .4.
 LEAST_LIKENESS, GOOD_LIKENESS = 0.6, 0.85
 AROUND_MM = 20.0
+#: Share of the brain in which a PET that an earlier run registered, and masked by that brain, may be 0.
+MOST_UNSEEN = 0.001
 #: Full width at half maximum of a Gaussian of SD 1.
 FWHM_OF_SD = 2.3548
 _APART = {
@@ -94,7 +96,7 @@ def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> L
         if not settings.force:
             raise DoubtfulInputError(f"{printable(pair.measured)}: {why}", "name its own; --force takes it as it is")
         warn(f"{printable(pair.measured)}: {why}")
-    scan = PetScan(pair.tracer, pair.measured, pair.sidecar, pair.sidecar_paths)
+    scan = PetScan(pair.tracer, pair.registered or pair.measured, pair.sidecar, pair.sidecar_paths)
     measured, _ = read_pet(scan, settings.frames)
     measured = _smoothed(measured, settings.fwhm, settings.fwhm_measured)
     synthetic = None
@@ -106,6 +108,8 @@ def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> L
     where = (brains or Brains([pair])).of(pair, space, synthetic=synthetic is not None)
     brain = None if where is None else _on_grid(where, target)
     if synthetic is not None:
+        if pair.registered is not None:
+            _check_cut(pair, synthetic, measured)
         if settings.register:
             measured = registered(measured, pair, brain, space)
         synthetic = _smoothed(synthetic, settings.fwhm, settings.fwhm_synthetic)
@@ -117,6 +121,20 @@ def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> L
     if synthetic is not None:
         _check_place(pair, loaded, settings)
     return loaded
+
+
+def _check_cut(pair: Pair, synthetic: sitk.Image, measured: sitk.Image) -> None:
+    """Refuse a PET that an earlier run registered where it is 0 in the brain: its field of view ended there."""
+    import SimpleITK as sitk
+
+    there = sitk.Resample(measured, synthetic, sitk.Transform(), sitk.sitkNearestNeighbor, 0.0)
+    brain = sitk.GetArrayViewFromImage(synthetic) != 0
+    unseen = float((sitk.GetArrayViewFromImage(there)[brain] == 0).mean()) if brain.any() else 0.0
+    if unseen > MOST_UNSEEN:
+        raise InputError(
+            f"{printable(pair.registered)}: 0 in {100 * unseen:.1f} % of the synthetic PET's brain, where the measured "
+            "PET's field of view may have ended; use --register, which starts from the PET's own file"
+        )
 
 
 def registered(measured: sitk.Image, pair: Pair, brain: sitk.Image, space: str) -> sitk.Image:

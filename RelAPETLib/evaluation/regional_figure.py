@@ -92,7 +92,7 @@ def draw_regions(
         reach = _reach([row for model in models for row in groups.get((model, region), ())])
         for line, model in enumerate(models):
             _scatter(axes[line, column], groups.get((model, region), ()), reach)
-        axes[0, column].set_title(fill(region.replace("_", " "), 22), fontsize=7)
+        axes[0, column].set_title(fill(region.replace("_", " "), 22), fontsize=7, pad=9)
     for line, model in enumerate(models):
         axes[line, 0].set_ylabel(f"{model}\nsynthetic", fontsize=7)
     people = len({row["participant_id"] for own in groups.values() for row in own})
@@ -138,9 +138,9 @@ def _scatter(axes, rows: Sequence[Mapping], reach: tuple[float, float]) -> None:
     measured, synthetic = (np.array([number(row[side]) for row in rows]) for side in ("measured", "synthetic"))
     error = synthetic - measured
     axes.plot(measured, synthetic, "o", markersize=2.5, alpha=0.6, color="C0", markeredgewidth=0)
-    words = f"MAE {np.abs(error).mean():.3f}\nRMSE {math.sqrt((error**2).mean()):.3f}\nn {len(rows)}"
-    behind = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5}
-    axes.text(0.04, 0.96, words, transform=axes.transAxes, va="top", fontsize=5.5, bbox=behind)
+    words = f"MAE {np.abs(error).mean():.3f}  RMSE {math.sqrt((error**2).mean()):.3f}  n {len(rows)}"
+    # Above the panel, not in it, where it would hide scans that lie far above the line of identity.
+    axes.annotate(words, (0, 1), (0, 2), xycoords="axes fraction", textcoords="offset points", fontsize=5)
 
 
 def _bars(figure, rows: Sequence[Mapping], models: Sequence[str], names: Sequence[str]) -> None:

@@ -23,6 +23,10 @@ from .atlas import NATIVE, SHIPPED, Atlas, read_atlas, shipped_atlas
 IMAGE, TABLE, RECORD = "labels.nii.gz", "regions.tsv", "atlas.json"
 #: Labels of which less than this share lies in the template's brain are hardly in MNI space.
 LEAST_IN_BRAIN = 0.5
+#: Below this share they are refused: they lie beside it.
+LEAST_OVER_TEMPLATE = 0.1
+#: More labels than this without a table of their names are refused: a scan has thousands, or, of bytes, up to 255.
+MOST_NAMELESS = 100
 
 
 def folder_of_regions() -> Path:
@@ -50,7 +54,8 @@ def add(name: str, path: Path | str, lookup: Path | str | None = None, *, overwr
         overwrite: replace one of that name.
 
     Raises:
-        InputError: the name cannot be used or the files not be read.
+        InputError: the name cannot be used or the files not be read; more than `MOST_NAMELESS` labels without a table,
+            as a scan has; or an image that does not lie over the template.
         OutputError: there is one of that name, or the folder cannot be written to.
 
     Warns:
@@ -60,7 +65,18 @@ def add(name: str, path: Path | str, lookup: Path | str | None = None, *, overwr
 
     target = folder_of_regions() / _check_name(name)
     atlas = read_atlas(path, name, "MNI", lookup)
+    shown = f"label image {printable(Path(path))}"
+    if len(atlas.labels) > MOST_NAMELESS and "lookup_sha256" not in atlas.facts:
+        raise InputError(
+            f"{shown}: {len(atlas.labels)} different values, as in a scan rather than a label image; if they are "
+            "labels, name them by a table (--lut)"
+        )
     share = share_in_brain(atlas)
+    if share < LEAST_OVER_TEMPLATE:
+        raise InputError(
+            f"{shown}: {100 * share:.0f} % of its labels lie in the template's brain; they have to lie over it, in MNI "
+            "space"
+        )
     if share < LEAST_IN_BRAIN:
         warn(
             f"only {100 * share:.0f} % of the labels of '{name}' lie in the template's brain; "

@@ -50,6 +50,8 @@ _COLUMNS = {
     "share_in_view": "share in view",
     "in_field": "share in view",
 }
+#: Columns of an interval.
+_ENDS = {"low", "high"}
 #: Pictures of fewer voxels along each axis show nothing.
 _LEAST_VOXELS = 16
 _MAPS = ("inferno", "RdBu_r", "viridis", "PuOr_r")
@@ -91,7 +93,7 @@ def write_html_report(
         _warnings(record["warnings"]),
         "{viewer}",
         _comparison(notes),
-        _regions(regions, record["pet"]["units"]),
+        _regions(regions, record["pet"]["units"], record.get("intervals")),
         _model(record),
         _provenance(record),
     ]
@@ -272,23 +274,35 @@ def _comparison(notes: Sequence[str]) -> str:
     return f'<section id="notes"><h2>How it was made and compared</h2><ul>{web.paragraphs(notes)}</ul></section>'
 
 
-def _regions(rows: Sequence[dict], units: str) -> str:
-    """The regional table: the columns that we know in our order, and any other column of numbers."""
+def _regions(rows: Sequence[dict], units: str, intervals: dict | None = None) -> str:
+    """The regional table: the columns that we know in our order, and any other column of numbers.
+
+    Args:
+        intervals: what the record says of them: where they are withheld there are no columns of them, and the reason.
+    """
     if not rows:
         return ""
-    known = [name for name in _COLUMNS if name in rows[0]]
-    skipped = {"label", "region", "title", "tissue", "atlas", "participant_id", "session", "tracer", "model"}
+    given = not (intervals or {}).get("withheld")
+    known = [name for name in _COLUMNS if name in rows[0] and (given or name not in _ENDS)]
+    skipped = {"label", "region", "title", "tissue", "atlas", "participant_id", "session", "tracer", "model", *_ENDS}
     columns = known + [name for name in rows[0] if name not in known and name not in skipped]
     head = ["region", "tissue", *(_COLUMNS.get(name, name) for name in columns)]
-    body = [[row.get("title") or row["region"], row.get("tissue", ""), *(web.number(row[name]) for name in columns)]
+    body = [[row.get("title") or row["region"], row.get("tissue", ""), *(_cell(name, row[name]) for name in columns)]
             for row in rows]  # fmt: skip
     note = "Means inside the brain in approximate regions of the model grid; n/a: not in the scans' field of view."
-    if not {"low", "high"} & set(rows[0]):
+    if not given:
+        note += f" {intervals['says']}"
+    elif not _ENDS & set(rows[0]):
         note += " No intervals were given: how far these means may be from a measured PET is not known."
     return (
         f'<section id="regions"><h2>Regions ({web.text(units)})</h2>{web.table(head, body, "regional")}'
         f'<p class="small">{web.text(note)}</p></section>'
     )
+
+
+def _cell(name: str, value: object) -> str:
+    """A number of the regional table; an interval may have an end that is no number."""
+    return "no bound" if name in _ENDS and math.isinf(float(value or 0)) else web.number(value)
 
 
 def _model(record: dict) -> str:

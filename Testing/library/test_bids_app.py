@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from cases import write_tiny_latent
@@ -12,7 +13,10 @@ from cohorts import bids_data, damage, many_cases, results, rows, save_one
 
 from RelAPETLib.cli import main
 from RelAPETLib.cohort import visit_run
+from RelAPETLib.cohort.cases import PetScan
+from RelAPETLib.cohort.derivatives import sidecar
 from RelAPETLib.cohort.records import read_record
+from RelAPETLib.cohort.visits import Visit
 from RelAPETLib.errors import InputError
 from RelAPETLib.outputs import reserve
 
@@ -396,3 +400,21 @@ def test_reasons_name_inputs_by_what_they_are(tmp_path):
     notes = [recordable_note(note, replace(request, source=bids), visit) for note in visit.notes]
     assert notes[0] == "sub-1_acq-a_T1w.nii taken of 2 T1w" and len(notes) == 3
     assert not any("Lee" in note or "raw" in note for note in notes), notes
+
+
+def test_a_measured_pet_among_the_results_is_not_called_synthetic(tmp_path):
+    folder = tmp_path / "sub-01"
+    scan = PetScan("PIB", folder / "pet" / "sub-01_trc-PIB_pet.nii.gz")
+    visit = Visit("sub-01", t1w=folder / "anat" / "sub-01_T1w.nii.gz", pets={"PIB": scan})
+    request = SimpleNamespace(source=tmp_path, linked=True)
+    provenance = {
+        "pet": {"units": "SUVR"}, "tracer": {"name": "PIB", "radiopharmaceutical": "11C-PiB"},
+        "inputs": {"t1w": {"sha256": "a"}, "t2f": None, "reference": {"sha256": "b"}},
+    }  # fmt: skip
+    told = sidecar(request, visit, provenance, "reference", "made.json")
+    assert told["Synthetic"] is False and "Model" not in told and told["Description"].startswith("The measured PET")
+    assert told["Sources"] == [
+        "bids:raw:sub-01/anat/sub-01_T1w.nii.gz",
+        "bids:raw:sub-01/pet/sub-01_trc-PIB_pet.nii.gz",
+    ]
+    assert told["InputSHA256"] == {"t1w": "a", "reference": "b"}

@@ -16,7 +16,7 @@ from RelAPETLib.cohort.pairs import read_pairs
 from RelAPETLib.grid import array_to_image, image_to_array
 from RelAPETLib.notices import listening
 from RelAPETLib.regions import load_regions
-from RelAPETLib.volumes import read_volume, write_volume
+from RelAPETLib.volumes import file_sha256, read_volume, write_volume
 
 
 def evaluate(*arguments) -> int:
@@ -305,6 +305,45 @@ def test_bids_derivatives_beside_the_data_set(person, tmp_path):
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["pairs"][0]["units_from"] == "its sidecar: Units 'unitless'"
     assert summary["pairs"][0]["brain_from"] == "dseg"
+
+
+def test_pet_in_the_scanners_space_are_taken_as_relapet_bids_registered_them(person, plain, tmp_path, capsys):
+    """Only where sidecar and provenance prove that it is the very file, unscaled, and all of the brain is there."""
+    raw, derived = bids(tmp_path, person)
+    measured = raw / "sub-01" / "ses-1" / "pet" / "sub-01_ses-1_trc-PIB_pet.nii.gz"
+    pet = derived / "sub-01" / "ses-1" / "pet"
+    registered = pet / "sub-01_ses-1_trc-PIB_space-T1w_desc-reference_pet.nii.gz"
+    image = read_volume(measured)
+    synthetic = read_volume(pet / "sub-01_ses-1_trc-PIB_space-T1w_desc-synthetic_pet.nii.gz")
+    write_volume(sitk.Mask(image, sitk.Cast(synthetic != 0, sitk.sitkUInt8)), registered)
+    image.SetOrigin([coordinate + 60 for coordinate in image.GetOrigin()])
+    write_volume(image, measured, overwrite=True)
+    shutil.rmtree(pet.parent / "anat")
+    said = {"QuantityDescription": "SUVR", "Provenance": "made.json"}
+    said["InputSHA256"] = {"reference": file_sha256(measured)}
+    sidecar = registered.with_name(registered.name.replace(".nii.gz", ".json"))
+
+    def code(said, region=None):
+        sidecar.write_text(json.dumps(said))
+        (pet / "made.json").write_text(json.dumps({"reference": {"reference_region": region}}))
+        return evaluate("--bids", raw, "--derivatives", derived, "--out", tmp_path / "out", "--overwrite")
+
+    assert code(said) == 0
+    assert "1 measured PET are taken as 'relapet bids' registered them" in capsys.readouterr().out
+    tables = {"volumes.tsv": read_table(tmp_path / "out" / "volumes.tsv")}
+    figures = "psnr", "ssim", "mae"
+    found, wanted = (values(each, "volumes.tsv", *figures)[0] for each in (tables, plain))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["pairs"][0]["registered"] and summary["pairs"][0]["units_from"] == "its sidecar: Units 'unitless'"
+    other, relative = {**said, "InputSHA256": {"reference": "0" * 64}}, {**said, "QuantityDescription": "relative"}
+    for given, region in ((other, None), (said, "cerebellar_grey"), (relative, None)):
+        assert code(given, region) == 2 and "or use --register" in capsys.readouterr().err
+    half = nib.load(registered)
+    array = half.get_fdata()
+    array[: len(array) // 2] = 0
+    nib.save(nib.Nifti1Image(array.astype(np.float32), half.affine), registered)
+    assert code(said) == 2 and "field of view may have ended" in capsys.readouterr().err
 
 
 def test_a_folder_of_synthesize_knows_its_model(person, tmp_path):

@@ -78,10 +78,25 @@ def test_labels_outside_the_brain_are_told_of(home, tmp_path):
     array = np.zeros(COARSE.shape, np.uint8)
     array[:4, :4, :4] = 1
     write_volume(array_to_image(array, COARSE), tmp_path / "corner.nii.gz")
-    with pytest.warns(RelAPETWarning, match="only 0 % of the labels"):
+    with pytest.raises(InputError, match="corner.nii.gz: 0 % of its labels lie in the template's brain"):
         atlases.add("corner", tmp_path / "corner.nii.gz")
+    array[18:22, 20:24, 18:19] = 1
+    write_volume(array_to_image(array, COARSE), tmp_path / "partly.nii.gz")
+    with pytest.warns(RelAPETWarning, match="only 20 % of the labels"):
+        atlases.add("partly", tmp_path / "partly.nii.gz")
     with pytest.raises(OutputError, match="exists already"), pytest.warns(RelAPETWarning):
-        atlases.add("corner", tmp_path / "corner.nii.gz")
+        atlases.add("partly", tmp_path / "partly.nii.gz")
+
+
+def test_a_scan_is_no_label_image(home, tmp_path, capsys):
+    """Its grey values are whole numbers too; labels in such numbers have names."""
+    array = np.zeros(COARSE.shape, np.int16)
+    array[10:30, 15:30, 12:28] = np.arange(20 * 15 * 16).reshape(20, 15, 16) % 400
+    write_volume(array_to_image(array, COARSE), tmp_path / "T1w.nii.gz")
+    assert regions("add", "mine", tmp_path / "T1w.nii.gz") == 2
+    assert "T1w.nii.gz: 399 different values, as in a scan" in capsys.readouterr().err
+    (tmp_path / "names.tsv").write_text("index\tname\n" + "".join(f"{n}\tr{n}\n" for n in range(1, 400)))
+    assert regions("add", "mine", tmp_path / "T1w.nii.gz", "--lut", tmp_path / "names.tsv") == 0
 
 
 def test_images_that_hold_no_labels(tmp_path):

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from skimage.metrics import structural_similarity
 
 from RelAPETLib.errors import InputError
+from RelAPETLib.evaluation import regional_figure
 from RelAPETLib.evaluation.regional_figure import SSIM_COLUMNS, draw_regions, regional_ssim_rows
 
 KEYS = {"participant_id": "sub-1", "session": "n/a", "tracer": "TAU", "model": "a"}
@@ -62,3 +65,13 @@ def test_what_cannot_be_drawn(rows, told, tmp_path):
     with pytest.raises(InputError, match=told):
         draw_regions(rows, "TAU", tmp_path / "no.png")
     assert not (tmp_path / "no.png").exists()
+
+
+def test_words_hide_no_scan():
+    """A scan far above the line of identity lies where the words once lay."""
+    figure = Figure()
+    axes, canvas = figure.subplots(), FigureCanvasAgg(figure)
+    regional_figure._scatter(axes, [{"measured": m, "synthetic": s} for m, s in ((1, 2), (2, 2), (1, 1))], (0.9, 2.1))
+    canvas.draw()
+    (words,) = axes.texts
+    assert "n 3" in words.get_text() and words.get_window_extent().y0 >= axes.bbox.y1

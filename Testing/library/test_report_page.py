@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import re
 import zlib
 from html.parser import HTMLParser
@@ -137,6 +138,17 @@ def test_a_label_verdict_and_intervals_are_shown_when_there_are_such(tmp_path):
     assert "not checked: no features" in page and "not checked: features" in page
     assert "pilot &lt;script&gt;" in page and EVIL not in page and "No intervals" not in page
     assert [page.count(f">{value}<") for value in ("1.125", "1.375", "0.062", "7.000", "novel")] == [1, 1, 1, 1, 1]
+
+
+def test_withheld_intervals_have_no_columns_but_their_reason(tmp_path):
+    says = "No intervals: the input check says refuse."
+    rows = [{**ROWS[0], "low": math.nan, "high": math.nan}]
+    page = write(tmp_path / "page.html", rows=rows, intervals={"withheld": "the input check says refuse", "says": says})
+    table = page[page.index('id="regions"') :].split("</section>")[0]
+    assert f"field of view. {says}" in table and "interval, low" not in table and ">n/a<" not in table
+    rows = [{**ROWS[0], "low": -math.inf, "high": math.inf}]
+    page = write(tmp_path / "open.html", rows=rows, intervals={"withheld": None, "says": "Intervals."})
+    assert page.count(">no bound<") == 2
 
 
 @pytest.mark.parametrize("order", ["RAS", "LPS", "PIR", "SAL", "IRA"])

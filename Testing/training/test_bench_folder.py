@@ -4,8 +4,12 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
+from RelAPETLib.errors import InputError
+from training.__main__ import main
 from training.bench import settings
-from training.bench.command import read_runs
+from training.bench.command import check_done, read_runs
 from training.bench.runs import FIGURES, FULL, Run, key_in_full, key_of
 
 
@@ -34,3 +38,19 @@ def test_figures_of_other_people_stay_out_of_a_table(tmp_path, capsys):
     assert read_runs(others, tmp_path, FIGURES, 1.0).keys() == {second}
     assert read_runs(ours, tmp_path, FULL, 1.0).keys() == {first} and not read_runs(others, tmp_path, FULL, 1.0)
     assert not read_runs(ours, tmp_path, FIGURES, 2.0)
+
+
+def test_a_table_of_nothing_is_refused_before_anybody_is_rendered(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("training.bench.people.load_cohort", lambda *_: pytest.fail("people were made"))
+    assert main(["bench", "--out", str(tmp_path / "mistyped"), "--table"]) == 2
+    assert "no run of 15 minutes is done yet; leave --table out" in capsys.readouterr().err
+    assert not (tmp_path / "mistyped").exists()
+    folder = tmp_path / "runs" / "unet_l1-15min-0"
+    folder.mkdir(parents=True)
+    (folder / FIGURES).write_text("{}")
+    check_done(tmp_path, None, 15)
+    with pytest.raises(InputError, match="no run of 5 minutes"):
+        check_done(tmp_path, tmp_path / "share", 5)
+    (tmp_path / "share").mkdir()
+    (tmp_path / "share" / "unet_l1-5min-0.json.gz").write_bytes(b"")
+    check_done(tmp_path, tmp_path / "share", 5)

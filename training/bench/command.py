@@ -22,6 +22,7 @@ from .settings import COMMON, FACTOR, MINUTES, MOST_CALLS, SAMPLES, SETTINGS, WH
 #: People to train on (the ridge regression beside the methods wants three scans), to validate and to test on.
 LEAST_PEOPLE = (3, 2, 2)
 SEEDS = (0, 1)
+NOTHING_DONE = "no run of {:g} minutes is done yet; leave --table out"
 
 
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +65,8 @@ def run_bench(options: argparse.Namespace) -> None:
         make_fine(options, part, parts)
         return
     chosen = settings_of(options)
+    if options.table:
+        check_done(options.out, options.kept, options.minutes)
     people = (options.train_people, options.validation_people, options.test_people)
     cohort = load_cohort(options.out, options.cache, options.test, *people)
     if options.pace:
@@ -97,6 +100,21 @@ def check_wanted(options: argparse.Namespace) -> None:
     for count, least, words in zip(people, wanted, ("train on", "validate on", "test on"), strict=True):
         if count < least:
             raise InputError(f"bench: {count} people to {words}; at least {least} are wanted")
+
+
+def check_done(out: Path, kept: Path | None, minutes: float) -> None:
+    """Raise `InputError` where no run of so many minutes can be done, before a table has anybody rendered.
+
+    Args:
+        out: folder of the bench.
+        kept: folder to share, from which runs may be taken over; None without one.
+    """
+    from .runs import FIGURES
+
+    ending = f"-{minutes:g}min-*"
+    done = [*out.glob(f"runs/*{ending}/{FIGURES}"), *(kept.glob(f"*{ending}.json.gz") if kept is not None else ())]
+    if not done:
+        raise InputError(f"{out}: {NOTHING_DONE.format(minutes)}")
 
 
 def make_fine(options: argparse.Namespace, part: int, parts: int) -> None:
@@ -149,7 +167,7 @@ def write_tables(cohort, out: Path, minutes: float) -> str:
 
     done = read_runs(cohort, out, FIGURES, minutes)
     if not done:
-        raise InputError(f"{out}: no run of {minutes:g} minutes is done yet; leave --table out")
+        raise InputError(f"{out}: {NOTHING_DONE.format(minutes)}")
     people, controls = len({item.case for item in cohort.test.items}), control_rows(cohort)
     whole = list(done.values())
     lines = ["# Methods", "", *_head(people, minutes), *_missing(whole), ""]
