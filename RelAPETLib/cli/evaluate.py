@@ -109,11 +109,11 @@ def run(arguments, reporter) -> int:
     from ..evaluation.in_mni import baseline_pairs
     from ..evaluation.run import measure_all
     from ..evaluation.written import OUTPUT_NAMES, write_evaluation
-    from ..notices import collected
+    from ..notices import collected, once
     from ..outputs import reserve
 
     notes: list[str] = []
-    with collected(notes):
+    with collected(notes), once():
         _check(arguments)
         pairs, failures = _pairs(arguments)
         settings = _settings(arguments, pairs)
