@@ -20,7 +20,7 @@ from RelAPETLib.registration.uptake import pet_view, seen_brain, uptake_figures,
 from RelAPETLib.registration.warp import lay
 from RelAPETLib.suvr import ReferenceUnits
 from RelAPETLib.synthesis.reference import level_of, to_suvr
-from RelAPETLib.synthesis.verdict import unseen_references
+from RelAPETLib.synthesis.verdict import _check_of, unseen_references
 
 REGION = "cerebellar_grey"
 SCALED = ReferenceUnits("by its mean", REGION)
@@ -160,6 +160,7 @@ def test_a_pets_own_view_has_doubts_and_cautions_of_its_own():
     (line,) = reference_doubts(ready, REGION, "TAU")
     assert "reference region (cerebellar grey) is outside the field of view of the measured PET" in line
     assert reference_doubts(ready, "parietal", "TAU") == reference_doubts(ready, REGION) == []
+    assert _check_of("pet_coverage") == "field_of_view" and _check_of("pet_outline") == "same_person"
     case, plans = SimpleNamespace(ready=ready), [SimpleNamespace(reference_region=REGION)]
     assert unseen_references(case, plans) == []
     assert unseen_references(case, plans, {"TAU": SCALED}) == [line]
