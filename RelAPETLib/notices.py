@@ -64,3 +64,21 @@ def collected(messages: list[str]) -> Iterator[None]:
 
     with listening(gather):
         yield
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """Pass each message on to whoever listened before (or as a Python warning) the first time it comes, no more."""
+    outer, said = _listener.get(), set()
+
+    def first(message: str) -> None:
+        if message in said:
+            return
+        said.add(message)
+        if outer is None:
+            warnings.warn(message, RelAPETWarning, stacklevel=3)
+        else:
+            outer(message)
+
+    with listening(first):
+        yield

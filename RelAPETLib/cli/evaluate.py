@@ -136,12 +136,12 @@ def run(arguments, reporter) -> int:
     from ..evaluation.in_mni import baseline_pairs
     from ..evaluation.run import measure_all
     from ..evaluation.written import OUTPUT_NAMES, PART_NAMES, earlier_names, write_evaluation
-    from ..notices import collected
+    from ..notices import collected, once
     from ..outputs import reserve
     from .inputs import keep_inputs
 
     notes: list[str] = []
-    with collected(notes):
+    with collected(notes), once():
         _check(arguments)
         out = Path(arguments.out)
         keep_inputs(arguments, (out / name for name in (*OUTPUT_NAMES, *PART_NAMES, *earlier_names(out))))

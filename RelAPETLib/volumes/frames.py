@@ -1,7 +1,8 @@
 """A measured PET as one volume: its frames are averaged where it is dynamic.
 
 Frame times are BIDS's (PET extension): ``FrameTimesStart`` and ``InjectionStart`` in seconds from time zero,
-``FrameDuration`` in seconds. A window is in minutes after injection, e.g. 80-100 for 18F-AV1451.
+``FrameDuration`` in seconds. A window is in minutes after injection, e.g. 80-100 for 18F-AV1451. A static PET is held
+to it, too, where its sidecar says when it was taken.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from ..notices import warn
 from ..tracers import TRACERS, get_tracer
 from .checking import check_volume
 from .reading import count_frames, read_frames, read_volume
@@ -85,15 +87,23 @@ def parse_frames(words: Sequence[str]) -> dict[str, Frames]:
 
 
 def read_pet(scan: PetScan, frames: dict[str, Frames]) -> tuple[sitk.Image, dict | None]:
-    """A PET as one 3-D volume in its own unit, and which frames it was averaged from (None for a static one).
+    """A PET as one 3-D volume in its own unit, and which frames it was averaged from.
+
+    Returns:
+        The volume, and facts as `choose_frames` gives them; None for a static PET that no window was named for, or of
+        which nothing says when it was taken.
 
     Raises:
         InputError: unreadable, no head scan, NaN voxels; dynamic without frames named, a field of the sidecar missing,
-            or no frame in the window.
+            or no frame in the window; static and not of the window.
+
+    Warns:
+        RelAPETWarning: whether a static PET is of the window cannot be told.
     """
     count = count_frames(scan.path)
     if count == 1:
-        image, facts = read_volume(scan.path, name=f"PET {scan.tracer}"), None
+        facts = check_static(scan, frames.get(scan.tracer, Frames()))
+        image = read_volume(scan.path, name=f"PET {scan.tracer}")
     else:
         if scan.tracer not in frames:
             raise InputError(
@@ -103,6 +113,49 @@ def read_pet(scan: PetScan, frames: dict[str, Frames]) -> tuple[sitk.Image, dict
         image = read_frames(scan.path, dict(zip(chosen, weights, strict=True)), name=f"PET {scan.tracer}")
     check_volume(image, str(scan.path))
     return image, facts
+
+
+def check_static(scan: PetScan, frames: Frames) -> dict | None:
+    """Facts on a static PET that is of a window, by its sidecar; None without a window, or where nothing can be told.
+
+    Raises:
+        InputError: it begins or ends elsewhere.
+
+    Warns:
+        RelAPETWarning: its sidecar does not say from when to when it is.
+    """
+    if frames.minutes is None:
+        return None
+    times = _static_seconds(scan)
+    if times is None:
+        fields = "FrameTimesStart, FrameDuration and InjectionStart"
+        warn(f"PET {scan.tracer}: a static PET whose sidecar does not hold {fields}; whether it is of {frames} after "
+             "injection, as --frames says, cannot be checked")  # fmt: skip
+        return None
+    if any(abs(found - 60 * edge) > TOLERANCE_SECONDS for found, edge in zip(times, frames.minutes, strict=True)):
+        begin, end = (seconds / 60 for seconds in times)
+        raise InputError(
+            f"{scan.path}: a static PET from {begin:g} to {end:g} min after injection by {scan.sidecar_name}, and not "
+            f"of {frames}, as --frames says"
+        )
+    return {"window": str(frames), "frames": [0], "seconds_after_injection": list(times)}
+
+
+def _static_seconds(scan: PetScan) -> tuple[float, float] | None:
+    """Begin and end of a static PET in seconds after injection; None where the sidecar does not hold them.
+
+    Of a PET that was averaged before, the sidecar may still hold all frames.
+    """
+    found = [scan.sidecar.get(name) for name in ("FrameTimesStart", "FrameDuration", "InjectionStart")]
+    try:
+        starts, durations, injection = (np.asarray(value, dtype=float) for value in found)  # None becomes NaN
+    except (TypeError, ValueError):
+        return None
+    starts, durations = np.atleast_1d(starts), np.atleast_1d(durations)
+    if starts.shape != durations.shape or starts.ndim > 1 or injection.ndim or not starts.size:
+        return None
+    begin, end = float(starts.min() - injection), float((starts + durations).max() - injection)
+    return (begin, end) if np.isfinite([begin, end]).all() and begin < end else None
 
 
 def needed(scan: PetScan, name: str):

@@ -99,6 +99,23 @@ def test_agreement_against_plain_sums(cohort):
     np.testing.assert_allclose([drawn[0], drawn[-1]], [gaps.mean() - shrunk, gaps.mean() + shrunk], atol=1e-5)
 
 
+def test_a_measured_pet_is_not_made_up_where_it_was_not_seen(tmp_path, monkeypatch):
+    """Of derivatives it is the synthetic one minus the difference, which is 0 outside its field of view."""
+    from RelAPETLib.report import cohort_figures, still
+
+    pet, difference = np.full((20, 20, 20), 1.5, np.float32), np.full((20, 20, 20), 0.25, np.float32)
+    difference[:, :, :8] = 0
+    for name, array in (("pet", pet), ("difference", difference)):
+        write_volume(image_from_array(array, np.diag([4.0, 4, 4, 1])), tmp_path / f"{name}.nii.gz")
+    drawn = []
+    monkeypatch.setattr(still, "columns_of_maps", lambda arrays, *_: drawn.append(dict(arrays)) or [])
+    monkeypatch.setattr(still, "compose", lambda *_, **__: Figure())
+    files = {name: tmp_path / f"{name}.nii.gz" for name in ("pet", "difference")}
+    cohort_figures.result_pictures(files, "", "TAU", True)
+    measured = drawn[0]["reference"]
+    assert (measured[:, :, :8] == 0).all() and np.allclose(measured[:, :, 8:], 1.25)
+
+
 def test_too_few_have_no_limits():
     rows = [{"participant_id": p, "tracer": "TAU", "model": "m", "region": "r", "atlas": "a", "synthetic": s,
              "measured": 1.0} for p, s in (("a", 1.1), ("b", 1.3))]  # fmt: skip

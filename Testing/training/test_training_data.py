@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from RelAPETLib.cohort.bids import read_bids
 from RelAPETLib.cohort.table import read_table
 from RelAPETLib.errors import InputError, RelAPETWarning
 from RelAPETLib.grid import MNI_GRID, array_to_image, image_to_array
+from RelAPETLib.notices import collected, once
 from RelAPETLib.regions import regional_means
 from RelAPETLib.volumes import read_volume, write_volume
-from RelAPETLib.volumes.frames import Frames, PetScan, choose_frames, parse_frames, read_pet
+from RelAPETLib.volumes.frames import Frames, PetScan, check_static, choose_frames, parse_frames, read_pet
 from training.__main__ import main
 from training.data.cache import block_mask, block_means, open_cache
 from training.data.prepare import Options, prepare
@@ -458,6 +460,7 @@ def test_a_pet_of_another_brain_is_doubted_unless_forced(tmp_path, grid_case):
     assert cases.prepared(table, tmp_path / "c", force=True).prepared == 1
 
 
+@pytest.mark.slow
 def test_a_pet_that_does_not_show_its_reference_region_is_left_out(grid_case):
     """Written onto the whole grid by a program that put 0 where the scanner saw nothing; forced, by what it shows."""
     from RelAPETLib.cohort.cases import Case
@@ -624,6 +627,49 @@ def test_frames_one_after_the_other_fill_a_window(changes):
 def test_frames_count_from_the_injection():
     chosen, weights, _ = choose_frames(scan_of(Path("d.nii"), InjectionStart=300), Frames((0, 15)), 4)
     assert chosen == [1, 2] and weights.tolist() == pytest.approx([1 / 3, 2 / 3])
+
+
+@pytest.mark.parametrize("times", [([4860], [1200]), (4860, 1200), ([4860, 5160, 5460], [300, 300, 600.5])])
+def test_a_static_pet_is_held_to_the_window(times):
+    """One frame, as lists or numbers, or those that it was averaged from."""
+    scan = scan_of(Path("s.nii"), FrameTimesStart=times[0], FrameDuration=times[1], InjectionStart=60)
+    facts = check_static(scan, Frames((80, 100)))
+    assert (facts["window"], facts["frames"]) == ("80-100 min", [0])
+    assert facts["seconds_after_injection"] == pytest.approx([4800, 6000], abs=1)
+    for window in ((80, 90), (75, 105), (70, 90), (0, 20)):
+        with pytest.raises(
+            InputError, match=r"s\.nii: a static PET from 80 to 100(\.\d+)? min after injection by .*, and"
+        ):
+            check_static(scan, Frames(window))
+    assert check_static(scan, Frames()) is None, "all frames there are"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"FrameTimesStart": None}, {"InjectionStart": None}, {"FrameDuration": [1, 2]}, {"FrameDuration": [0]},
+     {"FrameTimesStart": ["x"]}, {"FrameTimesStart": [], "FrameDuration": []}, {"InjectionStart": [0]}],
+    ids=str,
+)  # fmt: skip
+def test_a_static_pet_without_times_says_so(changes):
+    scan = scan_of(Path("s.nii"), **{"FrameTimesStart": [4800], "FrameDuration": [1200]} | changes)
+    with pytest.warns(
+        RelAPETWarning, match="^PET TAU: a static PET whose sidecar .* of 80-100 min .* cannot be checked"
+    ):
+        assert check_static(scan, Frames((80, 100))) is None
+    said = []
+    with collected(said), once(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RelAPETWarning)
+        for window in ((80, 100), (80, 100), (50, 70)):
+            check_static(scan, Frames(window))
+    assert len(said) == 2, "of many PET, once"
+
+
+def test_a_static_pet_of_another_window_is_not_read(grid_case):
+    scan = scan_of(grid_case["pet"], FrameTimesStart=[0], FrameDuration=[1200])
+    with pytest.raises(InputError, match="a static PET from 0 to 20 min"):
+        read_pet(scan, {"TAU": Frames((80, 100))})
+    assert read_pet(scan, {"TAU": Frames((0, 20))})[1]["seconds_after_injection"] == [0, 1200]
+    assert read_pet(scan, {"PIB": Frames((80, 100))})[1] is None, "of another tracer"
 
 
 def test_windows_by_tracer():

@@ -37,7 +37,7 @@ from .rendered import rendered_clinical, rendered_volumes
 #: Raised whenever what the cache holds would come out otherwise.
 RECIPE = 2
 #: The same for what it holds of measured PET, in cases that have some.
-PET_RECIPE = 1
+PET_RECIPE = 2
 FAILURES = "failures.tsv"
 DTYPES = ("float16", "float32")
 
