@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..devices import MEASURED_PRECISION
 from ..grid import MNI_GRID, array_to_image, block_grid, block_means, image_to_array
 from ..models.departure import FACTOR
 from ..provenance import DEPARTURE_MEANING
@@ -119,6 +120,7 @@ def noise_share(norms, tracer: str, samples: int) -> float:
 def _words(case: Case, draw: Draw) -> str:
     """One line on what the norms are and where they do not fit this synthesis."""
     from .intervals import OTHER_KIND
+    from .withheld import why_doubted
 
     norms, plan = draw.model.departures, draw.plan
     facts, population, sampling = norms.facts, norms.facts["population"], norms.facts["sampling"]
@@ -130,12 +132,16 @@ def _words(case: Case, draw: Draw) -> str:
     if (plan.sampler, plan.steps) != (sampling["sampler"], sampling["steps"]):
         how = f"{sampling['steps']} step(s) of {sampling['sampler'] or 'its own draw'}"
         words += f"; their PET were drawn by {how}, not as this one"
+    if plan.precision != MEASURED_PRECISION:
+        words += f"; theirs were drawn in {MEASURED_PRECISION}, this one in {plan.precision}"
     if "clinical" in draw.model.method.defaults.inputs:
         words += "; their age, sex and score were not told"
     if "t2f" not in case.sequences:
         words += "; they had a T2-FLAIR"
     if unlike := case.unlike(population):
         words += f"; {OTHER_KIND[unlike].partition(':')[0]}"
+    if doubt := why_doubted(draw):
+        words += f"; {doubt}"
     floored = facts["tracers"][tracer]["floored"]
     if floored >= 0.005:
         words += f"; SD raised to {facts['tracers'][tracer]['floor']:.3g} in {100 * floored:.0f} % of the brain"

@@ -36,6 +36,11 @@ def why_another_draw(drawn: Draw, verb: str) -> str | None:
     """Why a draw is unlike those by which it was measured, whatever the sampler; or why its input is doubted."""
     if drawn.plan.precision != MEASURED_PRECISION:
         return f"the model {verb} in {MEASURED_PRECISION}, and this was drawn in {drawn.plan.precision}"
+    return why_doubted(drawn)
+
+
+def why_doubted(drawn: Draw) -> str | None:
+    """Why the input of a draw is doubted, by its verdict."""
     verdict = drawn.verdict
     if verdict is None:
         return "the input was not checked"

@@ -261,3 +261,15 @@ def test_what_differs_from_the_norms_people_is_said(case, drawn):
     assert found["noise_share"] == pytest.approx(0.5, abs=0.01) and "50 % of the variance" in found["says"]
     assert "not as this one" in found["says"] and "registered from raw scans" in found["says"]
     assert "in 3 % of the brain" in found["says"]
+
+
+def test_a_refused_input_and_another_precision_are_said(case, drawn):
+    plain = departure_record(case, drawn)["says"]
+    assert "the input" not in plain and "fp32" not in plain
+    refused = {**drawn.verdict.checks, "header": replace(drawn.verdict.checks["header"], level="refuse")}
+    odd = replace(
+        drawn, plan=replace(drawn.plan, precision="bf16"), verdict=replace(drawn.verdict, checks=refused, accepted=True)
+    )
+    said = departure_record(case, odd)["says"]
+    assert "drawn in fp32, this one in bf16" in said and "the input check says refuse" in said
+    assert "the input was not checked" in departure_record(case, replace(drawn, verdict=None))["says"]
