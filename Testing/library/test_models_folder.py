@@ -225,3 +225,37 @@ def test_the_list_says_what_a_person_chooses_by():
     (demo,) = [m for m in survey()[0] if m["name"] == "demo"]
     assert demo["method_title"] != demo["method"] and demo["problem"] is None and demo["checked"] == "quickly"
     assert demo["bytes"] > 1e6 and demo["grid"]["spacing_mm"] and demo["simulated"] is True
+
+
+NOT_TEXT = os.fsdecode(b"clinic-\xff")
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "says"),
+    [
+        (["models", "list"], "~nosuchuser/models", f"{VARIABLE} is ~nosuchuser/models, and the system knows no home"),
+        (["models", "folder", "~nosuchuser/models"], "", "~nosuchuser/models: the system knows no home of such a user"),
+        (["models", "folder", NOT_TEXT], "", "clinic-\\xff: its name is not UTF-8; rename it"),
+        (["models", "verify", NOT_TEXT], "", "clinic-\\xff: a model's path must be UTF-8; rename the folder"),
+        (["models", "verify", "\ud800"], "", "the value of name holds half a surrogate pair"),
+        (
+            ["evaluate", "--bids", "b", "--derivatives", "\ud800", "--out", "o"],
+            "",
+            "the value of derivatives holds half",
+        ),
+    ],
+)
+def test_a_name_that_is_none_is_one_line(tmp_path, monkeypatch, capsys, words, variable, says):
+    monkeypatch.chdir(tmp_path)
+    os.mkdir(NOT_TEXT)
+    if variable:
+        monkeypatch.setenv(VARIABLE, variable)
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
+
+
+def test_a_name_that_nothing_can_write_down_is_no_bug(monkeypatch, capsys):
+    monkeypatch.setattr("RelAPETLib.cli.models._list", lambda *_: "a\udcff.nii".encode())
+    assert main(["models", "list"]) == 2
+    assert r"a\xff.nii holds bytes that are not UTF-8 and cannot be written down; rename it" in capsys.readouterr().err
