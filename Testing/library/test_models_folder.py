@@ -259,3 +259,19 @@ def test_a_name_that_nothing_can_write_down_is_no_bug(monkeypatch, capsys):
     monkeypatch.setattr("RelAPETLib.cli.models._list", lambda *_: "a\udcff.nii".encode())
     assert main(["models", "list"]) == 2
     assert r"a\xff.nii holds bytes that are not UTF-8 and cannot be written down; rename it" in capsys.readouterr().err
+
+
+def test_doctor_tells_of_a_folder_that_is_gone_and_of_what_is_refused_in_it(share, capsys, monkeypatch):
+    monkeypatch.setattr("RelAPETLib.models.verify", lambda name: None)  # the shipped model is another test's
+    assert main(["doctor", "--progress", "json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["refused"] == told["problems"] == [] and told["folders"][-1]["path"] == str(share)
+    (share / "clinic-model" / "configs" / "metadata.json").write_text("{")
+    assert main(["doctor"]) == 2
+    said = capsys.readouterr()
+    assert "BAD: model metadata" in said.out and str(share) in said.out and "is not valid JSON" in said.err
+    assert "No problems found" not in said.out
+    shutil.rmtree(share)
+    assert main(["doctor"]) == 2
+    said = capsys.readouterr()
+    assert f"{share}; NOT there" in said.out and "models folder" in said.err.splitlines()[-1]
