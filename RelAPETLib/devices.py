@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import math
 import os
 import re
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import DeviceError
+from .host_memory import control_group_memory, free_host_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -101,78 +100,14 @@ def free_memory(device: str) -> float | None:
     On the CPU a limit of this process's control group counts, as containers and Slurm set one; on a GPU also what torch
     has reserved there and does not use.
     """
+    if device == "cpu":
+        return free_host_bytes()
     import torch
 
-    if device == "cpu":
-        import psutil
-
-        return min(psutil.virtual_memory().available, control_group_memory())
     if not device.startswith("cuda"):
         return None
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-
-
-def most_memory() -> float:
-    """Bytes that a new computation can have on the CPU at the very most, the slow ones of a disk among them.
-
-    Infinite where the system makes room as it needs it: macOS and Windows enlarge what they swap to.
-    """
-    import psutil
-
-    if not sys.platform.startswith("linux"):
-        return math.inf
-    swap = psutil.swap_memory().free
-    return min(psutil.virtual_memory().available, control_group_memory(at_most=True)) + swap
-
-
-#: Where Linux shows control groups, by version, and the names of a group's limit and use in it.
-GROUPS = (
-    ("/sys/fs/cgroup", "memory.max", "memory.current"),
-    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-)
-
-
-def control_group_memory(own: str = "/proc/self/cgroup", groups: tuple = GROUPS, *, at_most: bool = False) -> float:
-    """Bytes left to this process by the control groups it is in, infinite without one that limits it.
-
-    Files that the system keeps in memory until it is wanted do not count as used; `at_most`, nothing does but what
-    processes have made there.
-    """
-    left = math.inf
-    try:
-        lines = Path(own).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        return left
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        root, limit, used = groups[0 if controllers == "" else 1]
-        place = Path(root) / path.strip("/")
-        # In a container the path may be the host's; its own group is then the root.
-        for folder in (place, *place.parents):
-            left = min(left, _left_in(folder, limit, used, at_most))
-            if folder == Path(root):
-                break
-    return left
-
-
-def _left_in(folder: Path, limit: str, used: str, at_most: bool) -> float:
-    try:
-        most, taken = (folder / limit).read_text().strip(), int((folder / used).read_text())
-        lines = [line.split() for line in (folder / "memory.stat").read_text().splitlines()]
-        facts = {name: int(number) for name, number in lines}
-    except (OSError, ValueError):
-        return math.inf
-    if not most.isdigit():  # "max"
-        return math.inf
-    # Version 1 tells "total_" figures of a group with those in it; without the word they are of the group alone.
-    if at_most:
-        made = facts.get("total_rss", facts.get("anon"))
-        return math.inf if made is None else max(0, int(most) - made)
-    return max(0, int(most) - taken + facts.get("total_inactive_file", facts.get("inactive_file", 0)))
 
 
 #: Types that a network may compute in: as its weights are, or products in bfloat16 with the rest as it is.

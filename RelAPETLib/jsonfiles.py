@@ -37,7 +37,8 @@ def read_json(
         limit: bytes that it may have.
 
     Raises:
-        `error`: missing, unreadable, too large, not JSON, nested deeper than `MAX_DEPTH`, or a number as above.
+        `error`: missing, unreadable, too large, not JSON, nested deeper than `MAX_DEPTH`, a number as above, or a text
+            that is none (`parse_json`).
     """
     name = f"{what} {printable(path)}".strip()
     try:
@@ -68,7 +69,8 @@ def parse_json(text: str | bytes, *, numbers: str = "finite"):
     """Contents of a JSON text; see `read_json`.
 
     Raises:
-        ValueError: not JSON, not UTF-8, nested too deep, or a number that is not finite or has more than 64 bits.
+        ValueError: not JSON, not UTF-8, nested too deep, a number that is not finite or has more than 64 bits, or a
+            text or key with half a surrogate pair, which is no letter and could not be written again.
     """
 
     def constant(word: str):
@@ -90,14 +92,22 @@ def parse_json(text: str | bytes, *, numbers: str = "finite"):
         content = json.loads(text, parse_constant=constant, parse_float=floating, parse_int=integer)
     except RecursionError:
         raise ValueError(f"nested deeper than {MAX_DEPTH}") from None
-    _check_depth(content)
+    _check_content(content)
     return content
 
 
-def _check_depth(content) -> None:
-    """Raise `ValueError` for nesting that other code, which recurses, could not walk through."""
+def _check_content(content) -> None:
+    """Raise `ValueError` for texts that are none, and for nesting that other code, which recurses, could not walk."""
     level = [content]
     for _ in range(MAX_DEPTH + 1):
+        for item in level:
+            for text in item if isinstance(item, dict) else (item,):
+                if (
+                    isinstance(text, str)
+                    and not text.isascii()
+                    and any("\ud800" <= letter <= "\udfff" for letter in text)
+                ):
+                    raise ValueError(f"the text {printable(text, 40)} has half a surrogate pair")
         level = [
             item
             for parent in level

@@ -22,6 +22,7 @@ import numpy as np
 
 from .errors import InputError
 from .grid import array_to_image, image_to_array
+from .host_memory import free_host_bytes
 from .registration import AUTO, FINE_BYTES, METHODS
 
 if TYPE_CHECKING:
@@ -165,10 +166,8 @@ def bytes_needed(images: Iterable[sitk.Image], method: str = AUTO) -> int:
 
 def check_memory(images: Iterable[sitk.Image], method: str = AUTO) -> None:
     """Raise `InputError` when a synthesis from these images needs more memory than is free."""
-    import psutil
-
     images = list(images)
-    needed, free = bytes_needed(images, method), psutil.virtual_memory().available
+    needed, free = bytes_needed(images, method), free_host_bytes()
     if needed > free:
         sizes = ", ".join("x".join(map(str, image.GetSize())) for image in images)
         raise InputError(

@@ -263,7 +263,12 @@ class ManagerPanel:
 
     def _showFolder(self):
         places, ui = library("models.places"), self.ui
-        folder, forced = places.models_folder(), places.is_set_by_environment()
+        forced = places.is_set_by_environment()
+        try:
+            folder = places.models_folder()
+        except library("errors").RelAPETError as error:  # RELAPET_MODELS names no folder
+            folder = None
+            self._say(str(error), alarm=True)
         ui.folderEdit.text = str(folder) if folder is not None else ""
         ui.folderButton.enabled = not forced
         ui.noFolderButton.enabled = folder is not None and not forced

@@ -183,7 +183,10 @@ def anonymous(text):
     """A text without the folders of the user, the user's name and the computer's."""
     text = str(text)
     folders = {str(Path.home()): "HOME", tempfile.gettempdir(): "TEMP", str(libraryParent()): "RELAPET"}
-    models = library("models.places").models_folder()
+    try:
+        models = library("models.places").models_folder()
+    except library("errors").RelAPETError:  # RELAPET_MODELS names no folder
+        models = None
     folders |= {str(models): "MODELS"} if models is not None else {}
     folders |= {os.path.realpath(folder): word for folder, word in folders.items()}
     for folder, word in sorted(folders.items(), key=lambda pair: -len(pair[0])):

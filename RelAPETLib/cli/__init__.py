@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from ..devices import share_the_cores
 from ..errors import InputError, OutputError, RelAPETError
-from ..notices import listening
+from ..notices import listening, printable
 from . import logs
 from .inputs import keep_inputs
 from .parser import build_parser
@@ -57,7 +57,7 @@ def _main(argv: list[str], stdout, stderr, kept) -> int:
     try:
         with contextlib.redirect_stdout(shown):
             arguments = build_parser().parse_args(argv)
-        _refuse_nul(arguments)
+        _refuse_no_text(arguments)
         arguments.kept = kept
     except SystemExit as done:  # --help and --version have printed what was asked
         return _show(shown.getvalue(), stdout, stderr) or int(done.code or 0)
@@ -95,10 +95,17 @@ def _name_the_user() -> None:
         os.environ["USER"] = f"user{os.getuid()}" if hasattr(os, "getuid") else "user"
 
 
-def _refuse_nul(arguments) -> None:
+def _refuse_no_text(arguments) -> None:
     for name, value in vars(arguments).items():
-        if isinstance(value, str) and "\0" in value:
-            raise InputError(f"the value of {name.replace('_', '-')} holds a NUL character, which no name can")
+        for text in value if isinstance(value, list) else [value]:
+            if not isinstance(text, str):
+                continue
+            if "\0" in text:
+                raise InputError(f"the value of {name.replace('_', '-')} holds a NUL character, which no name can")
+            try:
+                text.encode(errors="surrogateescape")  # bytes that are no UTF-8 can be in a name
+            except UnicodeEncodeError:
+                raise InputError(f"the value of {name.replace('_', '-')} holds half a surrogate pair") from None
 
 
 def _run(arguments, reporter, log: logs.Log) -> int:
@@ -134,7 +141,10 @@ def _run(arguments, reporter, log: logs.Log) -> int:
 
 
 def _refusal_of_the_system(error: Exception) -> str | None:
-    """What to tell the user when a library met a full disk or memory, or no place for temporary files; else None."""
+    """What to tell the user when a library met a full disk or memory, no place for temporary files, or a name that is
+    no text; else None."""
+    if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        return f"{printable(error.object)} holds bytes that are not UTF-8 and cannot be written down; rename it"
     if isinstance(error, MemoryError):
         return "there is not enough memory; close other programs, or use a machine with more"
     if not isinstance(error, OSError):

@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ..notices import printable
+
 #: Below this a download or a cohort soon fails.
 _LOW_DISK_GIB = 2.0
 
@@ -29,8 +31,8 @@ def run(arguments, reporter) -> int:
     reporter.progress(0.0, "looking at versions and devices")
     content = {"versions": versions(), "devices": describe_devices()}
     reporter.progress(0.3, "verifying models")
-    content["models"] = _models()
-    content["folders"] = _folders()
+    content["models"], content["refused"] = _models(), _refused()
+    content["folders"] = [*_folders(), *_models_folder()]
     content["problems"] = _problems(content)
     reporter.progress(1.0, "done")
     reporter.result("doctor", content, _as_text(content))
@@ -60,6 +62,30 @@ def _models() -> list[dict]:
     return found
 
 
+def _refused() -> list[dict]:
+    """What lies among the user's own models and in the models folder and cannot be used; whole or not is `_models`'."""
+    from ..models.places import found_models
+
+    return [
+        {"name": each.folder.name, "path": str(each.folder), "place": each.place, "problem": each.problem}
+        for each in found_models()
+        if each.problem
+    ]
+
+
+def _models_folder() -> list[dict]:
+    """The models folder, where one is chosen: a row of the folders."""
+    from ..models.places import models_folder
+
+    folder = models_folder()
+    if folder is None:
+        return []
+    there = os.access(folder, os.R_OK | os.X_OK) and folder.is_dir()
+    problem = None if there else f"the models folder {folder} is not there or cannot be read"
+    row = {"what": "models folder, only read", "path": str(folder), "writable": None, "free_gib": None}
+    return [{**row, "problem": problem}]
+
+
 def _folders() -> list[dict]:
     from ..errors import ModelError
     from ..models import home
@@ -85,7 +111,8 @@ def _folders() -> list[dict]:
 
 def _problems(content: dict) -> list[str]:
     problems = [f"{name} is not installed" for name, version in content["versions"].items() if version == "unknown"]
-    problems += [row["problem"] for row in content["models"] if row["problem"]]
+    rows = (*content["models"], *content["refused"], *content["folders"])
+    problems += [row["problem"] for row in rows if row.get("problem")]
     for row in content["folders"]:
         if row["writable"] is False:
             problems.append(
@@ -112,9 +139,12 @@ def _as_text(content: dict) -> list[str]:
         state = "verified" if row["verified"] else "not installed"
         state = f"BAD: {row['problem']}" if row["problem"] else state
         lines.append(f"  {row['name']:<12} {state}")
+    lines += [f"  {row['name']:<12} BAD: {row['problem']}" for row in content["refused"]]
     lines.append("Folders")
     for row in content["folders"]:
         state = "" if row["writable"] is None else "; writable" if row["writable"] else "; NOT writable"
+        state += "; NOT there" if row.get("problem") else ""
         space = "" if row["free_gib"] is None else f"; {row['free_gib']:.0f} GiB free"
         lines.append(f"  {row['what']}: {row['path'] or 'none'}{state}{space}")
-    return [*lines, "No problems found." if not content["problems"] else "Problems found."]
+    lines.append("Problems found." if content["problems"] else "No problems found.")
+    return [printable(line, None) for line in lines]  # some of it comes from folders that others fill

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from pathlib import Path
 
 from ..diffusion.names import EVERY_SAMPLER, QUALITIES
+from ..errors import RelAPETError
 from ..homes import given_path
 
 #: Share of the whole that writing the files takes on the progress bar.
@@ -183,13 +185,13 @@ def run(arguments, reporter) -> int:
     silence_itk()
     options = for_model(options)  # the folders to write to are those of the model's tracers
     check_cutoffs(options.cutoffs, options.tracers)
-    names = _output_names(options.tracers)
-    _keep_inputs(arguments, names)
+    names, others = _output_names(options.tracers), _other_layout(Path(arguments.out), options.tracers)
+    _keep_inputs(arguments, [*names, *others])
     with contextlib.ExitStack() as stack:
-        place = stack.enter_context(reserve(arguments.out, names, overwrite=arguments.overwrite))
+        place = stack.enter_context(reserve(arguments.out, [*names, *others], overwrite=arguments.overwrite))
         on_case = _keeper(arguments, stack)
         results = _results(arguments, options, reporter, on_case)
-        contents = _save(arguments, options.tracers, results, place, reporter)
+        contents = _save(arguments, options.tracers, results, place, reporter, others)
     reporter.progress(1.0, "done")
     lines = [line for content in contents for line in as_text(content)]
     content = {"folder": str(Path(arguments.out).absolute()), "syntheses": contents}
@@ -248,6 +250,33 @@ def _output_names(tracers) -> list[str]:
     return list(OUTPUT_NAMES) if len(tracers) == 1 else output_names(tracers)
 
 
+def _other_layout(out: Path, tracers) -> list[str]:
+    """What is in ``--out`` of earlier results of these tracers where `_output_names` does not look for it."""
+    from ..jsonfiles import read_json
+    from ..synthesis.result import OUTPUT_NAMES, output_names
+
+    if len(tracers) == 1:
+        names = output_names(tracers)
+    else:
+        try:
+            record = read_json(out / "synthetic_pet.json")
+            names = OUTPUT_NAMES if record["tracer"]["name"] in tracers else ()
+        except (RelAPETError, KeyError, TypeError):  # there is none, or it tells nothing
+            names = ()
+    return [name for name in names if os.path.lexists(out / name)]
+
+
+def _tell_of_removed(out: Path, removed: list[str]) -> None:
+    """Say that results of the other layout went, and remove folders that they leave empty."""
+    from ..notices import warn
+
+    for folder in dict.fromkeys((out / name).parent for name in removed):
+        warn(f"the earlier result of this tracer in {folder} was removed; the new one stands for it")
+        if folder != out:
+            with contextlib.suppress(OSError):  # other files are in it
+                folder.rmdir()
+
+
 def _keeper(arguments, stack: contextlib.ExitStack):
     """What keeps the prepared case, in a folder that is reserved until the end; None where nobody wants it."""
     from ..outputs import reserve
@@ -272,11 +301,12 @@ def _results(arguments, options, reporter, on_case):
     return run_files(arguments.t1w, arguments.t2f, options, progress, on_case, arguments.kept)
 
 
-def _save(arguments, tracers, results, place, reporter) -> list[dict]:
+def _save(arguments, tracers, results, place, reporter, others) -> list[dict]:
     """Write the results and say what was written, a dictionary a tracer."""
     from ..synthesis import Syntheses, save_many
 
-    out, contents, how = Path(arguments.out), [], writing(arguments) | {"compress": not arguments.uncompressed}
+    out, contents = Path(arguments.out), []
+    how = writing(arguments) | {"compress": not arguments.uncompressed, "further": others}
 
     def noted(results):
         for result in results:
@@ -290,6 +320,7 @@ def _save(arguments, tracers, results, place, reporter) -> list[dict]:
     else:
         results = Syntheses(tracers, noted(results))
         files = save_many(results, place, **how)
+    _tell_of_removed(out, others)
     for content in contents:
         content["files"] = {name: str(path) for name, path in files[content["tracer"]].items()}
     return contents

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from ..errors import ModelError, OutputError
 from ..methods import method_class
 from ..methods.base import UNBUILDABLE
+from ..notices import printable
 from ..outputs import Reserved, reserve, write_set
 from .calibration import CALIBRATION_FILE, MAX_CALIBRATION_BYTES, Calibration, read_calibration
 from .departure import DEPARTURE_FILE, MAX_DEPARTURE_BYTES, Departures, read_departures
@@ -124,6 +125,8 @@ def _checked_parts(folder: Path) -> tuple[dict, str, Path]:
     """Valid metadata, the hash of their file, and the path of a weights file that is there."""
     if not folder.is_dir():
         raise ModelError(f"no model folder at {folder}")
+    if any("\udc80" <= letter <= "\udcff" for letter in str(folder)):  # safetensors opens no such file
+        raise ModelError(f"{printable(folder)}: a model's path must be UTF-8; rename the folder")
     check_files(folder)
     path = folder / METADATA_FILE
     if not path.is_file():

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from .. import __version__
 from ..errors import DownloadError, ModelError, OutputError
 from ..jsonfiles import parse_json
+from ..notices import warn
 from ..outputs import shown_as
 from .bundle import (
     BUNDLE_FILES,
@@ -74,7 +75,10 @@ def fetch(
     """
     entry = get_entry(name, catalogue)
     target = installed_folder(entry)
+    if from_file is not None:
+        check_file(Path(from_file))
     if _is_in_order(used := used_folder(entry), entry):
+        _tell_of_unused(from_file, name, used)
         return used
     if entry["shipped"]:
         raise ModelError(
@@ -82,6 +86,7 @@ def fetch(
         )
     with reserve_bundle(target, overwrite=True) as place:
         if _is_in_order(target, entry):  # a killed run had moved it aside, or another one has just brought it
+            _tell_of_unused(from_file, name, target)
             return target
         try:
             file, shown = (Path(from_file), from_file) if from_file is not None else (place.staging / "download", "")
@@ -99,6 +104,11 @@ def fetch(
         except OSError as error:
             raise OutputError(f"cannot write the model to {target}: {error.strerror or error}") from error
     return target
+
+
+def _tell_of_unused(from_file: Path | str | None, name: str, folder: Path) -> None:
+    if from_file is not None:
+        warn(f"model {name} is there already, whole, at {folder}: {from_file} was not used")
 
 
 def _is_in_order(folder: Path, entry: dict) -> bool:

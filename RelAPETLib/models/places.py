@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import InputError, ModelError, OutputError
 from ..jsonfiles import read_json_object
-from ..notices import warn
+from ..notices import printable, warn
 from ..resources import user_folder
 from ..whole_files import write_whole
 from .bundle import METADATA_FILE, WEIGHTS_FILE, check_files
@@ -25,6 +25,7 @@ from .metadata import MAX_JSON_BYTES, check_metadata, load_json
 VARIABLE = "RELAPET_MODELS"
 _SETTING = "settings.json"
 _KEY = "models_folder"
+_HOMELESS = "the system knows no home of such a user"
 _PLAIN_NAME = re.compile(r"\w[\w .+-]{0,79}")
 
 
@@ -44,10 +45,17 @@ def home() -> Path:
 
 
 def models_folder() -> Path | None:
-    """The folder of models that is only read, or None; it need not be there now, as a network's may not."""
+    """The folder of models that is only read, or None; it need not be there now, as a network's may not.
+
+    Raises:
+        ModelError: ``$RELAPET_MODELS`` names a home that the system does not know, such as ``~nobody``.
+    """
     named = os.environ.get(VARIABLE)
     if named:
-        return Path(named).expanduser().absolute()
+        try:
+            return Path(named).expanduser().absolute()
+        except RuntimeError as error:
+            raise ModelError(f"{VARIABLE} is {printable(named)}, and {_HOMELESS}; correct it") from error
     named = _settings().get(_KEY)
     return Path(named) if isinstance(named, str) and os.path.isabs(named) else None
 
@@ -64,11 +72,17 @@ def set_models_folder(folder: Path | str | None) -> Path | None:
         The folder, absolute.
 
     Raises:
-        InputError: there is no such folder, or it is the one of the user's own models.
+        InputError: there is no such folder, it is the one of the user's own models, or its name is no UTF-8.
         OutputError: the setting cannot be written.
     """
     if folder is not None:
-        folder = Path(folder).expanduser().absolute()
+        try:
+            folder = Path(folder).expanduser().absolute()
+            str(folder).encode()
+        except RuntimeError as error:
+            raise InputError(f"{printable(folder)}: {_HOMELESS}; name another folder") from error
+        except UnicodeEncodeError as error:
+            raise InputError(f"{printable(folder)}: its name is not UTF-8; rename it, or name another") from error
         if not folder.is_dir():
             raise InputError(f"no folder at {folder}; name a folder with a model's folder in it for each model")
         if (folder / METADATA_FILE).is_file():

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..devices import MEASURED_PRECISION, free_memory, most_memory
+from ..devices import MEASURED_PRECISION, free_memory
 from ..errors import DeviceError
+from ..host_memory import most_memory
 from ..methods.base import DrawOptions
 from ..models.trial import drawn_without_values
 

@@ -258,11 +258,12 @@ def resolve(options: Options, model: Model) -> tuple[Plan, ...]:
     ``all`` is every tracer of the model.
 
     Raises:
-        InputError: the model lacks a tracer, has fewer timesteps than steps asked for, draws without a sampler, or does
-            not use a clinical value that is given.
+        InputError: the model lacks a tracer, has fewer timesteps than steps asked for, draws without a sampler, does
+            not use a clinical value that is given, or gives no SUVR of a tracer that has a cut-off.
         DeviceError: the model's device cannot compute in the precision asked for.
     """
     _check_clinical(options.clinical.known, model)
+    _check_cutoffs(options.cutoffs, model.metadata)
     check_precision(options.precision, model.device)
     defaults, known = model.method.defaults, model.metadata["tracers"]
     sampler, steps = _sampler_and_steps(options, model.metadata, defaults)
@@ -303,16 +304,17 @@ def _samples(options: Options, name: str, defaults: Defaults) -> int:
 
 
 def check_drawing(options: Options) -> None:
-    """Refuse what `resolve` would refuse of sampler, steps and quality, by the model's metadata; no weights are loaded.
+    """Refuse what `resolve` would refuse of sampler, steps, quality and cut-offs, by the model's metadata alone.
 
-    For commands that work for minutes before they load a model. Raises `InputError`, or `ModelError` for an unknown or
-    damaged model.
+    For commands that work for minutes before they load a model's weights. Raises `InputError`, or `ModelError` for an
+    unknown or damaged model.
     """
     from ..methods import method_class
     from ..models import locate
     from ..models.metadata import method_of
 
     metadata = locate(options.model).metadata
+    _check_cutoffs(options.cutoffs, metadata)
     name, settings = method_of(metadata)
     _sampler_and_steps(options, metadata, method_class(name).defaults_of(settings))
 
@@ -342,6 +344,16 @@ def _check_clinical(given: tuple[str, ...], model: Model) -> None:
         options = " and ".join(f"--{name}" for name in given)
         raise InputError(f"model {model.name} does not use {' and '.join(given)}", f"leave {options} out")
     warn(f"the PET depends on the {' and '.join(given)} given; the record does not hold their values")
+
+
+def _check_cutoffs(cutoffs: Mapping[str, float], metadata: Mapping) -> None:
+    """Refuse a cut-off, which is an SUVR, of a tracer whose PET the model gives without unit."""
+    for tracer in cutoffs:
+        if metadata["tracers"].get(tracer, {}).get("output") == "relative":
+            raise InputError(
+                f"a cut-off of {tracer} was given in SUVR, and the PET of model {metadata['name']} are relative",
+                f"leave --cutoff {tracer} out, or choose a model with SUVR output",
+            )
 
 
 def _sampler_and_steps(options: Options, metadata: Mapping, defaults: Defaults) -> tuple[str | None, int]:

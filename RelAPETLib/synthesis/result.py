@@ -88,6 +88,7 @@ class Synthesis:
         report: bool | str = True,
         label: str | None = None,
         compress: bool = True,
+        further: Iterable[str] = (),
     ) -> dict[str, Path]:
         """Write volumes, record and report into a folder, all of them or none.
 
@@ -99,6 +100,8 @@ class Synthesis:
                 Without matplotlib a warning says that they were left out.
             label: a name or code to print on `report.html` and `report.pdf`, which otherwise name nobody.
             compress: write volumes as ``.nii.gz``; else as ``.nii``, larger, and read many times as fast.
+            further: more names in the folder, ``folder/name`` in one below, of an earlier result that goes when this
+                one comes.
 
         Returns:
             Paths by file name.
@@ -112,7 +115,7 @@ class Synthesis:
 
         with beside() as start:
             writers = self.writers(report, label, compress, start)
-            paths = write_set(folder, writers, owned=OUTPUT_NAMES, overwrite=overwrite)
+            paths = write_set(folder, writers, owned=[*OUTPUT_NAMES, *further], overwrite=overwrite)
         return {path.name: path for path in paths}
 
     @property
@@ -287,6 +290,7 @@ def save_many(
     report: bool | str = True,
     label: str | None = None,
     compress: bool = True,
+    further: Iterable[str] = (),
 ) -> dict[str, dict[str, Path]]:
     """Write results of several tracers into folders of their names, as `Synthesis.save` does, all of them or none.
 
@@ -296,7 +300,7 @@ def save_many(
         results: from `synthesize_many`, or a list: outputs that exist already are then refused before the first one is
             made. Of any other iterable each result is checked when it comes, since its tracer is not known before.
         folder: gets a folder for each tracer; or what `outputs.reserve` gave for it.
-        overwrite, report, label, compress: as for `Synthesis.save`.
+        overwrite, report, label, compress, further: as for `Synthesis.save`.
 
     Returns:
         Paths by file name, by tracer.
@@ -311,12 +315,13 @@ def save_many(
         results = Syntheses([result.tracer for result in results], results)
     known = results.tracers if isinstance(results, Syntheses) else ()
     if not isinstance(folder, Reserved):
+        how = {"overwrite": overwrite, "report": report, "label": label, "compress": compress, "further": further}
         with reserve(folder, output_names(known), overwrite=overwrite) as place:
-            return save_many(results, place, overwrite=overwrite, report=report, label=label, compress=compress)
+            return save_many(results, place, **how)
     try:
         writers = _made(results, known, folder, overwrite, (report_kind(report), label, compress))
         tracers = tuple(dict.fromkeys(name.split("/")[0] for name in writers))
-        paths = write_set(folder, writers, owned=output_names(tracers), overwrite=overwrite)
+        paths = write_set(folder, writers, owned=[*output_names(tracers), *further], overwrite=overwrite)
     finally:
         shutil.rmtree(folder.staging / _MADE, ignore_errors=True)
     return {t: {path.name: path for path in paths if path.parent.name == t} for t in tracers}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from ..host_memory import free_host_bytes
 from .geometry import place, split_affine
 
 if TYPE_CHECKING:
@@ -147,9 +148,7 @@ def _scaled(stored: np.ndarray, slope: float, inter: float) -> np.ndarray:
 
 
 def _check_memory(voxels: int, slab: int, label: str) -> None:
-    import psutil
-
-    free = psutil.virtual_memory().available
+    free = free_host_bytes()
     if voxels + slab > free:
         raise InputError(
             f"{label}: reading it takes {(voxels + slab) / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; "

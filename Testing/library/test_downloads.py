@@ -11,7 +11,7 @@ import zipfile
 import pytest
 import torch
 
-from RelAPETLib.errors import DownloadError, ModelError
+from RelAPETLib.errors import DownloadError, ModelError, RelAPETWarning
 from RelAPETLib.models import fetch, import_release_checkpoint, load_model, model_path, remove, show, verify_bundle
 from RelAPETLib.models.catalogue import get_entry, home
 from RelAPETLib.models.download import _HttpsOnlyRedirects, _open_https, download
@@ -202,6 +202,16 @@ def test_from_file_takes_the_checkpoint(checkpoint, catalogue):
     folder = fetch(NAME, from_file=checkpoint, catalogue=catalogue)
     assert load_model(folder).metadata["source"]["epoch"] == 99
     assert checkpoint.is_file()
+
+
+def test_a_file_that_is_not_used_is_told_of(tmp_path):
+    """The shipped model is there: whoever gives another file thinks that it counts."""
+    packed = tmp_path / "newer demo.zip"
+    with pytest.raises(ModelError, match="no such file: .*newer demo.zip"):
+        fetch("demo", from_file=packed)
+    packed.write_bytes(b"another")
+    with pytest.warns(RelAPETWarning, match="demo is there already, whole, at .*newer demo.zip was not used"):
+        fetch("demo", from_file=packed)
 
 
 def test_from_file_checks_as_a_download_does(checkpoint, catalogue, tmp_path):

@@ -5,18 +5,22 @@ import re
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import SimpleITK as sitk
 import torch
 from cases import write_tiny_voxel
 
-from RelAPETLib import counted_memory, devices
-from RelAPETLib.errors import DeviceError, RelAPETWarning
+from RelAPETLib import counted_memory, devices, host_memory, preprocessing
+from RelAPETLib.errors import DeviceError, InputError, RelAPETWarning
 from RelAPETLib.methods.base import DrawOptions
 from RelAPETLib.methods.flows import Flow
 from RelAPETLib.models import Model, load_model
 from RelAPETLib.synthesis import memory, options, sampling
 from RelAPETLib.tracers import get_tracer
+from RelAPETLib.volumes import voxels
+from RelAPETLib.volumes.dicom import series
 
 
 @pytest.fixture(scope="module")
@@ -223,18 +227,18 @@ def test_control_groups_limit_what_is_free(tmp_path):
         (folder / "memory.stat").write_text(f"anon 1\ninactive_file {cached}\n")
 
     limit(inner, "max", 5, 0)
-    assert devices.control_group_memory(str(own), groups) == float("inf")
+    assert host_memory.control_group_memory(str(own), groups) == float("inf")
     limit(inner.parent, 1000, 900, 300)  # of the job, for all its steps
-    assert devices.control_group_memory(str(own), groups) == 400
+    assert host_memory.control_group_memory(str(own), groups) == 400
     limit(inner, 200, 150, 0)
-    assert devices.control_group_memory(str(own), groups) == 50
-    assert devices.control_group_memory(str(tmp_path / "none"), groups) == float("inf")
+    assert host_memory.control_group_memory(str(own), groups) == 50
+    assert host_memory.control_group_memory(str(tmp_path / "none"), groups) == float("inf")
     (inner.parent / "memory.stat").write_text("anon 200\ninactive_file 300\nactive_file 350\n")
-    assert devices.control_group_memory(str(own), groups) == 50
+    assert host_memory.control_group_memory(str(own), groups) == 50
     limit(inner, "max", 5, 0)
-    assert devices.control_group_memory(str(own), groups) == 400
-    assert devices.control_group_memory(str(own), groups, at_most=True) == 800
-    assert 0 < devices.free_memory("cpu") <= devices.most_memory()
+    assert host_memory.control_group_memory(str(own), groups) == 400
+    assert host_memory.control_group_memory(str(own), groups, at_most=True) == 800
+    assert 0 < devices.free_memory("cpu") <= host_memory.most_memory()
     assert devices.free_memory("mps") is None
 
 
@@ -246,13 +250,49 @@ def test_control_groups_of_version_1_count_the_files_of_those_in_them(tmp_path):
     (job / "memory.limit_in_bytes").write_text("1000\n")
     (job / "memory.usage_in_bytes").write_text("900\n")
     (job / "memory.stat").write_text("rss 0\ninactive_file 0\ntotal_rss 250\ntotal_inactive_file 600\n")
-    assert devices.control_group_memory(str(own), groups) == 700
-    assert devices.control_group_memory(str(own), groups, at_most=True) == 750
+    assert host_memory.control_group_memory(str(own), groups) == 700
+    assert host_memory.control_group_memory(str(own), groups, at_most=True) == 750
+
+
+def test_swap_that_a_group_may_not_have_is_not_counted(tmp_path, monkeypatch):
+    """As containers and Slurm set it: the machine swaps, this process may not."""
+    own = tmp_path / "cgroup"
+    for number, (line, files, left) in enumerate([
+        ("0::/job", {"memory.swap.max": "0", "memory.swap.current": "0"}, 0),
+        ("0::/job", {"memory.swap.max": "max", "memory.swap.current": "7"}, float("inf")),
+        ("0::/job", {"memory.swap.max": "100", "memory.swap.current": "70"}, 30),
+        ("3:memory:/job", {"memory.memsw.limit_in_bytes": "1500", "memory.limit_in_bytes": "1000"}, 500),
+        ("3:memory:/job", {"memory.limit_in_bytes": "1000"}, float("inf")),
+    ]):  # fmt: skip
+        job = tmp_path / str(number) / "job"
+        job.mkdir(parents=True)
+        own.write_text(f"{line}\n")
+        for name, content in files.items():
+            (job / name).write_text(f"{content}\n")
+        groups = tuple((str(job.parent), *names[1:]) for names in host_memory.GROUPS)
+        assert host_memory.control_group_swap(str(own), groups) == left
+    monkeypatch.setattr("psutil.swap_memory", lambda: SimpleNamespace(free=1e15))
+    monkeypatch.setattr(host_memory, "control_group_swap", lambda: 0)
+    assert host_memory.most_memory() < 1e15
+
+
+@pytest.mark.parametrize("reading", ["preprocessing", "voxels", "series"])
+def test_limits_of_containers_and_slurm_count_before_scans_are_read_and_registered(monkeypatch, reading):
+    monkeypatch.setattr(host_memory, "control_group_memory", lambda *a, **k: 1e4)
+    with pytest.raises(InputError, match="0.0 GB are free"):
+        if reading == "preprocessing":
+            preprocessing.check_memory([sitk.Image(8, 8, 8, sitk.sitkFloat32)])
+        elif reading == "voxels":
+            voxels._check_memory(20_000, 0, "T1w")
+        else:
+            layout = SimpleNamespace(size=4, syntax=next(iter(series.NATIVE)))
+            frame = SimpleNamespace(path=Path("x.dcm"), format=layout)
+            series._check_size([frame], (64, 64, 64), Path("folder"))
 
 
 def test_where_swap_grows_as_it_is_needed_nothing_is_refused(monkeypatch):
-    monkeypatch.setattr(devices.sys, "platform", "darwin")
-    assert devices.most_memory() == float("inf")
+    monkeypatch.setattr(host_memory.sys, "platform", "darwin")
+    assert host_memory.most_memory() == float("inf")
 
 
 FAILURES = {

@@ -225,3 +225,53 @@ def test_the_list_says_what_a_person_chooses_by():
     (demo,) = [m for m in survey()[0] if m["name"] == "demo"]
     assert demo["method_title"] != demo["method"] and demo["problem"] is None and demo["checked"] == "quickly"
     assert demo["bytes"] > 1e6 and demo["grid"]["spacing_mm"] and demo["simulated"] is True
+
+
+NOT_TEXT = os.fsdecode(b"clinic-\xff")
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "says"),
+    [
+        (["models", "list"], "~nosuchuser/models", f"{VARIABLE} is ~nosuchuser/models, and the system knows no home"),
+        (["models", "folder", "~nosuchuser/models"], "", "~nosuchuser/models: the system knows no home of such a user"),
+        (["models", "folder", NOT_TEXT], "", "clinic-\\xff: its name is not UTF-8; rename it"),
+        (["models", "verify", NOT_TEXT], "", "clinic-\\xff: a model's path must be UTF-8; rename the folder"),
+        (["models", "verify", "\ud800"], "", "the value of name holds half a surrogate pair"),
+        (
+            ["evaluate", "--bids", "b", "--derivatives", "\ud800", "--out", "o"],
+            "",
+            "the value of derivatives holds half",
+        ),
+    ],
+)
+def test_a_name_that_is_none_is_one_line(tmp_path, monkeypatch, capsys, words, variable, says):
+    monkeypatch.chdir(tmp_path)
+    os.mkdir(NOT_TEXT)
+    if variable:
+        monkeypatch.setenv(VARIABLE, variable)
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
+
+
+def test_a_name_that_nothing_can_write_down_is_no_bug(monkeypatch, capsys):
+    monkeypatch.setattr("RelAPETLib.cli.models._list", lambda *_: "a\udcff.nii".encode())
+    assert main(["models", "list"]) == 2
+    assert r"a\xff.nii holds bytes that are not UTF-8 and cannot be written down; rename it" in capsys.readouterr().err
+
+
+def test_doctor_tells_of_a_folder_that_is_gone_and_of_what_is_refused_in_it(share, capsys, monkeypatch):
+    monkeypatch.setattr("RelAPETLib.models.verify", lambda name: None)  # the shipped model is another test's
+    assert main(["doctor", "--progress", "json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["refused"] == told["problems"] == [] and told["folders"][-1]["path"] == str(share)
+    (share / "clinic-model" / "configs" / "metadata.json").write_text("{")
+    assert main(["doctor"]) == 2
+    said = capsys.readouterr()
+    assert "BAD: model metadata" in said.out and str(share) in said.out and "is not valid JSON" in said.err
+    assert "No problems found" not in said.out
+    shutil.rmtree(share)
+    assert main(["doctor"]) == 2
+    said = capsys.readouterr()
+    assert f"{share}; NOT there" in said.out and "models folder" in said.err.splitlines()[-1]

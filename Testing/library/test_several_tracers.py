@@ -14,6 +14,7 @@ from cases import write_tiny_voxel
 
 from RelAPETLib import preprocessing
 from RelAPETLib.cli import main
+from RelAPETLib.cli.synthesize import _other_layout
 from RelAPETLib.errors import DoubtfulInputError, InputError, OutputError, RelAPETWarning
 from RelAPETLib.grid import image_to_array
 from RelAPETLib.models import load_model
@@ -559,3 +560,36 @@ def test_a_reserved_folder_takes_results_twice(pair_of_results, tmp_path):
             save_many(pair_of_results, place, report=False)
         assert list(save_many(pair_of_results, place, overwrite=True, report=False)) == ["TAU", "PIB"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["PIB", "TAU"]
+
+
+def test_one_folder_never_holds_two_results_of_one_tracer(command, pair_of_results, tmp_path, monkeypatch):
+    """One tracer's result lies in the folder, those of several in folders of their names."""
+    out, one, both = tmp_path / "out", ("--tracer", "TAU"), ("--tracer", "TAU,PIB")
+    chosen = {one: pair_of_results[:1], both: pair_of_results}
+    words = one
+
+    def results(arguments, options, *_):
+        return iter(chosen[words])
+
+    monkeypatch.setattr("RelAPETLib.cli.synthesize._results", results)
+    save_many(pair_of_results, out, report=False)
+    (out / "PIB" / "notes.txt").write_text("of value")
+    code, line = command(*one, "--out", out)
+    assert code == 2 and str(out / "TAU") in line["message"] and "use --overwrite" in line["message"]
+    code, line = command(*one, "--out", out, "--overwrite")
+    assert code == 0 and (out / "synthetic_pet.json").is_file() and not (out / "TAU").exists()
+    assert (out / "PIB" / "synthetic_pet.json").is_file()  # of another tracer
+    words = both
+    code, line = command(*both, "--out", out)
+    assert code == 2 and "exists already; use --overwrite" in line["message"]
+    code, line = command(*both, "--out", out, "--overwrite")
+    assert code == 0 and sorted(path.name for path in out.iterdir()) == ["PIB", "TAU"]
+    assert (out / "PIB" / "notes.txt").read_text() == "of value"
+
+
+def test_one_tracers_result_stays_beside_those_of_others(tmp_path):
+    (tmp_path / "synthetic_pet.json").write_text('{"tracer": {"name": "PBR"}}')
+    assert _other_layout(tmp_path, ("TAU", "PIB")) == []
+    assert _other_layout(tmp_path, ("TAU", "PBR")) == ["synthetic_pet.json"]
+    (tmp_path / "synthetic_pet.json").write_text("[]")
+    assert _other_layout(tmp_path, ("TAU", "PIB")) == [] == _other_layout(tmp_path / "none", ("TAU",))

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from RelAPETLib.cohort.bids import read_bids
 from RelAPETLib.cohort.table import read_table
 from RelAPETLib.errors import InputError, ModelError
-from RelAPETLib.jsonfiles import read_json, read_json_object
+from RelAPETLib.jsonfiles import parse_json, read_json, read_json_object
 from RelAPETLib.notices import listening
 from RelAPETLib.regions.lookup import lookup_beside
 from RelAPETLib.suvr import stated_units
@@ -70,6 +70,19 @@ def test_a_contrast_agent_in_the_name_or_the_sidecar_is_told_of(tmp_path, name, 
             read_volume(tmp_path / name, title)
         words = f"{title}: taken with a contrast agent, as its {who} says; the model was trained on scans without"
         assert told == ([words] if who and title != "reference PET" else [])
+
+
+@pytest.mark.parametrize("text", [r'"\ud800"', r'{"a\udcff": 1}', r'[["x\ude00"]]', '"\ud800"', b'"\xed\xa0\x80"'])
+def test_half_a_surrogate_pair_is_no_text(tmp_path, text):
+    """Python reads it and can write it nowhere; it would end in a crash once the results are saved."""
+    with pytest.raises(ValueError, match="has half a surrogate pair") as raised:
+        parse_json(text)
+    str(raised.value).encode()
+    if isinstance(text, str) and text.isascii():
+        (tmp_path / "sidecar.json").write_text(text)
+        with pytest.raises(InputError, match="sidecar.json: not readable JSON .the text .* has half a surrogate pair"):
+            read_json(tmp_path / "sidecar.json")
+    assert parse_json(r'{"\ud83d\ude00": "\ud83d\ude00 \u00fc"}') == {"\U0001f600": "\U0001f600 \u00fc"}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from RelAPETLib.provenance import check_provenance
 from RelAPETLib.regions import load_regions
 from RelAPETLib.synthesis import Options, draw, prepare_case, run_case
 from RelAPETLib.synthesis.maps import sample_rows
-from RelAPETLib.synthesis.options import resolve
+from RelAPETLib.synthesis.options import check_drawing, resolve
 from RelAPETLib.synthesis.summary import summary
 from RelAPETLib.tracers import TRACERS
 
@@ -190,3 +190,17 @@ def test_a_cut_off_of_another_tracer_is_refused_on_the_command_line(grid_case, t
 def test_cut_offs_of_several_tracers_go_to_their_own(models):
     plans = resolve(Options("all", model=models["plain"], cutoffs="TAU=1.3,PIB=1.5"), load_model(models["plain"]))
     assert {plan.tracer.name: plan.cutoff for plan in plans} == {"TAU": 1.3, "PIB": 1.5, "PBR": None}
+
+
+def test_a_cut_off_in_suvr_is_refused_of_a_model_without(models, tmp_path):
+    """It would be accepted and have no effect: there is no composite of relative PET."""
+    model = load_model(models["plain"])
+    relative = {"output": "relative", "window": [0, 1], "units": "relative", "reference_region": None}
+    tracers = {**model.metadata["tracers"], "PIB": {"label": model.metadata["tracers"]["PIB"]["label"], **relative}}
+    rewrite_bundle(models["plain"], tmp_path / "relative", {"tracers": tracers}, {})
+    asked = Options("TAU,PIB", model=tmp_path / "relative", cutoffs="PIB=1.4")
+    with pytest.raises(InputError, match="cut-off of PIB was given in SUVR, and the PET of model .* are relative"):
+        check_drawing(asked)
+    with pytest.raises(InputError, match="leave --cutoff PIB out"):
+        resolve(asked, replace(model, metadata={**model.metadata, "tracers": tracers}))
+    check_drawing(replace(asked, cutoffs="TAU=1.4"))

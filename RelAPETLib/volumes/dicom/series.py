@@ -11,6 +11,7 @@ import numpy as np
 
 from ...absent import is_listed
 from ...errors import InputError
+from ...host_memory import free_host_bytes
 from ...notices import printable, warn
 from .frames import NATIVE, Frame, read_frames
 from .lacking import ENDINGS, check_left_out, warn_of_numbers, why_no_dicom
@@ -218,8 +219,6 @@ def _why_doubled(ordered: list[Frame], gaps: np.ndarray) -> str:
 
 def _check_size(frames: list[Frame], shape: tuple[int, int, int], source: Path) -> None:
     """Refuse more voxels than can be or than there is memory for, before it is taken."""
-    import psutil
-
     shown_shape, voxels = "x".join(map(str, shape)), float(np.prod(shape, dtype=float))
     layouts = {one.path: one.format for one in frames}
     stored = sum(layout.size for layout in layouts.values())
@@ -230,7 +229,7 @@ def _check_size(frames: list[Frame], shape: tuple[int, int, int], source: Path) 
         )
     # The volume as float32, its copy as an image, and the stored numbers of one file with the bytes they come from.
     needed = 8 * voxels + 3 * max(layout.size for layout in layouts.values())
-    free = psutil.virtual_memory().available
+    free = free_host_bytes()
     if needed > free:
         raise InputError(
             f"{printable(source)}: a volume of {shown_shape} voxels needs {needed / 1e9:.1f} GB of memory and "
