@@ -13,6 +13,7 @@ what a model expects, and would look normal where nobody knows.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
     from .case import Case
+    from .options import Options
 
 NORMS_FILE = "norms.json"
 #: Needed entries, and what each is.
@@ -74,6 +76,24 @@ class Norms:
     people: int | None
     description: str | None
     sha256: dict[str, str]
+
+
+def norms_of(options: Options, measured: Collection[str]) -> Norms | None:
+    """The norms that options ask for; None where they ask for none.
+
+    Args:
+        measured: tracers of which a measured PET was given.
+
+    Raises:
+        InputError: as `read_norms`, or no measured PET is of their tracer.
+    """
+    if options.norms is None:
+        return None
+    norms = read_norms(options.norms, options.reference_fwhm)
+    if norms.tracer not in measured:
+        given = f"the measured PET is of {' and '.join(measured)}" if measured else "no measured PET was given"
+        raise InputError(f"{options.norms}: norms of {norms.tracer}, but {given}; z-scores are of measured PET alone")
+    return norms
 
 
 def read_norms(path: Path | str, own_fwhm: float | None = None) -> Norms:

@@ -108,10 +108,15 @@ def run_files(
 
 def _run_files(t1w, t2f, options: Options, progress, on_case, kept) -> Iterator[Synthesis]:
     from ..devices import resolve_device
+    from .norms import norms_of
+    from .reference import check_region
 
     part, clock, of_case, of_model = parts(progress), Clock(), [], []
     if options.device != "auto":
         resolve_device(options.device)  # a device that is not there is refused before anything is read
+    check_region(options.reference_region)
+    with collected(of_model):
+        norms = norms_of(options, options.reference)
     loading = Ahead(lambda: _load(options.model, resolve_device(options.device), kept))
     with collected(of_case):
         inputs = read(t1w, t2f, options.reference, part("read"), options.force)
@@ -121,7 +126,7 @@ def _run_files(t1w, t2f, options: Options, progress, on_case, kept) -> Iterator[
     def settle(model: Model) -> tuple:
         plans = _plans(options, model, part("model"))
         units = {name: _units(name, paths, plans, options) for name in options.reference}
-        return model, plans, units, _norms(options, units)
+        return model, plans, units
 
     how = {"preprocessed": options.preprocessed, "registration": options.registration}
     chosen = Awaited(loading, settle, of_model)
@@ -129,7 +134,7 @@ def _run_files(t1w, t2f, options: Options, progress, on_case, kept) -> Iterator[
         device = resolve_device(options.device)
         ready = register(inputs, device, chosen.watched(part("preprocess")), **how)
     clock.lap("preprocessing")
-    model, plans, units, norms = chosen.get()
+    model, plans, units = chosen.get()
     of_case = [words for words in of_case if words not in of_model]  # told while the scans were registered
     clock.lap("model")
     case = make_case(inputs, ready, of_case, of_header, **how)
@@ -172,6 +177,7 @@ def run_case(
 
 def _run_case(case: Case, options: Options, progress, loaded: Model | None, kept) -> Iterator[Synthesis]:
     from ..devices import resolve_device
+    from .norms import norms_of
 
     clock, said = Clock(), []
     with collected(said):
@@ -182,7 +188,7 @@ def _run_case(case: Case, options: Options, progress, loaded: Model | None, kept
         model = loaded or _load(options.model, device, kept)
         plans = _plans(options, model, parts(progress)("model"))
     units = {name: _units(name, case.paths, plans, options) for name in options.tracers if name in case.ready.pets}
-    norms = _norms(options, units)
+    norms = norms_of(options, units)
     said += _judge(case, plans, options.force)
     clock.lap("model")
     yield from _results(case, model, plans, units, norms, options, said, clock.seconds, progress)
@@ -371,19 +377,6 @@ def _units(tracer: str, paths: Mapping[str, Path], plans: Iterable[Plan], option
 
     relative = any(plan.output == "relative" for plan in plans if plan.tracer.name == tracer)
     return reference_units(paths.get(reference_role(tracer)), options.reference_region, relative=relative)
-
-
-def _norms(options: Options, units: Mapping[str, object]) -> Norms | None:
-    """The norms asked for. Raises `InputError` where there is no measured PET of their tracer."""
-    if options.norms is None:
-        return None
-    from .norms import read_norms
-
-    norms = read_norms(options.norms, options.reference_fwhm)
-    if norms.tracer not in units:
-        given = f"the measured PET is of {' and '.join(units)}" if units else "no measured PET was given"
-        raise InputError(f"{options.norms}: norms of {norms.tracer}, but {given}; z-scores are of measured PET alone")
-    return norms
 
 
 def _load(name: str | os.PathLike, device: str, kept: KeptModels | None = None) -> Model:

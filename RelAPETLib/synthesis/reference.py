@@ -40,17 +40,22 @@ def reference_units(path: Path | None, region: str | None, *, relative: bool) ->
     Raises:
         InputError: the region is unknown, or the sidecar or DICOM header names another unit than SUVR.
     """
+    check_region(region)
+    if relative:
+        return ReferenceUnits("not needed: both volumes are min-max scaled")
+    if region is not None:
+        return ReferenceUnits(f"scaled by its mean in {region}", region)
+    return stated_units(path)
+
+
+def check_region(region: str | None) -> None:
+    """Raise `InputError` for a reference region that is not known; None is none."""
     if region is not None:
         from ..regions import load_regions
 
         names = [known.name for known in load_regions()[1]]
         if region not in names:
             raise InputError(f"unknown reference region '{region}'; use one of {', '.join(names)}")
-    if relative:
-        return ReferenceUnits("not needed: both volumes are min-max scaled")
-    if region is not None:
-        return ReferenceUnits(f"scaled by its mean in {region}", region)
-    return stated_units(path)
 
 
 def level_of(synthetic: sitk.Image, mask: sitk.Image, region: str) -> float:
