@@ -109,12 +109,12 @@ def run_files(
 def _run_files(t1w, t2f, options: Options, progress, on_case, kept) -> Iterator[Synthesis]:
     from ..devices import resolve_device
     from .norms import norms_of
-    from .reference import check_region
+    from .reference import check_references
 
     part, clock, of_case, of_model = parts(progress), Clock(), [], []
     if options.device != "auto":
         resolve_device(options.device)  # a device that is not there is refused before anything is read
-    check_region(options.reference_region)
+    check_references(options)
     with collected(of_model):
         norms = norms_of(options, options.reference)
     loading = Ahead(lambda: _load(options.model, resolve_device(options.device), kept))
