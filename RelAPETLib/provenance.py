@@ -30,6 +30,18 @@ UNCERTAINTY_MEANING = (
     "standard deviation over the samples drawn from the model, in the units of the PET: the spread of its guesses, "
     "not the error against a real PET"
 )
+
+
+def spread_divisor(samples: int) -> str:
+    """What the squares about the mean of samples (2 or more) are divided by for their SD, and why, for the record.
+
+    N of an even number: with mirrored noise the mean does not err by the samples' own scatter, where the answer is
+    linear in the noise. The last of an odd number is alone: N - 1/N (`synthesis.sampling.Moments`).
+    """
+    by = f"N = {samples}" if samples % 2 == 0 else f"N - 1/N of N = {samples}"
+    return f"squares about the mean are divided by {by}, since samples are drawn as pairs with mirrored noise"
+
+
 WITHOUT_T2F = "From the T1w alone: no T2-FLAIR was given."
 DIFFERENCE_MEANING = "synthetic minus reference"
 DEPARTURE_MEANING = (
@@ -144,7 +156,7 @@ def build_provenance(
             "units": SUVR_UNITS if tracer["output"] == "suvr" else RELATIVE_UNITS,
             "outside_brain": 0,
         },
-        "uncertainty": UNCERTAINTY_MEANING if samples > 1 else None,
+        "uncertainty": f"{UNCERTAINTY_MEANING}; {spread_divisor(samples)}" if samples > 1 else None,
         "tracer": tracer,
         "model": model,
         "inputs": {

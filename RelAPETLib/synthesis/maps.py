@@ -69,7 +69,7 @@ def sample_rows(draw: Draw) -> list[dict]:
 
 
 def with_spread(rows: list[dict], draw: Draw) -> list[dict]:
-    """Regional rows with ``spread``, the SD of the regional means over the samples, in the PET's units.
+    """Regional rows with ``spread``, the SD of the regional means over the samples (`Moments`), in the PET's units.
 
     It is smaller than the regional mean of the voxels' SD, since what varies from voxel to voxel averages out.
     """

@@ -13,7 +13,7 @@ what a model expects, and would look normal where nobody knows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
     from .case import Case
+    from .options import Options
 
 NORMS_FILE = "norms.json"
 #: Needed entries, and what each is.
@@ -76,6 +77,24 @@ class Norms:
     people: int | None
     description: str | None
     sha256: dict[str, str]
+
+
+def norms_of(options: Options, measured: Collection[str]) -> Norms | None:
+    """The norms that options ask for; None where they ask for none.
+
+    Args:
+        measured: tracers of which a measured PET was given.
+
+    Raises:
+        InputError: as `read_norms`, or no measured PET is of their tracer.
+    """
+    if options.norms is None:
+        return None
+    norms = read_norms(options.norms, options.reference_fwhm)
+    if norms.tracer not in measured:
+        given = f"the measured PET is of {' and '.join(measured)}" if measured else "no measured PET was given"
+        raise InputError(f"{options.norms}: norms of {norms.tracer}, but {given}; z-scores are of measured PET alone")
+    return norms
 
 
 def read_norms(path: Path | str, own_fwhm: float | None = None) -> Norms:
@@ -190,9 +209,9 @@ def _level(mean: np.ndarray, sd: np.ndarray, region: str, file: Path) -> float:
     return float(level)
 
 
-def check_measured(norms: Norms, synthetic: Iterable[str]) -> None:
+def check_measured(norms: Norms | None, synthetic: Iterable[str]) -> None:
     """Raise `InputError` where the tracer's PET is among those that are `synthetic`, which force does not accept."""
-    if norms.tracer in synthetic:
+    if norms is not None and norms.tracer in synthetic:
         raise InputError(
             "the reference PET is a synthetic one, as the record beside it says; z-scores are of measured PET alone"
         )

@@ -108,20 +108,26 @@ def run_files(
 
 def _run_files(t1w, t2f, options: Options, progress, on_case, kept) -> Iterator[Synthesis]:
     from ..devices import resolve_device
+    from .norms import check_measured, norms_of
+    from .reference import check_references
 
     part, clock, of_case, of_model = parts(progress), Clock(), [], []
     if options.device != "auto":
         resolve_device(options.device)  # a device that is not there is refused before anything is read
+    check_references(options)
+    with collected(of_model):
+        norms = norms_of(options, options.reference)
     loading = Ahead(lambda: _load(options.model, resolve_device(options.device), kept))
     with collected(of_case):
         inputs = read(t1w, t2f, options.reference, part("read"), options.force)
-    of_header, paths, synthetic = list(of_case), inputs.paths, inputs.synthetic_pets
+    check_measured(norms, inputs.synthetic_pets)
+    of_header, paths = list(of_case), inputs.paths
     clock.lap("reading")
 
     def settle(model: Model) -> tuple:
         plans = _plans(options, model, part("model"))
         units = {name: _units(name, paths, plans, options) for name in options.reference}
-        return model, plans, units, _norms(options, units, synthetic)
+        return model, plans, units
 
     how = {"preprocessed": options.preprocessed, "registration": options.registration}
     chosen = Awaited(loading, settle, of_model)
@@ -129,7 +135,7 @@ def _run_files(t1w, t2f, options: Options, progress, on_case, kept) -> Iterator[
         device = resolve_device(options.device)
         ready = register(inputs, device, chosen.watched(part("preprocess")), **how)
     clock.lap("preprocessing")
-    model, plans, units, norms = chosen.get()
+    model, plans, units = chosen.get()
     of_case = [words for words in of_case if words not in of_model]  # told while the scans were registered
     clock.lap("model")
     case = make_case(inputs, ready, of_case, of_header, **how)
@@ -172,6 +178,7 @@ def run_case(
 
 def _run_case(case: Case, options: Options, progress, loaded: Model | None, kept) -> Iterator[Synthesis]:
     from ..devices import resolve_device
+    from .norms import check_measured, norms_of
 
     clock, said = Clock(), []
     with collected(said):
@@ -182,7 +189,8 @@ def _run_case(case: Case, options: Options, progress, loaded: Model | None, kept
         model = loaded or _load(options.model, device, kept)
         plans = _plans(options, model, parts(progress)("model"))
     units = {name: _units(name, case.paths, plans, options) for name in options.tracers if name in case.ready.pets}
-    norms = _norms(options, units, case.synthetic_pets)
+    norms = norms_of(options, units)
+    check_measured(norms, case.synthetic_pets)
     doubts = check_case(case, plans, options.force, units, norms)
     clock.lap("model")
     yield from _results(case, model, plans, units, norms, options, said, doubts, clock.seconds, progress)
@@ -362,20 +370,6 @@ def _units(tracer: str, paths: Mapping[str, Path], plans: Iterable[Plan], option
 
     relative = any(plan.output == "relative" for plan in plans if plan.tracer.name == tracer)
     return reference_units(paths.get(reference_role(tracer)), options.reference_region, relative=relative)
-
-
-def _norms(options: Options, units: Mapping[str, object], synthetic: Iterable[str]) -> Norms | None:
-    """The norms asked for. Raises `InputError` where there is no PET of their tracer, or a `synthetic` one."""
-    if options.norms is None:
-        return None
-    from .norms import check_measured, read_norms
-
-    norms = read_norms(options.norms, options.reference_fwhm)
-    if norms.tracer not in units:
-        given = f"the measured PET is of {' and '.join(units)}" if units else "no measured PET was given"
-        raise InputError(f"{options.norms}: norms of {norms.tracer}, but {given}; z-scores are of measured PET alone")
-    check_measured(norms, synthetic)
-    return norms
 
 
 def _load(name: str | os.PathLike, device: str, kept: KeptModels | None = None) -> Model:

@@ -16,6 +16,7 @@ Between volumes that are min-max scaled (relative models) the unit does not matt
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ from .inputs import REFERENCE
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
+
+    from .options import Options
 
 __all__ = ["PLAUSIBLE_SUVR", "ReferenceUnits", "level_of", "reference_units", "sidecar_units", "to_suvr"]
 
@@ -46,17 +49,43 @@ def reference_units(path: Path | None, region: str | None, *, relative: bool) ->
     Raises:
         InputError: the region is unknown, or the sidecar or DICOM header names another unit than SUVR.
     """
+    check_region(region)
+    if relative:
+        return ReferenceUnits("not needed: both volumes are min-max scaled")
+    if region is not None:
+        return ReferenceUnits(f"scaled by its mean in {region}", region)
+    return stated_units(path)
+
+
+def check_references(options: Options) -> None:
+    """Refuse a region that is not known, or a unit that sidecars and headers tell, before any volume is read.
+
+    Raises:
+        InputError: as `reference_units`, for a measured PET that came as a file.
+        ModelError: there is a unit to complain of and the model, on which it depends whether it matters, is unknown.
+    """
+    check_region(options.reference_region)
+    for tracer, given in options.reference.items():
+        if not isinstance(given, (str, os.PathLike)) or not Path(given).exists():
+            continue  # an image says nothing of its unit; what is missing is told of where it is read
+        try:
+            reference_units(Path(given), options.reference_region, relative=False)
+        except InputError:
+            from ..models import locate
+
+            own = locate(options.model).metadata["tracers"].get(tracer, {})
+            if own.get("output") != "relative":
+                raise
+
+
+def check_region(region: str | None) -> None:
+    """Raise `InputError` for a reference region that is not known; None is none."""
     if region is not None:
         from ..regions import load_regions
 
         names = [known.name for known in load_regions()[1]]
         if region not in names:
             raise InputError(f"unknown reference region '{region}'; use one of {', '.join(names)}")
-    if relative:
-        return ReferenceUnits("not needed: both volumes are min-max scaled")
-    if region is not None:
-        return ReferenceUnits(f"scaled by its mean in {region}", region)
-    return stated_units(path)
 
 
 def level_of(synthetic: sitk.Image, mask: sitk.Image, region: str) -> float:

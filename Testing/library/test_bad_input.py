@@ -207,7 +207,7 @@ def test_options(replaced, words, refused):
 def test_reference_units(refused, grid_case, tmp_path):
     pet = tmp_path / "pet.nii.gz"
     write_volume(read_volume(grid_case["pet"]) * 10000, pet)
-    refused("not SUVR; give a SUVR volume, or --reference-region", reference=pet)
+    refused("not SUVR; give a SUVR volume, or have it divided by its mean", reference=pet)
     pet.with_name("pet.json").write_text(json.dumps({"Units": "Bq/mL"}))
     refused("unit 'Bq/mL', not SUVR", reference=pet)
     refused("unknown reference region 'nowhere'", reference=pet, reference_region="nowhere")

@@ -196,3 +196,19 @@ def test_norms_need_a_measured_pet_of_their_tracer(grid_case, tiny_latent, folde
     with pytest.raises(InputError, match="give --norms too"):
         Options("PIB", reference_fwhm=5.0)
     assert not (tmp_path / "out").exists()
+
+
+def test_norms_unit_and_region_are_checked_before_a_scan_is_read(grid_case, tiny_latent, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("RelAPETLib.synthesis.pipeline.read", lambda *_: pytest.fail("scans were read"))
+    shutil.copytree(folder, tmp_path / "norms")
+    (tmp_path / "norms" / "mean.nii.gz").unlink()
+    scans, model = (grid_case["t1w"], grid_case["t2f"], "TAU"), {"model": tiny_latent, "reference": grid_case["pet"]}
+    with pytest.raises(InputError, match=r"mean\.nii\.gz: no such file"):
+        synthesize(*scans, norms=tmp_path / "norms", **model)
+    pet = tmp_path / "pet.nii.gz"
+    shutil.copy(grid_case["pet"], pet)
+    pet.with_name("pet.json").write_text('{"Units": "Bq/mL"}')
+    with pytest.raises(InputError, match="gives the unit 'Bq/mL', not SUVR"):
+        synthesize(*scans, **model | {"reference": pet})
+    with pytest.raises(InputError, match="unknown reference region 'cerebelum'"):
+        synthesize(*scans, reference_region="cerebelum", **model)

@@ -63,7 +63,7 @@ def test_the_record_says_what_the_volume_is():
     assert "Research only, not for diagnosis" in record["statement"]
     assert "simulated data only" in record["statement"]
     assert record["pet"]["content"] == "mean of 4 samples drawn from the model"
-    assert "not the error" in record["uncertainty"]
+    assert "not the error" in record["uncertainty"] and "divided by N = " in record["uncertainty"]
 
 
 def test_one_sample_has_no_uncertainty_and_real_training_data_no_simulation_note():
