@@ -1,6 +1,7 @@
 """What is said of words of ``python -m training`` that are missing, and of places in them."""
 
 import argparse
+import contextlib
 import hashlib
 import json
 import re
@@ -19,6 +20,7 @@ from training.config import flatten, load_config
 from training.data.cache import VERSION, canonical_json
 from training.methods import METHODS, config_class
 from training.options import read_words
+from training.sample import check_without_t2f
 from training.sizes import fitting_words
 
 #: Options of a free text that is no path.
@@ -123,3 +125,10 @@ def test_the_readme_s_recipe_for_a_cache_of_blocks(tmp_path):
     cache = cache_of(tmp_path / "cache", int(made))
     config = asked_config([word.replace("=CACHE", f"={cache}") for word in words])
     assert config.network.factor == int(made)
+
+
+@pytest.mark.parametrize(("inputs", "optional", "fits"), [("t1w t2f", "", 0), ("t1w t2f", "t2f", 1), ("t1w", "", 1)])
+def test_without_t2f_is_refused_in_its_own_words(inputs, optional, fits):
+    metadata = {"name": "m", "inputs": inputs.split(), "optional_inputs": optional.split()}
+    with contextlib.nullcontext() if fits else pytest.raises(InputError, match="leave --without-t2f out"):
+        check_without_t2f(metadata)
