@@ -38,6 +38,10 @@ MEANINGS = {
 }
 
 
+#: Names of a synthetic PET in a result's folder.
+PETS = tuple(f"synthetic_pet{space}{end}" for space in ("", "_space-MNI") for end in (".nii.gz", ".nii"))
+
+
 @dataclass(frozen=True)
 class SyntheticPet:
     """A synthetic PET and what belongs to it.
@@ -57,6 +61,22 @@ class SyntheticPet:
     reference: sitk.Image | None = None
     departure: sitk.Image | None = None
     reference_z: sitk.Image | None = None
+
+
+def pet_of(given: Path) -> Path:
+    """The synthetic PET of a result: a file as it is, of a result's folder the PET in it, on the T1w's grid first.
+
+    Raises:
+        InputError: a folder that holds no result.
+    """
+    if not given.is_dir():
+        return given
+    found = next((given / name for name in PETS if (given / name).is_file()), None)
+    if found is not None or (given / RECORD_NAME).is_file():
+        return found or given / PETS[0]
+    below = sorted(path.parent for path in given.glob(f"*/{RECORD_NAME}"))[:5]
+    advice = f"one of {', '.join(map(str, below))}" if below else f"a result's folder or its {PETS[0]}"
+    raise InputError(f"{given}: a folder without {RECORD_NAME}; give {advice}")
 
 
 def read_synthetic_pet(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from RelAPETLib.devices import share_the_cores
 from RelAPETLib.errors import InputError
 
+from .asked import asked_config
 from .commands import COMMANDS
 from .errors import user_error
 from .options import help_text, read_words
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if asked.action == "help":  # without what the training loads
                 say(help_text(asked.overrides))
                 return 0
+            if asked.action in ("train", "dry-run"):
+                asked_config(asked.overrides)  # refuses what it can before torch is loaded, which takes its time
             # Before torch is loaded: large pages for large tensors, which come and go in every step (Linux).
             os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
             from .loop import main as train

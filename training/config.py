@@ -12,7 +12,7 @@ import difflib
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any, ClassVar, get_type_hints
 
@@ -36,6 +36,7 @@ __all__ = [
     "TrainConfig",
     "check",
     "chosen",
+    "composed",
     "differences",
     "flatten",
     "layout",
@@ -106,7 +107,19 @@ def load_config(overrides: Sequence[str]) -> TrainConfig:
         An instance of the method's subclass.
 
     Raises:
-        ConfigError: an unknown key or choice, a value of a wrong type or out of range, a combination without sense.
+        ConfigError: as `composed`; a value out of range, a combination without sense.
+    """
+    config = composed(overrides)
+    check(config)
+    return config
+
+
+def composed(overrides: Sequence[str]) -> TrainConfig:
+    """The configuration that overrides make, not checked yet.
+
+    Raises:
+        ConfigError: an unknown key or choice, a value of a wrong type, a key that must be given and is not.
+        InputError: a place in the home folder of a user who is not known.
     """
     from hydra import compose, initialize
     from hydra.core.config_store import ConfigStore
@@ -138,15 +151,24 @@ def load_config(overrides: Sequence[str]) -> TrainConfig:
             store.store(group=group, name=name, node=node)
     try:
         with initialize(version_base=None, config_path=None):
-            composed = compose("train", overrides=list(overrides))
-        config = OmegaConf.to_object(OmegaConf.merge(root, composed))
+            merged = OmegaConf.merge(root, compose("train", overrides=list(overrides)))
+        _check_given(OmegaConf.missing_keys(merged), kind)
+        config = OmegaConf.to_object(merged)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_line(error)) from error
     except (ValueError, TypeError, RecursionError) as error:  # what Hydra's parser lets through
         raise ConfigError(f"the overrides cannot be read: {_one_line(error)}") from error
     _at_home(config)
-    check(config)
     return config
+
+
+def _check_given(missing: Collection[str], kind: type[TrainConfig]) -> None:
+    """Raise `ConfigError` for the keys that must be given and are not, all of them."""
+    needed = [key for key in ("data.cache", "out") if key in missing]  # in the order of the command's usage
+    needed += sorted(set(missing) - set(needed))
+    if needed:
+        said = (f"{key}= must be given: the {kind.rules[key].what.partition(';')[0]}" for key in needed)
+        raise ConfigError("; ".join(said))
 
 
 def _quoted(word: str, kind: type[TrainConfig]) -> str:

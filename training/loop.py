@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 
 from . import checkpoints, methods, origins
+from .asked import asked_config
 from .config import TrainConfig, load_config
 from .data.cache import alone_in, sweep
 from .errors import EXIT_REQUEUE, ConfigError, user_error
@@ -55,7 +56,7 @@ def main(argv: Sequence[str], pretraining: bool = False) -> int:
         if asked.action == "cfg":
             say("\n".join(shown_config(asked.overrides)))
             return 0
-        config = load_config(asked.overrides)
+        config = asked_config(asked.overrides)
         if pretraining:
             check_pretraining(methods.objective(config), asked.action)
         check_machine(config)

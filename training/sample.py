@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,16 +96,18 @@ def sample_cache(
             folder holds volumes of another model or other settings.
         ModelError, DeviceError: as `load_model`.
     """
-    from RelAPETLib.models import load_model
-    from RelAPETLib.synthesis.options import check_sequences, resolve
+    from RelAPETLib.models import load_model, locate
+    from RelAPETLib.synthesis.options import resolve
 
     cache.check_whole()
     options = drawing.options(tracers or "all")
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit} is out of range; use at least 1")
-    model = load_model(Path(bundle) if Path(bundle).is_dir() else str(bundle), drawing.device)
+    place = Path(bundle) if Path(bundle).is_dir() else str(bundle)
+    if drawing.without_t2f:
+        check_without_t2f(locate(place).metadata)  # before the weights are loaded
+    model = load_model(place, drawing.device)
     plans = resolve(options, model)
-    check_sequences(("t1w",) if drawing.without_t2f else SEQUENCES, model.metadata)
     wanted = [plan.tracer.name for plan in plans]
     resolved = replace(drawing, sampler=plans[0].sampler, steps=plans[0].steps)
     items = cache.items(split.part(part), wanted)[:limit]
@@ -126,6 +128,15 @@ def sample_cache(
             write_whole(Path(out) / RECORD, pretty_json(record))
             progress(f"{number} of {len(items)}: {item.case} {item.tracer} {seconds:.2f} s")
         return record
+
+
+def check_without_t2f(metadata: Mapping) -> None:
+    """Raise `InputError` where a model, by its metadata, was not trained to do without the T2-FLAIR."""
+    if "t2f" in metadata["inputs"] and "t2f" not in metadata.get("optional_inputs", ()):
+        raise InputError(
+            f"--without-t2f: model {metadata['name']} was not trained to do without the T2-FLAIR; leave --without-t2f "
+            "out, or train one with data.drop_t2f"
+        )
 
 
 def draw_volume(model, cache: Cache, item: Item, drawing: Drawing, inside: np.ndarray) -> tuple[np.ndarray, float]:

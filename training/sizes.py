@@ -8,6 +8,7 @@ from RelAPETLib.grid import MNI_GRID
 
 from .config import Network
 from .errors import ConfigError
+from .words_of_config import as_value
 
 #: Far beyond any network of the field; what lies above is a slip of the keyboard that would fill the memory.
 WIDEST, DEEPEST, MOST_BLOCKS, COARSEST = 4096, 8, 32, 20
@@ -32,7 +33,13 @@ def shape_of(network: Network) -> tuple[int, int, int]:
 
 
 def check_levels(group: str, channels: Sequence[int], num_res_blocks: int, groups: int) -> None:
-    """Raise `ConfigError` for widths of levels that cannot be, or that the normalisation does not divide into groups.
+    """Raise `ConfigError` for the first of `level_problems`."""
+    for problem in level_problems(group, channels, num_res_blocks, groups):
+        raise ConfigError(problem)
+
+
+def level_problems(group: str, channels: Sequence[int], num_res_blocks: int, groups: int) -> list[str]:
+    """Widths of levels that cannot be, or that the normalisation does not divide into groups.
 
     Args:
         group: of the configuration, e.g. ``network``.
@@ -40,14 +47,16 @@ def check_levels(group: str, channels: Sequence[int], num_res_blocks: int, group
         num_res_blocks: residual blocks a level.
         groups: of the normalisation.
     """
+    found, named = [], f"{group}.channels={list(channels)}"
     if not 1 <= len(channels) <= DEEPEST:
-        raise ConfigError(f"{group}.channels={list(channels)}: one number a level is wanted, 1 to {DEEPEST} levels")
+        found.append(f"{named}: one number a level is wanted, 1 to {DEEPEST} levels")
     if not all(1 <= n <= WIDEST for n in channels):
-        raise ConfigError(f"{group}.channels={list(channels)}: each must lie between 1 and {WIDEST}")
+        found.append(f"{named}: each must lie between 1 and {WIDEST}")
     if not 1 <= num_res_blocks <= MOST_BLOCKS:
-        raise ConfigError(f"{group}.num_res_blocks={num_res_blocks} must lie between 1 and {MOST_BLOCKS}")
+        found.append(f"{group}.num_res_blocks={num_res_blocks} must lie between 1 and {MOST_BLOCKS}")
     if groups < 1 or any(n % groups for n in channels):
-        raise ConfigError(f"{group}.channels={list(channels)} are no multiples of {group}.norm_num_groups={groups}")
+        found.append(f"{named} are no multiples of {group}.norm_num_groups={groups}")
+    return found
 
 
 def check_shifts(channels: Sequence[int], groups: int, hidden: str) -> None:
@@ -65,28 +74,72 @@ def check_shifts(channels: Sequence[int], groups: int, hidden: str) -> None:
         )
 
 
-def check_attention(
+def attention_problems(
     channels: Sequence[int], attention_levels: Sequence[bool], num_head_channels: int, crossing: int | None
-) -> None:
-    """Raise `ConfigError` unless a U-Net (MONAI's) can attend; its middle always does, at the last level's width.
+) -> list[str]:
+    """Why a U-Net (MONAI's) cannot attend; its middle always does, at the last level's width.
 
     Args:
         channels, attention_levels, num_head_channels: of the configuration's ``network``.
         crossing: width of what a second attention looks at, which here is the level itself; None without one.
     """
-    channels = list(channels)
+    channels, found = list(channels), []
     if len(channels) != len(attention_levels):
-        raise ConfigError("network.channels and network.attention_levels must be lists of the same length")
-    if channels[0] % 2:
-        raise ConfigError(f"network.channels={channels}: the first must be even, for pairs of the timestep's embedding")
-    attending = [n for n, use in zip(channels, attention_levels, strict=True) if use] + channels[-1:]
+        found.append("network.channels and network.attention_levels must be lists of the same length")
+    if channels and channels[0] % 2:
+        found.append(f"network.channels={channels}: the first must be even, for pairs of the timestep's embedding")
+    attending = [n for n, use in zip(channels, attention_levels, strict=False) if use] + channels[-1:]
     if num_head_channels < 1 or any(n % num_head_channels for n in attending):
-        raise ConfigError(
+        found.append(
             f"network.num_head_channels={num_head_channels} must divide the channels of levels with attention and of "
             f"the last one: {', '.join(map(str, dict.fromkeys(attending)))}"
         )
     if crossing is not None and any(n != crossing for n in attending):
-        raise ConfigError(
+        found.append(
             f"network.cross_attention_dim={crossing} must be the channels of every level with attention and of the "
             f"last one, {', '.join(map(str, dict.fromkeys(attending)))}: the second attention looks at the level itself"
         )
+    return found
+
+
+def unet_problems(
+    network: Network, shape: Sequence[int] | None, crossing: int | None, unfit: tuple[str, str]
+) -> list[str]:
+    """Everything that keeps the U-Net of the group ``network`` from being built and from working on such volumes.
+
+    Args:
+        network: of `training.unet_config`.
+        shape: of what it works on, [X, Y, Z]; None where that does not matter.
+        crossing: as `attention_problems`.
+        unfit: what such volumes are called, and the key that changes their shape: ``("volumes", "network.crop")``.
+    """
+    found = level_problems("network", network.channels, network.num_res_blocks, network.norm_num_groups)
+    found += attention_problems(network.channels, network.attention_levels, network.num_head_channels, crossing)
+    return found + (multiple_problems(network, shape, *unfit) if shape is not None else [])
+
+
+def multiple_problems(network: Network, shape: Sequence[int], what: str, other: str) -> list[str]:
+    """The line that says that the levels do not divide volumes of a shape [X, Y, Z]; none where they do."""
+    multiple = 2 ** max(len(network.channels) - 1, 0)
+    if all(n % multiple == 0 for n in shape):
+        return []
+    named = f"network.channels: {what} of {tuple(shape)}"
+    return [f"{named} are no multiples of {multiple}; use another {other} or fewer levels"]
+
+
+def refuse(problems: Sequence[str], shape: Sequence[int] | None) -> None:
+    """Raise `ConfigError` for all of these problems of a U-Net, with words of one that fits volumes of the shape."""
+    if not problems:
+        return
+    words = "" if shape is None else f"; these fit volumes of {tuple(shape)}: {' '.join(fitting_words(shape))}"
+    raise ConfigError("; ".join(problems) + words)
+
+
+def fitting_words(shape: Sequence[int]) -> list[str]:
+    """Words of a small U-Net that works on volumes of a shape [X, Y, Z]: halved twice at most."""
+    levels = next(n for n in (3, 2, 1) if all(side % 2 ** (n - 1) == 0 for side in shape))
+    channels = [8 * 2**level for level in range(levels)]
+    return [
+        f"network.channels={as_value(channels)}", f"network.attention_levels={as_value([False] * levels)}",
+        "network.norm_num_groups=4", "network.num_head_channels=8", f"network.cross_attention_dim={channels[-1]}",
+    ]  # fmt: skip

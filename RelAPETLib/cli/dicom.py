@@ -21,7 +21,11 @@ def add_parser(commands, common) -> None:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--pet", required=True, type=given_path, metavar="FILE", help="synthetic_pet.nii.gz of a synthesis"
+        "--pet",
+        required=True,
+        type=given_path,
+        metavar="FILE",
+        help="a result's folder, or its PET",
     )
     parser.add_argument(
         "--provenance",

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import InputError, OutputError, RelAPETError
 from ..notices import warn
 from ..outputs import reserve, write_set
-from ..saved_pet import SyntheticPet, read_synthetic_pet
+from ..saved_pet import SyntheticPet, pet_of, read_synthetic_pet
 from .planes import Planes, axial_planes, own_planes, planes_on
 from .source import INVENTED_NAME, Source, invented_source, read_source
 
@@ -76,7 +76,7 @@ def export_dicom(
             grid; elements of the source had to be left out.
     """
     _check_installed(report)
-    pet, out = Path(pet), Path(out)
+    pet, out = pet_of(Path(pet)), Path(out)
     progress = progress or (lambda fraction, message: None)
     notes: list[str] = []
     if source and Path(source).resolve() == out.resolve():
@@ -143,6 +143,11 @@ def _match(
         notes.append(
             f"no --source series: the files belong to a new study of a patient who does not exist ({INVENTED_NAME})"
         )
+        if volumes.space != "T1w":
+            notes.append(
+                f"{pet.name} lies in template space ({volumes.space}), on no scanner's grid; no viewer can lay it over "
+                "the person's scans"
+            )
         return invented_source(own_planes(volumes.pet)), own_planes
     if volumes.space != "T1w":
         raise InputError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError, OutputError
 from ..notices import warn
-from ..saved_pet import MEANINGS, RECORD_NAME, SyntheticPet, read_synthetic_pet, regional_table
+from ..saved_pet import MEANINGS, RECORD_NAME, SyntheticPet, pet_of, read_synthetic_pet, regional_table
 from ..volumes import canonical, corner_distance, file_sha256, image_affine, read_volume
 from ..volumes.geometry import SAME_GRID_MM
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 #: Names of a PET in a result's folder; the first that is there is shown.
-PETS = tuple(f"synthetic_pet{space}{end}" for space in ("", "_space-MNI") for end in (".nii.gz", ".nii"))
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,7 @@ def read_result(
     Warns:
         RelAPETWarning: the T1w is not the very file that the PET was made from.
     """
-    pet = Path(pet)
-    if pet.is_dir():
-        pet = next((pet / name for name in PETS if (pet / name).is_file()), pet / PETS[0])
+    pet = pet_of(Path(pet))
     beside = Path(provenance) if provenance else None
     found = read_synthetic_pet(pet, beside, maps=tuple(MEANINGS))
     pictures = {name: getattr(found, name) for name in ("pet", *MEANINGS)}

@@ -286,6 +286,10 @@ uint8 = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
 BAD_FOLDERS = {
     "empty": (lambda folder: folder.mkdir(), "no DICOM images"),
     "no DICOM in it": (lambda folder: (folder.mkdir(), (folder / "a.txt").write_text("hello")), "no DICOM images"),
+    "NIfTI in it": (
+        lambda folder: (folder.mkdir(), [(folder / f"{n}.nii.gz").write_bytes(b"volume") for n in "dbac"]),
+        "no DICOM images in this folder; give one of these files: .*series/a.nii.gz, .*b.nii.gz, .*c.nii.gz and 1 more",
+    ),
     "two series": (
         _series_and("other", SeriesInstanceUID="1.2.826.0.1.1.4", SeriesNumber=4),
         r"2 DICOM series, no. 3 \(MR, 6 of 24x20 pixels\); no. 4 \(MR, 1 of",

@@ -124,6 +124,23 @@ def test_only_the_synthetic_pet_is_exported(tmp_path, capsys):
     assert "choose another --out" in capsys.readouterr().err
 
 
+def test_a_result_s_folder_and_template_space(tmp_path, capsys):
+    """As `relapet report` takes them; of a folder of several results the error names those."""
+    pet, source = _case(tmp_path)
+    argv = ["dicom", "--out", str(tmp_path / "out"), "--overwrite", "--progress", "none", "--pet"]
+    assert main([*argv, str(pet.parent), "--source", str(source)]) == 0
+    assert "template space" not in capsys.readouterr().err
+    assert main([*argv, str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path}: a folder without synthetic_pet.json; give one of {pet.parent}" in said
+    assert main([*argv, str(source)]) == 2
+    assert "give a result's folder or its synthetic_pet.nii.gz" in capsys.readouterr().err
+    made = write_synthetic_pet(tmp_path / "mni", affine_of(), space="MNI")
+    assert main([*argv, str(made)]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "template space (MNI)" in line]
+    assert made.name in line
+
+
 def test_earlier_exports_are_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     out = tmp_path / "out"
     large = write_synthetic_pet(tmp_path / "a", affine_of(), uncertainty=marked_pet())

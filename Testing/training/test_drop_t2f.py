@@ -208,7 +208,7 @@ def test_figures_of_the_t1w_alone_are_sampled_apart(exported, tmp_path, capsys):
     assert training([*words, str(bundles[0.5]), "--out", str(tmp_path / "alone")]) == 2
     assert "made with another without_t2f" in capsys.readouterr().err
     assert training([*words, str(bundles[0.0]), "--out", str(tmp_path / "no"), "--without-t2f"]) == 2
-    assert "model share-0.0 needs a T2-FLAIR" in capsys.readouterr().err
+    assert "--without-t2f: model share-0.0 was not trained to do without the T2-FLAIR" in capsys.readouterr().err
     record = json.loads((tmp_path / "both" / "samples.json").read_text())
     del record["without_t2f"]  # as folders of earlier versions
     (tmp_path / "both" / "samples.json").write_text(json.dumps(record))

@@ -372,7 +372,8 @@ def test_pretrain_runs_the_stage_alone_over_mri_alone_and_train_takes_it(people,
         (["method=mri2pet", "--dry-run"], "--dry-run: 'train --dry-run'"),
     ],
 )
-def test_pretrain_refuses_what_has_no_such_stage_in_one_line(tmp_path, capsys, words, why):
+def test_pretrain_refuses_what_has_no_such_stage_in_one_line(tmp_path, capsys, monkeypatch, words, why):
+    monkeypatch.setattr("training.asked.read_index", lambda folder: {"grid": {"shape": (160, 180, 160)}})
     assert main(["pretrain", *words, "data.cache=nowhere", f"out={tmp_path / 'out'}"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert why in line and not (tmp_path / "out").exists()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from RelAPETLib.grid import MNI_GRID
 from training.config import differences, flatten, load_config
 from training.errors import ConfigError
 from training.methods.rela.config import PRESETS, Ablation, Network
@@ -241,6 +242,7 @@ def test_what_a_machine_cannot_do_is_told_before_anything_runs(monkeypatch, tmp_
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("training.asked.read_index", lambda folder: {"grid": {"shape": MNI_GRID.shape}})
     words = ["train", "data.cache=none", f"out={tmp_path / 'out'}", *overrides.split(" ")]
     assert main(words) == 2
     said = capsys.readouterr().err

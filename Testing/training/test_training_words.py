@@ -1,17 +1,27 @@
 """What is said of words of ``python -m training`` that are missing, and of places in them."""
 
 import argparse
+import contextlib
+import hashlib
+import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from RelAPETLib.errors import InputError
+from RelAPETLib.grid import MNI_GRID
 from RelAPETLib.homes import given_path, given_place
-from training.__main__ import build_parser
+from training.__main__ import build_parser, main
+from training.asked import asked_config
 from training.commands import named_folder
 from training.config import flatten, load_config
+from training.data.cache import VERSION, canonical_json
 from training.methods import METHODS, config_class
 from training.options import read_words
+from training.sample import check_without_t2f
+from training.sizes import fitting_words
 
 #: Options of a free text that is no path.
 NO_PATH = set("split device sampler tracers name version licence title description frames reference_region".split())
@@ -60,3 +70,65 @@ def test_files_of_words_and_named_folders(home):
     assert named_folder("rela=~/samples") == ("rela", home / "samples")
     assert named_folder("~/samples") == ("samples", home / "samples")
     assert named_folder("a=b") == ("a", Path("b"))
+
+
+def cache_of(folder: Path, factor: int = 1) -> Path:
+    """The index of a cache of blocks, of nobody."""
+    index = {"version": VERSION, "grid": {"shape": [n // factor for n in MNI_GRID.shape]}, "cases": []}
+    folder.mkdir()
+    sha256 = hashlib.sha256(canonical_json(index)).hexdigest()
+    (folder / "index.json").write_text(json.dumps(index | {"sha256": sha256}), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], ["data.cache= must be given: the folder that 'prepare' wrote; out= must be given: the folder of the run"]),
+        (["data.cache=CACHE", "network.factor=10"], ["out= must be given: the folder of the run"]),
+        (["out=a", "--dry-run"], ["data.cache= must be given: the folder that 'prepare' wrote"]),
+        (["out=a", "data.cache=nocache", "network.factor=10"], ["nocache: no cache (no index.json); make one with"]),
+        (["out=a", "data.cache=CACHE"], [  # a cache of blocks of 10: everything at once, and words that work
+            "network.factor=1 must be a multiple of 10; with network.factor=10: network.channels: volumes of (16, 18",
+            "these fit volumes of (16, 18, 16): network.channels=[8,16]",
+        ]),
+        (["out=a", "data.cache=CACHE", "network.factor=10", "network.channels=[8,18]"], [
+            "[8, 18] are no multiples of network.norm_num_groups=8", "must be lists of the same length",
+            "network.num_head_channels=64 must divide", "network.cross_attention_dim=64 must be",
+        ]),
+    ],
+)  # fmt: skip
+def test_what_is_missing_or_does_not_fit_is_said_at_once(words, says, tmp_path, capsys, monkeypatch):
+    """Before torch is asked for, all in one line."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "training.loop", None)  # what loads it
+    cache = cache_of(tmp_path / "cache", 10)
+    assert main(["train" if words else "pretrain", *(word.replace("CACHE", str(cache)) for word in words)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.startswith("error: ")
+    for each in says:
+        assert each in said
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+@pytest.mark.parametrize("method", ["rela", "unet_l1"])
+@pytest.mark.parametrize("factor", [1, 2, 4, 5, 10])
+def test_words_that_are_said_to_fit_do(method, factor):
+    words = fitting_words([n // factor for n in MNI_GRID.shape])
+    load_config([f"method={method}", "out=a", "data.cache=b", f"network.factor={factor}", *words])
+
+
+def test_the_readme_s_recipe_for_a_cache_of_blocks(tmp_path):
+    readme = (Path(__file__).resolve().parents[2] / "training" / "README.md").read_text(encoding="utf-8")
+    made, trained = re.search(r"prepare .*--factor (\d+)\n(python -m training train .*(?:\n    .*)*)", readme).groups()
+    words = trained.replace("\\\n", "").split()[4:]
+    cache = cache_of(tmp_path / "cache", int(made))
+    config = asked_config([word.replace("=CACHE", f"={cache}") for word in words])
+    assert config.network.factor == int(made)
+
+
+@pytest.mark.parametrize(("inputs", "optional", "fits"), [("t1w t2f", "", 0), ("t1w t2f", "t2f", 1), ("t1w", "", 1)])
+def test_without_t2f_is_refused_in_its_own_words(inputs, optional, fits):
+    metadata = {"name": "m", "inputs": inputs.split(), "optional_inputs": optional.split()}
+    with contextlib.nullcontext() if fits else pytest.raises(InputError, match="leave --without-t2f out"):
+        check_without_t2f(metadata)

@@ -315,7 +315,24 @@ def open_cache(folder: Path | str, *, mri_only: bool = False) -> Cache:
     Raises:
         InputError: no cache there, one of another version, a changed index, a missing file, or no PET in it.
     """
-    folder = Path(folder)
+    cache = Cache(Path(folder), read_index(Path(folder)))
+    if not mri_only and not cache.items():
+        made = cache.index.get("options", {}).get("mri_only")
+        advice = "it was made by 'prepare --mri-only'" if made else f"see {cache.folder / 'failures.tsv'}"
+        raise InputError(f"{folder}: no case with a PET in it; {advice}")
+    missing = [
+        path
+        for record in cache.index["cases"]
+        for name in ("t1w", "t2f", *(f"pet_{tracer}" for tracer in record["pets"]))
+        if not (path := cache.folder / "cases" / record["case"] / f"{name}.npy").is_file()
+    ]
+    if missing:
+        raise InputError(f"{missing[0]}: missing; run prepare again")
+    return cache
+
+
+def read_index(folder: Path) -> dict:
+    """Index of a cache, known to be whole; the arrays are not looked at. Raises `InputError` as `open_cache`."""
     if not (folder / INDEX).exists():
         if (folder / "cases").is_dir():
             raise InputError(f"{folder}: prepare did not come to its end there (no {INDEX}); run it again")
@@ -326,17 +343,4 @@ def open_cache(folder: Path | str, *, mri_only: bool = False) -> Cache:
     rest = {key: value for key, value in index.items() if key != "sha256"}
     if hashlib.sha256(canonical_json(rest)).hexdigest() != index.get("sha256"):
         raise InputError(f"{folder / INDEX} was changed after prepare wrote it; run prepare again")
-    cache = Cache(folder, index)
-    if not mri_only and not cache.items():
-        made = index.get("options", {}).get("mri_only")
-        advice = "it was made by 'prepare --mri-only'" if made else f"see {folder / 'failures.tsv'}"
-        raise InputError(f"{folder}: no case with a PET in it; {advice}")
-    missing = [
-        path
-        for record in index["cases"]
-        for name in ("t1w", "t2f", *(f"pet_{tracer}" for tracer in record["pets"]))
-        if not (path := folder / "cases" / record["case"] / f"{name}.npy").is_file()
-    ]
-    if missing:
-        raise InputError(f"{missing[0]}: missing; run prepare again")
-    return cache
+    return index

@@ -13,6 +13,7 @@ from ...absent import is_listed
 from ...errors import InputError
 from ...host_memory import free_host_bytes
 from ...notices import printable, warn
+from ..endings import name_without_ending
 from .frames import NATIVE, Frame, read_frames
 from .lacking import ENDINGS, check_left_out, warn_of_numbers, why_no_dicom
 from .origin import Origin
@@ -31,6 +32,8 @@ _MAX_VOXELS = 2**30
 _MAX_RATIO = 1000
 #: So many series are listed in a message.
 _LISTED = 4
+#: So many volumes of other formats.
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,7 @@ def find_series(folder: Path, name: str = "DICOM series") -> Series:
             "or the like); give the folder that holds the series' files"
         )
     if not frames:
-        raise InputError(
-            f"{printable(folder)}: no DICOM images in this folder; give the folder that holds the series' files"
-        )
+        raise InputError(f"{printable(folder)}: no DICOM images in this folder; {_instead(folder)}")
     series = make_series(frames, folder, name)
     if without_image:
         warn(
@@ -90,6 +91,15 @@ def find_series(folder: Path, name: str = "DICOM series") -> Series:
             "(presentation state, report, segmentation or the like) left out"
         )
     return series
+
+
+def _instead(folder: Path) -> str:
+    """What to give in place of a folder without DICOM: volumes of other formats that lie in it, if there are any."""
+    volumes = sorted(path for path in folder.iterdir() if name_without_ending(path) and is_listed(path))
+    if not volumes:
+        return "give the folder that holds the series' files"
+    more = f" and {len(volumes) - _SHOWN} more" if len(volumes) > _SHOWN else ""
+    return f"give one of these files: {', '.join(map(printable, volumes[:_SHOWN]))}{more}"
 
 
 def dicom_candidates(folder: Path) -> Iterable[Path]:

@@ -8,7 +8,7 @@ from RelAPETLib.grid import MNI_GRID
 
 from ...autoencoder_config import check_autoencoder, reduction_of
 from ...errors import ConfigError
-from ...sizes import check_attention, check_levels, shape_of
+from ...sizes import multiple_problems, refuse, shape_of, unet_problems
 
 if TYPE_CHECKING:
     from .config import RelaConfig
@@ -17,20 +17,14 @@ if TYPE_CHECKING:
 def check_sizes(config: RelaConfig) -> None:
     """Raise `ConfigError` naming the key unless the networks can be built and work on the model grid."""
     network, latent = config.network, config.method.latent
-    check_levels("network", network.channels, network.num_res_blocks, network.norm_num_groups)
     regression = latent and config.latent.name != "autoencoded"
-    check_attention(
-        network.channels,
-        network.attention_levels,
-        network.num_head_channels,
-        None if regression else network.cross_attention_dim,
-    )
     image = tuple(n // network.factor for n in MNI_GRID.shape) if latent else shape_of(network)
     if latent:
         check_autoencoder(config.autoencoder, image)
-    if regression or not latent:
-        check_shape(config, _regression_latent(config) if regression else image, image)
-    elif _judges_images(config):
+    diffused = _regression_latent(config) if regression else None if latent else image
+    crossing = None if regression else network.cross_attention_dim
+    refuse(unet_problems(network, diffused, crossing, _unfit(config)), diffused)
+    if _judges_images(config):
         _check_discriminator(image)
 
 
@@ -47,15 +41,14 @@ def check_shape(config: RelaConfig, diffused: tuple[int, ...], image: tuple[int,
     Args:
         diffused, image: shapes [X, Y, Z]; the same in voxel space.
     """
-    multiple = 2 ** (len(config.network.channels) - 1)
-    if any(n % multiple for n in diffused):
-        what, other = ("latents", "network.factor") if config.method.latent else ("volumes", "network.crop")
-        raise ConfigError(
-            f"network.channels: {what} of {diffused} are no multiples of {multiple}; use another {other} or fewer "
-            "levels"
-        )
+    refuse(multiple_problems(config.network, diffused, *_unfit(config)), None)
     if _judges_images(config):
         _check_discriminator(image)
+
+
+def _unfit(config: RelaConfig) -> tuple[str, str]:
+    """What the levels have to divide, and the key that would change it."""
+    return ("latents", "network.factor") if config.method.latent else ("volumes", "network.crop")
 
 
 def _judges_images(config: RelaConfig) -> bool:

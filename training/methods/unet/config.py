@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 from RelAPETLib.methods.base import MEAN_PET
 
 from ... import config
-from ...errors import ConfigError
 from ...keys import Key, Rules
-from ...sizes import check_attention, check_levels, shape_of
+from ...sizes import refuse, shape_of, unet_problems
 from ...unet_config import RULES as UNET_RULES
 from ...unet_config import Network
 from ..mean_pet import check_regression
@@ -67,16 +66,8 @@ class UNetConfig(config.TrainConfig):
         """See `TrainConfig.check`."""
         check_regression(self.preset.mean_pet, self.data)
         network = self.network
-        check_levels("network", network.channels, network.num_res_blocks, network.norm_num_groups)
-        check_attention(
-            network.channels, network.attention_levels, network.num_head_channels, network.cross_attention_dim
-        )
-        multiple, shape = 2 ** (len(network.channels) - 1), shape_of(network)
-        if any(n % multiple for n in shape):
-            raise ConfigError(
-                f"network.channels: volumes of {shape} are no multiples of {multiple}; use another network.crop or "
-                "fewer levels"
-            )
+        shape = shape_of(network)
+        refuse(unet_problems(network, shape, network.cross_attention_dim, ("volumes", "network.crop")), shape)
 
 
 CONFIG = UNetConfig
