@@ -12,7 +12,7 @@ Were a model measured where its own PET is not 0, what it leaves out would cost 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from ..grid import MNI_GRID
 from ..notices import printable, warn
+from ..volumes.masked import interpolated, weights_on
 from .pairs import Pair
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 #: What says where the brain is, in words for the record.
 MASK, DSEG, TEMPLATE = "mask", "dseg", "the template's brain"
 WARPED, UNION = "the template's brain by the transform to MNI", "where any model's PET is not 0, holes filled"
+
+
+#: Images that a brain keeps of what it was asked for.
+MOST_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -51,15 +56,43 @@ class Brain:
         """The brain on a grid in the person's space, uint8: 1 where its linear interpolation is .5 or more, else 0."""
         import SimpleITK as sitk
 
-        place = (grid.GetSize(), grid.GetSpacing(), grid.GetOrigin(), grid.GetDirection())
-        if place not in self._known:
+        def made() -> sitk.Image:
             found = None
             for image in self.images:
-                share = sitk.Cast(image > 0, sitk.sitkFloat32)
-                moved = sitk.Resample(share, grid, self.to_images or sitk.Transform(), sitk.sitkLinear, 0.0)
-                found = moved >= 0.5 if found is None else found | (moved >= 0.5)
-            self._known[place] = sitk.BinaryFillhole(found) if self.source == UNION else found
-        return self._known[place]
+                there = weights_on(image, grid, self.to_images) >= 0.5
+                found = there if found is None else found | there
+            return sitk.BinaryFillhole(found) if self.source == UNION else found
+
+        return self._kept(_place(grid), made)
+
+    def brought(self, image: sitk.Image, grid: sitk.Image) -> tuple[sitk.Image, sitk.Image]:
+        """A PET on another grid by linear interpolation among its voxels in the brain.
+
+        What stands outside, 0 in a PET that was masked, does not pull the brain's rim down.
+
+        Returns:
+            Values, float32, and their weights, 0 to 1: how much of each interpolation lay in the brain
+            (`volumes.masked`); 0 where none did.
+        """
+        import SimpleITK as sitk
+
+        inside = self.on(image)
+        if _place(image) == _place(grid):
+            return sitk.Mask(sitk.Cast(image, sitk.sitkFloat32), inside), sitk.Cast(inside, sitk.sitkFloat32)
+        weights = self._kept((*_place(image), *_place(grid)), lambda: weights_on(inside, grid))
+        return interpolated(image, inside, weights), weights
+
+    def _kept(self, key: tuple, made: Callable[[], sitk.Image]) -> sitk.Image:
+        """An image that was made for a key, made where it was not; the last few are kept."""
+        if key not in self._known:
+            while len(self._known) >= MOST_KEPT:
+                del self._known[next(iter(self._known))]
+            self._known[key] = made()
+        return self._known[key]
+
+
+def _place(grid: sitk.Image) -> tuple:
+    return grid.GetSize(), grid.GetSpacing(), grid.GetOrigin(), grid.GetDirection()
 
 
 class Brains:
@@ -70,6 +103,9 @@ class Brains:
     """
 
     def __init__(self, pairs: Sequence[Pair] = ()):
+        from ..registration.template import load_template
+
+        self._template = Brain((load_template().mask,), TEMPLATE, name="measured PET")
         self._pairs: dict[tuple, list[Pair]] = defaultdict(list)
         for pair in pairs:
             self._pairs[_whose(pair)].append(pair)
@@ -91,7 +127,8 @@ class Brains:
         key = (*_whose(pair), space, synthetic)
         if self._last is None or self._last[0] != key:
             own = self._pairs.get(_whose(pair)) or [pair]
-            self._last = key, _brain([other for other in own if (other.space or space) == space], space, synthetic)
+            own = [other for other in own if (other.space or space) == space]
+            self._last = key, _brain(own, space, synthetic, self._template)
         return self._last[1]
 
 
@@ -104,19 +141,18 @@ def _whose(pair: Pair) -> tuple[str, str, str]:
     return pair.participant, pair.session, pair.tracer
 
 
-def _brain(pairs: Sequence[Pair], space: str, synthetic: bool) -> Brain | None:
+def _brain(pairs: Sequence[Pair], space: str, synthetic: bool, template: Brain) -> Brain | None:
     """The brain of one person's pairs, all in one space."""
-    from ..registration.template import load_template
     from .in_mni import read_transform
 
     if found := _file([pair.mask for pair in pairs], MASK, pairs[0].name):
         return found
     if space == "MNI":
-        return Brain((load_template().mask,), TEMPLATE, name="measured PET")
+        return template
     if found := _file([pair.dseg for pair in pairs], DSEG, pairs[0].name):
         return found
     if path := next((pair.to_mni for pair in pairs if pair.to_mni is not None), None):
-        return Brain((load_template().mask,), WARPED, read_transform(path), f"transform {printable(path)}")
+        return Brain(template.images, WARPED, read_transform(path), f"transform {printable(path)}")
     shown = _shown(pairs, space) if synthetic else []
     return Brain(tuple(shown), UNION, name="synthetic PET") if shown else None
 

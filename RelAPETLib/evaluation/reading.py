@@ -6,7 +6,8 @@ place than the synthetic one's. Only who asks for it gets a registration.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import numpy as np
 from ..errors import DoubtfulInputError, InputError
 from ..grid import MNI_GRID
 from ..notices import printable, warn
+from ..volumes.masked import LEAST_WEIGHT, smoothed
 from .brains import Brain, Brains, space_of_pair
 from .pairs import Pair
 from .settings import Settings
@@ -31,8 +33,6 @@ LEAST_LIKENESS, GOOD_LIKENESS = 0.6, 0.85
 AROUND_MM = 20.0
 #: Share of the brain in which a PET that an earlier run registered, and masked by that brain, may be 0.
 MOST_UNSEEN = 0.001
-#: Full width at half maximum of a Gaussian of SD 1.
-FWHM_OF_SD = 2.3548
 _APART = {
     "T1w": "register the measured PET to the T1w first and give that file, or use --register",
     "MNI": "bring the measured PET to MNI space first and give that file, or give both PET in the T1w's space",
@@ -98,7 +98,6 @@ def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> L
         warn(f"{printable(pair.measured)}: {why}")
     scan = PetScan(pair.tracer, pair.registered or pair.measured, pair.sidecar, pair.sidecar_paths)
     measured, _ = read_pet(scan, settings.frames)
-    measured = _smoothed(measured, settings.fwhm, settings.fwhm_measured)
     synthetic = None
     if pair.synthetic is not None and not settings.measured_only:
         synthetic = read_volume(pair.synthetic, name="synthetic PET")
@@ -112,7 +111,6 @@ def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> L
             _check_cut(pair, synthetic, measured)
         if settings.register:
             measured = registered(measured, pair, brain, space)
-        synthetic = _smoothed(synthetic, settings.fwhm, settings.fwhm_synthetic)
     on_grid = sitk.Resample(measured, target, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     in_field = field_of_view(measured, target)
     relative = synthetic is not None and is_relative(pair.synthetic)
@@ -120,7 +118,28 @@ def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> L
     loaded = Loaded(synthetic, measured, on_grid, in_field, brain, source, space, where, relative)
     if synthetic is not None:
         _check_place(pair, loaded, settings)
-    return loaded
+    return _at_one_resolution(loaded, settings)
+
+
+def _at_one_resolution(loaded: Loaded, settings: Settings) -> Loaded:
+    """The same with both PET smoothed in the brain to the wanted resolution, and the measured one brought over anew.
+
+    Both are smoothed and interpolated among their voxels in the brain alone: a synthetic PET has nothing but 0 outside,
+    a measured one its surroundings, and neither may weigh.
+    """
+    import SimpleITK as sitk
+
+    synthetic, measured, where = loaded.synthetic, loaded.measured, loaded.where
+    if settings.fwhm is not None:
+        measured = _smoothed(measured, where, settings.fwhm, settings.fwhm_measured)
+        if synthetic is not None:
+            synthetic = _smoothed(synthetic, where, settings.fwhm, settings.fwhm_synthetic)
+    on_grid = measured if synthetic is None else loaded.on_grid
+    if synthetic is not None and where is not None:
+        values, weights = where.brought(measured, loaded.on_grid)
+        around = sitk.Resample(measured, values, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+        on_grid = values + sitk.Mask(around, weights <= LEAST_WEIGHT)
+    return replace(loaded, synthetic=synthetic, measured=measured, on_grid=on_grid)
 
 
 def _check_cut(pair: Pair, synthetic: sitk.Image, measured: sitk.Image) -> None:
@@ -216,14 +235,11 @@ def field_of_view(image: sitk.Image, target: sitk.Image) -> sitk.Image:
     return sitk.Resample(ones, target, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
 
 
-def _smoothed(image: sitk.Image, wanted: float | None, own: float | None) -> sitk.Image:
-    """An image at the wanted resolution (FWHM, mm): Gaussians add up in squares."""
-    import SimpleITK as sitk
-
-    if wanted is None or wanted == own:
+def _smoothed(image: sitk.Image, brain: Brain | None, wanted: float, own: float) -> sitk.Image:
+    """An image smoothed in the brain from its own to the wanted resolution (FWHM, mm): Gaussians add up in squares."""
+    if wanted == own:
         return image
-    sd = float(np.sqrt(wanted**2 - own**2)) / FWHM_OF_SD
-    return sitk.SmoothingRecursiveGaussian(image, [sd] * 3)
+    return smoothed(image, None if brain is None else brain.on(image), math.sqrt(wanted**2 - own**2))
 
 
 def _on_grid(brain: Brain, grid: sitk.Image) -> sitk.Image:

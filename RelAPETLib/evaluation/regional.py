@@ -1,7 +1,8 @@
 """Regional SUVR of a pair: means on the label image's own grid, and how a measured PET becomes SUVR.
 
-Labels are never resampled: each PET is brought to their grid by one linear interpolation. Only a person's deformation
-(`Pair.to_mni`) brings labels of MNI space to a person's PET, by nearest neighbour.
+Labels are never resampled: each PET is brought to their grid by one linear interpolation among its voxels in the brain,
+so that a masked PET, which is 0 outside, and one with surroundings read the same at the brain's rim. Only a person's
+deformation (`Pair.to_mni`) brings labels of MNI space to a person's PET, by nearest neighbour.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ..errors import InputError
 from ..regions import LEAST_IN_VIEW
 from ..regions.atlas import NATIVE, Atlas, cropped, read_atlas, with_sides
 from ..suvr import ReferenceUnits, check_suvr, stated_units
+from ..volumes.masked import LEAST_WEIGHT
 from .in_mni import read_transform
 from .pairs import Pair
 from .reading import Loaded, field_of_view
@@ -138,10 +140,18 @@ def _means(loaded: Loaded, atlas: Atlas, brought: tuple[Atlas, sitk.Image] | Non
     seen = np.ones(len(where), bool)
     for image in (loaded.measured, loaded.on_grid):
         seen &= sitk.GetArrayFromImage(field_of_view(image, atlas.image)).ravel()[where] > 0
-    if loaded.where is not None:
+    pet = [image for image in (loaded.synthetic, loaded.measured) if image is not None]
+    if loaded.where is None:
+        values = [there(image, sitk.sitkLinear) for image in pet]
+        if loaded.brain is not None:
+            seen &= there(loaded.brain, sitk.sitkNearestNeighbor) > 0
+    else:
         seen &= sitk.GetArrayFromImage(loaded.where.on(atlas.image)).ravel()[where] > 0
-    elif loaded.brain is not None:
-        seen &= there(loaded.brain, sitk.sitkNearestNeighbor) > 0
+        values = []
+        for image in pet:
+            brought_there, weights = loaded.where.brought(image, atlas.image)
+            values.append(sitk.GetArrayFromImage(brought_there).ravel()[where])
+            seen &= sitk.GetArrayFromImage(weights).ravel()[where] > LEAST_WEIGHT
     voxels = np.bincount(labels, weights=seen, minlength=top)
     held = np.bincount(labels, minlength=top).astype(float)
     known_of, shown = held, voxels
@@ -151,8 +161,7 @@ def _means(loaded: Loaded, atlas: Atlas, brought: tuple[Atlas, sitk.Image] | Non
         whole = whole[np.isin(whole, known)]
         known_of = np.bincount(np.searchsorted(known, whole), minlength=top) * _voxel(everything)
         shown = np.bincount(labels, weights=there(stretched, sitk.sitkLinear) * seen, minlength=top) * _voxel(atlas)
-    pet = [image for image in (loaded.synthetic, loaded.measured) if image is not None]
-    sums = [np.bincount(labels, weights=there(image, sitk.sitkLinear) * seen, minlength=top) for image in pet]
+    sums = [np.bincount(labels, weights=array * seen, minlength=top) for array in values]
     if loaded.synthetic is None:
         sums.insert(0, np.full(top, np.nan))
 

@@ -59,6 +59,8 @@ DEFINITIONS = {
     "less than half",
     "reference_region": "each PET, and what a result tells of its spread, interval and samples, is divided by the own "
     "mean of that PET in it, for images and tables alike",
+    "interpolation, fwhm": "linear, and a Gaussian, among a PET's voxels in the brain alone: what lies outside weighs "
+    "nothing, be it 0 or the head",
     "asymmetry": "200 (left - right) / (left + right), %; regions parted at x = 0 without the voxels there",
     "mae, bias": "mean of |synthetic - measured| and of synthetic - measured over volumes",
     "loa": "Bland-Altman limits of agreement, bias -+ 1.96 SD of the differences",

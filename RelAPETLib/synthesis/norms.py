@@ -48,8 +48,6 @@ LEAST_COVERED = 0.8
 #: What the mean image's mean in the reference region may be: SUVR relative to another region is off by more.
 LEVELS = (0.7, 1.3)
 WIDEST_FWHM = 30.0
-#: FWHM of a Gaussian in units of its SD.
-FWHM_OF_SD = math.sqrt(8 * math.log(2))
 
 
 @dataclass(frozen=True)
@@ -251,16 +249,12 @@ def z_map(case: Case, norms: Norms) -> tuple[sitk.Image, dict]:
 
 def _smoothed(pet: np.ndarray, inside: np.ndarray, fwhm: float) -> np.ndarray:
     """A PET inside the brain, blurred by so many mm; what lies outside, which is not known, weighs nothing."""
-    import SimpleITK as sitk
+    from ..volumes.masked import smoothed
 
-    if fwhm < 0.1:
+    if fwhm == 0:
         return pet
-    sds = [fwhm / FWHM_OF_SD] * 3
-    sums, weights = (
-        image_to_array(sitk.SmoothingRecursiveGaussian(array_to_image(array.astype(np.float32)), sds))
-        for array in (np.where(inside, pet, 0), inside)
-    )
-    return np.where(inside, sums / np.maximum(weights, 1e-3), 0).astype(np.float32)
+    found = smoothed(array_to_image(pet), array_to_image(inside.astype(np.uint8)), fwhm)
+    return np.where(inside, image_to_array(found), 0).astype(np.float32)
 
 
 def _record(case: Case, norms: Norms, known: np.ndarray) -> dict:

@@ -1,13 +1,10 @@
 """One brain for all models of a person: what a model leaves out costs it what it leaves out."""
 
-import json
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from evaluation_study import GRID, nearest_indices, paint, read_table, write_table
+from evaluation_study import GRID, nearest_indices, paint
 
-from RelAPETLib.cli import main
 from RelAPETLib.evaluation.brains import DSEG, MASK, TEMPLATE, UNION, WARPED, Brain, Brains
 from RelAPETLib.evaluation.pairs import Pair
 from RelAPETLib.evaluation.run import measure_all
@@ -47,6 +44,7 @@ MODELS = ("high", "lacking", "perfect")
 def test_regions_left_out_at_0_cost_what_they_hold(rivals):
     _, files, measured, out = rivals
     found = measure_all(pairs_of(files, MODELS, space="MNI"), Settings())
+    assert {fact["brain_from"] for fact in found.facts} == {TEMPLATE}, "as summary.json has it"
     brain = {row.method: row for row in found.images if row.region == "brain"}
     assert brain["lacking"].mae > brain["high"].mae and brain["lacking"].ssim < brain["high"].ssim
     window = Settings().window("PIB")[1]
@@ -112,15 +110,3 @@ def test_different_masks_of_one_person_are_told_of(rivals, tmp_path):
     same = Brain((array_to_image((measured > 0.5).astype(np.uint8), GRID),), MASK)
     grid = array_to_image(measured, GRID)
     assert np.array_equal(image_to_array(brain.on(grid), GRID), image_to_array(same.on(grid), GRID))
-
-
-def test_the_summary_says_which_brain_it_was(rivals):
-    folder, files, *_ = rivals
-    rows = [{"participant_id": "sub-1", "tracer": "PIB", "model": model, "space": "MNI", "synthetic": files[model],
-             "measured": files["measured"]} for model in MODELS[:2]]  # fmt: skip
-    table = write_table(folder / "table.tsv", rows)
-    assert main(["evaluate", "--progress", "none", "--table", str(table), "--out", str(folder / "out")]) == 0
-    summary = json.loads((folder / "out" / "summary.json").read_text())
-    assert {pair["brain_from"] for pair in summary["pairs"]} == {TEMPLATE} and "brain" in summary["definitions"]
-    regions = read_table(folder / "out" / "regions.tsv")
-    assert all(row["synthetic"] != "n/a" for row in regions)

@@ -97,15 +97,17 @@ def own_brain(grid: ModelGrid = GRID) -> np.ndarray:
 
 
 def own_means(volume: np.ndarray, grid: ModelGrid = GRID) -> dict[str, float]:
-    """Regional means of a volume on a grid by scipy alone: linear at each voxel of the labels that lies on the grid."""
+    """Regional means of a volume on a grid by scipy alone: linear among its voxels in the brain, at each label."""
     from scipy.ndimage import map_coordinates
 
     image, regions = load_regions()
     labels = image_to_array(image)
     voxels = np.argwhere(labels > 0)
     places = (voxels + np.subtract(MNI_GRID.origin, grid.origin)) / grid.spacing
-    values = map_coordinates(volume.astype(float), places.T, order=1, mode="nearest")
+    brain = own_brain(grid).astype(float)
+    sums, weights = (map_coordinates(array, places.T, order=1, mode="nearest") for array in (volume * brain, brain))
     nearest = np.round(places).astype(int)
-    kept = ((nearest >= 0) & (nearest < grid.shape)).all(1)
+    kept = ((nearest >= 0) & (nearest < grid.shape)).all(1) & (weights > 1e-3)
+    values = sums / np.maximum(weights, 1e-3)
     numbers = labels[tuple(voxels.T)]
     return {region.name: float(values[kept & (numbers == region.label)].mean()) for region in regions}
