@@ -24,6 +24,7 @@ from .errors import InputError
 from .grid import array_to_image, image_to_array
 from .host_memory import free_host_bytes
 from .registration import AUTO, FINE_BYTES, METHODS
+from .volumes.masked import interpolated
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
 MISSING_WARNED = 0.02
 #: Bytes that a synthesis takes at most beside its volumes, whatever their size, and for each voxel of the largest. A
 #: pair of 512^3 took 1.3 GB while it was preprocessed (Testing/benchmarks/results/brain_extraction.md); two scans made
-#: ready beside each other take 16 bytes a voxel, and up to five maps brought back to the T1w's grid 20.
+#: ready beside each other take 16 bytes a voxel, and up to five maps brought back to the T1w's grid with weights 30.
 FIXED_BYTES = 1_300_000_000
-BYTES_PER_VOXEL = 20
+BYTES_PER_VOXEL = 30
 
 
 @dataclass
@@ -351,16 +352,19 @@ def _scaled_unless_already(array: np.ndarray, mask: np.ndarray, name: str) -> np
     return _scaled(array, mask, name)
 
 
-def to_t1w_space(image_on_grid: sitk.Image, preprocessed: Preprocessed, t1w: sitk.Image) -> sitk.Image:
-    """A volume of the model grid on the raw T1w's own grid: float32, one linear interpolation, 0 outside.
+def to_t1w_space(
+    image_on_grid: sitk.Image, preprocessed: Preprocessed, t1w: sitk.Image, weights: sitk.Image | None = None
+) -> sitk.Image:
+    """A volume on `MNI_GRID`, e.g. a PET, on the raw T1w's own grid: float32, one linear interpolation, 0 outside.
 
     Args:
-        image_on_grid: e.g. a PET on `MNI_GRID`.
-        preprocessed: of the T1w.
-        t1w: the raw T1w, for its geometry.
+        preprocessed, t1w: of the raw T1w; the latter for its geometry.
+        weights: `volumes.masked.weights_on` of the mask, for a volume of the brain alone, whose rim then does not fade.
     """
     import SimpleITK as sitk
 
+    if weights is not None:
+        return interpolated(image_on_grid, preprocessed.mask, weights, preprocessed.t1w_to_grid, 0.5)
     return sitk.Resample(image_on_grid, t1w, preprocessed.t1w_to_grid, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
 
 

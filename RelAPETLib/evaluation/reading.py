@@ -138,7 +138,7 @@ def _at_one_resolution(loaded: Loaded, settings: Settings) -> Loaded:
     if synthetic is not None and where is not None:
         values, weights = where.brought(measured, loaded.on_grid)
         around = sitk.Resample(measured, values, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-        on_grid = values + sitk.Mask(around, weights <= LEAST_WEIGHT)
+        on_grid = values + sitk.Mask(around, weights < LEAST_WEIGHT)
     return replace(loaded, synthetic=synthetic, measured=measured, on_grid=on_grid)
 
 

@@ -151,7 +151,7 @@ def _means(loaded: Loaded, atlas: Atlas, brought: tuple[Atlas, sitk.Image] | Non
         for image in pet:
             brought_there, weights = loaded.where.brought(image, atlas.image)
             values.append(sitk.GetArrayFromImage(brought_there).ravel()[where])
-            seen &= sitk.GetArrayFromImage(weights).ravel()[where] > LEAST_WEIGHT
+            seen &= sitk.GetArrayFromImage(weights).ravel()[where] >= LEAST_WEIGHT
     voxels = np.bincount(labels, weights=seen, minlength=top)
     held = np.bincount(labels, minlength=top).astype(float)
     known_of, shown = held, voxels

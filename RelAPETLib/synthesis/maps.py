@@ -102,13 +102,15 @@ def bring_back(
     import SimpleITK as sitk
 
     from ..preprocessing import to_t1w_space
+    from ..volumes.masked import weights_on
     from .white_matter import shown_on_t1w
 
     progress(0.0, "bringing the PET back to the T1w")
     ready = case.ready
     volumes, pictures = {}, maps | {"t1w": ready.t1w, "t2f": ready.t2f}
     if space in ("t1w", "both"):
-        returned = {name: to_t1w_space(image, ready, case.t1w_space) for name, image in maps.items()}
+        weights = weights_on(ready.mask, case.t1w_space, ready.t1w_to_grid)
+        returned = {name: to_t1w_space(image, ready, case.t1w_space, weights) for name, image in maps.items()}
         volumes |= returned
         if shown_on_t1w(case, space):
             t1w, t2f = case.raw["t1w"], case.raw.get("t2f")

@@ -92,7 +92,11 @@ def weights_on(inside: sitk.Image, target: sitk.Image, transform: sitk.Transform
 
 
 def interpolated(
-    image: sitk.Image, inside: sitk.Image, weights: sitk.Image, transform: sitk.Transform | None = None
+    image: sitk.Image,
+    inside: sitk.Image,
+    weights: sitk.Image,
+    transform: sitk.Transform | None = None,
+    least: float = LEAST_WEIGHT,
 ) -> sitk.Image:
     """An image on another grid by linear interpolation among its voxels inside a mask.
 
@@ -101,13 +105,19 @@ def interpolated(
         inside: above 0 inside the mask, on the image's grid.
         weights: of `weights_on`, on the wanted grid.
         transform: as it was there.
+        least: weight, above 0, that a voxel must have; .5 keeps the mask's size.
 
     Returns:
-        float32, 0 where no voxel inside is near.
+        float32, 0 where the weight is less.
     """
     import SimpleITK as sitk
 
     kept = sitk.Mask(sitk.Cast(image, sitk.sitkFloat32), sitk.Cast(inside > 0, sitk.sitkUInt8))
-    sums = sitk.Resample(kept, weights, transform or sitk.Transform(), sitk.sitkLinear, 0.0)
-    mean = sitk.Cast(sums / sitk.Maximum(weights, LEAST_WEIGHT), sitk.sitkFloat32)
-    return sitk.Mask(mean, weights > LEAST_WEIGHT)
+    found = sitk.GetArrayFromImage(sitk.Resample(kept, weights, transform or sitk.Transform(), sitk.sitkLinear, 0.0))
+    share = sitk.GetArrayViewFromImage(weights)
+    near = share >= least
+    np.divide(found, share, out=found, where=near)
+    found[~near] = 0
+    result = sitk.GetImageFromArray(found)
+    result.CopyInformation(weights)
+    return result

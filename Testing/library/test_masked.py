@@ -1,6 +1,7 @@
 """Smoothing and interpolation inside a mask: widths beside theory, and rims that do not fall off."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from RelAPETLib.evaluation.pairs import Pair
 from RelAPETLib.evaluation.run import measure_all
 from RelAPETLib.evaluation.settings import Settings
 from RelAPETLib.grid import array_to_image
+from RelAPETLib.preprocessing import to_t1w_space
+from RelAPETLib.registration.template import load_template
 from RelAPETLib.volumes import write_volume
 from RelAPETLib.volumes.masked import FWHM_OF_SD, interpolated, smoothed, weights_on
 
@@ -90,3 +93,20 @@ def test_a_perfect_synthesis_is_perfect_at_any_resolution(tmp_path, fwhm):
     for value in alone:
         if value.what == "suvr":
             assert value.measured == pytest.approx(values[value.region].measured, rel=1e-6)
+
+
+def test_a_brain_keeps_its_value_to_the_rim_in_the_t1ws_space():
+    """A map of one value, through a turn onto other voxels: nothing lies between it and 0."""
+    turn = sitk.Euler3DTransform((0, 0, 0), 0.2, -0.1, 0.15, (3.0, -5.0, 2.0))
+    mask = load_template().mask
+    t1w = sitk.Image([150, 180, 60], sitk.sitkUInt8)
+    t1w.SetSpacing((1.3, 1.1, 3.0))
+    t1w.SetOrigin((-97.0, -100.0, -85.0))
+    ready = SimpleNamespace(mask=mask, t1w_to_grid=turn)
+    weights = weights_on(mask, t1w, turn)
+    ones = sitk.Cast(mask, sitk.sitkFloat32) * 1.7
+    found = array_of(to_t1w_space(ones, ready, t1w, weights))
+    plain = array_of(to_t1w_space(ones, ready, t1w))
+    assert set(np.unique(found).round(5)) == {0, 1.7} and ((plain > 0) & (plain < 1.69)).mean() > 0.005
+    assert found.mean() == pytest.approx(plain.mean(), rel=2e-3), "the brain is as large as it was"
+    assert np.array_equal(found > 0, array_of(weights) >= 0.5)
