@@ -100,7 +100,7 @@ def calibrate_bundle(
     drawn = draw_people(model, people, draws, progress)
     facts = {
         "population": population(people, trained),
-        "sampling": _sampling(model),
+        "sampling": _sampling(model) | _told_values(model),
         "intervals": _intervals(drawn, choices, counted, progress),
     }
     usual = functools.partial(trained_cases, model, trained, split_file)
@@ -171,6 +171,11 @@ def _plans(model: Model):
 def _sampling(model: Model) -> dict:
     plan = _plans(model)[0]
     return {"sampler": plan.sampler, "steps": plan.steps, "samples": plan.samples}
+
+
+def _told_values(model: Model) -> dict:
+    """What `draw_person` tells a model that uses clinical values of the people: none, as a synthesis without them."""
+    return {"told": []} if "clinical" in model.method.defaults.inputs else {}
 
 
 def one_case_each(people: Cache) -> list[str]:

@@ -134,8 +134,8 @@ def _words(case: Case, draw: Draw) -> str:
         words += f"; their PET were drawn by {how}, not as this one"
     if plan.precision != MEASURED_PRECISION:
         words += f"; theirs were drawn in {MEASURED_PRECISION}, this one in {plan.precision}"
-    if "clinical" in draw.model.method.defaults.inputs:
-        words += "; their age, sex and score were not told"
+    if draw.told:
+        words += f"; the model was told {' and '.join(draw.told)} of this person, and no clinical value of theirs"
     if "t2f" not in case.sequences:
         words += "; they had a T2-FLAIR"
     if unlike := case.unlike(population):

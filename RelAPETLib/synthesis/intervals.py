@@ -1,8 +1,8 @@
 """Intervals of regional means beside a synthesis, from its model's calibration; withheld where they would mean nothing.
 
 An interval says where a measured mean lay in people like those of the calibration. It is withheld, with the reason, for
-everybody else: real people where the model was calibrated on simulated ones, other sampling than the calibration's, an
-input that the checks doubt (`verdict`).
+everybody else: real people where the model was calibrated on simulated ones, other sampling or clinical values than the
+calibration's, an input that the checks doubt (`verdict`).
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ def why_withheld(case: Case, drawn: Draw) -> str | None:
     if why := why_another_person(case, **how):
         return why
     own = {"sampler": plan.sampler, "steps": plan.steps, "samples": plan.samples}
-    if own != sampling:
+    if own != {name: sampling[name] for name in own}:
         theirs = f"{sampling['samples']} sample(s) of {sampling['steps']} step(s)"
         return f"the model {CALIBRATED} for {theirs} by {sampling['sampler'] or 'its own draw'}"
-    return why_another_draw(drawn, CALIBRATED)
+    return why_another_draw(drawn, CALIBRATED, sampling.get("told", ()))
 
 
 def intervals_of(facts: dict, tracer: str, regions: list[str]) -> Intervals:

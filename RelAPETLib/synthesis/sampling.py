@@ -42,6 +42,7 @@ class Draw:
         said: warnings on the way to it, where `pipeline.draw` was asked.
         verdict: on the input, where the pipeline drew.
         regions: of each sample, in order, its mean in each region, in the model's units; empty where nobody asked.
+        told: names of the clinical values that the model was told, and uses.
         needed: bytes of memory that it was thought to need (`memory.find_room`); None where that was not known.
     """
 
@@ -55,6 +56,7 @@ class Draw:
     verdict: Verdict | None = None
     regions: tuple[dict[str, float], ...] = ()
     needed: float | None = None
+    told: tuple[str, ...] = ()
 
 
 class ConditionedModel:
@@ -92,6 +94,11 @@ class ConditionedModel:
         if encoded is None:  # outside `except`, as in `draw_samples`
             self.make_room(1)
         return self.model.method.features(self.encoded)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Names of the clinical values that the model uses and is told."""
+        return self.clinical.known if "clinical" in self.model.method.defaults.inputs else ()
 
     def _values(self) -> torch.Tensor | None:
         """Clinical values [1, 3] for the model's method; None for one that uses none."""
@@ -267,7 +274,17 @@ def draw_tracers(
                 regions[place].append(counters[place].means(volume))
     model = conditioned.model
     return [
-        Draw(m.mean, m.deviation(), str(model.device), batch, plan, model, regions=tuple(own), needed=needed)
+        Draw(
+            m.mean,
+            m.deviation(),
+            str(model.device),
+            batch,
+            plan,
+            model,
+            regions=tuple(own),
+            needed=needed,
+            told=conditioned.told,
+        )  # fmt: skip
         for m, own, plan in zip(moments, regions, plans, strict=True)
     ]
 

@@ -99,7 +99,7 @@ def _positivity(case: Case, drawn: Draw, draws: list[float] | None) -> dict | No
     source = "given by the user" if plan.cutoff is not None else f"the model's own ({own['source']})"
     if own.get("cutoff") not in (None, cutoff):
         source += f"; the model's share was measured at {own['cutoff']:g} alone"
-    why = _why_no_share(case, drawn, bool(own), draws)
+    why = _why_no_share(case, drawn, own, draws)
     reached = None if why else sum(value >= cutoff for value in draws)
     return {
         "cutoff": float(cutoff),
@@ -110,15 +110,15 @@ def _positivity(case: Case, drawn: Draw, draws: list[float] | None) -> dict | No
     }
 
 
-def _why_no_share(case: Case, drawn: Draw, measured: bool, draws: list[float] | None) -> str | None:
+def _why_no_share(case: Case, drawn: Draw, own: Mapping, draws: list[float] | None) -> str | None:
     """Why the share of draws is no probability; None where the model says that it is one.
 
     Args:
-        measured: the model's metadata say so of this tracer.
+        own: ``positivity`` of the tracer in the model's metadata; empty where they do not say so.
     """
     plan, model = drawn.plan, drawn.model
     defaults, simulated = model.method.defaults, model.metadata["training_data"]["simulated"]
-    if not measured:
+    if not own:
         return f"model {model.name} does not say that the share of its draws is a probability"
     how = {"knows_simulated": simulated, "on_simulated": simulated, "verb": MEASURED}
     if why := why_another_person(case, **how):
@@ -127,7 +127,7 @@ def _why_no_share(case: Case, drawn: Draw, measured: bool, draws: list[float] | 
         return "it was drawn by another sampler or number of steps than the model's own, of which it was measured"
     if case.unlike({"kind": case.kind}):
         return "the scans were registered in another way than usual, of which it was not measured"
-    if why := why_another_draw(drawn, MEASURED):
+    if why := why_another_draw(drawn, MEASURED, own.get("told", ())):
         return why
     return "one sample was drawn, or a region is not in the field of view" if draws is None else None
 

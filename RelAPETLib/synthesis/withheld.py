@@ -5,6 +5,7 @@ Each gives one line, or None where nothing stands in the way.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ..devices import MEASURED_PRECISION
@@ -32,8 +33,16 @@ def why_another_person(case: Case, *, knows_simulated: bool, on_simulated: bool,
     return None
 
 
-def why_another_draw(drawn: Draw, verb: str) -> str | None:
-    """Why a draw is unlike those by which it was measured, whatever the sampler; or why its input is doubted."""
+def why_another_draw(drawn: Draw, verb: str, told: Collection[str]) -> str | None:
+    """Why a draw is unlike those by which it was measured, whatever the sampler; or why its input is doubted.
+
+    Args:
+        verb: as for `why_another_person`.
+        told: names of the clinical values that the model was told then.
+    """
+    if set(drawn.told) != set(told):
+        ours, theirs = (" and ".join(names) or "no clinical value" for names in (drawn.told, told))
+        return f"the model was told {ours} of this person, and {theirs} of those on whom it {verb}"
     if drawn.plan.precision != MEASURED_PRECISION:
         return f"the model {verb} in {MEASURED_PRECISION}, and this was drawn in {drawn.plan.precision}"
     return why_doubted(drawn)

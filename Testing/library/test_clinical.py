@@ -100,7 +100,9 @@ def test_columns_of_a_table_are_read(tmp_path):
 def drawn(model, **known):
     (plan,) = resolve(Options("TAU", steps=2, **known), model)
     mri = torch.rand((1, 2, 160, 180, 160), generator=torch.Generator().manual_seed(1)) * 2 - 1
-    return draw_samples(ConditionedModel(model, mri, Options("TAU", **known).clinical), plan, yes=True).mean
+    made = draw_samples(ConditionedModel(model, mri, Options("TAU", **known).clinical), plan, yes=True)
+    assert made.told == tuple(known)
+    return made.mean
 
 
 @pytest.mark.filterwarnings("ignore::RelAPETLib.notices.RelAPETWarning")

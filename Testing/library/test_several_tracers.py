@@ -215,7 +215,8 @@ def test_the_three_steps_apart_give_what_synthesize_gives(case, grid_case, tiny_
 def test_the_three_steps_apart_bring_along_what_was_said(case, tiny_latent, monkeypatch):
     """Warnings of registering, and doubts accepted by force, stand in the result and its record."""
     forced = replace(case, warnings=("thick slices",))
-    monkeypatch.setattr("RelAPETLib.preprocessing.doubts", lambda figures, kind: ["looks like no brain"])
+    odd = ([("template_ncc", "looks like no brain")], [])
+    monkeypatch.setattr("RelAPETLib.registration.quality.findings", lambda figures, kind: odd)
     options = Options(tracers="TAU", model=tiny_latent, steps=2, samples=2, device="cpu")
     with pytest.raises(DoubtfulInputError, match="looks like no brain"):
         draw(forced, "TAU", options)

@@ -155,6 +155,8 @@ def test_no_probability_for_an_input_that_is_doubted_or_lacks_a_flair(case, mode
             assert found["withheld"] is None and found["reached"] is not None
         else:
             assert found["reached"] is None and words in found["withheld"]
+    told = summary(case, replace(drawn, told=("age", "sex")), [], sample_rows(drawn))["positivity"]
+    assert "was told age and sex of this person, and no clinical value of those on whom it was mea" in told["withheld"]
 
 
 def test_a_doubted_case_has_no_probability(case, models):

@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from calibrated import features_of, say_simulated, write_calibrated_tiny, write_tiny_conditional
+from calibrated import facts, features_of, say_simulated, write_calibrated_tiny, write_tiny_conditional
 
 from RelAPETLib.cli import main
 from RelAPETLib.errors import DoubtfulInputError, RelAPETWarning
 from RelAPETLib.models import load_model
+from RelAPETLib.models.calibration import write_calibrated
 from RelAPETLib.provenance import check_provenance
-from RelAPETLib.synthesis import Options, load_case, prepare_case, run_case, save_case
+from RelAPETLib.synthesis import Options, draw, load_case, prepare_case, run_case, save_case
+from RelAPETLib.synthesis.intervals import why_withheld
 from RelAPETLib.synthesis.options import resolve
 from RelAPETLib.synthesis.sampling import ConditionedModel
 from RelAPETLib.synthesis.verdict import CHECKS, Check, Verdict, check_case, judge
@@ -115,6 +117,19 @@ def test_intervals_are_withheld_with_the_reason(case, models, model, change, opt
     assert words in result.provenance["intervals"]["withheld"]
     assert words in result.provenance["intervals"]["says"] and result.provenance["intervals"]["joint"] is None
     assert all(np.isnan(row["low"]) and np.isnan(row["high"]) and np.isfinite(row["spread"]) for row in result.regions)
+
+
+def test_intervals_are_withheld_where_clinical_values_are_told_otherwise_than_at_calibration(case, models, tmp_path):
+    drawn = draw(case, "TAU", Options("TAU", model=models["usual"]))
+    assert why_withheld(case, drawn) is None
+    for told, words in ((("age",), "was told age of this person, and no clinical value of those"), ((), None)):
+        assert (why_withheld(case, replace(drawn, told=told)) or "").count(words or "nothing") == bool(words)
+    with_age = facts()
+    with_age["sampling"]["told"] = ["age", "sex"]
+    write_calibrated(models["plain"], tmp_path / "told", with_age)
+    again = replace(drawn, model=load_model(tmp_path / "told"))
+    assert "told no clinical value of this person, and age and sex of those" in why_withheld(case, again)
+    assert why_withheld(case, replace(again, told=("age", "sex"))) is None
 
 
 def test_a_model_of_people_shows_intervals_for_people(case, models):

@@ -12,6 +12,7 @@ from training_cases import prepared, write_table
 
 from RelAPETLib.evaluation.conformal import quantile
 from RelAPETLib.grid import array_to_image
+from RelAPETLib.methods.base import Defaults
 from RelAPETLib.models import load_model
 from RelAPETLib.regions import regional_rows
 from RelAPETLib.synthesis import synthesize
@@ -121,6 +122,12 @@ def test_a_person_with_several_sessions_counts_once(tmp_path, monkeypatch):
     monkeypatch.setattr(calibrate, "draw_person", lambda model, people, case: {"features": np.zeros(1)})
     model, cache = SimpleNamespace(weights_sha256="w"), SimpleNamespace(cases=cases, sha256="c")
     assert list(draw_people(model, cache, tmp_path)) == ["a_2", "b"]
+
+
+def test_what_a_model_that_uses_clinical_values_is_told_is_written():
+    for inputs, told in ((("t1w", "t2f", "clinical"), {"told": []}), (("t1w", "t2f"), {})):
+        model = SimpleNamespace(method=SimpleNamespace(defaults=Defaults(inputs=inputs)))
+        assert calibrate._told_values(model) == told
 
 
 def test_the_coverage_of_weighted_people_is_that_of_so_many_in_effect():
