@@ -24,6 +24,9 @@ def add_parser(commands, common, whole_number) -> None:
         help="compare synthetic with measured PET",
         description="Say how good synthetic PET are beside measured ones: figures of images, regional SUVR, agreement, "
         "tests of models, test-retest. A synthetic PET stays a model's guess.",
+        usage="%(prog)s --table FILE --out DIR [options]\n"
+        "       %(prog)s --bids DIR --derivatives DIR [DIR ...] --out DIR [options]\n"
+        "       %(prog)s --bids DIR --measured-only --out DIR [options]",
         allow_abbrev=False,
     )
     _add_inputs(parser)
