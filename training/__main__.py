@@ -10,8 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from RelAPETLib.cli.one_line import OneLineParser
 from RelAPETLib.devices import share_the_cores
-from RelAPETLib.errors import InputError
 
 from .asked import asked_config
 from .commands import COMMANDS
@@ -19,20 +19,18 @@ from .errors import user_error
 from .options import help_text, read_words
 from .words import one_line, say
 
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str):
-        raise InputError(f"{message}; see '{self.prog} --help'")
+#: Usage of commands that want one of several options, which argparse would show as if they could all be left out.
+USAGES = {
+    "prepare": "%(prog)s --source DATASET --out CACHE [options]\n       %(prog)s --rendered N --out CACHE [options]"
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Parser of all commands; ``train`` and ``pretrain`` hand their words on to Hydra."""
-    parser = _Parser(prog="python -m training", description="From raw scans to a model and its figures.")
+    parser = OneLineParser(prog="python -m training", description="From raw scans to a model and its figures.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (help_line, add_arguments, run) in COMMANDS.items():
-        command = commands.add_parser(name, help=help_line, description=help_line)
+        command = commands.add_parser(name, help=help_line, description=help_line, usage=USAGES.get(name))
         add_arguments(command)
         command.set_defaults(run=run)
     commands.add_parser("train", help="train a model; 'train --help' lists options and keys", add_help=False)

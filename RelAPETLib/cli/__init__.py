@@ -1,8 +1,9 @@
 """The command line, ``relapet``: files in, files out.
 
-Exit codes: 0 done; 2 a mistake the user can mend, told in one line on stderr; 3 some people of ``relapet bids`` have no
-result, the others do; 130 Ctrl-C (143 SIGTERM), nothing half written; 1 a bug, with its traceback in the log file.
-Everything heavy is imported by the commands themselves, so that ``relapet --help`` answers at once.
+Exit codes: 0 done; 2 a mistake the user can mend, told in one line on stderr; 3 some people of ``relapet bids`` or
+pairs of ``relapet evaluate`` have no result, the others do; 130 Ctrl-C (143 SIGTERM), nothing half written; 1 a bug,
+with its traceback in the log file. Everything heavy is imported by the commands themselves, so that ``relapet --help``
+answers at once.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..homes import given_path
 
 LEVELS = ("participant", "group")
-#: Exit code when some visits have no result; 0: all have, 2: nothing could be begun.
+#: Exit code when some have no result, here and in `relapet evaluate`; 0: all have, 2: nothing could be begun.
 SOME_FAILED = 3
 _DESCRIPTION = (
     "Make synthetic PET of every person and session of a BIDS data set (or of a table, a CSV with the columns subject "

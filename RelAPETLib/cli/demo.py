@@ -34,20 +34,21 @@ def add_parser(commands, common, tracers, whole_number) -> None:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--out",
-        default="relapet_demo",
-        type=given_path,
-        metavar="DIR",
-        help="folder to write to (default: %(default)s)",
-    )
-    parser.add_argument(
         "--tracer", default="TAU", metavar="|".join((*tracers, "all")), help="PET tracer (default: TAU)"
     )
     parser.add_argument(
         "--person", type=whole_number, default=DEMO_PERSON, metavar="N", help="seed of the simulated person"
     )
     add_model_options(parser, whole_number)
-    add_output_options(parser)
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--out",
+        default="relapet_demo",
+        type=given_path,
+        metavar="DIR",
+        help="folder to write to (default: %(default)s)",
+    )
+    add_output_options(group)
     parser.set_defaults(run=run)
 
 

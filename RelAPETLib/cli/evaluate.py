@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..homes import given_path
+from .bids import SOME_FAILED
 from .evaluate_parts import add_options, parts_of
 
 
@@ -24,7 +25,11 @@ def add_parser(commands, common, whole_number) -> None:
         parents=[common],
         help="compare synthetic with measured PET",
         description="Say how good synthetic PET are beside measured ones: figures of images, regional SUVR, agreement, "
-        "tests of models, test-retest. A synthetic PET stays a model's guess.",
+        "tests of models, test-retest. A synthetic PET stays a model's guess. Exit code: 0 all were measured, 3 some "
+        "could not be (failures.tsv says why), 2 nothing could.",
+        usage="%(prog)s --table FILE --out DIR [options]\n"
+        "       %(prog)s --bids DIR --derivatives DIR [DIR ...] --out DIR [options]\n"
+        "       %(prog)s --bids DIR --measured-only --out DIR [options]",
         allow_abbrev=False,
     )
     _add_inputs(parser)
@@ -177,7 +182,7 @@ def run(arguments, reporter) -> int:
     lines = [f"{content['measured']} PET of {content['people']} people measured: {paths['tables.md']}"]
     lines += [f"{lost} could not be measured: {paths['failures.tsv']}"] if lost else []
     reporter.result("evaluate", content, [*lines, *parts.notes])
-    return 0
+    return SOME_FAILED if lost else 0
 
 
 def _check(arguments) -> None:

@@ -5,23 +5,16 @@ from __future__ import annotations
 import argparse
 
 from .. import __version__
-from ..errors import InputError
 from ..homes import given_path
 from ..tracers import TRACERS
 from . import bids, demo, dicom, doctor, evaluate, models, phantom, regions, report, serve, synthesize
+from .one_line import OneLineParser
 from .progress import MODES
 
 _DESCRIPTION = (
     "Synthetic PET (tau, amyloid, TSPO) from a T1-weighted and a T2-FLAIR brain MRI. Research software: what it makes "
     "is a model's guess, not a measurement, and not for diagnosis."
 )
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one line (raised as `InputError`) instead of usage and exit."""
-
-    def error(self, message: str):
-        raise InputError(f"{message}; see '{self.prog} --help'")
 
 
 def whole_number(text: str) -> int:
@@ -41,7 +34,7 @@ def takes_one(command: str, option: str) -> bool:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser; each command's namespace carries `run(arguments, reporter) -> exit code`."""
-    parser = _Parser(prog="relapet", description=_DESCRIPTION, allow_abbrev=False)
+    parser = OneLineParser(prog="relapet", description=_DESCRIPTION, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"relapet {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     common = argparse.ArgumentParser(add_help=False)

@@ -67,9 +67,8 @@ def add_registration(group) -> None:
     )
 
 
-def add_output_options(parser) -> None:
+def add_output_options(group) -> None:
     """Options of writing, which ``synthesize`` and ``demo`` have alike."""
-    group = parser.add_argument_group("output")
     group.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     group.add_argument(
         "--report",
@@ -91,6 +90,8 @@ def add_parser(commands, common, tracers, whole_number) -> None:
         help="make a synthetic PET from a T1w and a T2-FLAIR",
         description="Make a synthetic PET from a T1-weighted and a T2-FLAIR scan of one person. Models that are "
         "trained for it do without the T2-FLAIR.",
+        usage="%(prog)s --t1w FILE [--t2f FILE] --tracer TRACER --out DIR [options]\n"
+        "       %(prog)s --case DIR --tracer TRACER --out DIR [options]",
         allow_abbrev=False,
     )
     group = parser.add_argument_group("input")
@@ -131,16 +132,21 @@ def add_parser(commands, common, tracers, whole_number) -> None:
     add_registration(group)
     group.add_argument("--force", action="store_true", help="accept doubtful inputs, with a warning")
     add_model_options(parser, whole_number)
-    add_output_options(parser)
-    parser.add_argument("--out", type=given_path, metavar="DIR", help="folder to write to, made when missing")
-    parser.add_argument(
+    _add_output(parser)
+    parser.set_defaults(run=run, kept=None)  # kept: the models of a process that serves many requests
+
+
+def _add_output(parser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument("--out", type=given_path, metavar="DIR", help="folder to write to, made when missing")
+    group.add_argument(
         "--save-case", type=given_path, metavar="DIR", help="keep the registered scans there, for --case"
     )
-    parser.add_argument(
+    group.add_argument(
         "--uncompressed", action="store_true", help="write volumes as .nii, larger and faster to read, not .nii.gz"
     )
-    parser.add_argument("--space", choices=("t1w", "mni", "both"), default="t1w", help="grid of the results (t1w)")
-    parser.set_defaults(run=run, kept=None)  # kept: the models of a process that serves many requests
+    group.add_argument("--space", choices=("t1w", "mni", "both"), default="t1w", help="grid of the results (t1w)")
+    add_output_options(group)
 
 
 def writing(arguments) -> dict:

@@ -107,7 +107,7 @@ def test_one_bad_file_is_a_failure_and_the_rest_goes_on(person, plain, tmp_path,
         {**row, "participant_id": name, "measured": tmp_path / f"{name}.nii.gz"} for name in ("damaged", "constant")
     ]
     table = write_table(tmp_path / "table.tsv", rows)
-    assert evaluate("--table", table, "--out", tmp_path / "out") == 0
+    assert evaluate("--table", table, "--out", tmp_path / "out") == 3
     failures = {row["participant_id"]: row["reason"] for row in read_table(tmp_path / "out" / "failures.tsv")}
     assert set(failures) == {"damaged", "constant"} and "every voxel is 1" in failures["constant"]
     assert failures["damaged"].startswith("the measured PET: ") and ".nii" not in " ".join(failures.values())
@@ -295,7 +295,7 @@ def bids(folder, person, tracer="PIB"):
 
 def test_bids_derivatives_beside_the_data_set(person, tmp_path):
     raw, derived = bids(tmp_path, person)
-    assert evaluate("--bids", raw, "--derivatives", derived, "--out", tmp_path / "out") == 0
+    assert evaluate("--bids", raw, "--derivatives", derived, "--out", tmp_path / "out") == 3, "no TAU was measured"
     regions = read_table(tmp_path / "out" / "regions.tsv")
     assert [(r["participant_id"], r["session"], r["tracer"], r["model"]) for r in regions] == [
         ("sub-01", "ses-1", "PIB", "derived")
