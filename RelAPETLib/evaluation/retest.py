@@ -43,7 +43,7 @@ def retest_rows(regions: Iterable[Mapping]) -> list[dict]:
 def _measured_beside(regions: Iterable[Mapping]) -> dict[tuple[str, str], str]:
     """The model by tracer and person whose rows tell of the measured PET: the first of those with the most sessions.
 
-    It is the same PET whoever made the synthetic one, but for its level, which may be the synthetic one's.
+    It is the same PET whoever made the synthetic one.
     """
     sessions: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for row in regions:
