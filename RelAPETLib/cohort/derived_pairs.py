@@ -310,7 +310,7 @@ def _beside(
 def _same_space(path: Path, main: BidsFile, space: str) -> bool:
     """Whether a mask or label image lies in the space of a PET.
 
-    One whose name says nothing lies where the scan of its folder does: the T1w, or the PET beside which it stands.
+    One whose name says nothing counts as one in the T1w's space, and beside another PET as one of that PET's own.
     """
     if other_space(path) or other_space(main.path):
         return space_entity(path) == space_entity(main.path)

@@ -205,6 +205,12 @@ def _voxel(atlas: Atlas) -> float:
     return float(np.prod(atlas.image.GetSpacing()))
 
 
+def has_region(found: Sequence[Means], region: str) -> bool:
+    """Whether `reference_means` finds a region, in the field of view or not."""
+    atlas, _, wanted = region.rpartition(":")
+    return any(means.mean(wanted, "measured") is not None for means in found if atlas in ("", means.atlas))
+
+
 def reference_means(found: Sequence[Means], region: str, name: str) -> tuple[float, float]:
     """Means of the synthetic and the measured PET in a reference region; NaN for no synthetic PET.
 

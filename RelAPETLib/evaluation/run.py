@@ -19,7 +19,7 @@ from .figures import Row, image_figures
 from .in_mni import tell_parts
 from .pairs import Pair, recordable
 from .reading import Loaded, load_pair, shown
-from .regional import Means, asymmetries, in_view_of_mri, measure, reference_means, to_suvr
+from .regional import Means, asymmetries, has_region, in_view_of_mri, measure, reference_means, to_suvr
 from .ridge import check_apart
 from .settings import Settings
 from .told import COLUMNS as TOLD
@@ -225,7 +225,9 @@ def _take(
         ]
     if len(means) < len(settings.atlases):
         (warn if parts is None else parts.note)(UNPLACED)
-    for region in settings.other_references if means else ():
+    for region in settings.other_references:
+        if len(means) < len(settings.atlases) and not has_region(means, region):
+            continue  # it went with the regions that were left out
         by = reference_means(means, region, pair.name)
         for own in (m.over(*by) for m in means):
             rows = zip(own.names, own.synthetic, own.measured, strict=True)

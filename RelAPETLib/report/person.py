@@ -302,7 +302,11 @@ def _regions(rows: Sequence[dict], units: str, intervals: dict | None = None) ->
 
 def _cell(name: str, value: object) -> str:
     """A number of the regional table; an interval may have an end that is no number."""
-    return "no bound" if name in _ENDS and math.isinf(float(value or 0)) else web.number(value)
+    try:
+        endless = name in _ENDS and math.isinf(float(value))
+    except (TypeError, ValueError):  # a saved table's "n/a", or nothing
+        endless = False
+    return "no bound" if endless else web.number(value)
 
 
 def _model(record: dict) -> str:

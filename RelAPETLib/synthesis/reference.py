@@ -81,9 +81,9 @@ def check_references(options: Options) -> None:
 def check_region(region: str | None) -> None:
     """Raise `InputError` for a reference region that is not known; None is none."""
     if region is not None:
-        from ..regions import load_regions
+        from ..regions import region_names
 
-        names = [known.name for known in load_regions()[1]]
+        names = region_names()
         if region not in names:
             raise InputError(f"unknown reference region '{region}'; use one of {', '.join(names)}")
 

@@ -161,11 +161,14 @@ def test_a_pets_own_view_has_doubts_and_cautions_of_its_own():
     assert "reference region (cerebellar grey) is outside the field of view of the measured PET" in line
     assert reference_doubts(ready, "parietal", "TAU") == reference_doubts(ready, REGION) == []
     assert _check_of("pet_coverage") == "field_of_view" and _check_of("pet_outline") == "same_person"
-    case, plans = SimpleNamespace(ready=ready), [SimpleNamespace(reference_region=REGION)]
-    assert unseen_references(case, plans) == []
-    assert unseen_references(case, plans, {"TAU": SCALED}) == [line]
-    assert unseen_references(case, plans, {"TAU": ReferenceUnits("its sidecar"), "PIB": SCALED}) == []
-    assert unseen_references(case, plans, {}, SimpleNamespace(region=REGION, tracer="TAU")) == [line]
+    case = SimpleNamespace(ready=ready)
+    tau, pib = (SimpleNamespace(reference_region=REGION, tracer=SimpleNamespace(name=name)) for name in ("TAU", "PIB"))
+    norms = SimpleNamespace(region=REGION, tracer="TAU")
+    assert unseen_references(case, tau) == []
+    assert unseen_references(case, tau, {"TAU": SCALED}) == [line]
+    assert unseen_references(case, tau, {"TAU": ReferenceUnits("its sidecar"), "PIB": SCALED}) == []
+    assert unseen_references(case, tau, {}, norms) == [line]
+    assert unseen_references(case, pib, {"TAU": SCALED, "PIB": SCALED}, norms) == [], "another tracer's business"
 
 
 @pytest.mark.slow

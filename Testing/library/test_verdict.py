@@ -251,7 +251,8 @@ def test_a_reference_region_out_of_view_counts_for_its_own_tracer_alone(case, mo
     plans = resolve(Options("TAU,PIB", model=models["plain"]), load_model(models["plain"]))
     plans = (plans[0], replace(plans[1], reference_region="pons"))
     monkeypatch.setattr(
-        "RelAPETLib.preprocessing.reference_doubts", lambda ready, region: ["no pons"] if region == "pons" else []
+        "RelAPETLib.preprocessing.reference_doubts",
+        lambda ready, region, tracer=None: ["no pons"] if region == "pons" else [],
     )
     assert check_case(case, plans[:1], False) == {"TAU": []}
     with pytest.raises(DoubtfulInputError, match="no pons"):
