@@ -239,7 +239,7 @@ def test_without_regions_the_page_has_no_table(saved, grid_case, tmp_path):
 
 
 def test_a_folder_without_a_pet_is_named(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="a folder without synthetic_pet.json; give a result's folder"):
         read_result(tmp_path)
 
 

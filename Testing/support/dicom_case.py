@@ -83,7 +83,7 @@ def write_synthetic_pet(
     }
     array = marked_pet() if array is None else array
     if uncertainty is not None:
-        record["outputs"]["uncertainty.nii.gz"] = {"content": record["uncertainty"], "space": space, "units": units}
+        record["outputs"]["uncertainty.nii.gz"] = {"content": provenance.UNCERTAINTY_MEANING, "space": space, "units": units}
         nib.save(nifti(uncertainty, affine), folder / "uncertainty.nii.gz")
     for name in ("synthetic_pet.nii.gz", "difference.nii.gz"):
         nib.save(nifti(array, affine), folder / name)

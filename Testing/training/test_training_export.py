@@ -293,7 +293,7 @@ def test_synthesize_and_sample_take_the_same_steps(monkeypatch, tmp_path, own, s
     model = SimpleNamespace(
         name="m", version="1", weights_sha256="0", device="cpu",
         metadata={"name": "m", "tracers": {"TAU": facts}, "source": {}},
-        method=RelaDiffusion(settings, torch.nn.Identity(), NoiseSchedule()),
+        method=RelaDiffusion(settings, torch.nn.Identity(), NoiseSchedule()), brought_back=lambda: None,
     )  # fmt: skip
     (plan,) = options.resolve(options.Options(tracers="TAU", sampler=sampler, steps=steps), model)
     asked = []
