@@ -149,7 +149,7 @@ def test_withheld_intervals_have_no_columns_but_their_reason(tmp_path):
     rows = [{**ROWS[0], "low": -math.inf, "high": math.inf}]
     page = write(tmp_path / "open.html", rows=rows, intervals={"withheld": None, "says": "Intervals."})
     assert page.count(">no bound<") == 2
-    rows = [{**ROWS[0], "low": "n/a", "high": "inf"}, {**ROWS[0], "low": "", "high": "1.5"}]  # as a saved table has them
+    rows = [{**ROWS[0], "low": "n/a", "high": "inf"}, {**ROWS[0], "low": "", "high": "1.5"}]  # a saved table's
     page = write(tmp_path / "saved.html", rows=rows, intervals={"withheld": None, "says": "Intervals."})
     assert page.count(">no bound<") == 1 and ">1.500<" in page
 

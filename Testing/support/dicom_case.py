@@ -83,7 +83,8 @@ def write_synthetic_pet(
     }
     array = marked_pet() if array is None else array
     if uncertainty is not None:
-        record["outputs"]["uncertainty.nii.gz"] = {"content": provenance.UNCERTAINTY_MEANING, "space": space, "units": units}
+        content = provenance.UNCERTAINTY_MEANING
+        record["outputs"]["uncertainty.nii.gz"] = {"content": content, "space": space, "units": units}
         nib.save(nifti(uncertainty, affine), folder / "uncertainty.nii.gz")
     for name in ("synthetic_pet.nii.gz", "difference.nii.gz"):
         nib.save(nifti(array, affine), folder / name)
