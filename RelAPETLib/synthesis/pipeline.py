@@ -307,8 +307,9 @@ def _results(
     """A result for each plan; nothing of one is kept when the next begins, but mean and spread of those to come."""
     from .sampling import ConditionedModel, pays_together
 
-    conditioned, said = ConditionedModel(model, case.mri(), options.clinical), list(said)
+    said = list(said)
     with collected(said):
+        conditioned = ConditionedModel(model, case.mri(), options.clinical)
         verdicts = judge(case, plans, conditioned, options.force, units, norms)
     together = pays_together(conditioned.model, plans)
     drawings = _drawings(case, conditioned, plans, options, progress, together)

@@ -10,7 +10,7 @@ from calibrated import facts, features_of, say_simulated, write_calibrated_tiny,
 
 from RelAPETLib.cli import main
 from RelAPETLib.errors import DoubtfulInputError, RelAPETWarning
-from RelAPETLib.models import load_model
+from RelAPETLib.models import Model, load_model
 from RelAPETLib.models.calibration import write_calibrated
 from RelAPETLib.provenance import check_provenance
 from RelAPETLib.synthesis import Options, draw, load_case, prepare_case, run_case, save_case
@@ -156,6 +156,16 @@ def test_a_region_partly_outside_the_view_has_no_interval(case, models):
     rows = result_of(cut, models["usual"], force=True).regions
     assert any(row["share_in_view"] < 0.98 for row in rows)
     assert all(np.isnan(row["low"]) for row in rows if row["share_in_view"] < 0.98)
+
+
+def test_a_device_that_is_full_by_now_is_told_of_in_the_record(case, models, monkeypatch):
+    def full(self):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(Model, "brought_back", full)
+    result = result_of(case, models["plain"])
+    told = [line for line in result.provenance["warnings"] if "has no room for model" in line]
+    assert len(told) == 1 and told[0] in result.warnings
 
 
 def test_without_features_they_are_not_checked(case, models):
