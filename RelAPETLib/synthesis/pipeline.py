@@ -262,7 +262,8 @@ def finish(
     from .white_matter import white_matter
 
     part, clock = part or parts(None), Clock(seconds)
-    messages = [*case.warnings, *drawn.said] if warnings is None else list(warnings)
+    own = case.warnings_of((drawn.plan.tracer.name,))
+    messages = [*own, *drawn.said] if warnings is None else list(warnings)
     with collected(messages):
         maps, metrics = make_maps(case, drawn, units, force, part("compare"))
         zscore = None
@@ -320,7 +321,7 @@ def _results(
             units=units.get(plan.tracer.name),
             norms=norms,
             force=options.force,
-            warnings=[*case.warnings, *doubts[plan.tracer.name], *said, *meanwhile],
+            warnings=[*case.warnings_of((plan.tracer.name,)), *doubts[plan.tracer.name], *said, *meanwhile],
             seconds={**seconds, "sampling": spent},
             part=parts(part_of(progress, number, len(plans), plan.tracer.name, together)),
         )

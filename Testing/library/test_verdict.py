@@ -257,6 +257,19 @@ def test_a_measured_pet_counts_for_its_own_tracer_alone(case, models):
         assert verdicts["TAU"].accepted and not verdicts["PIB"].accepted
 
 
+def test_what_was_accepted_of_a_pet_is_told_of_no_other_tracer_and_goes_with_it(case, models):
+    forced = ("odd header", "accepted by force: PET: two people", "accepted by force: both")
+    odd = replace(case, doubted=("both",), pet_doubted={"TAU": ("PET: two people", "both"), "PIB": ()}, warnings=forced)
+    kept = (forced[0], forced[2])
+    assert odd.warnings_of(["TAU"]) == odd.warnings_of(["TAU", "PIB"]) == forced and odd.warnings_of(["PIB"]) == kept
+    assert odd.without_pet("PIB").warnings == forced and odd.without_pet("TAU").warnings == kept
+    odd = replace(odd, doubted=(), pet_doubted={"TAU": ("PET: two people",)}, warnings=forced[1:2])
+    assert forced[1] not in result_of(odd, models["plain"], "PIB").warnings
+    plans = resolve(Options("TAU", model=models["plain"]), model := load_model(models["plain"]))
+    verdict = judge(odd.without_pet("TAU"), plans, ConditionedModel(model, case.mri()))["TAU"]
+    assert verdict.level == "ok", "the PET that was doubted is gone"
+
+
 def test_a_reference_region_out_of_view_counts_for_its_own_tracer_alone(case, models, monkeypatch):
     plans = resolve(Options("TAU,PIB", model=models["plain"]), load_model(models["plain"]))
     plans = (plans[0], replace(plans[1], reference_region="pons"))
