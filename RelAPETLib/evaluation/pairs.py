@@ -33,8 +33,6 @@ class Pair:
         model: who made the synthetic one; empty where there is none.
         synthetic: its file; None where only the measured one is evaluated.
         measured: its file, 3-D or 4-D.
-        registered: the measured one laid over the synthetic one's grid by an earlier run, in the same unit, which is
-            read in its place; or None.
         t1w: the MRI in whose space the synthetic one is, for those who ask for registration; or None.
         mask: brain mask, or None.
         dseg: the person's own label image in the space of the PET, or None.
@@ -77,8 +75,8 @@ class Pair:
 
     @property
     def files(self) -> dict[str, Path | None]:
-        """Its files by the columns of `TITLES`."""
-        return {column: getattr(self, {"lut": "lookup"}.get(column, column)) for column in TITLES}
+        """Its files by the columns of `TITLES`, and ``registered``."""
+        return {column: getattr(self, {"lut": "lookup"}.get(column, column)) for column in (*TITLES, "registered")}
 
     @property
     def name(self) -> str:
@@ -90,10 +88,11 @@ def recordable(error: object, files: Mapping[str, Path | None]) -> str:
     """Why a pair was left out, on one line for a table: what each file is in place of its path and name.
 
     Args:
-        files: by column of `TITLES`.
+        files: as `Pair.files` has them, or those of a table's line.
     """
+    titles = TITLES | {"registered": "registered measured PET"}  # no column of a table
     known: dict[Path, str] = {}
     for column, path in files.items():
-        known |= {} if path is None else with_beside(path, TITLES[column])
+        known |= {} if path is None else with_beside(path, titles[column])
     (words,) = without_files([str(error)], known)
     return without_places(words)

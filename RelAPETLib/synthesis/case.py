@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from ..preprocessing import Preprocessed
 
+#: How a line begins that tells of a doubt which force accepted.
+_FORCED = "accepted by force: "
 GO_ON = "check the files, or use --force to go on all the same"
 WITHOUT_T2F = "no T2-FLAIR was given: the PET is drawn from the T1w alone, and checks that need both were left out"
 
@@ -109,12 +111,20 @@ class Case:
         """Which of `SEQUENCES` were given."""
         return tuple(name for name in SEQUENCES if getattr(self.ready, name) is not None)
 
+    def warnings_of(self, tracers: Iterable[str]) -> tuple[str, ...]:
+        """Its warnings without what force accepted of the measured PET of other tracers."""
+        kept = {*self.doubted, *(line for name in tracers for line in self.pet_doubted.get(name, ()))}
+        others = {line for lines in self.pet_doubted.values() for line in lines} - kept
+        return tuple(line for line in self.warnings if line.removeprefix(_FORCED) not in others)
+
     def without_pet(self, tracer: str) -> Case:
         """The same without the measured PET of a tracer, and without what is doubted of it."""
         parts = ("pets", "pet_views", "pet_quality")
         ready = replace(self.ready, **{part: _without(getattr(self.ready, part), tracer) for part in parts})
         synthetic = tuple(name for name in self.synthetic_pets if name != tracer)
-        return replace(self, ready=ready, pet_doubted=_without(self.pet_doubted, tracer), synthetic_pets=synthetic)
+        doubted = _without(self.pet_doubted, tracer)
+        warnings = self.warnings_of(doubted)
+        return replace(self, ready=ready, warnings=warnings, pet_doubted=doubted, synthetic_pets=synthetic)
 
 
 def _without(facts: Mapping[str, object], tracer: str) -> dict:
@@ -234,7 +244,7 @@ def settle_doubts(case: Case, tracers: Iterable[str], force: bool) -> None:
     if found and not force:
         raise DoubtfulInputError("; ".join(found), GO_ON)
     for words in found:
-        warn(f"accepted by force: {words}")
+        warn(f"{_FORCED}{words}")
     for words in (line for figures in every for line in cautions(figures, case.kind)):
         warn(words)
 
@@ -250,7 +260,7 @@ def make_case(
 ) -> Case:
     """The case of inputs that are registered; `of_header` are those of the messages that reading gave."""
     doubted = [*inputs.doubted, *(line for lines in inputs.pet_doubted.values() for line in lines)]
-    accepted = {f"accepted by force: {line}" for line in doubted}
+    accepted = {f"{_FORCED}{line}" for line in doubted}
     return Case(
         ready=ready,
         t1w_space=inputs.images["t1w"],

@@ -262,7 +262,8 @@ def finish(
     from .white_matter import white_matter
 
     part, clock = part or parts(None), Clock(seconds)
-    messages = [*case.warnings, *drawn.said] if warnings is None else list(warnings)
+    own = case.warnings_of((drawn.plan.tracer.name,))
+    messages = [*own, *drawn.said] if warnings is None else list(warnings)
     with collected(messages):
         maps, metrics = make_maps(case, drawn, units, force, part("compare"))
         zscore = None
@@ -307,8 +308,9 @@ def _results(
     """A result for each plan; nothing of one is kept when the next begins, but mean and spread of those to come."""
     from .sampling import ConditionedModel, pays_together
 
-    conditioned, said = ConditionedModel(model, case.mri(), options.clinical), list(said)
+    said = list(said)
     with collected(said):
+        conditioned = ConditionedModel(model, case.mri(), options.clinical)
         verdicts = judge(case, plans, conditioned, options.force, units, norms)
     together = pays_together(conditioned.model, plans)
     drawings = _drawings(case, conditioned, plans, options, progress, together)
@@ -319,7 +321,7 @@ def _results(
             units=units.get(plan.tracer.name),
             norms=norms,
             force=options.force,
-            warnings=[*case.warnings, *doubts[plan.tracer.name], *said, *meanwhile],
+            warnings=[*case.warnings_of((plan.tracer.name,)), *doubts[plan.tracer.name], *said, *meanwhile],
             seconds={**seconds, "sampling": spent},
             part=parts(part_of(progress, number, len(plans), plan.tracer.name, together)),
         )

@@ -13,6 +13,7 @@ from evaluation_study import GRID, nearest_indices, paint, read_table, write_stu
 
 from RelAPETLib.cli import main
 from RelAPETLib.cohort.pairs import read_pairs
+from RelAPETLib.evaluation.pairs import Pair, recordable
 from RelAPETLib.grid import array_to_image, image_to_array
 from RelAPETLib.notices import listening
 from RelAPETLib.regions import load_regions
@@ -349,6 +350,17 @@ def test_pet_in_the_scanners_space_are_taken_as_relapet_bids_registered_them(per
     array[: len(array) // 2] = 0
     nib.save(nib.Nifti1Image(array.astype(np.float32), half.affine), registered)
     assert code(said) == 2 and "field of view may have ended" in capsys.readouterr().err
+
+
+def test_the_name_of_a_registered_pet_is_not_recorded():
+    folder = Path("/data/derived/sub-01/ses-1/pet")
+    file = folder / "sub-01_ses-1_trc-PIB_desc-reference_pet.nii.gz"
+    pair = Pair("sub-01", "ses-1", "PIB", "m", folder / "made.nii.gz", folder / "own.nii.gz", registered=file)
+    words = f"{file}: not a volume; {file.name} is empty, {file.with_name(file.name.replace('nii.gz', 'json'))} not"
+    assert recordable(words, pair.files) == (
+        "the registered measured PET: not a volume; the registered measured PET is empty, "
+        "the registered measured PET's sidecar not"
+    )
 
 
 def test_a_folder_of_synthesize_knows_its_model(person, tmp_path):

@@ -10,7 +10,7 @@ from calibrated import facts, features_of, say_simulated, write_calibrated_tiny,
 
 from RelAPETLib.cli import main
 from RelAPETLib.errors import DoubtfulInputError, RelAPETWarning
-from RelAPETLib.models import load_model
+from RelAPETLib.models import Model, load_model
 from RelAPETLib.models.calibration import write_calibrated
 from RelAPETLib.provenance import check_provenance
 from RelAPETLib.synthesis import Options, draw, load_case, prepare_case, run_case, save_case
@@ -158,6 +158,16 @@ def test_a_region_partly_outside_the_view_has_no_interval(case, models):
     assert all(np.isnan(row["low"]) for row in rows if row["share_in_view"] < 0.98)
 
 
+def test_a_device_that_is_full_by_now_is_told_of_in_the_record(case, models, monkeypatch):
+    def full(self):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(Model, "brought_back", full)
+    result = result_of(case, models["plain"])
+    told = [line for line in result.provenance["warnings"] if "has no room for model" in line]
+    assert len(told) == 1 and told[0] in result.warnings
+
+
 def test_without_features_they_are_not_checked(case, models):
     verdict = result_of(case, models["no gate"]).provenance["verdict"]
     assert verdict["level"] == "ok" and verdict["checks"]["features"]["level"] == "not checked"
@@ -245,6 +255,19 @@ def test_a_measured_pet_counts_for_its_own_tracer_alone(case, models):
         verdicts = judge(odd, plans, ConditionedModel(model, case.mri()), True)
         assert {name: verdict.level for name, verdict in verdicts.items()} == {"TAU": "refuse", "PIB": "ok"}
         assert verdicts["TAU"].accepted and not verdicts["PIB"].accepted
+
+
+def test_what_was_accepted_of_a_pet_is_told_of_no_other_tracer_and_goes_with_it(case, models):
+    forced = ("odd header", "accepted by force: PET: two people", "accepted by force: both")
+    odd = replace(case, doubted=("both",), pet_doubted={"TAU": ("PET: two people", "both"), "PIB": ()}, warnings=forced)
+    kept = (forced[0], forced[2])
+    assert odd.warnings_of(["TAU"]) == odd.warnings_of(["TAU", "PIB"]) == forced and odd.warnings_of(["PIB"]) == kept
+    assert odd.without_pet("PIB").warnings == forced and odd.without_pet("TAU").warnings == kept
+    odd = replace(odd, doubted=(), pet_doubted={"TAU": ("PET: two people",)}, warnings=forced[1:2])
+    assert forced[1] not in result_of(odd, models["plain"], "PIB").warnings
+    plans = resolve(Options("TAU", model=models["plain"]), model := load_model(models["plain"]))
+    verdict = judge(odd.without_pet("TAU"), plans, ConditionedModel(model, case.mri()))["TAU"]
+    assert verdict.level == "ok", "the PET that was doubted is gone"
 
 
 def test_a_reference_region_out_of_view_counts_for_its_own_tracer_alone(case, models, monkeypatch):
