@@ -110,6 +110,17 @@ def test_a_reason_names_all_that_differs_and_no_path(data):
     assert judge(*place, wanted(other, visit)) == (False, words)
 
 
+def test_a_table_says_over_which_share_of_a_region_a_measured_mean_is(data):
+    request, visit = data
+    row = {"region": "r", "synthetic_pet": 1.0, "reference": 1.2, "share_measured": 0.6, "share_in_view": 0.9}
+    whole = {"region": "s", "synthetic_pet": 1.0, "share_in_view": 0.8}
+    write(request, visit, wanted(request, visit), regions=[row, whole])
+    header, *lines = (write_tables(request.out).files["regions.tsv"]).read_text().splitlines()
+    column = header.split("\t").index("in_field")
+    assert [line.split("\t")[column] for line in lines] == ["0.6", "0.8"]
+    assert "both" in json.loads((request.out / "regions.json").read_text())["in_field"]["Description"]
+
+
 def test_records_of_earlier_versions_count_and_are_told_of(data):
     """They do not tell the code's revisions, nor what sidecars said; they are no reason to begin thousands anew."""
     request, visit = data
