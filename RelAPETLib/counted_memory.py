@@ -17,6 +17,10 @@ SMALL = 65536
 _aten = torch.ops.aten
 
 
+class ShapeError(RuntimeError):
+    """Tensors do not fit one another, or are too small for what is done to them: with values it would fail, too."""
+
+
 def without_values(network: torch.nn.Module) -> torch.nn.Module:
     """A copy of a network whose tensors have shapes alone, but for integer, boolean and small buffers.
 
@@ -43,6 +47,7 @@ def peak_bytes(computation: Callable[[], Any]) -> int:
     a device takes beside tensors, such as a convolution's workspace, is not in it.
 
     Raises:
+        ShapeError: tensors of it do not fit one another.
         RuntimeError or NotImplementedError: it asks for the value of a tensor that has none.
     """
     with torch.inference_mode(), _Counter() as counter:
@@ -147,9 +152,17 @@ def _places(indices: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]
 
 
 def _fit(one: Any, other: Any, what: str) -> None:
-    """Raise `RuntimeError`, as torch does, where two sizes that an operation wants the same are not."""
+    """Raise `ShapeError` where two sizes that an operation wants the same are not."""
     if one != other:
-        raise RuntimeError(f"{what} do not fit: {one} and {other}")
+        raise ShapeError(f"{what} do not fit: {one} and {other}")
+
+
+def _broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that all of them are brought to. Raises `ShapeError` where there is none."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError as error:
+        raise ShapeError(f"shapes do not fit: {' and '.join(str(list(shape)) for shape in shapes)}") from error
 
 
 # -- shapes that torch works out in Python, for which it imports its compiler, a second's worth of modules -----------
@@ -164,7 +177,7 @@ def _voxelwise(called, args, kwargs) -> torch.Tensor:
     one = lambda leaf: torch.zeros([1] * leaf.ndim, dtype=leaf.dtype) if isinstance(leaf, torch.Tensor) else leaf  # noqa: E731
     shapes = [leaf.shape for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, torch.Tensor)]
     dtype = called(*tree_map(one, args), **tree_map(one, kwargs)).dtype
-    return torch.empty(np.broadcast_shapes(*shapes), dtype=dtype, device="meta")
+    return torch.empty(_broadcast(*shapes), dtype=dtype, device="meta")
 
 
 def _convolution(image, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
@@ -181,22 +194,25 @@ def _convolution(image, weight, bias, stride, padding, dilation, transposed, out
 
 
 def _some(shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
-    """`_new`, but for nothing: raises `RuntimeError` where a volume is too small for what is done to it."""
+    """`_new`, but for nothing: raises `ShapeError` where a volume is too small for what is done to it."""
     if min(shape) < 1:
-        raise RuntimeError(f"a volume of {list(like.shape)} is too small: {list(shape)} would be left of it")
+        raise ShapeError(f"a volume of {list(like.shape)} is too small: {list(shape)} would be left of it")
     return _new(shape, like)
 
 
-def _pooled(image, kernel, stride=(), padding=(0,), ceiling=False, *rest):
-    sides = image.ndim - 2
-    kernel, stride, padding = ((*each, *each[-1:] * sides)[:sides] for each in (kernel, stride or kernel, padding))
-    reached = [n + 2 * p - k + (s - 1 if ceiling else 0)
-               for n, k, s, p in zip(image.shape[2:], kernel, stride, padding, strict=True)]  # fmt: skip
-    return _some((*image.shape[:2], *(n // s + 1 for n, s in zip(reached, stride, strict=True))), image)
+def _pooled(image, kernel, stride=(), padding=(0,), ceiling=False, *rest, dilation=(1,)):
+    each = (kernel, stride or kernel, padding, dilation)
+    every = zip(image.shape[-3:], *((*given, *given[-1:] * 3)[:3] for given in each), strict=True)
+
+    def side(n: int, k: int, s: int, p: int, d: int) -> int:
+        found = (n + 2 * p - d * (k - 1) - 1 + (s - 1 if ceiling else 0)) // s + 1
+        return found - 1 if ceiling and (found - 1) * s >= n + p else found  # the last window begins in the volume
+
+    return _some((*image.shape[:-3], *(side(*axis) for axis in every)), image)
 
 
 def _maximal(image, kernel, stride=(), padding=(0,), dilation=(1,), ceiling=False):
-    shape = _pooled(image, kernel, stride, padding, ceiling).shape
+    shape = _pooled(image, kernel, stride, padding, ceiling, dilation=dilation).shape
     return _new(shape, image), _new(shape, image, torch.long)
 
 
@@ -263,7 +279,7 @@ def _linear(image, weight, bias=None):
 def _product(left, right):
     _fit(left.shape[-1], right.shape[-2 if right.ndim > 1 else 0], "sides of a product")
     rows, columns = left.shape[-2:-1], right.shape[-1:] if right.ndim > 1 else ()
-    return _new((*np.broadcast_shapes(left.shape[:-2], right.shape[:-2]), *rows, *columns), left)
+    return _new((*_broadcast(left.shape[:-2], right.shape[:-2]), *rows, *columns), left)
 
 
 def _stacked(parts, axis=0):

@@ -96,12 +96,16 @@ def flag(row):
     """What is to be known of a row, in words: "" for a region that is in the field of view as a whole."""
     if "caveat" in row:
         return row["caveat"]
-    share = _number(row.get("share_in_view"))
-    if not share < 1:
-        both = _number(row.get("share_measured"))
-        return f"{math.floor(100 * both)} % in the measured PET's field of view" if both < 1 else ""
-    seen = f"{math.floor(100 * share)} % in the field of view"
-    return f"{seen}, too little for a mean" if math.isnan(_number(row.get("synthetic_pet"))) else f"only {seen}"
+    share, both = _number(row.get("share_in_view")), _number(row.get("share_measured"))
+    words = []
+    if share < 1:
+        seen = f"{math.floor(100 * share)} % in the field of view"
+        words.append(
+            f"{seen}, too little for a mean" if math.isnan(_number(row.get("synthetic_pet"))) else f"only {seen}"
+        )
+    if both < (share if share < 1 else 1):
+        words.append(f"{math.floor(100 * both)} % in the measured PET's field of view")
+    return "; ".join(words)
 
 
 def asLists(table):
@@ -191,8 +195,8 @@ def segmentRows(segmentation, results):
     """Means of a result's maps in every segment, as rows for `fillRegions`.
 
     Voxels count that lie in the PET's brain, since it is 0 elsewhere; the share of the segment that they are is told.
-    Of a measured PET and of the difference those count that it shows, since it is 0 outside its field of view. Empty
-    segments are left out.
+    Of a measured PET and of the difference those count that it shows, since it is 0 outside its field of view; their
+    share of the segment is told where it is smaller. Empty segments are left out.
     """
     values = {kind: slicer.util.arrayFromVolume(node) for kind, node in results.volumes.items()}
     size = math.prod(results.pet.GetSpacing())
@@ -208,14 +212,17 @@ def segmentRows(segmentation, results):
         chosen = inside & (values["pet"] > 0)
         share = min(1.0, float(chosen.sum()) * size / whole)
         share = 1.0 if share > 1 - ROUNDING else share
-        row = {"title": segmentation.GetSegmentation().GetSegment(segmentID).GetName()}
+        row = {"title": segmentation.GetSegmentation().GetSegment(segmentID).GetName(), "share_in_view": share}
         for kind, column in SEGMENT_COLUMNS.items():
             if kind in values:
                 counted = chosen & (values["measured"] != 0) if kind in OF_MEASURED and "measured" in values else chosen
-                seen = share * float(counted.sum()) / max(1, int(chosen.sum()))
+                known = float(counted.sum()) / max(1, int(chosen.sum()))
+                seen = share * known
                 row[column] = float(values[kind][counted].mean()) if seen >= LEAST_IN_VIEW else math.nan
+                if known < 1 and chosen.any():
+                    row["share_measured"] = seen
         row["sd_in_region"] = float(values["pet"][chosen].std()) if share >= LEAST_IN_VIEW else math.nan
-        rows.append(row | {"share_in_view": share})
+        rows.append(row)
     return rows
 
 

@@ -43,12 +43,15 @@ def run(arguments, reporter) -> int:
 
 
 def _models() -> list[dict]:
-    """Catalogue models, and whether those that are here are whole."""
+    """Catalogue models, and whether those that are here are whole; one row for all where none can be looked for."""
     from ..errors import ModelError
     from ..models import list_models, verify
 
-    found = []
-    for entry in list_models():
+    try:
+        entries, found = list_models(), []
+    except ModelError as error:
+        return [{"name": "all", "installed": False, "verified": None, "problem": str(error)}]
+    for entry in entries:
         row = {"name": entry["name"], "installed": bool(entry["installed"]), "verified": None, "problem": None}
         if not row["installed"] and entry["shipped"]:
             row["problem"] = f"model {entry['name']} should come with relapet but is missing; reinstall relapet"
@@ -64,26 +67,35 @@ def _models() -> list[dict]:
 
 def _refused() -> list[dict]:
     """What lies among the user's own models and in the models folder and cannot be used; whole or not is `_models`'."""
+    from ..errors import ModelError
     from ..models.places import found_models
 
+    try:
+        found = list(found_models())
+    except ModelError:  # no models folder can be told, which is said of the folders
+        return []
     return [
         {"name": each.folder.name, "path": str(each.folder), "place": each.place, "problem": each.problem}
-        for each in found_models()
+        for each in found
         if each.problem
     ]
 
 
 def _models_folder() -> list[dict]:
     """The models folder, where one is chosen: a row of the folders."""
+    from ..errors import ModelError
     from ..models.places import models_folder
 
-    folder = models_folder()
+    row = {"what": "models folder, only read", "path": None, "writable": None, "free_gib": None}
+    try:
+        folder = models_folder()
+    except ModelError as error:
+        return [{**row, "problem": str(error)}]
     if folder is None:
         return []
     there = os.access(folder, os.R_OK | os.X_OK) and folder.is_dir()
     problem = None if there else f"the models folder {folder} is not there or cannot be read"
-    row = {"what": "models folder, only read", "path": str(folder), "writable": None, "free_gib": None}
-    return [{**row, "problem": problem}]
+    return [{**row, "path": str(folder), "problem": problem}]
 
 
 def _folders() -> list[dict]:

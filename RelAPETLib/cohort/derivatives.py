@@ -45,7 +45,7 @@ _MEANING = {"spread": UNCERTAINTY_MEANING, "difference": DIFFERENCE_MEANING, "de
 _MNI = "_space-MNI"
 #: ``desc-`` of the measured PET as it was compared.
 REFERENCE = "reference"
-REFERENCE_MEANING = (
+REFERENCE_SIDECAR = (
     "The measured PET, registered and brought to the synthetic one's grid and unit, as it was compared; 0 outside the "
     "brain and its own field of view. Not synthetic."
 )
@@ -119,7 +119,7 @@ def _measured_sidecar(request: Request, visit: Visit, provenance: dict, provenan
     """JSON beside the measured PET on the results' grid: no model made it."""
     tracer = provenance["tracer"]
     return {
-        "Description": REFERENCE_MEANING,
+        "Description": REFERENCE_SIDECAR,
         "Synthetic": False,
         "SkullStripped": True,
         "Units": "unitless",

@@ -37,7 +37,7 @@ _REGION_FIELDS = {
     "low": ("low",),
     "high": ("high",),
     "volume_ml": ("volume_ml",),
-    "in_field": ("in_field", "share_in_view"),
+    "in_field": ("in_field", "share_measured", "share_in_view"),
 }
 _DESCRIPTIONS = {
     "participant_id": "person",
@@ -56,7 +56,8 @@ _DESCRIPTIONS = {
     "low": "lower end of the interval, in units",
     "high": "upper end of the interval, in units",
     "volume_ml": "volume of the region",
-    "in_field": "share of the region in the field of view of the MRI, 0 to 1",
+    "in_field": "share of the region in the field of view of the MRI, 0 to 1, and of the measured PET where that lacks "
+    "some of it: measured is over what both show, synthetic over what the MRI shows",
     "units": "of synthetic, measured, spread, low and high: SUVR, or relative (0 to 1) where the model knows no SUVR",
     "reason": "why there is no result, or what part of it is missing",
 }

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BusyError, InputError, OutputError
 from ..registration import REVISION
-from ..volumes.contrast import SOURCES
 from .cases import PetScan
-from .origin import said_of
 from .reasons import recordable
 from .request import Request
 from .visits import CASE_RECORD, Visit
@@ -171,7 +169,8 @@ def case_folder(request: Request, visit: Visit) -> Path | None:
 def _is_of(case: Case, visit: Visit, request: Request) -> bool:
     """Whether a kept case was prepared, in the same way, from the files that the visit has now.
 
-    Sidecars count by what is read of them: whether a scan is a simulated person's, and of a contrast agent.
+    Sidecars count by what is read of them: whether a scan is a simulated person's, and of a contrast agent. Cases of
+    earlier code, which do not tell what was read, are of an earlier revision.
     """
     from ..synthesis.inputs import told_beside_all
     from ..volumes import file_sha256, second_file
@@ -181,15 +180,4 @@ def _is_of(case: Case, visit: Visit, request: Request) -> bool:
     seconds = {role: file_sha256(o) for role, path in files.items() if path is not None and (o := second_file(path))}
     same = dict(case.sha256) == found and dict(case.second_sha256) == seconds and case.beside == told_beside_all(files)
     asked, how = request.options, (case.preprocessed, case.registration, case.revision)
-    return same and how == (asked.preprocessed, asked.registration, REVISION) and _says_the_same(case, visit)
-
-
-def _says_the_same(case: Case, visit: Visit) -> bool:
-    """Whether names and sidecars of a visit's MRI say what they did when its case was kept (`origin.said_of`)."""
-    from ..synthesis.inputs import title
-    from ..volumes.contrast import contrast_words
-
-    said, roles = said_of(visit), [role for role, path in (("t1w", visit.t1w), ("t2f", visit.t2f)) if path is not None]
-    told = {contrast_words(title(role), own["contrast"]) for role, own in said.items() if "contrast" in own}
-    known = {contrast_words(title(role), source) for role in roles for source in SOURCES}
-    return told == known & set(case.warnings) and case.simulated == all("simulated" in said.get(r, {}) for r in roles)
+    return same and how == (asked.preprocessed, asked.registration, REVISION)

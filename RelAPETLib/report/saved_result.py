@@ -16,8 +16,6 @@ from ..volumes.geometry import SAME_GRID_MM
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-#: Names of a PET in a result's folder; the first that is there is shown.
-
 
 @dataclass(frozen=True)
 class SavedResult:

@@ -263,7 +263,7 @@ def resolve(options: Options, model: Model) -> tuple[Plan, ...]:
         DeviceError: the model's device cannot compute in the precision asked for.
     """
     _check_clinical(options.clinical.known, model)
-    _check_cutoffs(options.cutoffs, model.metadata)
+    _check_cutoffs(options, model.metadata)
     check_precision(options.precision, model.device)
     defaults, known = model.method.defaults, model.metadata["tracers"]
     sampler, steps = _sampler_and_steps(options, model.metadata, defaults)
@@ -314,7 +314,7 @@ def check_drawing(options: Options) -> None:
     from ..models.metadata import method_of
 
     metadata = locate(options.model).metadata
-    _check_cutoffs(options.cutoffs, metadata)
+    _check_cutoffs(options, metadata)
     name, settings = method_of(metadata)
     _sampler_and_steps(options, metadata, method_class(name).defaults_of(settings))
 
@@ -346,10 +346,11 @@ def _check_clinical(given: tuple[str, ...], model: Model) -> None:
     warn(f"the PET depends on the {' and '.join(given)} given; the record does not hold their values")
 
 
-def _check_cutoffs(cutoffs: Mapping[str, float], metadata: Mapping) -> None:
-    """Refuse a cut-off, which is an SUVR, of a tracer whose PET the model gives without unit."""
-    for tracer in cutoffs:
-        if metadata["tracers"].get(tracer, {}).get("output") == "relative":
+def _check_cutoffs(options: Options, metadata: Mapping) -> None:
+    """Refuse a cut-off, which is an SUVR, of a tracer that is asked for and whose PET the model gives without unit."""
+    known = metadata["tracers"]
+    for tracer in known if options.tracers == (ALL,) else options.tracers:
+        if tracer in options.cutoffs and known.get(tracer, {}).get("output") == "relative":
             raise InputError(
                 f"a cut-off of {tracer} was given in SUVR, and the PET of model {metadata['name']} are relative",
                 f"leave --cutoff {tracer} out, or choose a model with SUVR output",

@@ -284,7 +284,7 @@ def draw_tracers(
             regions=tuple(own),
             needed=needed,
             told=conditioned.told,
-        )  # fmt: skip
+        )
         for m, own, plan in zip(moments, regions, plans, strict=True)
     ]
 

@@ -15,7 +15,7 @@ from .sidecar import parse_name, read_sidecar, sidecar_path
 #: Keys of a sidecar that name an agent; dcm2niix and others take the second from the DICOM header.
 KEYS = ("ContrastBolusIngredient", "ContrastBolusAgent")
 #: What can say so of a file that is no DICOM.
-SOURCES = NAME, SIDECAR = "file name", "sidecar"
+NAME, SIDECAR = "file name", "sidecar"
 #: What stands in the place of an agent's name where there was none.
 _NO_AGENT = ("", "NO", "NONE", "N", "0", "-", "NULL", "NA", "N/A", "UNKNOWN", "NO CONTRAST", "WITHOUT")
 
@@ -33,12 +33,7 @@ def warn_of_contrast(name: str, source: str) -> None:
         source: what says so.
     """
     if name.startswith(("T1w", "T2")):
-        warn(contrast_words(name, source))
-
-
-def contrast_words(name: str, source: str) -> str:
-    """The line of `warn_of_contrast`."""
-    return f"{name}: taken with a contrast agent, as its {source} says; the model was trained on scans without"
+        warn(f"{name}: taken with a contrast agent, as its {source} says; the model was trained on scans without")
 
 
 def who_says_contrast(image: Path, content: Mapping | None = None) -> str:

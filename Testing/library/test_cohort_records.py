@@ -14,14 +14,15 @@ from RelAPETLib.cohort import origin as origins
 from RelAPETLib.cohort import records
 from RelAPETLib.cohort.derivatives import DESCRIPTION
 from RelAPETLib.cohort.group import write_tables
-from RelAPETLib.cohort.prepared import _says_the_same
+from RelAPETLib.cohort.prepared import _is_of
 from RelAPETLib.cohort.records import Record, hashes, judge, read_record, record_name
 from RelAPETLib.cohort.request import Request
 from RelAPETLib.cohort.visits import Visit
 from RelAPETLib.errors import RelAPETWarning
 from RelAPETLib.notices import listening
+from RelAPETLib.registration import AUTO, REVISION
 from RelAPETLib.synthesis import Options
-from RelAPETLib.volumes.contrast import contrast_words
+from RelAPETLib.volumes import file_sha256
 from RelAPETLib.volumes.sidecar import SIMULATED, SIMULATION_KEY
 
 MODEL = {"name": "toy", "version": "1", "weights_sha256": "a", "metadata_sha256": "b"}
@@ -110,6 +111,17 @@ def test_a_reason_names_all_that_differs_and_no_path(data):
     assert judge(*place, wanted(other, visit)) == (False, words)
 
 
+def test_a_table_says_over_which_share_of_a_region_a_measured_mean_is(data):
+    request, visit = data
+    row = {"region": "r", "synthetic_pet": 1.0, "reference": 1.2, "share_measured": 0.6, "share_in_view": 0.9}
+    whole = {"region": "s", "synthetic_pet": 1.0, "share_in_view": 0.8}
+    write(request, visit, wanted(request, visit), regions=[row, whole])
+    header, *lines = (write_tables(request.out).files["regions.tsv"]).read_text().splitlines()
+    column = header.split("\t").index("in_field")
+    assert [line.split("\t")[column] for line in lines] == ["0.6", "0.8"]
+    assert "both" in json.loads((request.out / "regions.json").read_text())["in_field"]["Description"]
+
+
 def test_records_of_earlier_versions_count_and_are_told_of(data):
     """They do not tell the code's revisions, nor what sidecars said; they are no reason to begin thousands anew."""
     request, visit = data
@@ -171,20 +183,23 @@ def test_volumes_that_are_as_old_as_their_record_are_not_read(data, monkeypatch)
 
 def test_a_kept_case_is_of_what_is_said_now(data):
     """Else a result would be made anew from the case that has the words of before."""
-    _, visit = data
-    agent = contrast_words("T1w", "sidecar")
-    plain, simulated, contrast = (
-        SimpleNamespace(simulated=simulated, warnings=warnings)
-        for simulated, warnings in ((False, ("odd",)), (True, ("odd",)), (False, ("odd", agent)))
-    )
+    request, visit = data
+    scans = {role: file_sha256(path) for role, path in (("t1w", visit.t1w), ("t2f", visit.t2f))}
+    how = {"preprocessed": False, "registration": AUTO, "revision": REVISION}
+    mark, agent = {"simulated": True}, {"t1w": {"contrast": "sidecar"}}
+    plain, half, simulated, contrast, earlier = cases = [
+        SimpleNamespace(sha256=scans, second_sha256={}, beside=beside, **how)
+        for beside in ({}, {"t1w": mark}, {"t1w": mark, "t2f": mark}, agent, {})
+    ]
+    earlier.revision = REVISION - 1  # which may have known of words that it does not tell
     for names, content, fitting in (
         ((), {}, plain),
-        (("T1w",), {SIMULATION_KEY: SIMULATED}, plain),  # the FLAIR is a real one
+        (("T1w",), {SIMULATION_KEY: SIMULATED}, half),  # the FLAIR is a real one
         (("T1w", "FLAIR"), {SIMULATION_KEY: SIMULATED}, simulated),
         (("T1w",), {"ContrastBolusIngredient": "GADOLINIUM"}, contrast),
     ):
         for name in names:
             visit.t1w.with_name(f"sub-01_{name}.json").write_text(json.dumps(content))
-        assert [case for case in (plain, simulated, contrast) if _says_the_same(case, visit)] == [fitting]
+        assert [case for case in cases if _is_of(case, visit, request)] == [fitting]
         for name in names:
             visit.t1w.with_name(f"sub-01_{name}.json").unlink()

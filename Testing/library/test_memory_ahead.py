@@ -16,7 +16,7 @@ from RelAPETLib import counted_memory, devices, host_memory, preprocessing
 from RelAPETLib.errors import DeviceError, InputError, RelAPETWarning
 from RelAPETLib.methods.base import DrawOptions
 from RelAPETLib.methods.flows import Flow
-from RelAPETLib.models import Model, load_model
+from RelAPETLib.models import Model, load_model, trial
 from RelAPETLib.synthesis import memory, options, sampling
 from RelAPETLib.tracers import get_tracer
 from RelAPETLib.volumes import voxels
@@ -55,6 +55,29 @@ def test_tensors_without_values_count_as_those_with(model):
         assert found == pytest.approx(counted_memory.peak_bytes(drawing(model.method, count)), rel=0.05)
     assert memory.counted_bytes(model.method, 2, 4, own) > 1.2 * memory.counted_bytes(model.method, 2, 1, own)
     assert not any(tensor.is_meta for tensor in model.method.network.state_dict().values())
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 9, 10, 11), (2, 9, 10, 11)])
+@pytest.mark.parametrize("ceiling", [False, True])
+def test_pooled_shapes_are_those_with_values(shape, ceiling):
+    """Also without a batch, dilated, and where a last window would begin in the padding."""
+    found, pools = [], torch.nn.functional
+    image = torch.zeros(shape)
+
+    def pool(image):
+        averaged = pools.avg_pool3d(image, (2, 3, 2), (3, 2, 4), 1, ceiling)
+        return averaged.shape, pools.max_pool3d(image, 3, 4, 1, dilation=2, ceil_mode=ceiling).shape
+
+    counted_memory.peak_bytes(lambda: found.append(pool(torch.empty(shape, device="meta"))))
+    assert found == [pool(image)]
+
+
+def test_an_error_in_how_shapes_are_worked_out_refuses_no_model(model, monkeypatch):
+    own = counted_memory._SHAPES
+    for fault in (lambda *given: given[0].shape[99], lambda *given: 1 // 0, lambda *given: torch.zeros(2).view(3)):
+        monkeypatch.setattr(counted_memory, "_SHAPES", own | {torch.ops.aten.convolution.default: fault})
+        trial.check_draws(model.method, 2, "a model")
+        assert memory.counted_bytes(model.method, 2, 1, DrawOptions("dpmpp", 1)) is None
 
 
 def test_a_block_is_counted_as_long_as_somebody_holds_it():

@@ -275,3 +275,11 @@ def test_doctor_tells_of_a_folder_that_is_gone_and_of_what_is_refused_in_it(shar
     assert main(["doctor"]) == 2
     said = capsys.readouterr()
     assert f"{share}; NOT there" in said.out and "models folder" in said.err.splitlines()[-1]
+
+
+def test_doctor_tells_of_a_models_folder_that_cannot_be_and_of_all_else(capsys, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "~nobody-of-this-name/models")
+    assert main(["doctor"]) == 2
+    said = capsys.readouterr()
+    assert said.out.startswith("Versions") and "Devices" in said.out and "data files" in said.out
+    assert said.err.splitlines()[-1].count(VARIABLE) == 1 and "1 problem(s)" in said.err and "reinstall" not in said.err

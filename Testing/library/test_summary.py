@@ -205,4 +205,7 @@ def test_a_cut_off_in_suvr_is_refused_of_a_model_without(models, tmp_path):
         check_drawing(asked)
     with pytest.raises(InputError, match="leave --cutoff PIB out"):
         resolve(asked, replace(model, metadata={**model.metadata, "tracers": tracers}))
+    with pytest.raises(InputError, match="leave --cutoff PIB out"):
+        check_drawing(replace(asked, tracers="all"))
     check_drawing(replace(asked, cutoffs="TAU=1.4"))
+    check_drawing(replace(asked, tracers="TAU"))  # of a tracer that is not asked for it does no harm

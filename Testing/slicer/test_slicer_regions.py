@@ -94,8 +94,12 @@ def test_outside_its_field_of_view_a_measured_pet_has_no_value(widget, slicer, f
         slicer.util.arrayFromVolume(found.pet)[0:8].mean(), rel=1e-6
     )
     assert np.isnan([few["reference"], few["difference"]]).all() and few["synthetic_pet"] > 0
-    words = load_part("tables").flag({"share_in_view": "1", "share_measured": "0.637", "synthetic_pet": "1"})
-    assert words == "63 % in the measured PET's field of view"
+    flag = load_part("tables").flag
+    assert [flag(row) for row in (half, few)] == [f"{n} % in the measured PET's field of view" for n in (62, 25)]
+    assert flag({"share_in_view": "1", "share_measured": "0.637", "synthetic_pet": "1"}).startswith("63 % in the meas")
+    partly = {"share_in_view": "0.75", "share_measured": "0.637", "synthetic_pet": "1"}
+    assert flag(partly) == "only 75 % in the field of view; 63 % in the measured PET's field of view"
+    assert flag(partly | {"share_measured": "0.75"}) == "only 75 % in the field of view"
 
 
 def test_segments_of_another_space_are_not_measured(widget, slicer, found):
