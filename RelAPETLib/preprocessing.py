@@ -253,8 +253,7 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
         if "t2f" not in scans:
             raise InputError("the T1w shows no part of the brain; check that it is of a head")
         raise InputError("T1w and T2F show no common part of the brain; check that both are of the same head")
-    figures = dict(warp.quality)
-    figures |= quality.template_figures(arrays["t1w"], mask & seen["t1w"], template)
+    figures = {**warp.quality, **quality.template_figures(arrays["t1w"], mask & seen["t1w"], template)}
     figures |= _mri_figures(arrays["t1w"], arrays.get("t2f"), shown, template)
     there = ((name, lay(pet, chains[name])) for name, pet in uptakes.items())
     uptakes = {name: uptake_on_grid(pet.values, pet.seen, template) for name, pet in there}
@@ -386,15 +385,13 @@ def reference_doubts(preprocessed: Preprocessed, region: str, tracer: str | None
     """A line when the region whose mean is the SUVR's unit is not in the field of view, of all MRI or of a PET.
 
     Args:
-        preprocessed: from `preprocess` or `from_grid`.
         region: name in ``regions.tsv``, e.g. a tracer's `reference_region`.
         tracer: name of the PET in `pets` that is looked at; None: the MRI.
     """
     from .regions import LEAST_IN_VIEW, shares_in_view
 
     view = preprocessed.in_view if tracer is None else preprocessed.pet_views.get(tracer)
-    share = 1.0 if view is None else shares_in_view(view)[region]
-    if share >= LEAST_IN_VIEW:
+    if view is None or (share := shares_in_view(view)[region]) >= LEAST_IN_VIEW:
         return []
     whose, what = ("the MRI", "the SUVR are") if tracer is None else ("the measured PET", "its SUVR would be")
     return [

@@ -98,6 +98,7 @@ def test_stopped_in_any_stage_it_goes_on_to_the_same_weights(cache, trained, tmp
     assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="ranks are forked")
 def test_two_ranks_learn_what_one_does_in_every_stage(cache, tmp_path):
     report = scenario("latent", tmp_path, cache)

@@ -197,6 +197,7 @@ def test_configurations_of_earlier_versions(tmp_path):
     assert differences(upgraded(old, RelaConfig), flatten(config)) == ([], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("method=unet_l1",), ("method=unet_l2", "preset.mean_pet=residual"),
                                    ("method=unet_l1", "preset.mean_pet=input")])  # fmt: skip
 def test_the_unet_control_learns_and_draws_what_it_learned(trained, tmp_path, words):
