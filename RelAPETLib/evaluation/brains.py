@@ -98,6 +98,8 @@ def _place(grid: sitk.Image) -> tuple:
 class Brains:
     """The brains of all people of an evaluation.
 
+    Those of the last one are kept: who asks for pairs one person after the other has each made once.
+
     Args:
         pairs: all of them; those of one participant, session, tracer and space share a brain.
     """
@@ -108,8 +110,8 @@ class Brains:
         self._template = Brain((load_template().mask,), TEMPLATE, name="measured PET")
         self._pairs: dict[tuple, list[Pair]] = defaultdict(list)
         for pair in pairs:
-            self._pairs[_whose(pair)].append(pair)
-        self._last: tuple[tuple, Brain | None] | None = None
+            self._pairs[whose(pair)].append(pair)
+        self._last: tuple[tuple, dict[tuple[str, bool], Brain | None]] = ((), {})
 
     def of(self, pair: Pair, space: str, *, synthetic: bool = True) -> Brain | None:
         """The brain of a pair's person; None where nothing says where it is.
@@ -124,12 +126,15 @@ class Brains:
         Warns:
             RelAPETWarning: the models have different masks of one person; the first one is taken for all.
         """
-        key = (*_whose(pair), space, synthetic)
-        if self._last is None or self._last[0] != key:
-            own = self._pairs.get(_whose(pair)) or [pair]
+        person = whose(pair)
+        if self._last[0] != person:
+            self._last = person, {}
+        known, key = self._last[1], (space, synthetic)
+        if key not in known:
+            own = self._pairs.get(person) or [pair]
             own = [other for other in own if (other.space or space) == space]
-            self._last = key, _brain(own, space, synthetic, self._template)
-        return self._last[1]
+            known[key] = _brain(own, space, synthetic, self._template)
+        return known[key]
 
 
 def space_of_pair(pair: Pair, image: sitk.Image) -> str:
@@ -137,7 +142,8 @@ def space_of_pair(pair: Pair, image: sitk.Image) -> str:
     return pair.space or ("MNI" if MNI_GRID.matches(image) else "T1w")
 
 
-def _whose(pair: Pair) -> tuple[str, str, str]:
+def whose(pair: Pair) -> tuple[str, str, str]:
+    """What pairs have in common that have the same brain in a space: participant, session and tracer."""
     return pair.participant, pair.session, pair.tracer
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -88,6 +88,17 @@ class Parts:
             return []
         tested = [pair["participant_id"] for pair in pairs]
         return write_guesses(fit_baselines(self.trained, tested, folder), pairs, self.mri, folder)
+
+    def for_one_pair(self) -> Parts:
+        """The same with no rows of pairs and no notes so far, to be given to `add` afterwards; draws are shared."""
+        return replace(self, notes=[], _scales=[], _ssim=[])
+
+    def add(self, other: Parts) -> None:
+        """Take in what `for_one_pair` gave and has gathered since."""
+        self._scales += other._scales
+        self._ssim += other._ssim
+        for line in other.notes:
+            self.note(line)
 
     def pair(
         self,

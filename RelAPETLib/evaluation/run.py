@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from ..notices import warn
 from ..regions.atlas import NATIVE, SHIPPED, Atlas, cropped, with_sides
 from ..regions.stored import load
 from .baselines import MEAN, Training, is_baseline
-from .brains import Brains
+from .brains import Brains, whose
 from .figures import Row, image_figures
 from .in_mni import tell_parts
 from .pairs import Pair, recordable
@@ -105,6 +105,11 @@ class Measured:
         """Names of the models, in order of appearance."""
         return list(dict.fromkeys(pair.model for pair in self.pairs))
 
+    def add(self, other: Measured) -> None:
+        """Take in what was measured of other pairs, on the same label images."""
+        for name in ("pairs", "images", "regions", "failures", "facts"):
+            getattr(self, name).extend(getattr(other, name))
+
 
 def measure_all(
     pairs: Sequence[Pair],
@@ -131,7 +136,7 @@ def measure_all(
     total = len(pairs) + len(train)
     tell = progress or (lambda fraction, message: None)
     trained, brains = Training(), Brains(pairs)
-    for number, pair in enumerate(_by_person(train)):
+    for number, pair in enumerate(_together(train, lambda pair: pair.participant)):
         tell(number / total, f"training people: measuring {pair.name}")
         try:
             loaded, _, scaled, _ = _measure(pair, replace(settings, measured_only=True, register=False), common)
@@ -139,13 +144,20 @@ def measure_all(
             raise InputError(f"training people: {error}") from error
         regions = {(m.atlas, name): float(v) for m in scaled for name, v in zip(m.names, m.measured, strict=True)}
         trained.add(pair, regions, loaded.on_grid, shown(loaded.on_grid))
-    for number, pair in enumerate(pairs):
+    each: dict[tuple, tuple[Measured, Parts | None]] = {}
+    for number, pair in enumerate(_together(pairs, whose)):
         tell((len(train) + number) / total, f"measuring {pair.name}")
+        own, beside = each[tuple(pair.key.values())] = Measured(), None if parts is None else parts.for_one_pair()
         try:
-            _take(pair, settings, common, brains, found, parts)
+            _take(pair, settings, common, brains, own, beside)
         except InputError as error:
             warn(f"left out {pair.name}: {error}")
-            found.failures.append((pair, recordable(error, pair.files)))
+            own.failures.append((pair, recordable(error, pair.files)))
+    for pair in pairs:
+        own, beside = each.pop(tuple(pair.key.values()))
+        found.add(own)
+        if parts is not None:
+            parts.add(beside)
     if all(is_baseline(pair.model) for pair in found.pairs):
         raise InputError(f"none of {len(pairs)} PET could be measured; the first: {found.failures[0][1]}")
     guessed = sum(fact["unit_guessed"] for fact in found.own_facts)
@@ -159,10 +171,10 @@ def measure_all(
     return found
 
 
-def _by_person(pairs: Sequence[Pair]) -> list[Pair]:
-    """Pairs with those of each person one after the other, people in order of appearance."""
-    order = {name: number for number, name in enumerate(dict.fromkeys(pair.participant for pair in pairs))}
-    return sorted(pairs, key=lambda pair: order[pair.participant])
+def _together(pairs: Sequence[Pair], what: Callable[[Pair], Hashable]) -> list[Pair]:
+    """Pairs with those of which `what` is the same one after the other, in order of appearance."""
+    order = {key: number for number, key in enumerate(dict.fromkeys(map(what, pairs)))}
+    return sorted(pairs, key=lambda pair: order[what(pair)])
 
 
 def _check_pairs(pairs: Sequence[Pair]) -> None:

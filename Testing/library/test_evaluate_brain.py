@@ -1,16 +1,21 @@
 """One brain for all models of a person: what a model leaves out costs it what it leaves out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from evaluation_study import GRID, nearest_indices, paint
 
+from RelAPETLib.errors import InputError
+from RelAPETLib.evaluation import brains, run
 from RelAPETLib.evaluation.brains import DSEG, MASK, TEMPLATE, UNION, WARPED, Brain, Brains
 from RelAPETLib.evaluation.pairs import Pair
+from RelAPETLib.evaluation.parts import Parts
 from RelAPETLib.evaluation.run import measure_all
 from RelAPETLib.evaluation.settings import Settings
 from RelAPETLib.grid import array_to_image, image_to_array
-from RelAPETLib.notices import collected
+from RelAPETLib.notices import collected, listening
 from RelAPETLib.regions import load_regions
 from RelAPETLib.volumes import write_volume
 
@@ -110,3 +115,31 @@ def test_different_masks_of_one_person_are_told_of(rivals, tmp_path):
     same = Brain((array_to_image((measured > 0.5).astype(np.uint8), GRID),), MASK)
     grid = array_to_image(measured, GRID)
     assert np.array_equal(image_to_array(brain.on(grid), GRID), image_to_array(same.on(grid), GRID))
+
+
+def test_each_brain_is_made_once_and_results_keep_the_pairs_order(rivals, monkeypatch):
+    """Pairs come model by model, as they are found; work goes person by person."""
+    _, files, *_ = rivals
+    spaces = {"sub-1": "MNI", "sub-2": "MNI", "sub-3": "T1w"}
+    pairs = [replace(pair, participant=name, space=space) for pair in pairs_of(files, MODELS)
+             for name, space in spaces.items()]  # fmt: skip
+    made, own, asked = [], brains._brain, []
+
+    def take(pair, settings, common, all_brains, found, parts):
+        asked.append((pair.participant, all_brains.of(pair, pair.space)))
+        parts.note(pair.name)
+        if pair.model == "lacking":
+            raise InputError("lacking")
+        found.pairs.append(pair)
+        found.facts.append({**pair.key, "unit_guessed": False})
+        parts._scales.append(pair.key)
+
+    monkeypatch.setattr(brains, "_brain", lambda pairs, *given: made.append(pairs[0].participant) or own(pairs, *given))
+    monkeypatch.setattr(run, "_take", take)
+    parts = Parts()
+    with listening(lambda message: None):
+        found = measure_all(pairs, Settings(atlases=()), parts=parts)
+    assert made == ["sub-1", "sub-2", "sub-3"] and len({id(brain) for name, brain in asked if name == "sub-3"}) == 1
+    kept = [pair for pair in pairs if pair.model != "lacking"]
+    assert found.pairs == kept and [pair for pair, _ in found.failures] == [p for p in pairs if p not in kept]
+    assert parts._scales == [pair.key for pair in kept] and parts.notes == [pair.name for pair in pairs]
