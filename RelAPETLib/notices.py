@@ -57,13 +57,18 @@ def collected(messages: list[str]) -> Iterator[None]:
 
     def gather(message: str) -> None:
         messages.append(message)
-        if outer is None:
-            warnings.warn(message, RelAPETWarning, stacklevel=3)
-        else:
-            outer(message)
+        _pass_on(outer, message)
 
     with listening(gather):
         yield
+
+
+def _pass_on(outer: Callable[[str], object] | None, message: str) -> None:
+    """Tell who listened before, or warn where the message came from."""
+    if outer is None:
+        warnings.warn(message, RelAPETWarning, stacklevel=4)
+    else:
+        outer(message)
 
 
 @contextmanager
@@ -75,10 +80,7 @@ def once() -> Iterator[None]:
         if message in said:
             return
         said.add(message)
-        if outer is None:
-            warnings.warn(message, RelAPETWarning, stacklevel=3)
-        else:
-            outer(message)
+        _pass_on(outer, message)
 
     with listening(first):
         yield

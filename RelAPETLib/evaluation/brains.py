@@ -11,6 +11,7 @@ Were a model measured where its own PET is not 0, what it leaves out would cost 
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -64,6 +65,17 @@ class Brain:
             return sitk.BinaryFillhole(found) if self.source == UNION else found
 
         return self._kept(_place(grid), made)
+
+    def shared(self, grid: sitk.Image) -> sitk.Image:
+        """The same, where it is made of several models' PET, without what only some of them show."""
+        if len(self.images) == 1:
+            return self.on(grid)
+
+        def made() -> sitk.Image:
+            own = [Brain((image,), self.source, self.to_images).on(grid) for image in self.images]
+            return functools.reduce(lambda one, other: one & other, own)
+
+        return self._kept(("shared", *_place(grid)), made)
 
     def brought(self, image: sitk.Image, grid: sitk.Image) -> tuple[sitk.Image, sitk.Image]:
         """A PET on another grid by linear interpolation among its voxels in the brain.

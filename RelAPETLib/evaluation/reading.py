@@ -31,8 +31,9 @@ LEAST_IN_FIELD = 0.5
 #: people, PET of two tracers that lie 10 mm apart reach .6 to .8 and 40 mm apart .1 to .4.
 LEAST_LIKENESS, GOOD_LIKENESS = 0.6, 0.85
 AROUND_MM = 20.0
-#: Share of the brain in which a PET that an earlier run registered, and masked by that brain, may be 0.
-MOST_UNSEEN = 0.001
+#: Share of the brain in which a PET that an earlier run registered, and masked by its own brain, may be 0; and how far
+#: below the brain's surface (mm) such 0 counts, since masks of two programs differ in a rim.
+MOST_UNSEEN, RIM_MM = 0.001, 3.0
 _APART = {
     "T1w": "register the measured PET to the T1w first and give that file, or use --register",
     "MNI": "bring the measured PET to MNI space first and give that file, or give both PET in the T1w's space",
@@ -56,6 +57,7 @@ class Loaded:
         relative: whether the synthetic one is not in SUVR but in units of its own.
         units_from, unit_guessed: how the measured one's unit is known, once it is, and whether by its values alone.
         divided: what the synthetic one was divided by, once it was, to be SUVR as it is compared.
+        registered: the measured one is that which an earlier run registered (`Pair.registered`).
     """
 
     synthetic: sitk.Image | None
@@ -70,6 +72,7 @@ class Loaded:
     units_from: str = ""
     unit_guessed: bool = False
     divided: float = 1.0
+    registered: bool = False
 
 
 def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> Loaded:
@@ -84,20 +87,19 @@ def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> L
             `settings.force` is False.
 
     Warns:
-        RelAPETWarning: two PET that overlap poorly.
+        RelAPETWarning: two PET that overlap poorly, or a registered one that lacks a part of the brain, in whose place
+            the measured PET's own file is read.
     """
     import SimpleITK as sitk
 
     from ..volumes import check_volume, read_volume
-    from ..volumes.frames import PetScan, read_pet
     from ..volumes.named_tracer import other_tracer
 
     if why := other_tracer(pair.measured, pair.tracer, pair.sidecar):
         if not settings.force:
             raise DoubtfulInputError(f"{printable(pair.measured)}: {why}", "name its own; --force takes it as it is")
         warn(f"{printable(pair.measured)}: {why}")
-    scan = PetScan(pair.tracer, pair.registered or pair.measured, pair.sidecar, pair.sidecar_paths)
-    measured, _ = read_pet(scan, settings.frames)
+    measured = _measured(pair, settings)
     synthetic = None
     if pair.synthetic is not None and not settings.measured_only:
         synthetic = read_volume(pair.synthetic, name="synthetic PET")
@@ -107,15 +109,21 @@ def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> L
     where = (brains or Brains([pair])).of(pair, space, synthetic=synthetic is not None)
     brain = None if where is None else _on_grid(where, target)
     if synthetic is not None:
-        if pair.registered is not None:
-            _check_cut(pair, synthetic, measured)
+        if pair.registered is not None and (lacks := _unseen(measured, where)) > MOST_UNSEEN:
+            warn(
+                f"{printable(pair.registered)}: 0 in {100 * lacks:.1f} % of the brain and up to its surface, where the "
+                "measured PET's field of view may have ended; the measured PET's own file is read in its place"
+            )
+            pair = replace(pair, registered=None)
+            measured = _measured(pair, settings)
         if settings.register:
             measured = registered(measured, pair, brain, space)
     on_grid = sitk.Resample(measured, target, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     in_field = field_of_view(measured, target)
     relative = synthetic is not None and is_relative(pair.synthetic)
     source = "nothing" if where is None else where.source
-    loaded = Loaded(synthetic, measured, on_grid, in_field, brain, source, space, where, relative)
+    before = pair.registered is not None
+    loaded = Loaded(synthetic, measured, on_grid, in_field, brain, source, space, where, relative, registered=before)
     if synthetic is not None:
         _check_place(pair, loaded, settings)
     return _at_one_resolution(loaded, settings)
@@ -142,18 +150,34 @@ def _at_one_resolution(loaded: Loaded, settings: Settings) -> Loaded:
     return replace(loaded, synthetic=synthetic, measured=measured, on_grid=on_grid)
 
 
-def _check_cut(pair: Pair, synthetic: sitk.Image, measured: sitk.Image) -> None:
-    """Refuse a PET that an earlier run registered where it is 0 in the brain: its field of view ended there."""
+def _measured(pair: Pair, settings: Settings) -> sitk.Image:
+    from ..volumes.frames import PetScan, read_pet
+
+    scan = PetScan(pair.tracer, pair.registered or pair.measured, pair.sidecar, pair.sidecar_paths)
+    return read_pet(scan, settings.frames)[0]
+
+
+def _unseen(measured: sitk.Image, where: Brain | None) -> float:
+    """Share of the brain that a registered PET does not show, since its field of view ended there: 0 to 1.
+
+    It is exactly 0 there, up to the brain's surface and deeper than `RIM_MM` or a voxel. What is 0 within, as where
+    a reconstruction gave nothing less, does not count. Of one person's models all get the same.
+    """
     import SimpleITK as sitk
 
-    there = sitk.Resample(measured, synthetic, sitk.Transform(), sitk.sitkNearestNeighbor, 0.0)
-    brain = sitk.GetArrayViewFromImage(synthetic) != 0
-    unseen = float((sitk.GetArrayViewFromImage(there)[brain] == 0).mean()) if brain.any() else 0.0
-    if unseen > MOST_UNSEEN:
-        raise InputError(
-            f"{printable(pair.registered)}: 0 in {100 * unseen:.1f} % of the synthetic PET's brain, where the measured "
-            "PET's field of view may have ended; use --register, which starts from the PET's own file"
-        )
+    if where is None:
+        return 0.0
+    brain = where.shared(measured)
+    empty = (measured == 0) & brain
+    inside, zero = sitk.GetArrayViewFromImage(brain) > 0, sitk.GetArrayViewFromImage(empty) > 0
+    if zero.sum() <= MOST_UNSEEN * inside.sum():
+        return 0.0
+    depth = sitk.SignedMaurerDistanceMap(brain, insideIsPositive=True, squaredDistance=False, useImageSpacing=True)
+    surface = inside & (sitk.GetArrayFromImage(sitk.BinaryErode(brain, [1] * 3)) == 0)
+    pieces = sitk.GetArrayFromImage(sitk.ConnectedComponent(empty))
+    reached = np.isin(pieces, np.unique(pieces[surface & zero]))
+    deep = sitk.GetArrayViewFromImage(depth) > max(RIM_MM, *measured.GetSpacing())
+    return float((reached & zero & deep).sum() / inside.sum())
 
 
 def registered(measured: sitk.Image, pair: Pair, brain: sitk.Image, space: str) -> sitk.Image:

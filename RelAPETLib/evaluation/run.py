@@ -253,7 +253,7 @@ def _take(
     found.facts.append({
         **pair.key, "units_from": loaded.units_from, "brain_from": loaded.brain_from, "space": loaded.space,
         "unit_guessed": loaded.unit_guessed, "relative": loaded.relative,
-        "registered": settings.register or pair.registered is not None,
+        "registered": settings.register or loaded.registered,
     })  # fmt: skip
 
 

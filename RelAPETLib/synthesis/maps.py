@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .reference import ReferenceUnits
     from .sampling import Draw
 
+#: Maps that say something only where the measured PET shows the brain.
+OF_MEASURED = ("reference", "difference", "reference_z")
+
 
 def make_maps(
     case: Case, draw: Draw, units: ReferenceUnits | None, force: bool, progress
@@ -93,24 +96,24 @@ def _masked(array: np.ndarray, inside: np.ndarray) -> sitk.Image:
 
 
 def bring_back(
-    maps: dict[str, sitk.Image], case: Case, space: str, progress
+    maps: dict[str, sitk.Image], case: Case, tracer: str, space: str, progress
 ) -> tuple[dict[str, sitk.Image], dict[str, sitk.Image]]:
     """Volumes to save by file name without ending, and the report's pictures, all on one grid.
 
     The pictures are in the T1w's space where the raw scans are at hand and results are wanted there.
+
+    Args:
+        tracer: whose maps they are.
     """
     import SimpleITK as sitk
 
-    from ..preprocessing import to_t1w_space
-    from ..volumes.masked import weights_on
     from .white_matter import shown_on_t1w
 
     progress(0.0, "bringing the PET back to the T1w")
     ready = case.ready
     volumes, pictures = {}, maps | {"t1w": ready.t1w, "t2f": ready.t2f}
     if space in ("t1w", "both"):
-        weights = weights_on(ready.mask, case.t1w_space, ready.t1w_to_grid)
-        returned = {name: to_t1w_space(image, ready, case.t1w_space, weights) for name, image in maps.items()}
+        returned = _on_t1w(maps, case, ready.pet_views.get(tracer))
         volumes |= returned
         if shown_on_t1w(case, space):
             t1w, t2f = case.raw["t1w"], case.raw.get("t2f")
@@ -122,3 +125,20 @@ def bring_back(
     pictures["pet"] = pictures.pop("synthetic_pet")
     progress(1.0, "synthesis done")
     return volumes, pictures
+
+
+def _on_t1w(maps: dict[str, sitk.Image], case: Case, view: sitk.Image | None) -> dict[str, sitk.Image]:
+    """Maps on the T1w's grid, none of which fades at the brain's rim or where the measured PET's `view` ends."""
+    from ..registration.uptake import seen_brain
+    from ..volumes.masked import interpolated, weights_on
+
+    ready, returned = case.ready, {}
+    of_measured = [name for name in maps if name in OF_MEASURED]
+    groups = [(ready.mask, [name for name in maps if name not in OF_MEASURED])]
+    groups += [(seen_brain(ready.mask, view), of_measured)] if of_measured else []
+    weights = None
+    for inside, names in groups:
+        if weights is None or not np.array_equal(image_to_array(inside) > 0, image_to_array(ready.mask) > 0):
+            weights = weights_on(inside, case.t1w_space, ready.t1w_to_grid)
+        returned |= {name: interpolated(maps[name], inside, weights, ready.t1w_to_grid, 0.5) for name in names}
+    return {name: returned[name] for name in maps}

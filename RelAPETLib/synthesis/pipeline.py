@@ -272,7 +272,7 @@ def finish(
         regions, intervals = regional_table(case, drawn, maps)
         samples = sample_rows(drawn)
         clock.lap("comparison")
-        volumes, pictures = bring_back(maps, case, drawn.plan.space, part("return"))
+        volumes, pictures = bring_back(maps, case, drawn.plan.tracer.name, drawn.plan.space, part("return"))
         clock.lap("return")
     messages = without_paths(messages, case.paths)
     ending = "_space-MNI" if drawn.plan.space == "mni" else ""

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -13,7 +14,10 @@ from evaluation_study import GRID, nearest_indices, paint, read_table, write_stu
 
 from RelAPETLib.cli import main
 from RelAPETLib.cohort.pairs import read_pairs
+from RelAPETLib.evaluation.brains import Brains
 from RelAPETLib.evaluation.pairs import Pair, recordable
+from RelAPETLib.evaluation.reading import load_pair
+from RelAPETLib.evaluation.settings import Settings
 from RelAPETLib.grid import array_to_image, image_to_array
 from RelAPETLib.notices import listening
 from RelAPETLib.regions import load_regions
@@ -313,7 +317,7 @@ def test_bids_derivatives_beside_the_data_set(person, tmp_path):
     assert summary["pairs"][0]["brain_from"] == "dseg"
 
 
-def test_pet_in_the_scanners_space_are_taken_as_relapet_bids_registered_them(person, plain, tmp_path, capsys):
+def test_pet_in_the_scanners_space_are_taken_as_relapet_bids_registered_them(person, plain, tmp_path, capsys, caplog):
     """Only where sidecar and provenance prove that it is the very file, unscaled, and all of the brain is there."""
     raw, derived = bids(tmp_path, person)
     measured = raw / "sub-01" / "ses-1" / "pet" / "sub-01_ses-1_trc-PIB_pet.nii.gz"
@@ -349,7 +353,35 @@ def test_pet_in_the_scanners_space_are_taken_as_relapet_bids_registered_them(per
     array = half.get_fdata()
     array[: len(array) // 2] = 0
     nib.save(nib.Nifti1Image(array.astype(np.float32), half.affine), registered)
-    assert code(said) == 2 and "field of view may have ended" in capsys.readouterr().err
+    assert code(said) == 2 and "field of view may have ended" in caplog.text
+    assert "or use --register" in capsys.readouterr().err, "its own file lies elsewhere"
+
+
+def test_a_registered_pet_serves_all_models_whatever_their_brain(tmp_path):
+    """It is 0 outside the brain of the run that made it, and where a reconstruction gave nothing less."""
+    brain = array_to_image(((truth := paint(np.linspace(1, 2, 12))) > 0).astype(np.uint8), GRID)
+    inner = image_to_array(sitk.BinaryErode(brain, [3] * 3), GRID) > 0
+    hole = inner & (np.linalg.norm(np.indices(GRID.shape).T - (20, 25, 18), axis=-1).T < 4)
+    assert hole.sum() > 0.005 * (truth > 0).sum()
+    half = truth.copy()
+    half[:, :, : GRID.shape[2] // 3] = 0
+    wider = np.where(image_to_array(sitk.BinaryDilate(brain, [1] * 3), GRID) > 0, np.maximum(truth, 0.5), 0)
+    volumes = {"own": truth, "registered": np.where(hole, 0, truth), "half": half, "wider": wider, "all": truth + 0.01}
+    files = {name: tmp_path / f"{name}.nii.gz" for name in volumes}
+    for name, array in volumes.items():
+        write_volume(array_to_image(array.astype(np.float32), GRID), files[name])
+    pairs = [Pair("sub-1", "", "PIB", name, files[name], files["own"], space="T1w", registered=files["registered"])
+             for name in ("own", "wider", "all")]  # fmt: skip
+    brains = Brains(pairs)
+    for pair in pairs:
+        loaded = load_pair(pair, Settings(), brains)
+        assert loaded.registered and (image_to_array(loaded.measured, GRID)[hole] == 0).all()
+    cut, said = [replace(pair, registered=files["half"]) for pair in pairs], []
+    with listening(said.append):
+        found = [load_pair(pair, Settings(), brains) for brains in [Brains(cut)] for pair in cut]
+    assert len([line for line in said if "half.nii.gz: 0 in" in line and "own file is read" in line]) == len(cut)
+    for loaded in found:
+        assert not loaded.registered and np.array_equal(image_to_array(loaded.measured, GRID), truth)
 
 
 def test_the_name_of_a_registered_pet_is_not_recorded():

@@ -14,6 +14,7 @@ from RelAPETLib.evaluation.settings import Settings
 from RelAPETLib.grid import array_to_image
 from RelAPETLib.preprocessing import to_t1w_space
 from RelAPETLib.registration.template import load_template
+from RelAPETLib.synthesis.maps import bring_back
 from RelAPETLib.volumes import write_volume
 from RelAPETLib.volumes.masked import FWHM_OF_SD, interpolated, smoothed, weights_on
 
@@ -110,3 +111,29 @@ def test_a_brain_keeps_its_value_to_the_rim_in_the_t1ws_space():
     assert set(np.unique(found).round(5)) == {0, 1.7} and ((plain > 0) & (plain < 1.69)).mean() > 0.005
     assert found.mean() == pytest.approx(plain.mean(), rel=2e-3), "the brain is as large as it was"
     assert np.array_equal(found > 0, array_of(weights) >= 0.5)
+
+
+def test_what_is_of_the_measured_pet_keeps_its_value_to_where_its_view_ends_in_the_t1ws_space():
+    """Maps of one value each: the measured PET is the synthetic one minus the difference wherever there is one."""
+    mask = load_template().mask
+    view = sitk.Image(mask) * 0 + 1
+    view[:, :, :60] = 0
+    seen = sitk.Cast(mask * view, sitk.sitkFloat32)
+    maps = {
+        "synthetic_pet": sitk.Cast(mask, sitk.sitkFloat32) * 1.5,
+        "difference": seen * -0.2,
+        "reference": seen * 1.7,
+    }
+    t1w = sitk.Image([150, 180, 60], sitk.sitkUInt8)
+    t1w.SetSpacing((1.3, 1.1, 3.0))
+    t1w.SetOrigin((-97.0, -100.0, -85.0))
+    turn = sitk.Euler3DTransform((0, 0, 0), 0.2, -0.1, 0.15, (3.0, -5.0, 2.0))
+    ready = SimpleNamespace(mask=mask, t1w_to_grid=turn, t1w=None, t2f=None, pet_views={"TAU": view})
+    case = SimpleNamespace(ready=ready, t1w_space=t1w, raw={}, preprocessed=False)
+    whole, difference, reference = (array_of(i) for i in bring_back(maps, case, "TAU", "t1w", print)[0].values())
+    there = difference != 0
+    assert set(np.unique(whole).round(5)) == {0, 1.5} and set(np.unique(reference).round(5)) == {0, 1.7}
+    assert 0.5 < there.sum() / (whole != 0).sum() < 0.95 and np.array_equal(there, reference != 0)
+    np.testing.assert_allclose((whole - difference)[there], reference[there], rtol=1e-5)
+    other = bring_back(maps, case, "PIB", "t1w", print)[0]["reference"]
+    assert (array_of(other) > 0).sum() > there.sum(), "whose PET has no view is taken to show all"
