@@ -36,7 +36,7 @@ class Uptake:
     Attributes:
         pet: float32, its own unit, 0 outside the brain.
         view: uint8, 1 where the grid lies in its field of view.
-        figures: of `uptake_figures`, in `view`.
+        figures: of `uptake_figures`; the coverage is that of `view`.
     """
 
     pet: sitk.Image
@@ -53,8 +53,9 @@ def uptake_on_grid(pet: np.ndarray, seen: np.ndarray, template: Template) -> Upt
         template: the template, whose brain mask the T1w was fitted to.
     """
     mask, view = image_to_array(template.mask) > 0, pet_view(pet, seen, template)
-    inside = array_to_image(np.where(mask, pet, 0).astype(np.float32))
-    return Uptake(inside, array_to_image(view.astype(np.uint8)), uptake_figures(pet, view, template))
+    figures = uptake_figures(pet, seen, template) | {"pet_coverage": float((mask & view).sum() / mask.sum())}
+    inside = np.where(mask, pet, 0).astype(np.float32)
+    return Uptake(array_to_image(inside), array_to_image(view.astype(np.uint8)), figures)
 
 
 def seen_brain(mask: sitk.Image, view: sitk.Image | None) -> sitk.Image:
@@ -91,7 +92,7 @@ def uptake_figures(pet: np.ndarray, seen: np.ndarray, template: Template) -> dic
 
     Args:
         pet: [X, Y, Z] on `MNI_GRID`, any unit, not masked.
-        seen: boolean [X, Y, Z], what the PET shows: its field of view without padding (`pet_view`).
+        seen: boolean [X, Y, Z], the PET's field of view.
         template: the template, whose brain mask the T1w was fitted to.
 
     Returns:
