@@ -104,7 +104,7 @@ def flag(row):
             f"{seen}, too little for a mean" if math.isnan(_number(row.get("synthetic_pet"))) else f"only {seen}"
         )
     if both < (share if share < 1 else 1):
-        words.append(f"{math.floor(100 * both)} % in the measured PET's field of view")
+        words.append(_("{share} % in the measured PET's field of view").format(share=math.floor(100 * both)))
     return "; ".join(words)
 
 
