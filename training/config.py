@@ -121,7 +121,7 @@ def composed(overrides: Sequence[str]) -> TrainConfig:
         ConfigError: an unknown key or choice, a value of a wrong type, a key that must be given and is not.
         InputError: a place in the home folder of a user who is not known.
     """
-    from hydra import compose, initialize
+    from hydra import compose, initialize_config_module
     from hydra.core.config_store import ConfigStore
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -150,7 +150,8 @@ def composed(overrides: Sequence[str]) -> TrainConfig:
         for name, node in choices.items():
             store.store(group=group, name=name, node=node)
     try:
-        with initialize(version_base=None, config_path=None):
+        # Not `initialize`, which looks through the source of the whole stack for who calls it.
+        with initialize_config_module("training", version_base=None):
             merged = OmegaConf.merge(root, compose("train", overrides=list(overrides)))
         _check_given(OmegaConf.missing_keys(merged), kind)
         config = OmegaConf.to_object(merged)
