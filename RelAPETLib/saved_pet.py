@@ -22,7 +22,7 @@ from .provenance import (
     check_provenance,
 )
 from .volumes import corner_distance, file_sha256, image_affine, read_volume
-from .volumes.sidecar import read_sidecar
+from .volumes.sidecar import readable_content
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -111,11 +111,8 @@ def says_synthetic(image: Path) -> bool:
     That is a sidecar with ``Synthetic``, as `relapet bids` writes, or a `synthetic_pet.json` that lists the file by
     its name or, should it be called something else by now, by its SHA-256. What cannot be read says nothing.
     """
-    try:
-        if read_sidecar(image).content.get("Synthetic") is True:
-            return True
-    except InputError:
-        pass
+    if readable_content(image).get("Synthetic") is True:
+        return True
     record = image.absolute().parent / RECORD_NAME
     if not (record.is_file() and image.is_file()):
         return False

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from ..errors import InputError
 from ..registration import REVISION as REGISTRATION
 from ..synthesis import REVISION as SYNTHESIS
-from ..volumes.contrast import who_says_contrast
-from ..volumes.sidecar import SIMULATED, SIMULATION_KEY, read_sidecar
+from ..synthesis.inputs import told_beside_all
 from .request import Request, fingerprint
 from .visits import Visit
 
@@ -72,15 +69,4 @@ def said_of(visit: Visit) -> dict[str, dict]:
     ``simulated``: made by relapet phantom, which the intervals follow; ``contrast``: what tells of a contrast agent, of
     which a warning speaks. What else a sidecar holds changes nothing.
     """
-    files = {} if visit.case is not None else {"t1w": visit.t1w, "t2f": visit.t2f}
-    found = {role: _said(path) for role, path in files.items() if path is not None}
-    return {role: said for role, said in found.items() if said}
-
-
-def _said(path: Path) -> dict:
-    try:
-        content = read_sidecar(path).content
-    except InputError:
-        content = {}  # says nothing, as when the scan is read
-    found = {"simulated": True} if content.get(SIMULATION_KEY) == SIMULATED else {}
-    return found | ({"contrast": who} if (who := who_says_contrast(path, content)) else {})
+    return {} if visit.case is not None else told_beside_all({"t1w": visit.t1w, "t2f": visit.t2f})

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, ModelError, OutputError
+from ..homes import given_place
 from ..jsonfiles import read_json_object
 from ..notices import printable, warn
 from ..resources import user_folder
@@ -25,7 +26,6 @@ from .metadata import MAX_JSON_BYTES, check_metadata, load_json
 VARIABLE = "RELAPET_MODELS"
 _SETTING = "settings.json"
 _KEY = "models_folder"
-_HOMELESS = "the system knows no home of such a user"
 _PLAIN_NAME = re.compile(r"\w[\w .+-]{0,79}")
 
 
@@ -53,9 +53,9 @@ def models_folder() -> Path | None:
     named = os.environ.get(VARIABLE)
     if named:
         try:
-            return Path(named).expanduser().absolute()
-        except RuntimeError as error:
-            raise ModelError(f"{VARIABLE} is {printable(named)}, and {_HOMELESS}; correct it") from error
+            return given_place(named).absolute()
+        except InputError as error:
+            raise ModelError(f"{VARIABLE}: {error}") from error
     named = _settings().get(_KEY)
     return Path(named) if isinstance(named, str) and os.path.isabs(named) else None
 
@@ -72,15 +72,14 @@ def set_models_folder(folder: Path | str | None) -> Path | None:
         The folder, absolute.
 
     Raises:
-        InputError: there is no such folder, it is the one of the user's own models, or its name is no UTF-8.
+        InputError: there is no such folder, it is the one of the user's own models, its name is no UTF-8, or it
+            lies in a home that is not known.
         OutputError: the setting cannot be written.
     """
     if folder is not None:
+        folder = given_place(str(folder)).absolute()
         try:
-            folder = Path(folder).expanduser().absolute()
             str(folder).encode()
-        except RuntimeError as error:
-            raise InputError(f"{printable(folder)}: {_HOMELESS}; name another folder") from error
         except UnicodeEncodeError as error:
             raise InputError(f"{printable(folder)}: its name is not UTF-8; rename it, or name another") from error
         if not folder.is_dir():

@@ -72,10 +72,11 @@ def told_beside(path: Path) -> dict:
         sidecar says that an agent was given (`volumes.contrast.who_says_contrast`). Each only where it is said.
     """
     from ..volumes.contrast import who_says_contrast
-    from ..volumes.sidecar import is_simulated
+    from ..volumes.sidecar import is_simulated, readable_content
 
-    simulated, contrast = is_simulated(path), who_says_contrast(path)
-    return ({"simulated": True} if simulated else {}) | ({"contrast": contrast} if contrast else {})
+    content = readable_content(path)
+    contrast = who_says_contrast(path, content)
+    return ({"simulated": True} if is_simulated(content) else {}) | ({"contrast": contrast} if contrast else {})
 
 
 def told_beside_all(paths: Mapping[str, Path | None]) -> dict[str, dict]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import InputError
 from ..notices import warn
-from .sidecar import parse_name, read_sidecar, sidecar_path
+from .sidecar import parse_name, readable_content, sidecar_path
 
 #: Keys of a sidecar that name an agent; dcm2niix and others take the second from the DICOM header.
 KEYS = ("ContrastBolusIngredient", "ContrastBolusAgent")
@@ -39,15 +38,12 @@ def warn_of_contrast(name: str, source: str) -> None:
 def who_says_contrast(image: Path, content: Mapping | None = None) -> str:
     """Which of an image's name and its sidecar says that an agent was given; empty where neither does.
 
-    A sidecar that cannot be read says nothing. `content` is the sidecar's where it is known already.
+    `content` is the sidecar's where it is known already (`sidecar.readable_content`).
     """
     if sidecar_path(image) is None:
         return ""
     if names_agent(parse_name(image).entities.get("ce", "")):
         return NAME
-    try:
-        said = read_sidecar(image).content if content is None else content
-    except InputError:
-        return ""
+    said = readable_content(image) if content is None else content
     texts = [text for key in KEYS for text in (said[key] if isinstance(said.get(key), list) else [said.get(key)])]
     return SIDECAR if any(isinstance(text, str) and names_agent(text) for text in texts) else ""

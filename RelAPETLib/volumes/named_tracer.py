@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import InputError
 from ..tracers import told_tracers
-from .sidecar import parse_name, read_sidecar
+from .sidecar import parse_name, readable_content
 
 
 def other_tracer(path: Path, tracer: str, content: dict | None = None) -> str:
@@ -25,11 +24,7 @@ def other_tracer(path: Path, tracer: str, content: dict | None = None) -> str:
         >>> other_tracer(Path("sub-01_trc-PIB_pet.nii.gz"), "TAU", {})
         'its name (trc-PIB) says PIB, not TAU'
     """
-    if content is None:
-        try:
-            content = read_sidecar(path).content
-        except InputError:
-            content = {}
+    content = readable_content(path) if content is None else content
     label, name = parse_name(path).entities.get("trc"), content.get("TracerName")
     wanted = told_tracers(tracer)
     for spoken, where in ((label, f"its name (trc-{label})"), (name, f"its sidecar (TracerName '{str(name)[:60]}')")):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,12 +83,17 @@ def is_suvr(units: str) -> bool:
     return units.lower() in SUVR_SPELLINGS
 
 
-def is_simulated(image: Path) -> bool:
-    """Whether an image's sidecar says that ``relapet phantom`` made it; no sidecar, or a damaged one, does not."""
+def is_simulated(content: Mapping) -> bool:
+    """Whether a sidecar's content says that ``relapet phantom`` made the image."""
+    return content.get(SIMULATION_KEY) == SIMULATED
+
+
+def readable_content(image: Path) -> dict:
+    """What an image's sidecars say; nothing where one of them is damaged, for what nobody need be told of here."""
     try:
-        return read_sidecar(image).content.get(SIMULATION_KEY) == SIMULATED
+        return read_sidecar(image).content
     except InputError:
-        return False
+        return {}
 
 
 def sidecar_path(image: Path) -> Path | None:

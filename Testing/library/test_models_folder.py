@@ -233,7 +233,7 @@ NOT_TEXT = os.fsdecode(b"clinic-\xff")
 @pytest.mark.parametrize(
     ("words", "variable", "says"),
     [
-        (["models", "list"], "~nosuchuser/models", f"{VARIABLE} is ~nosuchuser/models, and the system knows no home"),
+        (["models", "list"], "~nosuchuser/models", f"{VARIABLE}: ~nosuchuser/models: there is no user of this name"),
         (["models", "folder", "~nosuchuser/models"], "", "~nosuchuser/models: there is no user of this name here"),
         (["models", "folder", NOT_TEXT], "", "clinic-\\xff: its name is not UTF-8; rename it"),
         (["models", "verify", NOT_TEXT], "", "clinic-\\xff: a model's path must be UTF-8; rename the folder"),

@@ -154,7 +154,7 @@ def test_every_ending_of_a_volume_has_what_stands_beside_it(tmp_path, ending):
     image.touch()
     (tmp_path / "a.b_dseg.json").write_text(json.dumps({"Units": "kBq/mL", SIMULATION_KEY: SIMULATED}))
     (tmp_path / "a.b_dseg.tsv").touch()
-    assert is_simulated(image) and lookup_beside(image) == tmp_path / "a.b_dseg.tsv"
+    assert is_simulated(read_sidecar(image).content) and lookup_beside(image) == tmp_path / "a.b_dseg.tsv"
     with pytest.raises(InputError, match="sidecar .* gives the unit 'kBq/mL', not SUVR"):
         stated_units(image)
 
