@@ -24,7 +24,6 @@ from .errors import InputError
 from .grid import array_to_image, image_to_array
 from .host_memory import free_host_bytes
 from .registration import AUTO, FINE_BYTES, METHODS
-from .volumes.masked import interpolated
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -351,19 +350,16 @@ def _scaled_unless_already(array: np.ndarray, mask: np.ndarray, name: str) -> np
     return _scaled(array, mask, name)
 
 
-def to_t1w_space(
-    image_on_grid: sitk.Image, preprocessed: Preprocessed, t1w: sitk.Image, weights: sitk.Image | None = None
-) -> sitk.Image:
-    """A volume on `MNI_GRID`, e.g. a PET, on the raw T1w's own grid: float32, one linear interpolation, 0 outside.
+def to_t1w_space(image_on_grid: sitk.Image, preprocessed: Preprocessed, t1w: sitk.Image) -> sitk.Image:
+    """A volume on `MNI_GRID` on the raw T1w's own grid: float32, one linear interpolation, 0 outside.
+
+    One of the brain alone fades at its rim; see `volumes.masked.interpolated`.
 
     Args:
         preprocessed, t1w: of the raw T1w; the latter for its geometry.
-        weights: `volumes.masked.weights_on` of the mask, for a volume of the brain alone, whose rim then does not fade.
     """
     import SimpleITK as sitk
 
-    if weights is not None:
-        return interpolated(image_on_grid, preprocessed.mask, weights, preprocessed.t1w_to_grid, 0.5)
     return sitk.Resample(image_on_grid, t1w, preprocessed.t1w_to_grid, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
 
 

@@ -62,8 +62,8 @@ def seen_brain(mask: sitk.Image, view: sitk.Image | None) -> sitk.Image:
     """The brain where a PET shows it, uint8: `mask` itself for a view of all of it, or None."""
     if view is None:
         return mask
-    both = (image_to_array(mask) > 0) & (image_to_array(view) > 0)
-    return array_to_image(both.astype(np.uint8))
+    brain, shown = image_to_array(mask) > 0, image_to_array(view) > 0
+    return array_to_image((brain & shown).astype(np.uint8)) if (brain & ~shown).any() else mask
 
 
 def pet_view(pet: np.ndarray, seen: np.ndarray, template: Template) -> np.ndarray:

@@ -132,13 +132,11 @@ def _on_t1w(maps: dict[str, sitk.Image], case: Case, view: sitk.Image | None) ->
     from ..registration.uptake import seen_brain
     from ..volumes.masked import interpolated, weights_on
 
-    ready, returned = case.ready, {}
-    of_measured = [name for name in maps if name in OF_MEASURED]
-    groups = [(ready.mask, [name for name in maps if name not in OF_MEASURED])]
-    groups += [(seen_brain(ready.mask, view), of_measured)] if of_measured else []
-    weights = None
-    for inside, names in groups:
-        if weights is None or not np.array_equal(image_to_array(inside) > 0, image_to_array(ready.mask) > 0):
-            weights = weights_on(inside, case.t1w_space, ready.t1w_to_grid)
-        returned |= {name: interpolated(maps[name], inside, weights, ready.t1w_to_grid, 0.5) for name in names}
-    return {name: returned[name] for name in maps}
+    ready, returned, weighed = case.ready, {}, {}
+    seen = seen_brain(ready.mask, view)
+    for name, image in maps.items():
+        inside = seen if name in OF_MEASURED else ready.mask
+        if id(inside) not in weighed:
+            weighed[id(inside)] = weights_on(inside, case.t1w_space, ready.t1w_to_grid)
+        returned[name] = interpolated(image, inside, weighed[id(inside)], ready.t1w_to_grid, 0.5)
+    return returned

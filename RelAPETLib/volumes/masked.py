@@ -25,7 +25,8 @@ def smoothed(image: sitk.Image, inside: sitk.Image | None, fwhm: float) -> sitk.
 
     The kernel's variance is the wanted one for any width: from an SD of one voxel on it is the Gaussian at the voxels'
     centres, below that its discrete analogue (Lindeberg, IEEE TPAMI 1990;12:234-254), since the former would be too
-    narrow there.
+    narrow there. Of ITK's own, the recursive one is 3 % too narrow at any width, and the discrete one follows a PET of
+    6 mm on voxels of 3 mm less closely, in up to eight times the time.
 
     Args:
         image: scalar.
