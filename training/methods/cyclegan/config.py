@@ -11,6 +11,7 @@ from ...errors import ConfigError
 from ...keys import Key, Rules, count, weight
 from ...sizes import check_levels, check_shifts, shape_of
 from .. import translation_config
+from ..fair import FAIR
 from ..translation_config import TRACER
 
 
@@ -32,10 +33,7 @@ class Preset(translation_config.Preset):
 PRESETS = {
     "paper": Preset(tracer_shift=True),
     "fair": Preset(
-        name="fair",
-        global_batch=3,
-        epochs=100,
-        ema_decay=0.999,
+        **FAIR,
         learning_rate=5e-4,
         image_weight=10.0,
         channels=[16, 32, 40],

@@ -9,8 +9,11 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count, weight
-from ...sizes import MOST_BLOCKS, WIDEST, check_levels, check_shifts, shape_of
+from ...sizes import MOST_BLOCKS, WIDEST, shape_of
+from .. import told_unet
+from ..fair import FAIR
 from ..image_loss import ImageLossConfig
+from ..told_unet import check_told_unet
 from ..translation_config import check_patches
 
 
@@ -39,10 +42,7 @@ class Preset(config.Preset):
 PRESETS = {
     "paper": Preset(),
     "fair": Preset(
-        name="fair",
-        global_batch=3,
-        epochs=100,
-        ema_decay=0.999,
+        **FAIR,
         generator_learning_rate=5e-4,
         discriminator_learning_rate=3e-4,
         penalty_gamma=2.0,
@@ -70,7 +70,7 @@ class Method(config.Method):
     image_weight: float | None = None
 
 
-RULES = Rules({
+RULES = told_unet.RULES | Rules({
     "method.timesteps": Key("steps of the chain from noise to the PET", least=1, most=1000),
     "method.beta_min": Key("rate of the noise at the clean end of the chain", least=1e-4, most=1000),
     "method.beta_max": Key("the same at the noisy end", least=1e-4, most=1000),
@@ -79,9 +79,6 @@ RULES = Rules({
     "method.penalty_every": count("steps between two steps with that penalty"),
     "preset.generator_learning_rate": Key("learning rate of the generator", above=0),
     "preset.discriminator_learning_rate": Key("learning rate of the discriminator", above=0),
-    "preset.channels": Key("channels of the U-Net's levels; the grid is halved from one to the next"),
-    "preset.num_res_blocks": Key("residual blocks a level"),
-    "preset.norm_num_groups": Key("groups of the U-Net's normalisation; must divide all channels"),
     "preset.latent_hidden": count("width of the layers that z passes on its way into the U-Net", most=WIDEST),
     "preset.latent_layers": count("number of those layers", least=0, most=MOST_BLOCKS),
     "preset.discriminator_channels": count("channels of the discriminator's first layer, even", least=2, most=WIDEST),
@@ -114,12 +111,7 @@ class DdganConfig(ImageLossConfig):
                 f"method.beta_min={method.beta_min} is above method.beta_max={method.beta_max}; the chain goes from "
                 "the PET to noise"
             )
-        check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
-        if preset.channels[0] % 2:
-            raise ConfigError(
-                f"preset.channels={preset.channels}: the first must be even, for pairs of the timestep's embedding"
-            )
-        check_shifts(preset.channels, preset.norm_num_groups, "time, tracer and z, which shift channels")
+        check_told_unet(preset, "time, tracer and z, which shift channels")
         if preset.discriminator_channels % 2:
             raise ConfigError(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
         check_patches(preset.discriminator_layers, shape_of(self.network))

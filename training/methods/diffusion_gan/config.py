@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count
-from ...sizes import check_levels, check_shifts
-from .. import translation_config
+from .. import told_unet, translation_config
+from ..fair import FAIR
+from ..told_unet import check_told_unet
 
 
 @dataclass
@@ -28,10 +29,7 @@ class Preset(translation_config.Preset):
 PRESETS = {
     "paper": Preset(),
     "fair": Preset(
-        name="fair",
-        global_batch=3,
-        epochs=100,
-        ema_decay=0.999,
+        **FAIR,
         learning_rate=5e-4,
         channels=[16, 32, 40],
         norm_num_groups=4,
@@ -60,10 +58,7 @@ class Method(translation_config.Method):
 ADAPTATION_SHARE = 0.1
 #: How t is drawn where it is not 0: with a probability that grows as t, or all alike.
 DRAWS = ("priority", "uniform")
-RULES = Rules({
-    "preset.channels": Key("channels of the U-Net's levels; the grid is halved from one to the next"),
-    "preset.num_res_blocks": Key("residual blocks a level"),
-    "preset.norm_num_groups": Key("groups of the U-Net's normalisation; must divide all channels"),
+RULES = told_unet.RULES | Rules({
     "method.noise_sd": Key("sigma, SD of the noise that a whole chain of 1000 steps ends in, for images in [-1, 1]",
                            above=0, most=10),
     "method.least_timesteps": Key("T at the beginning, and its least", least=1, most=100_000),
@@ -104,12 +99,7 @@ class DiffusionGanConfig(translation_config.TranslationConfig):
             )
         if preset.adaptation_images is not None and preset.adaptation_images < 1:
             raise ConfigError(f"preset.adaptation_images={preset.adaptation_images} must be at least 1, or null")
-        check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
-        if preset.channels[0] % 2:
-            raise ConfigError(
-                f"preset.channels={preset.channels}: the first must be even, for pairs of the timestep's embedding"
-            )
-        check_shifts(preset.channels, preset.norm_num_groups, "the tracer, which shifts channels")
+        check_told_unet(preset, "the tracer, which shifts channels")
         if preset.discriminator_channels % 2:
             raise ConfigError(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
         super().check()

@@ -9,8 +9,11 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count
-from ...sizes import check_levels, check_shifts, shape_of
+from ...sizes import shape_of
+from .. import told_unet
+from ..fair import FAIR
 from ..image_loss import ImageLossConfig
+from ..told_unet import check_told_unet
 
 
 @dataclass
@@ -41,10 +44,7 @@ CHANNELS = {"rectified_flow": [64, 128, 256, 512], "bridge": [64, 128, 192, 256]
 PRESETS = {
     "paper": Preset(),
     "fair": Preset(
-        name="fair",
-        global_batch=3,
-        epochs=100,
-        ema_decay=0.999,
+        **FAIR,
         learning_rate=5e-4,
         channels=[16, 32, 40],
         num_res_blocks=1,
@@ -83,8 +83,7 @@ LARGEST_SHIFT = 1000
 #: Voxels of the volume whose times MAISI-v2 does not shift.
 UNSHIFTED = 32**3
 
-
-RULES = Rules({
+RULES = told_unet.RULES | Rules({
     "method.steps": count("network calls of a sample of the exported model", most=MOST_SAMPLER_STEPS, free=True),
     "method.clinical": Key("tell the network age, sex and score, too"),
     "method.hidden_share": Key(
@@ -107,10 +106,8 @@ RULES = Rules({
     "preset.channels": Key(
         "channels of the U-Net's levels, the grid is halved from one to the next; null: those of the method's paper"
     ),
-    "preset.num_res_blocks": Key("residual blocks a level"),
     "preset.attending_levels": count("how many of the coarsest levels attend", least=0),
     "preset.num_head_channels": count("channels of an attention head; 0: one head", least=0),
-    "preset.norm_num_groups": Key("groups of the U-Net's normalisation; must divide all channels"),
     "preset.time_shift": Key(
         "rectified_flow: r of t -> r t / (1 + (r - 1) t), more noise on larger volumes; 1 is none, null: "
         "MAISI-v2's, the cube root of voxels / 32^3"
@@ -169,16 +166,11 @@ class FlowConfig(ImageLossConfig):
                 f"preset.time_shift={preset.time_shift} must lie above 0 and be at most {LARGEST_SHIFT}, or null"
             )
         channels = self.channels
-        check_levels("preset", channels, preset.num_res_blocks, preset.norm_num_groups)
+        check_told_unet(preset, "time and tracer, which shift channels", channels=channels)
         if preset.attending_levels > len(channels):
             raise ConfigError(
                 f"preset.attending_levels={preset.attending_levels}: there are {len(channels)} levels (preset.channels)"
             )
-        if channels[0] % 2:
-            raise ConfigError(
-                f"preset.channels={channels}: the first must be even, for pairs of the timestep's embedding"
-            )
-        check_shifts(channels, preset.norm_num_groups, "time and tracer, which shift channels")
         attending = channels[-max(preset.attending_levels, 1) :]
         if preset.num_head_channels and any(n % preset.num_head_channels for n in attending):
             raise ConfigError(

@@ -11,8 +11,9 @@ from RelAPETLib.methods.jdam import OUTPUTS, PREDICTORS
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count
-from ...sizes import check_levels, check_shifts
+from .. import told_unet
 from ..image_loss import ImageLossConfig
+from ..told_unet import check_told_unet
 
 
 @dataclass
@@ -73,14 +74,11 @@ class Run(config.Run):
     clip_gradients: float = 1.0
 
 
-RULES = Rules({
+RULES = told_unet.RULES | Rules({
     "method.sigma_min": Key("SD of the least noise, for images in [-1, 1]", above=0, below=1),
     "method.snr": Key("ratio of image to noise that sets the size of the sampler's Langevin steps", above=0, most=1),
     "preset.learning_rate": Key("learning rate", above=0),
-    "preset.channels": Key("channels of the U-Net's levels; the grid is halved from one to the next"),
     "preset.attention_levels": Key("which levels attend to themselves, one true or false a level"),
-    "preset.num_res_blocks": Key("residual blocks a level"),
-    "preset.norm_num_groups": Key("groups of the U-Net's normalisation; must divide all channels"),
     "preset.gives": Key(
         "what the U-Net gives: the score times sigma (paper), the clean image, or that by Karras's c_skip and c_out",
         OUTPUTS,
@@ -127,12 +125,7 @@ class JdamConfig(ImageLossConfig):
                 f"preset.sigma_max={preset.sigma_max} must be above method.sigma_min={method.sigma_min} and at most "
                 "100000, or null"
             )
-        check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
-        if preset.channels[0] % 2:
-            raise ConfigError(
-                f"preset.channels={preset.channels}: the first must be even, for pairs of sigma's embedding"
-            )
-        check_shifts(preset.channels, preset.norm_num_groups, "sigma and tracer, which shift channels")
+        check_told_unet(preset, "sigma and tracer, which shift channels", "sigma")
         if len(preset.attention_levels) != len(preset.channels):
             raise ConfigError("preset.channels and preset.attention_levels must be lists of the same length")
 

@@ -10,6 +10,7 @@ from ... import config
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count, weight
 from ...sizes import DEEPEST, WIDEST, check_levels, check_shifts
+from ..fair import FAIR
 from ..image_loss import ImageLossConfig
 
 CONDITIONINGS = ("vector", "spatial", "both")
@@ -54,10 +55,7 @@ class Preset(config.Preset):
 PRESETS = {
     "paper": Preset(),
     "fair": Preset(
-        name="fair",
-        global_batch=3,
-        epochs=100,
-        ema_decay=0.999,
+        **FAIR,
         learning_rate=5e-4,
         channels=[16, 32, 40],
         num_res_blocks=1,

@@ -12,8 +12,9 @@ from RelAPETLib.methods.mtgd import PREDICTIONS
 from ... import config
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count
-from ...sizes import check_levels, check_shifts
+from ..fair import FAIR
 from ..image_loss import ImageLossConfig
+from ..told_unet import check_told_unet
 
 
 @dataclass
@@ -40,8 +41,7 @@ class Preset(config.Preset):
 PRESETS = {
     "paper": Preset(),
     "fair": Preset(
-        name="fair",
-        global_batch=3,
+        **FAIR,
         learning_rate=5e-4,
         channels=[16, 32, 32],
         num_heads=4,
@@ -129,12 +129,7 @@ class MtgdConfig(ImageLossConfig):
                 f"preset.guidance={preset.guidance} needs method.null_share above 0: without it the network never "
                 "learns to do without a tracer"
             )
-        check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
-        if preset.channels[0] % 2:
-            raise ConfigError(
-                f"preset.channels={preset.channels}: the first must be even, for pairs of the timestep's embedding"
-            )
-        check_shifts(preset.channels, preset.norm_num_groups, "time and tracer, which shift channels")
+        check_told_unet(preset, "time and tracer, which shift channels")
         if preset.channels[-1] % preset.num_heads:
             raise ConfigError(
                 f"preset.num_heads={preset.num_heads} must divide the last of preset.channels={preset.channels}"

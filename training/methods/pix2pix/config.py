@@ -11,6 +11,7 @@ from ...errors import ConfigError
 from ...keys import Key, Rules
 from ...sizes import check_levels
 from .. import translation_config
+from ..fair import FAIR
 
 
 @dataclass
@@ -26,10 +27,7 @@ class Preset(translation_config.Preset):
 PRESETS = {
     "paper": Preset(),
     "fair": Preset(
-        name="fair",
-        global_batch=3,
-        epochs=100,
-        ema_decay=0.999,
+        **FAIR,
         learning_rate=5e-4,
         channels=[16, 32, 40],
         norm_num_groups=4,

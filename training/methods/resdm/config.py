@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, weight
-from ...sizes import check_levels, check_shifts
+from .. import told_unet
+from ..fair import FAIR
 from ..image_loss import ImageLossConfig
+from ..told_unet import check_told_unet
 
 
 @dataclass
@@ -35,10 +37,7 @@ class Preset(config.Preset):
 PRESETS = {
     "paper": Preset(),
     "fair": Preset(
-        name="fair",
-        global_batch=3,
-        epochs=100,
-        ema_decay=0.999,
+        **FAIR,
         learning_rate=5e-4,
         channels=[16, 32, 40],
         norm_num_groups=4,
@@ -68,7 +67,7 @@ class Run(config.Run):
     weight_decay: float = 0.01
 
 
-RULES = Rules({
+RULES = told_unet.RULES | Rules({
     "method.timesteps": Key("steps of the chain from the PET to the T1w", least=1, most=1000),
     "method.first_shift": Key("share of the way to the T1w at the first step", above=0, most=1),
     "method.last_shift": Key("the same at the last step", above=0, most=1),
@@ -80,9 +79,6 @@ RULES = Rules({
         "how often a clinical value is hidden in training, so that a synthesis can do without it", least=0, most=1
     ),
     "preset.learning_rate": Key("learning rate", above=0),
-    "preset.channels": Key("channels of the U-Net's levels; the grid is halved from one to the next"),
-    "preset.num_res_blocks": Key("residual blocks a level"),
-    "preset.norm_num_groups": Key("groups of the U-Net's normalisation; must divide all channels"),
 })  # fmt: skip
 
 
@@ -114,12 +110,7 @@ class ResdmConfig(ImageLossConfig):
                 f"method.first_shift={method.first_shift} is above method.last_shift={method.last_shift}; the chain "
                 "goes from the PET to the T1w"
             )
-        check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
-        if preset.channels[0] % 2:
-            raise ConfigError(
-                f"preset.channels={preset.channels}: the first must be even, for pairs of the timestep's embedding"
-            )
-        check_shifts(preset.channels, preset.norm_num_groups, "the time, which shifts channels")
+        check_told_unet(preset, "the time, which shifts channels")
 
 
 CONFIG = ResdmConfig

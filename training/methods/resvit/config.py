@@ -13,6 +13,7 @@ from ...errors import ConfigError
 from ...keys import Key, Rules, count
 from ...sizes import MOST_BLOCKS, check_levels, check_shifts, shape_of
 from .. import transformer_config, translation_config
+from ..fair import FAIR
 from ..transformer_config import check_transformer
 from ..translation_config import TRACER
 
@@ -41,10 +42,7 @@ PRESETS = {
     "paper": Preset(tracer_shift=True),
     "unified": Preset(name="unified", tracer_shift=True, missing_share=2 / 3),
     "fair": Preset(
-        name="fair",
-        global_batch=3,
-        epochs=100,
-        ema_decay=0.999,
+        **FAIR,
         learning_rate=5e-4,
         discriminator_learning_rate=2e-4,
         discriminator_channels=8,

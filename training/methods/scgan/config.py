@@ -11,6 +11,7 @@ from ...errors import ConfigError
 from ...keys import Key, Rules, count, weight
 from ...sizes import check_levels, shape_of
 from .. import translation_config
+from ..fair import FAIR
 
 
 @dataclass
@@ -37,10 +38,7 @@ class Preset(translation_config.Preset):
 PRESETS = {
     "paper": Preset(),
     "fair": Preset(
-        name="fair",
-        global_batch=3,
-        epochs=100,
-        ema_decay=0.999,
+        **FAIR,
         learning_rate=5e-4,
         discriminator_learning_rate=2e-4,
         discriminator_channels=8,

@@ -11,6 +11,7 @@ from ...errors import ConfigError
 from ...keys import Key, Rules, count
 from ...sizes import MOST_BLOCKS, check_levels, check_shifts
 from .. import transformer_config, translation_config
+from ..fair import FAIR
 from ..transformer_config import check_transformer
 
 
@@ -31,10 +32,7 @@ class Preset(transformer_config.Preset):
 PRESETS = {
     "paper": Preset(),
     "fair": Preset(
-        name="fair",
-        global_batch=3,
-        epochs=100,
-        ema_decay=0.999,
+        **FAIR,
         learning_rate=5e-4,
         discriminator_channels=8,
         discriminator_layers=2,
