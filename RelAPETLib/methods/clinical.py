@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..clinical import CLINICAL
-from .base import Method
+from .stepwise import Stepwise
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +22,8 @@ class Person(NamedTuple):
         return Person(*(part.expand(count, *part.shape[1:]) for part in self))
 
 
-class ToldClinical(Method):
-    """A method whose network has its `Blocks` as ``blocks`` and whose draws take a `Person`."""
+class ToldClinical(Stepwise):
+    """A method in steps whose draws take a `Person`."""
 
     def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> Person:
         """See `Method.encode`; without clinical values all are missing."""

@@ -25,12 +25,14 @@ def sampler(names: tuple[str, ...] = SAMPLERS) -> Schema:
         {
             "name": {"enum": list(names)},
             "steps": {"type": "integer", "minimum": 1},
-            "samples": {"type": "integer", "minimum": 1, "maximum": 64},
+            "samples": SAMPLES,
             "clip": {"oneOf": [{"type": "null"}, INTERVAL]},
         }
     )
 
 
+#: Samples that a synthesis draws.
+SAMPLES: Schema = {"type": "integer", "minimum": 1, "maximum": 64}
 #: Settings of a method that has none.
 NOTHING: Schema = closed({})
 INTERVAL: Schema = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}

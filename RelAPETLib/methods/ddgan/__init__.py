@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ...diffusion.names import ANCESTRAL
-from ...scaling import bounded
-from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress, integers
-from ..schema import arguments, closed
+from ..base import Defaults, DrawOptions, NoiseSource, Progress
+from ..schema import SAMPLES, arguments, closed
+from ..stepwise import Stepwise
 
 if TYPE_CHECKING:
     import torch
-
-    from .process import PosteriorChain
 
 __all__ = ["DDGAN"]
 
@@ -22,7 +20,7 @@ __all__ = ["DDGAN"]
 _RATE = {"type": "number", "minimum": 1e-4, "maximum": 1000}
 
 
-class DDGAN(Method):
+class DDGAN(Stepwise):
     """A model of DDGAN.
 
     Attributes:
@@ -42,12 +40,9 @@ class DDGAN(Method):
                     "beta_max": _RATE,
                 }
             ),
-            "samples": {"type": "integer", "minimum": 1, "maximum": 64},
+            "samples": SAMPLES,
         }
     )
-
-    def __init__(self, settings: Mapping[str, Any], network: torch.nn.Module, process: PosteriorChain):
-        self.settings, self.network, self.process = settings, network, process
 
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> DDGAN:
@@ -79,32 +74,22 @@ class DDGAN(Method):
             slow_on_cpu=True,
         )
 
-    def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> torch.Tensor:
-        """Blocks of the MRI; see `Method.encode`."""
-        return self.network.blocks.of(mri.to(self.device))
-
-    def draw(
+    def draw_blocks(
         self,
         encoded: torch.Tensor,
-        label: int | Sequence[int],
-        count: int,
+        labels: torch.Tensor,
         options: DrawOptions,
         noise: NoiseSource,
-        progress: Progress | None = None,
+        progress: Progress | None,
     ) -> torch.Tensor:
-        """See `Method.draw`."""
-        import torch
-
-        labels = integers(label, count, self.device)
-        mri = encoded.expand(count, *encoded.shape[1:])
-        with torch.inference_mode():
-            pet = self.process.sample(
-                lambda x, t, z: self.network(x, mri, t, labels, z),
-                mri[:, :1],
-                self.network.latent,
-                noise,
-                options.steps,
-                options.clip,
-                progress,
-            )
-            return bounded(self.network.blocks.to_grid(pet).float(), -1, 1)
+        """See `Stepwise.draw_blocks`."""
+        mri = encoded.expand(len(labels), *encoded.shape[1:])
+        return self.process.sample(
+            lambda x, t, z: self.network(x, mri, t, labels, z),
+            mri[:, :1],
+            self.network.latent,
+            noise,
+            options.steps,
+            options.clip,
+            progress,
+        )

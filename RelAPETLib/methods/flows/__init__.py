@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ...diffusion.names import ANCESTRAL, EULER, HEUN
-from ...scaling import bounded
-from ..base import SEQUENCES, Defaults, DrawOptions, NoiseSource, Progress, integers
+from ..base import SEQUENCES, Defaults, DrawOptions, NoiseSource, Progress
 from ..clinical import Person, ToldClinical
-from ..schema import arguments, closed
+from ..schema import SAMPLES, arguments, closed
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +52,7 @@ class Flow(ToldClinical):
     Attributes:
         settings: ``arguments`` of `FlowNetwork`, ``path`` (its kind and its fields), ``steps`` (network calls) and
             ``samples``.
-        path: from the PET to what a draw starts from.
+        process: the path from the PET to what a draw starts from.
     """
 
     name = "flows"
@@ -63,12 +62,9 @@ class Flow(ToldClinical):
             "arguments": arguments(),
             "path": {"oneOf": list(_PATHS)},
             "steps": {"type": "integer", "minimum": 1, "maximum": 1000},
-            "samples": {"type": "integer", "minimum": 1, "maximum": 64},
+            "samples": SAMPLES,
         }
     )
-
-    def __init__(self, settings: Mapping[str, Any], network: torch.nn.Module, path: Path):
-        self.settings, self.network, self.path = settings, network, path
 
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> Flow:
@@ -97,28 +93,17 @@ class Flow(ToldClinical):
             inputs=(*SEQUENCES, *told),
         )
 
-    def draw(
-        self,
-        encoded: Person,
-        label: int | Sequence[int],
-        count: int,
-        options: DrawOptions,
-        noise: NoiseSource,
-        progress: Progress | None = None,
+    def draw_blocks(
+        self, encoded: Person, labels: torch.Tensor, options: DrawOptions, noise: NoiseSource, progress: Progress | None
     ) -> torch.Tensor:
-        """See `Method.draw`."""
-        import torch
-
-        labels = integers(label, count, self.device)
-        mri, clinical = encoded.expand(count)
-        with torch.inference_mode():
-            pet = self.path.sample(
-                lambda x_t, told: self.network(x_t, mri, told, labels, clinical),
-                mri[:, :1],
-                noise,
-                options.sampler or self.path.samplers[0],
-                options.steps,
-                options.clip,
-                progress,
-            )
-            return bounded(self.network.blocks.to_grid(pet).float(), -1, 1)
+        """See `Stepwise.draw_blocks`."""
+        mri, clinical = encoded.expand(len(labels))
+        return self.process.sample(
+            lambda x_t, told: self.network(x_t, mri, told, labels, clinical),
+            mri[:, :1],
+            noise,
+            options.sampler or self.process.samplers[0],
+            options.steps,
+            options.clip,
+            progress,
+        )

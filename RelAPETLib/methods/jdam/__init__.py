@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ...diffusion.names import PREDICTOR_CORRECTOR
-from ...scaling import bounded
-from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress, integers
-from ..schema import arguments, closed
+from ..base import Defaults, DrawOptions, NoiseSource, Progress
+from ..schema import SAMPLES, arguments, closed
+from ..stepwise import Stepwise
 
 if TYPE_CHECKING:
     import torch
-
-    from .process import VarianceExploding
 
 __all__ = ["OUTPUTS", "PREDICTORS", "JDAM"]
 
@@ -34,7 +32,7 @@ def clip_of(predictor: str) -> tuple[float, float] | None:
 _SIGMA = {"type": "number", "minimum": 1e-6, "maximum": 1e5}
 
 
-class JDAM(Method):
+class JDAM(Stepwise):
     """A model of JDAM or of its ablation SDE.
 
     Attributes:
@@ -56,12 +54,9 @@ class JDAM(Method):
                     "predictor": {"enum": list(PREDICTORS)},
                 }
             ),
-            "samples": {"type": "integer", "minimum": 1, "maximum": 64},
+            "samples": SAMPLES,
         }
     )
-
-    def __init__(self, settings: Mapping[str, Any], network: torch.nn.Module, process: VarianceExploding):
-        self.settings, self.network, self.process = settings, network, process
 
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> JDAM:
@@ -93,32 +88,22 @@ class JDAM(Method):
             slow_on_cpu=True,
         )
 
-    def encode(self, mri: torch.Tensor, clinical: torch.Tensor | None = None) -> torch.Tensor:
-        """Blocks of the MRI [1, 2, X, Y, Z]; see `Method.encode`."""
-        return self.network.blocks.of(mri.to(self.device))
-
-    def draw(
+    def draw_blocks(
         self,
         encoded: torch.Tensor,
-        label: int | Sequence[int],
-        count: int,
+        labels: torch.Tensor,
         options: DrawOptions,
         noise: NoiseSource,
-        progress: Progress | None = None,
+        progress: Progress | None,
     ) -> torch.Tensor:
-        """See `Method.draw`."""
-        import torch
-
-        labels = integers(label, count, self.device)
-        mri = encoded.expand(count, *encoded.shape[1:])
-        with torch.inference_mode():
-            pet = self.process.sample(
-                lambda x_t, sigma: self.network(x_t, mri, sigma, labels),
-                (count, 1, *encoded.shape[2:]),
-                noise,
-                options.steps,
-                self.device,
-                options.clip,
-                progress,
-            )
-            return bounded(self.network.blocks.to_grid(pet).float(), -1, 1)
+        """See `Stepwise.draw_blocks`."""
+        mri = encoded.expand(len(labels), *encoded.shape[1:])
+        return self.process.sample(
+            lambda x_t, sigma: self.network(x_t, mri, sigma, labels),
+            (len(labels), 1, *encoded.shape[2:]),
+            noise,
+            options.steps,
+            self.device,
+            options.clip,
+            progress,
+        )

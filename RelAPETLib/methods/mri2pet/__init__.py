@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...diffusion.names import ANCESTRAL, PREDICTIONS, SAMPLERS
-from ...scaling import bounded
-from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress, integers
+from ..base import Defaults, DrawOptions, NoiseSource, Progress
 from ..gaussian import check_gaussian, gaussian_defaults
 from ..schema import SCHEDULE, arguments, closed, sampler
+from ..stepwise import Stepwise
 
 if TYPE_CHECKING:
     import torch
-
-    from ...diffusion import Parametrization
 
 __all__ = ["Encoded", "MRI2PET"]
 
@@ -31,13 +29,13 @@ class Encoded(NamedTuple):
     vector: torch.Tensor | None
 
 
-class MRI2PET(Method):
+class MRI2PET(Stepwise):
     """A model of MRI2PET.
 
     Attributes:
         settings: ``arguments`` of `ConditionedUNet`, ``schedule`` (arguments of `NoiseSchedule`), ``prediction`` and
             ``sampler``.
-        parametrization: what the network gives, on the schedule it was trained with; t = 0 was left out.
+        process: what the network gives, on the schedule it was trained with; t = 0 was left out.
     """
 
     name = "mri2pet"
@@ -50,9 +48,6 @@ class MRI2PET(Method):
             "sampler": sampler(OWN_SAMPLERS),
         }
     )
-
-    def __init__(self, settings: Mapping[str, Any], network: torch.nn.Module, parametrization: Parametrization):
-        self.settings, self.network, self.parametrization = settings, network, parametrization
 
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> MRI2PET:
@@ -88,33 +83,27 @@ class MRI2PET(Method):
             blocks = self.network.blocks.of(mri.to(self.device))
             return Encoded(blocks, self.network.vector_of(blocks))
 
-    def draw(
+    def draw_blocks(
         self,
         encoded: Encoded,
-        label: int | Sequence[int],
-        count: int,
+        labels: torch.Tensor,
         options: DrawOptions,
         noise: NoiseSource,
-        progress: Progress | None = None,
+        progress: Progress | None,
     ) -> torch.Tensor:
-        """See `Method.draw`."""
-        import torch
-
+        """See `Stepwise.draw_blocks`."""
         from .sampling import draw
 
-        labels = integers(label, count, self.device)
-        mri = encoded.mri.expand(count, *encoded.mri.shape[1:])
-        vector = None if encoded.vector is None else encoded.vector.expand(count, -1)
-        with torch.inference_mode():
-            pet = draw(
-                lambda x_t, t: self.network(x_t, mri, t, labels, vector),
-                (count, 1, *mri.shape[2:]),
-                self.parametrization,
-                options.sampler,
-                options.steps,
-                noise,
-                options.clip,
-                self.device,
-                progress,
-            )
-            return bounded(self.network.blocks.to_grid(pet).float(), -1, 1)
+        mri = encoded.mri.expand(len(labels), *encoded.mri.shape[1:])
+        vector = None if encoded.vector is None else encoded.vector.expand(len(labels), -1)
+        return draw(
+            lambda x_t, t: self.network(x_t, mri, t, labels, vector),
+            (len(labels), 1, *mri.shape[2:]),
+            self.process,
+            options.sampler,
+            options.steps,
+            noise,
+            options.clip,
+            self.device,
+            progress,
+        )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...scaling import bounded
-from ..base import Defaults, DrawOptions, Method, NoiseSource, Progress, integers
+from ..base import Defaults, DrawOptions, NoiseSource, Progress
 from ..gaussian import check_gaussian, gaussian_defaults
 from ..schema import SCHEDULE, arguments, closed, sampler
+from ..stepwise import Stepwise
 
 if TYPE_CHECKING:
     import torch
 
-    from ...diffusion import Parametrization
     from .network import Conditions
 
 __all__ = ["MTGD"]
@@ -22,12 +21,12 @@ __all__ = ["MTGD"]
 PREDICTIONS = ("noise", "v", "x0")
 
 
-class MTGD(Method):
+class MTGD(Stepwise):
     """A model of MTGD.
 
     Attributes:
         settings: ``arguments`` of `MultiSequenceDiffusion`, ``schedule``, ``prediction``, ``sampler`` and ``guidance``.
-        parametrization: what the network gives, on the noise schedule that it was trained with.
+        process: what the network gives, on the noise schedule that it was trained with.
     """
 
     name = "mtgd"
@@ -41,9 +40,6 @@ class MTGD(Method):
             "guidance": {"type": "number", "minimum": 0, "maximum": 100},
         }
     )
-
-    def __init__(self, settings: Mapping[str, Any], network: torch.nn.Module, parametrization: Parametrization):
-        self.settings, self.network, self.parametrization = settings, network, parametrization
 
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> MTGD:
@@ -76,34 +72,28 @@ class MTGD(Method):
         with torch.inference_mode():
             return self.network.encode(self.network.blocks.of(mri.to(self.device)))
 
-    def draw(
+    def draw_blocks(
         self,
         encoded: Conditions,
-        label: int | Sequence[int],
-        count: int,
+        labels: torch.Tensor,
         options: DrawOptions,
         noise: NoiseSource,
-        progress: Progress | None = None,
+        progress: Progress | None,
     ) -> torch.Tensor:
-        """See `Method.draw`."""
-        import torch
-
+        """See `Stepwise.draw_blocks`."""
         from .process import sample_guided
 
-        labels = integers(label, count, self.device)
-        conditions = encoded.expand(count)
-        with torch.inference_mode():
-            pet = sample_guided(
-                lambda x_t, t, asked: self.network.denoise(x_t, conditions, t, asked),
-                labels,
-                self.network.null,
-                (count, 1, *self.network.blocks.shape),
-                self.parametrization,
-                guidance=self.settings["guidance"],
-                sampler=options.sampler,
-                steps=options.steps,
-                noise=noise,
-                clip=options.clip,
-                progress=progress,
-            )
-            return bounded(self.network.blocks.to_grid(pet).float(), -1, 1)
+        conditions = encoded.expand(len(labels))
+        return sample_guided(
+            lambda x_t, t, asked: self.network.denoise(x_t, conditions, t, asked),
+            labels,
+            self.network.null,
+            (len(labels), 1, *self.network.blocks.shape),
+            self.process,
+            guidance=self.settings["guidance"],
+            sampler=options.sampler,
+            steps=options.steps,
+            noise=noise,
+            clip=options.clip,
+            progress=progress,
+        )

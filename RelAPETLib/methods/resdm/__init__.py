@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ...diffusion.names import ANCESTRAL
-from ...scaling import bounded
-from ..base import SEQUENCES, Defaults, DrawOptions, NoiseSource, Progress, integers
+from ..base import SEQUENCES, Defaults, DrawOptions, NoiseSource, Progress
 from ..clinical import Person, ToldClinical
-from ..schema import arguments, closed
+from ..schema import SAMPLES, arguments, closed
 
 if TYPE_CHECKING:
     import torch
-
-    from .process import ResidualShift
 
 __all__ = ["ResDM"]
 
@@ -43,12 +40,9 @@ class ResDM(ToldClinical):
                     "kappa": {"type": "number", "minimum": 0, "maximum": 10},
                 }
             ),
-            "samples": {"type": "integer", "minimum": 1, "maximum": 64},
+            "samples": SAMPLES,
         }
     )
-
-    def __init__(self, settings: Mapping[str, Any], network: torch.nn.Module, process: ResidualShift):
-        self.settings, self.network, self.process = settings, network, process
 
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> ResDM:
@@ -82,27 +76,16 @@ class ResDM(ToldClinical):
             inputs=(*SEQUENCES, "clinical"),
         )
 
-    def draw(
-        self,
-        encoded: Person,
-        label: int | Sequence[int],
-        count: int,
-        options: DrawOptions,
-        noise: NoiseSource,
-        progress: Progress | None = None,
+    def draw_blocks(
+        self, encoded: Person, labels: torch.Tensor, options: DrawOptions, noise: NoiseSource, progress: Progress | None
     ) -> torch.Tensor:
-        """See `Method.draw`."""
-        import torch
-
-        labels = integers(label, count, self.device)
-        mri, clinical = encoded.expand(count)
-        with torch.inference_mode():
-            pet = self.process.sample(
-                lambda x_t, t: self.network(x_t, mri, t, labels, clinical),
-                mri[:, :1],
-                noise,
-                options.steps,
-                options.clip,
-                progress,
-            )
-            return bounded(self.network.blocks.to_grid(pet).float(), -1, 1)
+        """See `Stepwise.draw_blocks`."""
+        mri, clinical = encoded.expand(len(labels))
+        return self.process.sample(
+            lambda x_t, t: self.network(x_t, mri, t, labels, clinical),
+            mri[:, :1],
+            noise,
+            options.steps,
+            options.clip,
+            progress,
+        )
