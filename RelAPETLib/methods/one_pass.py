@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..scaling import bounded
 from .base import Defaults, DrawOptions, Method, NoiseSource, Progress, integers
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 class OnePass(Method):
     """A model whose network maps blocks of the MRI and a class label to blocks of the PET.
 
-    A subclass says its name, its title and its network's class.
+    A subclass says its name, its title and its network.
+
+    Class attributes:
+        network_name: of the network's class, in ``network.py`` of the method's folder; imported when a model is built,
+            so that a method costs no torch.
 
     Attributes:
         settings: ``arguments`` of the network.
@@ -25,19 +29,16 @@ class OnePass(Method):
     """
 
     schema = closed({"arguments": arguments()})
+    network_name: ClassVar[str]
 
     def __init__(self, settings: Mapping[str, Any], network: torch.nn.Module):
         self.settings, self.network = settings, network
 
-    @staticmethod
-    @abstractmethod
-    def network_class() -> Callable[..., torch.nn.Module]:
-        """Class of the network; imported here, so that a name costs no torch."""
-
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> OnePass:
         """See `Method.build`."""
-        return cls(settings, cls.network_class()(**settings["arguments"]))
+        network = getattr(importlib.import_module(f"{cls.__module__}.network"), cls.network_name)
+        return cls(settings, network(**settings["arguments"]))
 
     @classmethod
     def defaults_of(cls, settings: Mapping[str, Any]) -> Defaults:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..one_pass import OnePass
-
-if TYPE_CHECKING:
-    from .network import ResNetTranslator
 
 __all__ = ["CycleGAN"]
 
@@ -17,10 +12,4 @@ class CycleGAN(OnePass):
 
     name = "cyclegan"
     title = "CycleGAN"
-
-    @staticmethod
-    def network_class() -> type[ResNetTranslator]:
-        """See `OnePass.network_class`."""
-        from .network import ResNetTranslator
-
-        return ResNetTranslator
+    network_name = "ResNetTranslator"

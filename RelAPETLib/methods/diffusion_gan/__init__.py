@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..one_pass import OnePass
-
-if TYPE_CHECKING:
-    from .network import TranslatingUNet
 
 __all__ = ["DiffusionGAN"]
 
@@ -17,10 +12,4 @@ class DiffusionGAN(OnePass):
 
     name = "diffusion_gan"
     title = "Diffusion-GAN"
-
-    @staticmethod
-    def network_class() -> type[TranslatingUNet]:
-        """See `OnePass.network_class`."""
-        from .network import TranslatingUNet
-
-        return TranslatingUNet
+    network_name = "TranslatingUNet"

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..one_pass import OnePass
-
-if TYPE_CHECKING:
-    from .network import Pix2PixUNet
 
 __all__ = ["Pix2Pix"]
 
@@ -17,10 +12,4 @@ class Pix2Pix(OnePass):
 
     name = "pix2pix"
     title = "Pix2Pix"
-
-    @staticmethod
-    def network_class() -> type[Pix2PixUNet]:
-        """See `OnePass.network_class`."""
-        from .network import Pix2PixUNet
-
-        return Pix2PixUNet
+    network_name = "Pix2PixUNet"

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..one_pass import OnePass
-
-if TYPE_CHECKING:
-    from .network import ResViTNetwork
 
 __all__ = ["ResViT"]
 
@@ -17,10 +12,4 @@ class ResViT(OnePass):
 
     name = "resvit"
     title = "ResViT"
-
-    @staticmethod
-    def network_class() -> type[ResViTNetwork]:
-        """See `OnePass.network_class`."""
-        from .network import ResViTNetwork
-
-        return ResViTNetwork
+    network_name = "ResViTNetwork"

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..one_pass import OnePass
-
-if TYPE_CHECKING:
-    from .network import AttentiveUNet
 
 __all__ = ["SCGAN"]
 
@@ -17,10 +12,4 @@ class SCGAN(OnePass):
 
     name = "scgan"
     title = "SC-GAN"
-
-    @staticmethod
-    def network_class() -> type[AttentiveUNet]:
-        """See `OnePass.network_class`."""
-        from .network import AttentiveUNet
-
-        return AttentiveUNet
+    network_name = "AttentiveUNet"

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..one_pass import OnePass
-
-if TYPE_CHECKING:
-    from .network import TransUNetNetwork
 
 __all__ = ["TransUNet"]
 
@@ -17,10 +12,4 @@ class TransUNet(OnePass):
 
     name = "transunet"
     title = "TransUNet"
-
-    @staticmethod
-    def network_class() -> type[TransUNetNetwork]:
-        """See `OnePass.network_class`."""
-        from .network import TransUNetNetwork
-
-        return TransUNetNetwork
+    network_name = "TransUNetNetwork"

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..one_pass import OnePass
-
-if TYPE_CHECKING:
-    from .network import RegressionUNet
 
 __all__ = ["UNet"]
 
@@ -17,10 +12,4 @@ class UNet(OnePass):
 
     name = "unet"
     title = "U-Net regression"
-
-    @staticmethod
-    def network_class() -> type[RegressionUNet]:
-        """See `OnePass.network_class`."""
-        from .network import RegressionUNet
-
-        return RegressionUNet
+    network_name = "RegressionUNet"
