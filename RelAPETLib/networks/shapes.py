@@ -26,9 +26,13 @@ def padded(volume: torch.Tensor, multiple: int, value: float) -> torch.Tensor:
 
     `central` takes it back.
     """
+    return padded_to(volume, padded_shape(volume.shape[2:], multiple), value)
+
+
+def padded_to(volume: torch.Tensor, shape: Sequence[int], value: float) -> torch.Tensor:
+    """The same to sides (X, Y, Z) that are no smaller."""
     from torch.nn import functional
 
-    shape = volume.shape[2:]
-    gaps = [wanted - n for wanted, n in zip(padded_shape(shape, multiple), shape, strict=True)]
+    gaps = [wanted - n for wanted, n in zip(shape, volume.shape[2:], strict=True)]
     sides = [side for gap in reversed(gaps) for side in (gap // 2, gap - gap // 2)]
     return functional.pad(volume, sides, value=value) if any(gaps) else volume

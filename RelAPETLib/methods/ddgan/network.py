@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ...networks.blocks import BACKGROUND, Blocks
+from ...networks.monai_unet import monai_unet
 from ...networks.shapes import central, padded
 from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
@@ -58,26 +59,18 @@ class PosteriorGenerator(nn.Module):
         latent_hidden: int = 256,
         latent_layers: int = 3,
     ):
-        from monai.networks.nets import DiffusionModelUNet
-
         super().__init__()
         self.blocks, self.latent = Blocks(factor, crop), latent
         self._multiple = 2 ** (len(channels) - 1)
         width = 4 * channels[0]  # of MONAI's embedding of the time
         self.class_embedding = nn.Embedding(num_class_embeds, width)
         self.mapping = LatentMapping(latent, latent_hidden, latent_layers, width)
-        self.unet = DiffusionModelUNet(
-            spatial_dims=3,
-            in_channels=1 + len(SEQUENCES),
-            out_channels=1,
-            channels=tuple(channels),
+        self.unet = monai_unet(
+            1 + len(SEQUENCES),
+            channels,
             num_res_blocks=num_res_blocks,
-            attention_levels=(False,) * len(channels),
-            # The middle attends in any case.
-            num_head_channels=channels[-1],
             norm_num_groups=norm_num_groups,
             num_class_embeds=1,
-            use_flash_attention=True,
         )
         self.unet.class_embedding = nn.Identity()
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ...networks.blocks import BACKGROUND, Blocks
+from ...networks.monai_unet import monai_unet
 from ...networks.shapes import central, padded
 from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
@@ -41,23 +42,15 @@ class TranslatingUNet(nn.Module):
         norm_num_groups: int = 16,
         num_class_embeds: int = PUBLISHED_LABELS,
     ):
-        from monai.networks.nets import DiffusionModelUNet
-
         super().__init__()
         self.blocks = Blocks(factor, crop)
         self._multiple = 2 ** (len(channels) - 1)
-        self.unet = DiffusionModelUNet(
-            spatial_dims=3,
-            in_channels=len(SEQUENCES),
-            out_channels=1,
-            channels=tuple(channels),
+        self.unet = monai_unet(
+            len(SEQUENCES),
+            channels,
             num_res_blocks=num_res_blocks,
-            attention_levels=(False,) * len(channels),
-            # The middle attends in any case.
-            num_head_channels=channels[-1],
             norm_num_groups=norm_num_groups,
             num_class_embeds=num_class_embeds,
-            use_flash_attention=True,
         )
 
     def forward(self, mri: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

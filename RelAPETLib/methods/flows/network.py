@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ...networks.blocks import BACKGROUND, Blocks
+from ...networks.monai_unet import monai_unet
 from ...networks.shapes import central, padded
 from ...networks.table_tokens import TableTokens
 from ...tracers import PUBLISHED_LABELS
@@ -48,19 +49,15 @@ class FlowNetwork(nn.Module):
         num_class_embeds: int = PUBLISHED_LABELS,
         clinical: bool = False,
     ):
-        from monai.networks.nets import DiffusionModelUNet
-
         super().__init__()
         self.blocks = Blocks(factor, crop)
         self._multiple = 2 ** (len(channels) - 1)
         width = channels[-1]
         if clinical:
             self.tokens = TableTokens(width, num_class_embeds)
-        self.unet = DiffusionModelUNet(
-            spatial_dims=3,
-            in_channels=1 + len(SEQUENCES),
-            out_channels=1,
-            channels=tuple(channels),
+        self.unet = monai_unet(
+            1 + len(SEQUENCES),
+            channels,
             num_res_blocks=num_res_blocks,
             attention_levels=tuple(len(channels) - n <= attending_levels for n in range(len(channels))),
             num_head_channels=tuple(num_head_channels or n for n in channels),
@@ -68,7 +65,6 @@ class FlowNetwork(nn.Module):
             num_class_embeds=num_class_embeds,
             with_conditioning=clinical,
             cross_attention_dim=width if clinical else None,
-            use_flash_attention=True,
         )
 
     def forward(

@@ -9,6 +9,7 @@ from torch import nn
 
 from ...diffusion import along
 from ...networks.blocks import BACKGROUND, Blocks
+from ...networks.monai_unet import monai_unet
 from ...networks.shapes import central, padded
 from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
@@ -58,25 +59,20 @@ class ScoreNetwork(nn.Module):
         sees_mri: bool = True,
         gives: str = "score",
     ):
-        from monai.networks.nets import DiffusionModelUNet
-
         super().__init__()
         self.blocks = Blocks(factor, crop)
         if gives not in OUTPUTS:
             raise ValueError(f"gives {gives!r} is not one of {OUTPUTS}")
         self.sees_mri, self.gives = sees_mri, gives
         self._multiple = 2 ** (len(channels) - 1)
-        self.unet = DiffusionModelUNet(
-            spatial_dims=3,
-            in_channels=1 + len(SEQUENCES) * sees_mri,
-            out_channels=1,
-            channels=tuple(channels),
+        self.unet = monai_unet(
+            1 + len(SEQUENCES) * sees_mri,
+            channels,
             attention_levels=tuple(attention_levels),
             num_res_blocks=num_res_blocks,
             num_head_channels=tuple(channels),  # one head
             norm_num_groups=norm_num_groups,
             num_class_embeds=num_class_embeds,
-            use_flash_attention=True,
         )
 
     def forward(self, x_t: torch.Tensor, mri: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from monai.networks.blocks import CrossAttentionBlock
 from torch import nn
 
 from ...networks.blocks import BACKGROUND, Blocks
+from ...networks.monai_unet import monai_unet
 from ...networks.shapes import central, padded
 from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
@@ -128,8 +129,6 @@ class MultiSequenceDiffusion(nn.Module):
         norm_num_groups: int = 32,
         num_class_embeds: int = PUBLISHED_LABELS,
     ):
-        from monai.networks.nets import DiffusionModelUNet
-
         super().__init__()
         if channels[-1] % num_heads:
             raise ValueError(f"{num_heads} heads do not divide {channels[-1]} channels")
@@ -137,20 +136,16 @@ class MultiSequenceDiffusion(nn.Module):
         self._multiple, self._num_res_blocks = 2 ** (len(channels) - 1), num_res_blocks
         self.encoders = nn.ModuleList(SequenceEncoder(channels, norm_num_groups) for _ in SEQUENCES)
         self.shares = nn.ModuleList(SequenceShare(channels, num_heads) for _ in SEQUENCES)
-        self.unet = DiffusionModelUNet(
-            spatial_dims=3,
-            in_channels=1,
-            out_channels=1,
-            channels=tuple(channels),
+        self.unet = monai_unet(
+            1,
+            channels,
             num_res_blocks=num_res_blocks,
-            # The middle attends in any case: over its own places, then over the tokens.
-            attention_levels=(False,) * len(channels),
             num_head_channels=channels[-1] // num_heads,
             norm_num_groups=norm_num_groups,
+            # The middle attends to the tokens, too.
             with_conditioning=True,
             cross_attention_dim=channels[-1],
             num_class_embeds=num_class_embeds + 1,
-            use_flash_attention=True,
         )
 
     def forward(

@@ -12,7 +12,7 @@ from ...grid import MNI_GRID
 from ...networks.autoencoder import VolumeAutoencoder, reduction_of
 from ...networks.blocks import BACKGROUND
 from ...networks.generator import build_generator
-from ...networks.shapes import central, padded_shape
+from ...networks.shapes import central, padded_shape, padded_to
 from ...scaling import bounded
 from ..base import SEQUENCES
 from ..mean_pet import MeanPetNetwork
@@ -88,10 +88,7 @@ class AutoencodedDiffusion(MeanPetNetwork):
 
     def padded_volume(self, volume: torch.Tensor) -> torch.Tensor:
         """Blocks [N, C, X, Y, Z] with background around them, to the shape that the autoencoders take."""
-        missing = [wanted - n for wanted, n in zip(self.padded, volume.shape[2:], strict=True)]
-        return F.pad(
-            volume, [side for gap in reversed(missing) for side in (gap // 2, gap - gap // 2)], value=BACKGROUND
-        )
+        return padded_to(volume, self.padded, BACKGROUND)
 
     def code_pet(self, pet: torch.Tensor) -> torch.Tensor:
         """Scaled latent [N, C, x, y, z] of PET blocks [N, 1, X, Y, Z] in [-1, 1]."""

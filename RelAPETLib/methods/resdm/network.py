@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ...networks.blocks import BACKGROUND, Blocks
+from ...networks.monai_unet import monai_unet
 from ...networks.shapes import central, padded
 from ...networks.table_tokens import TableTokens
 from ...tracers import PUBLISHED_LABELS
@@ -42,26 +43,19 @@ class ResidualDiffusion(nn.Module):
         norm_num_groups: int = 8,
         num_class_embeds: int = PUBLISHED_LABELS,
     ):
-        from monai.networks.nets import DiffusionModelUNet
-
         super().__init__()
         self.blocks = Blocks(factor, crop)
         self._multiple = 2 ** (len(channels) - 1)
         width = channels[-1]
         self.tokens = TableTokens(width, num_class_embeds)
-        self.unet = DiffusionModelUNet(
-            spatial_dims=3,
-            in_channels=1 + len(SEQUENCES),
-            out_channels=1,
-            channels=tuple(channels),
+        self.unet = monai_unet(
+            1 + len(SEQUENCES),
+            channels,
             num_res_blocks=num_res_blocks,
-            # The middle attends in any case: one head over its own places, then over the tokens.
-            attention_levels=(False,) * len(channels),
-            num_head_channels=width,
             norm_num_groups=norm_num_groups,
+            # The middle attends to the tokens, too.
             with_conditioning=True,
             cross_attention_dim=width,
-            use_flash_attention=True,
         )
 
     def forward(
