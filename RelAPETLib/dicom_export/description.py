@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..provenance import SUVR_UNITS, UNCERTAINTY_MEANING
@@ -16,6 +17,12 @@ _RADIOPHARMACEUTICAL = ("349358000", "SCT", "Radiopharmaceutical agent")
 #: PS3.3 C.12.1.1 (Synthetic Data) names this code for what made synthetic data.
 _SYNTHESIZING = ("109100", "DCM", "Synthesizing Equipment")
 _TEXT_MAX, _NAME_MAX = 1024, 64  # ST, LO
+#: What a new object keeps of the image that it is made for.
+_PATIENT_AND_STUDY = (
+    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientIdentityRemoved",
+    "DeidentificationMethod", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
 
 
 def is_suvr(record: dict) -> bool:
@@ -70,6 +77,34 @@ def software_versions(record: dict) -> list[str]:
     import highdicom
 
     return [f"RelAPET {short(record['versions']['relapet'], 40)}", f"highdicom {highdicom.__version__}"]
+
+
+def new_object(storage: str, first: Dataset, record: dict, now: datetime) -> Dataset:
+    """An object of a storage class and a UID of its own, made now by a model for patient and study of another image."""
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    copy_present(dataset, first, *_PATIENT_AND_STUDY)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = storage, generate_uid(prefix=None)
+    date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    dataset.InstanceCreationDate = dataset.ContentDate = dataset.SeriesDate = date
+    dataset.InstanceCreationTime = dataset.ContentTime = dataset.SeriesTime = time
+    dataset.Manufacturer = "RelAPET"
+    dataset.ManufacturerModelName = model_name(record)
+    dataset.SoftwareVersions = software_versions(record)
+    return dataset
+
+
+def copy_present(dataset: Dataset, source: Dataset, *keywords: str) -> None:
+    """Copy those of the named elements that the source has."""
+    for keyword in keywords:
+        if keyword in source:
+            dataset.add(source[keyword])
 
 
 def stamp(dataset: Dataset, record: dict, uncertainty: bool = False) -> None:

@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _SERIES_NUMBER = 9004
-_COPIED = (
-    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientIdentityRemoved",
-    "DeidentificationMethod", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription",
-    "AccessionNumber", "ReferringPhysicianName",
-)  # fmt: skip
 #: What the document is, where no code says it (concept names of a report are a site's own to choose).
 _TITLE_CODE = ("SYNTHETIC-REPORT", description.SCHEME, "Report on a synthetic image, research only")
 
@@ -35,32 +30,17 @@ def encapsulated_pdf(pdf: bytes, record: dict, source: Source, exported: Iterabl
         source: series whose patient and study are kept; references to a made-up one are left out.
         exported: SOP class and instance UID of each map that was written of the same PET.
     """
-    from pydicom import Dataset
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import EncapsulatedPDFStorage, generate_uid
 
-    now, dataset, first = datetime.now(), Dataset(), source.images[0]
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in _COPIED:
-        if keyword in first:
-            dataset.add(first[keyword])
-    dataset.SOPClassUID, dataset.SOPInstanceUID = EncapsulatedPDFStorage, generate_uid(prefix=None)
+    dataset = description.new_object(EncapsulatedPDFStorage, source.images[0], record, datetime.now())
     dataset.SeriesInstanceUID, dataset.SeriesNumber = generate_uid(prefix=None), _SERIES_NUMBER
     dataset.InstanceNumber, dataset.Modality, dataset.ConversionType = 1, "DOC", "WSD"
-    date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
-    dataset.InstanceCreationDate = dataset.ContentDate = dataset.SeriesDate = date
-    dataset.InstanceCreationTime = dataset.ContentTime = dataset.SeriesTime = time
     dataset.AcquisitionDateTime = ""  # of the scans, of which there may be several
     dataset.SeriesDescription = description.series_description(record, "report")
     dataset.DocumentTitle = description.series_description(record, "report, a model's guess")
     dataset.ConceptNameCodeSequence = [description.code(*_TITLE_CODE)]
     dataset.BurnedInAnnotation, dataset.VerificationFlag = "YES", "UNVERIFIED"
     dataset.RecognizableVisualFeatures = "NO"
-    dataset.Manufacturer = "RelAPET"
-    dataset.ManufacturerModelName = description.model_name(record)
-    dataset.SoftwareVersions = description.software_versions(record)
     description.stamp_document(dataset, record)
     dataset.CodingSchemeIdentificationSequence = [description.scheme()]
     scans = [(image.SOPClassUID, image.SOPInstanceUID) for image in source.images] if source.is_real else []

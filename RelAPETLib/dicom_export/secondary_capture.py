@@ -16,11 +16,6 @@ from .source import Source
 
 _SERIES_NUMBER = 9003
 _SOURCE_PURPOSE = ("121322", "DCM", "Source Image for Image Processing Operation")
-_COPIED = (
-    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientIdentityRemoved",
-    "DeidentificationMethod", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription",
-    "AccessionNumber", "ReferringPhysicianName", "FrameOfReferenceUID", "PositionReferenceIndicator",
-)  # fmt: skip
 
 
 class SecondaryCapture:
@@ -52,37 +47,23 @@ class SecondaryCapture:
 
     def _common(self):
         """What all pictures share."""
-        from pydicom import Dataset
-        from pydicom.dataset import FileMetaDataset
-        from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+        from pydicom.uid import SecondaryCaptureImageStorage
 
-        dataset, first = Dataset(), self._source.images[0]
-        dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.SpecificCharacterSet = "ISO_IR 192"
-        for keyword in _COPIED:
-            if keyword in first:
-                dataset.add(first[keyword])
-        dataset.SOPClassUID, dataset.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid(prefix=None)
+        first = self._source.images[0]
+        dataset = description.new_object(SecondaryCaptureImageStorage, first, self._record, self._now)
+        description.copy_present(dataset, first, "FrameOfReferenceUID", "PositionReferenceIndicator")
         dataset.SeriesInstanceUID, dataset.SeriesNumber, dataset.Modality = self._series_uid, _SERIES_NUMBER, "OT"
         low, high = description.display_window(self._record)
         unit = description.quantity(self._record)
         dataset.SeriesDescription = description.series_description(
             self._record, f"pictures, {unit} {low:g} to {high:g}"
         )
-        date, time = self._now.strftime("%Y%m%d"), self._now.strftime("%H%M%S")
-        dataset.InstanceCreationDate = dataset.ContentDate = dataset.SeriesDate = date
-        dataset.InstanceCreationTime = dataset.ContentTime = dataset.SeriesTime = time
-        dataset.Manufacturer = "RelAPET"
-        dataset.ManufacturerModelName = description.model_name(self._record)
-        dataset.SoftwareVersions = description.software_versions(self._record)
         dataset.ConversionType = "WSD"
         dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
         dataset.BurnedInAnnotation, dataset.RecognizableVisualFeatures = "YES", "NO"
         dataset.LossyImageCompression = "00"
-        for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-            if keyword in first:
-                dataset.add(first[keyword])
+        lossy = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
+        description.copy_present(dataset, first, *lossy)
         description.stamp(dataset, self._record)
         if self._sources is not None:
             dataset.SourceImageSequence = self._sources
