@@ -142,9 +142,3 @@ def image_to_tensor(image: sitk.Image, grid: ModelGrid = MNI_GRID) -> torch.Tens
     import torch
 
     return torch.from_numpy(image_to_array(image, grid).astype(np.float32))[None, None]
-
-
-def tensor_to_image(tensor: torch.Tensor, grid: ModelGrid = MNI_GRID) -> sitk.Image:
-    """Float32 image on `grid` from a tensor [X, Y, Z] or [1, 1, X, Y, Z]. Raises `InputError` as `array_to_image`."""
-    array = tensor.detach().float().cpu().numpy()
-    return array_to_image(array.reshape(array.shape[-3:]), grid)

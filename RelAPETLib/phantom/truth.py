@@ -1,4 +1,4 @@
-"""What is true of a simulated person, and what could at best be said of it: the truth table of a cohort.
+"""What is true of a simulated person, and what could at best be said of it.
 
 Rendering is linear in the uptake: `component_maps` are what one SUVR of each of `factors.COMPONENTS` looks like in a
 person's anatomy, blurred like a scan, and `regional_matrix` their means in the twelve regions. A draw of the law's
@@ -8,7 +8,7 @@ posterior becomes regional SUVR by one product, so that hundreds of people need 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -18,11 +18,11 @@ from ..grid import ModelGrid, image_to_array
 from ..regions import load_regions
 from .factors import COMPONENTS, REGIONS, Uptake
 from .hidden import probability_positive
-from .law import LATEST, law_tracers
+from .law import law_tracers
 from .law import posterior as law_posterior
 from .law2 import posterior as joint_posterior
 from .law2 import posterior_mean as joint_mean
-from .people import Person, activity, make_person, model_grid_at, template_maps, tissue_maps, warp_to
+from .people import Person, activity, model_grid_at, template_maps, tissue_maps, warp_to
 from .render import blur_pet
 
 #: How many draws of the posterior a truth table holds when nobody says.
@@ -170,12 +170,3 @@ def _posterior(person: Person, matrix: np.ndarray, draws: int, seed: int, *, cli
         mean={tracer: matrix @ mean for tracer, mean in means.items()},
         draws={tracer: array @ matrix.T for tracer, array in vectors.items()},
     )
-
-
-def truth_table(
-    seed: int, indices: Iterable[int], *, law: int = LATEST, draws: int = DRAWS, spacing: int = 2, view: int = 0
-) -> Iterator[Truth]:
-    """The truth about people of a cohort as `render.render` shows them; about a second each, no image is kept."""
-    for index in indices:
-        person = make_person(seed, index, law)
-        yield truth_of(person, regional_matrix(person, spacing=spacing, view=view), draws)

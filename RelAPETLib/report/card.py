@@ -161,10 +161,6 @@ def _output(facts: Mapping) -> str:
     return " ".join(words)
 
 
-def _optional(metadata: Mapping) -> object:
-    return metadata.get("optional_inputs") or ("none" if metadata.get("inputs") else None)
-
-
 def _labels(metadata: Mapping) -> str:
     if _simulated(metadata):
         return "none by people: the PET of simulated people, by the law that made them"

@@ -314,10 +314,8 @@ def test_truth_of_a_person(matrix):
     assert not np.array_equal(other.from_mri.draws["TAU"], known.from_mri.draws["TAU"])
 
 
-def test_truth_table_goes_through_people():
-    (known,) = truth.truth_table(3, [7], draws=2)
-    assert known.person.index == 7 and known.suvr["PIB"].shape == (12,)
-    (old,) = truth.truth_table(3, [7], law=1, draws=2)
+def test_the_first_law_knows_no_status(matrix):
+    old = truth.truth_of(make_person(3, 7, 1), matrix, draws=2)
     assert old.positive is None and old.with_clinical is None and math.isnan(old.from_mri.probability_positive)
     assert old.from_mri.draws["PBR"].shape == (2, 12)
 
