@@ -30,15 +30,14 @@ sys.path.insert(0, str(ROOT))
 from RelAPETLib.evaluation.scores import crps  # noqa: E402
 from RelAPETLib.evaluation.scores import energy_distance as distance  # noqa: E402
 from training.bench.controls import mri_features  # noqa: E402
-from training.bench.people import pooled, regional  # noqa: E402
+from training.bench.figures import trained_objective  # noqa: E402
+from training.bench.people import IDEAL_DRAWS, ideal_answers, pooled, regional  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 FACTOR, SHAPE = 10, (16, 18, 16)
 TRACERS = ("TAU", "PIB", "PBR")
 #: Network calls of a sample.
 SAMPLER_STEPS = 10
-#: Draws of the law's posterior.
-IDEAL_DRAWS = 512
 COMMON = [
     f"network.factor={FACTOR}",
     "network.channels=[16,32]",
@@ -115,37 +114,19 @@ def truth_of(seed: int, index: int, mask: np.ndarray, weights: np.ndarray) -> di
         weights: of `region_weights`.
     """
     from RelAPETLib.phantom.people import make_person
-    from RelAPETLib.phantom.truth import component_maps, posterior_draws
 
-    person = make_person(seed, index)
-    maps = pooled(component_maps(person) * mask, FACTOR // 2)
-    matrix = regional(maps, weights).T
-    draws = posterior_draws(person, IDEAL_DRAWS, person.rng("objective benchmark"))
-    found = {"positive": np.array(person.hidden.positive)}
-    for tracer in TRACERS:
-        found[f"mean_{tracer}"] = np.tensordot(person.uptake[tracer].vector(expected=True), maps, 1).astype(np.float32)
-        found[f"draws_{tracer}"] = (draws[tracer] @ matrix.T).astype(np.float32)
-    return found
+    return ideal_answers(make_person(seed, index), "objective benchmark", mask, weights)
 
 
 def drawn(checkpoint: Path, test, items: list, samples: int, seed: int) -> np.ndarray:
     """SUVR blocks [items, samples, X, Y, Z] float16 of a run, with its averaged weights."""
     import torch
-    from lightning_fabric import Fabric
 
     from RelAPETLib.diffusion import seeded_noise
     from RelAPETLib.tracers import TRACERS as FACTS
-    from training import checkpoints, methods
-    from training.config import typed
 
-    state = checkpoints.load(checkpoint)
-    objective = methods.objective(typed(state["config"]))
+    objective = trained_objective(checkpoint)
     objective.config.run.validation_steps = SAMPLER_STEPS
-    objective.load_state(state["objective"])
-    modules = {name: player.module.eval() for name, player in objective.build().items()}
-    for name, weights in checkpoints.exported_weights(state).items():
-        modules[name].load_state_dict(weights)
-    objective.bind(Fabric(accelerator="cpu", devices=1), modules)
     at_once = objective.config.method.name.startswith("unet")
     found = np.empty((len(items), 1 if at_once else samples, *SHAPE), np.float16)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):

@@ -12,9 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
-from training import checkpoints
+from training import checkpoints, methods
 from training.config import TrainConfig, load_config
+from training.methods.base import Objective
 from training.reports import LOG
 from training.trainer import RunData
 
@@ -178,18 +180,13 @@ def tensors(out: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-def trained_objective(checkpoint):
-    """The objective of a checkpoint with its generator, on the CPU."""
-    from lightning_fabric import Fabric
+def fresh_objective(config: TrainConfig) -> Objective:
+    """What a configuration learns, with its players as they begin, on the CPU."""
+    learned = methods.objective(config)
+    learned.bind(Fabric(accelerator="cpu"), {name: player.module for name, player in learned.build().items()})
+    return learned
 
-    from training import checkpoints, methods
-    from training.config import typed
 
-    state = checkpoints.load(checkpoint)
-    objective = methods.objective(typed(state["config"]))
-    objective.load_state(state["objective"])
-    modules = {name: player.module.eval() for name, player in objective.build().items()}
-    for name, weights in checkpoints.exported_weights(state).items():
-        modules[name].load_state_dict(weights)
-    objective.bind(Fabric(accelerator="cpu", devices=1), modules)
-    return objective
+def batch_of(dataset, *places: int) -> dict:
+    """These items of a data set put together."""
+    return torch.utils.data.default_collate([dataset[place] for place in places])

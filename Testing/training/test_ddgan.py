@@ -4,8 +4,7 @@ import math
 
 import pytest
 import torch
-from lightning_fabric import Fabric
-from training_runs import Phantoms
+from training_runs import Phantoms, batch_of, fresh_objective
 
 from RelAPETLib.diffusion import seeded_noise
 from RelAPETLib.errors import InputError
@@ -14,7 +13,6 @@ from RelAPETLib.methods.ddgan.process import PosteriorChain
 from training.config import flatten, load_config, typed
 from training.errors import ConfigError
 from training.loop import run
-from training.methods import objective
 from training.methods.adversarial import cross_entropy
 from training.methods.base import Place
 from training.methods.ddgan.losses import with_penalty
@@ -30,6 +28,10 @@ WORDS = ["method=ddgan", "preset=fair", "data.cache=memory", "data.workers=0", "
 
 def configured(*words):
     return load_config([*WORDS, "out=unused", *words])
+
+
+def learner(*words):
+    return fresh_objective(configured(*words))
 
 
 # -- the chain ------------------------------------------------------------------------------------------------------
@@ -142,16 +144,6 @@ class Constant(Phantoms):
         return {**item, "pet": torch.full_like(item["pet"], 0.5)}
 
 
-def bound(config):
-    learned = objective(config)
-    learned.bind(Fabric(accelerator="cpu"), {name: player.module for name, player in learned.build().items()})
-    return learned
-
-
-def batch_of(dataset, count):
-    return torch.utils.data.default_collate([dataset[index] for index in range(count)])
-
-
 def shown_to_the_discriminator(learned, batch, place=0):
     """(x_t, x_next, mri, t, label) of each of the three calls in a step: real, fake, and the generator's fake."""
     seen = []
@@ -170,7 +162,7 @@ def shown_to_the_discriminator(learned, batch, place=0):
 
 def test_the_discriminator_sees_two_places_of_one_chain():
     """Their covariance is that of a chain: real, and as drawn by a generator whose estimate is 0, as it begins."""
-    learned, batch = bound(configured()), batch_of(Constant(12), 12)
+    learned, batch = learner(), batch_of(Constant(12), *range(12))
     pairs = {kind: {} for kind in ("real", "fake", "generator")}
     for place in range(4):
         for kind, (x_t, x_next, mri, ts, labels) in zip(
@@ -197,13 +189,13 @@ def test_the_discriminator_sees_two_places_of_one_chain():
 
 
 def test_the_players_draw_steps_of_their_own():
-    real, fake, generators = shown_to_the_discriminator(bound(configured()), batch_of(Phantoms(12), 12))
+    real, fake, generators = shown_to_the_discriminator(learner(), batch_of(Phantoms(12), *range(12)))
     assert torch.equal(real[3], fake[3]) and torch.equal(real[1], fake[1])
     assert not torch.equal(real[3], generators[3]) and not torch.equal(real[1], generators[1])
 
 
 def test_no_players_loss_reaches_the_other():
-    learned, batch = bound(configured()), batch_of(Phantoms(2), 2)
+    learned, batch = learner(), batch_of(Phantoms(2), 0, 1)
     for name, other in (("generator", "discriminator"), ("discriminator", "generator")):
         losses, _ = learned.losses(batch, Place(0, 0, [0, 1]))
         losses[name].backward()
@@ -213,7 +205,7 @@ def test_no_players_loss_reaches_the_other():
 
 
 def test_the_penalty_is_lazy_and_unscaled():
-    learned, batch = bound(configured("method.penalty_every=3", "preset.penalty_gamma=8")), batch_of(Phantoms(2), 2)
+    learned, batch = learner("method.penalty_every=3", "preset.penalty_gamma=8"), batch_of(Phantoms(2), 0, 1)
     for step in range(7):
         losses, terms = learned.losses(batch, Place(step, 0, [0, 1]))
         assert ("R1" in terms) == (step % 3 == 2)
@@ -221,21 +213,21 @@ def test_the_penalty_is_lazy_and_unscaled():
             losses["discriminator"].detach(), terms["L_D"] + 4 * terms.get("R1", torch.zeros(()))
         )
         assert "R1" not in terms or terms["R1"] > 0
-    learned = bound(configured("preset.penalty_gamma=0"))
+    learned = learner("preset.penalty_gamma=0")
     assert "R1" not in learned.losses(batch, Place(0, 0, [0, 1]))[1]
 
 
 def test_the_generators_loss_is_the_weighted_sum():
-    losses, terms = bound(configured("method.image_weight=7")).losses(batch_of(Phantoms(2), 2), Place(0, 0, [0, 1]))
+    losses, terms = learner("method.image_weight=7").losses(batch_of(Phantoms(2), 0, 1), Place(0, 0, [0, 1]))
     torch.testing.assert_close(losses["generator"].detach(), terms["L_G"] + 7 * terms["L_I"])
     assert terms["L_I"] > 0 and terms["L_G"] > 0
 
 
 def test_a_batch_costs_the_mean_of_its_images():
     """So that ranks and micro-batches may share it out."""
-    learned, people = bound(configured()), Phantoms(2)
-    together, _ = learned.losses(batch_of(people, 2), Place(0, 0, [0, 1]))
-    apart = [learned.losses(torch.utils.data.default_collate([people[n]]), Place(0, 0, [n]))[0] for n in (0, 1)]
+    learned, people = learner(), Phantoms(2)
+    together, _ = learned.losses(batch_of(people, 0, 1), Place(0, 0, [0, 1]))
+    apart = [learned.losses(batch_of(people, n), Place(0, 0, [n]))[0] for n in (0, 1)]
     for name in together:
         torch.testing.assert_close(together[name], torch.stack([losses[name] for losses in apart]).mean())
 
@@ -283,23 +275,6 @@ def test_the_discriminator_is_told_time_and_tracer_and_judges_patches():
     plain = logits(1, 0)
     assert plain.shape == (2, 1, 2, 2, 1)
     assert (logits(2, 0) - plain).abs().max() > 1e-5 and (logits(1, 2) - plain).abs().max() > 1e-5
-
-
-@pytest.mark.parametrize(("preset", "least", "most"), [("paper", 75.9e6, 76.5e6), ("fair", 0.92e6, 1e6)])
-def test_the_presets_sizes(preset, least, most):
-    """A U-Net of MONAI with the levels of the authors' 256 x 256 network has 75.9 million weights in 3-D."""
-    config = load_config(["method=ddgan", f"preset={preset}", "data.cache=memory", "out=unused"])
-    with torch.device("meta"):
-        network = PosteriorGenerator(**objective(config).arguments(4))
-    assert least <= sum(p.numel() for p in network.parameters()) <= most
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("preset", "side"), [("paper", 32), ("fair", 16)])
-def test_a_step_of_the_presets_on_a_crop(tmp_path, preset, side):
-    words = ["method=ddgan", f"preset={preset}", "data.cache=memory", f"out={tmp_path}", "run.steps=1",
-             "data.workers=0", "hardware.accelerator=cpu", "preset.global_batch=1"]  # fmt: skip
-    assert run(load_config(words), RunData(Phantoms(1, shape=(side,) * 3), None, "0" * 64), quiet=True) == 0
 
 
 # -- configuration --------------------------------------------------------------------------------------------------

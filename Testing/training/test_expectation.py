@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge
-from training_runs import tensors, trained_objective
+from training_runs import tensors
 
 from RelAPETLib.evaluation.ridge import fit_pet_ridge, mri_features, ridge
 from RelAPETLib.methods.base import DrawOptions
 from RelAPETLib.methods.expected_pet import ExpectedPet, coarse_shape
 from RelAPETLib.models import load_model
 from training import checkpoints
+from training.bench.figures import trained_objective
 from training.config import load_config
 from training.data.cache import open_cache
 from training.data.dataset import PetDataset

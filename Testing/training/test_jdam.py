@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from lightning_fabric import Fabric
-from training_runs import Phantoms
+from training_runs import Phantoms, fresh_objective
 
 from RelAPETLib.diffusion import along, seeded_noise
 from RelAPETLib.errors import InputError
@@ -149,9 +148,8 @@ def test_the_loss_at_the_exact_score(sigma):
 
 def loss_terms(config, batch, first=0):
     """Losses and terms of a batch whose first item's place in the stream is `first`."""
-    learned = objective(config)
+    learned = fresh_objective(config)
     learned.measured = 20.0
-    learned.bind(Fabric(accelerator="cpu"), {name: player.module for name, player in learned.build().items()})
     torch.manual_seed(0)
     torch.nn.init.normal_(learned.modules["network"].unet.out[2].conv.weight, std=0.3)  # MONAI's is 0
     return learned.losses(batch, Place(0, 0, [first + n for n in range(len(batch["subject"]))]))
@@ -252,13 +250,9 @@ def test_sides_that_the_levels_do_not_divide_are_padded():
     assert made.shape == (1, 1, 5, 6, 3) and torch.isfinite(made).all()
 
 
-@pytest.mark.parametrize(("preset", "least", "most"), [("paper", 150e6, 165e6), ("fair", 0.5e6, 1e6)])
-def test_the_presets_sizes_and_calls(preset, least, most):
-    config = load_config(["method=jdam", f"preset={preset}", "data.cache=memory", "out=unused"])
-    with torch.device("meta"):
-        network = ScoreNetwork(**objective(config).arguments(4))
-    assert least <= sum(p.numel() for p in network.parameters()) <= most
-    assert (config.preset.sigma_max, config.preset.calls) == ((348, 2000) if preset == "paper" else (None, 100))
+def test_the_presets_noise_and_calls():
+    paper, fair = (configured(f"preset={name}", *PAPER).preset for name in ("paper", "fair"))
+    assert (paper.sigma_max, paper.calls, fair.sigma_max, fair.calls) == (348, 2000, None, 100)
 
 
 # -- configuration and runs -----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import torch
 from lightning_fabric import Fabric
 from torch.nn import functional
 from training_launch import cached
-from training_runs import Phantoms, plain_config, tensors, tiny_data
+from training_runs import Phantoms, batch_of, fresh_objective, plain_config, tensors, tiny_data
 
 from RelAPETLib.diffusion import NoiseSchedule, Parametrization, seeded_noise, select_timesteps
 from RelAPETLib.methods.mri2pet import MRI2PET
@@ -110,12 +110,11 @@ def test_the_pyramid_takes_sides_that_cannot_be_halved(shape):
 
 def test_the_loss_is_the_weighted_sum_and_t_is_never_0():
     config = configured("method.timesteps=2", "method.image_weight=2", "preset.sampler_steps=1")
-    learned = objective(config)
-    learned.bind(Fabric(accelerator="cpu"), {n: player.module for n, player in learned.build().items()})
+    learned = fresh_objective(config)
     asked, people = [], Phantoms(4)
     network = learned.modules["network"]
     network.register_forward_pre_hook(lambda module, given: asked.append(given[2]))
-    batch = torch.utils.data.default_collate([people[n] for n in range(4)])
+    batch = batch_of(people, *range(4))
     losses, terms = learned.losses(batch, Place(0, 0, [0, 1, 2, 3]))
     torch.testing.assert_close(losses["network"], terms["L_eps"] + 0.25 * terms["L_Lap"] + 2 * terms["L_I"])
     assert asked[0].tolist() == [1, 1, 1, 1]

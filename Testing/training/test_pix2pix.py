@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from lightning_fabric import Fabric
-from training_runs import Phantoms
+from training_runs import Phantoms, batch_of, fresh_objective
 
 from RelAPETLib.methods.pix2pix.network import Pix2PixUNet
 from RelAPETLib.networks.tracer_maps import TracerMaps
@@ -20,14 +19,11 @@ WORDS = ["method=pix2pix", "data.cache=memory", "out=unused", "hardware.accelera
 
 
 def learner(*words):
-    learned = objective(load_config([*WORDS, *words]))
-    learned.bind(Fabric(accelerator="cpu"), {name: player.module for name, player in learned.build().items()})
-    return learned
+    return fresh_objective(load_config([*WORDS, *words]))
 
 
 def batch():
-    people = Phantoms(2, shape=(16, 16, 16))
-    return torch.utils.data.default_collate([people[0], people[1]])
+    return batch_of(Phantoms(2, shape=(16, 16, 16)), 0, 1)
 
 
 @pytest.mark.parametrize("level", [-0.5, 0.0, 0.3, 1.0])
@@ -129,5 +125,3 @@ def test_sizes_of_the_presets():
     down = [(6, 64), (64, 128), (128, 256), (256, 512), (512, 512)]
     up = [(512, 512), (1024, 256), (512, 128), (256, 64), (128, 1)]
     assert sum(64 * a * b for a, b in down + up) < count["network"] < 1.001 * sum(64 * a * b for a, b in down + up)
-    fair = objective(load_config(["method=pix2pix", "preset=fair", "data.cache=m", "out=u"])).build()
-    assert sum(p.numel() for p in fair["network"].module.parameters()) < 1_000_000

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
-from training_runs import Phantoms
+from training_runs import Phantoms, batch_of, fresh_objective
 
 from RelAPETLib.diffusion import seeded_noise
 from RelAPETLib.errors import InputError
@@ -13,7 +12,6 @@ from RelAPETLib.methods.resdm.process import ResidualShift
 from training.config import load_config
 from training.errors import ConfigError
 from training.loop import run
-from training.methods import objective
 from training.methods.base import Place
 from training.methods.clinical import hidden
 from training.methods.resdm.losses import image, intra_domain, reconstruction
@@ -117,15 +115,10 @@ class People(Phantoms):
 
 def loss_terms(config, batch, first=0):
     """Losses and terms of a batch whose first person's place in the stream is `first`."""
-    learned = objective(config)
-    learned.bind(Fabric(accelerator="cpu"), {name: player.module for name, player in learned.build().items()})
+    learned = fresh_objective(config)
     torch.manual_seed(0)
     torch.nn.init.normal_(learned.modules["network"].unet.out[2].conv.weight, std=0.3)  # MONAI's is 0
     return learned.losses(batch, Place(0, 0, [first + n for n in range(len(batch["subject"]))]))
-
-
-def batch_of(dataset, *indices):
-    return torch.utils.data.default_collate([dataset[index] for index in indices])
 
 
 def test_the_whole_loss_is_the_weighted_sum_and_a_lone_tracer_has_no_differences():
@@ -202,23 +195,6 @@ def test_sides_that_the_levels_do_not_divide_are_padded():
     mri, x_t = torch.rand(1, 2, 5, 6, 3), torch.rand(1, 1, 5, 6, 3)
     made = network(x_t, mri, torch.tensor([0]), torch.tensor([1]), torch.full((1, 3), float("nan")))
     assert made.shape == (1, 1, 5, 6, 3) and torch.isfinite(made).all()
-
-
-@pytest.mark.parametrize(("preset", "least", "most"), [("paper", 28.75e6, 29.5e6), ("fair", 0.5e6, 1e6)])
-def test_the_presets_sizes(preset, least, most):
-    """A U-Net of MONAI with the paper's levels and one attention, without tokens, has 28.75 million weights."""
-    config = load_config(["method=resdm", f"preset={preset}", "data.cache=memory", "out=unused"])
-    with torch.device("meta"):
-        network = ResidualDiffusion(**objective(config).arguments(4))
-    assert least <= sum(p.numel() for p in network.parameters()) <= most
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("preset", ["paper", "fair"])
-def test_a_step_of_the_presets_on_a_crop(tmp_path, preset):
-    words = ["method=resdm", f"preset={preset}", "data.cache=memory", f"out={tmp_path}", "run.steps=1",
-             "data.workers=0", "hardware.accelerator=cpu", "preset.global_batch=1"]  # fmt: skip
-    assert run(load_config(words), RunData(People(1, shape=(16, 16, 16)), None, "0" * 64), quiet=True) == 0
 
 
 # -- configuration --------------------------------------------------------------------------------------------------

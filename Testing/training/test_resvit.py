@@ -3,7 +3,7 @@
 import pytest
 import torch
 from lightning_fabric import Fabric
-from training_runs import Phantoms, logged, plain_config, tiny_data
+from training_runs import Phantoms, batch_of, fresh_objective, logged, plain_config, tiny_data
 
 from RelAPETLib.methods.resvit.network import ArtBlock, ResViTNetwork, available
 from RelAPETLib.networks.transformer import Transformer
@@ -37,14 +37,11 @@ def weights(module):
 
 
 def learner(*words):
-    learned = objective(load_config([*WORDS, *words]))
-    learned.bind(Fabric(accelerator="cpu"), {name: player.module for name, player in learned.build().items()})
-    return learned
+    return fresh_objective(load_config([*WORDS, *words]))
 
 
 def batch(count=2):
-    people = Phantoms(count, shape=(16, 16, 16))
-    return torch.utils.data.default_collate([people[k] for k in range(count)])
+    return batch_of(Phantoms(count, shape=(16, 16, 16)), *range(count))
 
 
 def mri_and_label():

@@ -7,13 +7,14 @@ import pytest
 import torch
 import training_cases as cases
 from lightning_fabric import Fabric
-from training_runs import COMMON, trained_objective
+from training_runs import COMMON
 
 from RelAPETLib.diffusion import NoiseSchedule, Parametrization
 from RelAPETLib.methods.base import DrawOptions
 from RelAPETLib.models import load_model
 from training import checkpoints, loop
 from training.__main__ import main
+from training.bench.figures import trained_objective
 from training.config import differences, flatten, load_config, typed, upgraded
 from training.data.cache import open_cache
 from training.data.dataset import PetDataset

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from lightning_fabric import Fabric
-from training_runs import Phantoms
+from training_runs import Phantoms, batch_of, fresh_objective
 
 from RelAPETLib.methods.transunet.network import TransUNetNetwork
 from RelAPETLib.networks.transformer import Transformer
@@ -27,14 +26,11 @@ def on_meta(*words):
 
 
 def learner(*words):
-    learned = objective(load_config([*WORDS, *words]))
-    learned.bind(Fabric(accelerator="cpu"), {name: player.module for name, player in learned.build().items()})
-    return learned
+    return fresh_objective(load_config([*WORDS, *words]))
 
 
 def batch():
-    people = Phantoms(2, shape=(16, 16, 16))
-    return torch.utils.data.default_collate([people[0], people[1]])
+    return batch_of(Phantoms(2, shape=(16, 16, 16)), 0, 1)
 
 
 def mri_and_label():

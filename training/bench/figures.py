@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,26 @@ from RelAPETLib.whole_files import write_whole
 
 from .. import checkpoints
 from .people import COMPOSITE, CORTEX, Cohort, Scan, to_suvr
+
+if TYPE_CHECKING:
+    from ..methods.base import Objective
+
+
+def trained_objective(checkpoint: Path) -> Objective:
+    """What a run learned, with its averaged weights, on the CPU."""
+    from lightning_fabric import Fabric
+
+    from .. import methods
+    from ..config import typed
+
+    state = checkpoints.load(checkpoint)
+    objective = methods.objective(typed(state["config"]))
+    objective.load_state(state["objective"])
+    modules = {name: player.module.eval() for name, player in objective.build().items()}
+    for name, weights in checkpoints.exported_weights(state).items():
+        modules[name].load_state_dict(weights)
+    objective.bind(Fabric(accelerator="cpu", devices=1), modules)
+    return objective
 
 
 class Drawer:
@@ -29,23 +50,11 @@ class Drawer:
     """
 
     def __init__(self, checkpoint: Path, calls: int, sampler: str = ""):
-        from lightning_fabric import Fabric
-
-        from .. import methods
-        from ..config import typed
-
-        state = checkpoints.load(checkpoint)
-        self.objective = methods.objective(typed(state["config"]))
+        self.objective = trained_objective(checkpoint)
         self.objective.config.run.validation_steps = calls
         self.objective.sampler = sampler
-        self.objective.load_state(state["objective"])
-        players = self.objective.build()
-        modules = {name: player.module.eval() for name, player in players.items()}
-        found = checkpoints.exported_weights(state)
-        for name, weights in found.items():
-            modules[name].load_state_dict(weights)
-        self.objective.bind(Fabric(accelerator="cpu", devices=1), modules)
-        network = self.objective.bundle(found, "", 1).network
+        weights = {name: module.state_dict() for name, module in self.objective.modules.items()}
+        network = self.objective.bundle(weights, "", 1).network
         self.parameters = sum(p.numel() for p in network.parameters())
 
     def draw(self, item: dict, samples: int, seed: int) -> np.ndarray:

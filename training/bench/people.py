@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from ..data.split import FILE, Split, load_split
 from ..drawn import keep_arrays, kept_arrays
 from ..words import say
 from .settings import FACTOR
+
+if TYPE_CHECKING:
+    from RelAPETLib.phantom.people import Person
 
 #: Seeds of the simulated people; nobody is in both.
 TRAIN_SEED, TEST_SEED = 1, 2
@@ -207,25 +211,31 @@ def subset(path: Path, whole: Split, train: int, validation: int) -> Path:
 
 def _truth(folder: Path, cases: list[str], mask: np.ndarray, weights: np.ndarray) -> dict[str, dict]:
     """The ideal answers about every test case, each kept in a file of its own."""
+    from RelAPETLib.phantom.people import make_person
+
     found = {}
     for case in cases:
         path = folder / f"{case}.npz"
         found[case] = kept_arrays(path, say)
         if found[case] is None:
-            found[case] = _truth_of(int(case.split("-")[1]), mask, weights)
+            found[case] = ideal_answers(make_person(TEST_SEED, int(case.split("-")[1]), LAW), "bench", mask, weights)
             keep_arrays(path, found[case])
     return found
 
 
-def _truth_of(index: int, mask: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """The ideal answers about one test person; `mask` is the brain at 2 mm, outside which a cache's PET is 0."""
-    from RelAPETLib.phantom.people import make_person
+def ideal_answers(person: Person, stream: str, mask: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The ideal answers about one test person: posterior mean in blocks, and draws of regional SUVR, by tracer.
+
+    Args:
+        stream: name of the random numbers of the draws.
+        mask: [X, Y, Z] of the brain at 2 mm, outside which a cache's PET is 0.
+        weights: [12, X, Y, Z] of the blocks of each region.
+    """
     from RelAPETLib.phantom.truth import component_maps, posterior_draws
 
-    person = make_person(TEST_SEED, index, LAW)
     maps = pooled(component_maps(person) * mask, FACTOR // 2)
     matrix = regional(maps, weights).T
-    draws = posterior_draws(person, IDEAL_DRAWS, person.rng("bench"))
+    draws = posterior_draws(person, IDEAL_DRAWS, person.rng(stream))
     found = {"positive": np.array(person.hidden.positive)}
     for tracer in draws:
         found[f"mean_{tracer}"] = np.tensordot(person.uptake[tracer].vector(expected=True), maps, 1).astype(np.float32)
