@@ -118,7 +118,7 @@ def test_a_bundles_settings_make_the_same_path(method):
     weights = {name: player.module.state_dict() for name, player in made.build().items()}
     bundle = made.bundle(weights, "nothing", 2)
     loaded = method_class("flows").build(bundle.settings)
-    assert loaded.path == made.path and loaded.defaults.samples == 2 and bundle.differences
+    assert loaded.process == made.path and loaded.defaults.samples == 2 and bundle.differences
     assert ("clinical" in loaded.defaults.inputs) == (method == "bridge")
     assert loaded.network.state_dict().keys() == bundle.network.state_dict().keys()
 

@@ -40,7 +40,7 @@ def test_the_papers_presets_have_their_papers_weights(choice, preset):
 
 @pytest.mark.parametrize("choice", FAIR)
 def test_the_fair_presets_have_less_than_a_million_weights(choice):
-    assert len(FAIR) > 10 and 0.3e6 < weights(f"method={choice}", "preset=fair") < 1e6
+    assert weights(f"method={choice}", "preset=fair") < 1e6
 
 
 @pytest.mark.slow
