@@ -4,11 +4,14 @@ Nothing that is installed already is changed behind the user's back: pip gets it
 imported is never replaced while Slicer runs.
 """
 
+import contextlib
 import inspect
 import re
 import shutil
 import sys
+import sysconfig
 import tempfile
+import uuid
 from importlib import metadata
 from pathlib import Path
 
@@ -22,6 +25,7 @@ TORCH_SIZE = "0.2 GB for a computer without GPU, up to 3 GB with CUDA"
 REST_SIZE = "about 40 MB"
 EXPORT_SIZE = "about 90 MB"
 LAST_LINES = 12
+CONSOLE = "the Python console (Ctrl+3) shows what pip said"
 
 
 class InstallError(RuntimeError):
@@ -91,17 +95,48 @@ def inUse(names):
 
 
 def constraints(names):
-    """Lines for pip: every installed package stays at its version, save those that `names` asks to be newer."""
-    from packaging.requirements import Requirement
+    """Lines for pip: every installed package stays at its version, save those that `names` asks to be newer.
+
+    A version that is none by Python's rules is left out: pip would refuse all lines for it.
+    """
+    from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
     free = {canonicalize_name(Requirement(name).name) for name in names}
-    versions = {}
+    lines = {}
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]
         if name and distribution.version:
-            versions.setdefault(canonicalize_name(name), distribution.version)
-    return [f"{name}=={version}" for name, version in sorted(versions.items()) if name not in free]
+            with contextlib.suppress(InvalidRequirement):
+                line = f"{canonicalize_name(name)}=={distribution.version}"
+                lines.setdefault(Requirement(line).name, line)
+    return [line for name, line in sorted(lines.items()) if name not in free]
+
+
+def pinnedForExport():
+    """Lines for pip of what the export shares with Slicer: its compiled packages need Slicer's version of numpy."""
+    return [line for line in constraints([]) if line.startswith("numpy==")]
+
+
+def download(requirements):
+    """Command that fetches the wheels of requirements, on a computer with internet."""
+    return " ".join(["pip download -d wheels", *(f'"{each}"' for each in requirements)])
+
+
+def checkFolder():
+    """Raise InstallError where this user may not put packages into Slicer's Python."""
+    folder = Path(sysconfig.get_path("purelib"))
+    trial = folder / f"RelAPET-{uuid.uuid4().hex}"
+    try:
+        trial.touch()
+        trial.unlink()
+    except FileNotFoundError:  # pip knows where to
+        return
+    except OSError as error:
+        raise InstallError(
+            f"you may not write into Slicer's folder of Python packages, {folder}; ask whoever installed Slicer to "
+            "press Install, or install Slicer into a folder of your own"
+        ) from error
 
 
 # Installing
@@ -127,7 +162,8 @@ def installTorch(logic):
     try:
         torch = logic.installTorch(**{name: value for name, value in wanted.items() if name in known})
     except Exception as error:  # another extension's code: whatever it raises, the panel must come free again
-        raise InstallError(f"the PyTorch extension could not install torch: {error}") from error
+        why = CONSOLE if hasattr(error, "returncode") else error
+        raise InstallError(f"the PyTorch extension could not install torch: {why}") from error
     if torch is None:
         raise InstallError("the PyTorch extension did not install torch; its own panel says more")
 
@@ -175,10 +211,8 @@ def installForExport(wheels, onLine, onEnd):
     except OSError as error:
         onEnd(f"no folder for the packages: {error}")
         return
-    # The export uses Slicer's own compiled packages too, which need Slicer's version of numpy.
-    pinned = [line for line in constraints([]) if line.startswith("numpy==")]
     names = requirements("requirements-export.txt")
-    _pip(["--target", str(new), *names], wheels, pinned, onLine, ended)
+    _pip(["--target", str(new), *names], wheels, pinnedForExport(), onLine, ended)
 
 
 def _pip(arguments, wheels, constrained, onLine, onEnd):
@@ -209,10 +243,7 @@ def _pip(arguments, wheels, constrained, onLine, onEnd):
     except Exception as error:  # Slicer's code: whatever it raises, the panel must come free again
         if not folder.exists():
             raise  # of what came after the end
-        said = getattr(error, "output", None) or (
-            "the Python console (Ctrl+3) shows what pip said" if hasattr(error, "returncode") else error
-        )
-        for text in str(said).splitlines():
+        for text in str(CONSOLE if hasattr(error, "returncode") else error).splitlines():
             line(text)
         ended(getattr(error, "returncode", 1))
 
@@ -225,8 +256,20 @@ def _startPip(arguments, line, ended):
     if packaging is not None and "completedCallback" in inspect.signature(packaging.pip_install).parameters:
         packaging.pip_install(arguments, blocking=False, show_progress=False, logCallback=line, completedCallback=ended)
     else:
-        slicer.util.pip_install(arguments)
-        ended(0)
+        ended(_wait(arguments, line))
+
+
+def _wait(arguments, line):
+    """Run pip to its end, and return its exit code. Slicer's own way of then keeps what pip said to itself."""
+    from .process import pythonExecutable  # which needs this module
+
+    command = [pythonExecutable(), "-m", "pip", "install", *arguments]
+    pip = slicer.util.launchConsoleProcess(command, useStartupEnvironment=False)
+    pip.stdout.reconfigure(errors="replace")  # pip may write names of folders in another encoding
+    for text in pip.stdout:
+        line(text)
+        slicer.app.processEvents()
+    return pip.wait()
 
 
 def _failure(code, lines):

@@ -1,5 +1,7 @@
 """The panel's install steps: asked for once, saying what and how large; nothing is installed without a click."""
 
+import sys
+
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -76,7 +78,7 @@ class InstallPanel:
                     names=", ".join(old)
                 )
             )
-        return "\n".join(lines)
+        return "\n".join([*lines, _offline(self._missing)])
 
     def _exportWords(self):
         old = [f"{name.split('>')[0]} {install.versionOf(name)}" for name in self._export if install.versionOf(name)]
@@ -91,7 +93,10 @@ class InstallPanel:
                     names=", ".join(old)
                 )
             )
-        return "\n".join(lines)
+        # All of them: pip takes nothing from elsewhere into a folder of its own.
+        return "\n".join(
+            [*lines, _offline(install.requirements("requirements-export.txt") + install.pinnedForExport())]
+        )
 
     def _fromFolder(self, start):
         folder = qt.QFileDialog.getExistingDirectory(self._panel.parent, _("Folder with wheels (*.whl)"))
@@ -105,22 +110,25 @@ class InstallPanel:
         names = list(self._missing)
         self._panel.logic.server.stop()  # it has the packages that are replaced loaded
         self._begin()
-        if not wheels and install.TORCH in names:
-            logic = install.torchExtension()
-            try:
-                if logic is None:
-                    raise install.InstallError(
-                        _("the PyTorch extension is not installed; get it in the Extensions Manager")
-                    )
-                install.installTorch(logic)
-            except install.InstallError as error:
-                self._ended(str(error))
-                return
-            names.remove(install.TORCH)
+        try:
+            install.checkFolder()
+            if not wheels and install.TORCH in names:
+                self._installTorch()
+                names.remove(install.TORCH)
+        except install.InstallError as error:
+            self._ended(str(error))
+            return
         if not names:
             self._ended(None)
             return
         install.pipInstall(names, wheels, self._panel.log, self._ended)
+
+    @staticmethod
+    def _installTorch():
+        logic = install.torchExtension()
+        if logic is None:
+            raise install.InstallError(_("the PyTorch extension is not installed; get it in the Extensions Manager"))
+        install.installTorch(logic)
 
     def installForExport(self, wheels=None):
         """Install the packages of reports and DICOM export into their own folder."""
@@ -160,3 +168,12 @@ class InstallPanel:
             self._panel.say(_("Still missing after the installation: {names}").format(names=", ".join(missing())))
         else:
             self._panel.tell(_("Installed."))
+
+
+def _offline(requirements):
+    """The way without internet, in words."""
+    words = _(
+        "Without internet: on another computer with the same system and Python {v}, {command}; bring that folder here."
+    )
+    version = ".".join(map(str, sys.version_info[:2]))
+    return words.format(command=install.download(requirements), v=version)

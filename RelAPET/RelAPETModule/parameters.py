@@ -130,7 +130,7 @@ class DicomTarget(enum.Enum):
 
 
 @parameterNodeWrapper
-class RelAPETParameterNode:
+class _Parameters:
     """
     t1w, t2f: the MRIs of one person; some models do without the T2-FLAIR.
     age, sex, score: of that person, for models that were told them; empty is not known.
@@ -183,3 +183,25 @@ class RelAPETParameterNode:
     plane: Plane = Plane.AXIAL
     dicomTarget: DicomTarget = DicomTarget.FOLDER
     dicomReport: bool = False
+
+
+class RelAPETParameterNode(_Parameters):
+    """The parameters, whose panel leaves nothing behind in the node.
+
+    Slicer 5.10's `disconnectGui` leaves its observer there. Python's garbage collection empties that once nobody holds
+    the wrapper, and VTK, which calls it all the same, crashes at the next change.
+    """
+
+    def connectGui(self, gui):
+        self.__dict__["_observers"] = []
+        return super().connectGui(gui)
+
+    def AddObserver(self, event, callback, priority=0.0):
+        """Slicer's `connectGui` calls this."""
+        self._observers.append(super().AddObserver(event, callback, priority))
+        return self._observers[-1]
+
+    def disconnectGui(self, guiTag):
+        super().disconnectGui(guiTag)
+        while self._observers:
+            self.RemoveObserver(self._observers.pop())  # one that is gone already is none of VTK's business

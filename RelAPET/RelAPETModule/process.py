@@ -27,6 +27,15 @@ NEED_EXPORT = (["dicom"], ["report"])
 SOME_FAILED = 3
 #: Options whose values are a person's, and are not logged.
 PERSONAL = ("--age", "--sex", "--score")
+#: Program for ``python -c`` that runs the library with a folder of packages before all others.
+_WITH_PACKAGES = (
+    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "runpy.run_module('RelAPETLib', run_name='__main__', alter_sys=True)"
+)
+#: Name of Slicer's program that starts its Python: it sets up the environment, runs Python below it and waits.
+LAUNCHER = "PythonSlicer"
+#: What that program says of a Python that did not end by itself; its own end is that of any failure then.
+_ABNORMAL = "exit abnormally"
 
 
 class JsonLines:
@@ -116,16 +125,23 @@ class Names:
 
 def pythonExecutable():
     """Slicer's own Python."""
-    return shutil.which("PythonSlicer") or sys.executable
+    return shutil.which(LAUNCHER) or sys.executable
 
 
-def childEnvironment(packages=None):
-    """Slicer's environment, with RelAPETLib on the path, and output neither held back nor in another encoding.
+def libraryCommand(arguments, packages=None):
+    """A command of the library as a program and its arguments.
 
-    packages: a folder of packages that come before Slicer's own.
+    packages: a folder of packages that come before Slicer's own. PYTHONPATH cannot put them there, since Slicer's
+    launcher puts Slicer's own before whatever it has.
     """
+    how = ["-m", "RelAPETLib"] if packages is None else ["-c", _WITH_PACKAGES, str(packages)]
+    return [pythonExecutable(), *how, *arguments]
+
+
+def childEnvironment():
+    """Slicer's environment, with RelAPETLib on the path, and output neither held back nor in another encoding."""
     environment = qt.QProcessEnvironment.systemEnvironment()
-    paths = (libraryParent(), packages, environment.value("PYTHONPATH", ""))
+    paths = (libraryParent(), environment.value("PYTHONPATH", ""))
     environment.insert("PYTHONPATH", os.pathsep.join(str(path) for path in paths if path))
     for name, value in (("PYTHONUNBUFFERED", "1"), ("PYTHONUTF8", "1"), ("PYTHONDONTWRITEBYTECODE", "1")):
         environment.insert(name, value)
@@ -183,7 +199,7 @@ class Listening:
     def _ending(self, exitCode, crashed):
         if self._cancelled:
             return Ending("cancelled", _("cancelled; nothing was changed"))
-        if crashed:
+        if crashed or (self._error is None and self._tail and _ABNORMAL in self._tail[-1]):
             return crash()
         if self._error is not None:
             message = str(self._error.get("message", "unknown error"))
@@ -221,11 +237,12 @@ class ChildProcess(Listening):
 
     def __init__(self, arguments, onEnd, onProgress=None, onLog=None, command=None, names=None):
         Listening.__init__(self, onEnd, onProgress, onLog, names)
-        self._command = command or [pythonExecutable(), "-m", "RelAPETLib", *arguments, "--progress", "json"]
+        packages = exportFolder() if arguments[:1] in NEED_EXPORT else None
+        self._command = command or libraryCommand([*arguments, "--progress", "json"], packages)
         self._lines, self._errors = JsonLines(), JsonLines()
         self._children = []
         self._process = qt.QProcess()
-        self._process.setProcessEnvironment(childEnvironment(exportFolder() if arguments[:1] in NEED_EXPORT else None))
+        self._process.setProcessEnvironment(childEnvironment())
         self._killer = qt.QTimer()
         self._killer.setSingleShot(True)
         self._connections = [
@@ -254,7 +271,8 @@ class ChildProcess(Listening):
         if os.name == "nt":  # no signal there that a program without a window could clean up on
             self.kill()
             return
-        self._process.terminate()
+        if not terminateBelow(self._command[0], self._process.processId()):
+            self._process.terminate()
         self._killer.start(int(1000 * PATIENCE))
 
     def kill(self):
@@ -306,7 +324,8 @@ class ChildProcess(Listening):
 def shown(command):
     """A command as the log keeps it: without folders, and without what it says of a person."""
     words = [Path(part).name if os.path.isabs(part) else part for part in map(str, command)]
-    return ["..." if before in PERSONAL else word for before, word in zip(["", *words], words, strict=False)]
+    hidden = [before in PERSONAL or word == _WITH_PACKAGES for before, word in zip(["", *words], words, strict=False)]
+    return ["..." if hide else word for hide, word in zip(hidden, words, strict=True)]
 
 
 def bytes_(array):
@@ -315,16 +334,30 @@ def bytes_(array):
     return data.encode() if isinstance(data, str) else bytes(data)
 
 
-def descendants(pid):
-    """Processes below one, as psutil has them; none where psutil is not installed yet, or the process is gone."""
+def descendants(pid, recursive=True):
+    """Processes below one, as psutil has them; none where psutil is not installed yet, or the process is gone.
+
+    pid: Qt's, which is 0 for a process that is gone: on macOS and Windows that is the system, above all others.
+    """
     try:
         import psutil
     except ImportError:
         return []
     try:
-        return psutil.Process(int(pid)).children(recursive=True)
+        return psutil.Process(int(pid)).children(recursive=recursive) if pid else []
     except psutil.Error:
         return []
+
+
+def terminateBelow(program, pid):
+    """Ask what Slicer's launcher runs to end, and say whether there is such.
+
+    The launcher itself ends at once when it is asked, and leaves what it runs behind, with everything half done.
+    """
+    below = descendants(pid, recursive=False) if Path(program).stem == LAUNCHER else []
+    for process in below:
+        _try(process.terminate)
+    return bool(below)
 
 
 def memory(pid):
@@ -335,8 +368,7 @@ def memory(pid):
         return 0
     held = 0
     with contextlib.suppress(psutil.Error):
-        process = psutil.Process(int(pid))
-        for each in (process, *process.children(recursive=True)):
+        for each in (psutil.Process(int(pid)), *descendants(pid)) if pid else ():
             held += each.memory_info().rss
     return held
 
@@ -344,7 +376,12 @@ def memory(pid):
 def killAll(processes):
     """End what is left of them; psutil tells a process from another that took over its number."""
     for process in processes:
-        import psutil
+        _try(process.kill)
 
-        with contextlib.suppress(psutil.Error):
-            process.kill()
+
+def _try(end):
+    """Call what ends a process of psutil's, which may have ended by itself."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        end()

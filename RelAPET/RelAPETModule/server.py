@@ -22,6 +22,7 @@ from .process import (
     crash,
     descendants,
     killAll,
+    libraryCommand,
     notStarted,
     pythonExecutable,
     shown,
@@ -99,7 +100,7 @@ class Server:
 
     def _launch(self, made):
         self._made, self._lines = made, JsonLines()
-        command = self._command or [pythonExecutable(), "-m", "RelAPETLib", "serve", "--stdio"]
+        command = self._command or libraryCommand(["serve", "--stdio"])
         self._process, self._idle = qt.QProcess(), qt.QTimer()
         self._process.setProcessEnvironment(childEnvironment())
         self._idle.setSingleShot(True)

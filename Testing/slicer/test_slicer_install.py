@@ -3,7 +3,6 @@
 import ast
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -145,20 +144,36 @@ def test_wheels_from_a_folder(widget, lacking, harness, monkeypatch):
     assert not widget.ui.installButton.enabled, "not twice at once"
 
 
-def test_an_older_slicer_without_background_installation(widget, lacking, monkeypatch):
+def test_an_older_slicer_says_what_pip_said(widget, lacking, monkeypatch, tmp_path):
+    """Slicer 5.10 has no installation in the background, and its own raises an error without pip's words."""
     import slicer.packaging
 
     monkeypatch.delattr(slicer.packaging, "pip_install")
     monkeypatch.setattr(slicer.packaging, "pip_install", lambda requirements: None, raising=False)
+    monkeypatch.setattr(load_part("install"), "TORCH", "relapet-no-such>=1")
+    widget.install.update()
+    widget.install.install(wheels=str(tmp_path))
+    text = widget.ui.installLabel.text
+    assert "No matching distribution found for relapet-no-such" in text and "code 1" in widget.ui.statusLabel.text
+    assert "No matching" in widget.ui.logText.toPlainText() and widget.ui.installButton.enabled
 
-    def failing(requirements):
-        raise subprocess.CalledProcessError(1, "pip", output="ERROR: no network")
 
-    import slicer
+def test_who_may_not_write_into_slicer_is_told_so_before_pip(widget, lacking, harness, monkeypatch):
+    """Where an administrator installed Slicer for everybody; a folder that is not there is pip's business."""
+    install = load_part("install")
 
-    monkeypatch.setattr(slicer.util, "pip_install", failing)
-    widget.install.install(wheels="/stick")
-    assert "no network" in widget.ui.installLabel.text
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    pytorch_extension(monkeypatch, lambda self: pytest.fail("torch was installed"))
+    for press in (widget.ui.installButton.click, lambda: widget.install.install(wheels="/stick")):
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "touch", refuse)
+            press()
+        assert "you may not write into Slicer's folder" in widget.ui.statusLabel.text and not harness.recorder.pip
+        assert widget.ui.installButton.enabled
+    monkeypatch.setattr(install.sysconfig, "get_path", lambda name: "/no/such/folder")
+    install.checkFolder()
 
 
 def test_in_testing_nothing_is_installed_and_the_panel_comes_free(widget, lacking, monkeypatch, slicer, harness):
@@ -183,7 +198,9 @@ def test_whatever_the_installer_raises_the_panel_comes_free(widget, lacking, mon
     assert "Installation failed" in widget.ui.statusLabel.text and widget.ui.installButton.enabled
     pytorch_extension(monkeypatch, raising)
     widget.ui.installButton.click()
-    assert "could not install torch" in widget.ui.statusLabel.text and widget.ui.installButton.enabled
+    words = widget.ui.statusLabel.text
+    assert "could not install torch" in words and widget.ui.installButton.enabled
+    assert "non-zero" not in words and ("Ctrl+3" in words) == hasattr(error, "returncode")
 
 
 # What is installed stays as it is: pip itself is asked, with wheels that the test makes
@@ -238,6 +255,18 @@ def test_constraints_name_all_but_what_must_be_newer(harness):
     assert len(names) == len(set(names))
 
 
+def test_a_version_that_is_none_is_no_constraint(harness, monkeypatch, tmp_path):
+    """pip would refuse all the others for it."""
+    info = tmp_path / "relapet_odd-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: relapet-odd\nVersion: 1.0-built-by-hand\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    install = load_part("install")
+    assert install.versionOf("relapet-odd") == "1.0-built-by-hand"
+    lines = install.constraints([])
+    assert any(line.startswith("numpy==") for line in lines) and not any("relapet-odd" in line for line in lines)
+
+
 def test_what_slicer_uses_is_not_replaced_while_it_runs(widget, lacking, harness, monkeypatch):
     """An old version that is imported: one line with what to do instead, and no pip."""
     install = load_part("install")
@@ -282,8 +311,10 @@ def test_the_exports_packages_do_not_replace_slicers_own(widget, old_pydicom, ha
     words = widget.ui.exportLabel.text
     assert "pydicom>=3.0.1" in words and "own pydicom 2.4.4 is too old for it and stays as it is" in words
     wheels, folder = tmp_path / "wheels", old_pydicom.exportFolder()
-    for package in (("pydicom", "3.0.9"), ("highdicom", "0.30", "pydicom>=3"), ("pillow", "99"), ("matplotlib", "99")):
+    for package in (("pydicom", "3.0.9"), ("highdicom", "0.30", "numpy"), ("pillow", "99"), ("matplotlib", "99")):
         wheel(wheels, *package)
+    # pip takes nothing from Slicer into another folder, so that Slicer's numpy must be among the wheels too.
+    wheel(wheels, "numpy", *re.findall(r'"numpy==([^"]+)"', words))
 
     def half(requirements, logCallback, completedCallback):
         target = Path(requirements[requirements.index("--target") + 1])
@@ -303,13 +334,11 @@ def test_the_exports_packages_do_not_replace_slicers_own(widget, old_pydicom, ha
 
 
 def test_the_exports_process_alone_sees_its_packages(widget, monkeypatch):
-    process, folder = load_part("process"), load_part("install").exportFolder()
-    real, asked = process.childEnvironment, []
-    paths = real(folder).value("PYTHONPATH").split(os.pathsep)
-    assert paths[:2] == [str(ROOT), str(folder)]
-    monkeypatch.setattr(process, "childEnvironment", lambda packages=None: asked.append(packages) or real())
+    process, asked = load_part("process"), []
+    monkeypatch.setattr(process, "libraryCommand", lambda words, packages=None: asked.append(packages) or ["x"])
     for command in (["dicom", "--pet", "x"], ["report", "x"], ["synthesize"]):
         process.ChildProcess(command, onEnd=None)
+    folder = load_part("install").exportFolder()
     assert asked == [folder, folder, None]
 
 

@@ -227,3 +227,31 @@ def test_layouts_and_views(widget, harness, slicer):
         remove(slicer, volume, own)
 
     flat(harness, slicer, once, times=3)
+
+
+def test_the_parameter_node_keeps_nothing_of_a_panel_that_let_go_of_it(widget, harness, monkeypatch):
+    """What stays there is emptied by Python's garbage collection, and VTK crashes when it calls that."""
+    node, held = widget.parameters.parameterNode, set()
+    add, remove = node.AddObserver, node.RemoveObserver
+
+    def observe(*how):
+        tag = add(*how)
+        held.add(tag)
+        return tag
+
+    def leave(tag):
+        held.discard(tag)
+        remove(tag)
+
+    monkeypatch.setattr(node, "AddObserver", observe)
+    monkeypatch.setattr(node, "RemoveObserver", leave)
+    for _ in range(3):  # the user comes back to the panel again and again
+        widget.exit()
+        widget.enter()
+    assert held
+    widget.setParameterNode(None)
+    gc.collect()
+    assert not held
+    widget.initializeParameterNode()
+    widget.parameters.steps = 7
+    assert widget.ui.stepsSpinBox.value == 7

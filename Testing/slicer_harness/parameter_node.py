@@ -8,6 +8,7 @@ Not here: lists, tuples, dicts, parameter packs, QColor.
 
 import dataclasses
 import enum
+import itertools
 import pathlib
 import types
 import typing
@@ -33,8 +34,10 @@ __all__ = [
 
 SlicerParameterNamePropertyName = "SlicerParameterName"
 
-# Wrappers that observe their node: were one collected as garbage while VTK can still call it, VTK would crash.
-_connected = []
+# Wrappers that observe their node, by node and observer: were one collected as garbage while VTK can still call it, VTK
+# would crash, as it does in Slicer.
+_connected = {}
+_tags = itertools.count()
 
 
 class Validator:
@@ -315,18 +318,16 @@ class _Wrapper:
         for name, binding in bindings.items():
             binding.write(self.getValue(name))
             binding.connect(lambda name=name, binding=binding: self._from_gui(name, binding))
-        tag = self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._to_gui())
+        observer = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._to_gui())
+        _connected[self.parameterNode, observer] = self
+        tag = next(_tags)
         self._guis[tag] = bindings
-        _connected.append(self)
         return tag
 
     def disconnectGui(self, guiTag):
-        bindings = self._guis.pop(guiTag, None)
-        if bindings is not None:
-            self.parameterNode.RemoveObserver(guiTag)
-            _connected[:] = [wrapper for wrapper in _connected if wrapper is not self or self._guis]
-            for binding in bindings.values():
-                binding.disconnect()
+        """The observer of the node stays, as in Slicer 5.10; 5.12 takes it away."""
+        for binding in self._guis.pop(guiTag, {}).values():
+            binding.disconnect()
 
     def _from_gui(self, name, binding):
         if not self._updating:
@@ -357,6 +358,7 @@ class _Wrapper:
 
     def RemoveObserver(self, tag):
         self.parameterNode.RemoveObserver(tag)
+        _connected.pop((self.parameterNode, tag), None)
 
     def Modified(self):
         self.parameterNode.Modified()
