@@ -3,9 +3,10 @@
 #   sbatch --array=1-N cluster/slurm_array.sh BIDS_DIR OUT [OPTION ...]
 # with any options of `relapet bids`. Jobs that failed or were killed are submitted again as they are, all or some:
 #   sbatch --array=3,7 --export=ALL,RELAPET_SHARES=N cluster/slurm_array.sh BIDS_DIR OUT [OPTION ...]
-# What is done is not done again. The tables come last: sbatch --dependency=afterany:JOB --wrap "relapet bids ... group".
+# What is done is not done again. The tables come last, with the same options:
+#   sbatch --dependency=afterany:JOB --wrap "relapet bids BIDS_DIR OUT group [OPTION ...]"
 # RELAPET_ENVIRONMENT=FILE names a shell file that makes `relapet` the installed one, e.g. by `module load`; with
-# RELAPET_COMMAND another command runs, e.g. "apptainer run relapet.sif".
+# RELAPET_COMMAND another command runs, e.g. "apptainer run -B BIDS_DIR -B OUT relapet.sif", which needs both folders.
 #SBATCH --job-name=relapet-bids
 #SBATCH --nodes=1
 #SBATCH --ntasks=1
@@ -19,8 +20,20 @@ if [ $# -lt 2 ]; then
     echo "slurm_array: sbatch --array=1-N slurm_array.sh BIDS_DIR OUT [OPTION ...]" >&2
     exit 2
 fi
-if [ -n "$RELAPET_ENVIRONMENT" ]; then
-    source "$RELAPET_ENVIRONMENT" || exit 2
+# In a function, since a file that is sourced sees the arguments: those of the job are not for `activate` in it.
+use_environment() {
+    if [ ! -r "$RELAPET_ENVIRONMENT" ]; then
+        echo "slurm_array: RELAPET_ENVIRONMENT=$RELAPET_ENVIRONMENT: no such file on this node" >&2
+        exit 2
+    fi
+    source "$RELAPET_ENVIRONMENT"
+}
+[ -z "${RELAPET_ENVIRONMENT:-}" ] || use_environment
+shares=${RELAPET_SHARES:-${SLURM_ARRAY_TASK_MAX:-1}}
+if [ -z "${RELAPET_SHARES:-}" ] && [ "${SLURM_ARRAY_TASK_MIN:-1}/${SLURM_ARRAY_TASK_COUNT:-$shares}" != "1/$shares" ]; then
+    echo "slurm_array: only --array=1-N has everybody done; of another array, or some of its jobs again, say what N is" \
+        "by --export=ALL,RELAPET_SHARES=N" >&2
+    exit 2
 fi
 export OMP_NUM_THREADS=1
 source_folder=$1 out=$2
@@ -28,4 +41,4 @@ shift 2
 read -r -a command <<<"${RELAPET_COMMAND:-relapet bids}"
 # Each job would validate the whole data set; do it once before, by any run without this option.
 exec "${command[@]}" "$source_folder" "$out" participant --skip-bids-validation \
-    --share "${SLURM_ARRAY_TASK_ID:-1}/${RELAPET_SHARES:-${SLURM_ARRAY_TASK_MAX:-1}}" --progress none "$@"
+    --share "${SLURM_ARRAY_TASK_ID:-1}/$shares" --progress none "$@"

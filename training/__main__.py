@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from RelAPETLib.cli.one_line import OneLineParser
 from RelAPETLib.devices import share_the_cores
@@ -16,6 +17,7 @@ from RelAPETLib.devices import share_the_cores
 from .asked import asked_config
 from .commands import COMMANDS
 from .errors import user_error
+from .faults import StopRequest
 from .options import help_text, read_words
 from .words import one_line, say
 
@@ -52,9 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 asked_config(asked.overrides)  # refuses what it can before torch is loaded, which takes its time
             # Before torch is loaded: large pages for large tensors, which come and go in every step (Linux).
             os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-            from .loop import main as train
+            # A job may be asked to stop while torch is loaded, data are opened and ranks wait for one another.
+            with StopRequest() if asked.action == "train" else nullcontext():
+                from .loop import main as train
 
-            return train(argv[1:], pretraining=argv[0] == "pretrain") or 0
+                return train(argv[1:], pretraining=argv[0] == "pretrain") or 0
         arguments = build_parser().parse_args(argv)
         arguments.run(arguments)
         return 0

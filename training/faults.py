@@ -30,7 +30,10 @@ CLOCK_SECONDS = 10.0
 
 
 class StopRequest:
-    """Notices SIGTERM and SIGUSR1; the loop looks at `asked` between steps. A context manager."""
+    """Notices SIGTERM and SIGUSR1; the loop looks at `asked` between steps. A context manager.
+
+    One inside another takes over what that one noticed, so that a signal counts from before there is a run.
+    """
 
     def __init__(self):
         self.asked = False
@@ -39,6 +42,9 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in STOPPING}
+            outer = [getattr(handler, "__self__", None) for handler in self._before.values()]
+            if any(isinstance(one, StopRequest) and one.asked for one in outer):
+                self.asked = True
         return self
 
     def __exit__(self, *_) -> None:

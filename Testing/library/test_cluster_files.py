@@ -74,20 +74,45 @@ def test_scripts_are_bash(script):
         subprocess.run([shellcheck, "--severity=error", str(ROOT / script)], check=True)
 
 
+def array(first: int, last: int, count: int, number: int, **more: str) -> dict[str, str]:
+    """What a job of an array sees of it."""
+    facts = {"MIN": first, "MAX": last, "COUNT": count, "ID": number}
+    return {**{f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in facts.items()}, **more}
+
+
+def array_job(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess:
+    """The array's script, which prints the command in place of running it."""
+    env = {"PATH": "/usr/bin:/bin", "RELAPET_COMMAND": "printf %s\\n", **environment}
+    return subprocess.run(["bash", str(CLUSTER / "slurm_array.sh"), *words], env=env, capture_output=True, text=True)
+
+
 @pytest.mark.parametrize(
     ("environment", "share"),
-    [({}, "1/1"), ({"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MAX": "40"}, "3/40"),
-     ({"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MAX": "7", "RELAPET_SHARES": "40"}, "3/40")],
-)  # fmt: skip
+    [({}, "1/1"), (array(1, 40, 40, 3), "3/40"), (array(3, 7, 2, 3, RELAPET_SHARES="40"), "3/40")],
+)
 def test_array_script_gives_each_job_its_share(environment, share):
-    script = str(CLUSTER / "slurm_array.sh")
-    env = {"PATH": "/usr/bin:/bin", "RELAPET_COMMAND": "printf %s\\n", **environment}
-    done = subprocess.run(["bash", script, "/a b", "/out", "--tracer", "all"], env=env, capture_output=True, text=True)
-    words = done.stdout.splitlines()
+    words = array_job(environment, "/a b", "/out", "--tracer", "all").stdout.splitlines()
     assert words == ["/a b", "/out", "participant", "--skip-bids-validation", "--share", share, "--progress", "none",
                      "--tracer", "all"]  # fmt: skip
     assert build_parser().parse_args(["bids", *words]).share == share
-    assert subprocess.run(["bash", script], env=env, capture_output=True).returncode == 2
+    assert array_job(environment).returncode == 2
+
+
+@pytest.mark.parametrize("indices", [(0, 39, 40, 3), (1, 39, 20, 3), (3, 7, 2, 3), (3, 3, 1, 3)])
+def test_array_script_refuses_an_array_that_leaves_people_out(indices):
+    """Of 0-39, of 1-40:2, and of a few jobs again without the number of shares."""
+    done = array_job(array(*indices), "/in", "/out")
+    assert (done.returncode, done.stdout) == (2, "") and "RELAPET_SHARES=N" in done.stderr
+
+
+def test_array_script_keeps_its_arguments_from_the_environment(tmp_path):
+    """`source .../bin/activate` without a name would take those of whoever sources it; and its last test may fail."""
+    file = tmp_path / "environment of mine.sh"
+    file.write_text('told="$*"\n[ -n "$told" ] && RELAPET_COMMAND="echo taken:"\n')
+    done = array_job({"RELAPET_ENVIRONMENT": str(file)}, "/in", "/out")
+    assert done.returncode == 0 and done.stdout.splitlines()[:2] == ["/in", "/out"], done
+    missing = array_job({"RELAPET_ENVIRONMENT": str(tmp_path / "none.sh")}, "/in", "/out")
+    assert missing.returncode == 2 and "no such file on this node" in missing.stderr
 
 
 def test_babs_finds_what_it_asks_for():

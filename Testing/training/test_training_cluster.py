@@ -171,3 +171,36 @@ def test_slurm_job_that_fails_stays_out_of_the_queue(cache, tmp_path, slurm, mis
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.sh")), ids=lambda path: path.name)
 def test_slurm_scripts_are_bash(script):
     assert subprocess.run(["bash", "-n", script], capture_output=True).stderr == b""
+
+
+def submitted(script: str, folder: Path, *words: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess:
+    """A job script with a stand-in for srun that prints what it is asked, in lines."""
+    (folder / "srun").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (folder / "srun").chmod(0o755)
+    env = surroundings(SLURM_NTASKS_PER_NODE="1", SLURM_JOB_NUM_NODES="1", SLURM_JOB_ID="1", **env)
+    env["PATH"] = os.pathsep.join([str(folder), env["PATH"]])
+    command = ["bash", str(SCRIPTS / script), *words]
+    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("script", ["one_node.sh", "several_nodes.sh"])
+def test_slurm_job_hands_its_cores_and_environment_to_its_tasks(tmp_path, script):
+    told = submitted(script, tmp_path, "out=a b", SLURM_CPUS_PER_TASK="6", SLURM_EXPORT_ENV="NONE").stdout.splitlines()
+    assert {"--cpus-per-task=6", "--export=ALL"} <= set(told) and told[-1] == "out=a b"
+
+
+def test_slurm_array_takes_the_run_of_its_line(tmp_path):
+    (tmp_path / "runs.txt").write_bytes(b"# of Windows\r\n\r\nfirst seed=0\r\nsecond  seed=1 run.steps=2")
+    words = (str(tmp_path / "runs.txt"), "runs", "data.cache=cache")
+    for number, own in (("1", ["seed=0", "out=runs/first"]), ("2", ["seed=1", "run.steps=2", "out=runs/second"])):
+        told = submitted("array.sh", tmp_path, *words, SLURM_ARRAY_TASK_ID=number).stdout.splitlines()
+        assert told[told.index("data.cache=cache") + 1 :] == own
+    for number, why in (("3", "has no run number 3"), ("", "sbatch --array=1-N")):
+        done = submitted("array.sh", tmp_path, *words, SLURM_ARRAY_TASK_ID=number)
+        assert (done.returncode, done.stdout) == (2, "") and why in done.stderr
+
+
+@pytest.mark.parametrize("script", ["one_node.sh", "several_nodes.sh", "array.sh"])
+def test_slurm_script_from_another_folder_says_where_it_belongs(tmp_path, script):
+    done = submitted(script, tmp_path, "runs", "out", cwd=tmp_path)
+    assert done.returncode == 2 and "submit it from the repository" in done.stderr

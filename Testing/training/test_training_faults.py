@@ -2,13 +2,17 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from training_runs import scenario
+from training_runs import TINY, scenario, tiny_data
 
+from training import checkpoints, loop
+from training.__main__ import main
+from training.config import load_config
 from training.faults import FailureBoard, is_running, this_process
 from training.loop import clean
 
@@ -98,3 +102,23 @@ def test_another_process_with_the_number_of_a_dead_one_is_another():
     assert os.path.exists(f"/proc/{child.pid}") or sys.platform != "linux"
     child.wait()
     assert not is_running(sign)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_while_a_run_begins_stops_it_after_a_step(tmp_path, monkeypatch, number):
+    """A job may be preempted as soon as it has started; it is no failure then, and never without any progress."""
+
+    def asked_meanwhile(config):
+        os.kill(os.getpid(), number)
+        return tiny_data()
+
+    before = signal.signal(number, signal.SIG_IGN)  # else the signal would end this process where nobody notices it
+    try:
+        for where in ("training.__main__", "training.loop"):
+            monkeypatch.setattr(f"{where}.asked_config", load_config)  # there is no cache to look at
+        monkeypatch.setattr(loop, "load_data", asked_meanwhile)
+        assert main(["train", *TINY, "run.steps=3", f"out={tmp_path}"]) == 75
+        assert checkpoints.latest(tmp_path)[1]["step"] == 1
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, before)

@@ -57,10 +57,10 @@ def words(work: Path, name: str | None) -> list[str]:
 
 
 def submit(cluster, work: Path, *command: str) -> str:
-    """Number of a job of these options, script and words."""
+    """Number of a job of these options, script and words; of this environment it gets one variable alone."""
     options = ["--parsable", "--mem-per-cpu=100M", f"--output={work}/%x-%j.txt"]
-    env = {"RELAPET_ENVIRONMENT": str(work / "environment.sh")}
-    return cluster.call("sbatch", *options, *command, env=env, cwd=ROOT)
+    options += [f"--export=RELAPET_ENVIRONMENT={work}/environment.sh"]
+    return cluster.call("sbatch", *options, *command, cwd=ROOT)
 
 
 def until(reached, what: str, seconds: float = WAIT_SECONDS) -> None:

@@ -13,10 +13,16 @@
 #SBATCH --requeue
 #SBATCH --signal=TERM@180
 
-source "${RELAPET_SLURM:-training/slurm}/requeue.sh"
+source "${RELAPET_SLURM:-training/slurm}/requeue.sh" || { echo "submit it from the repository" >&2; exit 2; }
+if [ $# -lt 2 ] || [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
+    echo "array: sbatch --array=1-N array.sh RUNS OUT KEY=VALUE ..., N the number of runs in the file RUNS" >&2
+    exit 2
+fi
 runs=$1 out=$2
 shift 2
-read -r name words < <(grep -v -e '^[[:space:]]*#' -e '^[[:space:]]*$' "$runs" | sed -n "${SLURM_ARRAY_TASK_ID}p")
+read -r name words < <(
+    tr -d '\r' <"$runs" | grep -v -e '^[[:space:]]*#' -e '^[[:space:]]*$' | sed -n "${SLURM_ARRAY_TASK_ID}p"
+)
 if [ -z "$name" ]; then
     echo "array: $runs has no run number ${SLURM_ARRAY_TASK_ID}; sbatch --array=1-N, N its number of runs" >&2
     exit 2

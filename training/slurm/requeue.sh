@@ -3,7 +3,8 @@
 # the tasks of srun, which save and end with 75. --kill-on-bad-exit ends the others when one fails; srun's own exit code
 # is then that of a killed one, so 75 is no bad exit here, and task 0, on the node of this script, leaves word of it.
 
-# RELAPET_ENVIRONMENT, a file, is sourced before: modules, a virtual environment, variables of the network.
+# RELAPET_ENVIRONMENT, a file, is sourced before: modules, a virtual environment, variables of the network. Its variables
+# reach the tasks whatever `sbatch --export` said, and the cores too, which srun does not take over since Slurm 22.05.
 
 use_environment() {
     [ -n "${RELAPET_ENVIRONMENT:-}" ] || return 0
@@ -18,7 +19,7 @@ run_and_requeue() {
     local code=0 told
     use_environment
     told="$(mktemp -u)"
-    RELAPET_TOLD="$told" srun --kill-on-bad-exit=1 bash -c '
+    RELAPET_TOLD="$told" srun --kill-on-bad-exit=1 --export=ALL --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" bash -c '
         trap : TERM USR1  # meant for the training, which decides when to end
         code=0
         python -m training train "$@" || code=$?

@@ -12,5 +12,5 @@
 #SBATCH --requeue
 #SBATCH --signal=TERM@180
 
-source "${RELAPET_SLURM:-training/slurm}/requeue.sh"
+source "${RELAPET_SLURM:-training/slurm}/requeue.sh" || { echo "submit it from the repository" >&2; exit 2; }
 run_and_requeue "$@"
