@@ -151,7 +151,7 @@ def write_case(
     person = make_person(seed, index, law)
     if progress:
         progress(0.0, "simulating a head")
-    head = make_head(person)
+    head = make_head(person, expected=oracle)
     writers: dict[str, Callable[[Path], None]] = {}
     for done, (key, scan) in enumerate(steps.items()):
         if progress:
@@ -202,7 +202,7 @@ def _earlier(out: Path, overwrite: bool) -> list[str]:
 def _write_subject(folder: Path, person: Person) -> None:
     """One subject's folder."""
     subject = subject_label(person.index)
-    head = make_head(person)
+    head = make_head(person, tracers=person.scanned, expected=False)
     for scan in ("T1w", "FLAIR", *person.scanned):
         raw = _scan(head, scan)
         kind = f"trc-{TRACERS[scan].bids[0]}_pet" if scan in TRACERS else scan

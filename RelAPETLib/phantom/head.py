@@ -55,9 +55,9 @@ class Head:
     surroundings: NonBrainTissues
 
 
-def make_head(person: Person) -> Head:
-    """The whole head of a person, in the person's own space."""
-    maps = person_maps(person, HEAD_GRID)
+def make_head(person: Person, *, tracers=None, expected: bool = True) -> Head:
+    """The whole head of a person, in the person's own space; `tracers` and `expected` are `people.person_maps`'s."""
+    maps = person_maps(person, HEAD_GRID, tracers=tracers, expected=expected)
     return Head(person, maps, _surroundings(person, maps.brain))
 
 

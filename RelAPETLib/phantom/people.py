@@ -335,9 +335,21 @@ def warp_to(
     person: Person, grid: ModelGrid, maps: dict[str, np.ndarray], *, kind: str, spacing: int, view: int = 0
 ) -> dict[str, np.ndarray]:
     """Maps of template space [X, Y, Z] at `spacing` mm, sampled on `grid` through the person's deformation."""
-    points = grid_points(grid)
+    points, template = grid_points(grid), model_grid_at(spacing)
     points = points + sample(displacement(person, kind, view), points, FIELD_GRID, edge=True)
-    return dict(zip(maps, sample(np.stack(list(maps.values())), points, model_grid_at(spacing)), strict=True))
+    inside = np.ones(grid.shape, bool)  # elsewhere every sample is 0
+    for along, origin, step, n in zip(points, template.origin, template.spacing, template.shape, strict=True):
+        inside &= (along > origin - step) & (along < origin + n * step)
+    box = (slice(None), *bounding_box(inside))
+    warped = np.zeros((len(maps), *grid.shape), np.float32)
+    warped[box] = sample(np.stack(list(maps.values())), points[box], template)
+    return dict(zip(maps, warped, strict=True))
+
+
+def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
+    """Slices that hold all of a mask [X, Y, Z], and a voxel more on every side where there is one."""
+    found = [np.flatnonzero(mask.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return tuple(slice(max(f[0] - 1, 0), f[-1] + 2) if len(f) else slice(1) for f in found)
 
 
 def activity(template: dict[str, np.ndarray], tissue: dict[str, np.ndarray], uptake: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from .law import law_tracers
 from .law import posterior as law_posterior
 from .law2 import posterior as joint_posterior
 from .law2 import posterior_mean as joint_mean
-from .people import Person, activity, model_grid_at, template_maps, tissue_maps, warp_to
+from .people import Person, bounding_box, model_grid_at, template_maps, tissue_maps, warp_to
 from .render import blur_pet
 
 #: How many draws of the posterior a truth table holds when nobody says.
@@ -86,12 +86,27 @@ def component_maps(
         grid: where to sample; by default the model grid at `spacing` mm.
         kind, spacing, view: as `people.person_maps` has them; the defaults are those of `render.render`.
     """
-    template, tissue = template_maps(spacing), tissue_maps(person, spacing)
-    units = np.eye(len(COMPONENTS))
-    maps = {name: activity(template, tissue, unit) for name, unit in zip(COMPONENTS, units, strict=True)}
+    maps = dict(zip(COMPONENTS, unit_activity(person, spacing), strict=True))
     grid = model_grid_at(spacing) if grid is None else grid
     warped = warp_to(person, grid, maps, kind=kind, spacing=spacing, view=view)
     return np.stack([blur_pet(array, grid.spacing[0]) for array in warped.values()])
+
+
+def unit_activity(person: Person, spacing: int) -> np.ndarray:
+    """`people.activity` for one SUVR of each of `COMPONENTS`; float32 [15, X, Y, Z] in template space, before blurring.
+
+    It is the same bit for bit; most of these maps are one region's grey matter.
+    """
+    template, tissue = template_maps(spacing), tissue_maps(person, spacing)
+    region, fluid = template["region"], template["ventricles"] > 0.5
+    maps = {name: tissue["grey"] * (region == index) for index, name in enumerate(REGIONS)}
+    cerebellar, brainstem = (region == REGIONS.index(name) for name in ("cerebellar_grey", "brainstem"))
+    maps["cerebellar_white"] += tissue["white"] * cerebellar
+    maps["brainstem"] += tissue["white"] * brainstem
+    maps["white_matter"] += tissue["white"] * ~(cerebellar | brainstem)
+    csf = np.clip(template["brain"] - tissue["grey"] - tissue["white"], 0, 1)
+    maps |= {"lesion": tissue["white"] * tissue["lesion"], "csf": csf * ~fluid, "choroid": csf * fluid}
+    return np.stack([maps[name] for name in COMPONENTS])
 
 
 def regional_matrix(person: Person, *, spacing: int = 2, view: int = 0) -> np.ndarray:
@@ -103,14 +118,18 @@ def regional_matrix(person: Person, *, spacing: int = 2, view: int = 0) -> np.nd
 def own_space_matrix(person: Person, grid: ModelGrid) -> np.ndarray:
     """The same in the person's own space, where raw scans are: the regions go there by the person's deformation.
 
+    Raw scans are made from the template's maps at 1 mm, so these are sampled here too (those at 2 mm have their regions
+    half a voxel aside, and lesions fall elsewhere), if only at the grid's voxels.
+
     Args:
         grid: in the person's own space, wide enough for the brain, e.g. `head.COARSE_GRID`.
     """
-    spacing = 2
-    maps = component_maps(person, grid=grid, kind="full", spacing=spacing)
-    regions = dict(zip(REGIONS, region_weights(spacing), strict=True))
-    weights = warp_to(person, grid, regions, kind="full", spacing=spacing)
-    return regional_means(maps, np.stack(list(weights.values())))
+    spacing = 1
+    maps = dict(enumerate([*unit_activity(person, spacing), *region_weights(spacing)]))
+    warped = np.stack(list(warp_to(person, grid, maps, kind="full", spacing=spacing).values()))
+    warped = warped[(slice(None), *bounding_box(warped.any(0)))]
+    uptake, weights = np.split(warped, [len(COMPONENTS)])
+    return regional_means(np.stack([blur_pet(array, grid.spacing[0]) for array in uptake]), weights)
 
 
 def regional_means(maps: np.ndarray, weights: np.ndarray) -> np.ndarray:

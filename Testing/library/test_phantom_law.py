@@ -13,7 +13,7 @@ from RelAPETLib.errors import InputError
 from RelAPETLib.phantom import hidden, law, law1, law2, tables, truth
 from RelAPETLib.phantom.factors import COMPONENTS, CORTEX, FACTORS, REGIONS, draw_factors
 from RelAPETLib.phantom.hidden import Clinical, Hidden
-from RelAPETLib.phantom.people import make_person
+from RelAPETLib.phantom.people import activity, make_person
 from RelAPETLib.phantom.render import blur_pet, render
 
 MANY = 20_000
@@ -279,6 +279,13 @@ def test_the_linear_map_is_the_rendering(version, matrix):
         np.testing.assert_allclose(matrix @ vectors[1], rendered, atol=1e-5)
 
 
+def test_unit_activity_is_the_activity_of_one_component():
+    person = make_person(3, 7)
+    template, tissue = truth.template_maps(2), truth.tissue_maps(person, 2)
+    for unit, found in zip(np.eye(len(COMPONENTS)), truth.unit_activity(person, 2), strict=True):
+        assert np.array_equal(found, activity(template, tissue, unit))
+
+
 def test_component_maps_sum_to_the_image():
     person = make_person(3, 7)
     maps = truth.component_maps(person)
@@ -286,14 +293,6 @@ def test_component_maps_sum_to_the_image():
     rendered = render(person, oracle=True).oracle["PIB"]
     inside = truth.template_maps(2)["brain"] > 0.5
     np.testing.assert_allclose(image[inside], rendered[inside], atol=1e-4)
-
-
-def test_own_space_shows_nearly_the_same_regions(matrix):
-    from RelAPETLib.phantom.head import COARSE_GRID
-
-    own = truth.own_space_matrix(make_person(3, 7), COARSE_GRID)
-    assert own.shape == (len(REGIONS), len(COMPONENTS))
-    np.testing.assert_allclose(own, matrix, atol=0.05)
 
 
 def test_truth_of_a_person(matrix):

@@ -7,7 +7,18 @@ import pytest
 
 from RelAPETLib.grid import MNI_GRID
 from RelAPETLib.phantom import law, law1
-from RelAPETLib.phantom.people import FIELD_GRID, displacement, make_person, model_grid_at, person_maps, template_maps
+from RelAPETLib.phantom.head import COARSE_GRID
+from RelAPETLib.phantom.people import (
+    FIELD_GRID,
+    displacement,
+    grid_points,
+    make_person,
+    model_grid_at,
+    person_maps,
+    sample,
+    template_maps,
+    warp_to,
+)
 from RelAPETLib.phantom.render import render
 
 
@@ -57,6 +68,24 @@ def test_full_deformation_folds_nowhere():
     assert jacobian.min() > 0
     assert 0.5 < np.linalg.norm(field, axis=0).mean() < 15
     assert field.shape == (3, *FIELD_GRID.shape)
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_warping_where_the_template_lies_is_warping_everywhere(index):
+    person, everywhere = make_person(2, index), np.ones(model_grid_at(2).shape, np.float32)
+    points = grid_points(COARSE_GRID)
+    points = points + sample(displacement(person, "full"), points, FIELD_GRID, edge=True)
+    plain = sample(everywhere[None], points, model_grid_at(2))[0]
+    warped = warp_to(person, COARSE_GRID, {"one": everywhere}, kind="full", spacing=2)["one"]
+    assert np.array_equal(warped, plain) and 0 < np.count_nonzero(plain) < plain.size / 2
+
+
+def test_a_tracers_activity_does_not_depend_on_what_else_is_made():
+    person, grid = make_person(2, 0), model_grid_at(2)
+    alone = person_maps(person, grid, spacing=2, tracers=("PIB",), expected=False)
+    beside = person_maps(person, grid, spacing=2)
+    assert set(alone.activity) == {"PIB"} and not alone.expected_activity
+    assert np.array_equal(alone.activity["PIB"], beside.activity["PIB"])
 
 
 def test_rendering_is_masked_and_scaled_like_preprocessed_volumes():

@@ -13,11 +13,11 @@ import SimpleITK as sitk
 
 from RelAPETLib.errors import InputError, OutputError
 from RelAPETLib.grid import ModelGrid
-from RelAPETLib.phantom import bids
-from RelAPETLib.phantom.factors import REGIONS
-from RelAPETLib.phantom.head import HEAD_GRID, make_head
-from RelAPETLib.phantom.people import make_person, template_maps
-from RelAPETLib.phantom.render import PET_NOISE_SUVR
+from RelAPETLib.phantom import bids, truth
+from RelAPETLib.phantom.factors import COMPONENTS, REGIONS
+from RelAPETLib.phantom.head import COARSE_GRID, HEAD_GRID, make_head
+from RelAPETLib.phantom.people import make_person, template_maps, warp_to
+from RelAPETLib.phantom.render import PET_NOISE_SUVR, blur_pet
 from RelAPETLib.phantom.scanner import ScanGrid, acquire, pose, rotation, scan_mri, scan_pet, true_pet
 from RelAPETLib.tracers import TRACERS
 from RelAPETLib.volumes import file_sha256, image_affine, read_volume
@@ -175,6 +175,21 @@ def test_pet_follows_the_law(head):
     assert 0.8 < around.mean() < 1.1  # below 1 by partial volume with fluid between the folia
 
 
+def test_truth_is_what_the_images_show(head):
+    """Regional SUVR of the truth table, sampled at 2 mm, beside those of the image that the PET is scanned from."""
+    matrix = truth.own_space_matrix(head.person, COARSE_GRID)
+    known = truth.truth_of(head.person, matrix, draws=0).suvr
+    assert matrix.shape == (len(REGIONS), len(COMPONENTS))
+    regions = dict(zip(REGIONS, truth.region_weights(1), strict=True))
+    chosen = ("frontal", "occipital", "brainstem", "cerebellar_grey", "cerebellar_white")
+    weights = warp_to(head.person, HEAD_GRID, {n: regions[n] for n in chosen}, kind="full", spacing=1)
+    for tracer in ("PIB", "TAU"):
+        shown = blur_pet(head.maps.activity[tracer], 1.0)
+        for region, weight in weights.items():
+            mean = np.vdot(shown.astype(float), weight) / weight.sum(dtype=float)
+            assert known[tracer][REGIONS.index(region)] == pytest.approx(mean, abs=0.003), (tracer, region)
+
+
 def test_true_pet_refuses_an_unknown_scan(head, t1w):
     with pytest.raises(ValueError, match="T2w"):
         true_pet(head, "TAU", t1w.image, "T2w")
@@ -223,7 +238,7 @@ def test_some_lack_some_tracers():
 @pytest.fixture
 def quick(monkeypatch, head):
     """Make subject 0's head once for all tests that write it."""
-    monkeypatch.setattr(bids, "make_head", lambda p: head if (p.seed, p.index) == (SEED, 0) else make_head(p))
+    monkeypatch.setattr(bids, "make_head", lambda p, **_: head if (p.seed, p.index) == (SEED, 0) else make_head(p))
 
 
 @pytest.fixture(scope="module")
@@ -356,8 +371,8 @@ def test_case(quick, tmp_path):
         oracle = read_volume(paths[f"oracle_{tracer}"])
         assert oracle.GetSize() == t1w.GetSize()
         assert np.allclose(image_affine(oracle), image_affine(t1w), atol=1e-4)
-    truth = json.loads(paths["truth"].read_text())
-    assert truth["suvr_TAU_cerebellar_grey"] == 1
+    known = json.loads(paths["truth"].read_text())
+    assert known["suvr_TAU_cerebellar_grey"] == 1
     with pytest.raises(OutputError, match="exists already"):
         bids.write_case(tmp_path / "case", SEED)
     bids.write_case(tmp_path / "case", SEED, overwrite=True)

@@ -214,7 +214,7 @@ def test_rendered_people_are_named_like_the_raw_data_set_of_the_same_seed(render
     scan = bids.RawScan(
         sitk.Image([2, 2, 2], sitk.sitkUInt8), np.eye(4), {"slice_thickness_mm": 1, "resolution_fwhm_mm": 6}
     )
-    monkeypatch.setattr(bids, "make_head", lambda person: None)
+    monkeypatch.setattr(bids, "make_head", lambda person, **_: None)
     monkeypatch.setattr(bids, "_scan", lambda head, kind: scan)
     monkeypatch.setattr(bids, "truth", lambda person, grid: None)
     monkeypatch.setattr(bids, "write_truth", lambda folder, truths: folder.mkdir())
