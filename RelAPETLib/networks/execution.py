@@ -1,4 +1,4 @@
-"""Other ways of a GPU through the same networks, off until somebody has measured what they win there.
+"""Other ways through the same networks: a GPU's, off until somebody has measured what they win, and one in less memory.
 
 Sums are taken in another order, so that results differ in rounding.
 """
@@ -6,7 +6,9 @@ Sums are taken in another order, so that results differ in rounding.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
@@ -19,6 +21,22 @@ if TYPE_CHECKING:
 WAYS = ("channels_last", "compile")
 #: Environment variable that names some of them, with commas between, for models on CUDA devices.
 SETTING = "RELAPET_GPU_WAYS"
+_in_slabs: ContextVar[bool] = ContextVar("relapet_in_slabs", default=False)
+
+
+@contextmanager
+def in_slabs(wanted: bool = True) -> Iterator[None]:
+    """Has U-Nets of `build_generator` compute slab by slab (`lean_unet`) meanwhile, or not, in this context alone."""
+    before = _in_slabs.set(wanted)
+    try:
+        yield
+    finally:
+        _in_slabs.reset(before)
+
+
+def slabs_wanted() -> bool:
+    """Whether `in_slabs` asks for them."""
+    return _in_slabs.get()
 
 
 def ways_asked_for(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
