@@ -16,7 +16,6 @@ from pathlib import Path
 from .. import __version__
 from ..errors import InputError, OutputError
 from ..jsonfiles import parse_json
-from ..notices import warn
 from ..outputs import STAGING, Reserved, check_destination, reserve, write_set
 from ..tracers import TRACERS
 from ..volumes.sidecar import SIMULATED, SIMULATION_KEY
@@ -58,7 +57,8 @@ are the ICBM 152 2009a template's tissue maps after random changes; skull, scalp
 Uptake follows from four factors that show in the anatomy (participants.tsv) and from a part that no MRI shows; the law
 and its sources stand in RelAPETLib/phantom/law%d.py. participants.tsv gives the true regional SUVR before blurring,
 also of tracers that a subject was not scanned with, and what could at best be expected from the MRI. Partial volume
-lowers what a region measures in the images: cerebellar grey matter, 1 by definition, shows about 0.9.
+changes what a region measures in the images: cerebellar grey matter, 1 by definition, shows about 0.9 where fluid
+around it takes less up, and about 1.05 of PIB, whose white matter shines into it.
 """
 
 README_TRUTH = f"""
@@ -143,10 +143,13 @@ def _simulate_all(
             people.add(label, rows[label], functools.partial(_write_subject, person=person), place.staging)
         return rows
     except BaseException as error:
-        if done := people.count():
-            warn(f"people finished so far: {done}; {place.folder} keeps them, and the same command goes on after them")
-        if isinstance(error, OSError):
-            raise OutputError(f"cannot write to {place.folder}: {error.strerror or error}") from error
+        done = people.count()
+        kept = f"finished people kept: {done}; the same command goes on after them" if done else ""
+        if isinstance(error, OSError | OutputError):
+            why = error if isinstance(error, OutputError) else f"cannot write to {place.folder}: {error.strerror}"
+            raise OutputError(f"{why}; {kept}" if kept else str(why)) from error
+        if kept and not isinstance(error, Exception):
+            error.args = (kept,)  # what the program says of an interrupt
         raise
 
 

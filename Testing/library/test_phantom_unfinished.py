@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import pytest
 import SimpleITK as sitk
 
+from RelAPETLib.cli import main
 from RelAPETLib.errors import OutputError, RelAPETWarning
 from RelAPETLib.phantom import bids
 from RelAPETLib.phantom.scanner import RawScan
@@ -58,7 +59,7 @@ def fill_the_disk():
 def stopped(simulator, out, people, how, at=2, **more):
     """A run that ends at person `at`."""
     simulator.at, simulator.stop = at, how
-    with pytest.warns(RelAPETWarning, match="finished so far"), pytest.raises((KeyboardInterrupt, OutputError)):
+    with pytest.raises((KeyboardInterrupt, OutputError), match=f"finished people kept: {at}; the same command"):
         bids.write_cohort(out, people, SEED, **more)
     simulator.at, simulator.made = None, []
 
@@ -141,7 +142,7 @@ def test_a_damaged_person_is_made_again(simulator, tmp_path):
 
 def test_a_first_person_by_halves_leaves_nothing(simulator, tmp_path):
     simulator.at, simulator.stop = 0, interrupt
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="^$"):
         bids.write_cohort(tmp_path / "c", 2, SEED)
     assert not (tmp_path / "c").exists()
 
@@ -170,3 +171,10 @@ def test_files_beside_the_data_set_stay(simulator, tmp_path):
     (tmp_path / "c" / "derivatives" / "mine.txt").write_text("x")
     bids.write_cohort(tmp_path / "c", 1, SEED, overwrite=True)
     assert (tmp_path / "c" / "derivatives" / "mine.txt").read_text() == "x"
+
+
+def test_the_program_says_what_an_interrupt_left(simulator, tmp_path, capsys):
+    simulator.at, simulator.stop = 1, interrupt
+    assert main(["phantom", "--subjects", "2", "--seed", str(SEED), "--out", str(tmp_path / "c")]) == 130
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "interrupted; finished people kept: 1; the same command" in told
