@@ -119,14 +119,11 @@ def _run(arguments, reporter, log: logs.Log) -> int:
         log.logger.error("%s: %s", type(error).__name__, error, exc_info=error.__cause__)
         reporter.error(str(error), error.exit_code, error.accepted_by, error.message if error.advice else None)
         return error.exit_code
-    except KeyboardInterrupt:
-        log.logger.info("interrupted")
-        reporter.error("interrupted; nothing half done was left", INTERRUPTED)
-        return INTERRUPTED
-    except _Terminated:
-        log.logger.info("terminated")
-        reporter.error("terminated; nothing half done was left", TERMINATED)
-        return TERMINATED
+    except (KeyboardInterrupt, _Terminated) as stop:
+        word, code = ("interrupted", INTERRUPTED) if isinstance(stop, KeyboardInterrupt) else ("terminated", TERMINATED)
+        log.logger.info("%s", word)
+        reporter.error(f"{word}; {str(stop) or 'nothing half done was left'}", code)
+        return code
     except OutputClosed:
         return BUG
     except Exception as error:

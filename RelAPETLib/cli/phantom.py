@@ -10,13 +10,18 @@ def add_parser(commands, common, whole_number) -> None:
         "phantom",
         parents=[common],
         help="write simulated people (T1w, FLAIR, PET) as a BIDS data set",
-        description="Write simulated people as a BIDS data set: T1w, FLAIR and PET, each in its own scanner space.",
+        description="Write simulated people as a BIDS data set: T1w, FLAIR and PET, each in its own scanner space. The "
+        "same command goes on where one was stopped.",
         allow_abbrev=False,
     )
     parser.add_argument("--subjects", required=True, type=whole_number, metavar="N", help="how many people")
     parser.add_argument("--seed", type=whole_number, default=0, metavar="S", help="random seed (default: 0)")
     parser.add_argument(
-        "--out", required=True, type=given_path, metavar="DIR", help="folder of the data set; must be missing or empty"
+        "--out",
+        required=True,
+        type=given_path,
+        metavar="DIR",
+        help="folder of the data set; must be missing, empty, or hold people whom a stopped run finished",
     )
     parser.add_argument(
         "--law", type=int, choices=(1, 2), default=2, help="law of uptake; 1: the old one of demo model 2 (default: 2)"

@@ -1,20 +1,22 @@
 """A simulated cohort as a BIDS data set, and one simulated case for the demo.
 
 BIDS: Gorgolewski et al., Sci Data 2016;3:160044; PET: Norgaard et al., Sci Data 2022;9:65. Subject i of a seed is the
-same whatever the number of subjects; the data set appears whole or not at all.
+same whatever the number of subjects; the data set appears whole or not at all, and a run that was stopped is gone on
+with (`unfinished`).
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from .. import __version__
 from ..errors import InputError, OutputError
 from ..jsonfiles import parse_json
-from ..outputs import STAGING, check_destination, reserve, write_set
+from ..outputs import STAGING, Reserved, check_destination, reserve, write_set
 from ..tracers import TRACERS
 from ..volumes.sidecar import SIMULATED, SIMULATION_KEY
 from .head import COARSE_GRID, Head, make_head
@@ -24,6 +26,7 @@ from .scanner import RawScan, scan_mri, scan_pet, true_pet
 from .tables import (
     SOURCE_FOLDER,
     TRUTH_FILES,
+    TruthTable,
     participant,
     participant_columns,
     subject_label,
@@ -31,9 +34,17 @@ from .tables import (
     truth,
     write_truth,
 )
+from .unfinished import UNFINISHED, Unfinished
 
 BIDS_VERSION = "1.10.0"
 GENERATOR = "relapet phantom"
+#: Raised whenever what is kept of a person, scans or rows of the tables, would come out otherwise.
+RECIPE = 1
+#: Places of what makes up a simulated data set, in its folders.
+_OURS = re.compile(
+    r"(sub-\d{4,})(/anat(/\1_(T1w|FLAIR)\.(json|nii\.gz))?|/pet(/\1_trc-[A-Za-z0-9]+_pet\.(json|nii\.gz))?)?"
+    rf"|{SOURCE_FOLDER}(/({'|'.join(map(re.escape, TRUTH_FILES))}))?"
+)
 Progress = Callable[[float, str], None]
 
 README = f"""Simulated brain MRI and PET
@@ -46,7 +57,8 @@ are the ICBM 152 2009a template's tissue maps after random changes; skull, scalp
 Uptake follows from four factors that show in the anatomy (participants.tsv) and from a part that no MRI shows; the law
 and its sources stand in RelAPETLib/phantom/law%d.py. participants.tsv gives the true regional SUVR before blurring,
 also of tracers that a subject was not scanned with, and what could at best be expected from the MRI. Partial volume
-lowers what a region measures in the images: cerebellar grey matter, 1 by definition, shows about 0.9.
+changes what a region measures in the images: cerebellar grey matter, 1 by definition, shows about 0.9 where fluid
+around it takes less up, and about 1.05 of PIB, whose white matter shines into it.
 """
 
 README_TRUTH = f"""
@@ -69,7 +81,8 @@ def write_cohort(
 
     Args:
         out_dir: made when missing; must be missing or empty, or with `overwrite` hold an earlier simulated data set.
-        subjects: how many, at least 1.
+        subjects: how many, at least 1. Those whom an earlier run of this seed and law into this folder finished before
+            it was stopped are not made again.
         seed: integer >= 0.
         progress: called with the fraction done and a message.
         law: version of the law of uptake, one of `law.VERSIONS`.
@@ -84,34 +97,60 @@ def write_cohort(
     _check_numbers(subjects, seed)
     check_law(law)
     out = Path(out_dir).absolute()
-    rows: list[dict] = []
-    truths: list = []
+    described = _description(law, seed)
+    people = Unfinished(out, described | {"recipe": RECIPE})
 
-    def simulate(folder: Path, index: int) -> None:
-        if progress:
-            progress(index / subjects, f"simulating {subject_label(index)} ({index + 1} of {subjects})")
-        person = make_person(seed, index, law)
-        rows.append(participant(person))
-        if law > 1:
-            truths.append(truth(person, COARSE_GRID))
-        _write_subject(folder, person)
+    def check() -> list[str]:
+        people.check(overwrite)
+        return _earlier(out, overwrite)
 
-    labels = [subject_label(index) for index in range(subjects)]
-    writers = {
-        "dataset_description.json": _json_writer(_description(law)),
-        "README": _text_writer(README % law + (README_TRUTH if law > 1 else "")),
-        "participants.json": _json_writer(participant_columns(law)),
-        **{label: functools.partial(simulate, index=index) for index, label in enumerate(labels)},
-        "participants.tsv": lambda path: _text_writer(table(rows))(path),
-        **({SOURCE_FOLDER: lambda folder: write_truth(folder, truths)} if law > 1 else {}),
-    }
-    with reserve(out, check=lambda: _earlier(out, overwrite)) as place:
+    with reserve(out, check=check) as place:
+        rows = _simulate_all(place, people, range(subjects), seed, law, progress)
+        truths = [TruthTable(**row["truth"]) for row in rows.values()] if law > 1 else []
+        writers = {
+            "dataset_description.json": _json_writer(described),
+            "README": _text_writer(README % law + (README_TRUTH if law > 1 else "")),
+            "participants.json": _json_writer(participant_columns(law)),
+            **{label: functools.partial(people.copy, label) for label in rows},
+            "participants.tsv": _text_writer(table([row["participant"] for row in rows.values()])),
+            **({SOURCE_FOLDER: lambda folder: write_truth(folder, truths)} if law > 1 else {}),
+        }
         earlier = _earlier(out, overwrite)
-        folders = [*labels, SOURCE_FOLDER, *(name for name in earlier if name.startswith("sub-"))]
+        folders = [*rows, SOURCE_FOLDER, *(name for name in earlier if name.startswith("sub-"))]
         write_set(place, writers, owned=earlier, overwrite=overwrite, folders=folders)
+        people.remove()
     if progress:
         progress(1.0, f"wrote {subjects} simulated subject{'s' * (subjects > 1)} to {out}")
     return out
+
+
+def _simulate_all(
+    place: Reserved, people: Unfinished, indices: range, seed: int, law: int, progress: Progress | None
+) -> dict[str, dict]:
+    """Rows of the tables by label, of all people of a data set; whoever an earlier run finished is not made again."""
+    try:
+        kept, rows = people.finished(), {}
+        for index in indices:
+            label = subject_label(index)
+            if label in kept:
+                rows[label] = kept[label]
+                continue
+            if progress:
+                progress(index / len(indices), f"simulating {label} ({index + 1} of {len(indices)})")
+            person = make_person(seed, index, law)
+            known = truth(person, COARSE_GRID) if law > 1 else None
+            rows[label] = {"participant": participant(person), "truth": known and vars(known)}
+            people.add(label, rows[label], functools.partial(_write_subject, person=person), place.staging)
+        return rows
+    except BaseException as error:
+        done = people.count()
+        kept = f"finished people kept: {done}; the same command goes on after them" if done else ""
+        if isinstance(error, OSError | OutputError):
+            why = error if isinstance(error, OutputError) else f"cannot write to {place.folder}: {error.strerror}"
+            raise OutputError(f"{why}; {kept}" if kept else str(why)) from error
+        if kept and not isinstance(error, Exception):
+            error.args = (kept,)  # what the program says of an interrupt
+        raise
 
 
 def write_case(
@@ -175,11 +214,13 @@ def _check_numbers(subjects: int, seed: int) -> None:
         raise InputError(f"the number of subjects must be a whole number above 0, not {subjects}")
     if int(seed) != seed or seed < 0:
         raise InputError(f"the seed must be a whole number of 0 or more, not {seed}")
+    if seed >= 2**64:  # no JSON of ours holds more
+        raise InputError(f"the seed must lie below 2**64, not {seed}")
 
 
 def _earlier(out: Path, overwrite: bool) -> list[str]:
     """Names of a simulated data set that is there and may be replaced. Raises `OutputError` for anything else."""
-    found = [path.name for path in out.iterdir() if path.name != STAGING]
+    found = [path.name for path in out.iterdir() if path.name not in (STAGING, UNFINISHED)]
     if not found:
         return []
     if not overwrite:
@@ -193,10 +234,16 @@ def _earlier(out: Path, overwrite: bool) -> list[str]:
             f"{out} holds something other than a simulated data set and stays as it is; use another --out"
         )
     files = ("participants.tsv", "participants.json", "README", "dataset_description.json", SOURCE_FOLDER)
-    strange = [path.name for path in (out / SOURCE_FOLDER).glob("*") if path.name not in TRUTH_FILES]
-    if strange:
-        raise OutputError(f"{out / SOURCE_FOLDER} holds {strange[0]}, which is not ours; move it, or use another --out")
-    return [name for name in found if name in files or name.startswith("sub-")]
+    earlier = [name for name in found if name in files or name.startswith("sub-")]
+    ours = [
+        path
+        for name in earlier
+        if name.startswith("sub-") or name == SOURCE_FOLDER
+        for path in (out / name, *(out / name).rglob("*"))
+    ]
+    if strange := [path for path in ours if not _OURS.fullmatch(path.relative_to(out).as_posix())]:
+        raise OutputError(f"{strange[0]} is not ours and would be lost; move it away, or use another --out")
+    return earlier
 
 
 def _write_subject(folder: Path, person: Person) -> None:
@@ -230,14 +277,16 @@ def _json_writer(content: dict) -> Callable[[Path], None]:
     return _text_writer(json.dumps(content, indent=2) + "\n")
 
 
-def _description(law: int) -> dict:
+def _description(law: int, seed: int) -> dict:
     return {
         "Name": "RelAPET simulated cohort (no real people)",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "raw",
         "License": "Apache-2.0",
         "Authors": ["RelAPET", "Simulated data"],
-        "GeneratedBy": [{"Name": GENERATOR, "Version": __version__, "Description": SIMULATED, "Law": law}],
+        "GeneratedBy": [
+            {"Name": GENERATOR, "Version": __version__, "Description": SIMULATED, "Law": law, "Seed": seed}
+        ],
     }
 
 

@@ -216,7 +216,7 @@ def test_rendered_people_are_named_like_the_raw_data_set_of_the_same_seed(render
     )
     monkeypatch.setattr(bids, "make_head", lambda person, **_: None)
     monkeypatch.setattr(bids, "_scan", lambda head, kind: scan)
-    monkeypatch.setattr(bids, "truth", lambda person, grid: None)
+    monkeypatch.setattr(bids, "truth", lambda person, grid: bids.TruthTable({}, []))
     monkeypatch.setattr(bids, "write_truth", lambda folder, truths: folder.mkdir())
     bids.write_cohort(tmp_path / "raw", 2, 3)
     raw = {(case.name, case.subject): set(case.pets) for case in read_bids(tmp_path / "raw").cases}

@@ -24,8 +24,8 @@ def rendered_people(count: int, seed: int, law: int = 2) -> Source:
 
     if count < 1:
         raise InputError(f"--rendered {count}: at least one person")
-    if seed < 0:
-        raise InputError(f"--rendered-seed {seed}: a whole number of 0 or more")
+    if not 0 <= seed < 2**64:  # no JSON of ours holds more
+        raise InputError(f"--rendered-seed {seed}: a whole number of 0 or more, below 2**64")
     check_law(law)
     names = [subject_label(index) for index in range(count)]
     cases = [RenderedCase(name, name, seed, index, law) for index, name in enumerate(names)]
