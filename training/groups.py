@@ -28,6 +28,10 @@ class Preset:
     metrics: str = "both"
     held_out: str = "subjects"
 
+    def arguments(self, *names: str) -> dict[str, Any]:
+        """Keys of the preset as keyword arguments of the library's network, which calls them the same."""
+        return {name: getattr(self, name) for name in names}
+
 
 @dataclass
 class Network:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from ..grid import MNI_GRID
-from .shapes import central
+from .shapes import central, padded_to
 
 #: What is outside in an image scaled to [-1, 1].
 BACKGROUND = -1.0
@@ -58,8 +58,6 @@ class Blocks:
         blocks = blocks.float()
         if self.factor == 1 and self.shape == self.whole:
             return blocks
-        missing = [n - there for n, there in zip(self.whole, blocks.shape[2:], strict=True)]
-        padding = [side for gap in reversed(missing) for side in (gap // 2, gap - gap // 2)]
-        padded = functional.pad(blocks, padding, value=BACKGROUND)
+        whole = padded_to(blocks, self.whole, BACKGROUND)
         # Centres of blocks stay where they are with align_corners=False.
-        return functional.interpolate(padded, size=MNI_GRID.shape, mode="trilinear", align_corners=False)
+        return functional.interpolate(whole, size=MNI_GRID.shape, mode="trilinear", align_corners=False)

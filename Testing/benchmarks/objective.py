@@ -30,8 +30,9 @@ sys.path.insert(0, str(ROOT))
 from RelAPETLib.evaluation.scores import crps  # noqa: E402
 from RelAPETLib.evaluation.scores import energy_distance as distance  # noqa: E402
 from training.bench.controls import mri_features  # noqa: E402
-from training.bench.figures import trained_objective  # noqa: E402
+from training.bench.figures import Drawer  # noqa: E402
 from training.bench.people import IDEAL_DRAWS, ideal_answers, pooled, regional  # noqa: E402
+from training.bench.settings import UNET  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 FACTOR, SHAPE = 10, (16, 18, 16)
@@ -40,12 +41,7 @@ TRACERS = ("TAU", "PIB", "PBR")
 SAMPLER_STEPS = 10
 COMMON = [
     f"network.factor={FACTOR}",
-    "network.channels=[16,32]",
-    "network.attention_levels=[false,false]",
-    "network.num_head_channels=16",
-    "network.num_res_blocks=1",
-    "network.cross_attention_dim=32",
-    "network.norm_num_groups=8",
+    *UNET,
     "preset.global_batch=16",
     "preset.ema_decay=0.995",
     "run.clip_gradients=1",
@@ -122,22 +118,12 @@ def drawn(checkpoint: Path, test, items: list, samples: int, seed: int) -> np.nd
     """SUVR blocks [items, samples, X, Y, Z] float16 of a run, with its averaged weights."""
     import torch
 
-    from RelAPETLib.diffusion import seeded_noise
-    from RelAPETLib.tracers import TRACERS as FACTS
-
-    objective = trained_objective(checkpoint)
-    objective.config.run.validation_steps = SAMPLER_STEPS
-    at_once = objective.config.method.name.startswith("unet")
-    found = np.empty((len(items), 1 if at_once else samples, *SHAPE), np.float16)
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+    drawer = Drawer(checkpoint, SAMPLER_STEPS)
+    count = 1 if drawer.objective.config.method.name.startswith("unet") else samples
+    found = np.empty((len(items), count, *SHAPE), np.float16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
         for row, place in enumerate(items):
-            item = test[place]
-            count = found.shape[1]
-            batch = {n: v[None].expand(count, *v.shape) for n, v in item.items() if isinstance(v, torch.Tensor)}
-            batch["label"] = torch.full((count,), item["label"])
-            pet = objective.draw(batch, seeded_noise(seed + place, first=0)).float().clamp(-1, 1).numpy()[:, 0]
-            low, high = FACTS[item["tracer"]].suvr_window
-            found[row] = low + (pet + 1) / 2 * (high - low)
+            found[row] = drawer.draw(test[place], count, seed + place)
     return found
 
 

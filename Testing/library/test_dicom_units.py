@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from dicom_case import write_enhanced
-from pydicom import Dataset
+from dicom_case import item_of, write_enhanced
 from volume_files import affine_of, marked_array, write_dicom_series
 
 from RelAPETLib.errors import InputError
@@ -57,18 +56,11 @@ def test_what_is_no_dicom_has_no_header_units(tmp_path):
         assert header_units(tmp_path / name) is None
 
 
-def _item(**elements):
-    item = Dataset()
-    for keyword, value in elements.items():
-        setattr(item, keyword, value)
-    return item
-
-
 @pytest.mark.parametrize(
     "said",
     [
-        {"RealWorldValueMappingSequence": [_item(MeasurementUnitsCodeSequence=[_item(CodeValue="Bq/ml")])]},
-        {"UnassignedPerFrameConvertedAttributesSequence": [_item(Units="BQML")]},
+        {"RealWorldValueMappingSequence": [item_of(MeasurementUnitsCodeSequence=[item_of(CodeValue="Bq/ml")])]},
+        {"UnassignedPerFrameConvertedAttributesSequence": [item_of(Units="BQML")]},
     ],
     ids=lambda said: next(iter(said)),
 )

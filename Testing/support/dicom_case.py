@@ -152,18 +152,18 @@ def write_enhanced(
     slopes, intercepts = np.broadcast_to(slope, count), np.broadcast_to(intercept, count)
     groups = []
     for number, index in enumerate(order):
-        measures = _item(
+        measures = item_of(
             PixelSpacing=_decimals(spacing[[1, 0]]), SliceThickness=_decimals(spacing[2:])[0],
             SpacingBetweenSlices=_decimals(spacing[2:])[0],
         )  # fmt: skip
-        plane = _item(ImageOrientationPatient=_decimals([*lps[:3, 0] / spacing[0], *lps[:3, 1] / spacing[1]]))
-        item = _item(
-            PlanePositionSequence=[_item(ImagePositionPatient=_decimals(lps[:3, 3] + index * lps[:3, 2]))],
+        plane = item_of(ImageOrientationPatient=_decimals([*lps[:3, 0] / spacing[0], *lps[:3, 1] / spacing[1]]))
+        item = item_of(
+            PlanePositionSequence=[item_of(ImagePositionPatient=_decimals(lps[:3, 3] + index * lps[:3, 2]))],
             FrameContentSequence=[
-                _item(StackID="1", InStackPositionNumber=index + 1, DimensionIndexValues=[1, index + 1])
+                item_of(StackID="1", InStackPositionNumber=index + 1, DimensionIndexValues=[1, index + 1])
             ],
             PixelValueTransformationSequence=[
-                _item(
+                item_of(
                     RescaleSlope=_decimals([slopes[index]])[0],
                     RescaleIntercept=_decimals([intercepts[index]])[0],
                     RescaleType="US",
@@ -176,7 +176,7 @@ def write_enhanced(
             frame(number, item)
         groups.append(item)
     names = {"measures": "PixelMeasuresSequence", "plane": "PlaneOrientationSequence"}
-    common = _item(**{names[name]: groups[0][names[name]].value for name in shared})
+    common = item_of(**{names[name]: groups[0][names[name]].value for name in shared})
     for name in shared:
         for item in groups:
             del item[names[name]]
@@ -186,7 +186,7 @@ def write_enhanced(
         "SharedFunctionalGroupsSequence": [common],
         "PerFrameFunctionalGroupsSequence": groups,
         "DimensionIndexSequence": [
-            _item(DimensionIndexPointer=tag_for_keyword(keyword)) for keyword in ("StackID", "InStackPositionNumber")
+            item_of(DimensionIndexPointer=tag_for_keyword(keyword)) for keyword in ("StackID", "InStackPositionNumber")
         ],
         "Rows": stored.shape[1],
         "Columns": stored.shape[0],
@@ -199,7 +199,7 @@ def write_enhanced(
     write_dicom_slice(path, pixels.astype(np.uint16), (0, 0, 0), **about | attributes)
 
 
-def _item(**elements) -> Dataset:
+def item_of(**elements) -> Dataset:
     item = Dataset()
     for keyword, value in elements.items():
         setattr(item, keyword, value)

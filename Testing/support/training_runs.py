@@ -190,3 +190,11 @@ def fresh_objective(config: TrainConfig) -> Objective:
 def batch_of(dataset, *places: int) -> dict:
     """These items of a data set put together."""
     return torch.utils.data.default_collate([dataset[place] for place in places])
+
+
+def awake(network: torch.nn.Module) -> torch.nn.Module:
+    """The network with every weight drawn anew: MONAI's last layer begins as 0, and would answer to nothing."""
+    torch.manual_seed(0)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return network.eval()

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from training_runs import Phantoms, batch_of, fresh_objective
+from training_runs import Phantoms, awake, batch_of, fresh_objective
 
 from RelAPETLib.diffusion import seeded_noise
 from RelAPETLib.errors import InputError
@@ -233,14 +233,6 @@ def test_a_batch_costs_the_mean_of_its_images():
 
 
 # -- networks -------------------------------------------------------------------------------------------------------
-
-
-def awake(network):
-    """A network whose last layer is not 0, so that it answers to everything."""
-    torch.manual_seed(0)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return network.eval()
 
 
 def test_z_tracer_mri_and_time_all_count():

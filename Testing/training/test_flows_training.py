@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from training_runs import Phantoms, batch_of, fresh_objective
+from training_runs import Phantoms, awake, batch_of, fresh_objective
 
 from RelAPETLib.methods import method_class
 from RelAPETLib.methods.flows.bridge import Bridge
@@ -73,14 +73,9 @@ def test_times_follow_from_seed_and_position():
 # -- network --------------------------------------------------------------------------------------------------------
 
 
-def awake(**arguments):
-    """A small network whose last layer is not 0, so that it answers to everything."""
-    torch.manual_seed(0)
-    small = {"factor": 10, "crop": [4, 6, 4], "channels": [4, 8], "norm_num_groups": 1, "num_head_channels": 0}
-    network = FlowNetwork(**{**small, **arguments}).eval()
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return network
+def small(**arguments):
+    sizes = {"factor": 10, "crop": [4, 6, 4], "channels": [4, 8], "norm_num_groups": 1, "num_head_channels": 0}
+    return awake(FlowNetwork(**{**sizes, **arguments}))
 
 
 def answer(network, label=0, clinical=(70.0, 1.0, 0.0), mri=None, told=300.0):
@@ -92,7 +87,7 @@ def answer(network, label=0, clinical=(70.0, 1.0, 0.0), mri=None, told=300.0):
 
 @pytest.mark.parametrize("clinical", [False, True])
 def test_tracer_values_mri_and_time_count(clinical):
-    network, nan = awake(clinical=clinical), float("nan")
+    network, nan = small(clinical=clinical), float("nan")
     plain = answer(network)
     assert plain.shape == (1, 1, 4, 6, 4)
     others = [answer(network, label=2), answer(network, told=299.5), answer(network, told=-2302.0)]
@@ -104,7 +99,7 @@ def test_tracer_values_mri_and_time_count(clinical):
 
 
 def test_sides_that_the_levels_do_not_divide_are_padded():
-    network = awake(crop=[5, 6, 3], channels=[4, 8, 8])
+    network = small(crop=[5, 6, 3], channels=[4, 8, 8])
     made = network(torch.rand(1, 1, 5, 6, 3), torch.rand(1, 2, 5, 6, 3), torch.tensor([1.0]), torch.tensor([1]))
     assert made.shape == (1, 1, 5, 6, 3) and torch.isfinite(made).all()
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from training_runs import Phantoms, fresh_objective
+from training_runs import Phantoms, awake, fresh_objective
 
 from RelAPETLib.diffusion import along, seeded_noise
 from RelAPETLib.errors import InputError
@@ -179,13 +179,8 @@ def test_the_loss_of_sde_is_the_same_beside_anyones_mri():
 # -- network --------------------------------------------------------------------------------------------------------
 
 
-def awake(**arguments):
-    """A small network whose last layer is not 0, so that it answers to everything."""
-    torch.manual_seed(0)
-    network = ScoreNetwork(**{**SMALL, **arguments}).eval()
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return network
+def small(**arguments):
+    return awake(ScoreNetwork(**{**SMALL, **arguments}))
 
 
 def answer(network, label=0, mri=None, sigma=3.0, scale=1.0):
@@ -196,27 +191,27 @@ def answer(network, label=0, mri=None, sigma=3.0, scale=1.0):
 
 
 def test_tracer_noise_and_mri_all_count_and_sde_does_not_see_the_mri():
-    network, empty = awake(), torch.zeros(1, 2, 4, 6, 4)
+    network, empty = small(), torch.zeros(1, 2, 4, 6, 4)
     plain = answer(network)
     assert plain.shape == (1, 1, 4, 6, 4)
     for other in (answer(network, label=2), answer(network, sigma=2.0), answer(network, mri=empty)):
         assert torch.isfinite(other).all() and (other - plain).abs().max() > 1e-5
-    blind = awake(sees_mri=False)
+    blind = small(sees_mri=False)
     assert torch.equal(answer(blind), answer(blind, mri=empty)) and answer(blind).abs().max() > 1e-5
 
 
 def test_the_mri_counts_beside_the_largest_noise_too():
-    network = awake()
+    network = small()
     loud = {"sigma": 348.0, "scale": 348.0}
     plain, other = answer(network, **loud), answer(network, mri=torch.zeros(1, 2, 4, 6, 4), **loud)
     assert (other - plain).abs().max() > 0.05 * plain.abs().max()
 
 
 def test_the_score_of_a_network_that_gives_the_clean_image_leads_to_it():
-    network = awake(gives="clean")
+    network = small(gives="clean")
     x_t, mri, sigma = torch.randn(1, 1, 4, 6, 4), torch.rand(1, 2, 4, 6, 4), torch.tensor([3.0])
     with torch.no_grad():
-        score, plain = network(x_t, mri, sigma, torch.tensor([0])), awake()(x_t, mri, sigma, torch.tensor([0]))
+        score, plain = network(x_t, mri, sigma, torch.tensor([0])), small()(x_t, mri, sigma, torch.tensor([0]))
     # The same weights: one U-Net's output, once as the clean image and once as the score times sigma.
     torch.testing.assert_close(NOISE.clean(x_t, sigma, score), 3 * plain, atol=1e-4, rtol=1e-4)
     with pytest.raises(ValueError, match="gives 'noise' is not one of"):
@@ -225,18 +220,18 @@ def test_the_score_of_a_network_that_gives_the_clean_image_leads_to_it():
 
 def test_what_is_seen_passes_by_the_network_that_gives_edm():
     """Karras's table 1 for SD 1; beside little noise the clean image is the noisy one, whatever the U-Net gives."""
-    network = awake(gives="edm")
+    network = small(gives="edm")
     x_t, mri, label = torch.randn(1, 1, 4, 6, 4), torch.rand(1, 2, 4, 6, 4), torch.tensor([0])
     for sigma in (0.01, 3.0):
         sd = torch.tensor([sigma])
         with torch.no_grad():
             clean = [NOISE.clean(x, sd, network(x, mri, sd, label)) for x in (x_t, x_t + 0.2)]
-            output = sigma * awake()(x_t, mri, sd, label)  # the same weights, whose output is the score times sigma
+            output = sigma * small()(x_t, mri, sd, label)  # the same weights, whose output is the score times sigma
         mixed = x_t / (1 + sigma**2) + sigma / (1 + sigma**2) ** 0.5 * output
         torch.testing.assert_close(clean[0], mixed, atol=1e-4, rtol=1e-4)
         if sigma == 0.01:
             assert float((clean[1] - clean[0]).mean()) > 0.9 * 0.2
-    blind = awake(gives="clean")
+    blind = small(gives="clean")
     with torch.no_grad():
         clean = [
             NOISE.clean(x, torch.tensor([0.01]), blind(x, mri, torch.tensor([0.01]), label)) for x in (x_t, x_t + 0.2)
@@ -245,7 +240,7 @@ def test_what_is_seen_passes_by_the_network_that_gives_edm():
 
 
 def test_sides_that_the_levels_do_not_divide_are_padded():
-    network = awake(crop=[5, 6, 3], channels=[4, 8, 8], attention_levels=[False] * 3)
+    network = small(crop=[5, 6, 3], channels=[4, 8, 8], attention_levels=[False] * 3)
     made = network(torch.rand(1, 1, 5, 6, 3), torch.rand(1, 2, 5, 6, 3), torch.ones(1), torch.tensor([1]))
     assert made.shape == (1, 1, 5, 6, 3) and torch.isfinite(made).all()
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from training_runs import Phantoms, batch_of, fresh_objective
+from training_runs import Phantoms, awake, batch_of, fresh_objective
 
 from RelAPETLib.diffusion import seeded_noise
 from RelAPETLib.errors import InputError
@@ -147,13 +147,8 @@ def test_people_with_several_tracers_are_trained_on(tmp_path):
 # -- network --------------------------------------------------------------------------------------------------------
 
 
-def awake(**arguments):
-    """A small network whose last layer is not 0, so that it answers to everything."""
-    torch.manual_seed(0)
-    network = ResidualDiffusion(**{**SMALL, **arguments}).eval()
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return network
+def small(**arguments):
+    return awake(ResidualDiffusion(**{**SMALL, **arguments}))
 
 
 def answer(network, label=0, clinical=(70.0, 1.0, 0.0), mri=None, t=3):
@@ -164,7 +159,7 @@ def answer(network, label=0, clinical=(70.0, 1.0, 0.0), mri=None, t=3):
 
 
 def test_tracer_values_mri_and_time_all_count():
-    network, nan = awake(), float("nan")
+    network, nan = small(), float("nan")
     network.tokens.center.copy_(torch.tensor([70.0, 0.5, 0.0]))
     network.tokens.scale.copy_(torch.tensor([8.0, 0.5, 1.0]))
     plain = answer(network)
@@ -191,7 +186,7 @@ def test_the_papers_groups_are_of_several_channels_so_that_the_time_is_seen_on_e
 
 
 def test_sides_that_the_levels_do_not_divide_are_padded():
-    network = awake(crop=[5, 6, 3], channels=[4, 8, 8])
+    network = small(crop=[5, 6, 3], channels=[4, 8, 8])
     mri, x_t = torch.rand(1, 2, 5, 6, 3), torch.rand(1, 1, 5, 6, 3)
     made = network(x_t, mri, torch.tensor([0]), torch.tensor([1]), torch.full((1, 3), float("nan")))
     assert made.shape == (1, 1, 5, 6, 3) and torch.isfinite(made).all()

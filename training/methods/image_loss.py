@@ -6,8 +6,6 @@ RelA-Diffusion's authors give it to those they compare (section 4.1.2). A preset
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from .. import config
 from ..errors import ConfigError
 from ..keys import Key, Rules, weight
@@ -21,7 +19,7 @@ RULES = Rules({
 class ImageLossConfig(config.TrainConfig):
     """A configuration whose ``method`` and ``preset`` have an ``image_weight``."""
 
-    rules: ClassVar[Rules] = config.TrainConfig.rules | RULES
+    rules = config.TrainConfig.rules | RULES
 
     @property
     def image_weight(self) -> float:

@@ -21,6 +21,8 @@ class Preset(translation_config.Preset):
     dropout: float = 0.1
 
 
+#: Those of its keys that are arguments of the network.
+TRANSFORMER = ("hidden_size", "num_layers", "num_heads", "mlp_size", "dropout")
 #: What the keys do; a method joins this table to its own.
 RULES = Rules({
     "preset.hidden_size": count("numbers a token of the transformer", most=WIDEST),
@@ -29,17 +31,6 @@ RULES = Rules({
     "preset.mlp_size": count("width within a layer's perceptron", most=4 * WIDEST),
     "preset.dropout": Key("share dropped in the transformer, in training", least=0, below=1),
 })  # fmt: skip
-
-
-def transformer_arguments(preset: Preset) -> dict[str, int | float]:
-    """The preset's sizes as arguments of a network."""
-    return {
-        "hidden_size": preset.hidden_size,
-        "num_layers": preset.num_layers,
-        "num_heads": preset.num_heads,
-        "mlp_size": preset.mlp_size,
-        "dropout": preset.dropout,
-    }
 
 
 def check_transformer(preset: Preset) -> None:

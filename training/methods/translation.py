@@ -27,18 +27,20 @@ WeightedTerms = dict[str, tuple[float, torch.Tensor]]
 class TranslationObjective(Objective):
     """Two players: the library's network, and a discriminator where it has a weight.
 
-    A subclass says the network (`generator`, `arguments`) and what the bundle is called. It may have a discriminator or
-    losses of its own (`discriminator`, `image_terms`, `adversarial_terms`, `discriminator_loss`), and a network that is
-    not trained as it is exported (`in_training`, `exported`).
+    A subclass says the network (`network_class`, `arguments`) and what the bundle is called. It may have a
+    discriminator or losses of its own (`discriminator`, `image_terms`, `adversarial_terms`, `discriminator_loss`), and
+    a network that is not trained as it is exported (`in_training`, `exported`).
     """
+
+    network_class: type[nn.Module]
 
     @abstractmethod
     def arguments(self, labels: int) -> dict[str, Any]:
         """Arguments of the library's network with so many class labels."""
 
-    @abstractmethod
     def generator(self, labels: int) -> nn.Module:
         """The library's network, untrained: called with MRI [N, 2, X, Y, Z] and labels [N]."""
+        return self.network_class(**self.arguments(labels))
 
     @abstractmethod
     def described(self) -> tuple[str, str, list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from .. import config
 from ..errors import ConfigError
@@ -50,7 +49,7 @@ RULES = Rules({
 class TranslationConfig(ImageLossConfig):
     """A run of such a method, whose ``preset`` and ``method`` are subclasses of those above."""
 
-    rules: ClassVar[Rules] = ImageLossConfig.rules | RULES
+    rules = ImageLossConfig.rules | RULES
 
     @property
     def other_weights(self) -> float:

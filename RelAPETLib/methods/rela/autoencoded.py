@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch.nn import functional as F
 
 from ...diffusion import NoiseSchedule, Parametrization
-from ...grid import MNI_GRID
 from ...networks.autoencoder import VolumeAutoencoder, reduction_of
-from ...networks.blocks import BACKGROUND
+from ...networks.blocks import BACKGROUND, Blocks
 from ...networks.generator import build_generator
 from ...networks.shapes import central, padded_shape, padded_to
 from ...scaling import bounded
@@ -58,16 +56,14 @@ class AutoencodedDiffusion(MeanPetNetwork):
         mean_pet: str = "none",
         control: bool = False,
     ):
-        blocks = tuple(n // factor for n in MNI_GRID.shape) if factor > 0 else MNI_GRID.shape
+        blocks = Blocks(factor)
         reduction = reduction_of(**autoencoder)
-        padded = padded_shape(blocks, reduction * 2 ** (len(generator["channels"]) - 1))
+        padded = padded_shape(blocks.shape, reduction * 2 ** (len(generator["channels"]) - 1))
         diffused = (latent_channels, *(n // reduction for n in padded))
         super().__init__(mean_pet, 1.0, diffused, generator.get("num_class_embeds"))
-        if factor < 1 or any(n % factor for n in MNI_GRID.shape):
-            raise ValueError(f"factor {factor} does not divide the grid {MNI_GRID.shape}")
         if not sequences or not set(sequences) <= set(SEQUENCES):
             raise ValueError(f"sequences {list(sequences)} are not some of {SEQUENCES}")
-        self.factor, self.prediction = factor, prediction
+        self.prediction = prediction
         self.schedule = NoiseSchedule(**schedule)
         self.parametrization = Parametrization(self.schedule, prediction)
         #: v is turned into noise, as bundles of version 1 have it.
@@ -105,13 +101,13 @@ class AutoencodedDiffusion(MeanPetNetwork):
     def decode_blocks(self, x0: torch.Tensor) -> torch.Tensor:
         """PET blocks [N, 1, X, Y, Z] of scaled latents (whole ones, no differences), not clamped."""
         volume = self.pet_autoencoder.decode(x0 * _column(self.pet_sd) + _column(self.pet_mean))
-        return central(volume, self.blocks)
+        return central(volume, self.blocks.shape)
 
     def encode_condition(self, condition: torch.Tensor) -> torch.Tensor:
         """Scaled latents [N, 2 C, x, y, z] of T1w and T2F [N, 2, 160, 180, 160] in [-1, 1]."""
         if self._unseen:
             condition = condition.index_fill(1, torch.tensor(self._unseen, device=condition.device), BACKGROUND)
-        return self.code_mri(F.avg_pool3d(condition.float(), self.factor) if self.factor > 1 else condition.float())
+        return self.code_mri(self.blocks.of(condition.float()))
 
     def predict_noise(
         self, x_t: torch.Tensor, encoded: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor
@@ -141,10 +137,7 @@ class AutoencodedDiffusion(MeanPetNetwork):
         Args:
             labels: of the tracers [N]; may be None where no differences from the mean are diffused.
         """
-        blocks = bounded(self.decode_blocks(self.from_residual(x0, labels)), -1, 1)
-        if self.factor == 1:
-            return blocks
-        return F.interpolate(blocks, size=MNI_GRID.shape, mode="trilinear", align_corners=False)
+        return self.blocks.to_grid(bounded(self.decode_blocks(self.from_residual(x0, labels)), -1, 1))
 
 
 def _column(values: torch.Tensor) -> torch.Tensor:

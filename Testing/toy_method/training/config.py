@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 from ...config import Key, Method, Rules, TrainConfig
 
@@ -21,8 +19,8 @@ class ToyMethod(Method):
 class ToyConfig(TrainConfig):
     """A run of the toy."""
 
-    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"toy": ToyMethod()}}
-    rules: ClassVar[Rules] = TrainConfig.rules | Rules({"method.rate": Key("learning rate", above=0)})
+    groups = {"method": {"toy": ToyMethod()}}
+    rules = TrainConfig.rules | Rules({"method.rate": Key("learning rate", above=0)})
 
     method: ToyMethod = field(default_factory=ToyMethod)
 

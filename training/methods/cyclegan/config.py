@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 from ... import config
 from ...errors import ConfigError
@@ -70,11 +68,9 @@ RULES = Rules({
 class CycleganConfig(translation_config.TranslationConfig):
     """A run of CycleGAN."""
 
-    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"cyclegan": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = translation_config.TranslationConfig.rules | RULES
-    about: ClassVar[Mapping[str, config.About]] = {
-        "cyclegan": config.About("CycleGAN: Zhu et al., ICCV 2017", "1", "BSD-2-Clause", "T1w, FLAIR; no spread")
-    }
+    groups = {"method": {"cyclegan": Method()}, "preset": PRESETS}
+    rules = translation_config.TranslationConfig.rules | RULES
+    about = {"cyclegan": config.About("CycleGAN: Zhu et al., ICCV 2017", "1", "BSD-2-Clause", "T1w, FLAIR; no spread")}
 
     method: Method = field(default_factory=Method)
     preset: Preset = field(default_factory=Preset)

@@ -25,6 +25,7 @@ class CycleganObjective(TranslationObjective):
     """Four players: a generator and a discriminator of PET, and the same of MRI."""
 
     config: CycleganConfig
+    network_class = ResNetTranslator
     #: Step whose images the pools wait for.
     step: int | None = None
 
@@ -37,17 +38,10 @@ class CycleganObjective(TranslationObjective):
         preset = self.config.preset
         return {
             **self.config.network.arguments(),
-            "channels": list(preset.channels),
-            "num_res_blocks": preset.num_res_blocks,
-            "norm_num_groups": preset.norm_num_groups,
-            "end_kernel": preset.end_kernel,
+            **preset.arguments("channels", "num_res_blocks", "norm_num_groups", "end_kernel"),
             "num_class_embeds": labels,
             "tracer_shift": preset.tracer_shift,
         }
-
-    def generator(self, labels: int) -> ResNetTranslator:
-        """See `TranslationObjective.generator`."""
-        return ResNetTranslator(**self.arguments(labels))
 
     def discriminator(self, labels: int, judged: int = 1) -> nn.Module:
         """See `TranslationObjective.discriminator`; it sees the PET alone, or an MRI of two channels."""

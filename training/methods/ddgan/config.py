@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 from ... import config
 from ...errors import ConfigError
@@ -90,10 +88,10 @@ RULES = told_unet.RULES | Rules({
 class DdganConfig(ImageLossConfig):
     """A run of DDGAN."""
 
-    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"ddgan": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = ImageLossConfig.rules | RULES
-    renamed: ClassVar[Mapping[str, str]] = {"method.penalty_gamma": "preset.penalty_gamma"}
-    about: ClassVar[Mapping[str, config.About]] = {
+    groups = {"method": {"ddgan": Method()}, "preset": PRESETS}
+    rules = ImageLossConfig.rules | RULES
+    renamed = {"method.penalty_gamma": "preset.penalty_gamma"}
+    about = {
         "ddgan": config.About(
             "Denoising Diffusion GAN: Xiao et al., ICLR 2022", "4 (1 to 4)", "NVIDIA, non-commercial", "T1w, FLAIR"
         )

@@ -65,13 +65,10 @@ class DdganObjective(Objective):
         network, preset = self.config.network, self.config.preset
         return {
             **network.arguments(),
-            "channels": list(preset.channels),
-            "num_res_blocks": preset.num_res_blocks,
-            "norm_num_groups": preset.norm_num_groups,
+            **preset.arguments("channels", "num_res_blocks", "norm_num_groups"),
             "num_class_embeds": labels,
             "latent": self.config.method.latent,
-            "latent_hidden": preset.latent_hidden,
-            "latent_layers": preset.latent_layers,
+            **preset.arguments("latent_hidden", "latent_layers"),
         }
 
     def build(self) -> dict[str, Player]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 from ... import config
 from ...errors import ConfigError
@@ -77,10 +75,10 @@ RULES = told_unet.RULES | Rules({
 class DiffusionGanConfig(translation_config.TranslationConfig):
     """A run of Diffusion-GAN."""
 
-    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"diffusion_gan": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = translation_config.TranslationConfig.rules | RULES
-    renamed: ClassVar[Mapping[str, str]] = {"method.adaptation_images": "preset.adaptation_images"}
-    about: ClassVar[Mapping[str, config.About]] = {
+    groups = {"method": {"diffusion_gan": Method()}, "preset": PRESETS}
+    rules = translation_config.TranslationConfig.rules | RULES
+    renamed = {"method.adaptation_images": "preset.adaptation_images"}
+    about = {
         "diffusion_gan": config.About(
             "Diffusion-GAN: Wang et al., ICLR 2023", "1", "MIT, parts NVIDIA's", "T1w, FLAIR; no spread"
         )

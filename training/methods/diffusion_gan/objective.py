@@ -35,6 +35,7 @@ class DiffusionGanObjective(TranslationObjective):
     """
 
     config: DiffusionGanConfig
+    network_class = TranslatingUNet
 
     def __init__(self, config: DiffusionGanConfig):
         super().__init__(config)
@@ -45,15 +46,9 @@ class DiffusionGanObjective(TranslationObjective):
         preset = self.config.preset
         return {
             **self.config.network.arguments(),
-            "channels": list(preset.channels),
-            "num_res_blocks": preset.num_res_blocks,
-            "norm_num_groups": preset.norm_num_groups,
+            **preset.arguments("channels", "num_res_blocks", "norm_num_groups"),
             "num_class_embeds": labels,
         }
-
-    def generator(self, labels: int) -> TranslatingUNet:
-        """See `TranslationObjective.generator`."""
-        return TranslatingUNet(**self.arguments(labels))
 
     def discriminator(self, labels: int) -> nn.Module:
         """See `TranslationObjective.discriminator`."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 from ... import config
 from ...errors import ConfigError
@@ -119,9 +117,9 @@ RULES = told_unet.RULES | Rules({
 class FlowConfig(ImageLossConfig):
     """A run of a flow."""
 
-    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": METHODS, "preset": PRESETS}
-    rules: ClassVar[Rules] = ImageLossConfig.rules | RULES
-    about: ClassVar[Mapping[str, config.About]] = {
+    groups = {"method": METHODS, "preset": PRESETS}
+    rules = ImageLossConfig.rules | RULES
+    about = {
         "rectified_flow": config.About(
             "Rectified flow: Liu et al., ICLR 2023; MAISI-v2",
             "20 (1 to 1000)",

@@ -47,10 +47,7 @@ class FlowObjective(Objective):
         return {
             **network.arguments(),
             "channels": self.config.channels,
-            "num_res_blocks": preset.num_res_blocks,
-            "attending_levels": preset.attending_levels,
-            "num_head_channels": preset.num_head_channels,
-            "norm_num_groups": preset.norm_num_groups,
+            **preset.arguments("num_res_blocks", "attending_levels", "num_head_channels", "norm_num_groups"),
             "num_class_embeds": labels,
             "clinical": self.config.method.clinical,
         }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 from RelAPETLib.methods.jdam import OUTPUTS, PREDICTORS
 
@@ -100,9 +98,9 @@ def _about(what: str, needs: str) -> config.About:
 class JdamConfig(ImageLossConfig):
     """A run of JDAM or SDE."""
 
-    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": METHODS, "preset": PRESETS}
-    rules: ClassVar[Rules] = ImageLossConfig.rules | RULES
-    about: ClassVar[Mapping[str, config.About]] = {
+    groups = {"method": METHODS, "preset": PRESETS}
+    rules = ImageLossConfig.rules | RULES
+    about = {
         "jdam": _about("JDAM: Xie et al., Med. Phys. 2023", "T1w, FLAIR"),
         "sde": _about("JDAM without the MRI, its paper's ablation; a control", "nothing of a person"),
     }

@@ -49,10 +49,7 @@ class JdamObjective(Objective):
         network, preset = self.config.network, self.config.preset
         return {
             **network.arguments(),
-            "channels": list(preset.channels),
-            "attention_levels": list(preset.attention_levels),
-            "num_res_blocks": preset.num_res_blocks,
-            "norm_num_groups": preset.norm_num_groups,
+            **preset.arguments("channels", "attention_levels", "num_res_blocks", "norm_num_groups"),
             "num_class_embeds": labels,
             "sees_mri": self.config.sees_mri,
             "gives": preset.gives,

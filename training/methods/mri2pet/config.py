@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 from ... import config
 from ...errors import ConfigError
@@ -153,9 +151,9 @@ RULES = Rules({
 class Mri2PetConfig(ImageLossConfig):
     """A run of MRI2PET."""
 
-    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"mri2pet": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = ImageLossConfig.rules | RULES
-    about: ClassVar[Mapping[str, config.About]] = {
+    groups = {"method": {"mri2pet": Method()}, "preset": PRESETS}
+    rules = ImageLossConfig.rules | RULES
+    about = {
         "mri2pet": config.About(
             "MRI2PET: Theodorou et al.",
             "999 (1 to 999); preset=fair 20",

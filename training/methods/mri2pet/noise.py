@@ -40,7 +40,7 @@ class Noise(Objective):
     def arguments(self, labels: int) -> dict[str, Any]:
         """Arguments of `ConditionedUNet` with so many class labels."""
         config = self.config
-        found = {**asdict(config.network), **{name: getattr(config.preset, name) for name in SIZES}}
+        found = {**asdict(config.network), **config.preset.arguments(*SIZES)}
         found |= {"conditioning": config.conditioning, "num_class_embeds": labels}
         return {key: value for key, value in found.items() if value is not None}
 

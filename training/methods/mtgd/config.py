@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 from RelAPETLib.diffusion import SAMPLERS
 from RelAPETLib.methods.mtgd import PREDICTIONS
@@ -99,9 +97,9 @@ RULES = Rules({
 class MtgdConfig(ImageLossConfig):
     """A run of MTGD."""
 
-    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"mtgd": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = ImageLossConfig.rules | RULES
-    about: ClassVar[Mapping[str, config.About]] = {
+    groups = {"method": {"mtgd": Method()}, "preset": PRESETS}
+    rules = ImageLossConfig.rules | RULES
+    about = {
         "mtgd": config.About(
             "MTGD, as the RelA-Diffusion paper describes it",
             "100 (1 to 1000; twice with guidance)",

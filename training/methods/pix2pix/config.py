@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 from ... import config
 from ...errors import ConfigError
@@ -58,11 +56,9 @@ RULES = Rules({
 class Pix2PixConfig(translation_config.TranslationConfig):
     """A run of Pix2Pix."""
 
-    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"pix2pix": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = translation_config.TranslationConfig.rules | RULES
-    about: ClassVar[Mapping[str, config.About]] = {
-        "pix2pix": config.About("Pix2Pix: Isola et al., CVPR 2017", "1", "BSD-2-Clause", "T1w, FLAIR; no spread")
-    }
+    groups = {"method": {"pix2pix": Method()}, "preset": PRESETS}
+    rules = translation_config.TranslationConfig.rules | RULES
+    about = {"pix2pix": config.About("Pix2Pix: Isola et al., CVPR 2017", "1", "BSD-2-Clause", "T1w, FLAIR; no spread")}
 
     method: Method = field(default_factory=Method)
     preset: Preset = field(default_factory=Preset)

@@ -14,21 +14,16 @@ class Pix2PixObjective(TranslationObjective):
     """A U-Net and a discriminator of patches."""
 
     config: Pix2PixConfig
+    network_class = Pix2PixUNet
 
     def arguments(self, labels: int) -> dict[str, Any]:
         """See `TranslationObjective.arguments`."""
         preset = self.config.preset
         return {
             **self.config.network.arguments(),
-            "channels": list(preset.channels),
-            "norm_num_groups": preset.norm_num_groups,
-            "dropout": preset.dropout,
+            **preset.arguments("channels", "norm_num_groups", "dropout"),
             "num_class_embeds": labels,
         }
-
-    def generator(self, labels: int) -> Pix2PixUNet:
-        """See `TranslationObjective.generator`."""
-        return Pix2PixUNet(**self.arguments(labels))
 
     def described(self) -> tuple[str, str, list[str]]:
         """See `TranslationObjective.described`."""

@@ -5,9 +5,7 @@ Fields of `Preset` are the rows of the table in which paper, published implement
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 from RelAPETLib.diffusion import PREDICTIONS, SAMPLERS, SCHEDULES, WEIGHTINGS
 from RelAPETLib.methods.base import MEAN_PET
@@ -266,15 +264,15 @@ ABOUT = {
 class RelaConfig(config.TrainConfig):
     """A run of RelA-Diffusion."""
 
-    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    groups = {
         "method": METHODS,
         "preset": PRESETS,
         "ablation": ABLATIONS,
         "latent": LATENTS,
     }
-    rules: ClassVar[Rules] = config.TrainConfig.rules | UNET_RULES | AUTOENCODER_RULES | RULES
-    renamed: ClassVar[Mapping[str, str]] = {"latent.prediction": "preset.prediction"}
-    about: ClassVar[Mapping[str, config.About]] = ABOUT
+    rules = config.TrainConfig.rules | UNET_RULES | AUTOENCODER_RULES | RULES
+    renamed = {"latent.prediction": "preset.prediction"}
+    about = ABOUT
 
     method: Method = field(default_factory=Method)
     preset: Preset = field(default_factory=Preset)

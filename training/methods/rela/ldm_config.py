@@ -6,10 +6,8 @@ compare it ("StableDiff"): autoencoders first, then Algorithm 1 on their latents
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar
 
 from ... import config
 from ...autoencoder_config import Autoencoder
@@ -103,7 +101,7 @@ RULES = Rules({
 class LdmConfig(rela.RelaConfig):
     """A run of latent diffusion."""
 
-    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    groups = {
         "method": {"ldm": Method()},
         "preset": PRESETS,
         "network": NETWORKS,
@@ -111,10 +109,10 @@ class LdmConfig(rela.RelaConfig):
         "ablation": {name: rela.ABLATIONS[name] for name in ("none", "wo_t2f", "wo_t1w")},
         "latent": {"autoencoded": rela.LATENTS["autoencoded"]},
     }
-    rules: ClassVar[Rules] = rela.RelaConfig.rules | RULES
-    follows: ClassVar[Mapping[str, str]] = {"network": "preset", "autoencoder": "preset"}
-    renamed: ClassVar[Mapping[str, str]] = {}
-    about: ClassVar[Mapping[str, config.About]] = {
+    rules = rela.RelaConfig.rules | RULES
+    follows = {"network": "preset", "autoencoder": "preset"}
+    renamed = {}
+    about = {
         "ldm": config.About(
             "StableDiff in RelA-Diffusion's paper; latent diffusion: Rombach et al., CVPR 2022",
             "50 (1 to 1000)",

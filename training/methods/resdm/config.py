@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 from ... import config
 from ...errors import ConfigError
@@ -86,9 +84,9 @@ RULES = told_unet.RULES | Rules({
 class ResdmConfig(ImageLossConfig):
     """A run of ResDM."""
 
-    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"resdm": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = ImageLossConfig.rules | RULES
-    about: ClassVar[Mapping[str, config.About]] = {
+    groups = {"method": {"resdm": Method()}, "preset": PRESETS}
+    rules = ImageLossConfig.rules | RULES
+    about = {
         "resdm": config.About(
             "ResDM: Ou et al., IJCAI 2024",
             "15 (1 to 15)",

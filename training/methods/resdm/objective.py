@@ -44,9 +44,7 @@ class ResdmObjective(Objective):
         network, preset = self.config.network, self.config.preset
         return {
             **network.arguments(),
-            "channels": list(preset.channels),
-            "num_res_blocks": preset.num_res_blocks,
-            "norm_num_groups": preset.norm_num_groups,
+            **preset.arguments("channels", "num_res_blocks", "norm_num_groups"),
             "num_class_embeds": labels,
         }
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
 
 from RelAPETLib.networks.shapes import padded_shape
 
@@ -91,9 +89,9 @@ RULES = transformer_config.RULES | Rules({
 class ResViTConfig(translation_config.TranslationConfig):
     """A run of ResViT."""
 
-    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"resvit": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = translation_config.TranslationConfig.rules | RULES
-    about: ClassVar[Mapping[str, config.About]] = {
+    groups = {"method": {"resvit": Method()}, "preset": PRESETS}
+    rules = translation_config.TranslationConfig.rules | RULES
+    about = {
         "resvit": config.About(
             "ResViT: Dalmaz et al., IEEE TMI 2022", "1", "MIT, BSD-2-Clause", "T1w, FLAIR; no spread"
         )

@@ -18,7 +18,7 @@ from ...plans import stage_plan
 from ...stream import PRESENT, random_of
 from ...trainer import RunData, Trainer
 from ..base import Losses, Place, Player, Stage, Terms, Work
-from ..transformer_config import transformer_arguments
+from ..transformer_config import TRANSFORMER
 from ..translation import TranslationObjective
 from .config import ResViTConfig
 
@@ -33,6 +33,7 @@ class ResViTObjective(TranslationObjective):
     """The library's network and a discriminator of patches; a first stage may have trained the convolutions."""
 
     config: ResViTConfig
+    network_class = ResViTNetwork
     #: Weights of both players after the first stage.
     convolutions: Mapping[str, dict[str, torch.Tensor]] | None = None
 
@@ -41,19 +42,12 @@ class ResViTObjective(TranslationObjective):
         preset = self.config.preset
         return {
             **self.config.network.arguments(),
-            "channels": list(preset.channels),
-            "art_blocks": preset.art_blocks,
-            "transformer_blocks": list(preset.transformer_blocks),
-            "token_halvings": preset.token_halvings,
-            **transformer_arguments(preset),
-            "norm_num_groups": preset.norm_num_groups,
+            **preset.arguments(
+                "channels", "art_blocks", "transformer_blocks", "token_halvings", *TRANSFORMER, "norm_num_groups"
+            ),
             "num_class_embeds": labels,
             "tracer_shift": preset.tracer_shift,
         }
-
-    def generator(self, labels: int) -> ResViTNetwork:
-        """See `TranslationObjective.generator`."""
-        return ResViTNetwork(**self.arguments(labels))
 
     def build(self) -> dict[str, Player]:
         """See `Objective.build`: both begin with what the first stage learned."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 from ... import config
 from ...errors import ConfigError
@@ -77,9 +75,9 @@ RULES = Rules({
 class ScganConfig(translation_config.TranslationConfig):
     """A run of SC-GAN."""
 
-    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"scgan": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = translation_config.TranslationConfig.rules | RULES
-    about: ClassVar[Mapping[str, config.About]] = {
+    groups = {"method": {"scgan": Method()}, "preset": PRESETS}
+    rules = translation_config.TranslationConfig.rules | RULES
+    about = {
         "scgan": config.About("SC-GAN: Lan et al., MRM 2021", "1", "non-profit research only", "T1w, FLAIR; no spread")
     }
 

@@ -23,6 +23,7 @@ class ScganObjective(TranslationObjective):
     """A U-Net with attention and its discriminator, both with spectrally normalised convolutions."""
 
     config: ScganConfig
+    network_class = AttentiveUNet
     #: Step whose spectral norms the networks have.
     step: int | None = None
 
@@ -31,18 +32,11 @@ class ScganObjective(TranslationObjective):
         preset = self.config.preset
         return {
             **self.config.network.arguments(),
-            "channels": list(preset.channels),
-            "kernels": list(preset.kernels),
-            "encoder_attention": preset.encoder_attention,
-            "decoder_attention": preset.decoder_attention,
-            "norm_num_groups": preset.norm_num_groups,
-            "dropout": preset.dropout,
+            **preset.arguments(
+                "channels", "kernels", "encoder_attention", "decoder_attention", "norm_num_groups", "dropout"
+            ),
             "num_class_embeds": labels,
         }
-
-    def generator(self, labels: int) -> AttentiveUNet:
-        """See `TranslationObjective.generator`."""
-        return AttentiveUNet(**self.arguments(labels))
 
     def discriminator(self, labels: int) -> nn.Module:
         """See `TranslationObjective.discriminator`."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 from ... import config
 from ...errors import ConfigError
@@ -70,9 +68,9 @@ RULES = transformer_config.RULES | Rules({
 class TransUNetConfig(translation_config.TranslationConfig):
     """A run of TransUNet."""
 
-    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": {"transunet": Method()}, "preset": PRESETS}
-    rules: ClassVar[Rules] = translation_config.TranslationConfig.rules | RULES
-    about: ClassVar[Mapping[str, config.About]] = {
+    groups = {"method": {"transunet": Method()}, "preset": PRESETS}
+    rules = translation_config.TranslationConfig.rules | RULES
+    about = {
         "transunet": config.About(
             "TransUNet: Chen et al., arXiv 2102.04306", "1", "Apache-2.0", "T1w, FLAIR; no spread"
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from RelAPETLib.methods.transunet.network import TransUNetNetwork
 
-from ..transformer_config import transformer_arguments
+from ..transformer_config import TRANSFORMER
 from ..translation import TranslationObjective
 from .config import TransUNetConfig
 
@@ -15,24 +15,18 @@ class TransUNetObjective(TranslationObjective):
     """One player, which is the library's network; a discriminator where `preset.adversarial_weight` wants one."""
 
     config: TransUNetConfig
+    network_class = TransUNetNetwork
 
     def arguments(self, labels: int) -> dict[str, Any]:
         """See `TranslationObjective.arguments`."""
         preset = self.config.preset
         return {
             **self.config.network.arguments(),
-            "channels": list(preset.channels),
-            "residual_blocks": list(preset.residual_blocks),
-            "bottleneck": preset.bottleneck,
-            **transformer_arguments(preset),
-            "decoder_channels": list(preset.decoder_channels),
-            "norm_num_groups": preset.norm_num_groups,
+            **preset.arguments(
+                "channels", "residual_blocks", "bottleneck", *TRANSFORMER, "decoder_channels", "norm_num_groups"
+            ),
             "num_class_embeds": labels,
         }
-
-    def generator(self, labels: int) -> TransUNetNetwork:
-        """See `TranslationObjective.generator`."""
-        return TransUNetNetwork(**self.arguments(labels))
 
     def described(self) -> tuple[str, str, list[str]]:
         """See `TranslationObjective.described`."""

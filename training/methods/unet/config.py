@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 from RelAPETLib.methods.base import MEAN_PET
 
@@ -51,9 +49,9 @@ RULES = Rules({
 class UNetConfig(config.TrainConfig):
     """A run of the U-Net control."""
 
-    groups: ClassVar[Mapping[str, Mapping[str, Any]]] = {"method": METHODS, "preset": {"default": Preset()}}
-    rules: ClassVar[Rules] = config.TrainConfig.rules | UNET_RULES | RULES
-    about: ClassVar[Mapping[str, config.About]] = {
+    groups = {"method": METHODS, "preset": {"default": Preset()}}
+    rules = config.TrainConfig.rules | UNET_RULES | RULES
+    about = {
         "unet_l1": config.About("U-Net regression, mean absolute error; a control", "1", "none", "T1w, FLAIR"),
         "unet_l2": config.About("U-Net regression, mean squared error; a control", "1", "none", "T1w, FLAIR"),
     }

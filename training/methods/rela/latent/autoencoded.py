@@ -114,7 +114,7 @@ class Autoencoded:
     def _condition(self, mri: torch.Tensor) -> torch.Tensor:
         """The generator's MRI channels: of a blanked sequence, the background's latent; of a dropped one, none."""
         scaled = self._scaled(mri, "mri").unflatten(1, (2, -1))
-        blocks = torch.full((1, 1, *self.network.blocks), BACKGROUND)
+        blocks = torch.full((1, 1, *self.network.blocks.shape), BACKGROUND)
         background = self._scaled(self._code("mri", blocks), "mri")
         fed = [
             scaled[:, number] if use else background.expand(len(mri), *background.shape[1:])
