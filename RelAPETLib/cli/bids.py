@@ -117,7 +117,7 @@ def run(arguments, reporter) -> int:
         source, out, options, work=work, report=not arguments.no_report, redo=arguments.redo,
         linked=not arguments.unlinked,
     )  # fmt: skip
-    if not arguments.dask and "participant" in arguments.level:  # workers have devices of their own
+    if arguments.dask is None and "participant" in arguments.level:  # workers have devices of their own
         check_device(options)
     code, content, lines = 0, {"folder": str(out.absolute())}, []
     if "participant" in arguments.level:
@@ -192,7 +192,7 @@ def _participants(arguments, request, visits, reporter, content: dict, lines: li
 
 
 def _run(arguments, request, visits, reporter):
-    if arguments.dask and visits:
+    if arguments.dask is not None and visits:
         from ..cohort.dask_runner import Workers, run_dask
 
         workers = Workers(

@@ -108,9 +108,17 @@ def lifetime(walltime: str) -> tuple[int, int]:
 @contextlib.contextmanager
 def _pool(request: Request, workers: Workers) -> Iterator[_Pool]:
     try:
-        import distributed  # noqa: F401
+        from distributed.comm import get_address_host_port
     except ImportError as error:
         raise InputError(NO_DASK) from error
+    if workers.where not in (LOCAL, SLURM):
+        try:
+            get_address_host_port(workers.where)
+        except ValueError as error:
+            raise InputError(
+                f"--dask {workers.where}: neither local nor slurm, nor a scheduler's address such as tcp://HOST:8786"
+                f" ({error})"
+            ) from error
     with contextlib.ExitStack() as stack:
         pool = _Pool(request, workers, stack)
         yield pool
@@ -130,8 +138,8 @@ class _Pool:
         needs = {self.draw: 1}
         self.cluster = _cluster(self.workers, needs)
         if self.cluster is not None:
-            self.stack.callback(self.cluster.close)
-            self.cluster.scale(1)
+            self.stack.callback(self._close)
+            self._ask_for_one()
         self.connect()
         tell("waiting for the first worker")
         self._first_worker()
@@ -141,6 +149,24 @@ class _Pool:
             raise InputError(f"the first worker cannot work: {problem}")
         if self.cluster is not None:
             self.cluster.scale(self.workers.count)
+
+    def _ask_for_one(self) -> None:
+        """A first worker, or what speaks against it: `scale` alone would leave that in Dask's log."""
+
+        async def begun() -> None:
+            self.cluster.scale(1)
+            await self.cluster
+
+        try:
+            self.cluster.sync(begun)
+        except (OSError, RuntimeError, ValueError) as error:
+            said = " ".join(str(error).rpartition("stderr:")[2].split())  # of a command: its own words
+            raise InputError(f"no Dask worker can be started: {said}") from error
+
+    def _close(self) -> None:
+        # Dask asserts in the end that no worker failed to begin, as one does whose job Slurm does not take.
+        with contextlib.suppress(AssertionError):
+            self.cluster.close()
 
     def connect(self) -> None:
         """A client of the scheduler, waited for as long as patience lasts."""
@@ -208,8 +234,11 @@ class _Run:
         try:
             while self.waiting or self.running:
                 self._fill()
-                with contextlib.suppress(*TIMEOUTS, CancelledError), self.pool.client.as_current():
-                    wait(list(self.running), timeout=_LOOK, return_when="FIRST_COMPLETED")
+                if self.running:
+                    with contextlib.suppress(*TIMEOUTS, CancelledError), self.pool.client.as_current():
+                        wait(list(self.running), timeout=_LOOK, return_when="FIRST_COMPLETED")
+                else:  # no worker is there any more
+                    time.sleep(_LOOK)
                 ended = [future for future in self.running if future.status != "pending"]
                 for future in ended:
                     result = self._result(future, *self.running.pop(future))

@@ -43,11 +43,6 @@ def run_tasks(function: Callable, tasks: Iterable[tuple], workers: int) -> Itera
                         yield task, result, ""
             except BrokenProcessPool:
                 suspects = list(running.values())
-            except BaseException:  # an interrupt, or nobody wants the rest: what is running is not waited for
-                _terminate(pool)
-                raise
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
         for task in suspects:
             yield _run_in_own_process(function, task)
 
@@ -60,14 +55,19 @@ def _run_in_own_process(function: Callable, task: tuple) -> tuple[tuple, tuple, 
             return task, ("", 0.0), type(error).__name__
 
 
-def _terminate(pool: ProcessPoolExecutor) -> None:
-    for process in list((getattr(pool, "_processes", None) or {}).values()):
-        process.terminate()
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
+@contextlib.contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes, which an interrupt ends: nobody wants what is running then, and it may take minutes."""
     # Forking a process that has threads of torch or ITK can hang.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
+        try:
+            yield pool
+        except BaseException:
+            for process in list((getattr(pool, "_processes", None) or {}).values()):
+                process.terminate()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _begin() -> None:

@@ -270,17 +270,6 @@ def test_a_folder_that_is_not_ours_is_left_alone(cohort, tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dataset_description.json", "sub-01"]
 
 
-@pytest.mark.parametrize(("walltime", "seconds"), [("04:00:00", 14400), ("00:10:00", 600), ("00:02:00", 120)])
-def test_dask_workers_end_before_their_job_does(walltime, seconds):
-    from RelAPETLib.cohort.dask_runner import lifetime
-
-    most, stagger = lifetime(walltime)
-    assert 0 < stagger < most and seconds / 3 < most + stagger < seconds
-    for wrong in ("00:01:00", "1:00", "a:b:c", ""):
-        with pytest.raises(InputError, match="walltime"):
-            lifetime(wrong)
-
-
 def test_a_record_that_is_damaged_is_listed_and_done_again(cohort, tmp_path):
     _, out, arguments = cohort
     copy = tmp_path / "out"

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -195,6 +197,33 @@ def test_a_dying_worker_fails_its_own_task_only():
     results = {task[0]: (result, cause) for task, result, cause in run_tasks(die, [(i,) for i in range(5)], 2)}
     assert {number for number, (_, cause) in results.items() if cause} == {2}
     assert {number: result for number, (result, cause) in results.items() if not cause} == {i: i for i in (0, 1, 3, 4)}
+
+
+def die_once(file):
+    """The first process that does it dies, the next has a lot to do."""
+    if not file.exists():
+        file.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    file.with_suffix(".again").touch()
+    time.sleep(600)
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_also_what_is_tried_alone(tmp_path):
+    """The task whose process died is tried again in a process of its own, and nobody waits for that one either."""
+    from RelAPETLib.cohort.pool import run_tasks
+
+    def interrupt():
+        while not (tmp_path / "task.again").exists():
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(run_tasks(die_once, [(tmp_path / "task",), (tmp_path / "task",)], 2))
+    for child in multiprocessing.active_children():
+        child.join(30)
+        assert not child.is_alive()
 
 
 # -- rendered people and coarse caches ------------------------------------------------------------------------------
