@@ -210,12 +210,15 @@ def _forgetUnreadable(node):
 class RelAPETParameterNode(_Parameters):
     """The parameters of a node of whatever version, whose panel leaves nothing behind in the node.
 
+    isNew: whether the node held none before.
+
     Slicer 5.10's `disconnectGui` leaves its observer there. Python's garbage collection empties that once nobody holds
     the wrapper, and VTK, which calls it all the same, crashes at the next change.
     """
 
     def __init__(self, parameterNode, prefix=None):
         _forgetUnreadable(parameterNode)
+        self.__dict__["isNew"] = not parameterNode.GetParameter("model")
         super().__init__(parameterNode, prefix)
 
     def connectGui(self, gui):

@@ -126,7 +126,10 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         return self._parameterNode
 
     def initializeParameterNode(self):
-        self.setParameterNode(self.logic.getParameterNode())
+        node = self.logic.getParameterNode()
+        if node.isNew:
+            self.models.recall(node)
+        self.setParameterNode(node)
         self.inputs.observeHierarchy()
         self.inputs.guess()
 
