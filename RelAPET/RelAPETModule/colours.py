@@ -3,6 +3,7 @@
 import slicer
 from slicer.i18n import tr as _
 
+from .attributes import readRange
 from .library import library
 
 #: Nodes of Slicer's for the library's names of colours; the first that is there.
@@ -43,11 +44,17 @@ def title(name):
 
 
 def looks(pet):
-    """The looks of a PET's tracer, in its own units: [(colours, (low, high))], the first shown at first."""
-    from .scene import TRACER, UNITS
+    """The looks of a PET's tracer, in its own units: [(colours, (low, high))], the first shown at first.
 
-    every = library("tracers").TRACERS[pet.GetAttribute(TRACER)].every_look
-    return [(look.colours, look.window if pet.GetAttribute(UNITS) == "SUVR" else (0.0, 1.0)) for look in every]
+    A tracer that this version does not know, as a scene of a later one may have, is seen by its own window.
+    """
+    from .scene import TRACER, UNITS, WINDOW
+
+    tracer = library("tracers").TRACERS.get(pet.GetAttribute(TRACER))
+    if tracer is None:
+        return [("hot_metal", readRange(pet, WINDOW, (0.0, 1.0)))]
+    suvr = pet.GetAttribute(UNITS) == "SUVR"
+    return [(look.colours, look.window if suvr else (0.0, 1.0)) for look in tracer.every_look]
 
 
 def petNode(name):

@@ -169,7 +169,7 @@ class ManagerPanel:
     def onUse(self, checked=False):
         row = self._chosen
         if row is not None and self._panel.parameters is not None:
-            self._panel.parameters.model = row["name"]
+            self._panel.models.choose(row["name"])
             self._say(_("Chosen: {name}").format(name=row["title"]))
 
     def onCard(self, checked=False):

@@ -9,6 +9,9 @@ from .library import library
 from .parameters import ALL, samplerOf
 from .words import escaped, textColor
 
+#: Where the model that the user chose last is kept.
+_SETTING = "RelAPET/Model"
+
 
 class ModelPanel:
     """Model, quality, sampler and device are plain strings in the parameter node; their lists are made here."""
@@ -51,6 +54,18 @@ class ModelPanel:
         self.showChoice()
         if not self._looked and not self._panel.install.problems() and self._panel.parent.isEntered:
             self.lookForDevices()
+
+    def choose(self, name):
+        """The user's own choice, which scenes to come begin with."""
+        self._panel.parameters.model = name
+        slicer.app.userSettings().setValue(_SETTING, name)
+
+    @staticmethod
+    def recall(node):
+        """Let a new parameter node have the model that the user chose last, where it is still here."""
+        name = slicer.app.userSettings().value(_SETTING)
+        if any(entry["name"] == name and entry["installed"] for entry in models.listModels()[0]):
+            node.model = name
 
     @property
     def entries(self):
@@ -179,7 +194,7 @@ class ModelPanel:
 
     def onModelChosen(self, index):
         if not self._filling and index >= 0 and self._panel.parameters is not None:
-            self._panel.parameters.model = self._panel.ui.modelSelector.itemData(index)
+            self.choose(self._panel.ui.modelSelector.itemData(index))
 
     def onQualityChosen(self, index):
         if not self._filling and index >= 0 and self._panel.parameters is not None:
@@ -211,7 +226,7 @@ class ModelPanel:
         def ended(ending):
             self._changed()
             if ending.ok and self._panel.parameters is not None:  # the scene may have been closed meanwhile
-                self._panel.parameters.model = ending.result["model"]
+                self.choose(ending.result["model"])
 
         self._panel.tasks.start(_("Import"), ["models", "import", str(file)], ended)
 

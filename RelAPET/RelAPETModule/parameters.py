@@ -1,11 +1,13 @@
 """Every choice the user makes, in a parameter node that is saved with the scene."""
 
 import enum
-from typing import Annotated
+import logging
+from typing import Annotated, get_args, get_origin, get_type_hints
 
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.util import NodeModify
 
 from .library import library
 
@@ -185,12 +187,39 @@ class _Parameters:
     dicomReport: bool = False
 
 
+def _forgetUnreadable(node):
+    """Take out of a parameter node what this version cannot read, as a scene of a later one may have it.
+
+    The wrapper of it would raise; what is taken out has its default again.
+    """
+    with NodeModify(node):
+        for name, hint in get_type_hints(_Parameters, include_extras=True).items():
+            kind, *limits = get_args(hint) if get_origin(hint) is Annotated else [hint]
+            text = node.GetParameter(name)
+            if not text or not issubclass(kind, enum.Enum | int | float):
+                continue
+            try:
+                value = kind[text] if issubclass(kind, enum.Enum) else kind(text)
+                for limit in limits:
+                    limit.validate(value)
+            except (KeyError, ValueError):
+                logging.warning(f"RelAPET: this version does not know '{text[:40]}' as {name}, which is left out")
+                node.UnsetParameter(name)
+
+
 class RelAPETParameterNode(_Parameters):
-    """The parameters, whose panel leaves nothing behind in the node.
+    """The parameters of a node of whatever version, whose panel leaves nothing behind in the node.
+
+    isNew: whether the node held none before.
 
     Slicer 5.10's `disconnectGui` leaves its observer there. Python's garbage collection empties that once nobody holds
     the wrapper, and VTK, which calls it all the same, crashes at the next change.
     """
+
+    def __init__(self, parameterNode, prefix=None):
+        _forgetUnreadable(parameterNode)
+        self.__dict__["isNew"] = not parameterNode.GetParameter("model")
+        super().__init__(parameterNode, prefix)
 
     def connectGui(self, gui):
         self.__dict__["_observers"] = []

@@ -47,6 +47,8 @@ class RelAPETTest(ScriptedLoadableModuleTest):
                     getattr(self, name)()
                 except unittest.SkipTest as reason:  # of this test alone
                     self.delayDisplay(f"Skipped, {name}: {reason}")
+                finally:
+                    self.doCleanups()  # nobody else does: Slicer calls runTest by itself
         finally:
             self.forgetPerson()
 

@@ -81,6 +81,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         for event, slot in (
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
+            (slicer.mrmlScene.StartImportEvent, self.onSceneStartImport),
             (slicer.mrmlScene.EndImportEvent, self.onSceneEndImport),
             (slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded),
             (slicer.mrmlScene.NodeRemovedEvent, self.onNodeRemoved),
@@ -125,7 +126,10 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         return self._parameterNode
 
     def initializeParameterNode(self):
-        self.setParameterNode(self.logic.getParameterNode())
+        node = self.logic.getParameterNode()
+        if node.isNew:
+            self.models.recall(node)
+        self.setParameterNode(node)
         self.inputs.observeHierarchy()
         self.inputs.guess()
 
@@ -169,6 +173,11 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
             self.tell(_("{task}: cancelled, since the scene was closed.").format(task=self._stopped))
         if self.parent.isEntered:
             self.initializeParameterNode()
+
+    def onSceneStartImport(self, caller, event):
+        """What is read into the node meanwhile may be of another version, and nothing that its wrapper can read."""
+        if not (self.logic.running or self.batch.running):
+            self.setParameterNode(None)
 
     def onSceneEndImport(self, caller, event):
         self.inputs.adopt()

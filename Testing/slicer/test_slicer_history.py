@@ -1,5 +1,6 @@
 """Results that come back with a scene: what made them, and what has changed since."""
 
+import gc
 import json
 
 import numpy as np
@@ -120,6 +121,46 @@ def test_damaged_records_stop_nothing(widget, made, slicer, harness, tmp_path, d
         load_part("export").Export(widget.results.found, tmp_path).prepare()
     load_part("scene").writeVolume(widget.parameters.t1w, tmp_path / "t1w.nrrd")
     load_part("scene").writeSidecar(widget.parameters.t1w, tmp_path / "t1w.nrrd")
+
+
+UNREADABLE = {
+    "tracer": "FDG", "sex": "X", "space": "TALAIRACH", "shown": "SUM", "steps": "many", "samples": "999",
+    "opacity": "x", "seed": "1e30",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("entered", [True, False])
+def test_a_scene_of_a_later_version_opens(widget, harness, slicer, made, tmp_path, caplog, entered):
+    """What this version does not know has its default, and is told of; all else is as it was saved."""
+    pet = made().pet
+    widget.parameters.plane = load_part("parameters").Plane.CORONAL
+    for attribute in ("Tracer", "Units", "Run"):
+        pet.SetAttribute(f"RelAPET.{attribute}", "of a later version")
+    node = widget.parameters.parameterNode
+    widget.exit()
+    widget.setParameterNode(None)
+    gc.collect()
+    for name, value in UNREADABLE.items():
+        node.SetParameter(name, value)
+    widget.parent.isEntered = entered
+    reopened(slicer, harness, tmp_path)
+    widget.enter()
+    defaults = load_part("parameters").RelAPETParameterNode(slicer.vtkMRMLScriptedModuleNode())
+    parameters = widget.parameters
+    for name in UNREADABLE:
+        assert getattr(parameters, name) == getattr(defaults, name), name
+        assert f"as {name}, which is left out" in caplog.text
+    assert parameters.plane.name == "CORONAL" and parameters.output.GetName() == pet.GetName()
+    for look in range(widget.ui.colorSelector.count):
+        widget.ui.colorSelector.currentIndex = look
+    for button in (
+        widget.ui.showPetButton,
+        widget.ui.compareButton,
+        widget.ui.regionsButton,
+        widget.ui.copyTableButton,
+    ):
+        button.click()
+    assert "of a later version PET" in widget.ui.shownLabel.text
 
 
 def contrast(one, two):

@@ -16,6 +16,32 @@ def scans(widget):
     return widget.parameters.t1w, widget.parameters.t2f
 
 
+def test_the_model_that_the_user_chose_is_chosen_in_the_next_scene(widget, slicer, harness, put, tmp_path):
+    """The next patient's PET would be the demo model's else; a scene that says which model keeps its own."""
+    selector = widget.ui.modelSelector
+    slicer.util.saveScene(str(tmp_path / "of_the_demo.mrb"))
+    put("ours", TOLD)
+    assert widget.parameters.model == "ours"
+    widget.parameters.model = "demo"
+    harness.clear_scene()
+    assert widget.parameters.model == "demo", "nobody has chosen another one by hand"
+    selector.currentIndex = selector.findData("ours")
+    harness.clear_scene()
+    assert widget.parameters.model == selector.itemData(selector.currentIndex) == "ours"
+    widget.exit()
+    widget.parent.isEntered = False
+    harness.clear_scene()
+    widget.parent.isEntered = True
+    widget.enter()
+    assert widget.parameters.model == "ours"
+    slicer.util.loadScene(str(tmp_path / "of_the_demo.mrb"))
+    harness.process_events()
+    assert widget.parameters.model == "demo"
+    slicer.app.userSettings().setValue("RelAPET/Model", "one that was removed")
+    harness.clear_scene()
+    assert widget.parameters.model == "demo"
+
+
 # Age, sex, score
 
 

@@ -131,6 +131,23 @@ def test_the_module_may_go_while_it_is_tested(widget, harness, reports, steps):
     assert not reports.exists()
 
 
+def test_what_a_test_began_ends_with_it_in_reload_and_test_too(harness, monkeypatch):
+    """Slicer's *Reload and Test* calls runTest, and nothing of unittest that would clean up after each test."""
+    test, happened = load_part("selftest").RelAPETTest, []
+
+    def fail(self):
+        self.addCleanup(happened.append, "end")
+        happened.append("begin")
+        if happened.count("begin") == 2:
+            raise AssertionError("not so")
+
+    for name in [name for name in dir(test) if name.startswith("test_")]:
+        monkeypatch.setattr(test, name, fail)
+    with pytest.raises(AssertionError, match="not so"):
+        test("test_cancel").runTest()
+    assert happened == ["begin", "end"] * 2
+
+
 def test_the_menu_entry(harness, slicer, monkeypatch, tmp_path):
     """In a stand-in of Slicer's main window, with a menu of that name; whether Slicer's has it a person must see."""
     import qt

@@ -43,6 +43,7 @@ def _reset(slicer_harness):
     slicer_harness.unload_all()
     slicer_harness.boot().qSlicerSubjectHierarchyPluginHandler.instance().forget()
     slicer_harness.boot().app.disconnect("startupCompleted()")  # of modules that are gone; Slicer emits it but once
+    slicer_harness.boot().app.userSettings().clear()
     slicer_harness.errors.clear()
     slicer_harness.popups.clear()
     slicer_harness.recorder.clear()
