@@ -57,9 +57,17 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        write_whole(path, lambda part: torch.save({"format": FORMAT, **state}, part))
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        raise OutputError(f"cannot write checkpoint {path}: {' '.join(str(error).split())[:200]}") from error
+        write_whole(path, lambda part: _write(part, {"format": FORMAT, **state}))
+    except (OSError, RuntimeError) as error:
+        # torch reports a full disk as a RuntimeError about places in its archive, raised while it met the true one.
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        words = getattr(cause, "strerror", None) or " ".join(str(cause).split())[:200]
+        raise OutputError(f"cannot write checkpoint {path}: {words}") from error
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    with open(path, "wb") as file:  # of a file of Python, torch passes on what the disk says
+        torch.save(state, file)
 
 
 def load(

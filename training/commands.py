@@ -46,7 +46,7 @@ def run_prepare(options: argparse.Namespace) -> None:
     """``prepare``: cache, list of failures, split."""
     from RelAPETLib.volumes.frames import parse_frames
 
-    from .data import prepare
+    from .data import listing, prepare
     from .data.cache import open_cache
 
     if options.workers < 0:
@@ -72,8 +72,10 @@ def run_prepare(options: argparse.Namespace) -> None:
     say(
         f"{len(cache.index['cases'])} cases, {len(cache.items())} PET in {options.out}: {summary.prepared} prepared "
         f"now, {summary.kept} kept; {len(summary.failures)} failures"
-        + (f", see {options.out / prepare.FAILURES}" if summary.failures else "")
+        + (f", see {options.out / listing.FAILURES}" if summary.failures else "")
+        + (f"; {summary.warnings} warnings, see {options.out / listing.WARNINGS}" if summary.warnings else "")
     )
+    say(listing.known_of(cache.index["cases"]))
     if not options.mri_only:
         _split(options, cache, fractions)
 
@@ -96,6 +98,7 @@ _OF_PET = {
     "frames": [], "reference_region": None, "units": None, "seed": 0, "fractions": "0.7,0.15,0.15",
     "complete_test": False, "split_lists": None, "new_split": False,
 }  # fmt: skip
+_OF_SPLIT = ("seed", "fractions", "complete_test", "split_lists")
 
 
 def _source(options: argparse.Namespace):
@@ -129,27 +132,21 @@ def _fractions(words: str) -> tuple[float, ...]:
 
 
 def _split(options: argparse.Namespace, cache, fractions: tuple[float, ...]) -> None:
-    """Write the split, or see that the one that is there still fits."""
+    """Write the split, or see that the one that is there still fits, cache and options."""
     from .data import split
 
     path = options.out / split.FILE
-    if path.exists() and not options.new_split:
-        kept = split.load_split(path, cache)
-        say(f"split kept: {_sizes(kept)}")
-        return
-    if options.split_lists:
-        made = split.explicit_split(cache.subjects, split.read_lists(options.split_lists))
-    else:
-        every = {tracer for record in cache.index["cases"] for tracer in record["pets"]}
-        complete = {record["subject"] for record in cache.index["cases"] if set(record["pets"]) == every}
-        made = split.make_split(
-            cache.subjects,
-            seed=options.seed,
-            fractions=fractions,
-            test_from=complete if options.complete_test else None,
-        )
-    made.save(path)
-    say(f"split: {_sizes(made)}, in {path}")
+    kept = split.load_split(path, cache) if path.exists() and not options.new_split else None
+    asked = any(getattr(options, name) != _OF_PET[name] for name in _OF_SPLIT)
+    if kept is None or asked:
+        lists = split.read_lists(options.split_lists) if options.split_lists else None
+        made = split.asked_split(cache, lists, options.seed, fractions, options.complete_test)
+        if kept is None:
+            made.save(path)
+            say(f"split: {_sizes(made)}, in {path}")
+            return
+        split.check_same(kept, made, path)
+    say(f"split kept: {_sizes(kept)}")
 
 
 def _sizes(split) -> str:

@@ -23,6 +23,8 @@ LIMITATIONS = (
     "It says nothing about people, scanners and sequences unlike those it was trained on.",
     "The spread of its samples is the spread of its guesses, not the error against a measured PET.",
 )
+#: Of fewer real people, the mean PET that a bundle holds, and a network that knows them by heart, are personal data.
+FEW_PEOPLE = 10
 SIMULATED_LIMITATION = (
     "It has seen simulated images only: on a real scan its output shows that the software works, nothing about the "
     "patient."
@@ -65,7 +67,7 @@ def export_checkpoint(
         RelAPETError: a checkpoint, cache or file that cannot be used, or a bundle that may not be replaced.
     """
     from . import checkpoints, methods, origins
-    from .config import nested, typed
+    from .config import flatten, nested, typed
     from .data.cache import open_cache
     from .data.split import FILE, load_split
     from .words import say
@@ -84,6 +86,9 @@ def export_checkpoint(
         raise InputError(f"{checkpoint}: trained with another split than {cache.folder} has now; restore that split")
     for line in checkpoints.check_cache(Path(checkpoint), state, cache.volumes_sha256(split.train, split.validation)):
         say(line)
+    people, places = training_subjects(split, config.preset.held_out), config.rules.places
+    for line in few_people(cache, people):
+        say(line)
     facts = {
         "name": name,
         "version": version,
@@ -93,13 +98,13 @@ def export_checkpoint(
         "samples": samples,
         "training_data": describe_data(cache, split, config.preset.held_out),
         "tracers": _with_positivity(
-            tracer_entries(cache, split, relative=config.preset.pet_intensity == "minmax"), positivity_file
+            tracer_entries(cache, people, relative=config.preset.pet_intensity == "minmax"), positivity_file
         ),
         "source": {
             **origin,
             "step": state["step"],
-            "changed_on_resuming": state["history"],
-            "config": nested(state["config"]),
+            "changed_on_resuming": origins.changes_without_places(state["history"], places),
+            "config": nested(origins.without_places(flatten(config), places)),
         },
         "metrics": _metrics(metrics_file, state),
     }
@@ -165,8 +170,8 @@ def describe_data(cache, split, held_out: str = "subjects") -> dict:
     """What the metadata say of the training data; names of subjects stay out of it."""
     index = cache.index
     parts = {part: list(getattr(split, part)) for part in ("train", "validation", "test")}
-    if held_out == "test_only":
-        parts |= {"train": [*parts["train"], *parts["validation"]], "validation": []}
+    parts["train"] = training_subjects(split, held_out)
+    parts["validation"] = [subject for subject in parts["validation"] if subject not in parts["train"]]
     counts = {tracer: len(cache.items(parts["train"], [tracer])) for tracer in TRACERS}
     scans = ", ".join(f"{count} {tracer}" for tracer, count in counts.items() if count)
     kind = "simulated people (relapet phantom), no real image of anybody" if index["simulated"] else "people"
@@ -186,6 +191,25 @@ def describe_data(cache, split, held_out: str = "subjects") -> dict:
     }
 
 
+def training_subjects(split, held_out: str) -> list[str]:
+    """Subjects that a run with this `preset.held_out` learned from."""
+    return [*split.train, *(split.validation if held_out == "test_only" else ())]
+
+
+def few_people(cache, subjects: Iterable[str]) -> list[str]:
+    """A line for each tracer of which so few real people were trained on that the model may show one of them."""
+    found = []
+    for tracer in TRACERS:
+        count = len({item.subject for item in cache.items(subjects, [tracer])})
+        if 0 < count < FEW_PEOPLE and not cache.index["simulated"]:
+            who = "1 person" if count == 1 else f"{count} people"
+            found.append(
+                f"{tracer}: trained on {who}; the weights, and a mean PET among them, can show a single person's scan of "
+                "so few; see to it before the bundle is given to anybody"
+            )
+    return found
+
+
 def _predictable(tracers: Iterable[str], law: int) -> dict[str, float]:
     """What part of the simulated people's variance an MRI could show."""
     from RelAPETLib.phantom.law import law_tracers, predictable_share
@@ -193,12 +217,12 @@ def _predictable(tracers: Iterable[str], law: int) -> dict[str, float]:
     return {tracer: round(predictable_share(tracer, law), 3) for tracer in tracers if tracer in law_tracers(law)}
 
 
-def tracer_entries(cache, split, relative: bool) -> dict:
-    """Metadata of the tracers that the model was trained on, whose output is SUVR or relative."""
+def tracer_entries(cache, subjects: Iterable[str], relative: bool) -> dict:
+    """Metadata of the tracers that the model was trained on with these subjects; its output is SUVR or relative."""
     region = cache.index["options"]["reference_region"]
     entries = {}
     for tracer in TRACERS.values():
-        if not cache.items(split.train, [tracer.name]):
+        if not cache.items(subjects, [tracer.name]):
             continue
         own = tracer.reference_region if region in (None, "tracer") else region
         entries[tracer.name] = {

@@ -71,6 +71,11 @@ class Rules(dict[str, Key]):
         """The keys that a resumed run may change."""
         return tuple(name for name, key in self.items() if key.free)
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The keys that are files or folders."""
+        return tuple(name for name, key in self.items() if key.place)
+
     def check(self, flat: Mapping[str, Any]) -> None:
         """Raise `ConfigError` for the first key of a flat configuration whose value the table does not allow."""
         for name, value in flat.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,26 @@ def published(start: Any) -> dict[str, Any]:
     }
 
 
+def without_places(config: Mapping[str, Any], places: Collection[str]) -> dict[str, Any]:
+    """A flat configuration for a bundle: of keys that are files or folders, the last part of their paths."""
+    return {key: _last(value) if key in places and value else value for key, value in config.items()}
+
+
+def changes_without_places(history: Sequence[str], places: Collection[str]) -> list[str]:
+    """What a run says of its resuming (``step 3: data.cache: /a/b -> /c/d``) for a bundle, in the same way."""
+    found = []
+    for line in history:
+        step, _, change = line.partition(": ")
+        key, _, values = change.partition(": ")
+        before, arrow, now = values.partition(" -> ")
+        found.append(f"{step}: {key}: {_last(before)} -> {_last(now)}" if arrow and key in places else line)
+    return found
+
+
+def _last(path: str) -> str:
+    return Path(str(path).replace("\\", "/")).name
+
+
 def _without_folders(word: str) -> str:
     """A word of a command line whose path, if it has one, keeps its last part."""
     key, equals, value = word.partition("=")
@@ -95,4 +115,4 @@ def _without_folders(word: str) -> str:
         at = "@" if word.startswith("@") else ""
         return at + Path(word[len(at) :]).name if "/" in word or "\\" in word else word
     bare = value.strip("'\"")
-    return f"{key}={Path(bare.replace(chr(92), '/')).name}" if "/" in bare or "\\" in bare else word
+    return f"{key}={_last(bare)}" if "/" in bare or "\\" in bare else word

@@ -77,8 +77,10 @@ def test_an_exported_run_loads_and_predicts_what_its_generator_does(trained, tmp
     from training.methods.rela.networks import condition
 
     config = config_of(preset, ablation, cache=trained)
+    config.out = "/data/Jane Doe study/runs/one"
     split = json.loads((trained / "split.json").read_text())
-    path, generator = saved_run(tmp_path, config, split["sha256"])
+    resumed = "step 3: data.cache: C:\\Jane Doe\\first -> Jane Doe/second"
+    path, generator = saved_run(tmp_path, config, split["sha256"], history=[resumed, "step 3: run.steps: 5 -> 9"])
     meaning = {"TAU": {"meaning": "a probability, in a test", "cutoff": 1.3, "source": "a test"}}
     (tmp_path / "positivity.json").write_text(json.dumps(meaning))
     words = ["export", "--checkpoint", str(path), "--out", str(tmp_path / "bundle"), "--name", "small"]
@@ -105,7 +107,10 @@ def test_an_exported_run_loads_and_predicts_what_its_generator_does(trained, tmp
     assert set(metadata["tracers"]) <= {"TAU", "PIB"} and "TAU" in metadata["tracers"]
     assert metadata["tracers"]["TAU"]["output"] == ("relative" if preset == "paper" else "suvr")
     assert metadata["method"]["settings"]["sampler"]["clip"] == (None if preset == "paper" else [-1, 1])
-    assert str(trained.parent) not in json.dumps(metadata)
+    source = metadata["source"]
+    assert (source["config"]["out"], source["config"]["data"]["cache"]) == ("one", trained.name)
+    assert source["changed_on_resuming"] == ["step 3: data.cache: first -> second", "step 3: run.steps: 5 -> 9"]
+    assert str(trained.parent) not in json.dumps(metadata) and "Jane Doe" not in json.dumps(metadata)
     assert any("4 mm" in line for line in metadata["differences_from_paper"])
     assert ("ablation" in metadata["title"]) == (ablation != "none")
     assert model.optional_inputs == (("t2f",) if ablation == "wo_t2f" else ())
@@ -126,6 +131,21 @@ def test_without_validation_those_subjects_are_trained_on(trained):
     assert said == {"train": len(split.train) + len(split.validation), "validation": 0, "test": len(split.test)}
     kept = load_data(config_of(cache=trained))
     assert {item.subject for item in kept.validation.items} == set(split.validation)
+
+
+def test_tracers_and_warnings_are_of_all_who_were_trained_on(trained):
+    from training.data.split import Split
+    from training.export import few_people, tracer_entries, training_subjects
+
+    cache, split = open_cache(trained), Split(("b",), ("a",), ("c",))
+    assert set(tracer_entries(cache, training_subjects(split, "subjects"), relative=False)) == {"TAU"}
+    everybody = training_subjects(split, "test_only")
+    assert set(tracer_entries(cache, everybody, relative=False)) == {"TAU", "PIB"}
+    real = replace(cache, index=cache.index | {"simulated": False})
+    assert few_people(cache, everybody) == []
+    assert [line.partition(";")[0] for line in few_people(real, everybody)] == [
+        "TAU: trained on 2 people", "PIB: trained on 1 person",
+    ]  # fmt: skip
 
 
 def test_a_run_on_another_split_is_not_exported(trained, tmp_path, capsys):

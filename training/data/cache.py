@@ -8,6 +8,7 @@
     CACHE/cases/CASE/pet_TRACER.npy      the same grid, SUVR, 0 outside the brain
     CACHE/cases/CASE/case.json           the case's entry of the index
     CACHE/failures.tsv                   what could not be used, and why
+    CACHE/warnings.tsv                   what is used and doubted
     CACHE/split.json                     see `training.data.split`
 
 A case is one T1w and T2F of a subject with the PET that belong to them: a subject, or one session of a subject. A
@@ -60,7 +61,17 @@ def write_case(cache: Path, record: dict, arrays: dict[str, np.ndarray]) -> None
         cache: the cache's folder.
         record: entry of the index; ``record["case"]`` names the folder.
         arrays: by file name, [X, Y, Z].
+
+    Raises:
+        OutputError: the disk refuses.
     """
+    try:
+        _write_case(cache, record, arrays)
+    except OSError as error:
+        raise OutputError(f"cannot write the cache {cache}: {error.strerror or error}") from error
+
+
+def _write_case(cache: Path, record: dict, arrays: dict[str, np.ndarray]) -> None:
     cases = cache / "cases"
     cases.mkdir(parents=True, exist_ok=True)
     target = cases / record["case"]
@@ -69,8 +80,10 @@ def write_case(cache: Path, record: dict, arrays: dict[str, np.ndarray]) -> None
         built = scratch / "new"
         built.mkdir()
         for name, array in arrays.items():
+            content = io.BytesIO()
+            np.save(content, array)
             with open(built / name, "wb") as file:
-                np.save(file, array)
+                file.write(content.getbuffer())  # numpy itself does not say that a disk is full
                 file.flush()
                 os.fsync(file.fileno())
         write_whole(built / CASE, pretty_json(record))

@@ -7,13 +7,13 @@ What fails is listed in ``failures.tsv`` and tried again by the next call; the r
 
 from __future__ import annotations
 
-import csv
+import errno
 import hashlib
-import io
 import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from RelAPETLib.volumes.named_tracer import other_tracer
 
 from . import cache as storage
 from .cache import block_mask, block_means, stored
+from .listing import FAILURES, warnings_of, without_doubles, write_lists
 from .pet import pet_units, unseen_target
 from .rendered import rendered_clinical, rendered_volumes
 
@@ -38,8 +39,8 @@ from .rendered import rendered_clinical, rendered_volumes
 RECIPE = 2
 #: The same for what it holds of measured PET, in cases that have some.
 PET_RECIPE = 2
-FAILURES = "failures.tsv"
 DTYPES = ("float16", "float32")
+_FULL = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS") if hasattr(errno, name)}
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,14 @@ class Summary:
         prepared, kept: cases made now, and found done.
         failures: what could not be used.
         index: contents of the index.
+        warnings: lines of ``warnings.tsv``.
     """
 
     prepared: int
     kept: int
     failures: list[Failure]
     index: dict
+    warnings: int = 0
 
 
 def prepare(
@@ -141,12 +144,13 @@ def _prepare(source: Source, cache: Path, options: Options, workers: int, progre
     if any((cache / "cases" / case.name).exists() for case, *_ in waiting):
         # Interrupted from here on, the cache holds volumes that its index knows nothing of.
         (cache / storage.INDEX).unlink(missing_ok=True)
-    for number, (case, reason, seconds) in enumerate(_run(waiting, workers), start=1):
-        words = f"failed: {reason}" if reason else f"{seconds:.0f} s"
-        progress(f"{number} of {len(waiting)}: {case.name} {words}")
-        if reason:
-            failures.append(Failure(case.subject, case.name, "", reason))
-        made += not reason
+    with closing(_run(waiting, workers)) as finished:
+        for number, (case, reason, seconds) in enumerate(finished, start=1):
+            words = f"failed: {reason}" if reason else f"{seconds:.0f} s"
+            progress(f"{number} of {len(waiting)}: {case.name} {words}")
+            if reason:
+                failures.append(Failure(case.subject, case.name, "", reason))
+            made += not reason
     return Summary(made, kept, *_finish(source, cache, options, digests, failures))
 
 
@@ -171,16 +175,22 @@ def _run(waiting: list[tuple], workers: int) -> Iterator[tuple[Case | RenderedCa
         yield task[0], f"its process died ({died}); perhaps out of memory" if died else reason, seconds
 
 
-def _finish(source, cache: Path, options: Options, digests: dict, failures: list[Failure]) -> tuple[list, dict]:
-    """Write failures and index from what the cache now holds of this source."""
+def _finish(source, cache: Path, options: Options, digests: dict, failures: list[Failure]) -> tuple[list, dict, int]:
+    """Write failures, warnings and index from what the cache now holds of this source."""
     records = []
     for case in source.cases:
         record = storage.read_case(cache, case.name)
         if record is not None and record["digest"] == digests.get(case.name):
             clinical = clinical_of(case).record()
+            # Choices among files and what a table says are, like these values, no part of the digest: as of today.
+            told = [*(" ".join(note.split()) for note in getattr(case, "notes", ())), *record.get("warnings", ())]
+            record |= {"warnings": list(dict.fromkeys(told))} if told else {}
             records.append(record | ({"clinical": clinical} if clinical else {}))
             failures += [Failure(case.subject, case.name, t, reason) for t, reason in record["failures"].items()]
-    storage.write_whole(cache / FAILURES, _failure_table(failures))
+    records, doubles = without_doubles(records)
+    failures += doubles
+    warnings = warnings_of(records)
+    write_lists(cache, failures, warnings)
     if not records:
         first = f"; first: {failures[0].case}: {failures[0].reason}" if failures else ""
         raise InputError(f"nothing of the data set could be used, see {cache / FAILURES}{first}")
@@ -190,20 +200,12 @@ def _finish(source, cache: Path, options: Options, digests: dict, failures: list
         "options": options.record() | source.options,
         "dtype": options.dtype,
     }
-    return failures, storage.write_index(cache, facts, records, options.factor)
+    return failures, storage.write_index(cache, facts, records, options.factor), len(warnings)
 
 
 def clinical_of(case: Case | RenderedCase) -> ClinicalValues:
     """What is known of a case's person. It is no part of the digest: it stands in the index, beside the volumes."""
     return rendered_clinical(case) if isinstance(case, RenderedCase) else case.clinical
-
-
-def _failure_table(failures: list[Failure]) -> bytes:
-    stream = io.StringIO()
-    writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
-    writer.writerow(["subject", "case", "tracer", "reason"])
-    writer.writerows([f.subject, f.case, f.tracer, " ".join(f.reason.split())] for f in failures)
-    return stream.getvalue().encode(errors="backslashreplace")
 
 
 def digest(case: Case | RenderedCase, options: Options) -> str:
@@ -245,6 +247,9 @@ def make_case(case: Case | RenderedCase, options: Options, cache: Path, case_dig
     Returns:
         Why it failed ("" when it did not) and the seconds it took. Only bugs of ours leave a traceback, in
         ``CACHE/errors``.
+
+    Raises:
+        OutputError: the cache's disk is full.
     """
     begin = time.perf_counter()
     try:
@@ -256,6 +261,8 @@ def make_case(case: Case | RenderedCase, options: Options, cache: Path, case_dig
         storage.write_case(cache, record, arrays)
         reason = ""
     except RelAPETError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL:
+            raise  # nobody else's volumes could be written
         reason = str(error)
     except MemoryError:
         reason = "out of memory; use fewer --workers"
@@ -303,7 +310,7 @@ def _volumes(case: Case, options: Options) -> tuple[dict[str, np.ndarray], dict]
         if doubts and not options.force:
             raise InputError(f"{'; '.join(doubts)}; --force takes it all the same")
         arrays, entries = _arrays(case, ready, known, options, failures)
-    told = [*case.notes, *ready.warnings, *doubts, *heard]
+    told = [*ready.warnings, *doubts, *heard]
     return arrays, {
         **entries,
         "failures": failures,

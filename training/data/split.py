@@ -138,6 +138,38 @@ def explicit_split(subjects: Iterable[str], lists: Mapping[str, Sequence[str]]) 
     return Split(**parts, unused=tuple(sorted(names - listed)))
 
 
+def asked_split(
+    cache: Cache,
+    lists: Mapping[str, Sequence[str]] | None,
+    seed: int = 0,
+    fractions: Sequence[float] = FRACTIONS,
+    complete_test: bool = False,
+) -> Split:
+    """Split of a cache's subjects.
+
+    Args:
+        lists: subjects by part, see `explicit_split`; the rest does not count then. None: drawn, see `make_split`.
+        complete_test: test only on subjects who have every tracer of the cache in one case.
+
+    Raises:
+        InputError: as `explicit_split` and `make_split`.
+    """
+    if lists is not None:
+        return explicit_split(cache.subjects, lists)
+    every = {tracer for record in cache.index["cases"] for tracer in record["pets"]}
+    complete = {record["subject"] for record in cache.index["cases"] if set(record["pets"]) == every}
+    return make_split(cache.subjects, seed=seed, fractions=fractions, test_from=complete if complete_test else None)
+
+
+def check_same(kept: Split, asked: Split, path: Path) -> None:
+    """Raise `InputError` where a split that is there puts people elsewhere than the one that is asked for."""
+    if any(getattr(kept, part) != getattr(asked, part) for part in PARTS):
+        raise InputError(
+            f"{path}: another split than the one that is asked for; leave these options out to keep it, or replace it "
+            "by --new-split"
+        )
+
+
 def read_lists(path: Path | str) -> dict[str, list[str]]:
     """Lists of subjects by part from a JSON file. Raises `InputError` when it holds anything else."""
     lists = read_json_object(path)

@@ -1,0 +1,138 @@
+"""What a study of real people brings: one person under two names, doubts that nobody sees, full disks, other splits."""
+
+import csv
+import json
+import resource
+import signal
+from contextlib import contextmanager
+
+import pytest
+import torch
+import training_cases as cases
+
+from RelAPETLib.cohort.table import read_table
+from RelAPETLib.errors import InputError, OutputError
+from training import checkpoints
+from training.__main__ import main
+from training.data.cache import open_cache
+from training.data.prepare import Options, prepare
+from training.data.split import FILE, Split, check_same, explicit_split
+
+HOW = Options(preprocessed=True, factor=4)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, grid_case):
+    """A table of four people, of whom `b` is `a` under another name and `c` has the PET of `a`; its cache."""
+    folder = tmp_path_factory.mktemp("study")
+    cases.write_table(folder, grid_case, [("a", "TAU"), ("b", "TAU"), ("c", "TAU"), ("d", "TAU")])
+    with open(folder / "people.csv", newline="", encoding="utf-8") as stream:
+        header, *rows = csv.reader(stream)
+    rows[1][1:3] = rows[0][1:3]
+    rows[2][3] = rows[0][3]
+    rows = [[*row, age, sex] for row, age, sex in zip(rows, ("839", "70", "", "64"), ("1", "F", "", "m"), strict=True)]
+    rows.append(["a", *rows[0][1:3], rows[3][3], "TAU", "839", "1"])  # a second PET of the same MRI
+    with open(folder / "people.csv", "w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([[*header, "age", "sex"], *rows])
+    out = folder / "cache"
+    return prepare(read_table(folder / "people.csv"), out, HOW), out
+
+
+def listed(path):
+    with open(path, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream, delimiter="\t"))
+
+
+def test_one_person_under_two_names_is_used_once(study):
+    summary, out = study
+    assert open_cache(out).subjects == ["a", "d"]
+    reasons = {line["subject"]: line["reason"] for line in listed(out / "failures.tsv") if not line["tracer"]}
+    assert reasons["b"].startswith("its t1w is that of a too") and reasons["c"].startswith("its PET TAU is that of a")
+    again = prepare(read_table(out.parent / "people.csv"), out, HOW)
+    assert (again.prepared, again.index) == (0, summary.index)
+
+
+def test_sessions_of_one_person_may_share_a_scan(study):
+    """A PET whose session has no MRI of its own brings the other's along."""
+    from training.data.listing import without_doubles
+
+    record = next(iter(open_cache(study[1]).cases.values()))
+    kept, left_out = without_doubles([record, record | {"case": "a_2"}])
+    assert len(kept) == 2 and not left_out
+
+
+def test_what_is_doubted_of_the_people_is_listed_and_counted(study, capsys):
+    summary, out = study
+    told = {(line["case"], line["warning"].partition(" '")[0]) for line in listed(out / "warnings.tsv")}
+    assert {("a", "people.csv: age"), ("a", "people.csv: sex")} <= told
+    assert summary.warnings == len(listed(out / "warnings.tsv"))
+    words = ["--preprocessed", "--factor", "4", "--workers", "1", "--fractions", "1,0,0"]
+    assert main(["prepare", "--source", str(out.parent / "people.csv"), "--out", str(out), *words]) == 0
+    said = capsys.readouterr().out
+    assert f"{summary.warnings} warnings, see {out / 'warnings.tsv'}" in said
+    assert "known are age of 1, sex of 1, score of 0 of 2 subjects" in said
+
+
+def test_a_mended_table_takes_its_warning_away_without_preparing_anew(study, tmp_path):
+    text = (study[1].parent / "people.csv").read_text().splitlines()
+    mended = study[1].parent / "mended.csv"
+    mended.write_text("\n".join([text[0], text[4]]) + "\n")
+    first = prepare(read_table(mended), tmp_path / "c", HOW)
+    before = first.warnings
+    mended.write_text("\n".join([text[0], text[4].replace(",64,", ",sixty,")]) + "\n")
+    again = prepare(read_table(mended), tmp_path / "c", HOW)
+    assert (again.prepared, again.kept, again.warnings) == (0, 1, before + 1)
+    mended.write_text("\n".join([text[0], text[4]]) + "\n")
+    assert prepare(read_table(mended), tmp_path / "c", HOW).index == first.index
+
+
+@contextmanager
+def no_file_beyond(size):
+    """As on a full disk, writing stops in the middle of a file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_a_full_disk_ends_prepare_at_once_and_says_so(study, tmp_path):
+    said = []
+    with no_file_beyond(4000), pytest.raises(OutputError, match=r"cannot write the cache .*: File too large"):
+        prepare(read_table(study[1].parent / "people.csv"), tmp_path / "c", HOW, progress=said.append)
+    assert said == [] and not list((tmp_path / "c").rglob("*.npy"))
+
+
+def test_a_full_disk_is_named_where_a_checkpoint_does_not_fit(tmp_path):
+    for number in (1_000, 100_000):  # torch finds out in the middle of a tensor, or at the end of its archive
+        with no_file_beyond(1500), pytest.raises(OutputError, match=r"cannot write checkpoint .*: File too large$"):
+            checkpoints.save(tmp_path / "x.pt", {"tensor": torch.zeros(number)})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_split_that_is_there_is_not_passed_off_as_the_one_that_is_asked_for(study, tmp_path, capsys):
+    out = study[1]
+    (out / FILE).unlink(missing_ok=True)
+    words = ["prepare", "--source", str(out.parent / "people.csv"), "--out", str(out), "--preprocessed", "--factor",
+             "4", "--workers", "1"]  # fmt: skip
+    assert main([*words, "--fractions", "0.5,0.5,0"]) == 0
+    kept = (out / FILE).read_bytes()
+    assert main(words) == 0 and main([*words, "--fractions", "0.5,0.5,0"]) == 0
+    assert capsys.readouterr().out.count("split kept") == 2
+    lists = tmp_path / "lists.json"
+    lists.write_text(json.dumps({"train": ["a", "d"]}))
+    for asked in (["--split-lists", str(lists)], ["--fractions", "1,0,0"]):
+        assert main([*words, *asked]) == 2 and "another split than the one" in capsys.readouterr().err
+        assert (out / FILE).read_bytes() == kept
+    assert main([*words, "--split-lists", str(lists), "--new-split"]) == 0
+    assert main([*words, "--split-lists", str(lists)]) == 0
+
+
+def test_splits_are_the_same_by_who_is_where():
+    drawn = Split(("a",), ("b",), ("c",), seed=3, method="drawn")
+    check_same(drawn, explicit_split("abc", {"train": ["a"], "validation": ["b"], "test": ["c"]}), FILE)
+    with pytest.raises(InputError, match="--new-split"):
+        check_same(drawn, explicit_split("abc", {"train": ["a"], "validation": ["c"], "test": ["b"]}), FILE)

@@ -1,0 +1,83 @@
+"""What `prepare` tells of people beside their volumes: who could not be used and why, what is doubted of the others."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from RelAPETLib.cohort.cases import Failure
+
+from .cache import write_whole
+
+FAILURES, WARNINGS = "failures.tsv", "warnings.tsv"
+
+
+def write_lists(cache: Path, failures: Iterable[Failure], warnings: Iterable[Failure]) -> None:
+    """``failures.tsv`` and ``warnings.tsv`` of a cache, each whole.
+
+    Args:
+        warnings: a line of a case that is used each, as its reason.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    rows = [[line.subject, line.case, line.tracer, " ".join(line.reason.split())] for line in failures]
+    write_whole(cache / FAILURES, _table(["subject", "case", "tracer", "reason"], rows))
+    rows = [[line.subject, line.case, line.reason] for line in warnings]
+    write_whole(cache / WARNINGS, _table(["subject", "case", "warning"], rows))
+
+
+def _table(header: list[str], rows: Iterable[list[str]]) -> bytes:
+    stream = io.StringIO()
+    writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return stream.getvalue().encode(errors="backslashreplace")
+
+
+def warnings_of(records: Iterable[Mapping]) -> list[Failure]:
+    """What is doubted of the cases of an index, a line each."""
+    return [Failure(r["subject"], r["case"], "", line) for r in records for line in r.get("warnings", ())]
+
+
+def without_doubles(records: Iterable[Mapping]) -> tuple[list[Mapping], list[Failure]]:
+    """Cases without those that hold a scan of another subject's: one person under two names would be trained on and
+    tested on.
+
+    Args:
+        records: entries of the index; of those that hold the same scan, the first subject's are kept.
+
+    Returns:
+        The others' entries in their order, and why each of the rest is left out.
+    """
+    owners: dict[tuple[str, str], str] = {}
+    kept, left_out = [], []
+    for record in records:
+        scans = {name: record[name]["sha256"] for name in ("t1w", "t2f") if name in record}
+        scans |= {f"PET {tracer}": pet["sha256"] for tracer, pet in record["pets"].items()}
+        for name, sha256 in scans.items():
+            owner = owners.get((name, sha256), record["subject"])
+            if owner != record["subject"]:
+                reason = (
+                    f"its {name} is that of {owner} too; one person under two names could be trained on and tested on, "
+                    "so give both one name (a session each), or take one away"
+                )
+                left_out.append(Failure(record["subject"], record["case"], "", reason))
+                break
+        else:
+            owners |= dict.fromkeys(scans.items(), record["subject"])
+            kept.append(record)
+    return kept, left_out
+
+
+def known_of(records: Iterable[Mapping]) -> str:
+    """Of how many of an index's subjects age, sex and score are known, in words."""
+    from RelAPETLib.clinical import CLINICAL
+
+    clinical: dict[str, dict] = {}
+    for record in records:
+        clinical.setdefault(record["subject"], {}).update(record.get("clinical", {}))
+    counts = [f"{name} of {sum(name in known for known in clinical.values())}" for name in CLINICAL]
+    return f"known are {', '.join(counts)} of {len(clinical)} subjects"
