@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count, weight
-from ...sizes import MOST_BLOCKS, WIDEST, check_levels, check_shifts, shape_of
+from ...sizes import MOST_BLOCKS, WIDEST, embedding_problems, level_problems, shape_of, shift_problems
 from ..image_loss import ImageLossConfig
-from ..translation_config import check_patches
+from ..translation_config import patch_problems
 
 
 @dataclass
@@ -108,21 +108,22 @@ class DdganConfig(ImageLossConfig):
     def check(self) -> None:
         """See `TrainConfig.check`."""
         super().check()
-        method, preset = self.method, self.preset
+        method = self.method
         if method.beta_min > method.beta_max:
             raise ConfigError(
                 f"method.beta_min={method.beta_min} is above method.beta_max={method.beta_max}; the chain goes from "
                 "the PET to noise"
             )
-        check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
-        if preset.channels[0] % 2:
-            raise ConfigError(
-                f"preset.channels={preset.channels}: the first must be even, for pairs of the timestep's embedding"
-            )
-        check_shifts(preset.channels, preset.norm_num_groups, "time, tracer and z, which shift channels")
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
+        preset = self.preset
+        found = level_problems("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
+        found += embedding_problems("preset", preset.channels)
+        found += shift_problems(preset.channels, preset.norm_num_groups, "time, tracer and z, which shift channels")
         if preset.discriminator_channels % 2:
-            raise ConfigError(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
-        check_patches(preset.discriminator_layers, shape_of(self.network))
+            found.append(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
+        return found + patch_problems(preset.discriminator_layers, shape_of(self.network))
 
 
 CONFIG = DdganConfig

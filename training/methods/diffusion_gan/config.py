@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count
-from ...sizes import check_levels, check_shifts
+from ...sizes import embedding_problems, level_problems, shift_problems
 from .. import translation_config
 
 
@@ -104,15 +104,17 @@ class DiffusionGanConfig(translation_config.TranslationConfig):
             )
         if preset.adaptation_images is not None and preset.adaptation_images < 1:
             raise ConfigError(f"preset.adaptation_images={preset.adaptation_images} must be at least 1, or null")
-        check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
-        if preset.channels[0] % 2:
-            raise ConfigError(
-                f"preset.channels={preset.channels}: the first must be even, for pairs of the timestep's embedding"
-            )
-        check_shifts(preset.channels, preset.norm_num_groups, "the tracer, which shifts channels")
-        if preset.discriminator_channels % 2:
-            raise ConfigError(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
         super().check()
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
+        preset = self.preset
+        found = level_problems("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
+        found += embedding_problems("preset", preset.channels)
+        found += shift_problems(preset.channels, preset.norm_num_groups, "the tracer, which shifts channels")
+        if preset.discriminator_channels % 2:
+            found.append(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
+        return found + super().size_problems()
 
 
 CONFIG = DiffusionGanConfig

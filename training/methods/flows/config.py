@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count
-from ...sizes import check_levels, check_shifts, shape_of
+from ...sizes import embedding_problems, level_problems, shape_of, shift_problems
 from ..image_loss import ImageLossConfig
 
 
@@ -168,23 +168,24 @@ class FlowConfig(ImageLossConfig):
             raise ConfigError(
                 f"preset.time_shift={preset.time_shift} must lie above 0 and be at most {LARGEST_SHIFT}, or null"
             )
-        channels = self.channels
-        check_levels("preset", channels, preset.num_res_blocks, preset.norm_num_groups)
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
+        preset, channels = self.preset, self.channels
+        found = level_problems("preset", channels, preset.num_res_blocks, preset.norm_num_groups)
         if preset.attending_levels > len(channels):
-            raise ConfigError(
+            found.append(
                 f"preset.attending_levels={preset.attending_levels}: there are {len(channels)} levels (preset.channels)"
             )
-        if channels[0] % 2:
-            raise ConfigError(
-                f"preset.channels={channels}: the first must be even, for pairs of the timestep's embedding"
-            )
-        check_shifts(channels, preset.norm_num_groups, "time and tracer, which shift channels")
+        found += embedding_problems("preset", channels)
+        found += shift_problems(channels, preset.norm_num_groups, "time and tracer, which shift channels")
         attending = channels[-max(preset.attending_levels, 1) :]
         if preset.num_head_channels and any(n % preset.num_head_channels for n in attending):
-            raise ConfigError(
+            found.append(
                 f"preset.num_head_channels={preset.num_head_channels} must divide the channels of levels with "
                 f"attention and of the last one: {', '.join(map(str, attending))}; 0 is one head"
             )
+        return found
 
 
 CONFIG = FlowConfig

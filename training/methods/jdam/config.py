@@ -11,7 +11,7 @@ from RelAPETLib.methods.jdam import OUTPUTS, PREDICTORS
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count
-from ...sizes import check_levels, check_shifts
+from ...sizes import embedding_problems, level_problems, shift_problems
 from ..image_loss import ImageLossConfig
 
 
@@ -127,14 +127,16 @@ class JdamConfig(ImageLossConfig):
                 f"preset.sigma_max={preset.sigma_max} must be above method.sigma_min={method.sigma_min} and at most "
                 "100000, or null"
             )
-        check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
-        if preset.channels[0] % 2:
-            raise ConfigError(
-                f"preset.channels={preset.channels}: the first must be even, for pairs of sigma's embedding"
-            )
-        check_shifts(preset.channels, preset.norm_num_groups, "sigma and tracer, which shift channels")
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
+        preset = self.preset
+        found = level_problems("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
+        found += embedding_problems("preset", preset.channels, "sigma")
+        found += shift_problems(preset.channels, preset.norm_num_groups, "sigma and tracer, which shift channels")
         if len(preset.attention_levels) != len(preset.channels):
-            raise ConfigError("preset.channels and preset.attention_levels must be lists of the same length")
+            found.append("preset.channels and preset.attention_levels must be lists of the same length")
+        return found
 
 
 CONFIG = JdamConfig

@@ -12,7 +12,7 @@ from RelAPETLib.methods.mtgd import PREDICTIONS
 from ... import config
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count
-from ...sizes import check_levels, check_shifts
+from ...sizes import embedding_problems, level_problems, shift_problems
 from ..image_loss import ImageLossConfig
 
 
@@ -129,16 +129,18 @@ class MtgdConfig(ImageLossConfig):
                 f"preset.guidance={preset.guidance} needs method.null_share above 0: without it the network never "
                 "learns to do without a tracer"
             )
-        check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
-        if preset.channels[0] % 2:
-            raise ConfigError(
-                f"preset.channels={preset.channels}: the first must be even, for pairs of the timestep's embedding"
-            )
-        check_shifts(preset.channels, preset.norm_num_groups, "time and tracer, which shift channels")
-        if preset.channels[-1] % preset.num_heads:
-            raise ConfigError(
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
+        preset = self.preset
+        found = level_problems("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
+        found += embedding_problems("preset", preset.channels)
+        found += shift_problems(preset.channels, preset.norm_num_groups, "time and tracer, which shift channels")
+        if preset.channels and preset.channels[-1] % preset.num_heads:
+            found.append(
                 f"preset.num_heads={preset.num_heads} must divide the last of preset.channels={preset.channels}"
             )
+        return found
 
 
 CONFIG = MtgdConfig

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, weight
-from ...sizes import check_levels, check_shifts
+from ...sizes import embedding_problems, level_problems, shift_problems
 from ..image_loss import ImageLossConfig
 
 
@@ -108,18 +108,20 @@ class ResdmConfig(ImageLossConfig):
     def check(self) -> None:
         """See `TrainConfig.check`."""
         super().check()
-        method, preset = self.method, self.preset
+        method = self.method
         if method.first_shift > method.last_shift:
             raise ConfigError(
                 f"method.first_shift={method.first_shift} is above method.last_shift={method.last_shift}; the chain "
                 "goes from the PET to the T1w"
             )
-        check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
-        if preset.channels[0] % 2:
-            raise ConfigError(
-                f"preset.channels={preset.channels}: the first must be even, for pairs of the timestep's embedding"
-            )
-        check_shifts(preset.channels, preset.norm_num_groups, "the time, which shifts channels")
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
+        preset = self.preset
+        found = level_problems("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
+        found += embedding_problems("preset", preset.channels)
+        found += shift_problems(preset.channels, preset.norm_num_groups, "the time, which shifts channels")
+        return found
 
 
 CONFIG = ResdmConfig
