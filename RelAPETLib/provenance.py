@@ -17,6 +17,7 @@ from .errors import RelAPETError
 from .models.metadata import method_of
 from .resources import resource
 from .tracers import TRACERS
+from .volumes.synthetic import REFERENCE_MEANING as REFERENCE_MEANING
 
 SCHEMA_VERSION = 1
 
@@ -55,7 +56,6 @@ Z_MEANING = (
 DEPARTURE_UNITS = "SD of the training people's synthetic PET"
 Z_UNITS = "SD of the norms"
 REGIONS_MEANING = "means inside the brain in approximate regions of the model grid"
-REFERENCE_MEANING = "the measured PET as it was compared: registered, and in the synthetic PET's units"
 SUVR_UNITS = "SUVR"
 RELATIVE_UNITS = "relative (0 to 1)"
 

@@ -4,7 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-from .errors import RelAPETError
+from .errors import InputError, RelAPETError
+from .homes import given_place
 
 
 def resources_dir() -> Path:
@@ -12,10 +13,11 @@ def resources_dir() -> Path:
 
     Raises:
         RelAPETError: none of the three exists.
+        InputError: ``$RELAPET_RESOURCES`` names the home of a user who is not known.
     """
-    named = os.environ.get("RELAPET_RESOURCES")
+    named = _named("RELAPET_RESOURCES")
     package = Path(__file__).resolve().parent
-    candidates = [Path(named)] if named else [package / "_resources", package.parent / "Resources"]
+    candidates = [named] if named else [package / "_resources", package.parent / "Resources"]
     for folder in candidates:
         if folder.is_dir():
             return folder
@@ -37,10 +39,14 @@ def resource(*parts: str) -> Path:
 
 
 def user_folder() -> Path:
-    """Folder of this user's data; see `models.catalogue.home`. Raises `RuntimeError` where the system knows no home."""
-    named = os.environ.get("RELAPET_HOME")
-    if named:
-        return Path(named).expanduser().absolute()
+    """Folder of this user's data; see `models.places.home`.
+
+    Raises:
+        RuntimeError: the system knows no home of this user, and ``$RELAPET_HOME`` names no folder.
+        InputError: ``$RELAPET_HOME`` names the home of a user who is not known, such as ``~nobody/x``.
+    """
+    if named := _named("RELAPET_HOME"):
+        return named.absolute()
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     elif sys.platform == "darwin":
@@ -48,3 +54,12 @@ def user_folder() -> Path:
     else:
         base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "relapet"
+
+
+def _named(variable: str) -> Path | None:
+    """The folder that a variable of the environment names, if it does. Raises `InputError` for an unknown home."""
+    text = os.environ.get(variable)
+    try:
+        return given_place(text) if text else None
+    except InputError as error:
+        raise InputError(f"{variable}: {error}") from error

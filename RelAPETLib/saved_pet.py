@@ -11,7 +11,7 @@ import numpy as np
 
 from .absent import why_missing
 from .errors import InputError, RelAPETError
-from .jsonfiles import parse_json, read_json_object
+from .jsonfiles import parse_json
 from .provenance import (
     DEPARTURE_MEANING,
     DIFFERENCE_MEANING,
@@ -22,12 +22,11 @@ from .provenance import (
     check_provenance,
 )
 from .volumes import corner_distance, file_sha256, image_affine, read_volume
-from .volumes.sidecar import readable_content
+from .volumes.synthetic import RECORD_NAME
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-RECORD_NAME = "synthetic_pet.json"
 #: What may lie beside a PET, by the meaning that the record gives to its file.
 MEANINGS = {
     "uncertainty": UNCERTAINTY_MEANING,
@@ -103,26 +102,6 @@ def read_synthetic_pet(
     image = _read(pet, "PET")
     found = {"uncertainty": None} | {name: _read_beside(pet, image, record, listed["space"], name) for name in maps}
     return SyntheticPet(image, record=record, space=listed["space"], **found)
-
-
-def says_synthetic(image: Path) -> bool:
-    """Whether something beside an image says that it is synthetic: no measured PET, whatever it is given as.
-
-    That is a sidecar with ``Synthetic``, as `relapet bids` writes, or a `synthetic_pet.json` that lists the file by
-    its name or, should it be called something else by now, by its SHA-256. What cannot be read says nothing.
-    """
-    if readable_content(image).get("Synthetic") is True:
-        return True
-    record = image.absolute().parent / RECORD_NAME
-    if not (record.is_file() and image.is_file()):
-        return False
-    try:
-        listed = read_json_object(record).get("outputs")
-        outputs = {name: facts for name, facts in listed.items() if isinstance(facts, dict)}
-    except (InputError, AttributeError):
-        return False
-    made = {name: facts for name, facts in outputs.items() if facts.get("content") != REFERENCE_MEANING}
-    return image.name in made or file_sha256(image) in [facts.get("sha256") for facts in made.values()]
 
 
 def regional_table(pet: Path, record: dict, record_path: Path | None = None) -> Path | None:

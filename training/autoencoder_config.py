@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .errors import ConfigError
 from .keys import MANY, Key, Rules, count, weight
-from .sizes import COARSEST, WIDEST, check_levels
+from .sizes import COARSEST, WIDEST, level_problems
 
 
 @dataclass
@@ -58,19 +57,20 @@ def reduction_of(coder: Autoencoder) -> int:
     return coder.blocks * 2 ** (len(coder.channels) - 1)
 
 
-def check_autoencoder(coder: Autoencoder, blocks: Sequence[int]) -> None:
-    """Raise `ConfigError` naming the key unless the autoencoder can be built and codes volumes of this shape."""
-    check_levels("autoencoder", coder.channels, coder.num_res_blocks, coder.norm_num_groups)
+def autoencoder_problems(coder: Autoencoder, blocks: Sequence[int]) -> list[str]:
+    """Everything that keeps the autoencoder from being built and from coding volumes of this shape, by its key."""
+    found = level_problems("autoencoder", coder.channels, coder.num_res_blocks, coder.norm_num_groups)
     for key, highest in (("latent_channels", WIDEST), ("blocks", COARSEST)):
         if not 1 <= getattr(coder, key) <= highest:
-            raise ConfigError(f"autoencoder.{key}={getattr(coder, key)} must lie between 1 and {highest}")
-    reduction = reduction_of(coder)
+            found.append(f"autoencoder.{key}={getattr(coder, key)} must lie between 1 and {highest}")
+    reduction = reduction_of(coder) if coder.channels else 0
     if reduction > min(blocks):
-        raise ConfigError(
+        found.append(
             f"autoencoder.channels, autoencoder.blocks: {len(coder.channels)} levels behind blocks of {coder.blocks} "
             f"reduce {reduction} voxels to one; volumes of {tuple(blocks)} have no more than {min(blocks)}"
         )
     if coder.perceptual_weight and not coder.perceptual_network:
-        raise ConfigError(
+        found.append(
             "autoencoder.perceptual_weight needs autoencoder.perceptual_network, a state dict of a 3-D ResNet-10"
         )
+    return found

@@ -250,12 +250,9 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
     add("--description", help="default: says that and what it was trained on")
     add("--samples", type=int, default=1, help="how many samples a synthesis draws when nobody says")
     add("--metrics", type=given_place, help="summary.json that 'evaluate' wrote for this model")
-    add(
-        "--positivity",
-        type=given_place,
-        help="JSON by tracer, where the share of draws that reach a cut-off was measured to be a "
-        "probability: meaning, cutoff, source (Resources/bundle.schema.json)",
-    )
+    add("--baseline", type=given_place, help="JSON: baseline and significance, what it was compared with, for its card")
+    positivity = "JSON by tracer whose share of draws above a cut-off is a probability: meaning, cutoff, source"
+    add("--positivity", type=given_place, help=positivity)
     add("--half", action="store_true", help="store weights as float16")
     add("--overwrite", action="store_true")
 
@@ -267,8 +264,8 @@ def run_export(options: argparse.Namespace) -> None:
     metadata = export_checkpoint(
         options.checkpoint, options.out, cache_folder=options.cache, name=options.name, version=options.version,
         licence=options.licence, title=options.title, text=options.description, samples=options.samples,
-        metrics_file=options.metrics, positivity_file=options.positivity, half=options.half,
-        overwrite=options.overwrite,
+        metrics_file=options.metrics, baseline_file=options.baseline, positivity_file=options.positivity,
+        half=options.half, overwrite=options.overwrite,
     )  # fmt: skip
     say(f"{metadata['name']} {metadata['version']} in {options.out}; run it with relapet synthesize --model")
 

@@ -94,7 +94,11 @@ class TrainConfig:
     seed: int = 0
 
     def check(self) -> None:
-        """Raise `ConfigError` for a combination without sense or sizes that make no network; the method's own."""
+        """Raise `ConfigError` for a combination without sense; the method's own."""
+
+    def size_problems(self) -> list[str]:
+        """Everything that keeps the method's networks from being built, a line each, each naming its key."""
+        return []
 
     def check_ranks(self, ranks: int) -> None:
         """Raise `ConfigError` for a layout over `ranks` that the method cannot do, beyond `layout`."""
@@ -331,7 +335,7 @@ def _similar_keys(key: str, known: Sequence[str]) -> list[str]:
 
 def check(config: TrainConfig) -> None:
     """Raise `ConfigError` for a value out of range or a combination without sense."""
-    from .sizes import check_grid
+    from .sizes import check_grid, refuse
 
     flat = flatten(config)
     for key, value in flat.items():
@@ -353,6 +357,7 @@ def check(config: TrainConfig) -> None:
         raise ConfigError(f"hardware.compile=true needs hardware.mode=fast, not {config.hardware.mode}")
     check_grid(config.network)
     config.check()
+    refuse(config.size_problems())
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], free: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:

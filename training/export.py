@@ -29,6 +29,8 @@ SIMULATED_LIMITATION = (
     "It has seen simulated images only: on a real scan its output shows that the software works, nothing about the "
     "patient."
 )
+#: What a file of a baseline holds.
+_OF_BASELINE = ("baseline", "significance")
 
 
 def export_checkpoint(
@@ -43,6 +45,7 @@ def export_checkpoint(
     text: str | None = None,
     samples: int = 1,
     metrics_file: Path | None = None,
+    baseline_file: Path | None = None,
     positivity_file: Path | None = None,
     half: bool = False,
     overwrite: bool = False,
@@ -56,6 +59,8 @@ def export_checkpoint(
         name, version, licence, title: of the metadata; `text` is its description.
         samples: how many samples a synthesis draws when nobody says.
         metrics_file: ``summary.json`` of `evaluate`; None for none.
+        baseline_file: JSON with ``baseline`` and perhaps ``significance``, what the model was compared with elsewhere
+            and how surely it is better, each an object or a text; None for what `metrics_file` has alone.
         positivity_file: JSON with ``positivity`` of tracers' metadata by tracer; None where nobody measured that the
             share of draws that reach a cut-off is a probability.
         half: store weights as float16.
@@ -106,7 +111,7 @@ def export_checkpoint(
             "changed_on_resuming": origins.changes_without_places(state["history"], places),
             "config": nested(origins.without_places(flatten(config), places)),
         },
-        "metrics": _metrics(metrics_file, state),
+        "metrics": _metrics(metrics_file, baseline_file, state),
     }
     return export_model(objective, weights, facts, out, half=half, overwrite=overwrite)
 
@@ -265,11 +270,25 @@ def describe(facts: dict, method: str, bundle: Bundle, optional: Sequence[str] =
     }
 
 
-def _metrics(path: Path | None, state: dict) -> dict:
-    """Figures for the metadata: of the test part, where they were measured, and of the validation in the run."""
+def _metrics(path: Path | None, baseline: Path | None, state: dict) -> dict:
+    """Figures for the metadata: of the test part and against a baseline, where measured, and of the run's validation.
+
+    The model card looks for the names ``baseline`` and ``significance`` among them.
+    """
+    from .evaluate import BASELINE
+
     found: dict = {}
     if path is not None:
         found["held_out"] = read_json_object(path)
+        if own := [name for name in found["held_out"] if name.startswith(BASELINE)]:
+            found["baseline"] = f"held_out has it: {', '.join(own)}, the mean PET of the training people"
+    if baseline is not None:
+        said = read_json_object(baseline)
+        if "baseline" not in said or said.keys() - set(_OF_BASELINE) or not all(said.values()):
+            raise InputError(
+                f"{baseline}: an object with {' and perhaps '.join(_OF_BASELINE)} is wanted, neither empty"
+            )
+        found |= said
     best = state.get("best_psnr")
     if isinstance(best, float) and math.isfinite(best):
         found["validation_in_training"] = {"best_psnr_whole_image": float(best)}

@@ -239,6 +239,6 @@ def _is_whole(record: dict) -> bool:
 
 def _write_volume(pet: np.ndarray, path: Path) -> None:
     from RelAPETLib.grid import array_to_image
-    from RelAPETLib.volumes import write_volume
+    from RelAPETLib.volumes import mark_synthetic, write_volume
 
-    write_volume(array_to_image(pet), path, overwrite=True)
+    write_volume(mark_synthetic(array_to_image(pet)), path, overwrite=True)

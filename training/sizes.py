@@ -32,12 +32,6 @@ def shape_of(network: Network) -> tuple[int, int, int]:
     return tuple(network.crop or (n // network.factor for n in MNI_GRID.shape))
 
 
-def check_levels(group: str, channels: Sequence[int], num_res_blocks: int, groups: int) -> None:
-    """Raise `ConfigError` for the first of `level_problems`."""
-    for problem in level_problems(group, channels, num_res_blocks, groups):
-        raise ConfigError(problem)
-
-
 def level_problems(group: str, channels: Sequence[int], num_res_blocks: int, groups: int) -> list[str]:
     """Widths of levels that cannot be, or that the normalisation does not divide into groups.
 
@@ -59,19 +53,27 @@ def level_problems(group: str, channels: Sequence[int], num_res_blocks: int, gro
     return found
 
 
-def check_shifts(channels: Sequence[int], groups: int, hidden: str) -> None:
-    """Raise `ConfigError` where a normalisation of single channels would hide what shifts them in front of it.
+def shift_problems(channels: Sequence[int], groups: int, hidden: str) -> list[str]:
+    """The line that says that a normalisation of single channels would hide what shifts them in front of it.
 
     Args:
         channels: of the preset's levels, or of those that are shifted.
         groups: of the normalisation; 0 normalises each channel by itself.
         hidden: what would be, in words.
     """
-    if groups in (0, *channels):
-        raise ConfigError(
-            f"preset.norm_num_groups={groups}: groups of a single channel would hide {hidden}, from the network; use "
-            f"at least 1 and fewer than each of {list(channels)}"
-        )
+    if groups not in (0, *channels):
+        return []
+    return [
+        f"preset.norm_num_groups={groups}: groups of a single channel would hide {hidden}, from the network; use "
+        f"at least 1 and fewer than each of {list(channels)}"
+    ]
+
+
+def embedding_problems(group: str, channels: Sequence[int], embedded: str = "the timestep") -> list[str]:
+    """The line that says that the first level is too odd for pairs of sine and cosine of what is `embedded`."""
+    if not channels or channels[0] % 2 == 0:
+        return []
+    return [f"{group}.channels={list(channels)}: the first must be even, for pairs of {embedded}'s embedding"]
 
 
 def attention_problems(
@@ -86,8 +88,7 @@ def attention_problems(
     channels, found = list(channels), []
     if len(channels) != len(attention_levels):
         found.append("network.channels and network.attention_levels must be lists of the same length")
-    if channels and channels[0] % 2:
-        found.append(f"network.channels={channels}: the first must be even, for pairs of the timestep's embedding")
+    found += embedding_problems("network", channels)
     attending = [n for n, use in zip(channels, attention_levels, strict=False) if use] + channels[-1:]
     if num_head_channels < 1 or any(n % num_head_channels for n in attending):
         found.append(
@@ -127,8 +128,8 @@ def multiple_problems(network: Network, shape: Sequence[int], what: str, other: 
     return [f"{named} are no multiples of {multiple}; use another {other} or fewer levels"]
 
 
-def refuse(problems: Sequence[str], shape: Sequence[int] | None) -> None:
-    """Raise `ConfigError` for all of these problems of a U-Net, with words of one that fits volumes of the shape."""
+def refuse(problems: Sequence[str], shape: Sequence[int] | None = None) -> None:
+    """Raise `ConfigError` for all of these problems, if any, with words of a U-Net that fits volumes of the shape."""
     if not problems:
         return
     words = "" if shape is None else f"; these fit volumes of {tuple(shape)}: {' '.join(fitting_words(shape))}"

@@ -199,7 +199,7 @@ def misfits(request):
     pet = request.reference
     if pet is None:
         return found
-    if pet.GetAttribute(SYNTHETIC):
+    if pet.GetAttribute(SYNTHETIC) or people.saysSynthetic(pet):
         found.append(_("the reference PET is synthetic itself; choose a measured one"))
     elif pet.GetAttribute(KIND) not in (None, "measured"):
         found.append(_("the reference PET is a map of z-scores; choose a measured PET"))

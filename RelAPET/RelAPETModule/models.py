@@ -12,20 +12,26 @@ from .words import escaped
 def listModels():
     """(entries, warnings): every model of the catalogue and of the user's folder.
 
-    Before the install step the shipped catalogue alone: the library cannot check the user's models yet.
+    Before the install step the shipped catalogue alone: the library cannot check the user's models yet. So, too, with
+    a warning, where the environment names a folder that cannot be.
     """
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             return library("models.catalogue").list_models(), [str(w.message) for w in caught]
     except ImportError:
-        metadata, resources = library("models.metadata"), library("resources")
-        content = metadata.load_json(resources.resource("models.json"), "model catalogue")
-        entries = [
-            {**entry, "installed": entry["shipped"], "path": "", "catalogued": True, "draw": None}
-            for entry in content["models"]
-        ]
-        return entries, []
+        return _shipped(), []
+    except library("errors").RelAPETError as error:
+        return _shipped(), [str(error)]
+
+
+def _shipped():
+    metadata, resources = library("models.metadata"), library("resources")
+    content = metadata.load_json(resources.resource("models.json"), "model catalogue")
+    return [
+        {**entry, "installed": entry["shipped"], "path": "", "catalogued": True, "draw": None}
+        for entry in content["models"]
+    ]
 
 
 def survey():
@@ -35,7 +41,7 @@ def survey():
             warnings.simplefilter("always")
             known, refused = library("models.survey").survey()
             return known, refused, [str(w.message) for w in caught]
-    except ImportError:  # before the install step
+    except (ImportError, library("errors").RelAPETError):  # before the install step, or as `listModels` tells
         entries, notes = listModels()
         return [{**entry, "problem": None, "place": None} for entry in entries], [], notes
 

@@ -29,6 +29,7 @@ _TAGS = {
     "PatientAge": "0010,1010",
     "PatientSex": "0010,0040",
     "Units": "0054,1001",
+    "SyntheticData": "0008,001C",
 }
 _LEVELS = {
     "PatientID": "Patient",
@@ -128,6 +129,11 @@ def _keyword(attribute):
 def unitOf(volume):
     """Unit of a PET as its DICOM header writes it, e.g. ``BQML``; None where nothing is known."""
     return tagsOf(volume).get("Units", "").strip() or None
+
+
+def saysSynthetic(volume):
+    """Whether a volume's DICOM header says that it is synthetic."""
+    return tagsOf(volume).get("SyntheticData", "").strip() == "YES"
 
 
 def originOf(volume):

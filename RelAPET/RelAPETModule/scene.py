@@ -10,6 +10,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from .attributes import objectOf, readDict, setQuantity
+from .library import library
 
 #: Node attributes of everything this module makes.
 SYNTHETIC, KIND, TRACER, MODEL, UNITS, STATEMENT, PROVENANCE, WINDOW, SPACE = (
@@ -118,7 +119,8 @@ def writeVolume(volume, path, matrix=None):
 def writeSidecar(volume, path, unit=None):
     """Write what a volume's BIDS sidecar says, or a PET's unit, as the sidecar of its file, and return its path.
 
-    The library refuses all units of a PET but SUVR, and shows intervals of a simulated person's scans alone.
+    The library refuses all units of a PET but SUVR, a synthetic PET as the measured one, and shows intervals of a
+    simulated person's scans alone.
 
     unit: what else is known of the unit, where neither sidecar nor volume tells.
     """
@@ -127,10 +129,19 @@ def writeSidecar(volume, path, unit=None):
     unit = (units.GetCodeValue() if units is not None else None) or unit
     if "Units" not in sidecar and unit:
         sidecar = {**sidecar, "Units": unit}
+    if saysSynthetic(volume):
+        sidecar = {**sidecar, "Synthetic": True}
     written = Path(path).with_suffix(".json")
     if sidecar:
         written.write_text(json.dumps(sidecar), encoding="utf-8")
     return written
+
+
+def saysSynthetic(volume):
+    """Whether a volume is known to be synthetic: this module's, or read from a file that says so."""
+    storage = volume.GetStorageNode()
+    file = storage.GetFileName() if storage is not None else None
+    return bool(volume.GetAttribute(SYNTHETIC)) or bool(file and library("volumes").says_synthetic(Path(file)))
 
 
 def readVolume(path, volume, geometryOf=None):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import __version__
-from ..errors import OutputError, RelAPETError
+from ..errors import OutputError
 from ..notices import printable
 from ..resources import user_folder
 
@@ -57,7 +57,12 @@ class Log:
 
 
 def default_log_file() -> Path:
-    """Where the log is without ``--log-file``. Raises `OutputError` where the system knows no home of this user."""
+    """Where the log is without ``--log-file``.
+
+    Raises:
+        OutputError: the system knows no home of this user.
+        InputError: ``$RELAPET_HOME`` names the home of a user who is not known, and nothing of theirs can be read.
+    """
     try:
         return user_folder() / "logs" / "relapet.log"  # `models.home` is the same, and imports numpy
     except RuntimeError as error:
@@ -73,6 +78,7 @@ def log_file(path: str | None, command: str) -> Iterator[Log]:
 
     Raises:
         OutputError: `path` was given and cannot be written.
+        InputError: as `default_log_file`.
     """
     target, handler = _choose(path)
     root, logger = logging.getLogger(), logging.getLogger("relapet")
@@ -98,14 +104,15 @@ def _choose(path: str | None) -> tuple[Path | None, logging.Handler]:
     try:
         target = default_log_file()
         return target, _open(target)
-    except RelAPETError:  # no home, or one that cannot be written
+    except OutputError:  # no home, or one that cannot be written
         return None, logging.NullHandler()
 
 
 def _open(path: Path) -> logging.Handler:
+    default = _default()
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if path == _default():
+        if path == default:
             path.parent.chmod(0o700)  # one made by an earlier version
         handler = _make_handler(path)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -118,7 +125,7 @@ def _open(path: Path) -> logging.Handler:
 def _default() -> Path | None:
     try:
         return default_log_file()
-    except RelAPETError:
+    except OutputError:
         return None
 
 

@@ -43,6 +43,8 @@ TRANSFORM = "from-MNI152NLin2009aSym_to-T1w_mode-image_xfm.nii.gz"
 _DESC = {"synthetic_pet": "synthetic", "uncertainty": "spread", "difference": "difference"}
 _MEANING = {"spread": UNCERTAINTY_MEANING, "difference": DIFFERENCE_MEANING, "departure": DEPARTURE_MEANING}
 _MNI = "_space-MNI"
+#: What links to the scans begin with: BIDS URIs of the data set that ``DatasetLinks`` calls so.
+RAW = "bids:raw:"
 #: ``desc-`` of the measured PET as it was compared.
 REFERENCE = "reference"
 REFERENCE_SIDECAR = (
@@ -155,7 +157,7 @@ def _link(request: Request, visit: Visit, path: Path, title: str) -> str:
     root = request.source if request.source.is_dir() else request.source.parent
     own = root / visit.participant
     if request.linked and path.name.startswith(f"{visit.participant}_") and own in path.absolute().parents:
-        return f"bids:raw:{path.absolute().relative_to(root).as_posix()}"
+        return f"{RAW}{path.absolute().relative_to(root).as_posix()}"
     return title
 
 

@@ -6,8 +6,9 @@ has no session, they belong together if there is one session of each and of MRI.
 belongs to the subject's only session with MRI, as `relapet bids` has it. No measured PET belongs to two sessions.
 
 Masks and label images are looked for beside: ``*_desc-brain_mask`` and ``*_dseg`` of the same subject and session, in
-the derivatives first. Without ``space-`` they lie on the T1w, or on the PET in whose folder they are; ones of other
-spaces than T1w and MNI are not taken.
+the derivatives first. Without ``space-`` they lie on the T1w, or on the PET in whose folder they are and whose entities
+they have; ones of other spaces than T1w and MNI are not taken. The T1w is the one that the synthetic PET's sidecar says
+it lies on, else the one that `relapet bids` takes.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from ..evaluation.spaces import agreed_space, other_space, space_entity, space_o
 from ..jsonfiles import read_json_object
 from ..notices import warn
 from ..volumes.endings import BIDS_ENDINGS
-from ..volumes.sidecar import BidsFile, natural_order, parse_name, read_sidecar
+from ..volumes.sidecar import BidsFile, natural_order, parse_name, read_sidecar, readable_content
 from .bids import home_of, participants, preferred
-from .derivatives import TRANSFORM
+from .derivatives import RAW, TRANSFORM
 from .pairs import known_tracer
 
 DESCRIPTION = "dataset_description.json"
 SYNTHETIC = "synthetic"
+#: Entities by which several PET of a session differ, each of which lies where its scan put it.
+OF_A_SCAN = ("trc", "rec", "run", "task", "acq")
 #: What ``desc-`` of a measured PET does not begin with: it is made by `relapet bids`.
 MADE = (SYNTHETIC, "spread", "departure", "difference")
 
@@ -221,7 +224,7 @@ def _pair(
         model,
         made.path if made else None,
         measured.path,
-        t1w=_t1w_in_mni(main, roots) if space == "MNI" else _t1w(main, roots[-1]),
+        t1w=_t1w_in_mni(main, roots) if space == "MNI" else _stated_t1w(made, roots[-1]) or _t1w(main, roots[-1]),
         mask=beside("mask", "brain"),
         dseg=beside("dseg", None),
         space=space,
@@ -253,6 +256,18 @@ def _of_several_sessions(pets: list[BidsFile], raw: Path) -> set[str]:
     for file in pets:
         sessions.setdefault(file.entities["sub"], set()).add(file.entities.get("ses"))
     return {subject for subject, own in sessions.items() if len(own) > 1 and len(_mri_places(raw, subject)) != 1}
+
+
+def _stated_t1w(made: BidsFile | None, raw: Path) -> Path | None:
+    """The T1w in the data set on which a synthetic PET lies by its sidecar; None where that names none of the person.
+
+    Of several T1w of a session `relapet bids` may have been told to take another than `preferred` says.
+    """
+    said = None if made is None else readable_content(made.path).get("SpatialReference")
+    if not isinstance(said, str) or not said.startswith(f"{RAW}sub-{made.entities['sub']}/") or ".." in said:
+        return None
+    path = raw / said.removeprefix(RAW)
+    return path if is_listed(path) else None
 
 
 def _t1w(file: BidsFile, raw: Path) -> Path | None:
@@ -310,12 +325,16 @@ def _beside(
 def _same_space(path: Path, main: BidsFile, space: str) -> bool:
     """Whether a mask or label image lies in the space of a PET.
 
-    One whose name says nothing counts as one in the T1w's space, and beside another PET as one of that PET's own.
+    One whose name says no space counts as one in the T1w's space, and in a PET's folder as one in that PET's own: of
+    the PET with the tracer, run and so on that it names.
     """
     if other_space(path) or other_space(main.path):
         return space_entity(path) == space_entity(main.path)
-    if not space_entity(path) and path.parent.name == "pet" and path.parent != main.path.parent:
-        return False
+    if not space_entity(path) and path.parent.name == "pet":
+        said = parse_name(path).entities
+        another = any(said.get(name, own) != own for name in OF_A_SCAN for own in [main.entities.get(name)])
+        if another or path.parent != main.path.parent:
+            return False
     return (space_of(path) or "T1w") == (space or "T1w")
 
 

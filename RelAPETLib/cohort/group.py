@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, OutputError
 from ..evaluation.tsv import FAILURE_COLUMNS, KEYS, REGION_COLUMNS, VOLUME_COLUMNS, as_tsv
 from ..notices import warn
+from ..provenance import SUVR_UNITS
 from ..regions.atlas import SHIPPED
+from ..synthesis.intervals import LEAST_IN_VIEW
 from ..whole_files import write_whole
 from .derivatives import DESCRIPTION, GENERATOR
 from .records import DONE, Record, read_records
@@ -37,7 +39,7 @@ _REGION_FIELDS = {
     "low": ("low",),
     "high": ("high",),
     "volume_ml": ("volume_ml",),
-    "in_field": ("in_field", "share_measured", "share_in_view"),
+    "in_field": ("in_field", "share_in_view"),
 }
 _DESCRIPTIONS = {
     "participant_id": "person",
@@ -50,14 +52,16 @@ _DESCRIPTIONS = {
     "mae": "mean absolute error, volumes scaled to 0 to 1",
     "nrmse": "root mean square error over the measured PET's root mean square; n/a here, relapet evaluate has it",
     "atlas": "where the regions come from",
-    "synthetic": "mean of the synthetic PET, in units",
-    "measured": "mean of the measured PET, in units",
-    "spread": "standard deviation of the regional mean over the model's samples, in units: not the error",
-    "low": "lower end of the interval, in units",
-    "high": "upper end of the interval, in units",
+    "synthetic": "mean of the synthetic PET over the share in_field, in units",
+    "measured": "mean of the measured PET over the same voxels, in units; n/a where it shows less than half of the "
+    "region, and where it shows a part that the synthetic PET has no mean of",
+    "spread": "standard deviation of the regional mean over the model's samples, in units: not the error; n/a where "
+    "the measured PET lacks more than 2 % of the region, which it is not of",
+    "low": "lower end of the interval, in units; n/a as spread",
+    "high": "upper end of the interval, in units; n/a as spread",
     "volume_ml": "volume of the region",
-    "in_field": "share of the region in the field of view of the MRI, 0 to 1, and of the measured PET where that lacks "
-    "some of it: measured is over what both show, synthetic over what the MRI shows",
+    "in_field": "share of the region, 0 to 1, that synthetic and measured are means of: what the MRI show and, where "
+    "there is a measured mean, the measured PET shows, too",
     "units": "of synthetic, measured, spread, low and high: SUVR, or relative (0 to 1) where the model knows no SUVR",
     "reason": "why there is no result, or what part of it is missing",
 }
@@ -183,8 +187,25 @@ def _region_rows(record: Record) -> list[dict]:
         found = {
             column: next((row[name] for name in names if name in row), None) for column, names in _REGION_FIELDS.items()
         }
+        found |= _of_both(row)
         rows.append({"region": row["region"], "atlas": row.get("atlas", SHIPPED), **found, "units": row.get("units")})
     return rows
+
+
+def _of_both(row: Mapping) -> dict:
+    """What a row has otherwise where a measured PET shows less of its region than the MRI: means of the same voxels.
+
+    The table of the result has the synthetic mean over all that the MRI show, and the measured one and that of the
+    difference over what both show; in SUVR the latter two add up to the synthetic one there. Relative PET are scaled
+    before they are compared, so that nothing tells it, and the row makes no pair.
+    """
+    share = row.get("share_measured")
+    if share is None or share == row.get("share_in_view") or row.get("reference") is None:
+        return {}
+    if row.get("difference") is None or row.get("units") != SUVR_UNITS:
+        return {"measured": None}
+    unknown = {} if share >= LEAST_IN_VIEW else dict.fromkeys(("spread", "low", "high"))
+    return {"synthetic": row["reference"] + row["difference"], "in_field": share, **unknown}
 
 
 def _never_run(visits: list[Visit], tracers: Sequence[str], model: str, known: set) -> list[dict]:

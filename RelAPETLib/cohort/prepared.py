@@ -89,10 +89,9 @@ def _relative(model: Model, tracer: str) -> bool:
 
 def _unusable(scan: PetScan, relative: bool, force: bool) -> str:
     """Why a measured PET cannot be compared with, as far as that is known without registering it."""
-    from ..saved_pet import says_synthetic
     from ..synthesis.inputs import REFERENCE, SYNTHETIC
     from ..synthesis.reference import reference_units
-    from ..volumes import check_volume, read_volume
+    from ..volumes import check_volume, read_volume, says_synthetic
     from ..volumes.named_tracer import other_tracer
 
     path = scan.path

@@ -155,12 +155,12 @@ def _lay_over(path: Path, target: sitk.Image, transform: sitk.Transform) -> None
     import SimpleITK as sitk
 
     from ..registration.template import load_template
-    from ..volumes import read_volume, write_volume
+    from ..volumes import mark_synthetic, read_volume, write_volume
     from .brains import WARPED, Brain
 
     made = sitk.Resample(read_volume(path), target, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     brain = Brain((load_template().mask,), WARPED, transform)
-    write_volume(sitk.Mask(made, brain.on(target)), path, overwrite=True)
+    write_volume(mark_synthetic(sitk.Mask(made, brain.on(target))), path, overwrite=True)
 
 
 def _to_mni(pair: Pair, space: str) -> sitk.Transform | None:

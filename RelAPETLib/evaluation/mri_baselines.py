@@ -129,7 +129,7 @@ def write_guesses(
     Raises:
         InputError: somebody was trained on, has no MRI in the table, or one that cannot be used.
     """
-    from ..volumes import write_volume
+    from ..volumes import mark_synthetic, write_volume
 
     baselines, found = list(baselines), []
     volumes = {(row.participant_id, row.session): row for row in mri}
@@ -143,7 +143,7 @@ def write_guesses(
         shown = [volumes[person, session].array(name) for name in ("t1w", "t2f")] if own else []
         for baseline in own:
             path = folder / f"{len(found):05d}_synthetic.nii.gz"
-            write_volume(array_to_image(baseline.guess(shown)), path)
+            write_volume(mark_synthetic(array_to_image(baseline.guess(shown))), path)
             names = {"participant_id": person, "session": session, "tracer": tracer, "model": RIDGE}
             found.append({**names, "synthetic": path})
     return found

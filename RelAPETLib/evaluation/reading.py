@@ -17,6 +17,7 @@ from ..errors import DoubtfulInputError, InputError
 from ..grid import MNI_GRID
 from ..notices import printable, warn
 from ..volumes.masked import LEAST_WEIGHT, smoothed
+from ..volumes.synthetic import SYNTHETIC
 from .brains import Brain, Brains, space_of_pair
 from .pairs import Pair
 from .settings import Settings
@@ -83,8 +84,8 @@ def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> L
 
     Raises:
         InputError: a file that cannot be read or used, or two PET that lie in two places.
-        DoubtfulInputError: two PET that hardly overlap, or a measured one that says it is of another tracer, and
-            `settings.force` is False.
+        DoubtfulInputError: two PET that hardly overlap, or a measured one that says it is of another tracer or a
+            synthetic one, and `settings.force` is False.
 
     Warns:
         RelAPETWarning: two PET that overlap poorly, or a registered one that lacks a part of the brain, in whose place
@@ -93,12 +94,8 @@ def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> L
     import SimpleITK as sitk
 
     from ..volumes import check_volume, read_volume
-    from ..volumes.named_tracer import other_tracer
 
-    if why := other_tracer(pair.measured, pair.tracer, pair.sidecar):
-        if not settings.force:
-            raise DoubtfulInputError(f"{printable(pair.measured)}: {why}", "name its own; --force takes it as it is")
-        warn(f"{printable(pair.measured)}: {why}")
+    _check_measured(pair, settings.force)
     measured = _measured(pair, settings)
     synthetic = None
     if pair.synthetic is not None and not settings.measured_only:
@@ -127,6 +124,22 @@ def load_pair(pair: Pair, settings: Settings, brains: Brains | None = None) -> L
     if synthetic is not None:
         _check_place(pair, loaded, settings)
     return _at_one_resolution(loaded, settings)
+
+
+def _check_measured(pair: Pair, force: bool) -> None:
+    """Doubt a measured PET that says it is of another tracer, or a synthetic one."""
+    from ..volumes import says_synthetic
+    from ..volumes.named_tracer import other_tracer
+
+    name, found = printable(pair.measured), []
+    if why := other_tracer(pair.measured, pair.tracer, pair.sidecar):
+        found.append((why, "name its own; --force takes it as it is"))
+    if says_synthetic(pair.measured):
+        found.append((SYNTHETIC, "name a measured PET; --force takes it as it is"))
+    for why, advice in found:
+        if not force:
+            raise DoubtfulInputError(f"{name}: {why}", advice)
+        warn(f"{name}: {why}")
 
 
 def _at_one_resolution(loaded: Loaded, settings: Settings) -> Loaded:

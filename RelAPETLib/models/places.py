@@ -37,6 +37,7 @@ def home() -> Path:
 
     Raises:
         ModelError: the system knows no home of this user, and ``$RELAPET_HOME`` names none.
+        InputError: ``$RELAPET_HOME`` names the home of a user who is not known.
     """
     try:
         return user_folder()
@@ -101,9 +102,11 @@ def set_models_folder(folder: Path | str | None) -> Path | None:
 
 def _settings() -> dict:
     try:
-        return _read_settings()
+        home()
     except ModelError:  # without a home there are none
         return {}
+    try:
+        return _read_settings()
     except InputError as error:
         warn(f"{error}; it does not count")
         return {}

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import DoubtfulInputError, InputError
 from ..notices import warn
 from ..unnamed import without_files
+from ..volumes.synthetic import SYNTHETIC as SYNTHETIC
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 TITLES = {"t1w": "T1w", "t2f": "T2-FLAIR"}
 REFERENCE = "reference PET"
 _REFERENCE = "reference_"
-SYNTHETIC = "a synthetic PET, as the record beside it says, and no measured one"
 
 
 def reference_role(tracer: str) -> str:
@@ -47,7 +47,7 @@ class Inputs:
         paths: by role, those that came as files.
         doubted: what spoke against the MRI and was accepted by force, a line each.
         pet_doubted: the same of measured PET, by tracer.
-        synthetic_pets: tracers whose measured PET is a synthetic one, as what lies beside it says, and was accepted.
+        synthetic_pets: tracers whose measured PET says that it is a synthetic one (`says_synthetic`), and was accepted.
         simulated: every MRI came as a file that says it is a simulated person's (`volumes.sidecar.is_simulated`).
         beside: of each MRI that came as a file, by role, what `told_beside` found; of a silent one no entry.
     """
@@ -96,12 +96,13 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
     Raises:
         InputError: a volume cannot be read or used, or two of them are the same.
         DoubtfulInputError: two of them are of two people, a measured PET is of another tracer or a synthetic one, and
-            `force` is False. Another tracer is told before any volume is read.
+            `force` is False. Those of PET are told before any volume is read.
     """
     from ..volumes import check_volume, file_sha256, read_volume, second_file
 
     volumes = {role: volume for role, volume in volumes.items() if volume is not None}
     doubted = _doubt_tracers(volumes, force)
+    synthetic = _doubt_synthetic(volumes, force)
     images, hashes, seconds, names, paths = {}, {}, {}, {}, {}
     for number, (role, volume) in enumerate(volumes.items()):
         progress(number / len(volumes), f"reading the {title(role)}")
@@ -118,7 +119,6 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
             hashes[role] = _image_sha256(images[role])
         check_volume(images[role], names[role])
     _refuse_twins(images, {role: (hashes[role], seconds.get(role)) for role in hashes}, names)
-    synthetic = _doubt_synthetic(paths, names, force)
     doubted += [*_doubt_two_people(paths, names, force), *synthetic]
     mri = [role for role in images if role in TITLES]
     beside = told_beside_all({role: paths.get(role) for role in mri})
@@ -205,15 +205,17 @@ def _doubt_two_people(paths: dict[str, Path], names: dict[str, str], force: bool
     return accepted
 
 
-def _doubt_synthetic(paths: dict[str, Path], names: dict[str, str], force: bool) -> list[tuple[str, str]]:
-    """Measured PET that are synthetic ones, as what lies beside them says; what was accepted by force, by role."""
-    from ..saved_pet import says_synthetic
+def _doubt_synthetic(volumes: dict[str, object], force: bool) -> list[tuple[str, str]]:
+    """Measured PET that say that they are synthetic ones; what was accepted by force, by role."""
+    from ..volumes import says_synthetic
 
     accepted = []
-    for role in [role for role, path in paths.items() if role not in TITLES and says_synthetic(path)]:
+    for role in [role for role, volume in volumes.items() if role not in TITLES and says_synthetic(volume)]:
         if not force:
+            path = f" {volumes[role]}" if isinstance(volumes[role], (str, os.PathLike)) else ""
             raise DoubtfulInputError(
-                f"{names[role]}: {SYNTHETIC}", "give a measured PET, or use --force to compare with it all the same"
+                f"{title(role)}{path}: {SYNTHETIC}",
+                "give a measured PET, or use --force to compare with it all the same",
             )
         words = f"{title(role)}: {SYNTHETIC}"
         warn(f"accepted by force: {words}")

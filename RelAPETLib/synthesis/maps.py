@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from .reference import ReferenceUnits
     from .sampling import Draw
 
+#: Maps of the measured PET alone; all others are synthetic or hold something of that.
+MEASURED = ("reference", "reference_z")
 #: Maps that say something only where the measured PET shows the brain.
-OF_MEASURED = ("reference", "difference", "reference_z")
+OF_MEASURED = (*MEASURED, "difference")
 
 
 def make_maps(

@@ -27,6 +27,7 @@ from ..homes import path_beside
 from ..jsonfiles import read_json_object
 from ..notices import warn
 from ..tracers import get_tracer
+from ..volumes.synthetic import SYNTHETIC
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -210,9 +211,7 @@ def _level(mean: np.ndarray, sd: np.ndarray, region: str, file: Path) -> float:
 def check_measured(norms: Norms | None, synthetic: Iterable[str]) -> None:
     """Raise `InputError` where the tracer's PET is among those that are `synthetic`, which force does not accept."""
     if norms is not None and norms.tracer in synthetic:
-        raise InputError(
-            "the reference PET is a synthetic one, as the record beside it says; z-scores are of measured PET alone"
-        )
+        raise InputError(f"the reference PET is {SYNTHETIC}; z-scores are of measured PET alone")
 
 
 def z_map(case: Case, norms: Norms) -> tuple[sitk.Image, dict]:

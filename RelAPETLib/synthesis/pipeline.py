@@ -255,8 +255,9 @@ def finish(
         seconds: time by stage so far.
         part: gives a progress callback for a stage, ``compare`` and ``return``.
     """
+    from ..volumes import mark_synthetic
     from .intervals import regional_table
-    from .maps import bring_back, make_maps, sample_rows
+    from .maps import MEASURED, bring_back, make_maps, sample_rows
     from .norms import z_map
     from .summary import summary
     from .white_matter import white_matter
@@ -274,6 +275,9 @@ def finish(
         clock.lap("comparison")
         volumes, pictures = bring_back(maps, case, drawn.plan.tracer.name, drawn.plan.space, part("return"))
         clock.lap("return")
+    for name, image in volumes.items():
+        if name.removesuffix("_space-MNI") not in MEASURED:
+            mark_synthetic(image)
     messages = without_paths(messages, case.paths)
     ending = "_space-MNI" if drawn.plan.space == "mni" else ""
     told = {"intervals": intervals, "summary": summary(case, drawn, regions, samples), "zscore": zscore}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..provenance import SUVR_UNITS
+from .intervals import LEAST_IN_VIEW
 from .withheld import why_another_draw, why_another_person
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ def summary(case: Case, drawn: Draw, rows: Sequence[Mapping], samples: Sequence[
     if tracer.composite is None or plan.window is None:
         return None
     names = tracer.composite.regions
-    value, measured = (_mean(rows, names, column) for column in ("synthetic_pet", "reference"))
+    value = _mean(rows, names, "synthetic_pet")
+    partly = _partly_measured(rows, names)
+    measured = None if partly else _mean(rows, names, "reference")
     draws = _draws(samples, names)
     positivity = _positivity(case, drawn, draws)
     found = {
@@ -53,7 +56,7 @@ def summary(case: Case, drawn: Draw, rows: Sequence[Mapping], samples: Sequence[
         "samples": draws,
         "positivity": positivity,
     }
-    return found | {"caveat": caveat(tracer), "says": _words(found, tracer)}
+    return found | {"caveat": caveat(tracer), "says": _words(found, tracer, partly)}
 
 
 def caveat(tracer: Tracer) -> str:
@@ -67,6 +70,12 @@ def _mean(rows: Sequence[Mapping], names: Sequence[str], column: str) -> float |
     values = [row.get(column, math.nan) for row in rows if row["region"] in names]
     mean = sum(values) / len(names) if len(values) == len(names) else math.nan
     return float(mean) if math.isfinite(mean) else None
+
+
+def _partly_measured(rows: Sequence[Mapping], names: Sequence[str]) -> bool:
+    """Whether the measured PET lacks some of a region that the MRI show: its mean is of less than the value's then."""
+    own = (row for row in rows if row["region"] in names and "share_measured" in row)
+    return any(row["share_measured"] < LEAST_IN_VIEW * row["share_in_view"] for row in own)
 
 
 def _draws(samples: Sequence[Mapping], names: Sequence[str]) -> list[float] | None:
@@ -132,8 +141,8 @@ def _why_no_share(case: Case, drawn: Draw, own: Mapping, draws: list[float] | No
     return "one sample was drawn, or a region is not in the field of view" if draws is None else None
 
 
-def _words(found: Mapping, tracer: Tracer) -> str:
-    """All of it on one line."""
+def _words(found: Mapping, tracer: Tracer, partly: bool) -> str:
+    """All of it on one line; `partly`: the measured PET lacks some of a region."""
     name = found["name"][:1].upper() + found["name"][1:]
     of = ", ".join(region.replace("_", " ") for region in found["regions"])
     if found["value"] is None:
@@ -143,6 +152,8 @@ def _words(found: Mapping, tracer: Tracer) -> str:
         words += f", spread of {len(found['samples'])} samples {found['spread']:.2f}"
     if found["measured"] is not None:
         words += f", measured {found['measured']:.2f}"
+    elif partly:
+        words += ", no measured value, since the measured PET lacks part of a region"
     return " ".join(f"{words}. {caveat(tracer)}{_positivity_words(found)}".split())
 
 

@@ -8,6 +8,7 @@ from .checking import check_volume
 from .dicom import Origin, Series, find_series, origin_of, same_person, same_study
 from .geometry import canonical, corner_distance, image_affine, image_from_array
 from .reading import count_frames, header_units, read_frames, read_volume, second_file
+from .synthetic import mark_synthetic, says_synthetic
 from .writing import file_sha256, write_volume
 
 __all__ = [
@@ -22,11 +23,13 @@ __all__ = [
     "header_units",
     "image_affine",
     "image_from_array",
+    "mark_synthetic",
     "origin_of",
     "read_frames",
     "read_volume",
     "same_person",
     "same_study",
+    "says_synthetic",
     "second_file",
     "write_volume",
 ]

@@ -45,6 +45,11 @@ def count_frames(stream: ByteStream) -> int:
     return sizes[3] if len(sizes) == 4 else 1
 
 
+def description(stream: ByteStream) -> str:
+    """What the header that comes next has in ``descrip``."""
+    return bytes(_read_header(stream)["descrip"]).decode("latin-1").strip("\0 ")
+
+
 def read_nifti(stream: ByteStream, path: Path, name: str, weights: Mapping[int, float] | None = None) -> sitk.Image:
     """Read what `read_volume` promises, or `read_frames` if there are weights, from a stream at the header."""
     label = stream.label

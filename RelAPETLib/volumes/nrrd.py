@@ -86,6 +86,11 @@ def read_nrrd(stream: ByteStream, path: Path, name: str) -> sitk.Image:
         return _read_data(fields, data, np.dtype(dtype), shape, affine)
 
 
+def own_keys(stream: ByteStream) -> dict[str, str]:
+    """The ``key:=value`` pairs of the header at the stream's first byte, which are no fields of the format."""
+    return {key.removesuffix(":="): value for key, value in _read_header(stream).items() if key.endswith(":=")}
+
+
 def nrrd_voxel_file(stream: ByteStream, path: Path) -> Path | None:
     """The file of its own that holds the voxels of the header at the stream's first byte, if there is one."""
     fields = _read_header(stream)
@@ -99,7 +104,10 @@ def _read_header(stream: ByteStream) -> dict[str, str]:
     fields: dict[str, str] = {}
     while line := next_line(stream):  # an empty line ends the header, in a .nhdr also the end of the file
         key, separator, value = line.partition(":")
-        if line.startswith("#") or value.startswith("="):  # a comment, a key of the user's own
+        if line.startswith("#"):
+            continue
+        if value.startswith("="):  # a key of the user's own, which is none of the fields
+            fields.setdefault(f"{key}:=", value[1:])
             continue
         key = " ".join(key.lower().split())
         key = _SYNONYMS.get(key, key)

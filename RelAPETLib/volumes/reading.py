@@ -18,14 +18,15 @@ from ..absent import what_stands_in, why_missing
 from ..errors import InputError
 from ..notices import printable
 from .contrast import warn_of_contrast, who_says_contrast
-from .dicom import dicom_units, is_dicom, read_dicom_file, read_dicom_folder
+from .dicom import dicom_says_synthetic, dicom_units, is_dicom, read_dicom_file, read_dicom_folder
 from .endings import KINDS, ending_of
 from .metaimage import is_metaimage, metaimage_voxel_file, read_metaimage
 from .mgh import is_mgh, read_mgh
 from .nifti import count_frames as count_nifti_frames
-from .nifti import header_file, is_nifti, nifti_voxel_file, read_nifti
-from .nrrd import is_nrrd, nrrd_voxel_file, read_nrrd
+from .nifti import description, header_file, is_nifti, nifti_voxel_file, read_nifti
+from .nrrd import is_nrrd, nrrd_voxel_file, own_keys, read_nrrd
 from .streams import ByteStream, open_file, open_stream
+from .writing import DESCRIBED, MARK
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -125,6 +126,21 @@ def header_units(path: str | os.PathLike) -> str | None:
         except OSError as error:
             raise InputError(f"{printable(path)}: cannot be read: {error.strerror or error}") from error
     return None
+
+
+def header_says_synthetic(path: str | os.PathLike) -> bool:
+    """Whether a volume's own header says that it is synthetic: NIfTI, NRRD (`writing.MARK`) or DICOM; others say none.
+
+    Raises:
+        InputError: as `read_volume` does for a file that is not there or whose header is damaged.
+    """
+    path = Path(path)
+    if os.path.isdir(path) or (os.path.isfile(path) and ending_of(path) not in KINDS):
+        return dicom_says_synthetic(path)
+    with _opened(path) as (kind, stream, _):
+        if kind == "nifti":
+            return description(stream).startswith(DESCRIBED)
+        return kind == "nrrd" and MARK in own_keys(stream)
 
 
 def second_file(path: str | os.PathLike) -> Path | None:

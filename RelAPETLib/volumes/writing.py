@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 _SCANNER, _MNI = 1, 4  # NIFTI_XFORM_SCANNER_ANAT, NIFTI_XFORM_MNI_152
+#: Metadata of an image that is synthetic (`synthetic.mark_synthetic`), and what NIfTI's ``descrip`` begins with then.
+MARK, DESCRIBED = "RelAPET.Synthetic", "SYNTHETIC by RelAPET: a model's guess, not a measurement"
 
 
 def write_volume(image: sitk.Image, path: str | os.PathLike, overwrite: bool = False) -> None:
@@ -27,8 +29,9 @@ def write_volume(image: sitk.Image, path: str | os.PathLike, overwrite: bool = F
 
     The file is written beside its place under a temporary name, synced to disk, then renamed: whoever looks finds the
     whole file or none, also after an error or Ctrl-C. NIfTI gets sform and qform alike, code 4 (MNI) on the model
-    grid and 1 (scanner) elsewhere, and its voxel values unscaled. The same image gives the same bytes: ``.nii.gz`` says
-    no time and no name.
+    grid and 1 (scanner) elsewhere, its voxel values unscaled, and ``descrip`` where the image is marked as synthetic
+    (`synthetic.mark_synthetic`); NRRD gets all of the image's metadata. The same image gives the same bytes:
+    ``.nii.gz`` says no time and no name.
 
     Raises:
         OutputError: the name's ending is none of these, the file exists and `overwrite` is false, or it cannot be
@@ -91,6 +94,8 @@ def _write_nifti(image: sitk.Image, path: Path) -> None:
     nifti.set_qform(affine, code)
     nifti.set_sform(affine, code)
     nifti.header.set_xyzt_units("mm")
+    if image.HasMetaDataKey(MARK):
+        nifti.header["descrip"] = DESCRIBED
     with path.open("wb") as file:
         if path.suffix.lower() != ".gz":
             nifti.to_stream(file)

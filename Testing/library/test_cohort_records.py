@@ -19,6 +19,7 @@ from RelAPETLib.cohort.records import Record, hashes, judge, read_record, record
 from RelAPETLib.cohort.request import Request
 from RelAPETLib.cohort.visits import Visit
 from RelAPETLib.errors import RelAPETWarning
+from RelAPETLib.evaluation.tsv import read_tsv
 from RelAPETLib.notices import listening
 from RelAPETLib.registration import AUTO, REVISION
 from RelAPETLib.synthesis import Options
@@ -111,15 +112,34 @@ def test_a_reason_names_all_that_differs_and_no_path(data):
     assert judge(*place, wanted(other, visit)) == (False, words)
 
 
-def test_a_table_says_over_which_share_of_a_region_a_measured_mean_is(data):
+def test_both_means_of_a_region_that_a_measured_pet_shows_in_part_are_of_the_same_voxels(data):
     request, visit = data
-    row = {"region": "r", "synthetic_pet": 1.0, "reference": 1.2, "share_measured": 0.6, "share_in_view": 0.9}
-    whole = {"region": "s", "synthetic_pet": 1.0, "share_in_view": 0.8}
-    write(request, visit, wanted(request, visit), regions=[row, whole])
-    header, *lines = (write_tables(request.out).files["regions.tsv"]).read_text().splitlines()
-    column = header.split("\t").index("in_field")
-    assert [line.split("\t")[column] for line in lines] == ["0.6", "0.8"]
-    assert "both" in json.loads((request.out / "regions.json").read_text())["in_field"]["Description"]
+    partly = {"synthetic_pet": 1.0, "reference": 1.2, "difference": -0.5, "spread": 0.1, "low": 0.8, "high": 1.3}
+    rows = [
+        {"region": "part", **partly, "share_measured": 0.6, "share_in_view": 0.9},
+        {"region": "nearly", **partly, "share_measured": 0.99, "share_in_view": 1.0},
+        {"region": "same", **partly, "share_measured": 0.8, "share_in_view": 0.8},
+        {"region": "hardly", "synthetic_pet": 1.0, "reference": None, "share_measured": 0.3, "share_in_view": 1.0},
+        {"region": "whole", "synthetic_pet": 1.0, "share_in_view": 0.8},
+    ]
+    relative = [{**row, "units": "relative (0 to 1)"} for row in rows[:3]]
+    write(request, visit, wanted(request, visit), regions=[row | {"units": "SUVR"} for row in rows])
+    write(request, replace(visit, participant="sub-02"), wanted(request, visit), regions=relative)
+    table = read_tsv(write_tables(request.out).files["regions.tsv"], ["in_field"])
+    columns = ("synthetic", "measured", "spread", "low", "high", "in_field")
+    found = {(row["participant_id"], row["region"]): [row[name] for name in columns] for row in table}
+    own = {region: values for (person, region), values in found.items() if person == "sub-01"}
+    assert own == {
+        "part": ["0.7", "1.2", "n/a", "n/a", "n/a", "0.6"],
+        "nearly": ["0.7", "1.2", "0.1", "0.8", "1.3", "0.99"],
+        "same": ["1", "1.2", "0.1", "0.8", "1.3", "0.8"],
+        "hardly": ["1", "n/a", "n/a", "n/a", "n/a", "1"],
+        "whole": ["1", "n/a", "n/a", "n/a", "n/a", "0.8"],
+    }
+    assert found["sub-02", "part"] == ["1", "n/a", "0.1", "0.8", "1.3", "0.9"], "scaled to be compared: no pair"
+    assert found["sub-02", "same"][:2] == ["1", "1.2"]
+    told = json.loads((request.out / "regions.json").read_text())
+    assert "the same voxels" in told["measured"]["Description"] and "share in_field" in told["synthetic"]["Description"]
 
 
 def test_records_of_earlier_versions_count_and_are_told_of(data):

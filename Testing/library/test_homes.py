@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from RelAPETLib.cohort.table import read_table
 from RelAPETLib.cohort.visits import find_visits
 from RelAPETLib.errors import InputError, RelAPETWarning
 from RelAPETLib.homes import given_path
+from RelAPETLib.resources import resources_dir
 
 #: What a metavar says of options that take a text which is no path.
 NO_PATH = {
@@ -95,3 +97,47 @@ def test_an_unknown_user_in_a_table_is_that_line_s_failure(tmp_path):
         (pair,), (failure,) = read_pairs(table)
     assert pair.participant == "b" and failure["participant_id"] == "a"
     assert "there is no user of this name" in failure["reason"] and "~nobody" not in failure["reason"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["models", "list"], ["models", "show", "demo"], ["models", "folder"], ["doctor"], ["regions", "list"],
+        ["demo", "--out", "OUT"], ["synthesize", "--t1w", "a", "--t2f", "b", "--tracer", "TAU", "--out", "OUT"],
+        ["bids", "a", "OUT", "participant"], ["models", "list", "--log-file", "OUT/log"], ["serve", "--stdio"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_home_of_the_environment_that_cannot_be_is_one_line_of_every_command(words, monkeypatch, capsys, tmp_path):
+    """Neither its absence nor the user's other models may pass for what was asked for."""
+    out = tmp_path / "out"
+    monkeypatch.setenv("RELAPET_HOME", "~nobody-of-this-name/x")
+    monkeypatch.chdir(tmp_path)
+    assert main([word.replace("OUT", str(out)) for word in words]) == 2
+    said = capsys.readouterr().err
+    assert "RELAPET_HOME: ~nobody-of-this-name/x: there is no user of this name here" in said
+    assert said.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_the_library_says_the_same_of_it(monkeypatch):
+    from RelAPETLib.models import list_models, load_model
+    from RelAPETLib.regions.stored import names
+
+    monkeypatch.setenv("RELAPET_HOME", "~nobody-of-this-name/x")
+    for ask in (list_models, names, lambda: load_model("a model of mine")):
+        with pytest.raises(InputError, match="^RELAPET_HOME: ~nobody-of-this-name/x: there is no user"):
+            ask()
+    monkeypatch.setenv("RELAPET_RESOURCES", "~nobody-of-this-name")
+    with pytest.raises(InputError, match="^RELAPET_RESOURCES: ~nobody-of-this-name: there is no user"):
+        resources_dir()
+    monkeypatch.setenv("RELAPET_RESOURCES", "~")
+    assert resources_dir() == Path.home()
+
+
+@pytest.mark.parametrize("words", [["--model", "~nobody-of-this-name/m"], ["--norms", "~nobody-of-this-name/n"]])
+def test_names_that_may_be_paths_too(words, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    asked = ["synthesize", "--t1w", "a", "--t2f", "b", "--tracer", "TAU", "--out", "o", *words]
+    assert main(asked) == 2
+    said = capsys.readouterr().err
+    assert "~nobody-of-this-name" in said and "there is no user of this name" in said and said.count("\n") == 1

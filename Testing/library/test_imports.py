@@ -15,7 +15,8 @@ PACKAGE = Path(RelAPETLib.__file__).parent
 #: A room imports from the rows above its own, never from its own row or below.
 LAYERS = [
     {"errors"},
-    {"absent", "homes", "resources", "tracers", "grid", "notices", "scaling", "whole_files", "clinical", "host_memory"},
+    {"homes"},
+    {"absent", "resources", "tracers", "grid", "notices", "scaling", "whole_files", "clinical", "host_memory"},
     {"jsonfiles", "outputs", "unnamed"},
     {"volumes", "diffusion", "devices", "counted_memory"},
     {"networks", "regions", "comparison", "registration", "suvr"},

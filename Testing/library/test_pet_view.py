@@ -192,6 +192,11 @@ def test_a_perfect_synthesis_of_a_cut_pet_has_no_error(template, counts, cut):
     row = rows[REGION]
     assert row["reference"] == pytest.approx(1, abs=1e-5) and abs(row["difference"]) < 1e-5
     assert 0.5 < row["share_measured"] < 0.7 and row["share_in_view"] == rows["parietal"]["share_measured"] == 1
+    own = {name: (row["reference"] + row["difference"], row["synthetic_pet"]) for name, row in rows.items()}
+    there = seen_brain(cut.mask, cut.pet_views["TAU"])
+    shown = regional_means(maps["synthetic_pet"], [REGION], there)[REGION]
+    assert own[REGION][0] == pytest.approx(shown, abs=1e-6), "what the tables of a cohort pair with the measured mean"
+    assert own["parietal"][0] == pytest.approx(own["parietal"][1], abs=1e-6)
     assert "reference PET: " in said[0]
     less = replace(cut, pet_views={"TAU": seen_brain(view_above(36), cut.pet_views["TAU"])})
     rows = regional_table(SimpleNamespace(ready=less), drawn, maps)[0]

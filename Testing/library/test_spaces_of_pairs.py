@@ -1,5 +1,6 @@
 """In which space the files of a pair lie: what --register takes, and which files belong together."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,43 @@ def test_a_mask_without_space_lies_where_the_scan_of_its_folder_does(tmp_path):
     assert measured.mask is not None
     pair, _ = pair_of(tmp_path, "space-T1w", "raw/sub-1/anat/sub-1_desc-brain_mask.nii.gz")
     assert pair.mask.parent.name == "anat"
+
+
+@pytest.mark.parametrize("kind", ["desc-brain_mask", "dseg"])
+@pytest.mark.parametrize("entity, other", [("trc-PIB", "trc-AV1451"), ("trc-PIB_run-1", "trc-PIB_run-2")])
+def test_a_mask_without_space_is_of_the_pet_that_it_names(tmp_path, kind, entity, other):
+    """Two PET of a session lie where their scans put them; the mask of one is not that of the other."""
+    raw = files(tmp_path, *(f"sub-1/pet/sub-1_{each}_pet.nii.gz" for each in (entity, other)))
+    own = files(tmp_path, f"sub-1/pet/sub-1_{other}_{kind}.nii.gz") / f"sub-1/pet/sub-1_{other}_{kind}.nii.gz"
+
+    def found():
+        with listening(lambda line: None):
+            pairs, _ = read_derivatives(raw, raw, measured_only=True)
+        return {pair.measured.name: pair.mask or pair.dseg for pair in pairs}
+
+    assert found()[f"sub-1_{entity}_pet.nii.gz"] is None
+    assert found().get(f"sub-1_{other}_pet.nii.gz", own) == own
+    right = files(tmp_path, f"sub-1/pet/sub-1_{entity}_{kind}.nii.gz") / f"sub-1/pet/sub-1_{entity}_{kind}.nii.gz"
+    assert found()[f"sub-1_{entity}_pet.nii.gz"] == right
+
+
+def test_the_t1w_of_a_pair_is_the_one_that_the_synthetic_pet_lies_on(tmp_path):
+    """`relapet bids` may have been told by a filter to take another than the first of a session."""
+    scans = [f"raw/sub-1/anat/sub-1_acq-{name}_T1w.nii.gz" for name in "ab"]
+    pair, _ = pair_of(tmp_path, "space-T1w", *scans)
+    sidecar = pair.synthetic.with_name(pair.synthetic.name.replace(".nii.gz", ".json"))
+    for said, wanted in (
+        ("bids:raw:sub-1/anat/sub-1_acq-b_T1w.nii.gz", "sub-1_acq-b_T1w.nii.gz"),
+        ("bids:raw:sub-1/anat/sub-1_acq-gone_T1w.nii.gz", pair.t1w.name),
+        ("bids:raw:sub-2/anat/sub-2_T1w.nii.gz", pair.t1w.name),
+        ("bids:raw:sub-1/../sub-2/anat/sub-2_T1w.nii.gz", pair.t1w.name),
+        ("T1w", pair.t1w.name),
+        (["T1w"], pair.t1w.name),
+    ):
+        files(tmp_path, "raw/sub-2/anat/sub-2_T1w.nii.gz")
+        sidecar.write_text(json.dumps({"SpatialReference": said}), encoding="utf-8")
+        (again,), _ = read_derivatives(tmp_path / "raw", tmp_path / "made")
+        assert again.t1w.name == wanted, said
 
 
 def test_labels_of_another_mni_space_are_told_of(tmp_path):

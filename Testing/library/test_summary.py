@@ -72,6 +72,20 @@ def test_the_value_is_the_mean_of_the_regions_of_the_table(case, models):
         assert words in found["says"]
 
 
+def test_a_measured_pet_that_lacks_part_of_a_region_has_no_value(case, models):
+    """Its mean would be of less than the synthetic one's, and their difference no error of the model."""
+    drawn = draw(case, "PIB", Options("PIB", model=models["plain"], space="mni", samples=1))
+    of_both = {"synthetic_pet": 1.0, "reference": 1.5, "share_in_view": 1.0}
+    whole = [{"region": name, **of_both} for name in TRACERS["PIB"].composite.regions]
+    nearly = [row | {"share_measured": 0.99} for row in whole]
+    partly = [*nearly[:-1], nearly[-1] | {"share_measured": 0.9}]
+    for rows in (whole, nearly):
+        found = summary(case, drawn, rows, [])
+        assert found["measured"] == 1.5 and "measured 1.50" in found["says"]
+    found = summary(case, drawn, partly, [])
+    assert found["measured"] is None and found["value"] == 1 and "lacks part of a region" in found["says"]
+
+
 def test_relative_pet_and_tracers_without_a_composite_have_none(case, models):
     assert result_of(case, models["plain"], "PBR", samples=1).provenance["summary"] is None
 

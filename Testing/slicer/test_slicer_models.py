@@ -241,3 +241,13 @@ def test_the_models_facts_are_folded_behind_one_line(widget, scans):
     assert not ui.modelFacts.visible
     widget.parameters.model = "rela-diffusion"
     assert ui.modelFacts.visible and ui.modelInstallButton.enabled, "what can be done about it is to be seen"
+
+
+def test_a_home_that_cannot_be_leaves_the_shipped_models_and_is_told(widget, monkeypatch):
+    models = load_part("models")
+    monkeypatch.setenv("RELAPET_HOME", "~nobody-of-this-name/x")
+    entries, notes = models.listModels()
+    assert [entry["name"] for entry in entries if entry["installed"]] == ["demo"]
+    assert len(notes) == 1 and notes[0].startswith("RELAPET_HOME: ~nobody-of-this-name/x: there is no user")
+    known, refused, told = models.survey()
+    assert [row["name"] for row in known] == [entry["name"] for entry in entries] and not refused and told == notes

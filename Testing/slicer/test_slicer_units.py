@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from slicer_module import FakeProcess, load_part
 
 from RelAPETLib.errors import InputError
 from RelAPETLib.synthesis.reference import reference_units
+from RelAPETLib.volumes import mark_synthetic, says_synthetic, write_volume
 
 
 def volume(slicer, name):
@@ -68,3 +70,31 @@ def test_where_nothing_is_known_nothing_is_said(widget, slicer):
     given = Path(process.arguments[process.arguments.index("--reference") + 1])
     assert reference_units(given, None, relative=False).plausibility_only
     process.end("cancelled", "x")
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_synthetic_pet_that_the_user_loaded_as_a_measured_one_is_handed_over_as_what_it_is(
+    widget, slicer, tmp_path, marked
+):
+    """Its node has none of this module's attributes; the file that it came from says so by its header."""
+    image = sitk.GetImageFromArray(np.ones((4, 4, 4), np.float32))
+    write_volume(mark_synthetic(image) if marked else image, tmp_path / "pet.nii.gz")
+    logic, pet = load_part("logic"), volume(slicer, "PET")
+    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    storage.SetFileName(str(tmp_path / "pet.nii.gz"))
+    pet.SetAndObserveStorageNodeID(storage.GetID())
+    request = logic.Request(volume(slicer, "T1"), volume(slicer, "FLAIR"), "TAU", reference=pet)
+    widget.logic.start(request, logic.Listener())
+    (process,) = FakeProcess.made
+    given = Path(process.arguments[process.arguments.index("--reference") + 1])
+    assert says_synthetic(given) is marked
+    process.end("cancelled", "x")
+
+
+@pytest.mark.parametrize("how", ["attribute", "header"])
+def test_a_synthetic_pet_is_told_of_before_anything_runs(widget, slicer, how):
+    pet = volume(slicer, "PET")
+    request = load_part("logic").Request(volume(slicer, "T1"), volume(slicer, "FLAIR"), "TAU", reference=pet)
+    assert not any("synthetic" in line for line in request.problems())
+    pet.SetAttribute(*{"attribute": ("RelAPET.Synthetic", "1"), "header": ("DICOM.SyntheticData", "YES")}[how])
+    assert "the reference PET is synthetic itself; choose a measured one" in request.problems()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,13 +14,14 @@ import training_cases as cases
 from RelAPETLib.errors import InputError, OutputError
 from RelAPETLib.models import load_model
 from RelAPETLib.networks.generator import build_generator
+from RelAPETLib.report.card import model_card
 from training import checkpoints, methods
 from training.__main__ import main
 from training.commands import named_folder, named_once
 from training.config import flatten
 from training.data.cache import open_cache
 from training.data.split import make_split
-from training.export import export_model
+from training.export import _metrics, export_model
 from training.methods.rela.config import ABLATIONS, METHODS, PRESETS, Network, RelaConfig
 from training.methods.rela.networks import build_networks
 
@@ -59,6 +61,7 @@ def saved_run(folder, config, split_sha256, **more):
     return folder / "c.pt", generator.eval()
 
 
+BASELINE_FILE = Path(__file__).resolve().parents[2] / "training" / "recipes" / "demo_baseline.json"
 FACTS = {
     "name": "small", "version": "0.1.0", "licence": "Apache-2.0", "title": None, "text": None, "samples": 1,
     "training_data": {"description": "nobody", "simulated": True}, "tracers": {"TAU": TAU}, "source": {}, "metrics": {},
@@ -84,8 +87,12 @@ def test_an_exported_run_loads_and_predicts_what_its_generator_does(trained, tmp
     meaning = {"TAU": {"meaning": "a probability, in a test", "cutoff": 1.3, "source": "a test"}}
     (tmp_path / "positivity.json").write_text(json.dumps(meaning))
     words = ["export", "--checkpoint", str(path), "--out", str(tmp_path / "bundle"), "--name", "small"]
-    assert main([*words, "--positivity", str(tmp_path / "positivity.json")]) == 0
+    asked = ["--positivity", str(tmp_path / "positivity.json"), "--baseline", str(BASELINE_FILE)]
+    assert main([*words, *asked]) == 0
     model = load_model(tmp_path / "bundle")
+    card = model_card(model.metadata)
+    assert "**Baseline for comparison**: not stated" not in card and "ridge regression" in card
+    assert "with its significance**: not stated" not in card
     assert model.metadata["tracers"]["TAU"]["positivity"] == meaning["TAU"]
     (tmp_path / "positivity.json").write_text(json.dumps({"FDG": meaning["TAU"]}))
     assert main([*words, "--overwrite", "--positivity", str(tmp_path / "positivity.json")]) == 2
@@ -345,3 +352,38 @@ def test_what_sample_refuses(trained, tiny_latent, tmp_path, capsys, words, says
     assert main(["sample", "--bundle", str(tiny_latent), "--cache", str(trained), "--out", str(tmp_path), *words]) == 2
     said = capsys.readouterr().err
     assert says in said and said.count("\n") == 1
+
+
+def test_the_demo_s_baseline_is_that_of_the_result_it_names():
+    said = json.loads(BASELINE_FILE.read_text(encoding="utf-8"))
+    (name,) = re.findall(r"Testing/\S+\.md", said["baseline"]["source"])
+    table = (BASELINE_FILE.parents[2] / name).read_text(encoding="utf-8").split("## Images")[1].split("##")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| ")]
+    means = {(row[0], row[1]): row[3] for row in rows}
+    gains = {row[0]: row[6] for row in rows if row[1] == "demo31"}
+    for tracer, own in said["baseline"]["psnr_brain"].items():
+        for title, row in (("model", "demo31"), ("ridge regression", "control"), ("mean PET", "mean PET")):
+            assert float(means[tracer, row]) == own[title], (tracer, row)
+        assert (
+            f"+{said['significance']['gain'][tracer][0]:.2f} ± {said['significance']['gain'][tracer][1]:.2f}"
+            == gains[tracer]
+        )
+
+
+@pytest.mark.parametrize("content", [{}, {"baseline": ""}, {"significance": "much"}, {"baseline": "a", "psnr": 3}])
+def test_a_file_of_a_baseline_holds_that_and_no_more(content, tmp_path):
+    path = tmp_path / "baseline.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="an object with baseline and perhaps significance is wanted"):
+        _metrics(None, path, {})
+
+
+def test_the_mean_pet_beside_a_model_is_its_baseline(tmp_path):
+    summary = tmp_path / "summary.json"
+    summary.write_text(json.dumps({"population mean": {}, "own": {}}))
+    found = _metrics(summary, None, {"best_psnr": 30.0})
+    assert found["baseline"] == "held_out has it: population mean, the mean PET of the training people"
+    card = model_card({"name": "own", "metrics": found})
+    assert "held_out has it" in card and "**Baseline for comparison**: not stated" not in card
+    summary.write_text(json.dumps({"own": {}}))
+    assert "baseline" not in _metrics(summary, None, {})

@@ -16,8 +16,9 @@ from RelAPETLib.homes import given_path, given_place
 from training.__main__ import build_parser, main
 from training.asked import asked_config
 from training.commands import named_folder
-from training.config import flatten, load_config
+from training.config import check, composed, flatten, load_config
 from training.data.cache import VERSION, canonical_json
+from training.errors import ConfigError
 from training.methods import METHODS, config_class
 from training.options import read_words
 from training.sample import check_without_t2f
@@ -109,6 +110,39 @@ def test_what_is_missing_or_does_not_fit_is_said_at_once(words, says, tmp_path, 
     for each in says:
         assert each in said
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+CHOICES = [name for names in METHODS.values() for name in names]
+WITH_LEVELS = [name for name in CHOICES if hasattr(config_class(name)().preset, "channels")]
+
+
+@pytest.mark.parametrize("method", WITH_LEVELS)
+def test_all_sizes_that_do_not_fit_are_said_at_once(method):
+    config = composed(
+        [f"method={method}", "out=a", "data.cache=b", "preset.channels=[0,9]", "preset.norm_num_groups=2"]
+    )
+    with pytest.raises(ConfigError) as refused:
+        check(config)
+    said = str(refused.value)
+    assert "\n" not in said and "preset.channels=[0, 9]: each must lie between 1 and" in said
+    assert "preset.channels=[0, 9] are no multiples of preset.norm_num_groups=2" in said
+    config.preset.channels = []
+    with pytest.raises(ConfigError, match="one number a level is wanted"):
+        check(config)
+    config.preset.norm_num_groups, config.preset.channels = 0, [8, 16, 32]
+    config.size_problems()  # whatever is said, nothing is divided by it
+
+
+def test_there_are_methods_of_every_kind_among_them():
+    assert len(WITH_LEVELS) > 12 and {"jdam", "cyclegan", "transunet", "mri2pet"} < set(WITH_LEVELS)
+
+
+def test_an_autoencoder_and_the_network_behind_it_are_told_of_together():
+    words = ["autoencoder.channels=[30,0]", "autoencoder.blocks=99", "network.channels=[16,30,64]"]
+    with pytest.raises(ConfigError) as refused:
+        load_config(["method=rela_latent", "out=a", "data.cache=b", *words])
+    for said in ("autoencoder.channels=[30, 0]: each", "autoencoder.blocks=99", "network.channels=[16, 30, 64] are no"):
+        assert said in str(refused.value)
 
 
 @pytest.mark.parametrize("method", ["rela", "unet_l1"])

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..config import Preset
-from ..errors import ConfigError
 from ..keys import Key, Rules
-from ..sizes import check_levels, check_shifts
+from ..sizes import embedding_problems, level_problems, shift_problems
 
 #: What the keys do; a method joins this table to its own.
 RULES = Rules({
@@ -20,10 +19,10 @@ RULES = Rules({
 })  # fmt: skip
 
 
-def check_told_unet(
+def told_unet_problems(
     preset: Preset, shifts: str, embedded: str = "the timestep", channels: Sequence[int] | None = None
-) -> None:
-    """Raise `ConfigError` for levels that make no U-Net, or one that does not see what it is told.
+) -> list[str]:
+    """Levels that make no U-Net, or one that does not see what it is told; a line each.
 
     Args:
         preset: with ``channels``, ``num_res_blocks`` and ``norm_num_groups``.
@@ -32,7 +31,9 @@ def check_told_unet(
         channels: in place of the preset's, where that leaves them to the method.
     """
     channels = preset.channels if channels is None else channels
-    check_levels("preset", channels, preset.num_res_blocks, preset.norm_num_groups)
-    if channels[0] % 2:
-        raise ConfigError(f"preset.channels={channels}: the first must be even, for pairs of {embedded}'s embedding")
-    check_shifts(channels, preset.norm_num_groups, shifts)
+    found = level_problems("preset", channels, preset.num_res_blocks, preset.norm_num_groups)
+    return (
+        found
+        + embedding_problems("preset", channels, embedded)
+        + shift_problems(channels, preset.norm_num_groups, shifts)
+    )

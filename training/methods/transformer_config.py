@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import ConfigError
 from ..keys import Key, Rules, count
 from ..sizes import MOST_BLOCKS, WIDEST
 from . import translation_config
@@ -33,7 +32,8 @@ RULES = Rules({
 })  # fmt: skip
 
 
-def check_transformer(preset: Preset) -> None:
-    """Raise `ConfigError` for heads that do not share out the tokens' numbers."""
-    if preset.hidden_size % preset.num_heads:
-        raise ConfigError(f"preset.num_heads={preset.num_heads} must divide preset.hidden_size={preset.hidden_size}")
+def transformer_problems(preset: Preset) -> list[str]:
+    """The line that says that the heads do not share out the tokens' numbers; none where they do."""
+    if preset.hidden_size % preset.num_heads == 0:
+        return []
+    return [f"preset.num_heads={preset.num_heads} must divide preset.hidden_size={preset.hidden_size}"]

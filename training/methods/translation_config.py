@@ -35,7 +35,7 @@ class Method(config.Method):
     image_weight: float | None = None
 
 
-#: What groups of one channel hide where it is constant channels in front of them, for `check_shifts`.
+#: What groups of one channel hide where it is constant channels in front of them, for `shift_problems`.
 TRACER = "the tracer, which is constant channels with preset.tracer_shift=false"
 RULES = Rules({
     "preset.learning_rate": Key("learning rate of the generator", above=0),
@@ -57,19 +57,24 @@ class TranslationConfig(ImageLossConfig):
         return 0.0
 
     def check(self) -> None:
-        """See `TrainConfig.check`: losses that cannot be, volumes too small for the discriminator."""
+        """See `TrainConfig.check`: losses that cannot be."""
         super().check()
         preset = self.preset
         if not (self.image_weight or preset.adversarial_weight or self.other_weights):
             raise ConfigError("method.image_weight=0 with preset.adversarial_weight=0 leaves nothing to learn from")
-        if preset.adversarial_weight:
-            check_patches(preset.discriminator_layers, shape_of(self.network))
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`: volumes too small for the discriminator."""
+        if not self.preset.adversarial_weight:
+            return []
+        return patch_problems(self.preset.discriminator_layers, shape_of(self.network))
 
 
-def check_patches(layers: int, shape: Sequence[int]) -> None:
-    """Raise `ConfigError` for volumes (X, Y, Z) too small for MONAI's discriminator of patches with so many layers."""
-    if min(shape) // 2**layers < 3:
-        raise ConfigError(
-            f"preset.discriminator_layers={layers}: volumes of {tuple(shape)} are too small for so many strided "
-            "layers; use fewer"
-        )
+def patch_problems(layers: int, shape: Sequence[int]) -> list[str]:
+    """The line for volumes (X, Y, Z) too small for MONAI's discriminator of patches with so many layers."""
+    if min(shape) // 2**layers >= 3:
+        return []
+    return [
+        f"preset.discriminator_layers={layers}: volumes of {tuple(shape)} are too small for so many strided "
+        "layers; use fewer"
+    ]

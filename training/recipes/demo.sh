@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 "$python" -m training train @training/recipes/demo.txt \
     data.cache="$out/people" latent.registered="$out/registered" out="$out/run"
 "$python" -m training export --checkpoint "$out/run/checkpoints/step-00002000.pt" --out "$out/uncalibrated" --overwrite --half \
-    --name demo --version 3.3.0 --licence Apache-2.0 --samples 4 --positivity training/recipes/demo_positivity.json --title "Demo model (simulated data)" \
+    --name demo --version 3.3.0 --licence Apache-2.0 --samples 4 --positivity training/recipes/demo_positivity.json --baseline training/recipes/demo_baseline.json --title "Demo model (simulated data)" \
     --description "A latent diffusion model in the shape of RelA-Diffusion-Latent, trained on simulated people so that the \
 whole software can be tried, tested and understood. It is not a model of real PET."
 

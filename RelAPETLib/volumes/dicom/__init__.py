@@ -18,6 +18,7 @@ from ...notices import printable
 from ..contrast import warn_of_contrast
 from ..geometry import image_from_array
 from .frames import Frame, read_frames
+from .header import read_header
 from .lacking import why_no_dicom
 from .origin import Origin, same_person, same_study
 from .pixels import stored_numbers
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Origin",
     "Series",
+    "dicom_says_synthetic",
     "dicom_units",
     "find_series",
     "is_dicom",
@@ -100,6 +102,21 @@ def dicom_units(path: Path) -> str | None:
     """
     first = _first_frame(path)
     return "unitless" if first and first.units == "NONE" else first and first.units
+
+
+def dicom_says_synthetic(path: Path) -> bool:
+    """Whether the first object with pixels of a DICOM folder or file says that it is synthetic.
+
+    Nothing but its header counts, so that a parametric map, which is not read, says so too.
+
+    Raises:
+        InputError: a DICOM file that cannot be parsed.
+    """
+    for one in dicom_candidates(path) if path.is_dir() else [path]:
+        header = read_header(one, ["SyntheticData", "Rows"]) if one.exists() else None
+        if header is not None and header.raw("Rows"):
+            return header.text("SyntheticData") == "YES"
+    return False
 
 
 def _first_frame(path: Path) -> Frame | None:

@@ -36,6 +36,8 @@ _SMALL = 65536
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,12}", re.ASCII)
 _QUIET = threading.RLock()
+#: Elements that the dictionary of an older pydicom may lack.
+_NEWER = {"SyntheticData": 0x0008001C}
 
 
 @contextlib.contextmanager
@@ -71,10 +73,8 @@ class Header:
 
     def raw(self, keyword: str) -> bytes | None:
         """The bytes of an element; None if it is missing, empty bytes if it has no value."""
-        from pydicom.datadict import tag_for_keyword
-
         try:
-            element = self._dataset.get_item(tag_for_keyword(keyword))
+            element = self._dataset.get_item(_tag(keyword))
         except Exception as error:  # pydicom raises whatever its parsing stumbles over
             raise damaged(self.path) from error
         if element is None:
@@ -150,6 +150,13 @@ class Header:
         return Header(self.path, Dataset(), self.syntax)
 
 
+def _tag(keyword: str) -> int:
+    from pydicom.datadict import tag_for_keyword
+
+    found = tag_for_keyword(keyword)
+    return _NEWER[keyword] if found is None else found
+
+
 def damaged(path: Path) -> InputError:
     return InputError(f"{printable(path)}: a damaged DICOM file; copy it again or take it out of the folder")
 
@@ -177,13 +184,12 @@ def read_header(path: Path, keywords: list[str], pixels: bool = False) -> Header
         preamble = beginning[128:] == b"DICM"
         if not preamble and not beginning.startswith(_FIRST_GROUPS):
             return None
+        wanted = [_tag(keyword) for keyword in ("TransferSyntaxUID", *keywords)]
         try:
             _check_deflated(stream)
             stream.seek(0)
             with quiet_pydicom():
-                dataset = pydicom.dcmread(
-                    stream, stop_before_pixels=not pixels, force=True, specific_tags=["TransferSyntaxUID", *keywords]
-                )
+                dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=True, specific_tags=wanted)
                 syntax = _syntax(dataset)
         except Exception as error:  # pydicom raises whatever its parsing stumbles over
             if not preamble:

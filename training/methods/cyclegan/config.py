@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count, weight
-from ...sizes import check_levels, check_shifts, shape_of
+from ...sizes import level_problems, shape_of, shift_problems
 from .. import translation_config
 from ..fair import FAIR
 from ..translation_config import TRACER
@@ -77,7 +77,7 @@ class CycleganConfig(translation_config.TranslationConfig):
 
     def check(self) -> None:
         """See `TrainConfig.check`."""
-        preset, hardware, shape = self.preset, self.hardware, shape_of(self.network)
+        hardware = self.hardware
         # Both hold back or repeat what `frozen` decides, and would do so at another time.
         if hardware.strategy == "fsdp":
             raise ConfigError(
@@ -87,17 +87,21 @@ class CycleganConfig(translation_config.TranslationConfig):
             raise ConfigError(
                 "hardware.mode=lean: CycleGAN's generators pass gradients through each other; use plain or fast"
             )
-        check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups or 1)
+        super().check()
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
+        preset, shape, levels = self.preset, shape_of(self.network), len(self.preset.channels)
+        found = level_problems("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups or 1)
         if not preset.tracer_shift:
-            check_shifts(preset.channels[:1], preset.norm_num_groups, TRACER)
-        levels = len(preset.channels)
+            found += shift_problems(preset.channels[:1], preset.norm_num_groups, TRACER)
         # What is mirrored at the borders must be there: half a kernel at first, one voxel on the coarsest level.
-        if min(shape) <= max(2 ** (levels - 1), preset.end_kernel // 2):
-            raise ConfigError(
+        if min(shape) <= max(2 ** max(levels - 1, 0), preset.end_kernel // 2):
+            found.append(
                 f"preset.channels={list(preset.channels)}: volumes of {shape} are too small for {levels} levels; use "
                 "fewer channels"
             )
-        super().check()
+        return found + super().size_problems()
 
 
 CONFIG = CycleganConfig

@@ -11,8 +11,8 @@ from ...sizes import MOST_BLOCKS, WIDEST, shape_of
 from .. import told_unet
 from ..fair import FAIR
 from ..image_loss import ImageLossConfig
-from ..told_unet import check_told_unet
-from ..translation_config import check_patches
+from ..told_unet import told_unet_problems
+from ..translation_config import patch_problems
 
 
 @dataclass
@@ -103,16 +103,20 @@ class DdganConfig(ImageLossConfig):
     def check(self) -> None:
         """See `TrainConfig.check`."""
         super().check()
-        method, preset = self.method, self.preset
+        method = self.method
         if method.beta_min > method.beta_max:
             raise ConfigError(
                 f"method.beta_min={method.beta_min} is above method.beta_max={method.beta_max}; the chain goes from "
                 "the PET to noise"
             )
-        check_told_unet(preset, "time, tracer and z, which shift channels")
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
+        preset = self.preset
+        found = told_unet_problems(preset, "time, tracer and z, which shift channels")
         if preset.discriminator_channels % 2:
-            raise ConfigError(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
-        check_patches(preset.discriminator_layers, shape_of(self.network))
+            found.append(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
+        return found + patch_problems(preset.discriminator_layers, shape_of(self.network))
 
 
 CONFIG = DdganConfig

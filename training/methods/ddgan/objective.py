@@ -16,11 +16,12 @@ from RelAPETLib.methods.ddgan.network import PosteriorGenerator
 from RelAPETLib.methods.ddgan.process import PosteriorChain
 from RelAPETLib.tracers import label_count
 
+from ...sizes import refuse
 from ...stream import draw
 from ..adversarial import cross_entropy, frozen, gap
 from ..base import GAP, Bundle, Losses, Objective, Place, Player, Terms, Work
 from ..timed_discriminator import TimedDiscriminator
-from ..translation_config import check_patches
+from ..translation_config import patch_problems
 from .config import DdganConfig
 from .losses import with_penalty
 
@@ -98,7 +99,7 @@ class DdganObjective(Objective):
 
     def stages(self, work: Work) -> RunData:
         """See `Objective.stages`: only looks at the volumes' shape."""
-        check_patches(self.config.preset.discriminator_layers, work.data.train[0]["pet"].shape[1:])
+        refuse(patch_problems(self.config.preset.discriminator_layers, work.data.train[0]["pet"].shape[1:]))
         return work.data
 
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:

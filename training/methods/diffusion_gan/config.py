@@ -9,7 +9,7 @@ from ...errors import ConfigError
 from ...keys import Key, Rules, count
 from .. import told_unet, translation_config
 from ..fair import FAIR
-from ..told_unet import check_told_unet
+from ..told_unet import told_unet_problems
 
 
 @dataclass
@@ -97,10 +97,15 @@ class DiffusionGanConfig(translation_config.TranslationConfig):
             )
         if preset.adaptation_images is not None and preset.adaptation_images < 1:
             raise ConfigError(f"preset.adaptation_images={preset.adaptation_images} must be at least 1, or null")
-        check_told_unet(preset, "the tracer, which shifts channels")
-        if preset.discriminator_channels % 2:
-            raise ConfigError(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
         super().check()
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
+        preset = self.preset
+        found = told_unet_problems(preset, "the tracer, which shifts channels")
+        if preset.discriminator_channels % 2:
+            found.append(f"preset.discriminator_channels={preset.discriminator_channels} must be even")
+        return found + super().size_problems()
 
 
 CONFIG = DiffusionGanConfig

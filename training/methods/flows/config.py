@@ -11,7 +11,7 @@ from ...sizes import shape_of
 from .. import told_unet
 from ..fair import FAIR
 from ..image_loss import ImageLossConfig
-from ..told_unet import check_told_unet
+from ..told_unet import told_unet_problems
 
 
 @dataclass
@@ -163,18 +163,22 @@ class FlowConfig(ImageLossConfig):
             raise ConfigError(
                 f"preset.time_shift={preset.time_shift} must lie above 0 and be at most {LARGEST_SHIFT}, or null"
             )
-        channels = self.channels
-        check_told_unet(preset, "time and tracer, which shift channels", channels=channels)
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
+        preset, channels = self.preset, self.channels
+        found = told_unet_problems(preset, "time and tracer, which shift channels", channels=channels)
         if preset.attending_levels > len(channels):
-            raise ConfigError(
+            found.append(
                 f"preset.attending_levels={preset.attending_levels}: there are {len(channels)} levels (preset.channels)"
             )
         attending = channels[-max(preset.attending_levels, 1) :]
         if preset.num_head_channels and any(n % preset.num_head_channels for n in attending):
-            raise ConfigError(
+            found.append(
                 f"preset.num_head_channels={preset.num_head_channels} must divide the channels of levels with "
                 f"attention and of the last one: {', '.join(map(str, attending))}; 0 is one head"
             )
+        return found
 
 
 CONFIG = FlowConfig

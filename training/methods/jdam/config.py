@@ -11,7 +11,7 @@ from ...errors import ConfigError
 from ...keys import Key, Rules, count
 from .. import told_unet
 from ..image_loss import ImageLossConfig
-from ..told_unet import check_told_unet
+from ..told_unet import told_unet_problems
 
 
 @dataclass
@@ -123,9 +123,14 @@ class JdamConfig(ImageLossConfig):
                 f"preset.sigma_max={preset.sigma_max} must be above method.sigma_min={method.sigma_min} and at most "
                 "100000, or null"
             )
-        check_told_unet(preset, "sigma and tracer, which shift channels", "sigma")
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
+        preset = self.preset
+        found = told_unet_problems(preset, "sigma and tracer, which shift channels", "sigma")
         if len(preset.attention_levels) != len(preset.channels):
-            raise ConfigError("preset.channels and preset.attention_levels must be lists of the same length")
+            found.append("preset.channels and preset.attention_levels must be lists of the same length")
+        return found
 
 
 CONFIG = JdamConfig

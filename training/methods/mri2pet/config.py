@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ... import config
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count, weight
-from ...sizes import DEEPEST, WIDEST, check_levels, check_shifts
+from ...sizes import DEEPEST, WIDEST, level_problems, shift_problems
 from ..fair import FAIR
 from ..image_loss import ImageLossConfig
 
@@ -201,25 +201,22 @@ class Mri2PetConfig(ImageLossConfig):
             raise ConfigError(
                 f"preset.sampler_steps={preset.sampler_steps} must be below method.timesteps={method.timesteps}"
             )
-        self._check_sizes()
 
-    def _check_sizes(self) -> None:
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
         preset = self.preset
-        check_levels("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
-        check_shifts(preset.channels, preset.norm_num_groups, "time and tracer, which shift channels")
+        found = level_problems("preset", preset.channels, preset.num_res_blocks, preset.norm_num_groups)
+        found += shift_problems(preset.channels, preset.norm_num_groups, "time and tracer, which shift channels")
         if len(preset.channels) < 2:
-            raise ConfigError(f"preset.channels={preset.channels}: two levels or more are wanted")
+            found.append(f"preset.channels={preset.channels}: two levels or more are wanted")
         layers, grid = preset.vector_channels, preset.vector_grid
         if not 1 <= len(layers) <= DEEPEST or not all(1 <= n <= WIDEST for n in layers):
-            raise ConfigError(
-                f"preset.vector_channels={layers}: 1 to {DEEPEST} numbers between 1 and {WIDEST} are wanted"
-            )
+            found.append(f"preset.vector_channels={layers}: 1 to {DEEPEST} numbers between 1 and {WIDEST} are wanted")
         if grid is not None and (len(grid) != 3 or not all(1 <= n <= WIDEST_GRID for n in grid)):
-            raise ConfigError(
-                f"preset.vector_grid={grid}: three numbers between 1 and {WIDEST_GRID} are wanted, or null"
-            )
+            found.append(f"preset.vector_grid={grid}: three numbers between 1 and {WIDEST_GRID} are wanted, or null")
         if preset.code_width % 2:
-            raise ConfigError(f"preset.code_width={preset.code_width} must be even, for pairs of sine and cosine")
+            found.append(f"preset.code_width={preset.code_width} must be even, for pairs of sine and cosine")
+        return found
 
 
 CONFIG = Mri2PetConfig

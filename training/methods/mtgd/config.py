@@ -12,7 +12,7 @@ from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count
 from ..fair import FAIR
 from ..image_loss import ImageLossConfig
-from ..told_unet import check_told_unet
+from ..told_unet import told_unet_problems
 
 
 @dataclass
@@ -127,11 +127,16 @@ class MtgdConfig(ImageLossConfig):
                 f"preset.guidance={preset.guidance} needs method.null_share above 0: without it the network never "
                 "learns to do without a tracer"
             )
-        check_told_unet(preset, "time and tracer, which shift channels")
-        if preset.channels[-1] % preset.num_heads:
-            raise ConfigError(
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
+        preset = self.preset
+        found = told_unet_problems(preset, "time and tracer, which shift channels")
+        if preset.channels and preset.channels[-1] % preset.num_heads:
+            found.append(
                 f"preset.num_heads={preset.num_heads} must divide the last of preset.channels={preset.channels}"
             )
+        return found
 
 
 CONFIG = MtgdConfig

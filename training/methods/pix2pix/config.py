@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules
-from ...sizes import check_levels
+from ...sizes import level_problems
 from .. import translation_config
 from ..fair import FAIR
 
@@ -68,8 +68,13 @@ class Pix2PixConfig(translation_config.TranslationConfig):
         preset = self.preset
         if preset.norm_num_groups < 0:
             raise ConfigError(f"preset.norm_num_groups={preset.norm_num_groups} must be at least 0")
-        check_levels("preset", preset.channels, 1, preset.norm_num_groups or 1)
         super().check()
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
+        preset = self.preset
+        found = level_problems("preset", preset.channels, 1, preset.norm_num_groups or 1)
+        return found + super().size_problems()
 
 
 CONFIG = Pix2PixConfig

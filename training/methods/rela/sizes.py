@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from RelAPETLib.grid import MNI_GRID
 
-from ...autoencoder_config import check_autoencoder, reduction_of
-from ...errors import ConfigError
+from ...autoencoder_config import autoencoder_problems, reduction_of
 from ...sizes import multiple_problems, refuse, shape_of, unet_problems
 
 if TYPE_CHECKING:
@@ -19,13 +18,12 @@ def check_sizes(config: RelaConfig) -> None:
     network, latent = config.network, config.method.latent
     regression = latent and config.latent.name != "autoencoded"
     image = tuple(n // network.factor for n in MNI_GRID.shape) if latent else shape_of(network)
-    if latent:
-        check_autoencoder(config.autoencoder, image)
-    diffused = _regression_latent(config) if regression else None if latent else image
+    found = autoencoder_problems(config.autoencoder, image) if latent else []
+    diffused = image if not latent else _regression_latent(config) if regression and not found else None
     crossing = None if regression else network.cross_attention_dim
-    refuse(unet_problems(network, diffused, crossing, _unfit(config)), diffused)
-    if _judges_images(config):
-        _check_discriminator(image)
+    unfit = unet_problems(network, diffused, crossing, _unfit(config))
+    found += unfit + (_discriminator_problems(image) if _judges_images(config) else [])
+    refuse(found, diffused if unfit else None)
 
 
 def _regression_latent(config: RelaConfig) -> tuple[int, ...]:
@@ -41,9 +39,8 @@ def check_shape(config: RelaConfig, diffused: tuple[int, ...], image: tuple[int,
     Args:
         diffused, image: shapes [X, Y, Z]; the same in voxel space.
     """
-    refuse(multiple_problems(config.network, diffused, *_unfit(config)), None)
-    if _judges_images(config):
-        _check_discriminator(image)
+    found = multiple_problems(config.network, diffused, *_unfit(config))
+    refuse(found + (_discriminator_problems(image) if _judges_images(config) else []))
 
 
 def _unfit(config: RelaConfig) -> tuple[str, str]:
@@ -56,9 +53,10 @@ def _judges_images(config: RelaConfig) -> bool:
     return config.method.adversarial and not (config.method.latent and config.latent.judged != "image")
 
 
-def _check_discriminator(image: tuple[int, ...]) -> None:
-    if min(image) < 12:
-        raise ConfigError(
-            f"network.factor, network.crop: volumes of {image} are too small for the discriminator, which needs 12 "
-            "voxels a side"
-        )
+def _discriminator_problems(image: tuple[int, ...]) -> list[str]:
+    if min(image) >= 12:
+        return []
+    return [
+        f"network.factor, network.crop: volumes of {image} are too small for the discriminator, which needs 12 "
+        "voxels a side"
+    ]

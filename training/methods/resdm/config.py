@@ -10,7 +10,7 @@ from ...keys import Key, Rules, weight
 from .. import told_unet
 from ..fair import FAIR
 from ..image_loss import ImageLossConfig
-from ..told_unet import check_told_unet
+from ..told_unet import told_unet_problems
 
 
 @dataclass
@@ -102,13 +102,18 @@ class ResdmConfig(ImageLossConfig):
     def check(self) -> None:
         """See `TrainConfig.check`."""
         super().check()
-        method, preset = self.method, self.preset
+        method = self.method
         if method.first_shift > method.last_shift:
             raise ConfigError(
                 f"method.first_shift={method.first_shift} is above method.last_shift={method.last_shift}; the chain "
                 "goes from the PET to the T1w"
             )
-        check_told_unet(preset, "the time, which shifts channels")
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
+        preset = self.preset
+        found = told_unet_problems(preset, "the time, which shifts channels")
+        return found
 
 
 CONFIG = ResdmConfig

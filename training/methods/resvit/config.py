@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from RelAPETLib.networks.shapes import padded_shape
 
 from ... import config
-from ...errors import ConfigError
 from ...keys import Key, Rules, count
-from ...sizes import MOST_BLOCKS, check_levels, check_shifts, shape_of
+from ...sizes import MOST_BLOCKS, level_problems, shape_of, shift_problems
 from .. import transformer_config, translation_config
 from ..fair import FAIR
-from ..transformer_config import check_transformer
+from ..transformer_config import transformer_problems
 from ..translation_config import TRACER
 
 
@@ -100,25 +99,24 @@ class ResViTConfig(translation_config.TranslationConfig):
     method: Method = field(default_factory=Method)
     preset: Preset = field(default_factory=Preset)
 
-    def check(self) -> None:
-        """See `TrainConfig.check`."""
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
         preset, shape = self.preset, shape_of(self.network)
-        check_levels("preset", preset.channels, 1, preset.norm_num_groups or 1)
+        found = level_problems("preset", preset.channels, 1, preset.norm_num_groups or 1)
         if not preset.tracer_shift:
-            check_shifts(preset.channels[:1], preset.norm_num_groups, TRACER)
+            found += shift_problems(preset.channels[:1], preset.norm_num_groups, TRACER)
         asking = preset.transformer_blocks
         if not asking or not set(asking) <= set(range(preset.art_blocks)):
-            raise ConfigError(
+            found.append(
                 f"preset.transformer_blocks={asking}: one or more of the blocks 0 to {preset.art_blocks - 1} are wanted"
             )
-        multiple = 2 ** (len(preset.channels) - 1 + preset.token_halvings)
+        multiple = 2 ** (max(len(preset.channels) - 1, 0) + preset.token_halvings)
         if min(padded_shape(shape, multiple)) < 2 * multiple:
-            raise ConfigError(
+            found.append(
                 f"preset.token_halvings={preset.token_halvings}: volumes of {shape} are too small for so many halvings "
                 "beside those of preset.channels; use fewer"
             )
-        check_transformer(preset)
-        super().check()
+        return found + transformer_problems(preset) + super().size_problems()
 
     @property
     def of_convolutions(self) -> ResViTConfig:

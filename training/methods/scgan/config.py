@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count, weight
-from ...sizes import check_levels, shape_of
+from ...sizes import level_problems, shape_of
 from .. import translation_config
 from ..fair import FAIR
 
@@ -91,23 +91,26 @@ class ScganConfig(translation_config.TranslationConfig):
 
     def check(self) -> None:
         """See `TrainConfig.check`."""
-        preset, shape = self.preset, shape_of(self.network)
         if self.hardware.strategy == "fsdp":
             raise ConfigError("hardware.strategy=fsdp: spectral normalisation needs whole kernels; use ddp")
-        check_levels("preset", preset.channels, 1, preset.norm_num_groups or 1)
-        levels = len(preset.channels)
+        super().check()
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
+        preset, shape, levels = self.preset, shape_of(self.network), len(self.preset.channels)
+        found = level_problems("preset", preset.channels, 1, preset.norm_num_groups or 1)
         if len(preset.kernels) != levels or not all(1 <= side <= 7 for side in preset.kernels):
-            raise ConfigError(f"preset.kernels={list(preset.kernels)}: one a level is wanted, {levels}, each 1 to 7")
+            found.append(f"preset.kernels={list(preset.kernels)}: one a level is wanted, {levels}, each 1 to 7")
         # The coarsest level but one is normalised, for which one place is too few.
-        if min(shape) <= 2 ** (levels - 1):
-            raise ConfigError(
+        if min(shape) <= 2 ** max(levels - 1, 0):
+            found.append(
                 f"preset.channels={list(preset.channels)}: volumes of {shape} are too small for {levels} levels; use "
                 "fewer channels and kernels"
             )
         for name, most in (("encoder_attention", levels), ("decoder_attention", levels - 1)):
             if not 0 <= (level := getattr(preset, name)) <= most:
-                raise ConfigError(f"preset.{name}={level} must lie between 0 and {most}")
-        super().check()
+                found.append(f"preset.{name}={level} must lie between 0 and {most}")
+        return found + super().size_problems()
 
 
 CONFIG = ScganConfig

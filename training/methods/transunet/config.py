@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ... import config
-from ...errors import ConfigError
 from ...keys import Key, Rules, count
-from ...sizes import MOST_BLOCKS, check_levels, check_shifts
+from ...sizes import MOST_BLOCKS, level_problems, shift_problems
 from .. import transformer_config, translation_config
 from ..fair import FAIR
-from ..transformer_config import check_transformer
+from ..transformer_config import transformer_problems
 
 
 @dataclass
@@ -79,29 +78,28 @@ class TransUNetConfig(translation_config.TranslationConfig):
     method: Method = field(default_factory=Method)
     preset: Preset = field(default_factory=Preset)
 
-    def check(self) -> None:
-        """See `TrainConfig.check`."""
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
         preset = self.preset
         levels, blocks, groups = len(preset.channels), preset.residual_blocks, preset.norm_num_groups
-        check_levels("preset", preset.channels, 1, groups)
-        check_shifts(preset.channels[:1], groups, "the tracer, constant channels in front of them")
+        found = level_problems("preset", preset.channels, 1, groups)
+        found += shift_problems(preset.channels[:1], groups, "the tracer, constant channels in front of them")
         if len(blocks) != levels - 1 or not all(1 <= n <= MOST_BLOCKS for n in blocks):
-            raise ConfigError(
+            found.append(
                 f"preset.residual_blocks={blocks}: one number from 1 to {MOST_BLOCKS} is wanted for each of "
                 f"preset.channels={preset.channels} after the first"
             )
-        if any(n % (preset.bottleneck * groups) for n in preset.channels[1:]):
-            raise ConfigError(
+        if groups > 0 and any(n % (preset.bottleneck * groups) for n in preset.channels[1:]):
+            found.append(
                 f"preset.bottleneck={preset.bottleneck}: preset.channels={preset.channels} divided by it are no "
                 f"multiples of preset.norm_num_groups={groups}"
             )
         decoder = preset.decoder_channels
-        if len(decoder) != levels or any(n < 1 or n % groups for n in decoder):
-            raise ConfigError(
+        if len(decoder) != levels or any(n < 1 or groups < 1 or n % groups for n in decoder):
+            found.append(
                 f"preset.decoder_channels={decoder}: {levels} multiples of preset.norm_num_groups={groups} are wanted"
             )
-        check_transformer(preset)
-        super().check()
+        return found + transformer_problems(preset) + super().size_problems()
 
 
 CONFIG = TransUNetConfig
