@@ -37,7 +37,11 @@ def add_parser(commands, common, tracers, whole_number) -> None:
         "--tracer", default="TAU", metavar="|".join((*tracers, "all")), help="PET tracer (default: TAU)"
     )
     parser.add_argument(
-        "--person", type=whole_number, default=DEMO_PERSON, metavar="N", help="seed of the simulated person"
+        "--person",
+        type=whole_number,
+        default=DEMO_PERSON,
+        metavar="N",
+        help="seed of the simulated person (default: %(default)s; the demo model has seen people of 1 and 11)",
     )
     add_model_options(parser, whole_number)
     group = parser.add_argument_group("output")

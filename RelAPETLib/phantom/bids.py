@@ -11,6 +11,7 @@ import functools
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from .. import __version__
@@ -187,7 +188,7 @@ def write_case(
     sidecars = [name.replace(".nii.gz", ".json") for name in (*files.values(), *oracles.values())]
     check_destination(Path(out_dir), [*files.values(), *sidecars], overwrite)
     steps = {"t1w": "T1w", "t2f": "FLAIR"} | {f"pet_{tracer}": tracer for tracer in tracers}
-    person = make_person(seed, index, law)
+    person = replace(make_person(seed, index, law), scanned=tracers)
     if progress:
         progress(0.0, "simulating a head")
     head = make_head(person, expected=oracle)
@@ -202,7 +203,9 @@ def write_case(
             for tracer in tracers:
                 writers[oracles[f"oracle_{tracer}"]] = _volume_writer(true_pet(head, tracer, raw.image))
     known = truth(person, COARSE_GRID).case() if law > 1 else {}
-    writers["truth.json"] = _json_writer({"Description": SIMULATED, "Law": law, **participant(person), **known})
+    writers["truth.json"] = _json_writer(
+        {"Description": SIMULATED, "Law": law, "Seed": seed, "Index": index, **participant(person), **known}
+    )
     write_set(out_dir, writers, owned=[*oracles.values(), *sidecars], overwrite=overwrite)
     if progress:
         progress(1.0, "wrote a simulated case")

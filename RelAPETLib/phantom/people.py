@@ -116,7 +116,8 @@ def template_maps(spacing: int = 1) -> dict[str, np.ndarray]:
     """Template maps [X, Y, Z] on the model grid at 1 mm, or at 2 mm by averaging blocks of 2x2x2 voxels.
 
     Keys: grey, white, brain, ventricles (fractions, float32), region (index into `law.REGIONS` of the nearest region,
-    uint8) and periventricular (exp(-distance to the ventricles / 8 mm)).
+    uint8; at 2 mm of every second voxel, as models were trained on it) and periventricular (exp(-distance to the
+    ventricles / 8 mm)).
     """
     import SimpleITK as sitk
 

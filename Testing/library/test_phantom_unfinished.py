@@ -1,5 +1,6 @@
 """A data set of simulated people whose making was stopped: what is kept, what goes on, what is never lost."""
 
+import json
 import os
 from contextlib import nullcontext
 
@@ -25,7 +26,9 @@ class Simulator:
         monkeypatch.setattr(bids, "make_head", self._head)
         monkeypatch.setattr(bids, "_scan", self._scan)
         monkeypatch.setattr(
-            bids, "truth", lambda person, grid: TruthTable({"law": 2, "who": person.index / 3}, [{"d": 0.1}])
+            bids,
+            "truth",
+            lambda person, grid: TruthTable({"law": 2, "who": person.index / 3}, [{"given": "mri", "d": 0.1}]),
         )
 
     def _head(self, person, **_):
@@ -178,3 +181,12 @@ def test_the_program_says_what_an_interrupt_left(simulator, tmp_path, capsys):
     assert main(["phantom", "--subjects", "2", "--seed", str(SEED), "--out", str(tmp_path / "c")]) == 130
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "interrupted; finished people kept: 1; the same command" in told
+
+
+def test_the_truth_of_a_case_says_what_is_there_and_who_it_is(simulator, tmp_path):
+    seed = next(seed for seed in range(20) if len(bids.make_person(seed, 0).scanned) < 3)
+    case = bids.write_case(tmp_path / "case", seed)
+    known = json.loads(case["truth"].read_text())
+    assert (known["Seed"], known["Index"]) == (seed, 0)
+    for tracer in bids.law_tracers():
+        assert case[f"pet_{tracer}"].is_file() and known[f"scanned_{tracer}"] == "yes"
