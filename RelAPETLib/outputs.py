@@ -126,7 +126,7 @@ def reserve(
         try:
             lock = _lock(staging, what)
             note = _mend(folder, staging, what)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, NotImplementedError) as error:  # of an older filelock without locks of the system
             raise OutputError(f"cannot write to {folder}: {_reason(error)}; choose another --out") from error
         if note:
             warn(note)
@@ -159,8 +159,17 @@ def _lock(staging: Path, what: Path):
             if attempt == _ATTEMPTS - 1:
                 raise
         except Timeout:
-            raise BusyError(f"another run is writing to {what}; wait for it, or choose another --out") from None
+            left = left_lock(lock)
+            raise BusyError(f"another run is writing to {what}; wait for it, or choose another --out{left}") from None
     raise AssertionError("unreachable")
+
+
+def left_lock(lock) -> str:
+    """More advice about a lock that cannot be had, of a file system without locks: there a file stands for one, which a
+    run that was killed on another machine leaves behind."""
+    from filelock import SoftFileLock
+
+    return f"; if that run was killed, remove {lock.lock_file}" if isinstance(lock, SoftFileLock) else ""
 
 
 def _mend(folder: Path, staging: Path, what: Path) -> str | None:

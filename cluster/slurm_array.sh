@@ -3,7 +3,8 @@
 #   sbatch --array=1-N cluster/slurm_array.sh BIDS_DIR OUT [OPTION ...]
 # with any options of `relapet bids`. Jobs that failed or were killed are submitted again as they are, all or some:
 #   sbatch --array=3,7 --export=ALL,RELAPET_SHARES=N cluster/slurm_array.sh BIDS_DIR OUT [OPTION ...]
-# What is done is not done again. The tables come last, with the same options:
+# What is done is not done again. A job's log, slurm-JOB_NUMBER.out, gets a line for each person as it ends. The tables come
+# last, with the same options:
 #   sbatch --dependency=afterany:JOB --wrap "relapet bids BIDS_DIR OUT group [OPTION ...]"
 # RELAPET_ENVIRONMENT=FILE names a shell file that makes `relapet` the installed one, e.g. by `module load`; with
 # RELAPET_COMMAND another command runs, e.g. "apptainer run -B BIDS_DIR -B OUT relapet.sif", which needs both folders.
@@ -41,4 +42,4 @@ shift 2
 read -r -a command <<<"${RELAPET_COMMAND:-relapet bids}"
 # Each job would validate the whole data set; do it once before, by any run without this option.
 exec "${command[@]}" "$source_folder" "$out" participant --skip-bids-validation \
-    --share "${SLURM_ARRAY_TASK_ID:-1}/$shares" --progress none "$@"
+    --share "${SLURM_ARRAY_TASK_ID:-1}/$shares" "$@"

@@ -172,8 +172,9 @@ def _participants(arguments, request, visits, reporter, content: dict, lines: li
             reason = outcome.told or outcome.reason
             for words in (*([reason] if reason else []), *outcome.notes):
                 warn(f"{outcome.visit} {outcome.tracer}: {words}")
-        share = len(outcomes) / (len(visits) * len(request.options.tracers))
-        reporter.progress(share, f"{ended[0].visit}: {', '.join(sorted({outcome.status for outcome in ended}))}")
+        visit, number = ended[0].visit, len(outcomes) // len(request.options.tracers)
+        reporter.progress(number / len(visits), f"{visit}: {', '.join(sorted({outcome.status for outcome in ended}))}")
+        reporter.log(f"{number} of {len(visits)}: {visit}: {_became(ended)}")
     counts = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")}
     anew = Counter(outcome.anew for outcome in outcomes if outcome.anew)
     content |= counts | {
@@ -191,6 +192,12 @@ def _participants(arguments, request, visits, reporter, content: dict, lines: li
     return SOME_FAILED if counts["failed"] else 0
 
 
+def _became(ended) -> str:
+    """What became of a visit's tracers; what several have in common is said once."""
+    told = [(outcome.status, outcome.told or outcome.reason) for outcome in ended]
+    return ", ".join(dict.fromkeys(f"{status} ({why})" if why else status for status, why in told))
+
+
 def _run(arguments, request, visits, reporter):
     if arguments.dask is not None and visits:
         from ..cohort.dask_runner import Workers, run_dask
@@ -199,7 +206,12 @@ def _run(arguments, request, visits, reporter):
             arguments.dask, arguments.jobs, arguments.worker_memory, arguments.walltime,
             tuple(arguments.slurm_directive), arguments.patience,
         )  # fmt: skip
-        return run_dask(request, visits, workers, lambda message: reporter.progress(0.0, message))
+
+        def tell(message: str) -> None:
+            reporter.progress(0.0, message)
+            reporter.log(message)
+
+        return run_dask(request, visits, workers, tell)
     from ..cohort.runner import run_local
 
     return run_local(request, visits, arguments.jobs, reporter.progress)

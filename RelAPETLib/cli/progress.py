@@ -94,6 +94,9 @@ class JsonReporter:
             "remaining": None if remaining is None else round(remaining, 2),
         })  # fmt: skip
 
+    def log(self, message: str) -> None:
+        """The same has been told as progress."""
+
     def warning(self, message: str) -> None:
         self._write_unless_full({"type": "warning", "message": _one_line(message)})
 
@@ -138,6 +141,11 @@ class TextReporter:
         self._bar.set_description_str(message, refresh=False)
         self._bar.update(min(max(float(fraction), 0.0), 1.0) - self._bar.n)
         self._bar.refresh()
+
+    def log(self, message: str) -> None:
+        """A line at once where there is no terminal to show a bar on, as in a job's log: how far a long command is."""
+        if self._with_bar and not self._stderr.isatty():
+            _write_if_possible(self._stderr, f"{time.strftime('%H:%M:%S')} {_one_line(message)}\n")
 
     def warning(self, message: str) -> None:
         self._warnings.append(_one_line(message))

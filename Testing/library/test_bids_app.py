@@ -260,6 +260,16 @@ def test_two_runs_at_one_person_do_it_once(cohort, tmp_path, monkeypatch):
     assert not list(copy.rglob(".relapet"))
 
 
+def test_a_log_has_a_line_for_each_visit_as_it_ends(cohort, capsys):
+    assert main(cohort[2]) == 3
+    lines = [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines() if " of 4: " in line]
+    whole = [f"{n} of 4: {name}: skipped" for n, name in enumerate(["sub-01", "sub-02_ses-1", "sub-02_ses-2"], 1)]
+    assert lines[:3] == whole and lines[3].startswith("4 of 4: sub-03: failed (t1w.nii.gz: damaged, it was changed")
+    for mode in ("none", "json"):
+        main([*cohort[2], "--progress", mode])
+        assert " of 4: " not in capsys.readouterr().err
+
+
 def test_a_folder_that_is_not_ours_is_left_alone(cohort, tmp_path, capsys):
     (tmp_path / "out" / "sub-01").mkdir(parents=True)
     again = list(cohort[2])

@@ -92,8 +92,7 @@ def array_job(environment: dict[str, str], *words: str) -> subprocess.CompletedP
 )
 def test_array_script_gives_each_job_its_share(environment, share):
     words = array_job(environment, "/a b", "/out", "--tracer", "all").stdout.splitlines()
-    assert words == ["/a b", "/out", "participant", "--skip-bids-validation", "--share", share, "--progress", "none",
-                     "--tracer", "all"]  # fmt: skip
+    assert words == ["/a b", "/out", "participant", "--skip-bids-validation", "--share", share, "--tracer", "all"]
     assert build_parser().parse_args(["bids", *words]).share == share
     assert array_job(environment).returncode == 2
 

@@ -1,7 +1,9 @@
 """A set of files is there whole or not at all, and nobody else's files are touched."""
 
+import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from RelAPETLib import outputs
-from RelAPETLib.errors import OutputError
-from RelAPETLib.outputs import check_destination, reserve, write_set
+from RelAPETLib.errors import OutputError, RelAPETError
+from RelAPETLib.outputs import STAGING, check_destination, reserve, write_set
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -167,7 +169,7 @@ def test_of_many_runs_at_once_one_wins_whole(tmp_path, overwrite):
     script = """
 import os, sys, time
 from pathlib import Path
-from RelAPETLib.errors import OutputError
+from RelAPETLib.errors import OutputError, RelAPETError
 from RelAPETLib.outputs import write_set
 out, me, overwrite, start = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "True", float(sys.argv[4])
 os.fsync = lambda descriptor: None
@@ -202,7 +204,7 @@ print(done)
 _KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from RelAPETLib.errors import OutputError
+from RelAPETLib.errors import OutputError, RelAPETError
 from RelAPETLib.notices import listening
 from RelAPETLib.outputs import write_set
 
@@ -261,6 +263,28 @@ for stop_at in range(1, 500):
     if os.WIFEXITED(status):
         break
 """
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_a_lock_that_was_left_where_the_system_has_none_is_named(tmp_path, monkeypatch):
+    """There filelock lets a file stand for a lock, which a run that another machine killed leaves for ever."""
+    fcntl = pytest.importorskip("fcntl")
+    from training.data.cache import alone_in
+
+    def without(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    for hold, lock in ((reserve, tmp_path / STAGING / "lock"), (alone_in, tmp_path / ".lock")):
+        with hold(tmp_path):
+            pass
+        lock.parent.mkdir(exist_ok=True)
+        lock.write_text("4194303\nanother machine\n")
+        with pytest.raises(RelAPETError, match=re.escape(f"if that run was killed, remove {lock}")), hold(tmp_path):
+            pass
+        lock.unlink()
+        with hold(tmp_path):
+            pass
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked child")

@@ -35,6 +35,7 @@ import numpy as np
 from RelAPETLib.errors import InputError, OutputError
 from RelAPETLib.grid import MNI_GRID, block_grid, block_means
 from RelAPETLib.jsonfiles import read_json_object
+from RelAPETLib.outputs import left_lock
 from RelAPETLib.tracers import TRACERS
 from RelAPETLib.whole_files import write_whole
 
@@ -126,7 +127,8 @@ def alone_in(folder: Path, wait: float = 0) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise InputError(f"{folder}: another process is working there; wait for it, or choose another folder") from None
+        words = f"{folder}: another process is working there; wait for it, or choose another folder{left_lock(lock)}"
+        raise InputError(words) from None
     except NotImplementedError:
         held = False  # a file system without locks: the user has to see to it
     try:
