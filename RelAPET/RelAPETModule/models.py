@@ -12,20 +12,21 @@ from .words import escaped
 def listModels():
     """(entries, warnings): every model of the catalogue and of the user's folder.
 
-    Before the install step the shipped catalogue alone: the library cannot check the user's models yet.
+    The shipped catalogue alone before the install step, when the library cannot check the user's models yet, and where
+    there is no folder of the user's, or none of the name that ``RELAPET_MODELS`` has.
     """
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             return library("models.catalogue").list_models(), [str(w.message) for w in caught]
-    except ImportError:
+    except (ImportError, library("errors").RelAPETError) as error:
         metadata, resources = library("models.metadata"), library("resources")
         content = metadata.load_json(resources.resource("models.json"), "model catalogue")
         entries = [
             {**entry, "installed": entry["shipped"], "path": "", "catalogued": True, "draw": None}
             for entry in content["models"]
         ]
-        return entries, []
+        return entries, [] if isinstance(error, ImportError) else [str(error)]
 
 
 def survey():
@@ -35,7 +36,7 @@ def survey():
             warnings.simplefilter("always")
             known, refused = library("models.survey").survey()
             return known, refused, [str(w.message) for w in caught]
-    except ImportError:  # before the install step
+    except (ImportError, library("errors").RelAPETError):
         entries, notes = listModels()
         return [{**entry, "problem": None, "place": None} for entry in entries], [], notes
 
