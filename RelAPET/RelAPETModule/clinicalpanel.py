@@ -21,9 +21,10 @@ class ClinicalPanel:
         self._last = self._filled = None
 
     def values(self):
-        """As a `logic.Request` has them; None for what is not known."""
+        """As a `logic.Request` has them; None for what is not known. A decimal comma is one of many languages."""
         node = self._panel.parameters
-        return {"age": node.age.strip() or None, "sex": node.sex.value, "score": node.score.strip() or None}
+        age, score = (text.strip().replace(",", ".") or None for text in (node.age, node.score))
+        return {"age": age, "sex": node.sex.value, "score": score}
 
     def update(self):
         """Show the fields or hide them, and see whose values they hold."""

@@ -65,8 +65,14 @@ def missing():
 
 
 def exportFolder():
-    """Where the own packages of reports and DICOM export are, for this version of Python."""
-    home = library("models.catalogue").home()
+    """Where the own packages of reports and DICOM export are, for this version of Python.
+
+    None where no home of this user is known, and where ``RELAPET_HOME`` names none.
+    """
+    try:
+        home = library("models.catalogue").home()
+    except library("errors").RelAPETError:
+        return None
     return home / "slicer-packages" / f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -193,6 +199,9 @@ def pipInstall(names, wheels, onLine, onEnd):
 def installForExport(wheels, onLine, onEnd):
     """Install the packages of reports and DICOM export into `exportFolder`, whole or not; else as `pipInstall`."""
     folder = exportFolder()
+    if folder is None:
+        onEnd("no home folder is known for this user; set RELAPET_HOME to a folder of yours")
+        return
     new = folder.with_name(f"{folder.name}.new")
 
     def ended(problem):
@@ -220,7 +229,12 @@ def _pip(arguments, wheels, constrained, onLine, onEnd):
 
     Slicer 5.12 and later go on in the background; earlier ones block until pip is done.
     """
-    lines, folder = [], Path(tempfile.mkdtemp(prefix="RelAPET-pip-"))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="RelAPET-pip-"))
+    except OSError as error:
+        onEnd(f"no temporary folder could be made: {error.strerror or error}")
+        return
+    lines = []
 
     def line(text):
         lines.append(str(text).rstrip())

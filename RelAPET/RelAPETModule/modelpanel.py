@@ -238,8 +238,13 @@ class ModelPanel:
         self._panel.tasks.start(_("Removal"), ["models", "remove", name], lambda ending: self._changed())
 
     def onFolder(self, checked=False):
-        folder = library("models.catalogue").home() / "models"
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder = library("models.catalogue").home() / "models"
+            folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, library("errors").RelAPETError) as error:
+            why = getattr(error, "strerror", None) or error
+            self._panel.say(_("there is no folder of your models: {why}").format(why=why))
+            return
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 
     # Devices

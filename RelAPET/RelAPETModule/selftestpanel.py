@@ -7,6 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import testreport
+from .library import library
 from .testreport import Report, Stopped
 from .tutorial import Tutorial
 from .words import ALARM, escaped, textColor, tone
@@ -116,8 +117,9 @@ class SelfTestPanel:
         devices = [selector.itemText(index) for index in range(selector.count)]
         try:
             self._file = report.write(testreport.reportFolder(), panel.ui.logText.toPlainText(), devices)
-        except OSError as error:
-            self._say(_("The report was not written: {why}").format(why=error.strerror or error), alarm=True)
+        except (OSError, library("errors").RelAPETError) as error:
+            why = getattr(error, "strerror", None) or error
+            self._say(_("The report was not written: {why}").format(why=why), alarm=True)
             return
         self._tellEnd(report)
 

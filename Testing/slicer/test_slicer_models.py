@@ -54,6 +54,9 @@ def test_fields_are_there_for_models_that_are_told_them(widget, scans, put):
     ui.ageEdit.text, ui.scoreEdit.text, ui.sexSelector.currentIndex = "71.5", "-0.3", 1
     process = arguments(widget)
     assert [process.option(f"--{name}") for name in ("age", "sex", "score")] == ["71.5", "F", "-0.3"]
+    ui.ageEdit.text, ui.scoreEdit.text = "71,5", "-0,3"
+    process = arguments(widget)
+    assert [process.option(f"--{name}") for name in ("age", "score")] == ["71.5", "-0.3"], "a decimal comma"
     widget.parameters.model = "demo"
     assert not ui.clinicalRow.visible and arguments(widget).option("--age") is None, "this model uses none"
 
