@@ -1,9 +1,11 @@
-"""What methods with a discriminator share: patches that see the MRI too, losses, a frozen network, what is logged."""
+"""What methods with a discriminator share: how one is trained, patches that see the MRI too, losses, what is logged."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from monai.networks.nets import PatchDiscriminator
@@ -12,6 +14,11 @@ from torch.nn import functional
 
 from RelAPETLib.methods.base import SEQUENCES
 from RelAPETLib.networks.tracer_maps import TracerMaps
+
+from .base import Player
+
+if TYPE_CHECKING:
+    from ..config import TrainConfig
 
 
 @contextmanager
@@ -25,6 +32,17 @@ def frozen(network: nn.Module) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+def penalised_player(module: nn.Module, config: TrainConfig, **adam: Any) -> Player:
+    """A discriminator by Adam, whose penalty needs a backward pass within the forward pass."""
+    return Player(
+        module,
+        partial(torch.optim.Adam, fused=True, **adam),
+        config.preset.discriminator_learning_rate,
+        clip=config.run.clip_gradients,
+        wrapped=False,
+    )
 
 
 class ConditionalPatches(nn.Module):

@@ -60,13 +60,18 @@ class Player:
     wrapped: bool = True
 
 
-def adamw_player(module: nn.Module, config: TrainConfig) -> Player:
-    """A player by AdamW, as most have it: rate and moving average of the preset, decay and clipping of the run."""
+def adamw_player(module: nn.Module, config: TrainConfig, learning_rate: float | None = None, **adam: Any) -> Player:
+    """A player by AdamW, as most have it: rate and moving average of the preset, decay and clipping of the run.
+
+    Args:
+        learning_rate: in place of the preset's, of methods that call it otherwise.
+        adam: further arguments of the optimiser.
+    """
     preset, run = config.preset, config.run
     return Player(
         module,
-        partial(torch.optim.AdamW, weight_decay=run.weight_decay, fused=True),
-        preset.learning_rate,
+        partial(torch.optim.AdamW, weight_decay=run.weight_decay, fused=True, **adam),
+        preset.learning_rate if learning_rate is None else learning_rate,
         clip=run.clip_gradients,
         ema_decay=preset.ema_decay,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,8 +17,8 @@ from RelAPETLib.tracers import label_count
 
 from ...sizes import refuse
 from ...stream import draw
-from ..adversarial import cross_entropy, frozen, gap
-from ..base import GAP, Bundle, Losses, Objective, Place, Player, Terms, Work
+from ..adversarial import cross_entropy, frozen, gap, penalised_player
+from ..base import GAP, Bundle, Losses, Objective, Place, Player, Terms, Work, adamw_player
 from ..timed_discriminator import TimedDiscriminator
 from ..translation_config import patch_problems
 from .config import DdganConfig
@@ -74,27 +73,15 @@ class DdganObjective(Objective):
 
     def build(self) -> dict[str, Player]:
         """See `Objective.build`."""
-        preset, run = self.config.preset, self.config.run
+        preset = self.config.preset
         torch.manual_seed(self.config.seed)
         generator = PosteriorGenerator(**self.arguments(label_count()))
         discriminator = TimedDiscriminator(
             2 + len(SEQUENCES), preset.discriminator_channels, preset.discriminator_layers, labels=label_count()
         )
         return {
-            "generator": Player(
-                generator,
-                partial(torch.optim.AdamW, betas=BETAS, weight_decay=run.weight_decay, fused=True),
-                preset.generator_learning_rate,
-                clip=run.clip_gradients,
-                ema_decay=preset.ema_decay,
-            ),
-            "discriminator": Player(
-                discriminator,
-                partial(torch.optim.Adam, betas=BETAS, fused=True),
-                preset.discriminator_learning_rate,
-                clip=run.clip_gradients,
-                wrapped=False,  # its penalty needs a backward pass within the forward pass
-            ),
+            "generator": adamw_player(generator, self.config, preset.generator_learning_rate, betas=BETAS),
+            "discriminator": penalised_player(discriminator, self.config, betas=BETAS),
         }
 
     def stages(self, work: Work) -> RunData:

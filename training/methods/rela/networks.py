@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from functools import partial
 
 import torch
 from torch import nn
@@ -20,7 +19,7 @@ from RelAPETLib.networks.generator import build_generator
 from RelAPETLib.tracers import label_count
 
 from ...autoencoder_config import reduction_of
-from ..base import Player
+from ..base import Player, adamw_player
 from .config import REGRESSIONS, RelaConfig, judges_modes
 
 
@@ -87,24 +86,7 @@ def build_networks(config: RelaConfig) -> tuple[nn.Module, nn.Module | None]:
 
 def generator_player(network: nn.Module, config: RelaConfig) -> Player:
     """G as it is trained."""
-    return Player(
-        network,
-        partial(torch.optim.AdamW, weight_decay=config.run.weight_decay, fused=True),
-        config.preset.generator_learning_rate,
-        clip=config.run.clip_gradients,
-        ema_decay=config.preset.ema_decay,
-    )
-
-
-def discriminator_player(network: nn.Module, config: RelaConfig) -> Player:
-    """D as it is trained."""
-    return Player(
-        network,
-        partial(torch.optim.Adam, fused=True),
-        config.preset.discriminator_learning_rate,
-        clip=config.run.clip_gradients,
-        wrapped=False,  # its penalty needs a backward pass within the forward pass
-    )
+    return adamw_player(network, config, config.preset.generator_learning_rate)
 
 
 def _discriminator(config: RelaConfig) -> nn.Module:

@@ -16,13 +16,13 @@ from RelAPETLib.tracers import label_count
 
 from ...statistics import PetStatistics, both_sequences, kept_statistics
 from ...stream import draw, jitter
+from ..adversarial import penalised_player
 from ..base import Bundle, Losses, Objective, Place, Player, Stage, Terms, Work
 from .bundle import bundle_of
 from .config import RelaConfig
 from .networks import (
     build_networks,
     differences_are_diffused,
-    discriminator_player,
     generator_player,
     noise_schedule,
     seen_by_regression,
@@ -51,7 +51,7 @@ class RelaObjective(Objective):
         self.space.prepare(generator)
         players = {"generator": generator_player(generator, self.config)}
         if discriminator is not None:
-            players["discriminator"] = discriminator_player(discriminator, self.config)
+            players["discriminator"] = penalised_player(discriminator, self.config)
         return players
 
     def bind(self, fabric, modules) -> None:

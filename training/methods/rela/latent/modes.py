@@ -20,9 +20,10 @@ from ....config import flatten
 from ....plans import stage_plan
 from ....stream import draw, jitter
 from ....trainer import RunData, Trainer
+from ...adversarial import penalised_player
 from ...base import Losses, Objective, Place, Player, Terms, Work
 from ..config import RelaConfig, judges_modes
-from ..networks import discriminator_player, generator_player, mode_network, noise_schedule
+from ..networks import generator_player, mode_network, noise_schedule
 from ..steps import algorithm_1, weights_of
 from .encoded import LatentDataset
 
@@ -83,7 +84,7 @@ class Modes(Objective):
         players = {"generator": generator_player(mode_network(self.config), self.config)}
         if judges_modes(self.config):
             critic = ModeCritic(self.config.latent.components, self.config.latent.width)
-            players["discriminator"] = discriminator_player(critic, self.config)
+            players["discriminator"] = penalised_player(critic, self.config)
         return players
 
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
