@@ -246,7 +246,7 @@ def draw_tracers(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 if said := compiler_failure(error):
-                    raise DeviceError(f"{said}; leave 'compile' out of {SETTING}") from error
+                    raise DeviceError(f"{said}; leave 'compile' and 'graphs' out of {SETTING}") from error
                 raise
         if volumes is None:  # outside `except`: the exception holds on to the tensors of the failed attempt
             batch, needed, _ = conditioned.find_room(plan, conditioned.make_room(len(part), plan))
