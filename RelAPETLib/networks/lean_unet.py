@@ -111,7 +111,7 @@ def _moments(norm: nn.GroupNorm, parts: Sequence[_Part]) -> tuple[torch.Tensor, 
     for begin, end in _slabs(parts):
         slab = _joined(parts, begin, end).permute(0, 2, 3, 4, 1).flatten(1, 3)
         for block in slab.split(ROWS if slab.device.type == "cpu" else slab.shape[1], 1):
-            mean = block.to(norm.weight).mean(1, keepdim=True)
+            mean = block.to(norm.weight).sum(1, keepdim=True) / block.shape[1]
             squares.append((block - mean).square_().sum(1).double())
             means.append(mean[:, 0].double())
             counts.append(block.shape[1])

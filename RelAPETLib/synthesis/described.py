@@ -65,7 +65,7 @@ def describe(
             "batch": draw.batch,
             "precision": describe_precision(plan.precision, draw.device),
             "attention": attention_backend(draw.device, plan.precision),
-            **({"ways": list(model.ways)} if model.ways else {}),
+            **({"ways": ways} if (ways := [*model.ways, *(["slabs"] if draw.slabs else [])]) else {}),
             **({} if draw.needed is None else {"memory_gb": round(draw.needed / 1e9, 2)}),
         },
         preprocessing={

@@ -11,6 +11,7 @@ from ..errors import DeviceError
 from ..host_memory import most_memory
 from ..methods.base import DrawOptions
 from ..models.trial import drawn_without_values
+from ..networks.execution import in_slabs
 
 if TYPE_CHECKING:
     from ..methods.base import Method
@@ -36,12 +37,14 @@ class Room:
         needed: bytes that they need about.
         free: bytes that are free on the device.
         device: which.
+        slabs: whether the one sample is to be computed slab by slab, since it would not fit otherwise.
     """
 
     batch: int
     needed: float
     free: float
     device: str
+    slabs: bool = False
 
     @property
     def tight(self) -> bool:
@@ -49,7 +52,8 @@ class Room:
         return self.needed > self.free
 
     def __str__(self) -> str:
-        samples = "one sample needs" if self.batch <= 1 else f"{self.batch} samples at a time need"
+        one = "one sample, computed slab by slab, needs" if self.slabs else "one sample needs"
+        samples = one if self.batch <= 1 else f"{self.batch} samples at a time need"
         return (
             f"{samples} about {self.needed / 1e9:.1f} GB of memory; {self.free / 1e9:.1f} GB are free on {self.device}"
         )
@@ -70,6 +74,14 @@ def counted_bytes(method: Method, label: int, count: int, options: DrawOptions) 
         return None
 
 
+def saved_by_slabs(method: Method, label: int, options: DrawOptions, known: dict) -> bool:
+    """Whether one sample takes less memory slab by slab (`networks.execution.in_slabs`); `known` as in `find_room`."""
+    if {"compile", "graphs"} & set(getattr(method.network, "ways", ())):  # a compiled network goes its own way
+        return False
+    lean, plain = (_counted(method, label, 1, options, known, slabs) for slabs in (True, False))
+    return lean is not None and plain is not None and lean < plain
+
+
 def find_room(
     method: Method,
     label: int,
@@ -78,12 +90,14 @@ def find_room(
     device: str,
     known: dict | None = None,
     precision: str = MEASURED_PRECISION,
+    slabs: bool = False,
 ) -> Room | None:
-    """The largest of `batch`, its half, and so on, that fits the memory that is free on a device.
+    """The largest of `batch`, its half, and so on, that fits the memory that is free on a device; else one in slabs.
 
     Args:
         known: of one method and one number of steps, what was counted before for a batch; what is counted now is added.
         precision: that the network computes in; half a one is refused later, and otherwise counts like a whole one.
+        slabs: compute one slab by slab whatever is free.
 
     Returns:
         None where that is not known: the device does not say what is free, or `counted_bytes` does not know.
@@ -92,23 +106,31 @@ def find_room(
         return None
     kind = device.partition(":")[0]
     share, beside = SHARE.get(kind, OTHER_SHARE), BESIDE.get(kind, OTHER_BESIDE)
-    known = {} if known is None else known
+    known, batch = {} if known is None else known, 1 if slabs else batch
     while True:
-        if batch not in known:
-            known[batch] = counted_bytes(method, label, batch, options)
-        counted = known[batch]
+        counted = _counted(method, label, batch, options, known, slabs)
         if counted is None:
             return None
         needed = share * counted + beside
-        if needed <= free or batch == 1:
+        if needed <= free or slabs:
             break
-        batch //= 2
+        if batch == 1 and not saved_by_slabs(method, label, options, known):
+            break
+        batch, slabs = max(batch // 2, 1), batch == 1
     least = (LEAST if precision == MEASURED_PRECISION else LEAST_HALVED) * counted
     short = least > free
     if short and device == "cpu":
         most = _asked(most_memory)
         short = most is not None and least > most
-    return Room(0 if short else batch, needed, free, device)
+    return Room(0 if short else batch, needed, free, device, slabs)
+
+
+def _counted(method: Method, label: int, batch: int, options: DrawOptions, known: dict, slabs: bool) -> int | None:
+    """`counted_bytes`, which are kept in `known`."""
+    if (batch, slabs) not in known:
+        with in_slabs(slabs):
+            known[batch, slabs] = counted_bytes(method, label, batch, options)
+    return known[batch, slabs]
 
 
 def _asked(figure: Callable[..., float | None], *arguments) -> float | None:

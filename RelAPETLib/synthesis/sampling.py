@@ -10,22 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..clinical import ClinicalValues
-from ..devices import MEASURED_PRECISION, computing, free_device_memory, is_out_of_memory, kept_memory
-from ..errors import DeviceError, LongRunError, ModelError
-from ..networks.execution import SETTING, compiler_failure
+from ..devices import computing, free_device_memory, is_out_of_memory, kept_memory
+from ..errors import DeviceError, ModelError
+from ..networks.execution import SETTING, compiler_failure, in_slabs
 from ..notices import warn
+from .duration import check_duration
 
 if TYPE_CHECKING:
     import torch
 
-    from ..methods.base import Method
+    from ..methods.base import DrawOptions
     from ..models import Model
     from ..regions import RegionCounter
     from .options import Plan
     from .verdict import Verdict
-
-#: Synthesis by a method that is slow on a CPU needs the user's consent beyond this.
-CONSENT_MINUTES = 30.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,7 @@ class Draw:
         regions: of each sample, in order, its mean in each region, in the model's units; empty where nobody asked.
         told: names of the clinical values that the model was told, and uses.
         needed: bytes of memory that it was thought to need (`memory.find_room`); None where that was not known.
+        slabs: whether the last sample was computed slab by slab, for want of memory.
     """
 
     mean: np.ndarray
@@ -57,6 +56,7 @@ class Draw:
     regions: tuple[dict[str, float], ...] = ()
     needed: float | None = None
     told: tuple[str, ...] = ()
+    slabs: bool = False
 
 
 class ConditionedModel:
@@ -67,6 +67,7 @@ class ConditionedModel:
             somebody before; another one, on the CPU, once the GPU has no room for it.
         mri: [1, 2, X, Y, Z] in [-1, 1] on the model's grid: T1w, T2F.
         clinical: what is known of the person, for a method that uses it.
+        slabs: whether samples are computed slab by slab, as memory is short.
     """
 
     def __init__(self, model: Model, mri: torch.Tensor, clinical: ClinicalValues | None = None):
@@ -74,6 +75,7 @@ class ConditionedModel:
         self._unasked = self.model.device != model.device
         self._encoded = self._device = None
         self._counted: dict[tuple, dict] = {}
+        self.slabs = self._only_slabs = False
 
     @property
     def encoded(self) -> Any:
@@ -117,17 +119,22 @@ class ConditionedModel:
         Raises:
             DeviceError: not even one can fit.
         """
-        from ..methods.base import DrawOptions
         from .memory import find_room, refusal
 
-        options, device = DrawOptions(plan.sampler, plan.steps, plan.clip), str(self.model.device)
-        known = self._counted.setdefault((plan.sampler, plan.steps, plan.clip), {})  # the same for all tracers
-        room = find_room(self.model.method, plan.label, batch, options, device, known, plan.precision)
+        options, known = self._options(plan)
+
+        def on(device: str):
+            return find_room(self.model.method, plan.label, batch, options, device, known, plan.precision, slabs)
+
+        device, slabs = str(self.model.device), self._only_slabs
+        room = on(device)
         if room is not None and not room.batch and device != "cpu":
             warn(f"{room}: going on on the CPU, which is slower and gives the same volume up to rounding")
             self._move(self.model.to("cpu"))
             free_device_memory(device)
-            room = find_room(self.model.method, plan.label, batch, options, "cpu", known, plan.precision)
+            slabs = False
+            room = on("cpu")
+        self.slabs = slabs if room is None else room.slabs
         if room is None:
             return batch, None, f"{batch} sample(s) at a time; how much memory they need is not known"
         if not room.batch:
@@ -135,6 +142,13 @@ class ConditionedModel:
         if room.tight:
             warn(f"{room}: it may run out; close other programs, or choose a smaller model, if it does")
         return room.batch, room.needed, str(room)
+
+    def _options(self, plan: Plan) -> tuple[DrawOptions, dict]:
+        """Of a plan, and what was counted for them before, which is the same for all tracers."""
+        from ..methods.base import DrawOptions
+
+        known = self._counted.setdefault((plan.sampler, plan.steps, plan.clip), {})
+        return DrawOptions(plan.sampler, plan.steps, plan.clip), known
 
     def ask(self, plan: Plan, samples: int, yes: bool, progress=None) -> None:
         """`check_duration` of samples still to come, where a full GPU has handed them over to the CPU meanwhile."""
@@ -145,57 +159,27 @@ class ConditionedModel:
     def _move(self, model: Model) -> None:
         if model.device != self.model.device:
             self._encoded = self._device = None
-            self._unasked = True
+            self._unasked, self._only_slabs = True, False
         self.model = model
 
-    def make_room(self, size: int) -> int:
-        """After running out of memory with `size` samples: how many to draw at a time now, perhaps on the CPU."""
+    def make_room(self, size: int, plan: Plan | None = None) -> int:
+        """After running out of memory with `size` samples: how many to draw at a time now, perhaps on the CPU.
+
+        One sample of a plan is computed slab by slab before a GPU is left or the CPU gives up, where that takes less.
+        """
+        from .memory import saved_by_slabs
+
+        device = str(self.model.device)
+        if size == 1 and plan is not None and not self.slabs:
+            options, known = self._options(plan)
+            if saved_by_slabs(self.model.method, plan.label, options, known):
+                warn(f"{device} ran out of memory; going on slab by slab, which gives the same volume up to rounding")
+                self._only_slabs = True
+                free_device_memory(device)
+                return 1
         model, batch = _make_room(self.model, size)
         self._move(model)
         return batch
-
-
-def check_duration(
-    model: Model, label: int, steps: int, samples: int, yes: bool, progress=None, precision: str = MEASURED_PRECISION
-) -> float | None:
-    """Estimate how long a method that is slow on a CPU takes there, and ask for consent when that is long.
-
-    Returns:
-        Estimated seconds, or None where nothing was timed (a fast method, or a GPU).
-
-    Raises:
-        LongRunError: more than half an hour and `yes` is False.
-        DeviceError: there is no room for one step.
-    """
-    if not model.method.defaults.slow_on_cpu or str(model.device) != "cpu":
-        return None
-    if progress:
-        progress(0.0, "timing one step of the model on the CPU")
-    _check_room(model.method, label, precision)
-    with computing(precision, model.device):
-        step = model.method.seconds_per_step(label)
-    total = step * steps * samples
-    words = f"one step takes {step:.1f} s on this CPU: about {_minutes(total)} for {steps} steps, {samples} sample(s)"
-    if total > 60 * CONSENT_MINUTES and not yes:
-        raise LongRunError(words, "use --yes to accept that, a GPU, fewer --steps or --samples, or a latent model")
-    if progress:
-        progress(1.0, words)
-    return total
-
-
-def _check_room(method: Method, label: int, precision: str) -> None:
-    """Raise `DeviceError` where the CPU has no room for a step, which is about to be timed."""
-    from ..methods.base import DrawOptions
-    from .memory import find_room, refusal
-
-    options = DrawOptions(method.defaults.sampler, 1, method.defaults.clip)
-    room = find_room(method, label, 1, options, "cpu", precision=precision)
-    if room is not None and not room.batch:
-        raise refusal(room)
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60))} minute(s)"
 
 
 def draw_samples(
@@ -206,7 +190,8 @@ def draw_samples(
     Sample k's noise follows from (plan.seed, k), whatever the tracer, the batch and the device: the tracers of one
     person are drawn jointly. Samples 2 j and 2 j + 1 get mirrored noise (`RelAPETLib.diffusion.seeded_noise`), so that
     their mean is closer to the model's own. So many are computed together as fit the device's free memory by
-    `memory.find_room`. When a GPU is full all the same, fewer are, then the CPU takes over; a `RelAPETWarning` says so.
+    `memory.find_room`, one slab by slab where one does not. When a GPU is full all the same, fewer are, then one slab
+    by slab, then the CPU takes over; a `RelAPETWarning` says so.
 
     Args:
         conditioned: model and MRI.
@@ -261,10 +246,10 @@ def draw_tracers(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 if said := compiler_failure(error):
-                    raise DeviceError(f"{said}; leave 'compile' out of {SETTING}") from error
+                    raise DeviceError(f"{said}; leave 'compile' and 'graphs' out of {SETTING}") from error
                 raise
         if volumes is None:  # outside `except`: the exception holds on to the tensors of the failed attempt
-            batch, needed, _ = conditioned.find_room(plan, conditioned.make_room(len(part)))
+            batch, needed, _ = conditioned.find_room(plan, conditioned.make_room(len(part), plan))
             conditioned.ask(plan, total - done + later, yes, progress)
             continue
         done += len(part)
@@ -284,6 +269,7 @@ def draw_tracers(
             regions=tuple(own),
             needed=needed,
             told=conditioned.told,
+            slabs=conditioned.slabs,
         )
         for m, own, plan in zip(moments, regions, plans, strict=True)
     ]
@@ -310,7 +296,7 @@ def _draw_batch(
         options = DrawOptions(plan.sampler, plan.steps, plan.clip)
         numbers = [number for _, number in part]
         noise = noise_for(conditioned.model.device, seeded_noise(plan.seed, mirrored=True, numbers=numbers))
-        with computing(plan.precision, conditioned.model.device):
+        with computing(plan.precision, conditioned.model.device), in_slabs(conditioned.slabs):
             drawn = conditioned.model.method.draw(encoded, label, len(part), options, noise, progress)
         volumes = [volume.float().cpu().numpy()[0] for volume in drawn]
     if not all(np.isfinite(volume).all() for volume in volumes):

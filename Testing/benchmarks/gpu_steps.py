@@ -42,14 +42,14 @@ from RelAPETLib.methods.rela import RelaDiffusion
 from RelAPETLib.methods.rela.method import DEFAULT_SCHEDULE
 from RelAPETLib.models import load_model
 from RelAPETLib.networks.discriminator import build_discriminator
-from RelAPETLib.networks.execution import take_ways
+from RelAPETLib.networks.execution import in_slabs, take_ways
 from RelAPETLib.networks.generator import build_generator
 from RelAPETLib.synthesis.memory import counted_bytes, find_room
 from RelAPETLib.tracers import TRACERS
 from Testing.benchmarks.train_step import machine, our_step, release_step
 
-BASE = "MONAI"
-#: Precision, TF32 in convolutions, and ways of `networks.execution`, by name.
+BASE, SLABS = "MONAI", ("slabs",)
+#: Precision, TF32 in convolutions, and ways of `networks.execution`, by name; slabs are for where memory is short.
 SIDES = {
     BASE: ("fp32", True, ()),
     "ours, fp32": ("fp32", False, ()),
@@ -57,6 +57,8 @@ SIDES = {
     "ours, bf16": ("bf16", True, ()),
     "ours, bf16, channels last": ("bf16", True, ("channels_last",)),
     "ours, bf16, compiled": ("bf16", True, ("compile",)),
+    "ours, bf16, graphs": ("bf16", True, ("graphs",)),
+    "ours, TF32, in slabs": ("fp32", True, SLABS),
 }
 WARM_UP, STEPS, CPU_STEPS = 3, 20, 2
 
@@ -105,10 +107,10 @@ def side_of(name: str, generator: torch.nn.Module, device: str) -> Callable[...,
 
     precision, tf32, ways = SIDES[name]
     own = copy.deepcopy(generator).to(device)
-    take_ways(own, ways)
+    take_ways(own, () if ways == SLABS else ways)
 
     def call(*given, **labels):
-        with torch.inference_mode(), rounding(tf32), computing(precision, device):
+        with torch.inference_mode(), rounding(tf32), computing(precision, device), in_slabs(ways == SLABS):
             made = DiffusionModelUNet.forward(own, *given, **labels) if name == BASE else own(*given, **labels)
             return made.float()
 
@@ -288,7 +290,7 @@ def report(options: argparse.Namespace) -> str:
     clock, on_gpu = Clock(device, options.minutes), device.startswith("cuda")
     name = torch.cuda.get_device_name(device) if on_gpu else machine(device)
     shapes = [(options.size,) * 3] if options.size else [tuple(map(int, text.split("x"))) for text in options.shapes]
-    names = [each for each in SIDES if on_gpu or not SIDES[each][2]]  # others are for GPUs
+    names = [each for each in SIDES if on_gpu or SIDES[each][2] in ((), SLABS)]  # others are for GPUs
     header = f"{date.today()}, {name}, torch {torch.__version__}, attention by {attention_backend(device)}"
     found = [row for shape in shapes for row in steps(shape, clock, options.repeats, names)]
     parts = [header, "## A step", table("shape, way, ms (quartiles), speed-up, peak GB, difference", found)]

@@ -1,6 +1,8 @@
 """Other ways of a GPU through a network: the same PET up to rounding, and off unless they are asked for."""
 
 import dataclasses
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch
 from RelAPETLib.counted_memory import without_values
 from RelAPETLib.errors import InputError
 from RelAPETLib.models import load_model
+from RelAPETLib.networks import execution
 from RelAPETLib.networks.execution import SETTING, WAYS, take_ways, ways_asked_for
 from RelAPETLib.networks.generator import build_generator
 from RelAPETLib.synthesis import Options
@@ -34,18 +37,49 @@ def generator():
     return made
 
 
-@pytest.mark.parametrize("ways", [("channels_last",), pytest.param(WAYS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "ways",
+    [("channels_last",), *(pytest.param(("channels_last", way), marks=pytest.mark.slow) for way in WAYS[1:])],
+)
 def test_every_way_gives_the_same_up_to_rounding(generator, ways):
     """By the back end of torch.compile that needs no compiler of C++: its graph, run operation by operation."""
     names, plain = set(generator.state_dict()), asked(generator)
     take_ways(generator, ways, backend="aot_eager")
     last = generator.conv_in.conv.weight.is_contiguous(memory_format=torch.channels_last_3d)
-    assert last == ("channels_last" in ways) and (generator._compiled_call_impl is not None) == ("compile" in ways)
+    assert last == ("channels_last" in ways) and (generator._compiled_call_impl is not None) == (len(ways) > 1)
     assert set(generator.state_dict()) == names
     assert (asked(generator) - plain).abs().max() < TOLERANCE * plain.std()
     assert without_values(generator)._compiled_call_impl is None  # memory is counted on the plain way
     take_ways(generator, ())
     assert torch.equal(asked(generator), plain) and generator._compiled_call_impl is None
+
+
+def test_what_a_graph_gave_is_kept_when_it_is_replayed():
+    """A CUDA graph writes its result to the same place each time; other threads than the main one take no graph."""
+    place, calls = torch.zeros(3), []
+
+    def replayed(x, scale=1.0):
+        calls.append(x)
+        return place.copy_(x * scale)
+
+    call = execution._replayed(replayed, lambda x, scale=1.0: x * scale)
+    first = call(torch.ones(3))
+    second = call(torch.ones(3), scale=2.0)
+    assert (first.tolist(), second.tolist(), len(calls)) == ([1.0] * 3, [2.0] * 3, 2)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(call, torch.ones(3), scale=3.0).result().tolist() == [3.0] * 3
+    assert len(calls) == 2 and place.tolist() == [2.0] * 3
+
+
+def test_graphs_are_asked_of_the_compiler(generator, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda call, **how: asked.append(how) or call)
+    x_t = torch.zeros(1, 3, 8, 8, 8), torch.tensor([3]), None, torch.tensor([0])
+    plain = generator(*x_t)
+    take_ways(generator, ("graphs",))
+    assert torch.equal(generator(*x_t), plain)
+    assert asked == [{"backend": "inductor", "dynamic": False, "mode": "reduce-overhead"}]
+    assert pickle.loads(pickle.dumps(generator))._compiled_call_impl is None
 
 
 def broken(graph, inputs):
@@ -74,11 +108,13 @@ def test_a_compiler_that_fails_is_one_line(grid_case, tiny_latent, monkeypatch, 
 
 def test_ways_are_named_by_one_setting(monkeypatch):
     assert ways_asked_for({}) == ways_asked_for({SETTING: " "}) == ()
-    assert ways_asked_for({SETTING: "compile, channels_last"}) == WAYS
-    with pytest.raises(InputError, match=f"unknown way 'graphs' in {SETTING}; use some of channels_last, compile"):
-        ways_asked_for({SETTING: "channels_last,graphs"})
-    monkeypatch.setenv(SETTING, "graphs")
-    with pytest.raises(InputError, match="unknown way 'graphs'"):
+    assert ways_asked_for({SETTING: "graphs,compile, channels_last"}) == WAYS
+    with pytest.raises(
+        InputError, match=f"unknown way 'slabs' in {SETTING}; use some of channels_last, compile, graphs"
+    ):
+        ways_asked_for({SETTING: "channels_last,slabs"})
+    monkeypatch.setenv(SETTING, "slabs")
+    with pytest.raises(InputError, match="unknown way 'slabs'"):
         Options("TAU")
 
 
