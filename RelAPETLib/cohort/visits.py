@@ -31,7 +31,7 @@ from .bids import (
 )
 from .cases import Failure, PetScan
 from .filters import Filters
-from .table import read_rows
+from .table import of_two_people, read_rows
 
 #: What a table must have; ``t2f``, ``session``, ``pet`` with ``tracer``, age, sex and score may be there.
 TABLE_COLUMNS = ("subject", "t1w")
@@ -166,7 +166,9 @@ def _of_table(path: Path) -> list[Visit]:
             groups[person, f"ses-{_label(session, 'ses-')}" if session else ""].append(row)
         except InputError as error:
             raise InputError(f"{path}: line {number}: {error}") from error
-    return _pets_once(_table_visit(path, person, session, rows) for (person, session), rows in groups.items())
+    visits = _pets_once(_table_visit(path, person, session, rows) for (person, session), rows in groups.items())
+    told = of_two_people((visit.participant, visit.t1w) for visit in visits)
+    return [replace(visit, notes=(*visit.notes, *notes)) for visit, notes in zip(visits, told, strict=True)]
 
 
 def _pets_once(visits: Iterable[Visit]) -> list[Visit]:
