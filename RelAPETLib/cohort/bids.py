@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,6 +158,7 @@ def _subject_cases(root: Path, folder: Path, mri_only: bool) -> tuple[list[Case]
     for session in with_mri:
         name = f"{subject}_{session}" if session and len(with_mri) > 1 else subject
         scans, notes, lost = scans_by_tracer(root, pets[session], subject, name)
+        notes += of_other_sessions(scans, session)
         failures += lost
         if not scans and not mri_only:
             failures.append(Failure(subject, name, "", "no PET that can be used"))
@@ -180,6 +181,18 @@ def sessions_of(folder: Path) -> dict[str, Path]:
 def home_of(session: str, with_mri: Sequence[str]) -> str | None:
     """The session whose MRI a session's PET belongs to: itself, else the only one with MRI; None of several."""
     return session if session in with_mri else with_mri[0] if len(with_mri) == 1 else None
+
+
+def of_other_sessions(scans: Mapping[str, PetScan], session: str) -> list[str]:
+    """Lines on PET, by tracer, that are compared with the MRI of a session which is not theirs."""
+    found = []
+    for scan in scans.values():
+        place = scan.path.parents[1].name
+        own = place if place.startswith("ses-") else ""
+        if own != session:
+            whose, other = (f"of {name}" if name else "of no session" for name in (session, own))
+            found.append(f"{scan.path.name}, {other}, which has no MRI, is compared with the MRI {whose}")
+    return found
 
 
 def own_first(sessions: Iterable[str], with_mri: Sequence[str]) -> list[str]:

@@ -281,13 +281,18 @@ def _t1w(file: BidsFile, raw: Path) -> Path | None:
 
 
 def _t1w_in_mni(file: BidsFile, roots: tuple[Path, ...]) -> Path | None:
-    """A T1w of the same subject and session whose name says that it lies in MNI space; never the scanner's own."""
+    """A T1w of the same subject and session whose name says that it lies in MNI space; never the scanner's own.
+
+    One of the PET's own variant of that space, should there be one; else it is told of.
+    """
     subject, session = f"sub-{file.entities['sub']}", file.entities.get("ses")
     for root in roots:
         for folder in [f"{subject}/ses-{session}", subject] if session else [subject]:
             found = sorted(path for path in root.glob(f"{folder}/anat/*_T1w.nii*") if _is_image(path))
             if found := [path for path in found if space_of(path) == "MNI"]:
-                return found[0]
+                chosen = min(found, key=lambda path: space_entity(path) != space_entity(file.path))
+                warn_of_variants({"PET": file.path, TITLES["t1w"]: chosen})
+                return chosen
     return None
 
 

@@ -46,6 +46,8 @@ def read_pairs(path: Path | str, *, measured_only: bool = False, space: str = ""
     wanted = ("participant_id", "tracer", "measured") if measured_only else _wanted()
     pairs, failures = [], []
     owners: dict[Path, tuple[str, ...]] = {}
+    made: dict[Path, Pair] = {}
+    shared: list[tuple[str, str]] = []
     for number, row in read_rows(path, wanted):
         row = {name: "" if text.lower() in _MISSING else text for name, text in row.items()}
         try:
@@ -53,12 +55,17 @@ def read_pairs(path: Path | str, *, measured_only: bool = False, space: str = ""
             owner = owners.setdefault(pair.measured, (pair.participant, pair.session, pair.tracer))
             if owner != (pair.participant, pair.session, pair.tracer):
                 raise InputError(f"its measured PET is that of {' '.join(filter(None, owner))}, in a line before")
+            if pair.synthetic is not None and made.setdefault(pair.synthetic, pair).participant != pair.participant:
+                shared.append((pair.participant, made[pair.synthetic].participant))
             pairs.append(pair)
         except InputError as error:
             key = {name: row.get(name) or "n/a" for name in ("participant_id", "session", "tracer", "model")}
             warn(f"{path}, line {number}: {error}")
             files = {name: path.parent / expanduser(row[name]) for name in TITLES if row.get(name)}
             failures.append({**key, "reason": f"line {number}: {recordable(error, files)}"})
+    if shared:
+        words = "a line that was copied from another person's, or a PET that is meant for everybody"
+        warn(f"{path}: {len(shared)} lines have another person's synthetic PET, {' that of '.join(shared[0])}: {words}")
     if not pairs:
         raise InputError(f"{path}: no line can be used; the first: {failures[0]['reason']}")
     return _measured_once(pairs, path) if measured_only else pairs, failures

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from .bids import (
     home_of,
     homeless,
     is_bids,
+    of_other_sessions,
     own_first,
     participants,
     scans_by_tracer,
@@ -30,7 +31,7 @@ from .bids import (
 )
 from .cases import Failure, PetScan
 from .filters import Filters
-from .table import read_rows
+from .table import of_two_people, read_rows
 
 #: What a table must have; ``t2f``, ``session``, ``pet`` with ``tracer``, age, sex and score may be there.
 TABLE_COLUMNS = ("subject", "t1w")
@@ -165,7 +166,9 @@ def _of_table(path: Path) -> list[Visit]:
             groups[person, f"ses-{_label(session, 'ses-')}" if session else ""].append(row)
         except InputError as error:
             raise InputError(f"{path}: line {number}: {error}") from error
-    return _pets_once(_table_visit(path, person, session, rows) for (person, session), rows in groups.items())
+    visits = _pets_once(_table_visit(path, person, session, rows) for (person, session), rows in groups.items())
+    told = of_two_people((visit.participant, visit.t1w) for visit in visits)
+    return [replace(visit, notes=(*visit.notes, *notes)) for visit, notes in zip(visits, told, strict=True)]
 
 
 def _pets_once(visits: Iterable[Visit]) -> list[Visit]:
@@ -215,19 +218,25 @@ def _table_visit(path: Path, person: str, session: str, rows: list[dict]) -> Vis
         except InputError as error:
             lost.append(Failure(person, person, row.get("tracer", ""), str(error)))
     clinical, notes = from_rows(rows)
-    known, more = _named(lost)
+    known, more = _named(lost, pets)
     return Visit(person, session, **mri, pets=pets, pet_files=tuple(offered), clinical=clinical, notes=(*notes, *more),
                  lost=known, problem=problem)  # fmt: skip
 
 
-def _named(lost: Iterable[Failure]) -> tuple[tuple[Failure, ...], list[str]]:
-    """Failures of PET with their tracers' names, and lines of those whose tracer is none of ours."""
+def _named(lost: Iterable[Failure], pets: Mapping[str, PetScan]) -> tuple[tuple[Failure, ...], list[str]]:
+    """Failures of PET by their tracers' names, and lines of those whose tracer is none of ours or has a PET all the
+    same: such a result is compared, and lacks nothing."""
     known, notes = [], []
     for failure in lost:
         try:
-            known.append(replace(failure, tracer=get_tracer(failure.tracer).name))
+            failure = replace(failure, tracer=get_tracer(failure.tracer).name)
         except InputError:
             notes.append(f"a measured PET was left out: {failure.reason}")
+            continue
+        if failure.tracer in pets:
+            notes.append(f"another measured PET of {failure.tracer} was left out: {failure.reason}")
+        else:
+            known.append(failure)
     return tuple(known), notes
 
 
@@ -253,36 +262,45 @@ def _subject_visits(root: Path, folder: Path, filters: Filters) -> list[Visit]:
     """
     subject = folder.name
     sessions = sessions_of(folder)
-    files = {name: filters.apply(session_files(path)) for name, path in sessions.items()}
+    every = {name: session_files(path) for name, path in sessions.items()}
+    files = {name: filters.apply(found) for name, found in every.items()}
     with_mri = [name for name, found in files.items() if found["T1w"]]
     if not with_mri:
         words = "no T1w that the filter lets through" if filters.given else "no T1w"
         return [Visit(subject, next(iter(sessions)) if len(sessions) == 1 else "", problem=words)]
-    visits, pets, lost = [], *_homes(files, with_mri, subject)
+    filtered = [name for name, found in every.items() if found["T1w"] and name not in with_mri]
+    visits, pets, lost = [], *_homes(files, with_mri, filtered, subject)
     for session in with_mri:
         notes: list[str] = []
         scans, said, failures = scans_by_tracer(root, pets[session], subject, subject)
         mri = {kind: first_of(files[session][kind], kind, notes).path if files[session][kind] else None
                for kind in ("T1w", "FLAIR")}  # fmt: skip
-        known, more = _named((*lost.pop(session, ()), *failures))
+        known, more = _named((*lost.pop(session, ()), *failures), scans)
         offered = tuple(file.path for file in pets[session])
         visits.append(
             Visit(subject, session, mri["T1w"], mri["FLAIR"], pets=scans, pet_files=offered,
-                  notes=(*notes, *said, *more), lost=known)
+                  notes=(*notes, *said, *of_other_sessions(scans, session), *more), lost=known)
         )  # fmt: skip
     lone = [name for name, found in files.items() if found["FLAIR"] and name not in with_mri and not filters.given]
     return visits + [Visit(subject, session, problem="no T1w") for session in lone]
 
 
-def _homes(files: dict[str, dict[str, list[BidsFile]]], with_mri: list[str], subject: str) -> tuple[dict, dict]:
-    """PET by the session whose MRI it is compared with, and, under the first such session, those without one."""
+def _homes(
+    files: dict[str, dict[str, list[BidsFile]]], with_mri: list[str], filtered: list[str], subject: str
+) -> tuple[dict, dict]:
+    """PET by the session whose MRI it is compared with, and, under the first such session, those without one.
+
+    A session whose T1w the filter takes out (`filtered`) has MRI of its own: its PET belongs to no other's.
+    """
     pets: dict[str, list[BidsFile]] = defaultdict(list)
     lost: dict[str, list[Failure]] = defaultdict(list)
     for session in own_first(files, with_mri):
-        if (home := home_of(session, with_mri)) is not None:
+        if session not in filtered and (home := home_of(session, with_mri)) is not None:
             pets[home] += files[session]["pet"]
             continue
         words = homeless(session, with_mri)
+        if session in filtered:
+            words = f"PET of {session or 'no session'} belongs to a T1w that the filter takes out"
         lost[with_mri[0]] += [
             Failure(subject, subject, pet.entities.get("trc", ""), words) for pet in files[session]["pet"]
         ]

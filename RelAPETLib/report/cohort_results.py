@@ -40,9 +40,9 @@ def find_results(folder: str | os.PathLike, keys: Iterable[Key]) -> dict[Key, Re
 
     A result is known by its record: by the tracer and model in it, and by the folders above it, the first of which that
     has a person's name tells whose it is; the next one, where the person has sessions, tells which. Damaged records are
-    told of by a `RelAPETWarning`.
+    told of by a `RelAPETWarning`, and so are results that are there twice, of which the first by its place is taken.
     """
-    wanted, found = {}, {}
+    wanted, found, twice = {}, {}, {}
     for key in keys:
         wanted.setdefault(key.participant_id.removeprefix("sub-"), []).append(key)
     for path in sorted(_records(Path(folder))):
@@ -61,7 +61,14 @@ def find_results(folder: str | os.PathLike, keys: Iterable[Key]) -> dict[Key, Re
         session = (*parts[place + 1 :], "")[0]
         for key in wanted[parts[place]]:
             if key.tracer == tracer and key.model in (*names, MISSING) and _is_session(key.session, session):
+                twice |= {key: path} if key in found else {}
                 found.setdefault(key, _files(path, record))
+    if twice:
+        named = " ".join(part for part in next(iter(twice)) if part != MISSING)
+        warn(
+            f"results are there more than once, {len(twice)} of them, such as that of {named}; pictures and verdicts "
+            "are of the first by its folder's name: give the folder of one run (--results)"
+        )
     return found
 
 

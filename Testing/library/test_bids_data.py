@@ -34,7 +34,26 @@ def test_the_pet_of_the_mris_own_session_goes_before_another_sessions(tmp_path):
     for found in (visit, case):
         names = {tracer: scan.path.name for tracer, scan in found.pets.items()}
         assert names == {"PIB": "sub-1_ses-2_trc-PIB_pet.nii", "TAU": "sub-1_ses-1_trc-AV1451_pet.nii.gz"}
-        assert found.notes == ("sub-1_ses-2_trc-PIB_pet.nii taken of 2 PET of PIB",)
+        assert found.notes == (
+            "sub-1_ses-2_trc-PIB_pet.nii taken of 2 PET of PIB",
+            "sub-1_ses-1_trc-AV1451_pet.nii.gz, of ses-1, which has no MRI, is compared with the MRI of ses-2",
+        )
+
+
+def test_a_pet_whose_own_t1w_is_filtered_out_belongs_to_no_other_session(tmp_path):
+    raw = data_set(
+        tmp_path / "raw", *(f"sub-1/ses-{n}/anat/sub-1_ses-{n}_T1w.nii.gz" for n in "12"),
+        "sub-1/ses-1/pet/sub-1_ses-1_trc-PIB_pet.nii", "sub-1/ses-2/pet/sub-1_ses-2_trc-AV1451_pet.nii",
+        "sub-1/ses-2/pet/sub-1_ses-2_trc-PIB_pet.nii", "sub-1/ses-3/pet/sub-1_ses-3_trc-PBR111_pet.nii",
+    )  # fmt: skip
+    (visit,) = find_visits(raw, filters=Filters({"T1w": {"ses": ("1",)}}))
+    assert {tracer: scan.path.parents[1].name for tracer, scan in visit.pets.items()} == {
+        "PIB": "ses-1", "PBR": "ses-3"
+    }  # fmt: skip
+    words = "PET of ses-2 belongs to a T1w that the filter takes out"
+    assert {failure.tracer: failure.reason for failure in visit.lost} == {"TAU": words}
+    assert f"another measured PET of PIB was left out: {words}" in visit.notes, "a result that is compared lacks none"
+    assert any("of ses-3, which has no MRI, is compared with the MRI of ses-1" in note for note in visit.notes)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +151,13 @@ def test_rows_of_a_person_that_differ_are_told_of(tmp_path):
                                                                                enumerate(rows))]))  # fmt: skip
     for found in (find_visits(table), read_table(table).cases):
         assert [(one.clinical.age, one.clinical.sex) for one in found] == [(70, "F"), (None, "F"), (None, "M")]
-        assert [len(one.notes) for one in found] == [0, 1, 1]
-        assert "age differs from row to row and counts as missing" in found[1].notes[0]
-        assert "age 'old' cannot be read" in found[2].notes[0]
+        told = [[note for note in one.notes if "counts as missing" in note] for one in found]
+        assert [len(notes) for notes in told] == [0, 1, 1]
+        assert "age differs from row to row" in told[1][0] and "age 'old' cannot be read" in told[2][0]
+    a, *_ = find_visits(table)
+    assert a.lost == () and a.notes == (
+        "another measured PET of TAU was left out: a second PET of TAU; tell them apart by a column 'session'",
+    )
     table.write_text("subject,session,age\n1,1,70\n1,ses-2,72\n2,,x\n")
     data_set(tmp_path / "cases", *(f"sub-{case}/case.json" for case in ("1/ses-1", "1/ses-2", "1/ses-3", "2")))
     visits = find_visits(table, cases=tmp_path / "cases")

@@ -11,7 +11,7 @@ from browser import chromium, opened
 from matplotlib.figure import Figure
 
 from RelAPETLib.cli import main
-from RelAPETLib.errors import InputError
+from RelAPETLib.errors import InputError, RelAPETWarning
 from RelAPETLib.report import cohort as cohort_page
 from RelAPETLib.report import scorecard, web, write_cohort_report
 from RelAPETLib.report.cohort_results import ResultFiles, find_results
@@ -221,6 +221,10 @@ def test_results_are_found_as_folders_and_as_derivatives(cohort, tmp_path):
     write_result(tmp_path / "2" / "1", 1.0)  # a session that is called as another person is
     keys = [Key(person, session, "TAU", "demo") for person, session in (("1", "n/a"), ("2", "1"), ("2", "n/a"))]
     assert keys[0] not in find_results(tmp_path, keys) and keys[1] in find_results(tmp_path, keys)
+    write_result(tmp_path / "another run" / "2" / "1", 2.0)
+    with pytest.warns(RelAPETWarning, match="more than once, 2 of them, such as that of 2 1 TAU demo;"):
+        found = find_results(tmp_path, keys)
+    assert found[keys[1]].volumes["pet"] == tmp_path / "2" / "1" / "synthetic_pet.nii.gz", "the first by its place"
 
 
 @pytest.mark.parametrize(

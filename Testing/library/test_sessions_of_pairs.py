@@ -6,8 +6,10 @@ import pytest
 
 from RelAPETLib.cohort.derived_pairs import read_derivatives
 from RelAPETLib.cohort.pairs import read_pairs, with_cases
+from RelAPETLib.cohort.table import read_table
 from RelAPETLib.cohort.visits import find_visits
 from RelAPETLib.errors import RelAPETWarning
+from RelAPETLib.notices import listening
 
 
 def data_set(root: Path, *names: str) -> Path:
@@ -73,6 +75,32 @@ def test_a_table_gives_no_measured_pet_to_two(tmp_path):
         pairs, failures = read_pairs(tmp_path / "t.csv")
     assert [(pair.session, pair.model) for pair in pairs] == [("1", "a"), ("1", "b")], "two models share it"
     assert [(row["participant_id"], row["session"]) for row in failures] == [("1", "2"), ("2", "1")]
+
+
+def test_a_synthetic_pet_of_two_people_of_a_table_is_told_of(tmp_path):
+    """By a line that was copied, or a mean PET as a control; for two measured PET of one person one MRI may do."""
+    lines = ["participant_id,session,tracer,model,synthetic,measured"]
+    lines += ["1,1,PIB,a,s1.nii,m1.nii", "1,2,PIB,a,s1.nii,m2.nii", "2,1,PIB,a,s1.nii,m3.nii"]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    with pytest.warns(RelAPETWarning, match="1 lines have another person's synthetic PET, 2 that of 1: a line that"):
+        pairs, failures = read_pairs(tmp_path / "t.csv")
+    assert len(pairs) == 3 and not failures
+    (tmp_path / "t.csv").write_text("\n".join(lines[:3]) + "\n")
+    told = []
+    with listening(told.append):
+        read_pairs(tmp_path / "t.csv")
+    assert told == []
+
+
+def test_one_t1w_of_two_people_of_a_table_is_told_of(tmp_path):
+    lines = ["subject,session,t1w,t2f,pet,tracer", "a,1,x.nii,f.nii,p.nii,PIB", "a,2,x.nii,f.nii,q.nii,PIB"]
+    lines += ["b,1,x.nii,f.nii,r.nii,PIB", "c,1,y.nii,f.nii,s.nii,PIB"]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    visits, cases = find_visits(tmp_path / "t.csv"), read_table(tmp_path / "t.csv").cases
+    for found, a, b in ((visits, "sub-a", "sub-b"), (cases, "a", "b")):
+        told = [note for one in found for note in one.notes]
+        assert told == [f"the table gives {b} the T1w of {a}; correct it, or give both one name if they are one"]
+        assert [bool(one.notes) for one in found] == [False, False, True, False]
 
 
 def test_a_t1w_is_the_sessions_own_or_the_only_one(tmp_path):

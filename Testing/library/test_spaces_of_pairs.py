@@ -91,7 +91,15 @@ def test_a_data_set_gives_a_pet_in_mni_space_a_t1w_in_mni_space_or_none(tmp_path
     assert (pair.space, pair.t1w) == ("MNI", None)
     files(made, "sub-1/anat/sub-1_space-MNI152NLin2009aSym_T1w.nii.gz", "sub-1/anat/sub-1_space-orig_T1w.nii.gz")
     (pair,), _ = read_derivatives(raw, made)
-    assert pair.t1w == made / "sub-1/anat/sub-1_space-MNI152NLin2009aSym_T1w.nii.gz"
+    own = made / "sub-1/anat/sub-1_space-MNI152NLin2009aSym_T1w.nii.gz"
+    assert pair.t1w == own
+    other = files(made, "sub-1/anat/sub-1_space-MNI152NLin2006Asym_T1w.nii.gz")
+    (pair,), _ = read_derivatives(raw, made)
+    assert pair.t1w == own, "and not the first by its name"
+    own.unlink()
+    with pytest.warns(RelAPETWarning, match="compared across variants of MNI space"):
+        (pair,), _ = read_derivatives(raw, other)
+    assert pair.t1w.name == "sub-1_space-MNI152NLin2006Asym_T1w.nii.gz"
 
 
 def pair_of(folder: Path, made: str, *there: str):
