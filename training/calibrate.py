@@ -25,6 +25,7 @@ from RelAPETLib.errors import InputError
 from RelAPETLib.jsonfiles import read_json_object
 from RelAPETLib.methods.base import SEQUENCES
 from RelAPETLib.registration import AUTO, USUAL
+from RelAPETLib.tracers import TRACERS
 
 from .data.cache import Cache, alone_in, open_cache, pretty_json, write_whole
 from .drawn import keep_arrays, kept_arrays, trained_cases
@@ -111,7 +112,8 @@ def calibrate_bundle(
 def check_people(model: Model, people: Cache, trained: Cache) -> None:
     """Raise `InputError` unless these people are others than the training's, and come as the model takes them.
 
-    The same person is who has the same stored T1w or T2F, or the same name in a cache from the same source.
+    The same person is who has the same stored T1w or T2F, or the same name in a cache from the same source. PET of
+    another reference region or window are no measure of what the model draws.
     """
     known = model.metadata["training_data"]
     if known.get("cache_sha256") != trained.sha256:
@@ -122,6 +124,13 @@ def check_people(model: Model, people: Cache, trained: Cache) -> None:
             f"{people.folder}: holds means of {people.factor} mm blocks, on which the model was not trained; run "
             f"prepare with --factor {trained_factor} into another folder"
         )
+    for tracer in model.metadata["tracers"]:
+        for what, mine, theirs in zip(_SCALES, _scale(people, tracer), _scale(trained, tracer), strict=True):
+            if None not in (mine, theirs) and mine != theirs:
+                raise InputError(
+                    f"{people.folder}: {what} of {tracer} is {mine}, and was {theirs} when model {model.name} was "
+                    "trained; run prepare with that into another folder"
+                )
     shared = sorted(_marks(people).keys() & _marks(trained).keys())
     if shared:
         who = _marks(people)[shared[0]]
@@ -129,6 +138,17 @@ def check_people(model: Model, people: Cache, trained: Cache) -> None:
             f"{people.folder}: {who} is in the training cache too ({len(shared)} scans or names are in both); "
             "people who calibrate must be others"
         )
+
+
+_SCALES = ("the reference region", "the window")
+
+
+def _scale(cache: Cache, tracer: str) -> tuple[str | None, str | None]:
+    """What a cache's PET of a tracer are relative to, and of which minutes; None where nobody said."""
+    options = cache.index["options"]
+    region = options.get("reference_region")
+    region = TRACERS[tracer].reference_region if region == "tracer" else region
+    return region, options.get("frames", {}).get(tracer)
 
 
 def _marks(cache: Cache) -> dict[tuple, str]:
@@ -266,8 +286,6 @@ class Regions:
 
 def tracers_of(drawn: dict[str, dict]) -> list[str]:
     """Tracers that were drawn, in the program's order."""
-    from RelAPETLib.tracers import TRACERS
-
     return [name for name in TRACERS if any(f"measured_{name}" in arrays for arrays in drawn.values())]
 
 

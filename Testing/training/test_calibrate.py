@@ -10,6 +10,7 @@ from calibrated import write_tiny_conditional
 from scipy.stats import norm
 from training_cases import prepared, write_table
 
+from RelAPETLib.errors import InputError
 from RelAPETLib.evaluation.conformal import quantile
 from RelAPETLib.grid import array_to_image
 from RelAPETLib.methods.base import Defaults
@@ -209,6 +210,30 @@ def test_another_training_cache_and_blocks_are_refused(model, people, trained, f
         cache = open_cache(people)
         small = cache.index | {"grid": cache.index["grid"] | {"shape": [80, 90, 80]}}
         check_people(load_model(model), type(cache)(cache.folder, small), open_cache(trained))
+
+
+@pytest.mark.parametrize(
+    ("trained_by", "people_by", "says"),
+    [
+        (
+            {"reference_region": "tracer"},
+            {"reference_region": "white_matter"},
+            "reference region of TAU is white_matter",
+        ),
+        ({"frames": {"TAU": "80-100 min"}}, {"frames": {"TAU": "50-70 min"}}, "window of TAU is 50-70 min, and was 80"),
+        ({"reference_region": "tracer"}, {"reference_region": "cerebellar_grey"}, ""),
+        ({"reference_region": "tracer"}, {}, ""),
+    ],
+)
+def test_people_of_another_scale_do_not_calibrate(model, people, trained, trained_by, people_by, says):
+    theirs, own = open_cache(trained), open_cache(people)
+    theirs.index["options"] |= trained_by
+    own.index["options"] |= people_by
+    if not says:
+        check_people(load_model(model), own, theirs)
+        return
+    with pytest.raises(InputError, match=says):
+        check_people(load_model(model), own, theirs)
 
 
 @pytest.mark.parametrize(

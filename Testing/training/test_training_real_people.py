@@ -5,13 +5,16 @@ import json
 import resource
 import signal
 from contextlib import contextmanager
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import training_cases as cases
 
 from RelAPETLib.cohort.table import read_table
 from RelAPETLib.errors import InputError, OutputError
+from RelAPETLib.notices import listening
 from training import checkpoints
 from training.__main__ import main
 from training.data.cache import open_cache
@@ -136,3 +139,21 @@ def test_splits_are_the_same_by_who_is_where():
     check_same(drawn, explicit_split("abc", {"train": ["a"], "validation": ["b"], "test": ["c"]}), FILE)
     with pytest.raises(InputError, match="--new-split"):
         check_same(drawn, explicit_split("abc", {"train": ["a"], "validation": ["c"], "test": ["b"]}), FILE)
+
+
+def test_suvr_of_another_region_is_doubted():
+    """SUV and SUVR by the pons have values that SUVR has, and a sidecar that says SUVR is believed else."""
+    from RelAPETLib.grid import array_to_image
+    from RelAPETLib.synthesis.reference import ReferenceUnits
+    from RelAPETLib.volumes.frames import PetScan
+    from training.data.cache import block_mask
+    from training.data.pet import suvr_of
+
+    brain = block_mask(1).astype(np.float32)
+    seen, scan = array_to_image(brain), PetScan("PIB", Path("p.nii"))
+    for level, units, doubted in ((1.1, "said", 0), (0.6, "said", 1), (1.6, "said", 1), (1.6, "region", 0)):
+        told = []
+        with listening(told.append):
+            known = ReferenceUnits(units, "cerebellar_grey" if units == "region" else None)
+            suvr_of(array_to_image(level * brain), seen, known, scan, force=False)
+        assert len(told) == doubted and all(f"cerebellar_grey is {level:.2f}" in line for line in told)

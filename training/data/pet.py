@@ -1,15 +1,22 @@
-"""Of a PET of the training data: how its unit is known, and whether it shows enough to be learned from."""
+"""Of a PET of the training data: how its unit is known, its SUVR, and whether it shows enough to be learned from."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from RelAPETLib.errors import InputError
+from RelAPETLib.notices import warn
 from RelAPETLib.tracers import TRACERS
 from RelAPETLib.volumes.frames import PetScan, needed
 
 if TYPE_CHECKING:
+    import SimpleITK as sitk
+
     from RelAPETLib.synthesis.reference import ReferenceUnits
+
+#: Mean of a SUVR in the region that it is relative to, with room on both sides: 0.86 to 1.13 in simulated people, whose
+#: PET is blurred.
+OWN_LEVEL = (0.7, 1.4)
 
 
 def pet_units(scan: PetScan, region: str | None, declared: str | None) -> ReferenceUnits:
@@ -36,6 +43,32 @@ def pet_units(scan: PetScan, region: str | None, declared: str | None) -> Refere
     if not is_suvr(units):
         raise InputError(f"{where}: 'Units' is '{units}', not SUVR; name a --reference-region to make it SUVR")
     return ReferenceUnits(f"Units '{units}'")
+
+
+def suvr_of(pet: sitk.Image, seen: sitk.Image, units: ReferenceUnits, scan: PetScan, force: bool) -> sitk.Image:
+    """A PET on the model grid as SUVR, as `RelAPETLib.synthesis.reference.to_suvr` makes it.
+
+    Args:
+        seen: above 0 in the brain and in the PET's field of view.
+
+    Raises:
+        InputError: as `to_suvr`.
+
+    Warns:
+        RelAPETWarning: it comes as SUVR, but not as one by the tracer's own reference region, which a bundle names.
+    """
+    from RelAPETLib.regions import regional_means
+    from RelAPETLib.synthesis.reference import to_suvr
+
+    suvr, region = to_suvr(pet, seen, units, str(scan.path), force), TRACERS[scan.tracer].reference_region
+    if units.region is None:
+        level, (low, high) = regional_means(suvr, [region], mask=seen)[region], OWN_LEVEL
+        if level < low or level > high:
+            warn(
+                f"PET {scan.tracer}: said to be SUVR, but its mean in {region} is {level:.2f} and not about 1; it is "
+                "SUV, or of another region than a bundle will say; --reference-region tracer divides by that mean"
+            )
+    return suvr
 
 
 def unseen_target(coverage: float) -> list[str]:

@@ -32,7 +32,7 @@ from RelAPETLib.volumes.named_tracer import other_tracer
 from . import cache as storage
 from .cache import block_mask, block_means, stored
 from .listing import FAILURES, warnings_of, without_doubles, write_lists
-from .pet import pet_units, unseen_target
+from .pet import pet_units, suvr_of, unseen_target
 from .rendered import rendered_clinical, rendered_volumes
 
 #: Raised whenever what the cache holds would come out otherwise.
@@ -326,7 +326,6 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
     from RelAPETLib.grid import image_to_array
     from RelAPETLib.registration.uptake import seen_brain
     from RelAPETLib.synthesis.inputs import SYNTHETIC
-    from RelAPETLib.synthesis.reference import to_suvr
     from RelAPETLib.volumes import says_synthetic
 
     arrays, entries = {}, {}
@@ -351,7 +350,7 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
             warn(f"PET {tracer}: {line}")
         try:
             seen = seen_brain(ready.mask, ready.pet_views.get(tracer))
-            suvr = image_to_array(to_suvr(pet, seen, units, str(scan.path), options.force))
+            suvr = image_to_array(suvr_of(pet, seen, units, scan, options.force))
             suvr = block_means(np.where(brain, suvr, 0), factor)
             array, entry = stored(suvr, options.dtype, str(scan.path))
         except RelAPETError as error:
