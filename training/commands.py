@@ -48,6 +48,7 @@ def run_prepare(options: argparse.Namespace) -> None:
 
     from .data import listing, prepare
     from .data.cache import open_cache
+    from .data.split import read_lists
 
     if options.workers < 0:
         raise InputError(f"--workers {options.workers}: 0 or more")
@@ -65,6 +66,7 @@ def run_prepare(options: argparse.Namespace) -> None:
         mri_only=options.mri_only,
     )
     fractions = _fractions(options.fractions)
+    lists = read_lists(options.split_lists) if options.split_lists else None  # before the long work
     source = _source(options)
     workers = options.workers or prepare.default_workers()
     summary = prepare.prepare(source, options.out, how, workers=workers, progress=say)
@@ -76,8 +78,10 @@ def run_prepare(options: argparse.Namespace) -> None:
         + (f"; {summary.warnings} warnings, see {options.out / listing.WARNINGS}" if summary.warnings else "")
     )
     say(listing.known_of(cache.index["cases"]))
+    if left := listing.left_behind(options.out, source.cases):
+        say(left)
     if not options.mri_only:
-        _split(options, cache, fractions)
+        _split(options, cache, fractions, lists)
 
 
 def _refuse(options: argparse.Namespace, defaults: dict, why: str) -> None:
@@ -131,7 +135,7 @@ def _fractions(words: str) -> tuple[float, ...]:
     return fractions
 
 
-def _split(options: argparse.Namespace, cache, fractions: tuple[float, ...]) -> None:
+def _split(options: argparse.Namespace, cache, fractions: tuple[float, ...], lists: dict | None) -> None:
     """Write the split, or see that the one that is there still fits, cache and options."""
     from .data import split
 
@@ -139,7 +143,6 @@ def _split(options: argparse.Namespace, cache, fractions: tuple[float, ...]) -> 
     kept = split.load_split(path, cache) if path.exists() and not options.new_split else None
     asked = any(getattr(options, name) != _OF_PET[name] for name in _OF_SPLIT)
     if kept is None or asked:
-        lists = split.read_lists(options.split_lists) if options.split_lists else None
         made = split.asked_split(cache, lists, options.seed, fractions, options.complete_test)
         if kept is None:
             made.save(path)

@@ -157,3 +157,22 @@ def test_suvr_of_another_region_is_doubted():
             known = ReferenceUnits(units, "cerebellar_grey" if units == "region" else None)
             suvr_of(array_to_image(level * brain), seen, known, scan, force=False)
         assert len(told) == doubted and all(f"cerebellar_grey is {level:.2f}" in line for line in told)
+
+
+def test_whoever_has_left_the_data_set_is_told_of(study, tmp_path, capsys):
+    out = study[1]
+    text = (out.parent / "people.csv").read_text().splitlines()
+    fewer = out.parent / "fewer.csv"
+    fewer.write_text("\n".join([text[0], text[4]]) + "\n")
+    words = ["prepare", "--out", str(out), "--preprocessed", "--factor", "4", "--workers", "1", "--new-split",
+             "--fractions", "1,0,0"]  # fmt: skip
+    assert main([*words, "--source", str(fewer)]) == 0
+    assert f"3 in {out / 'cases'} are not in this data set, first a: not used" in capsys.readouterr().out
+    assert main([*words, "--source", str(out.parent / "people.csv")]) == 0
+    assert "are not in this data set" not in capsys.readouterr().out
+
+
+def test_lists_that_cannot_be_read_are_refused_before_the_long_work(study, tmp_path, capsys):
+    words = ["prepare", "--source", str(study[1].parent / "people.csv"), "--preprocessed", "--workers", "1"]
+    assert main([*words, "--out", str(tmp_path / "c"), "--split-lists", str(tmp_path / "no.json")]) == 2
+    assert "no.json" in capsys.readouterr().err and not (tmp_path / "c").exists()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from RelAPETLib.cohort.cases import Failure
+from RelAPETLib.cohort.cases import Case, Failure, RenderedCase
 
-from .cache import write_whole
+from .cache import CASE, write_whole
 
 FAILURES, WARNINGS = "failures.tsv", "warnings.tsv"
 
@@ -81,3 +81,14 @@ def known_of(records: Iterable[Mapping]) -> str:
         clinical.setdefault(record["subject"], {}).update(record.get("clinical", {}))
     counts = [f"{name} of {sum(name in known for known in clinical.values())}" for name in CLINICAL]
     return f"known are {', '.join(counts)} of {len(clinical)} subjects"
+
+
+def left_behind(cache: Path, cases: Sequence[Case | RenderedCase]) -> str:
+    """A line on volumes that a cache holds of people who are not in the data set (any more); empty without any."""
+    others = sorted({path.parent.name for path in (cache / "cases").glob(f"*/{CASE}")} - {case.name for case in cases})
+    if not others:
+        return ""
+    return (
+        f"{len(others)} in {cache / 'cases'} are not in this data set, first {others[0]}: not used, but still there; "
+        "remove the folders of whoever must not be kept"
+    )
