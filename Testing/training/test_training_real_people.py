@@ -176,3 +176,19 @@ def test_lists_that_cannot_be_read_are_refused_before_the_long_work(study, tmp_p
     words = ["prepare", "--source", str(study[1].parent / "people.csv"), "--preprocessed", "--workers", "1"]
     assert main([*words, "--out", str(tmp_path / "c"), "--split-lists", str(tmp_path / "no.json")]) == 2
     assert "no.json" in capsys.readouterr().err and not (tmp_path / "c").exists()
+
+
+def test_a_pet_that_is_not_there_is_not_asked_for_its_unit(tmp_path):
+    from RelAPETLib.volumes.frames import PetScan
+    from training.data.pet import pet_units
+
+    pointer, there = tmp_path / "pointer.nii.gz", tmp_path / "there.nii"
+    pointer.symlink_to("../.git/annex/objects/x/y.nii.gz")
+    there.write_bytes(b"a volume")
+    for path, says in (
+        (tmp_path / "no.nii", r"no\.nii: no such file"),
+        (pointer, "pointer.nii.gz: .*git annex get"),
+        (there, r"there\.json: no field 'Units', which there\.nii needs; --units suvr .* --reference-region"),
+    ):
+        with pytest.raises(InputError, match=says):
+            pet_units(PetScan("PIB", path), None, None)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from RelAPETLib.absent import why_no_file
 from RelAPETLib.errors import InputError
 from RelAPETLib.notices import warn
 from RelAPETLib.tracers import TRACERS
-from RelAPETLib.volumes.frames import PetScan, needed
+from RelAPETLib.volumes.frames import PetScan
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -27,7 +28,8 @@ def pet_units(scan: PetScan, region: str | None, declared: str | None) -> Refere
         declared: unit that the user vouches for where a sidecar or DICOM header says nothing (``suvr``), or None.
 
     Raises:
-        InputError: unknown region, no ``Units`` anywhere, or units that are not SUVR.
+        InputError: unknown region, no ``Units`` anywhere, no file of a PET without some, or units that are not
+            SUVR.
     """
     from RelAPETLib.synthesis.reference import ReferenceUnits, reference_units
     from RelAPETLib.volumes import header_units
@@ -39,7 +41,14 @@ def pet_units(scan: PetScan, region: str | None, declared: str | None) -> Refere
     said, where = units_of(scan.sidecar), scan.sidecar_name
     if said is None and (said := header_units(scan.path)) is not None:
         where = f"{scan.path}: its DICOM header"
-    units = said or declared or needed(scan, "Units")
+    units = said or declared
+    if units is None:
+        if not scan.path.is_dir() and (why := why_no_file(scan.path)):
+            raise InputError(f"{scan.path}: {why}")
+        raise InputError(
+            f"{where}: no field 'Units', which {scan.path.name} needs; --units suvr vouches for PET without one, "
+            "--reference-region makes SUVR of any unit"
+        )
     if not is_suvr(units):
         raise InputError(f"{where}: 'Units' is '{units}', not SUVR; name a --reference-region to make it SUVR")
     return ReferenceUnits(f"Units '{units}'")
