@@ -72,7 +72,7 @@ def export_checkpoint(
         RelAPETError: a checkpoint, cache or file that cannot be used, or a bundle that may not be replaced.
     """
     from . import checkpoints, methods, origins
-    from .config import flatten, nested, typed
+    from .config import nested, typed
     from .data.cache import open_cache
     from .data.split import FILE, load_split
     from .words import say
@@ -109,7 +109,7 @@ def export_checkpoint(
             **origin,
             "step": state["step"],
             "changed_on_resuming": origins.changes_without_places(state["history"], places),
-            "config": nested(origins.without_places(flatten(config), places)),
+            "config": origins.without_places(nested(state["config"]), places),
         },
         "metrics": _metrics(metrics_file, baseline_file, state),
     }
@@ -209,8 +209,8 @@ def few_people(cache, subjects: Iterable[str]) -> list[str]:
         if 0 < count < FEW_PEOPLE and not cache.index["simulated"]:
             who = "1 person" if count == 1 else f"{count} people"
             found.append(
-                f"{tracer}: trained on {who}; the weights, and a mean PET among them, can show a single person's scan "
-                "of so few; see to it before the bundle is given to anybody"
+                f"{tracer}: trained on {who}; the weights, and a mean PET among them, can show a single person of "
+                "so few; see to that before the bundle is given to anybody"
             )
     return found
 

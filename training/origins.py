@@ -88,9 +88,14 @@ def published(start: Any) -> dict[str, Any]:
     }
 
 
-def without_places(config: Mapping[str, Any], places: Collection[str]) -> dict[str, Any]:
-    """A flat configuration for a bundle: of keys that are files or folders, the last part of their paths."""
-    return {key: _last(value) if key in places and value else value for key, value in config.items()}
+def without_places(config: Mapping[str, Any], places: Collection[str], group: str = "") -> dict[str, Any]:
+    """A nested configuration for a bundle: of keys that are files or folders, the last part of their paths."""
+    found = {}
+    for name, value in config.items():
+        key = f"{group}{name}"
+        inner = isinstance(value, Mapping)
+        found[name] = without_places(value, places, f"{key}.") if inner else _last(value) if key in places else value
+    return found
 
 
 def changes_without_places(history: Sequence[str], places: Collection[str]) -> list[str]:
@@ -105,7 +110,7 @@ def changes_without_places(history: Sequence[str], places: Collection[str]) -> l
 
 
 def _last(path: str) -> str:
-    return Path(str(path).replace("\\", "/")).name
+    return Path(str(path or "").replace("\\", "/")).name
 
 
 def _without_folders(word: str) -> str:

@@ -24,6 +24,7 @@ def write_table(folder: Path, grid_case: dict[str, Path], rows: list[tuple[str, 
         for name in ("t1w", "t2f"):
             image = base[name] * (1 + 0.002 * number)
             image[80, 90, 80 + number] *= 1.5
+            image[60:70, 90:100, 80:90] *= 1 + 0.02 * number  # seen in blocks too, or they were one person
             _write(folder / f"{subject}_{name}.nii", image)
     for number, (subject, tracer) in enumerate(rows):
         path = folder / f"{subject}_{tracer}.nii"
