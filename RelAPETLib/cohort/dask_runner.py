@@ -200,6 +200,8 @@ class _Pool:
         try:
             return future.result(timeout=self.workers.patience)
         except TIMEOUTS:
+            if self.cluster is not None:  # whose workers have the resources
+                return f"no answer within {self.workers.patience:g} s; try more --worker-memory or --patience"
             named = ", ".join(f"{name}={number}" for name, number in needs.items())
             return f"none has the resources {named}; start workers with --resources {named}"
         except Exception as error:

@@ -73,3 +73,16 @@ def test_a_run_without_workers_waits_for_them_quietly(request_of_tau, monkeypatc
     with pytest.raises(InterruptedError):
         next(run.outcomes())
     assert asked == [0, 1, 2] and min(slept) >= 1
+
+
+@pytest.mark.parametrize(("where", "advice"), [("local", "more --worker-memory"), ("tcp://a:1", "--resources CPU=1")])
+def test_a_first_worker_that_does_not_answer_is_told_of_by_what_can_be_done(request_of_tau, where, advice):
+    """One of ours has the resources that it is asked for, but may die again and again of too little memory."""
+
+    def result(timeout):
+        raise TimeoutError
+
+    pool = dask_runner._Pool(request_of_tau, Workers(where), None)
+    pool.cluster = object() if where == "local" else None
+    pool.client = SimpleNamespace(submit=lambda *_, **__: SimpleNamespace(result=result))
+    assert advice in pool._probe({"CPU": 1})
