@@ -34,6 +34,7 @@ SIDES = {
     "plain": "ours, MONAI's own forward",
     "fast": "ours",
     "fast, kept memory": "ours as `relapet synthesize` runs it: freed memory is kept while samples are drawn",
+    "slabs, kept memory": "ours slab by slab, as `relapet synthesize` runs it where memory is short",
 }
 ARGUMENTS = {
     "spatial_dims": 3, "in_channels": 3, "out_channels": 1, "num_res_blocks": 2, "num_head_channels": 64,
@@ -72,11 +73,13 @@ def serve(side: str, release: Path, shape: tuple[int, ...], threads: int) -> Non
     import torch
 
     from RelAPETLib.devices import kept_memory
+    from RelAPETLib.networks.execution import in_slabs
 
     torch.set_num_threads(threads)
     network = network_of(side, release)
     x = torch.randn(1, 3, *shape, generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode(), kept_memory() if side.endswith("kept memory") else nullcontext():
+    keeping = kept_memory() if side.endswith("kept memory") else nullcontext()
+    with torch.inference_mode(), keeping, in_slabs(side.startswith("slabs")):
         for _ in sys.stdin:
             began, busy = time.perf_counter(), time.process_time()
             found = network(x, torch.tensor([500]), class_labels=torch.tensor([2]))
