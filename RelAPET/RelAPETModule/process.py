@@ -139,12 +139,15 @@ def libraryCommand(arguments, packages=None):
 
 
 def childEnvironment():
-    """Slicer's environment, with RelAPETLib on the path, and output neither held back nor in another encoding."""
+    """Slicer's environment, with RelAPETLib on the path, and output neither held back nor in another encoding.
+
+    No module is taken from the folder that Slicer happens to have been started in.
+    """
     environment = qt.QProcessEnvironment.systemEnvironment()
     paths = (libraryParent(), environment.value("PYTHONPATH", ""))
     environment.insert("PYTHONPATH", os.pathsep.join(str(path) for path in paths if path))
-    for name, value in (("PYTHONUNBUFFERED", "1"), ("PYTHONUTF8", "1"), ("PYTHONDONTWRITEBYTECODE", "1")):
-        environment.insert(name, value)
+    for name in ("PYTHONUNBUFFERED", "PYTHONUTF8", "PYTHONDONTWRITEBYTECODE", "PYTHONSAFEPATH"):
+        environment.insert(name, "1")
     return environment
 
 

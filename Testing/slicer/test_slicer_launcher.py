@@ -60,7 +60,13 @@ def test_the_exports_packages_come_before_slicers_own(run, site, monkeypatch, tm
     assert load_part("process").libraryCommand(["synthesize"])[1:] == ["-m", "RelAPETLib", "synthesize"]
 
 
-def test_the_librarys_own_commands_run_so(run, site):
+def test_the_librarys_own_commands_run_so(run, site, monkeypatch, tmp_path):
+    """Whatever lies in the folder that Slicer was started in: Python 3.11 and later can be told to leave it alone."""
+    here = tmp_path / "here"
+    here.mkdir()
+    if sys.version_info >= (3, 11):
+        (here / "argparse.py").write_text("raise SystemExit('a file of the user')")
+    monkeypatch.chdir(here)
     ending = run(arguments=["report", "no such folder"]).wait()
     assert ending.kind == "refused" and "no such folder" in ending.message, ending
 
