@@ -1,6 +1,7 @@
 """Known answers of MRI2PET: its schedule, losses, style, conditioning and pre-training."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from RelAPETLib.methods.mri2pet.sampling import draw
 from training import checkpoints, loop
 from training.__main__ import main
 from training.config import load_config
-from training.data.cache import open_cache
+from training.data.cache import open_cache, write_index
 from training.data.prepare import Options, prepare
 from training.data.rendered import rendered_people
 from training.data.split import FILE, explicit_split
@@ -393,6 +394,19 @@ def test_it_pre_trains_on_the_mri_of_a_cache_but_not_on_people_who_are_held_out(
         assert torch.equal(own[0][name], theirs[0][name])
     assert run(config, data, quiet=True) == 0
     assert checkpoints.latest(tmp_path / "run" / FOLDER)[1]["step"] == 4
+
+
+def test_whoever_is_held_out_is_not_pre_trained_on_under_another_name(tmp_path, grid_case):
+    cache = cached(tmp_path, grid_case)
+    explicit_split(["a", "b"], {"train": ["a"], "test": ["b"]}).save(cache / FILE)
+    index = open_cache(cache).index
+    others = tmp_path / "others"
+    shutil.copytree(cache, others)
+    renamed = [record | {"subject": f"other_{record['subject']}"} for record in index["cases"]]
+    write_index(others, {key: index[key] for key in ("source", "simulated", "options", "dtype")}, renamed, 10)
+    words = (*TRAINED, f"data.cache={cache}", "network.factor=10", f"pretrain.cache={others}")
+    config = plain_config(tmp_path / "run", *words)
+    assert {subject for _, subject in mri_of(config, load_data(config)).cases} == {"other_a"}
 
 
 # -- configuration --------------------------------------------------------------------------------------------------

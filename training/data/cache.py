@@ -25,7 +25,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -252,6 +252,15 @@ class Cache:
         wanted = {name for names in subjects for name in names}
         found = [[r["case"], r["digest"], sorted(r["pets"])] for r in self.index["cases"] if r["subject"] in wanted]
         return hashlib.sha256(canonical_json(found)).hexdigest()
+
+    def owners(self, scans: Collection[str]) -> set[str]:
+        """Subjects with a T1w or T2F that is stored with one of these hashes, whatever they are called elsewhere."""
+        return {r["subject"] for r in self.index["cases"] if {r["t1w"]["sha256"], r["t2f"]["sha256"]} & set(scans)}
+
+    def scans(self, subjects: Collection[str]) -> set[str]:
+        """Hashes of the stored T1w and T2F of these subjects."""
+        found = [r for r in self.index["cases"] if r["subject"] in subjects]
+        return {r[name]["sha256"] for r in found for name in ("t1w", "t2f")}
 
     @property
     def shape(self) -> tuple[int, int, int]:

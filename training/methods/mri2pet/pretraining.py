@@ -160,6 +160,7 @@ def mri_of(config: Mri2PetConfig, data: RunData) -> Dataset:
         split = load_split(config.data.split or Path(config.data.cache) / FILE)
         held_out = {*split.validation, *split.test}
         cache = open_cache(config.pretrain.cache, mri_only=True)
+        held_out |= cache.owners(open_cache(config.data.cache).scans(held_out))  # also under other names
         return MriDataset(cache, config.network.factor, config.network.crop, without=held_out)
     except InputError as error:
         raise ConfigError(f"pretrain.cache={config.pretrain.cache}: {error}") from error
