@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from RelAPETLib.synthesis.reference import ReferenceUnits
 
-#: Mean of a SUVR in the region that it is relative to, with room on both sides: 0.86 to 1.13 in simulated people, whose
-#: PET is blurred.
+#: Mean of a SUVR in the region that it is relative to, with room on both sides: 0.85 to 1.13 in 27 PET of ten simulated
+#: people, six rendered and four registered from raw scans, whose PET are blurred. There was no real PET with its MRI.
 OWN_LEVEL = (0.7, 1.4)
 
 
