@@ -20,7 +20,7 @@ MEGABYTE = 2**20
 LISTS = {
     "module's scripts": ("RelAPET", "MODULE_PYTHON_SCRIPTS", "RelAPET", r".*\.py"),
     "module's resources": ("RelAPET", "MODULE_PYTHON_RESOURCES", "RelAPET", r"Resources/.*"),
-    "library": ("RelAPETLib", "MODULE_PYTHON_SCRIPTS", "RelAPETLib", r"(?!CMakeLists\.txt$).*"),
+    "library": ("RelAPETLib", "MODULE_PYTHON_SCRIPTS", "RelAPETLib", r"(?!CMakeLists\.txt$|README\.md$).*"),
     "shipped data": ("RelAPETLib", "RelAPET_SHIPPED_RESOURCES", "Resources", r"(?!pictures/).*"),
 }
 
