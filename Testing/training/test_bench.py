@@ -108,6 +108,8 @@ def test_the_figures_that_are_shipped_are_of_todays_settings():
         steps = settings.lengths(setting, found["minutes"])
         words = settings.overrides(found["name"], setting, Path("c"), Path("s"), out, steps, found["seed"])
         assert found["told"] == [plain(words), draws_of(setting)], f"{path.name}: remove it, and run it anew"
+        if path.name.endswith(".full.json.gz"):
+            assert settings.Full(found["calls"], found["sampler"]) == setting.full, f"{path.name}: draw it anew"
 
 
 def test_steps_follow_from_minutes_paces_and_shares():
@@ -311,7 +313,12 @@ def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_
     single = sorted(folder.iterdir())
     before = [path.stat().st_mtime_ns for path in single]
     single[0].unlink()
-    assert main([*small, "--only", "ddpm", "--in-full"]) == 0
+    assert main([*small, "--only", "ddpm", "--in-full", *shared]) == 0
+    third = tmp_path / "third"
+    there = ["--out", str(third), "--cache", str(tmp_path / "people"), "--test", str(tmp_path / "test"), "--table"]
+    assert main([*words, *shared, *there]) == 0 and "## In full" in (third / "methods.md").read_text(encoding="utf-8")
+    full = folder.parent / "full.json"
+    assert (third / full.relative_to(tmp_path)).read_bytes() == full.read_bytes()
     assert [path.stat().st_mtime_ns for path in single][1:] == before[1:] and single[0].exists()
     assert main([*small, "--ablations", "--only", "full"]) == 0
     text = (tmp_path / "methods.md").read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 """What lies in a bench's folder and does not belong to its people."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from RelAPETLib.errors import InputError
 from training.__main__ import main
 from training.bench import settings
 from training.bench.command import check_done, read_runs
+from training.bench.kept import keep, take_over
 from training.bench.runs import FIGURES, FULL, Run, key_in_full, key_of
 
 
@@ -38,6 +40,31 @@ def test_figures_of_other_people_stay_out_of_a_table(tmp_path, capsys):
     assert read_runs(others, tmp_path, FIGURES, 1.0).keys() == {second}
     assert read_runs(ours, tmp_path, FULL, 1.0).keys() == {first} and not read_runs(others, tmp_path, FULL, 1.0)
     assert not read_runs(ours, tmp_path, FIGURES, 2.0)
+
+
+def test_draws_in_full_go_with_the_figures_into_a_folder_to_share(tmp_path):
+    part = SimpleNamespace(
+        items=[SimpleNamespace(case="a", tracer="PIB")], cache=SimpleNamespace(sha256="1", index={"options": {}})
+    )
+    cohort = SimpleNamespace(train=part, validation=part, test=part, cache=Path("c"), split=Path("s"))
+    setting, here, there = settings.SETTINGS["ddpm"], tmp_path / "here", tmp_path / "there"
+    run, share = Run("ddpm", setting, 0, 1.0), tmp_path / "share"
+    content = {"name": "ddpm", "seed": 0, "minutes": 1.0}
+    run.folder(here).mkdir(parents=True)
+    for name, key in (
+        (FIGURES, key_of(run.words(cohort, here), setting, cohort)),
+        (FULL, key_in_full(run, cohort, here)),
+    ):
+        (run.folder(here) / name).write_text(json.dumps({"key": key, **content}))
+    keep(run, cohort, here, share)
+    assert take_over(run, cohort, there, share) and not take_over(run, cohort, there, share)
+    for name in (FIGURES, FULL):
+        assert (run.folder(there) / name).read_bytes() == (run.folder(here) / name).read_bytes()
+        assert read_runs(cohort, there, name, 1.0)
+    (run.folder(there) / FULL).unlink()
+    other = replace(run, setting=replace(setting, full=settings.Full(5, "ddpm")))
+    with pytest.raises(InputError, match="full.json.gz: of other people, steps or settings"):
+        take_over(other, cohort, there, share)
 
 
 def test_a_table_of_nothing_is_refused_before_anybody_is_rendered(tmp_path, monkeypatch, capsys):

@@ -56,7 +56,7 @@ def run_bench(options: argparse.Namespace) -> None:
     """``bench``: every run that is asked for, then the tables of all that are done."""
     from .kept import keep, take_over
     from .people import load_cohort
-    from .runs import Run, carry_out, carry_out_in_full, paces
+    from .runs import FIGURES, Run, carry_out, carry_out_in_full, paces
 
     part, parts = _part(options.part)
     options.seeds = options.seeds or list(SEEDS)
@@ -85,8 +85,8 @@ def run_bench(options: argparse.Namespace) -> None:
             carry_out_in_full(run, cohort, options.out, say)
         else:
             carry_out(run, cohort, options.out)
-            if options.kept:
-                keep(run, cohort, options.out, options.kept)
+        if options.kept and (run.folder(options.out) / FIGURES).exists():
+            keep(run, cohort, options.out, options.kept)
     if parts == 1 or options.table:
         say(write_tables(cohort, options.out, options.minutes))
 
