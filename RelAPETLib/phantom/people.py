@@ -336,6 +336,14 @@ def warp_to(
     person: Person, grid: ModelGrid, maps: dict[str, np.ndarray], *, kind: str, spacing: int, view: int = 0
 ) -> dict[str, np.ndarray]:
     """Maps of template space [X, Y, Z] at `spacing` mm, sampled on `grid` through the person's deformation."""
+    stacked = np.stack(list(maps.values()))
+    return dict(zip(maps, warp_stack(person, grid, stacked, kind=kind, spacing=spacing, view=view), strict=True))
+
+
+def warp_stack(
+    person: Person, grid: ModelGrid, maps: np.ndarray, *, kind: str, spacing: int, view: int = 0
+) -> np.ndarray:
+    """The same of maps in one array [C, X, Y, Z], which is not copied."""
     points, template = grid_points(grid), model_grid_at(spacing)
     points = points + sample(displacement(person, kind, view), points, FIELD_GRID, edge=True)
     inside = np.ones(grid.shape, bool)  # elsewhere every sample is 0
@@ -343,8 +351,8 @@ def warp_to(
         inside &= (along > origin - step) & (along < origin + n * step)
     box = (slice(None), *bounding_box(inside))
     warped = np.zeros((len(maps), *grid.shape), np.float32)
-    warped[box] = sample(np.stack(list(maps.values())), points[box], template)
-    return dict(zip(maps, warped, strict=True))
+    warped[box] = sample(maps, points[box], template)
+    return warped
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:

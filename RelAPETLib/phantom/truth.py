@@ -22,7 +22,7 @@ from .law import law_tracers
 from .law import posterior as law_posterior
 from .law2 import posterior as joint_posterior
 from .law2 import posterior_mean as joint_mean
-from .people import Person, bounding_box, model_grid_at, template_maps, tissue_maps, warp_to
+from .people import Person, bounding_box, model_grid_at, template_maps, tissue_maps, warp_stack
 from .render import blur_pet
 
 #: How many draws of the posterior a truth table holds when nobody says.
@@ -87,10 +87,9 @@ def component_maps(
         grid: where to sample; by default the model grid at `spacing` mm.
         kind, spacing, view: as `people.person_maps` has them; the defaults are those of `render.render`.
     """
-    maps = dict(zip(COMPONENTS, unit_activity(person, spacing), strict=True))
     grid = model_grid_at(spacing) if grid is None else grid
-    warped = warp_to(person, grid, maps, kind=kind, spacing=spacing, view=view)
-    return np.stack([blur_pet(array, grid.spacing[0]) for array in warped.values()])
+    warped = warp_stack(person, grid, unit_activity(person, spacing), kind=kind, spacing=spacing, view=view)
+    return np.stack([blur_pet(array, grid.spacing[0]) for array in warped])
 
 
 def unit_activity(person: Person, spacing: int) -> np.ndarray:
@@ -100,14 +99,19 @@ def unit_activity(person: Person, spacing: int) -> np.ndarray:
     """
     template, tissue = template_maps(spacing), tissue_maps(person, spacing)
     region, fluid = template["region"], template["ventricles"] > 0.5
-    maps = {name: tissue["grey"] * (region == index) for index, name in enumerate(REGIONS)}
+    maps = np.empty((len(COMPONENTS), *region.shape), np.float32)
+    by_name = dict(zip(COMPONENTS, maps, strict=True))
+    for index, name in enumerate(REGIONS):
+        np.multiply(tissue["grey"], region == index, out=by_name[name])
     cerebellar, brainstem = (region == REGIONS.index(name) for name in ("cerebellar_grey", "brainstem"))
-    maps["cerebellar_white"] += tissue["white"] * cerebellar
-    maps["brainstem"] += tissue["white"] * brainstem
-    maps["white_matter"] += tissue["white"] * ~(cerebellar | brainstem)
+    by_name["cerebellar_white"] += tissue["white"] * cerebellar
+    by_name["brainstem"] += tissue["white"] * brainstem
+    by_name["white_matter"] += tissue["white"] * ~(cerebellar | brainstem)
+    np.multiply(tissue["white"], tissue["lesion"], out=by_name["lesion"])
     csf = np.clip(template["brain"] - tissue["grey"] - tissue["white"], 0, 1)
-    maps |= {"lesion": tissue["white"] * tissue["lesion"], "csf": csf * ~fluid, "choroid": csf * fluid}
-    return np.stack([maps[name] for name in COMPONENTS])
+    np.multiply(csf, ~fluid, out=by_name["csf"])
+    np.multiply(csf, fluid, out=by_name["choroid"])
+    return maps
 
 
 def regional_matrix(person: Person, *, spacing: int = 2, view: int = 0) -> np.ndarray:
@@ -126,8 +130,8 @@ def own_space_matrix(person: Person, grid: ModelGrid) -> np.ndarray:
         grid: in the person's own space, wide enough for the brain, e.g. `head.COARSE_GRID`.
     """
     spacing = 1
-    maps = dict(enumerate([*unit_activity(person, spacing), *region_weights(spacing)]))
-    warped = np.stack(list(warp_to(person, grid, maps, kind="full", spacing=spacing).values()))
+    maps = np.concatenate([unit_activity(person, spacing), region_weights(spacing)])
+    warped = warp_stack(person, grid, maps, kind="full", spacing=spacing)
     warped = warped[(slice(None), *bounding_box(warped.any(0)))]
     uptake, weights = np.split(warped, [len(COMPONENTS)])
     return regional_means(np.stack([blur_pet(array, grid.spacing[0]) for array in uptake]), weights)
