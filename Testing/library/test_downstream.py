@@ -153,6 +153,7 @@ def test_fewer_epochs_where_the_minutes_are_few(monkeypatch):
         assert training._epochs(training.Budget(minutes=0.2), inputs, np.zeros((64, 1))) == 7
 
 
+@pytest.mark.slow
 def test_people_of_a_table(tmp_path):
     coarse = np.random.default_rng(0).normal(100, 10, (2, 16, 18, 16)).astype(np.float32)
     for name, array in zip(("t1w", "t2f"), coarse.repeat(10, 1).repeat(10, 2).repeat(10, 3), strict=True):

@@ -32,7 +32,7 @@ def test_a_home_that_is_not_known(open_panel, harness):
     widget = open_panel("RELAPET_HOME", f"{NOBODY}/relapet")
     assert widget.models.entry["name"] == "demo"
     widget.ui.modelFolderButton.click()
-    assert "no folder of your models: no home folder" in widget.ui.statusLabel.text and not harness.recorder.urls
+    assert "no folder of your models: RELAPET_HOME" in widget.ui.statusLabel.text and not harness.recorder.urls
     assert load_part("process").libraryCommand(["dicom"], load_part("install").exportFolder())[1] == "-m"
     said = []
     load_part("install").installForExport(None, print, said.append)
@@ -67,6 +67,7 @@ def test_no_room_for_pips_own_files(widget, harness, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(install, "isMissing", lambda requirement, folder=None: "monai" in requirement)
+    monkeypatch.setattr(install, "inUse", lambda names: [])  # another test of this process may have imported it
     widget.install.update()
     monkeypatch.setattr(install.tempfile, "mkdtemp", full)
     widget.ui.installButton.click()

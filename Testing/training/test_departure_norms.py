@@ -70,6 +70,7 @@ def test_moments_are_those_of_all_samples_and_go_on_where_they_stopped(few, bund
         draw_moments(model, people, cases, 3, folder / "work", said.append)
 
 
+@pytest.mark.slow
 def test_a_bundle_with_norms_from_the_shell(few, bundle, cache, folder, capsys):
     words = ["departure", "--model", bundle, "--training", cache, "--out", folder / "out"]
     assert main([*map(str, words), "--twice", "2", "--version", "0.9.0"]) == 0
