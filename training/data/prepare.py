@@ -325,8 +325,7 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
     from RelAPETLib import preprocessing
     from RelAPETLib.grid import image_to_array
     from RelAPETLib.registration.uptake import seen_brain
-    from RelAPETLib.synthesis.inputs import SYNTHETIC
-    from RelAPETLib.volumes import says_synthetic
+    from RelAPETLib.volumes.synthetic import SYNTHETIC, says_synthetic
 
     arrays, entries = {}, {}
     factor, brain, inside = options.factor, block_mask(1), block_mask(options.factor)
