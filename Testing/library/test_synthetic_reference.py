@@ -55,6 +55,7 @@ def test_a_file_says_so_by_its_own_header_without_anything_beside_it(tmp_path, e
     assert not says_synthetic(image) and not says_synthetic(plain)
     write_volume(mark_synthetic(image), marked)
     assert says_synthetic(image) and says_synthetic(marked)
+    assert says_synthetic(read_volume(marked)) and not says_synthetic(read_volume(plain))
     values = [sitk.GetArrayFromImage(read_volume(path)) for path in (plain, marked)]
     assert np.array_equal(*values)
     if ending == ".nii.gz":
