@@ -13,7 +13,6 @@ import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ..absent import why_no_file
@@ -58,15 +57,13 @@ def read_table(path: Path | str, *, simulated: bool = False, mri_only: bool = Fa
         case, lost = _case(path, name, rows, mri_only)
         failures += lost
         cases += [case] if case else []
-    told = of_two_people((case.subject, case.t1w) for case in cases)
-    cases = [replace(case, notes=(*case.notes, *notes)) for case, notes in zip(cases, told, strict=True)]
     return Source(path.stem, simulated, cases, failures)
 
 
 def of_two_people(scans: Iterable[tuple[str, Path | None]]) -> list[tuple[str, ...]]:
     """For each person and T1w of a table a line where a person before has the same file, and else none.
 
-    A line copied from another person's looks so; the two would be trained on and tested as if they were two.
+    A line copied from another person's looks so. What is trained on is judged by its content instead, by `prepare`.
     """
     owners: dict[Path, str] = {}
     found = []
