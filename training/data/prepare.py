@@ -38,7 +38,7 @@ from .rendered import rendered_clinical, rendered_volumes
 
 #: Raised whenever what the cache holds would come out otherwise.
 RECIPE = 2
-#: The same for what it holds of measured PET, in cases that have some.
+#: The same for what it holds of measured PET, in cases that have some; these are made anew whole.
 PET_RECIPE = 2
 DTYPES = ("float16", "float32")
 _FULL = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS") if hasattr(errno, name)}
