@@ -17,7 +17,6 @@ from .errors import RelAPETError
 from .models.metadata import method_of
 from .resources import resource
 from .tracers import TRACERS
-from .volumes.synthetic import REFERENCE_MEANING as REFERENCE_MEANING
 
 SCHEMA_VERSION = 1
 

@@ -15,14 +15,13 @@ from .jsonfiles import parse_json
 from .provenance import (
     DEPARTURE_MEANING,
     DIFFERENCE_MEANING,
-    REFERENCE_MEANING,
     REGIONS_MEANING,
     UNCERTAINTY_MEANING,
     Z_MEANING,
     check_provenance,
 )
 from .volumes import corner_distance, file_sha256, image_affine, read_volume
-from .volumes.synthetic import RECORD_NAME
+from .volumes.synthetic import RECORD_NAME, REFERENCE_MEANING
 
 if TYPE_CHECKING:
     import SimpleITK as sitk

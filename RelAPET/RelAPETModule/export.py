@@ -128,7 +128,7 @@ def _asWritten(record):
         meaning.UNCERTAINTY_MEANING: "uncertainty",
         meaning.DEPARTURE_MEANING: "departure",
         meaning.DIFFERENCE_MEANING: "difference",
-        meaning.REFERENCE_MEANING: "reference",
+        library("volumes.synthetic").REFERENCE_MEANING: "reference",
         meaning.Z_MEANING: "reference_z",
     }
     outputs = record.get("outputs")

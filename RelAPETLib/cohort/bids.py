@@ -25,6 +25,8 @@ from .cases import Case, Failure, PetScan, Source
 
 #: Table of the subjects' ages and the like.
 PARTICIPANTS = "participants.tsv"
+#: What a session must have to be a case, as messages say it of one without.
+_PAIR = "pair of T1w and FLAIR"
 
 
 def is_bids(folder: Path) -> bool:
@@ -152,13 +154,13 @@ def _subject_cases(root: Path, folder: Path, mri_only: bool) -> tuple[list[Case]
         if (home := home_of(session, with_mri)) is not None:
             pets[home] += files[session]["pet"]
             continue
-        words = homeless(session, with_mri)
+        words = homeless(session, with_mri, _PAIR)
         failures += [Failure(subject, subject, pet.entities.get("trc", ""), words) for pet in files[session]["pet"]]
     cases = []
     for session in with_mri:
         name = f"{subject}_{session}" if session and len(with_mri) > 1 else subject
         scans, notes, lost = scans_by_tracer(root, pets[session], subject, name)
-        notes += of_other_sessions(scans, session)
+        notes += of_other_sessions(scans, session, _PAIR)
         failures += lost
         if not scans and not mri_only:
             failures.append(Failure(subject, name, "", "no PET that can be used"))
@@ -183,15 +185,19 @@ def home_of(session: str, with_mri: Sequence[str]) -> str | None:
     return session if session in with_mri else with_mri[0] if len(with_mri) == 1 else None
 
 
-def of_other_sessions(scans: Mapping[str, PetScan], session: str) -> list[str]:
-    """Lines on PET, by tracer, that are compared with the MRI of a session which is not theirs."""
+def of_other_sessions(scans: Mapping[str, PetScan], session: str, lacking: str = "MRI") -> list[str]:
+    """Lines on PET, by tracer, that are compared with the MRI of a session which is not theirs.
+
+    Args:
+        lacking: what theirs has not, in words.
+    """
     found = []
     for scan in scans.values():
         place = scan.path.parents[1].name
         own = place if place.startswith("ses-") else ""
         if own != session:
             whose, other = (f"of {name}" if name else "of no session" for name in (session, own))
-            found.append(f"{scan.path.name}, {other}, which has no MRI, is compared with the MRI {whose}")
+            found.append(f"{scan.path.name}, {other}, which has no {lacking}, is compared with the MRI {whose}")
     return found
 
 
@@ -200,10 +206,10 @@ def own_first(sessions: Iterable[str], with_mri: Sequence[str]) -> list[str]:
     return sorted(sessions, key=lambda session: session not in with_mri)
 
 
-def homeless(session: str, with_mri: Sequence[str]) -> str:
-    """Why a session's PET is not used."""
+def homeless(session: str, with_mri: Sequence[str], lacking: str = "MRI") -> str:
+    """Why the PET of a session that has no such MRI (`lacking`, in words) is not used."""
     whose = ", ".join(name or "no session" for name in with_mri)
-    return f"PET of {session or 'no session'}, which has no MRI, could belong to {whose}; say which in a table"
+    return f"PET of {session or 'no session'}, which has no {lacking}, could belong to {whose}; say which in a table"
 
 
 def session_files(folder: Path) -> dict[str, list[BidsFile]]:

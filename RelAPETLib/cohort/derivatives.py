@@ -35,7 +35,8 @@ DESCRIPTION = "dataset_description.json"
 #: What BIDS has no name for.
 IGNORED = ("*_record.json", "*_provenance.json", "*_regions.tsv", "*_samples.tsv", "*_xfm.nii.gz",
            "*_report.png", "*_report.html", "*.html",
-           "volumes.tsv", "regions.tsv", "failures.tsv", "volumes.json", "regions.json", "failures.json",
+           "volumes.tsv", "regions.tsv", "failures.tsv", "notes.tsv", "volumes.json", "regions.json", "failures.json",
+           "notes.json",
            "figures/", "logs/", ".relapet/")  # fmt: skip
 #: What the name of a visit's transform ends with: a field of displacements (LPS, mm) on a coarse grid over the T1w.
 TRANSFORM = "from-MNI152NLin2009aSym_to-T1w_mode-image_xfm.nii.gz"
@@ -61,7 +62,7 @@ the standard deviation over its samples, which is not its error; desc-departure,
 PET lies from the synthetic PET of its training people, in their SD, which is no disease map; desc-difference, synthetic
 minus measured, and desc-reference, the measured PET on that grid, where a measured PET was there.
 *_provenance.json tells how each was made, *_record.json what became of each run, *_xfm.nii.gz
-how points of the T1w lie in MNI space. volumes.tsv, regions.tsv, failures.tsv and report.html are made by
+how points of the T1w lie in MNI space. volumes.tsv, regions.tsv, failures.tsv, notes.tsv and report.html are made by
 "relapet bids ... group" from the records.
 """
 

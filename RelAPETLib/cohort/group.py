@@ -4,6 +4,7 @@
 ``volumes.tsv``       figures against measured PET, a row a volume and region
 ``regions.tsv``       regional values, a row a volume and region
 ``failures.tsv``      who has none, or lacks a part of it, and why
+``notes.tsv``         what was chosen among a visit's files, or is doubted of them; a row a note, tracer ``n/a``
 
 Tab separated, UTF-8, ``n/a`` for what is missing; the first columns of all but the first are ``participant_id``,
 ``session``, ``tracer``, ``model``.
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, OutputError
-from ..evaluation.tsv import FAILURE_COLUMNS, KEYS, REGION_COLUMNS, VOLUME_COLUMNS, as_tsv
+from ..evaluation.tsv import FAILURE_COLUMNS, KEYS, NOTE_COLUMNS, REGION_COLUMNS, VOLUME_COLUMNS, as_tsv
 from ..notices import warn
 from ..provenance import SUVR_UNITS
 from ..regions.atlas import SHIPPED
@@ -64,6 +65,7 @@ _DESCRIPTIONS = {
     "there is a measured mean, the measured PET shows, too",
     "units": "of synthetic, measured, spread, low and high: SUVR, or relative (0 to 1) where the model knows no SUVR",
     "reason": "why there is no result, or what part of it is missing",
+    "note": "what was chosen among the files of this person and session, or is doubted of them; for all tracers",
 }
 
 
@@ -102,7 +104,7 @@ def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str]
     if not (out / DESCRIPTION).is_file():
         raise InputError(f"{out}: no results of {GENERATOR} there; run the participant level first")
     visits = list(visits)
-    people, volumes, regions, failures, known = {}, [], [], [], set()
+    people, volumes, regions, failures, notes, known = {}, [], [], [], {}, set()
     partial, codes = 0, []
     for path, record in read_records(out):
         if isinstance(record, str):
@@ -118,6 +120,8 @@ def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str]
         people[record.participant_id] += 1
         volumes += [{**key, **row} for row in _volume_rows(record)]
         regions += [{**key, **row} for row in _region_rows(record)]
+        of_visit = {**key, "tracer": None}
+        notes |= {(*of_visit.values(), note): {**of_visit, "note": note} for note in record.notes}
         if record.left_out:
             partial += 1
             failures.append({**key, "reason": f"done, but not compared with its measured PET: {record.left_out}"})
@@ -127,10 +131,12 @@ def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str]
         "volumes.tsv": as_tsv(volumes, VOLUME_COLUMNS),
         "regions.tsv": as_tsv(regions, REGION_COLUMNS),
         "failures.tsv": as_tsv(sorted(failures, key=lambda row: [row[name] for name in KEYS]), FAILURE_COLUMNS),
+        "notes.tsv": as_tsv(notes.values(), NOTE_COLUMNS),
         "participants.json": _columns(("participant_id", "results")),
         "volumes.json": _columns(VOLUME_COLUMNS),
         "regions.json": _columns(REGION_COLUMNS),
         "failures.json": _columns(FAILURE_COLUMNS),
+        "notes.json": _columns(NOTE_COLUMNS),
     }
     try:
         for name, content in tables.items():

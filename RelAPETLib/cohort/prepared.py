@@ -89,10 +89,11 @@ def _relative(model: Model, tracer: str) -> bool:
 
 def _unusable(scan: PetScan, relative: bool, force: bool) -> str:
     """Why a measured PET cannot be compared with, as far as that is known without registering it."""
-    from ..synthesis.inputs import REFERENCE, SYNTHETIC
+    from ..synthesis.inputs import REFERENCE
     from ..synthesis.reference import reference_units
     from ..volumes import check_volume, read_volume, says_synthetic
     from ..volumes.named_tracer import other_tracer
+    from ..volumes.synthetic import SYNTHETIC
 
     path = scan.path
     if not force and (why := other_tracer(path, scan.tracer, scan.sidecar)):

@@ -27,7 +27,7 @@ SCHEMA_VERSION = 1
 DONE, FAILED = "done", "failed"
 SUFFIX = "_record.json"
 #: What records of earlier versions lack.
-LATER = {"said", "code"}
+LATER = {"said", "code", "notes"}
 #: Files of at most as many bytes are compared by their hashes whenever a record is asked.
 SMALL = 1 << 20
 _INPUTS = {"t1w": "T1w", "t2f": "T2-FLAIR", "case": "saved case"}
@@ -49,10 +49,11 @@ class Record:
         metrics: against the measured PET, as in the provenance; None without one.
         regions: rows of the regional table, with their ``units``; records of earlier versions have none.
         verdict: of the result, as in the provenance; None where it has none.
-        warnings: one line each.
+        warnings: of the synthesis, one line each; in records of earlier versions the notes, too.
+        notes: what was chosen among the visit's files, or is doubted of them, one line each.
         left_out: why a measured PET was not compared with; empty where it was, or where there is none.
         seconds: time by stage.
-        said, code: as in `origin.Origin`; empty in records of earlier versions.
+        said, code: as in `origin.Origin`; these and `notes` are empty in records of earlier versions.
     """
 
     participant_id: str
@@ -73,6 +74,7 @@ class Record:
     seconds: dict = field(default_factory=dict)
     said: dict = field(default_factory=dict)
     code: dict = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def text(self) -> str:
         """The file's content."""

@@ -12,8 +12,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..absent import why_no_file
@@ -58,23 +57,7 @@ def read_table(path: Path | str, *, simulated: bool = False, mri_only: bool = Fa
         case, lost = _case(path, name, rows, mri_only)
         failures += lost
         cases += [case] if case else []
-    told = of_two_people((case.subject, case.t1w) for case in cases)
-    cases = [replace(case, notes=(*case.notes, *notes)) for case, notes in zip(cases, told, strict=True)]
     return Source(path.stem, simulated, cases, failures)
-
-
-def of_two_people(scans: Iterable[tuple[str, Path | None]]) -> list[tuple[str, ...]]:
-    """For each person and T1w of a table a line where a person before has the same file, and else none.
-
-    A line copied from another person's looks so; the two would be trained on and tested as if they were two.
-    """
-    owners: dict[Path, str] = {}
-    found = []
-    for person, t1w in scans:
-        owner = person if t1w is None else owners.setdefault(t1w, person)
-        words = f"the table gives {person} the T1w of {owner}; correct it, or give both one name if they are one"
-        found.append((words,) if owner != person else ())
-    return found
 
 
 def read_rows(path: Path, wanted: Sequence[str]) -> list[tuple[int, dict[str, str]]]:

@@ -145,6 +145,9 @@ class _Work:
         for number, tracer in enumerate(tracers):
             share = functools.partial(_share, progress, number, len(tracers), tracer)
             outcomes += self._tracer(case, replace(options, tracers=(tracer,)), model, lost.get(tracer, ""), share)
+        first = next((number for number, outcome in enumerate(outcomes) if outcome.status == DONE), None)
+        if first is not None:  # what holds for the visit is said once
+            outcomes[first] = replace(outcomes[first], notes=(*self._notes(), *outcomes[first].notes))
         return outcomes
 
     def _tracer(self, case: Case, options, model, left_out: str, progress) -> list[Outcome]:
@@ -180,6 +183,9 @@ class _Work:
             outcomes.append(Outcome(self.visit.name, tracer, FAILED, why.recorded, recorded=recorded, told=why.told))
         return outcomes
 
+    def _notes(self) -> list[str]:
+        return [recordable_note(note, self.request, self.visit) for note in self.visit.notes]
+
     def _record(self, tracer: str) -> Record:
         own = self.wanted[tracer]
         return Record(
@@ -209,11 +215,10 @@ class _Work:
                     writers[new.replace(".nii.gz", ".json")] = _json_writer(content)
             if "synthetic_pet" in result.volumes:
                 writers[f"{stem(self.visit, tracer)}_{TRANSFORM}"] = functools.partial(_write_transform, case)
-            notes = [recordable_note(note, self.request, self.visit) for note in self.visit.notes]
             record = replace(
                 self._record(tracer), regions=_plain_rows(result.regions, provenance["pet"]["units"]),
                 metrics=(provenance["reference"] or {}).get("metrics"), verdict=provenance.get("verdict"),
-                warnings=[*notes, *provenance["warnings"]], seconds=provenance["seconds"],
+                warnings=provenance["warnings"], seconds=provenance["seconds"], notes=self._notes(),
             )  # fmt: skip
             self._put(tracer, writers, record)
         finally:

@@ -15,6 +15,7 @@ from ..absent import why_missing
 from ..clinical import ClinicalValues, from_row, from_rows
 from ..errors import InputError
 from ..homes import path_beside
+from ..notices import warn
 from ..tracers import get_tracer
 from ..volumes.sidecar import BidsFile, read_sidecar
 from .bids import (
@@ -31,12 +32,14 @@ from .bids import (
 )
 from .cases import Failure, PetScan
 from .filters import Filters
-from .table import of_two_people, read_rows
+from .table import read_rows
 
 #: What a table must have; ``t2f``, ``session``, ``pet`` with ``tracer``, age, sex and score may be there.
 TABLE_COLUMNS = ("subject", "t1w")
 #: What makes a folder a saved case (`synthesis.saved.RECORD`).
 CASE_RECORD = "case.json"
+#: What to do where two people of a table have one scan.
+_CORRECT = "correct the table, or give both one name if they are one"
 _LABEL = re.compile(r"[A-Za-z0-9+]{1,60}")
 
 
@@ -99,6 +102,9 @@ def find_visits(
 
     Raises:
         InputError: nothing there, or a label that is not.
+
+    Warns:
+        RelAPETWarning: two people of a table have one scan.
     """
     source = Path(source)
     if cases is not None:
@@ -166,24 +172,54 @@ def _of_table(path: Path) -> list[Visit]:
             groups[person, f"ses-{_label(session, 'ses-')}" if session else ""].append(row)
         except InputError as error:
             raise InputError(f"{path}: line {number}: {error}") from error
-    visits = _pets_once(_table_visit(path, person, session, rows) for (person, session), rows in groups.items())
-    told = of_two_people((visit.participant, visit.t1w) for visit in visits)
-    return [replace(visit, notes=(*visit.notes, *notes)) for visit, notes in zip(visits, told, strict=True)]
+    visits = [_table_visit(path, person, session, rows) for (person, session), rows in groups.items()]
+    return _told_of_one_t1w(path, _pets_once(path, visits))
 
 
-def _pets_once(visits: Iterable[Visit]) -> list[Visit]:
-    """The same where no measured PET counts for two visits: for the later one it is lost."""
-    found, owners = [], {}
+def _told_of_one_t1w(path: Path, visits: Iterable[Visit]) -> list[Visit]:
+    """The same, with a note where a person before has the same T1w: a line copied from another person's looks so.
+
+    Warns:
+        RelAPETWarning: whose it is, which stands in no other person's record.
+    """
+    found, owners, shared = [], {}, []
+    for visit in visits:
+        owner = visit.participant if visit.t1w is None else owners.setdefault(visit.t1w, visit.participant)
+        if owner != visit.participant:
+            shared.append(f"the T1w of {visit.name} is that of {owner}")
+            visit = replace(visit, notes=(*visit.notes, f"its T1w is another person's too; {_CORRECT}"))
+        found.append(visit)
+    _warn_of_shared(path, shared)
+    return found
+
+
+def _pets_once(path: Path, visits: Iterable[Visit]) -> list[Visit]:
+    """The same where no measured PET counts for two visits: for the later one it is lost.
+
+    Warns:
+        RelAPETWarning: whose it is of two people, which stands in no other person's record.
+    """
+    found, owners, shared = [], {}, []
     for visit in visits:
         taken = {t: owners[scan.path] for t, scan in visit.pets.items() if scan.path in owners}
-        owners |= {scan.path: visit.name for scan in visit.pets.values() if scan.path not in owners}
+        owners |= {scan.path: visit for scan in visit.pets.values() if scan.path not in owners}
         pets = {tracer: scan for tracer, scan in visit.pets.items() if tracer not in taken}
-        reasons = {
-            tracer: f"its measured PET is that of {owner}; give each session its own" for tracer, owner in taken.items()
-        }
-        lost = [Failure(visit.participant, visit.name, tracer, reason) for tracer, reason in reasons.items()]
+        lost = []
+        for tracer, owner in taken.items():
+            reason = f"its measured PET is that of {owner.name}; give each session its own"
+            if owner.participant != visit.participant:
+                shared.append(f"the measured PET of {tracer} of {visit.name} is that of {owner.name}")
+                reason = f"its measured PET is another person's; {_CORRECT}"
+            lost.append(Failure(visit.participant, visit.name, tracer, reason))
         found.append(replace(visit, pets=pets, lost=(*visit.lost, *lost)))
+    _warn_of_shared(path, shared)
     return found
+
+
+def _warn_of_shared(path: Path, shared: Sequence[str]) -> None:
+    if shared:
+        more = f", and {len(shared) - 1} more such" if len(shared) > 1 else ""
+        warn(f"{path}: {shared[0]}{more}; {_CORRECT}")
 
 
 def _label(text: str, prefix: str) -> str:

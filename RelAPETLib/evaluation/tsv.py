@@ -23,6 +23,8 @@ REGION_COLUMNS = (
     *KEYS, "region", "atlas", "synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field", "units",
 )  # fmt: skip
 FAILURE_COLUMNS = (*KEYS, "reason")
+#: Of `relapet bids` alone.
+NOTE_COLUMNS = (*KEYS, "note")
 
 
 def as_tsv(rows: Iterable[Mapping], columns: Sequence[str]) -> bytes:

@@ -54,8 +54,8 @@ def write_cohort_report(
     """Write the page of a cohort, one HTML file that asks nothing of a network.
 
     Args:
-        source: a folder with the tables `volumes.tsv`, `regions.tsv`, `failures.tsv` (those that there are), or the
-            tables by name (`cohort_tables.read_tables`).
+        source: a folder with the tables `volumes.tsv`, `regions.tsv`, `failures.tsv`, `notes.tsv` (those that there
+            are), or the tables by name (`cohort_tables.read_tables`).
         path: file to write; it is replaced, whole, when it exists.
         results: files of the results, for pictures, verdicts and links; None looks for them below the folder.
         title: heading.
@@ -85,6 +85,7 @@ def write_cohort_report(
         f"{len(tables.failures)} rows of failures. A visit of a person counts once for each tracer and model. "
         f"RelAPET {web.text(__version__)}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC.</p>",
         _failures(tables),
+        _notes(tables),
         *sections,
         _marks(tables, levels, results, Path(path)),
         scorecard(tables, Counter(levels.values()), sum(bool(one.record) for one in results.values())),
@@ -140,6 +141,17 @@ def _failures(tables: Tables) -> str:
     return (
         f'<section id="failures"><h2>Failures ({len(rows)})</h2>'
         f"{web.table(('participant', 'session', 'tracer', 'model', 'reason'), rows, numbers=False)}</section>"
+    )
+
+
+def _notes(tables: Tables) -> str:
+    """What is to be known of people's files; nothing where there is nothing."""
+    if not tables.notes:
+        return ""
+    rows = [(row["key"].participant_id, row["key"].session, without_names(row["note"])) for row in tables.notes]
+    return (
+        f'<section id="notes"><h2>Notes on the files ({len(rows)})</h2>'
+        f"{web.table(('participant', 'session', 'note'), rows, numbers=False)}</section>"
     )
 
 

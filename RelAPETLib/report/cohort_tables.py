@@ -21,10 +21,11 @@ _NUMBERS = {
     "volumes": ("psnr", "ssim", "mae", "nrmse"),
     "regions": ("synthetic", "measured", "spread", "low", "high", "volume_ml", "in_field"),
     "failures": (),
+    "notes": (),
 }
 #: Unit of regional means where neither table nor records tell one, as in tables of earlier versions.
 SUVR = "SUVR"
-_WORDS = {"volumes": ("region",), "regions": ("region", "atlas"), "failures": ("reason",)}
+_WORDS = {"volumes": ("region",), "regions": ("region", "atlas"), "failures": ("reason",), "notes": ("note",)}
 MAX_BYTES = 500_000_000
 
 
@@ -51,6 +52,7 @@ class Tables:
     volumes: list[dict]
     regions: list[dict]
     failures: list[dict]
+    notes: list[dict]
 
     def groups(self) -> list[Group]:
         """Tracers and models that there are results of."""
@@ -65,8 +67,8 @@ def read_tables(source: str | os.PathLike | Mapping[str, Iterable[Mapping] | str
     """Tables of a folder, or given by name.
 
     Args:
-        source: a folder with ``volumes.tsv``, ``regions.tsv`` and ``failures.tsv``, not all of which must be there; or
-            by ``volumes``, ``regions``, ``failures``: a path, or rows as mappings.
+        source: a folder with ``volumes.tsv``, ``regions.tsv``, ``failures.tsv`` and ``notes.tsv``, not all of which
+            must be there; or by ``volumes``, ``regions``, ``failures``, ``notes``: a path, or rows as mappings.
 
     Raises:
         InputError: there are none, one cannot be read, lacks a column or has a row twice, or a number is none.
@@ -94,7 +96,7 @@ def _table(name: str, given) -> list[dict]:
     for number, row in rows:
         line = _row(name, row, f"{where}: row {number}")
         mark = (line["key"], *(line[word] for word in _WORDS[name]))
-        if mark in seen and name != "failures":
+        if mark in seen and name not in ("failures", "notes"):
             raise InputError(f"{where}: row {number}: {' '.join(mark[0])}, {line['region']} stands there twice")
         seen.add(mark)
         found.append(line)

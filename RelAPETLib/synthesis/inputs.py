@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import DoubtfulInputError, InputError
 from ..notices import warn
 from ..unnamed import without_files
-from ..volumes.synthetic import SYNTHETIC as SYNTHETIC
+from ..volumes.synthetic import SYNTHETIC
 
 if TYPE_CHECKING:
     import SimpleITK as sitk

@@ -19,6 +19,7 @@ from .. import provenance as record
 from ..errors import InputError
 from ..notices import warn
 from ..tracers import get_tracer
+from ..volumes.synthetic import REFERENCE_MEANING
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -182,7 +183,7 @@ class Synthesis:
         if volume == "uncertainty":
             content = record.UNCERTAINTY_MEANING
         if volume == "reference":
-            content = record.REFERENCE_MEANING
+            content = REFERENCE_MEANING
         if volume == "difference":
             content, units = record.DIFFERENCE_MEANING, self.provenance["reference"]["difference_units"]
         if volume == "departure":

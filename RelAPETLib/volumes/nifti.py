@@ -20,6 +20,7 @@ from ..notices import printable, warn
 from .geometry import corner_distance
 from .streams import ByteStream, open_file, open_stream
 from .voxels import read_voxels, read_weighted_frames, three_axes
+from .writing import DESCRIBED, MARK
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -47,7 +48,11 @@ def count_frames(stream: ByteStream) -> int:
 
 def description(stream: ByteStream) -> str:
     """What the header that comes next has in ``descrip``."""
-    return bytes(_read_header(stream)["descrip"]).decode("latin-1").strip("\0 ")
+    return _description(_read_header(stream))
+
+
+def _description(header: np.void) -> str:
+    return bytes(header["descrip"]).decode("latin-1").strip("\0 ")
 
 
 def read_nifti(stream: ByteStream, path: Path, name: str, weights: Mapping[int, float] | None = None) -> sitk.Image:
@@ -73,8 +78,12 @@ def read_nifti(stream: ByteStream, path: Path, name: str, weights: Mapping[int, 
             stream = open_stream(stack.enter_context(open_file(data, printable(data))), printable(data))
         stream.skip(offset)
         if weights is None:
-            return read_voxels(stream, dtype, shape, affine, slope, inter)
-        return read_weighted_frames(stream, dtype, shape, affine, frames, weights, slope, inter)
+            image = read_voxels(stream, dtype, shape, affine, slope, inter)
+        else:
+            image = read_weighted_frames(stream, dtype, shape, affine, frames, weights, slope, inter)
+    if _description(header).startswith(DESCRIBED):
+        image.SetMetaData(MARK, "1")
+    return image
 
 
 def nifti_voxel_file(stream: ByteStream, path: Path) -> Path | None:

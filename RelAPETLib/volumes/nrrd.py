@@ -18,6 +18,7 @@ from ..notices import printable, warn
 from .streams import ByteStream
 from .text_headers import data_file, data_path, field_error, integer, missing_field, next_line, numbers
 from .voxels import read_text_voxels, read_voxels, three_axes
+from .writing import MARK
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -83,12 +84,19 @@ def read_nrrd(stream: ByteStream, path: Path, name: str) -> sitk.Image:
     named = fields.get("data file", "")
     found = data_file(stream, path, "data file", named) if "data file" in fields else contextlib.nullcontext(stream)
     with found as data:
-        return _read_data(fields, data, np.dtype(dtype), shape, affine)
+        image = _read_data(fields, data, np.dtype(dtype), shape, affine)
+    if MARK in _own_keys(fields):
+        image.SetMetaData(MARK, "1")
+    return image
 
 
 def own_keys(stream: ByteStream) -> dict[str, str]:
     """The ``key:=value`` pairs of the header at the stream's first byte, which are no fields of the format."""
-    return {key.removesuffix(":="): value for key, value in _read_header(stream).items() if key.endswith(":=")}
+    return _own_keys(_read_header(stream))
+
+
+def _own_keys(fields: dict[str, str]) -> dict[str, str]:
+    return {key.removesuffix(":="): value for key, value in fields.items() if key.endswith(":=")}
 
 
 def nrrd_voxel_file(stream: ByteStream, path: Path) -> Path | None:

@@ -51,7 +51,8 @@ def read_volume(path: str | os.PathLike, name: str = "volume") -> sitk.Image:
         name: what a warning calls the volume; warnings go into provenance, where a path has no place.
 
     Returns:
-        Float32 image with the file's own axes and values; NaN and constants pass (`check_volume` refuses them).
+        Float32 image with the file's own axes and values; NaN and constants pass (`check_volume` refuses them). Where
+        the header of a NIfTI or NRRD file says that it is synthetic, the image has `writing.MARK`, too.
 
     Raises:
         InputError: missing, unreadable, empty, damaged or no image; 2-D, 4-D or colour; orientation, place or spacing

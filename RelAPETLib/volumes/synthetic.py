@@ -33,15 +33,18 @@ def mark_synthetic(image: sitk.Image) -> sitk.Image:
     return image
 
 
-def says_synthetic(image: Path | sitk.Image) -> bool:
+def says_synthetic(image: object) -> bool:
     """Whether an image says that it is synthetic: no measured PET, whatever it is given as.
 
-    An image in memory says so by its mark. Of a file it is a sidecar with ``Synthetic``, as `relapet bids` writes, a
-    `synthetic_pet.json` that lists the file by its name or, should it be called something else by now, by its SHA-256,
-    or the file's own header, which for a DICOM series is that of the first picture. What cannot be read says nothing.
+    A `SimpleITK.Image` says so by its mark. Of a file, given by its path, it is a sidecar with ``Synthetic``, as
+    `relapet bids` writes, a `synthetic_pet.json` that lists the file by its name or, should it be called something else
+    by now, by its SHA-256, or the file's own header, which for a DICOM series is that of the first picture. What cannot
+    be read says nothing, nor does what is neither an image nor a path.
     """
     if not isinstance(image, (str, os.PathLike)):
-        return image.HasMetaDataKey(MARK)
+        import SimpleITK as sitk
+
+        return isinstance(image, sitk.Image) and image.HasMetaDataKey(MARK)
     image = Path(image)
     try:
         return readable_content(image).get("Synthetic") is True or _listed(image) or header_says_synthetic(image)

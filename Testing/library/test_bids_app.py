@@ -349,14 +349,20 @@ def test_no_file_of_results_names_a_persons_files(tmp_path, grid_case, model, mo
         "02,Ann Lee/Ann Lee T1.nii.gz,Ann Lee/Lee_pet.nii,TAU\n"
         "02,Ann Lee/Ann Lee T1.nii.gz,Ann Lee/Lee_x.nii,Lee_x.nii\n"
     )
-    assert main(["bids", "scans/table.csv", "out", "participant", "group", "--model", str(model), "--tracer", "TAU",
+    assert main(["bids", "scans/table.csv", "out", "participant", "group", "--model", str(model),
                  "--steps", "1", "--samples", "1", "--preprocessed", "--no-report",
                  "--progress", "json"]) == 3  # fmt: skip
     told = capsys.readouterr()
     assert "Jane_Doe/Jane_Doe_T1w.nii.gz: not a readable image" in told.out + told.err
-    first, second = (row["reason"] for row in rows(tmp_path / "out/failures.tsv"))
+    first, _, second = (row["reason"] for row in rows(tmp_path / "out/failures.tsv"))
     assert first.startswith("the T1w: not a readable image") and "the reference PET: not a readable image" in second
+    (note,) = rows(tmp_path / "out/notes.tsv")
+    assert (note["participant_id"], note["tracer"]) == ("sub-02", "n/a")
+    assert note["note"].startswith("a measured PET was left out: ")
+    assert (told.out + told.err).count(note["note"]) == 1, "said once, of two tracers"
     assert main(["report", "out"]) == 0
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Notes on the files (1)" in page and "a measured PET was left out" in page
     texts = [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".json", ".tsv", ".html")]
     kept = {path.name: path.read_text() for path in texts} | {"the result": told.out.splitlines()[-1]}
     assert {"report.html", "failures.tsv", "sub-02_trc-AV1451_space-T1w_desc-synthetic_pet.json"} <= kept.keys()

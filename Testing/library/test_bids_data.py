@@ -31,12 +31,12 @@ def test_the_pet_of_the_mris_own_session_goes_before_another_sessions(tmp_path):
         "sub-1/ses-1/pet/sub-1_ses-1_trc-AV1451_pet.nii.gz",
     )  # fmt: skip
     (visit,), (case,) = find_visits(raw), read_bids(raw).cases
-    for found in (visit, case):
+    for found, lacking in ((visit, "MRI"), (case, "pair of T1w and FLAIR")):
         names = {tracer: scan.path.name for tracer, scan in found.pets.items()}
         assert names == {"PIB": "sub-1_ses-2_trc-PIB_pet.nii", "TAU": "sub-1_ses-1_trc-AV1451_pet.nii.gz"}
         assert found.notes == (
             "sub-1_ses-2_trc-PIB_pet.nii taken of 2 PET of PIB",
-            "sub-1_ses-1_trc-AV1451_pet.nii.gz, of ses-1, which has no MRI, is compared with the MRI of ses-2",
+            f"sub-1_ses-1_trc-AV1451_pet.nii.gz, of ses-1, which has no {lacking}, is compared with the MRI of ses-2",
         )
 
 
@@ -120,7 +120,7 @@ def test_scans_beside_session_folders_count_too(tmp_path):
         assert [one.pets["PIB"].path.name for one in found] == wanted
     assert [case.name for case in source.cases] == ["sub-1", "sub-2", "sub-2_ses-b"]
     assert [failure.reason for failure in source.failures] == [
-        "PET of ses-c, which has no MRI, could belong to no session, ses-b; say which in a table"
+        "PET of ses-c, which has no pair of T1w and FLAIR, could belong to no session, ses-b; say which in a table"
     ]
 
 

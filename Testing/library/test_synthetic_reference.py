@@ -15,10 +15,10 @@ from RelAPETLib.dicom_export import MAP_NAME, export_dicom
 from RelAPETLib.errors import DoubtfulInputError, InputError, RelAPETWarning
 from RelAPETLib.evaluation.pairs import Pair
 from RelAPETLib.evaluation.reading import _check_measured
-from RelAPETLib.provenance import REFERENCE_MEANING
 from RelAPETLib.synthesis.inputs import read_inputs
 from RelAPETLib.synthesis.norms import check_measured
 from RelAPETLib.volumes import file_sha256, mark_synthetic, read_volume, says_synthetic, write_volume
+from RelAPETLib.volumes.synthetic import REFERENCE_MEANING
 
 
 @pytest.fixture
@@ -55,6 +55,7 @@ def test_a_file_says_so_by_its_own_header_without_anything_beside_it(tmp_path, e
     assert not says_synthetic(image) and not says_synthetic(plain)
     write_volume(mark_synthetic(image), marked)
     assert says_synthetic(image) and says_synthetic(marked)
+    assert says_synthetic(read_volume(marked)) and not says_synthetic(read_volume(plain))
     values = [sitk.GetArrayFromImage(read_volume(path)) for path in (plain, marked)]
     assert np.array_equal(*values)
     if ending == ".nii.gz":
@@ -97,6 +98,8 @@ def test_an_image_in_memory_is_refused_too(grid_case):
     with pytest.warns(RelAPETWarning, match="^accepted by force: reference PET: a synthetic PET"):
         found = read_inputs(given, lambda fraction, message: None, force=True)
     assert found.synthetic_pets == ("TAU",)
+    with pytest.raises(InputError, match="^reference PET: a path or a SimpleITK image is wanted, not ndarray"):
+        read_inputs(given | {"reference_TAU": np.zeros((3, 3, 3))}, lambda fraction, message: None)
 
 
 def test_an_evaluation_refuses_it_as_the_measured_one(pet):

@@ -3,21 +3,26 @@
 import csv
 import json
 import resource
+import shutil
 import signal
 from contextlib import contextmanager
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 import training_cases as cases
 
+from RelAPETLib.cohort.cases import Case, PetScan
 from RelAPETLib.cohort.table import read_table
 from RelAPETLib.errors import InputError, OutputError
 from RelAPETLib.notices import listening
 from training import checkpoints
 from training.__main__ import main
-from training.data.cache import open_cache
+from training.data import prepare as module
+from training.data.cache import open_cache, read_case
+from training.data.doubles import file_hashes, without_doubles
 from training.data.prepare import Options, prepare
 from training.data.split import FILE, Split, check_same, explicit_split
 
@@ -57,11 +62,59 @@ def test_one_person_under_two_names_is_used_once(study):
 
 def test_sessions_of_one_person_may_share_a_scan(study):
     """A PET whose session has no MRI of its own brings the other's along."""
-    from training.data.listing import without_doubles
-
     record = next(iter(open_cache(study[1]).cases.values()))
     kept, left_out = without_doubles([record, record | {"case": "a_2"}])
     assert len(kept) == 2 and not left_out
+
+
+def test_one_file_beside_the_mri_of_two_people_is_used_once():
+    """It is registered to each T1w, so that what is stored of it differs."""
+
+    def record(subject, *tracers):
+        stored = {name: {"sha256": f"{name} of {subject}"} for name in ("t1w", "t2f", *tracers)}
+        mri = {name: stored.pop(name) for name in ("t1w", "t2f")}
+        return {"case": subject, "subject": subject, **mri, "pets": stored}
+
+    records = [record("a", "PIB", "TAU"), record("b", "PIB", "TAU"), record("c", "TAU"), record("d", "TAU")]
+    files = {
+        "a": {"t1w": "1", "t2f": "2", "PET PIB": "3", "PET TAU": "4"},
+        "b": {"t1w": "5", "t2f": "6", "PET PIB": "3", "PET TAU": "7"},
+        "c": {"t1w": "8", "t2f": "2", "PET TAU": "9"},
+        "d": {"t1w": "1e", "t2f": "1f", "PET TAU": "7"},
+    }
+    kept, left_out = without_doubles(records, files)
+    assert [(one["case"], *one["pets"]) for one in kept] == [("a", "PIB", "TAU"), ("b", "TAU")]
+    assert [(one.case, one.tracer, one.reason.split(" too;")[0]) for one in left_out] == [
+        ("b", "PIB", "its PET PIB is that of a"), ("c", "", "its t2f is that of a"),
+        ("d", "", "its PET TAU is that of b"),
+    ]  # fmt: skip
+    assert without_doubles(records) == (records, []), "by what is stored alone all differ"
+
+
+def test_the_files_of_a_data_set_are_compared_when_it_is_prepared(study, tmp_path, monkeypatch):
+    out = shutil.copytree(study[1], tmp_path / "c")
+    monkeypatch.setattr(module, "digest", lambda case, options, hashes: read_case(out, case.name)["digest"])
+    monkeypatch.setattr(module, "file_hashes", lambda case: {"t2f": "the same"})
+    prepare(read_table(study[1].parent / "people.csv"), out, HOW)
+    assert open_cache(out).subjects == ["a"]
+    assert "its t2f is that of a" in {line["subject"]: line["reason"] for line in listed(out / "failures.tsv")}["d"]
+
+
+def test_a_header_that_people_share_makes_no_double(tmp_path):
+    """Of a volume in two files the voxels count, too."""
+    for name, value in (("a", 1), ("b", 2)):
+        pair = nib.Nifti1Pair(np.full((2, 2, 2), value, np.uint8), np.eye(4))
+        for kind in ("t1w", "t2f", "pet"):
+            nib.save(pair, tmp_path / f"{name}_{kind}.hdr")
+    a, b = (
+        Case(name, name, tmp_path / f"{name}_t1w.hdr", tmp_path / f"{name}_t2f.img",
+             {"TAU": PetScan("TAU", tmp_path / f"{name}_pet.hdr", {}, ())})
+        for name in "ab"
+    )  # fmt: skip
+    assert (tmp_path / "a_t1w.hdr").read_bytes() == (tmp_path / "b_t1w.hdr").read_bytes()
+    first, second = file_hashes(a), file_hashes(b)
+    assert first.keys() == second.keys() == {"t1w", "t2f", "PET TAU"} and not set(first.values()) & set(second.values())
+    assert module.digest(a, HOW) == module.digest(a, HOW, first) != module.digest(a, HOW, second)
 
 
 def test_what_is_doubted_of_the_people_is_listed_and_counted(study, capsys):

@@ -42,36 +42,6 @@ def warnings_of(records: Iterable[Mapping]) -> list[Failure]:
     return [Failure(r["subject"], r["case"], "", line) for r in records for line in r.get("warnings", ())]
 
 
-def without_doubles(records: Iterable[Mapping]) -> tuple[list[Mapping], list[Failure]]:
-    """Cases without those that hold a scan of another subject's: one person under two names would be trained on and
-    tested on.
-
-    Args:
-        records: entries of the index; of those that hold the same scan, the first subject's are kept.
-
-    Returns:
-        The others' entries in their order, and why each of the rest is left out.
-    """
-    owners: dict[tuple[str, str], str] = {}
-    kept, left_out = [], []
-    for record in records:
-        scans = {name: record[name]["sha256"] for name in ("t1w", "t2f") if name in record}
-        scans |= {f"PET {tracer}": pet["sha256"] for tracer, pet in record["pets"].items()}
-        for name, sha256 in scans.items():
-            owner = owners.get((name, sha256), record["subject"])
-            if owner != record["subject"]:
-                reason = (
-                    f"its {name} is that of {owner} too; one person under two names could be trained on and tested on, "
-                    "so give both one name (a session each), or take one away"
-                )
-                left_out.append(Failure(record["subject"], record["case"], "", reason))
-                break
-        else:
-            owners |= dict.fromkeys(scans.items(), record["subject"])
-            kept.append(record)
-    return kept, left_out
-
-
 def known_of(records: Iterable[Mapping]) -> str:
     """Of how many of an index's subjects age, sex and score are known, in words."""
     from RelAPETLib.clinical import CLINICAL

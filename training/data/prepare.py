@@ -12,7 +12,7 @@ import hashlib
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,13 +31,14 @@ from RelAPETLib.volumes.named_tracer import other_tracer
 
 from . import cache as storage
 from .cache import block_mask, block_means, stored
-from .listing import FAILURES, warnings_of, without_doubles, write_lists
+from .doubles import file_hashes, without_doubles
+from .listing import FAILURES, warnings_of, write_lists
 from .pet import pet_units, suvr_of, unseen_target
 from .rendered import rendered_clinical, rendered_volumes
 
 #: Raised whenever what the cache holds would come out otherwise.
 RECIPE = 2
-#: The same for what it holds of measured PET, in cases that have some.
+#: The same for what it holds of measured PET, in cases that have some; these are made anew whole.
 PET_RECIPE = 2
 DTYPES = ("float16", "float32")
 _FULL = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS") if hasattr(errno, name)}
@@ -127,10 +128,11 @@ def _prepare(source: Source, cache: Path, options: Options, workers: int, progre
     """`prepare` of a cache that nobody else writes to."""
     storage.sweep_cache(cache, progress)
     failures, made, kept = list(source.failures), 0, 0
-    digests, waiting = {}, []
+    digests, hashes, waiting = {}, {}, []
     for case in source.cases:
         try:
-            digests[case.name] = digest(case, options)
+            hashes[case.name] = file_hashes(case)
+            digests[case.name] = digest(case, options, hashes[case.name])
         except RelAPETError as error:
             failures.append(Failure(case.subject, case.name, "", str(error)))
             continue
@@ -151,7 +153,7 @@ def _prepare(source: Source, cache: Path, options: Options, workers: int, progre
             if reason:
                 failures.append(Failure(case.subject, case.name, "", reason))
             made += not reason
-    return Summary(made, kept, *_finish(source, cache, options, digests, failures))
+    return Summary(made, kept, *_finish(source, cache, options, digests, hashes, failures))
 
 
 def _check_options(options: Options) -> None:
@@ -175,7 +177,9 @@ def _run(waiting: list[tuple], workers: int) -> Iterator[tuple[Case | RenderedCa
         yield task[0], f"its process died ({died}); perhaps out of memory" if died else reason, seconds
 
 
-def _finish(source, cache: Path, options: Options, digests: dict, failures: list[Failure]) -> tuple[list, dict, int]:
+def _finish(
+    source, cache: Path, options: Options, digests: dict, hashes: dict, failures: list[Failure]
+) -> tuple[list, dict, int]:
     """Write failures, warnings and index from what the cache now holds of this source."""
     records = []
     for case in source.cases:
@@ -187,7 +191,7 @@ def _finish(source, cache: Path, options: Options, digests: dict, failures: list
             record |= {"warnings": list(dict.fromkeys(told))} if told else {}
             records.append(record | ({"clinical": clinical} if clinical else {}))
             failures += [Failure(case.subject, case.name, t, reason) for t, reason in record["failures"].items()]
-    records, doubles = without_doubles(records)
+    records, doubles = without_doubles(records, hashes)
     failures += doubles
     warnings = warnings_of(records)
     write_lists(cache, failures, warnings)
@@ -208,16 +212,14 @@ def clinical_of(case: Case | RenderedCase) -> ClinicalValues:
     return rendered_clinical(case) if isinstance(case, RenderedCase) else case.clinical
 
 
-def digest(case: Case | RenderedCase, options: Options) -> str:
+def digest(case: Case | RenderedCase, options: Options, hashes: Mapping[str, str] | None = None) -> str:
     """SHA-256 over what a case is made from: contents of its files, sidecars, options and recipe.
 
-    Of a rendered person: seed, index, factor, type and recipe.
+    Of a rendered person: seed, index, factor, type and recipe. `hashes` are `file_hashes`, where they are known.
 
     Raises:
         InputError: T1w or FLAIR cannot be read. (A PET that is missing fails by itself, later.)
     """
-    from RelAPETLib.volumes import file_sha256
-
     content: dict = {"recipe": RECIPE}
     if isinstance(case, RenderedCase):
         content |= {"rendered": [case.seed, case.index], "factor": options.factor, "dtype": options.dtype}
@@ -226,17 +228,15 @@ def digest(case: Case | RenderedCase, options: Options) -> str:
         if options.mri_only:
             content["mri_only"] = True
         return hashlib.sha256(storage.canonical_json(content)).hexdigest()
+    hashes = file_hashes(case) if hashes is None else hashes
     content |= {
         "options": options.record(),
         **({"strays": 2} if options.preprocessed else {"registration": REVISION}),
         **({"pet_recipe": PET_RECIPE} if case.pets else {}),
         "subject": case.subject,
-        "t1w": file_sha256(case.t1w),
-        "t2f": file_sha256(case.t2f),
-        "pets": {
-            name: [file_sha256(scan.path) if scan.path.is_file() else None, scan.sidecar]
-            for name, scan in case.pets.items()
-        },
+        "t1w": hashes["t1w"],
+        "t2f": hashes["t2f"],
+        "pets": {name: [hashes.get(f"PET {name}"), scan.sidecar] for name, scan in case.pets.items()},
     }
     return hashlib.sha256(storage.canonical_json(content)).hexdigest()
 
@@ -325,8 +325,7 @@ def _arrays(case: Case, ready, known: dict, options: Options, failures: dict) ->
     from RelAPETLib import preprocessing
     from RelAPETLib.grid import image_to_array
     from RelAPETLib.registration.uptake import seen_brain
-    from RelAPETLib.synthesis.inputs import SYNTHETIC
-    from RelAPETLib.volumes import says_synthetic
+    from RelAPETLib.volumes.synthetic import SYNTHETIC, says_synthetic
 
     arrays, entries = {}, {}
     factor, brain, inside = options.factor, block_mask(1), block_mask(options.factor)
