@@ -34,7 +34,7 @@ class Unfinished:
 
     def check(self, overwrite: bool) -> None:
         """Raise `OutputError` when people of something else wait there and `overwrite` does not let them go."""
-        if not overwrite and self._folder.is_dir() and not self._is_ours():
+        if not overwrite and self.count() and not self._is_ours():  # who was killed in `add` may leave an empty folder
             raise OutputError(
                 f"{self._folder.parent} holds people of an unfinished data set of another seed, law or version; "
                 "use --overwrite to give them up, or another --out"

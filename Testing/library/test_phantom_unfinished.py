@@ -150,6 +150,13 @@ def test_a_first_person_by_halves_leaves_nothing(simulator, tmp_path):
     assert not (tmp_path / "c").exists()
 
 
+def test_a_folder_without_anybody_is_nobody_elses(simulator, tmp_path):
+    """As a run leaves it that is killed before its note on the first person."""
+    (tmp_path / "c" / UNFINISHED).mkdir(parents=True)
+    bids.write_cohort(tmp_path / "c", 1, SEED)
+    assert simulator.made == [0] and not (tmp_path / "c" / UNFINISHED).exists()
+
+
 @pytest.mark.parametrize(
     "place", ["sub-0000/anat/sub-0000_T2w.nii.gz", "sub-0000/notes.txt", "sub-me/anat/sub-me_T1w.nii.gz",
               "sourcedata/mine.txt", "sub-0000/pet/sub-0001_trc-PIB_pet.nii.gz"],
