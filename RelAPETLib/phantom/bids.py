@@ -147,7 +147,8 @@ def _simulate_all(
         done = people.count()
         kept = f"finished people kept: {done}; the same command goes on after them" if done else ""
         if isinstance(error, OSError | OutputError):
-            why = error if isinstance(error, OutputError) else f"cannot write to {place.folder}: {error.strerror}"
+            said = isinstance(error, OutputError)
+            why = error if said else f"cannot write to {place.folder}: {error.strerror or error}"
             raise OutputError(f"{why}; {kept}" if kept else str(why)) from error
         if kept and not isinstance(error, Exception):
             error.args = (kept,)  # what the program says of an interrupt

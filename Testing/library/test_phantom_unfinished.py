@@ -96,6 +96,15 @@ def test_the_same_command_goes_on_and_gives_the_same(simulator, tmp_path, how):
     assert contents(tmp_path / "c") == whole
 
 
+def test_a_refusal_without_a_number_has_its_words(simulator, tmp_path):
+    def refuse():
+        raise OSError("the store is offline")
+
+    simulator.at, simulator.stop = 0, refuse
+    with pytest.raises(OutputError, match=r"cannot write to .*c: the store is offline$"):
+        bids.write_cohort(tmp_path / "c", 1, SEED)
+
+
 def test_another_number_of_people_goes_on_too(simulator, tmp_path):
     whole = contents(bids.write_cohort(tmp_path / "whole", 1, SEED))
     stopped(simulator, tmp_path / "c", 4, interrupt)
