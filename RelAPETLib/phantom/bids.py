@@ -119,7 +119,7 @@ def write_cohort(
         earlier = _earlier(out, overwrite)
         folders = [*rows, SOURCE_FOLDER, *(name for name in earlier if name.startswith("sub-"))]
         write_set(place, writers, owned=earlier, overwrite=overwrite, folders=folders)
-        people.remove()
+        people.remove(needed=False)  # the data set is whole
     if progress:
         progress(1.0, f"wrote {subjects} simulated subject{'s' * (subjects > 1)} to {out}")
     return out

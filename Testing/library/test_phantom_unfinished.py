@@ -144,6 +144,24 @@ def test_nobody_is_lost_when_the_tables_cannot_be_written(simulator, tmp_path, m
     assert simulator.made == []
 
 
+def test_a_whole_data_set_is_no_error_where_the_copies_do_not_go(simulator, tmp_path, monkeypatch):
+    """As a network's disk keeps a file that is open elsewhere. What is left counts as nobody's later."""
+    rmdir = os.rmdir
+
+    def refuse(path, **more):
+        if os.path.basename(path) in (UNFINISHED, "sub-0001"):
+            raise OSError(39, "Directory not empty")
+        rmdir(path, **more)
+
+    with monkeypatch.context() as network:
+        network.setattr(os, "rmdir", refuse)
+        out = bids.write_cohort(tmp_path / "c", 2, SEED)
+    assert (out / "participants.tsv").is_file() and (out / UNFINISHED).is_dir()
+    simulator.made = []
+    bids.write_cohort(out, 2, SEED, overwrite=True)
+    assert simulator.made == [0, 1] and not (out / UNFINISHED).exists()
+
+
 def test_a_damaged_person_is_made_again(simulator, tmp_path):
     stopped(simulator, tmp_path / "c", 3, interrupt)
     (rows,) = (tmp_path / "c" / UNFINISHED).glob("sub-0001/*.json")
