@@ -6,8 +6,9 @@
 # What is done is not done again. A job's log, slurm-JOB_NUMBER.out, gets a line for each person as it ends. The tables come
 # last, with the same options:
 #   sbatch --dependency=afterany:JOB --wrap "relapet bids BIDS_DIR OUT group [OPTION ...]"
-# RELAPET_ENVIRONMENT=FILE names a shell file that makes `relapet` the installed one, e.g. by `module load`; with
-# RELAPET_COMMAND another command runs, e.g. "apptainer run -B BIDS_DIR -B OUT relapet.sif", which needs both folders.
+# RELAPET_ENVIRONMENT=FILE names a shell file that makes `relapet` the installed one, e.g. by `module load`; where its
+# last command fails, the job ends. With RELAPET_COMMAND another command runs, e.g. "apptainer run -B BIDS_DIR -B OUT
+# relapet.sif", which needs both folders.
 #SBATCH --job-name=relapet-bids
 #SBATCH --nodes=1
 #SBATCH --ntasks=1
@@ -21,15 +22,22 @@ if [ $# -lt 2 ]; then
     echo "slurm_array: sbatch --array=1-N slurm_array.sh BIDS_DIR OUT [OPTION ...]" >&2
     exit 2
 fi
-# In a function, since a file that is sourced sees the arguments: those of the job are not for `activate` in it.
-use_environment() {
+# Without the job's arguments, which a file that is sourced would see: they are not for `activate` in it. Not in a
+# function, where `declare -x` of an `export -p > FILE` would be local.
+if [ -n "${RELAPET_ENVIRONMENT:-}" ]; then
     if [ ! -r "$RELAPET_ENVIRONMENT" ]; then
         echo "slurm_array: RELAPET_ENVIRONMENT=$RELAPET_ENVIRONMENT: no such file on this node" >&2
         exit 2
     fi
-    source "$RELAPET_ENVIRONMENT"
-}
-[ -z "${RELAPET_ENVIRONMENT:-}" ] || use_environment
+    relapet_arguments=("$@")
+    set --
+    source "$RELAPET_ENVIRONMENT" || {
+        echo "slurm_array: RELAPET_ENVIRONMENT=$RELAPET_ENVIRONMENT: its last command failed;" \
+            "end it with \`true\` if that is no fault" >&2
+        exit 2
+    }
+    set -- "${relapet_arguments[@]}"
+fi
 shares=${RELAPET_SHARES:-${SLURM_ARRAY_TASK_MAX:-1}}
 if [ -z "${RELAPET_SHARES:-}" ] && [ "${SLURM_ARRAY_TASK_MIN:-1}/${SLURM_ARRAY_TASK_COUNT:-$shares}" != "1/$shares" ]; then
     echo "slurm_array: only --array=1-N has everybody done; of another array, or some of its jobs again, say what N is" \

@@ -119,7 +119,7 @@ def write_cohort(
         earlier = _earlier(out, overwrite)
         folders = [*rows, SOURCE_FOLDER, *(name for name in earlier if name.startswith("sub-"))]
         write_set(place, writers, owned=earlier, overwrite=overwrite, folders=folders)
-        people.remove()
+        people.remove(needed=False)  # the data set is whole
     if progress:
         progress(1.0, f"wrote {subjects} simulated subject{'s' * (subjects > 1)} to {out}")
     return out
@@ -147,7 +147,8 @@ def _simulate_all(
         done = people.count()
         kept = f"finished people kept: {done}; the same command goes on after them" if done else ""
         if isinstance(error, OSError | OutputError):
-            why = error if isinstance(error, OutputError) else f"cannot write to {place.folder}: {error.strerror}"
+            said = isinstance(error, OutputError)
+            why = error if said else f"cannot write to {place.folder}: {error.strerror or error}"
             raise OutputError(f"{why}; {kept}" if kept else str(why)) from error
         if kept and not isinstance(error, Exception):
             error.args = (kept,)  # what the program says of an interrupt

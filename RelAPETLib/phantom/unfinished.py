@@ -6,6 +6,7 @@ from. A person comes there whole, by one renaming.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -34,7 +35,7 @@ class Unfinished:
 
     def check(self, overwrite: bool) -> None:
         """Raise `OutputError` when people of something else wait there and `overwrite` does not let them go."""
-        if not overwrite and self._folder.is_dir() and not self._is_ours():
+        if not overwrite and self.count() and not self._is_ours():  # who was killed in `add` may leave an empty folder
             raise OutputError(
                 f"{self._folder.parent} holds people of an unfinished data set of another seed, law or version; "
                 "use --overwrite to give them up, or another --out"
@@ -79,10 +80,19 @@ class Unfinished:
         """A person's scans once more, by links where the disk has them: nothing is lost if the rest fails."""
         shutil.copytree(self._folder / label / _SCANS, target, copy_function=_link)
 
-    def remove(self) -> None:
-        """Let everybody go."""
+    def remove(self, *, needed: bool = True) -> None:
+        """Let everybody go, the note first, so that nobody who is left by halves counts.
+
+        Args:
+            needed: whether what the disk does not let go of matters; where not, it stays without a word.
+
+        Raises:
+            OSError: the disk refuses, and it is needed.
+        """
         if self._folder.is_dir():
-            shutil.rmtree(self._folder)
+            with contextlib.suppress(*(() if needed else (OSError,))):
+                (self._folder / _NOTE).unlink(missing_ok=True)
+                shutil.rmtree(self._folder)
 
     def _is_ours(self) -> bool:
         try:

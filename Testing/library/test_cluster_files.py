@@ -105,13 +105,40 @@ def test_array_script_refuses_an_array_that_leaves_people_out(indices):
 
 
 def test_array_script_keeps_its_arguments_from_the_environment(tmp_path):
-    """`source .../bin/activate` without a name would take those of whoever sources it; and its last test may fail."""
+    """`source .../bin/activate` without a name would take those of whoever sources it."""
     file = tmp_path / "environment of mine.sh"
-    file.write_text('told="$*"\n[ -n "$told" ] && RELAPET_COMMAND="echo taken:"\n')
-    done = array_job({"RELAPET_ENVIRONMENT": str(file)}, "/in", "/out")
+    file.write_text('[ $# -eq 0 ] || RELAPET_COMMAND="echo taken:"\n')
+    done = array_job({"RELAPET_ENVIRONMENT": str(file)}, "/in", "/out", "--tracer", "a b")
     assert done.returncode == 0 and done.stdout.splitlines()[:2] == ["/in", "/out"], done
+    assert done.stdout.splitlines()[-2:] == ["--tracer", "a b"]
     missing = array_job({"RELAPET_ENVIRONMENT": str(tmp_path / "none.sh")}, "/in", "/out")
     assert missing.returncode == 2 and "no such file on this node" in missing.stderr
+
+
+SLURM_SCRIPTS = ("cluster/slurm_array.sh", "training/slurm/one_node.sh", "training/slurm/array.sh")
+
+
+def environment_job(script: str, folder: Path, text: str) -> subprocess.CompletedProcess:
+    """A job script with an environment file, and with commands that print a variable in place of working."""
+    (folder / "environment.sh").write_text(text)
+    (folder / "srun").write_text('#!/bin/sh\necho "mark=$MARK" "$@"\n')
+    (folder / "srun").chmod(0o755)
+    (folder / "runs").write_text("name seed=1\n")
+    env = {"PATH": f"{folder}:/usr/bin:/bin", "RELAPET_COMMAND": "srun", "SLURM_ARRAY_TASK_ID": "1"}
+    env |= {"RELAPET_ENVIRONMENT": str(folder / "environment.sh"), "TMPDIR": str(folder)}
+    command = ["bash", str(ROOT / script), str(folder / "runs"), "out", "a=b c"]
+    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("script", SLURM_SCRIPTS)
+def test_environment_files_work_or_end_the_job(script, tmp_path):
+    """What `export -p` writes reaches the command; a failed `module load` is no environment to work in."""
+    done = environment_job(script, tmp_path, '[ $# -eq 0 ] || exit 9\ndeclare -x MARK="of mine"\n')
+    assert done.returncode == 0 and "mark=of mine" in done.stdout and "a=b c" in done.stdout, done
+    failed = environment_job(script, tmp_path, "no_such_module load relapet\n")
+    assert (failed.returncode, failed.stdout) == (2, "") and "its last command failed; end it" in failed.stderr
+    assert f"RELAPET_ENVIRONMENT={tmp_path}/environment.sh" in failed.stderr
+    assert environment_job(script, tmp_path, 'false\n[ -n "$NONE" ] && MARK=1\ntrue\n').returncode == 0
 
 
 def test_babs_finds_what_it_asks_for():

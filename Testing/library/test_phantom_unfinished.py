@@ -96,6 +96,15 @@ def test_the_same_command_goes_on_and_gives_the_same(simulator, tmp_path, how):
     assert contents(tmp_path / "c") == whole
 
 
+def test_a_refusal_without_a_number_has_its_words(simulator, tmp_path):
+    def refuse():
+        raise OSError("the store is offline")
+
+    simulator.at, simulator.stop = 0, refuse
+    with pytest.raises(OutputError, match=r"cannot write to .*c: the store is offline$"):
+        bids.write_cohort(tmp_path / "c", 1, SEED)
+
+
 def test_another_number_of_people_goes_on_too(simulator, tmp_path):
     whole = contents(bids.write_cohort(tmp_path / "whole", 1, SEED))
     stopped(simulator, tmp_path / "c", 4, interrupt)
@@ -135,6 +144,24 @@ def test_nobody_is_lost_when_the_tables_cannot_be_written(simulator, tmp_path, m
     assert simulator.made == []
 
 
+def test_a_whole_data_set_is_no_error_where_the_copies_do_not_go(simulator, tmp_path, monkeypatch):
+    """As a network's disk keeps a file that is open elsewhere. What is left counts as nobody's later."""
+    rmdir = os.rmdir
+
+    def refuse(path, **more):
+        if os.path.basename(path) in (UNFINISHED, "sub-0001"):
+            raise OSError(39, "Directory not empty")
+        rmdir(path, **more)
+
+    with monkeypatch.context() as network:
+        network.setattr(os, "rmdir", refuse)
+        out = bids.write_cohort(tmp_path / "c", 2, SEED)
+    assert (out / "participants.tsv").is_file() and (out / UNFINISHED).is_dir()
+    simulator.made = []
+    bids.write_cohort(out, 2, SEED, overwrite=True)
+    assert simulator.made == [0, 1] and not (out / UNFINISHED).exists()
+
+
 def test_a_damaged_person_is_made_again(simulator, tmp_path):
     stopped(simulator, tmp_path / "c", 3, interrupt)
     (rows,) = (tmp_path / "c" / UNFINISHED).glob("sub-0001/*.json")
@@ -148,6 +175,13 @@ def test_a_first_person_by_halves_leaves_nothing(simulator, tmp_path):
     with pytest.raises(KeyboardInterrupt, match="^$"):
         bids.write_cohort(tmp_path / "c", 2, SEED)
     assert not (tmp_path / "c").exists()
+
+
+def test_a_folder_without_anybody_is_nobody_elses(simulator, tmp_path):
+    """As a run leaves it that is killed before its note on the first person."""
+    (tmp_path / "c" / UNFINISHED).mkdir(parents=True)
+    bids.write_cohort(tmp_path / "c", 1, SEED)
+    assert simulator.made == [0] and not (tmp_path / "c" / UNFINISHED).exists()
 
 
 @pytest.mark.parametrize(

@@ -5,19 +5,25 @@
 
 # RELAPET_ENVIRONMENT, a file, is sourced before: modules, a virtual environment, variables of the network. Its variables
 # reach the tasks whatever `sbatch --export` said, and the cores too, which srun does not take over since Slurm 22.05.
-
-use_environment() {
-    [ -n "${RELAPET_ENVIRONMENT:-}" ] || return 0
+# It does not see the job's arguments, which are not for `activate` in it; nor is it sourced in a function, where
+# `declare -x` of an `export -p > FILE` would be local. Where its last command fails, the job ends.
+if [ -n "${RELAPET_ENVIRONMENT:-}" ]; then
     if [ ! -r "$RELAPET_ENVIRONMENT" ]; then
         echo "RELAPET_ENVIRONMENT=$RELAPET_ENVIRONMENT: no such file on this node" >&2
         exit 2
     fi
-    source "$RELAPET_ENVIRONMENT"
-}
+    relapet_arguments=("$@")
+    set --
+    source "$RELAPET_ENVIRONMENT" || {
+        echo "RELAPET_ENVIRONMENT=$RELAPET_ENVIRONMENT: its last command failed;" \
+            "end it with \`true\` if that is no fault" >&2
+        exit 2
+    }
+    set -- "${relapet_arguments[@]}"
+fi
 
 run_and_requeue() {
     local code=0 told
-    use_environment
     told="$(mktemp -u)"
     RELAPET_TOLD="$told" srun --kill-on-bad-exit=1 --export=ALL --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" bash -c '
         trap : TERM USR1  # meant for the training, which decides when to end
