@@ -190,7 +190,10 @@ def tracerOf(volume):
 
 
 def misfits(request):
-    """Lines on inputs of a `logic.Request` that are known to be something else than what they were chosen as."""
+    """Lines on inputs of a `logic.Request` that are known to be something else than what they were chosen as.
+
+    Not on a synthetic PET as the measured one, whatever says so: that the library asks about, and it can be accepted.
+    """
     found = []
     for title, volume in (("T1w", request.t1w), ("T2-FLAIR", request.t2f)):
         if volume is not None and (volume.GetAttribute(SYNTHETIC) or volume.GetAttribute(KIND)):
@@ -199,10 +202,10 @@ def misfits(request):
     pet = request.reference
     if pet is None:
         return found
-    if pet.GetAttribute(SYNTHETIC) or people.saysSynthetic(pet):
-        found.append(_("the reference PET is synthetic itself; choose a measured one"))
-    elif pet.GetAttribute(KIND) not in (None, "measured"):
+    if pet.GetAttribute(KIND) == "zscore":
         found.append(_("the reference PET is a map of z-scores; choose a measured PET"))
+    elif pet.GetAttribute(KIND) not in (None, "measured", "pet"):
+        found.append(_("the reference PET is another map of a result; choose a measured PET"))
     elif tracerOf(pet) not in (None, request.tracer) and not request.comparesMany:
         words = _("the measured PET is of {own}, not of {asked}; choose its own tracer, or no measured PET")
         found.append(words.format(own=tracerOf(pet), asked=request.tracer))

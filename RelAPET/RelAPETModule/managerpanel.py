@@ -266,7 +266,7 @@ class ManagerPanel:
         forced = places.is_set_by_environment()
         try:
             folder = places.models_folder()
-        except library("errors").RelAPETError as error:  # RELAPET_MODELS names no folder
+        except library("errors").RelAPETError as error:  # a variable names no folder
             folder = None
             self._say(str(error), alarm=True)
         ui.folderEdit.text = str(folder) if folder is not None else ""

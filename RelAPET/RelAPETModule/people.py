@@ -5,11 +5,13 @@ import functools
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import slicer
 from slicer.i18n import tr as _
 
-from .scene import KIND, MRI_ROLE, RUN
+from .library import library
+from .scene import KIND, MRI_ROLE, RUN, SYNTHETIC
 
 #: Accepts, in ``Request.accepted``, inputs whose headers name two people.
 TWO_PEOPLE = "two people"
@@ -132,8 +134,14 @@ def unitOf(volume):
 
 
 def saysSynthetic(volume):
-    """Whether a volume's DICOM header says that it is synthetic."""
-    return tagsOf(volume).get("SyntheticData", "").strip() == "YES"
+    """Whether a volume is known to be synthetic: this module's, or by its DICOM header or the file it was read from."""
+    storage = volume.GetStorageNode()
+    file = storage.GetFileName() if storage is not None else None
+    return (
+        bool(volume.GetAttribute(SYNTHETIC))
+        or tagsOf(volume).get("SyntheticData", "").strip() == "YES"
+        or bool(file and library("volumes").says_synthetic(Path(file)))
+    )
 
 
 def originOf(volume):

@@ -119,11 +119,13 @@ def writeVolume(volume, path, matrix=None):
 def writeSidecar(volume, path, unit=None):
     """Write what a volume's BIDS sidecar says, or a PET's unit, as the sidecar of its file, and return its path.
 
-    The library refuses all units of a PET but SUVR, a synthetic PET as the measured one, and shows intervals of a
-    simulated person's scans alone.
+    The library refuses all units of a PET but SUVR, asks about a synthetic PET as the measured one, and shows intervals
+    of a simulated person's scans alone.
 
     unit: what else is known of the unit, where neither sidecar nor volume tells.
     """
+    from .people import saysSynthetic
+
     sidecar = readDict(volume, SIDECAR)
     units = volume.GetVoxelValueUnits()
     unit = (units.GetCodeValue() if units is not None else None) or unit
@@ -135,13 +137,6 @@ def writeSidecar(volume, path, unit=None):
     if sidecar:
         written.write_text(json.dumps(sidecar), encoding="utf-8")
     return written
-
-
-def saysSynthetic(volume):
-    """Whether a volume is known to be synthetic: this module's, or read from a file that says so."""
-    storage = volume.GetStorageNode()
-    file = storage.GetFileName() if storage is not None else None
-    return bool(volume.GetAttribute(SYNTHETIC)) or bool(file and library("volumes").says_synthetic(Path(file)))
 
 
 def readVolume(path, volume, geometryOf=None):
@@ -325,8 +320,6 @@ def _template():
     present = slicer.mrmlScene.GetFirstNodeByName(TEMPLATE)
     if present is not None:
         return present
-    from .library import library
-
     node = slicer.vtkMRMLScalarVolumeNode()
     readVolume(library("resources").resource("template", "t1.nii.gz"), node)
     node.SetName(TEMPLATE)

@@ -185,7 +185,7 @@ def anonymous(text):
     folders = {str(Path.home()): "HOME", tempfile.gettempdir(): "TEMP", str(libraryParent()): "RELAPET"}
     try:
         models = library("models.places").models_folder()
-    except library("errors").RelAPETError:  # RELAPET_MODELS names no folder
+    except library("errors").RelAPETError:  # a variable names no folder
         models = None
     folders |= {str(models): "MODELS"} if models is not None else {}
     folders |= {os.path.realpath(folder): word for folder, word in folders.items()}

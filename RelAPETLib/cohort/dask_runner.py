@@ -35,6 +35,8 @@ LOCAL, SLURM = "local", "slurm"
 CPU, GPU = "CPU", "GPU"
 #: One and the same since Python 3.11.
 TIMEOUTS = (TimeoutError, asyncio.TimeoutError)
+#: What Dask raises for a transport whose library or hardware is not there, such as UCX.
+_NO_TRANSPORT = (ImportError, RuntimeError, TypeError)
 NO_DASK = "--dask needs Dask; install it with: pip install 'relapet[cohort]'"
 #: Seconds between looks at what is done and whether workers are missing.
 _LOOK = 5.0
@@ -108,12 +110,14 @@ def lifetime(walltime: str) -> tuple[int, int]:
 @contextlib.contextmanager
 def _pool(request: Request, workers: Workers) -> Iterator[_Pool]:
     try:
-        from distributed.comm import get_address_host_port
+        from distributed.comm.addressing import parse_address, parse_host_port
+        from distributed.comm.registry import get_backend
     except ImportError as error:
         raise InputError(NO_DASK) from error
     if workers.where not in (LOCAL, SLURM):
         try:
-            get_address_host_port(workers.where)
+            parse_host_port(workers.where)
+            get_backend(parse_address(workers.where)[0])
         except ValueError as error:
             raise InputError(
                 f"--dask {workers.where}: neither local nor slurm, nor a scheduler's address such as tcp://HOST:8786"
@@ -178,7 +182,7 @@ class _Pool:
         where = self.cluster if self.cluster is not None else self.workers.where
         try:
             self.client = Client(where, timeout=self.workers.patience, set_as_default=False)
-        except (OSError, ValueError, *TIMEOUTS) as error:
+        except (OSError, ValueError, *TIMEOUTS, *_NO_TRANSPORT) as error:
             raise InputError(f"no Dask scheduler answers at {self.workers.where} ({error})") from error
         self.stack.callback(self.client.close)
 

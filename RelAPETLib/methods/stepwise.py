@@ -20,7 +20,8 @@ class Stepwise(Method):
     `draw_blocks`.
 
     Attributes:
-        process: between the PET and what a draw starts from; a class of the method's own.
+        process: between the PET and what a draw starts from; a class of the method's own, or the diffusion that
+            several share, `diffusion.Parametrization`.
     """
 
     def __init__(self, settings: Mapping[str, Any], network: torch.nn.Module, process: Any):

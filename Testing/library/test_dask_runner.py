@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from distributed.comm import registry
 
 from RelAPETLib.cohort import dask_runner
 from RelAPETLib.cohort.dask_runner import Workers, lifetime, run_dask
@@ -32,6 +33,17 @@ def test_dask_workers_end_before_their_job_does(walltime, seconds):
 def test_what_is_no_address_is_refused_at_once(request_of_tau, where):
     with pytest.raises(InputError, match="neither local nor slurm, nor a scheduler's address"):
         list(run_dask(request_of_tau, [Visit("sub-01")], Workers(where)))
+
+
+def test_a_transport_that_tells_no_host_is_tried(request_of_tau, monkeypatch):
+    """As UCX's back end, which finds no host and port in an address; here without its card."""
+
+    def refuse():
+        raise RuntimeError("no such card")
+
+    monkeypatch.setitem(registry.backends, "fast", SimpleNamespace(get_connector=refuse))
+    with pytest.raises(InputError, match=r"no Dask scheduler answers at fast://node1:8786 \(no such card\)"):
+        list(run_dask(request_of_tau, [Visit("sub-01")], Workers("fast://node1:8786", patience=5)))
 
 
 def test_memory_that_is_no_size_is_refused_at_once(request_of_tau):

@@ -279,7 +279,7 @@ def test_results_are_no_inputs(widget, scans, tmp_path):
     found, node = run(widget, write_results(tmp_path / "made")), widget.parameters
     node.output = None
     for role, volume, words in (
-        ("reference", found.pet, "synthetic itself"),
+        ("reference", found.uncertainty, "another map of a result"),
         ("t2f", found.pet, "'SYNTHETIC TAU PET (T1w)' belongs to a result"),
         ("t1w", found.measured, "'measured TAU PET (T1w)' belongs to a result"),
     ):
@@ -288,8 +288,10 @@ def test_results_are_no_inputs(widget, scans, tmp_path):
         assert words in widget.ui.synthesizeButton.toolTip and not widget.ui.synthesizeButton.enabled
         setattr(node, role, kept)
         assert widget.ui.synthesizeButton.enabled
+    for pet in (found.measured, found.pet):  # about the synthetic one the library asks
+        node.reference = pet
+        assert widget.ui.synthesizeButton.enabled
     node.reference = found.measured
-    assert widget.ui.synthesizeButton.enabled
     found.measured.SetAttribute("RelAPET.Kind", "zscore")
     widget.updatePanel()
     assert "a map of z-scores" in widget.ui.synthesizeButton.toolTip

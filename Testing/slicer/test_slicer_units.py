@@ -91,10 +91,16 @@ def test_a_synthetic_pet_that_the_user_loaded_as_a_measured_one_is_handed_over_a
     process.end("cancelled", "x")
 
 
-@pytest.mark.parametrize("how", ["attribute", "header"])
-def test_a_synthetic_pet_is_told_of_before_anything_runs(widget, slicer, how):
+@pytest.mark.parametrize("how", [None, "attribute", "header"])
+def test_a_synthetic_pet_is_a_question_whatever_says_so(widget, slicer, how):
+    """Nothing stands in the way of the run; the library is told, and asks."""
     pet = volume(slicer, "PET")
-    request = load_part("logic").Request(volume(slicer, "T1"), volume(slicer, "FLAIR"), "TAU", reference=pet)
-    assert not any("synthetic" in line for line in request.problems())
-    pet.SetAttribute(*{"attribute": ("RelAPET.Synthetic", "1"), "header": ("DICOM.SyntheticData", "YES")}[how])
-    assert "the reference PET is synthetic itself; choose a measured one" in request.problems()
+    if how:
+        pet.SetAttribute(*{"attribute": ("RelAPET.Synthetic", "1"), "header": ("DICOM.SyntheticData", "YES")}[how])
+    logic = load_part("logic")
+    request = logic.Request(volume(slicer, "T1"), volume(slicer, "FLAIR"), "TAU", reference=pet)
+    assert request.problems() == []
+    widget.logic.start(request, logic.Listener())
+    (process,) = FakeProcess.made
+    assert says_synthetic(Path(process.arguments[process.arguments.index("--reference") + 1])) is bool(how)
+    process.end("cancelled", "x")

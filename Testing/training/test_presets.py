@@ -7,6 +7,7 @@ from training_runs import Phantoms
 from training.config import load_config
 from training.loop import run
 from training.methods import METHODS, config_class, objective
+from training.methods.fair import FAIR as ALIKE
 from training.trainer import RunData
 
 #: Of networks whose paper's preset has no such count in a test of its own; least and most.
@@ -36,6 +37,11 @@ def weights(*words):
 def test_the_papers_presets_have_their_papers_weights(choice, preset):
     least, most = SIZES[choice, preset]
     assert least <= weights(f"method={choice}", f"preset={preset}") <= most
+
+
+@pytest.mark.parametrize("choice", FAIR)
+def test_the_fair_presets_train_alike(choice):
+    assert ALIKE.items() <= vars(config_class(choice).groups["preset"]["fair"]).items()
 
 
 @pytest.mark.parametrize("choice", FAIR)

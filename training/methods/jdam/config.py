@@ -10,6 +10,7 @@ from ... import config
 from ...errors import ConfigError
 from ...keys import Key, Rules, count
 from .. import told_unet
+from ..fair import FAIR
 from ..image_loss import ImageLossConfig
 from ..told_unet import told_unet_problems
 
@@ -48,7 +49,7 @@ PRESETS = {
         predictor="reverse",
         image_weight=0.0,
     ),
-    "fair": Preset(),
+    "fair": Preset(**FAIR),
 }
 
 

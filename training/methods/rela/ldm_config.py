@@ -14,6 +14,7 @@ from ...autoencoder_config import Autoencoder
 from ...errors import ConfigError
 from ...keys import Key, Rules, count
 from ...unet_config import Network
+from ..fair import FAIR
 from . import config as rela
 
 
@@ -34,10 +35,8 @@ class Preset(rela.Preset):
 #: ``fair`` is for comparisons: small networks. RelA-Diffusion's authors give L_I to methods on images alone.
 PRESETS = {
     "paper": Preset(),
-    "fair": Preset(
-        name="fair", global_batch=3, ema_decay=0.999, generator_learning_rate=5e-4
-    ),
-}  # fmt: skip
+    "fair": Preset(**FAIR, generator_learning_rate=5e-4),
+}
 #: LDM-4 in three dimensions. Its U-Net attends at three levels; RelA-Diffusion's attends at one width alone.
 _PAPER = partial(
     Network,

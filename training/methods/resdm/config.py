@@ -111,9 +111,7 @@ class ResdmConfig(ImageLossConfig):
 
     def size_problems(self) -> list[str]:
         """See `TrainConfig.size_problems`."""
-        preset = self.preset
-        found = told_unet_problems(preset, "the time, which shifts channels")
-        return found
+        return told_unet_problems(self.preset, "the time, which shifts channels")
 
 
 CONFIG = ResdmConfig
