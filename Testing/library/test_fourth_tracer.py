@@ -106,13 +106,16 @@ def test_rendered_people_of_it_are_prepared(rendered):
 @pytest.mark.slow
 def test_a_bids_data_set_of_it_is_prepared(copy, grid_case, tmp_path):
     """Volumes on the model grid, so that nothing is registered; a spelling of one's own in the name."""
-    from shutil import copy as copy_file
+    import nibabel as nib
 
     source = tmp_path / "bids"
-    for subject in ("sub-1", "sub-2", "sub-3"):
+    for number, subject in enumerate(("sub-1", "sub-2", "sub-3")):
         for part, name, key in (("anat", "T1w", "t1w"), ("anat", "FLAIR", "t2f"), ("pet", "trc-18FFDG_pet", "pet")):
             (source / subject / part).mkdir(parents=True, exist_ok=True)
-            copy_file(grid_case[key], source / subject / part / f"{subject}_{name}.nii.gz")
+            volume = nib.load(grid_case[key])
+            data = volume.get_fdata(dtype=np.float32)
+            data[60:70, 90:100, 80:90] *= 1 + 0.02 * number  # or they were one person
+            nib.save(nib.Nifti1Image(data, volume.affine), source / subject / part / f"{subject}_{name}.nii.gz")
         sidecar = {"Units": "unitless", "QuantityDescription": "SUVR"}
         (source / subject / "pet" / f"{subject}_trc-18FFDG_pet.json").write_text(json.dumps(sidecar))
     (source / "dataset_description.json").write_text(json.dumps({"Name": "three", "BIDSVersion": "1.9.0"}))
