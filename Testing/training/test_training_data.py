@@ -220,7 +220,7 @@ def test_an_interrupt_ends_also_what_is_tried_alone(tmp_path):
 
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
-        list(run_tasks(die_once, [(tmp_path / "task",), (tmp_path / "task",)], 2))
+        list(run_tasks(die_once, [(tmp_path / "task",)], 2))  # alone from the start, so that it is the one tried again
     for child in multiprocessing.active_children():
         child.join(30)
         assert not child.is_alive()
