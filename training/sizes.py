@@ -128,12 +128,17 @@ def multiple_problems(network: Network, shape: Sequence[int], what: str, other: 
     return [f"{named} are no multiples of {multiple}; use another {other} or fewer levels"]
 
 
-def refuse(problems: Sequence[str], shape: Sequence[int] | None = None) -> None:
-    """Raise `ConfigError` for all of these problems, if any, with words of a U-Net that fits volumes of the shape."""
-    if not problems:
-        return
-    words = "" if shape is None else f"; these fit volumes of {tuple(shape)}: {' '.join(fitting_words(shape))}"
-    raise ConfigError("; ".join(problems) + words)
+def refuse(problems: Sequence[str]) -> None:
+    """Raise `ConfigError` for all of these problems, if any."""
+    if problems:
+        raise ConfigError("; ".join(problems))
+
+
+def with_fitting(problems: list[str], shape: Sequence[int] | None) -> list[str]:
+    """Problems of a U-Net, if any, and the line that says which one fits volumes [X, Y, Z], if these matter."""
+    if not problems or shape is None:
+        return problems
+    return [*problems, f"these fit volumes of {tuple(shape)}: {' '.join(fitting_words(shape))}"]
 
 
 def fitting_words(shape: Sequence[int]) -> list[str]:

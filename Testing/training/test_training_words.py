@@ -137,6 +137,13 @@ def test_there_are_methods_of_every_kind_among_them():
     assert len(WITH_LEVELS) > 12 and {"jdam", "cyclegan", "transunet", "mri2pet"} < set(WITH_LEVELS)
 
 
+def test_a_form_on_the_regression_and_its_autoencoder_are_told_of_together():
+    with pytest.raises(ConfigError) as refused:
+        load_config("method=rela_latent latent=conditional autoencoder.channels=[] out=a data.cache=b".split())
+    for said in ("sees the MRI in blocks of half a latent cell", "autoencoder.channels=[]: one number a level is"):
+        assert said in str(refused.value)
+
+
 def test_an_autoencoder_and_the_network_behind_it_are_told_of_together():
     words = ["autoencoder.channels=[30,0]", "autoencoder.blocks=99", "network.channels=[16,30,64]"]
     with pytest.raises(ConfigError) as refused:

@@ -12,14 +12,14 @@ from RelAPETLib.methods.base import MEAN_PET
 
 from ... import config
 from ...autoencoder_config import RULES as AUTOENCODER_RULES
-from ...autoencoder_config import Autoencoder, reduction_of
+from ...autoencoder_config import Autoencoder
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count, weight
 from ...sizes import WIDEST
 from ...unet_config import RULES as UNET_RULES
 from ...unet_config import Network
 from ..mean_pet import check_regression
-from .sizes import check_sizes
+from .sizes import size_problems
 
 
 @dataclass
@@ -320,7 +320,10 @@ class RelaConfig(config.TrainConfig):
             )
         if method.noise_weight == 0 and method.image_weight == 0:
             raise ConfigError("method: with noise_weight=0 and image_weight=0 nothing teaches the generator")
-        check_sizes(self)
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
+        return size_problems(self)
 
     def check_ranks(self, ranks: int) -> None:
         """See `TrainConfig.check_ranks`."""
@@ -344,7 +347,7 @@ class RelaConfig(config.TrainConfig):
 
 def _check_latent(config: RelaConfig) -> None:
     """What cannot be in the latent variant."""
-    coder, network, latent = config.autoencoder, config.network, config.latent
+    network, latent = config.network, config.latent
     if network.crop is not None:
         raise ConfigError("network.crop: the latent variant codes whole volumes; leave it out")
     if config.preset.mean_pet == "input" and latent.name in REGRESSIONS:
@@ -360,12 +363,6 @@ def _check_latent(config: RelaConfig) -> None:
             "or a method that works on voxels"
         )
     if latent.name in REGRESSIONS:
-        if network.factor < 2 or reduction_of(coder) % 2:
-            raise ConfigError(
-                f"latent={latent.name} sees the MRI in blocks of half a latent cell a side, of voxels of 2 mm or more: "
-                "it needs network.factor=2 (or more), and autoencoder.blocks x 2^(levels - 1) must be even, e.g. "
-                "autoencoder.blocks=4 autoencoder.channels=[48,96]"
-            )
         if latent.embedding > latent.components:
             raise ConfigError(
                 f"latent.embedding={latent.embedding}: there are only latent.components={latent.components} scores"

@@ -7,23 +7,36 @@ from typing import TYPE_CHECKING
 from RelAPETLib.grid import MNI_GRID
 
 from ...autoencoder_config import autoencoder_problems, reduction_of
-from ...sizes import multiple_problems, refuse, shape_of, unet_problems
+from ...sizes import multiple_problems, refuse, shape_of, unet_problems, with_fitting
 
 if TYPE_CHECKING:
     from .config import RelaConfig
 
 
-def check_sizes(config: RelaConfig) -> None:
-    """Raise `ConfigError` naming the key unless the networks can be built and work on the model grid."""
+def size_problems(config: RelaConfig) -> list[str]:
+    """Everything that keeps the networks from being built and from working on the model grid, a line each."""
     network, latent = config.network, config.method.latent
     regression = latent and config.latent.name != "autoencoded"
     image = tuple(n // network.factor for n in MNI_GRID.shape) if latent else shape_of(network)
     found = autoencoder_problems(config.autoencoder, image) if latent else []
+    found += _regression_problems(config) if regression else []
     diffused = image if not latent else _regression_latent(config) if regression and not found else None
     crossing = None if regression else network.cross_attention_dim
     unfit = unet_problems(network, diffused, crossing, _unfit(config))
     found += unfit + (_discriminator_problems(image) if _judges_images(config) else [])
-    refuse(found, diffused if unfit else None)
+    return with_fitting(found, diffused if unfit else None)
+
+
+def _regression_problems(config: RelaConfig) -> list[str]:
+    """The line that says that a form that stands on the regression has no half of a latent cell to see the MRI in."""
+    coder = config.autoencoder
+    if config.network.factor >= 2 and not (coder.channels and reduction_of(coder) % 2):
+        return []
+    return [
+        f"latent={config.latent.name} sees the MRI in blocks of half a latent cell a side, of voxels of 2 mm or more: "
+        "it needs network.factor=2 (or more), and autoencoder.blocks x 2^(levels - 1) must be even, e.g. "
+        "autoencoder.blocks=4 autoencoder.channels=[48,96]"
+    ]
 
 
 def _regression_latent(config: RelaConfig) -> tuple[int, ...]:

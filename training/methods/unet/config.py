@@ -8,7 +8,7 @@ from RelAPETLib.methods.base import MEAN_PET
 
 from ... import config
 from ...keys import Key, Rules
-from ...sizes import refuse, shape_of, unet_problems
+from ...sizes import shape_of, unet_problems, with_fitting
 from ...unet_config import RULES as UNET_RULES
 from ...unet_config import Network
 from ..mean_pet import check_regression
@@ -63,9 +63,13 @@ class UNetConfig(config.TrainConfig):
     def check(self) -> None:
         """See `TrainConfig.check`."""
         check_regression(self.preset.mean_pet, self.data)
+
+    def size_problems(self) -> list[str]:
+        """See `TrainConfig.size_problems`."""
         network = self.network
         shape = shape_of(network)
-        refuse(unet_problems(network, shape, network.cross_attention_dim, ("volumes", "network.crop")), shape)
+        found = unet_problems(network, shape, network.cross_attention_dim, ("volumes", "network.crop"))
+        return with_fitting(found, shape)
 
 
 CONFIG = UNetConfig
