@@ -167,7 +167,7 @@ def verdicts(count: int) -> list[tuple[str, bool, str]]:
     import torch
 
     from training.methods.rela.networks import build_networks, sees_mean_pet
-    from training.sizes import check_grid
+    from training.sizes import check_grid, refuse
 
     rng, found, config = random.Random(0), [], configured()
     while len(found) < count:
@@ -186,6 +186,7 @@ def verdicts(count: int) -> list[tuple[str, bool, str]]:
         try:
             check_grid(config.network)
             config.check()
+            refuse(config.size_problems())
             accepted = True
         except ConfigError:
             accepted = False
