@@ -117,3 +117,14 @@ def grid_case(tmp_path_factory) -> dict[str, Path]:
     from cases import write_grid_case
 
     return write_grid_case(tmp_path_factory.mktemp("grid_case"))
+
+
+@pytest.fixture
+def free(monkeypatch) -> dict[str, float]:
+    """Bytes that are free by device, as a test sets them; a device that is not among them does not say."""
+    from RelAPETLib.synthesis import memory
+
+    known: dict[str, float] = {}
+    monkeypatch.setattr(memory, "free_memory", known.get)
+    monkeypatch.setattr(memory, "most_memory", lambda: known["cpu"])
+    return known

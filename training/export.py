@@ -209,8 +209,8 @@ def few_people(cache, subjects: Iterable[str]) -> list[str]:
         if 0 < count < FEW_PEOPLE and not cache.index["simulated"]:
             who = "1 person" if count == 1 else f"{count} people"
             found.append(
-                f"{tracer}: trained on {who}; the weights, and a mean PET among them, can show a single person of "
-                "so few; see to that before the bundle is given to anybody"
+                f"{tracer}: trained on {who}; the bundle's weights and mean PET may show one of so few, so keep it "
+                "as you keep their scans"
             )
     return found
 

@@ -134,15 +134,6 @@ def test_the_estimate_is_near_what_a_process_takes():
         assert expected / 4 < taken < expected, found
 
 
-@pytest.fixture
-def free(monkeypatch):
-    """Sets the free bytes by device."""
-    known = {}
-    monkeypatch.setattr(memory, "free_memory", lambda device: known.get(device))
-    monkeypatch.setattr(memory, "most_memory", lambda: known["cpu"])
-    return known
-
-
 def test_fewer_samples_at_a_time_where_memory_is_short(model, free):
     counted = {n: memory.counted_bytes(model.method, 2, n, DrawOptions("dpmpp", 1)) for n in (1, 2)}
     need = {n: memory.SHARE["cpu"] * count + memory.BESIDE["cpu"] for n, count in counted.items()}

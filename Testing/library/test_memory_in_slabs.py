@@ -15,15 +15,6 @@ from RelAPETLib.networks.execution import in_slabs, slabs_wanted
 from RelAPETLib.synthesis import memory, sampling
 
 
-@pytest.fixture
-def free(monkeypatch):
-    """Sets the free bytes by device."""
-    known = {}
-    monkeypatch.setattr(memory, "free_memory", lambda device: known.get(device))
-    monkeypatch.setattr(memory, "most_memory", lambda: known["cpu"])
-    return known
-
-
 @pytest.fixture(scope="module")
 def wide(tiny_latent):
     """A model with a voxel network that takes more than the MRI does, on blocks of 5 mm."""
