@@ -128,7 +128,7 @@ class JdamObjective(Objective):
                 *([ANCESTRAL] if config.preset.predictor == "ancestral" else []),
                 *([IMAGE] if config.image_weight else []),
             ],
-            unseen=() if config.sees_mri else ("t2f",),
+            optional=() if config.sees_mri else ("t2f",),
         )
 
 
