@@ -1,5 +1,8 @@
 """How many weights the methods' presets have, and that each takes a step."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from training_runs import Phantoms
@@ -8,6 +11,7 @@ from training.config import load_config
 from training.loop import run
 from training.methods import METHODS, config_class, objective
 from training.methods.fair import FAIR as ALIKE
+from training.options import read_words
 from training.trainer import RunData
 
 #: Of networks whose paper's preset has no such count in a test of its own; least and most.
@@ -20,8 +24,21 @@ SIZES = {
     ("resdm", "paper"): (28.75e6, 29.5e6),
     ("rectified_flow", "paper"): (166e6, 167e6),
     ("bridge", "paper"): (68e6, 69e6),
-    ("jdam", "paper"): (150e6, 165e6),
+    # A 3-D network with the levels of NCSN++ 128 to 256; two residual blocks each, attention on the fourth.
+    ("jdam", "paper"): (157.5e6, 158.5e6),
+    ("mtgd", "paper"): (68.5e6, 69.5e6),
 }
+#: What a step of a preset is spared here: steps before it, transformers' places of the whole grid, two of seven levels.
+LESS = {
+    ("resvit", "paper"): ("preset.convolution_steps=1", "network.crop=[32,32,32]"),
+    ("resvit", "fair"): ("network.crop=[16,16,16]",),
+    ("transunet", "paper"): ("network.crop=[32,32,32]",),
+    ("transunet", "fair"): ("network.crop=[16,16,16]",),
+    ("jdam", "paper"): (
+        "preset.channels=[128,128,256,256,256]", "preset.attention_levels=[false,false,false,true,false]",
+    ),
+}  # fmt: skip
+RECIPES = sorted((Path(__file__).parents[2] / "training/recipes").glob("*.txt"))
 FAIR = [choice for choices in METHODS.values() for choice in choices
         if "fair" in config_class(choice).groups["preset"]]  # fmt: skip
 
@@ -37,6 +54,18 @@ def weights(*words):
 def test_the_papers_presets_have_their_papers_weights(choice, preset):
     least, most = SIZES[choice, preset]
     assert least <= weights(f"method={choice}", f"preset={preset}") <= most
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=[recipe.stem for recipe in RECIPES])
+def test_a_recipe_is_a_configuration(recipe):
+    words = read_words([f"@{recipe}"]).overrides
+    assert words and load_config([*words, "data.cache=memory", "out=unused"])
+
+
+def test_every_method_has_a_recipe():
+    text = "\n".join(recipe.read_text(encoding="utf-8") for recipe in RECIPES)
+    choices = {choice for choices in METHODS.values() for choice in choices}
+    assert choices <= set(re.findall(r"method=(\w+)", text))
 
 
 @pytest.mark.parametrize("choice", FAIR)
@@ -55,11 +84,16 @@ def test_the_fair_presets_have_less_than_a_million_weights(choice):
     [
         ("ddgan", "paper", 32), ("ddgan", "fair", 16), ("diffusion_gan", "paper", 24), ("diffusion_gan", "fair", 16),
         ("resdm", "paper", 16), ("resdm", "fair", 16), ("rectified_flow", "paper", 16), ("rectified_flow", "fair", 16),
-        ("bridge", "paper", 16), ("bridge", "fair", 16),
+        ("bridge", "paper", 16), ("bridge", "fair", 16), ("rela", "paper", 16), ("rela", "fair", 16),
+        ("mtgd", "paper", 16), ("mtgd", "fair", 16), ("pix2pix", "paper", 32), ("pix2pix", "fair", 16),
+        ("cyclegan", "paper", 24), ("cyclegan", "fair", 16), ("transunet", "paper", 32), ("transunet", "fair", 16),
+        ("resvit", "paper", 32), ("resvit", "fair", 16), ("scgan", "paper", 129), ("scgan", "fair", 16),
+        ("jdam", "paper", 16), ("jdam", "fair", 16), ("unet_l1", "fair", 16),
     ],
 )  # fmt: skip
 def test_a_step_of_the_presets_on_a_crop(tmp_path, choice, preset, side):
+    batch = 2 if (choice, preset) == ("rela", "paper") else 1  # its discriminator normalises over the batch
     words = [f"method={choice}", f"preset={preset}", "data.cache=memory", f"out={tmp_path}", "run.steps=1",
-             "data.workers=0", "hardware.accelerator=cpu", "preset.global_batch=1",
-             "run.validation_volumes=0"]  # fmt: skip
+             "data.workers=0", "hardware.accelerator=cpu", f"preset.global_batch={batch}",
+             f"hardware.micro_batch={batch}", "run.validation_volumes=0", *LESS.get((choice, preset), ())]  # fmt: skip
     assert run(load_config(words), RunData(Phantoms(1, shape=(side,) * 3), None, "0" * 64), quiet=True) == 0
