@@ -1,5 +1,6 @@
 """How many weights the methods' presets have, and that each takes a step."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -66,6 +67,24 @@ def test_every_method_has_a_recipe():
     text = "\n".join(recipe.read_text(encoding="utf-8") for recipe in RECIPES)
     choices = {choice for choices in METHODS.values() for choice in choices}
     assert choices <= set(re.findall(r"method=(\w+)", text))
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ("resdm", "averaged from the first step on"),
+        ("mri2pet", "in [-1, 1]"),
+        ("mtgd", "beside its"),
+        ("pix2pix", "a constant learning rate unless"),
+        ("cyclegan", "a constant learning rate unless"),
+        ("resvit", "a constant learning rate unless"),
+    ],
+)
+def test_what_departs_from_the_authors_constants_is_said_to_readers_and_in_bundles(choice, words):
+    readme = (RECIPES[0].parents[1] / "README.md").read_text(encoding="utf-8")
+    section = next(part for part in readme.split("\n## ") if f"recipes/{choice}.txt" in part)
+    told = importlib.import_module(f"training.methods.{choice}.objective").DIFFERENCES
+    assert any(words in line for line in told) and words in " ".join(section.split())
 
 
 @pytest.mark.parametrize("choice", FAIR)

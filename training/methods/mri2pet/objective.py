@@ -142,6 +142,7 @@ class Mri2PetObjective(Noise):
 DIFFERENCES = (
     "the network is told the tracer, and sees the T2-FLAIR too (paper: one tracer, T1w)",
     "the Laplacian pyramid is three-dimensional (paper: slice by slice)",
+    "MRI and PET in [-1, 1] (its authors: MRI in [0, 1], PET as z-scores of all)",
     "sampling ends at the clean estimate from t = 1 (paper: at t = 0, with a little noise left)",
 )
 STYLE = (

@@ -121,6 +121,7 @@ DIFFERENCES = (
     "plain squared error (fork: weighted by the brain, with SSIM, and no noise wanted outside)",
     "the MRI's features are added to those that the U-Net's decoder gets, at every level, and know no timestep (fork: "
     "at two levels, by blocks that do)",
+    "the U-Net's encoder is put beside its decoder (fork: added to it)",
     "no tracer has a label of its own (fork: 0)",
     "draws visit equal strides of log-SNR (fork: every tenth timestep)",
 )

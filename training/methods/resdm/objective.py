@@ -122,6 +122,7 @@ DIFFERENCES = (
     "MONAI's U-Net without scale-shift normalisation, and normalised before its last convolution, in fewer groups than "
     "there are channels on any level (authors' settings: 32, single channels on the finest)",
     "images are not shifted by -2 to 2 voxels at random (authors' settings: they are)",
+    "weights are averaged from the first step on, over few steps at first (authors' settings: from step 2,000)",
 )
 
 
