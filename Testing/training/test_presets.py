@@ -39,6 +39,8 @@ LESS = {
         "preset.channels=[128,128,256,256,256]", "preset.attention_levels=[false,false,false,true,false]",
     ),
 }  # fmt: skip
+#: So that nothing of a data set has to be measured.
+LEAST_NOISE = {"jdam": ("preset.sigma_max=10",)}
 RECIPES = sorted((Path(__file__).parents[2] / "training/recipes").glob("*.txt"))
 FAIR = [choice for choices in METHODS.values() for choice in choices
         if "fair" in config_class(choice).groups["preset"]]  # fmt: skip
@@ -85,6 +87,17 @@ def test_what_departs_from_the_authors_constants_is_said_to_readers_and_in_bundl
     section = next(part for part in readme.split("\n## ") if f"recipes/{choice}.txt" in part)
     told = importlib.import_module(f"training.methods.{choice}.objective").DIFFERENCES
     assert any(words in line for line in told) and words in " ".join(section.split())
+
+
+@pytest.mark.parametrize("choice", ["resdm", "rectified_flow", "bridge", "mtgd", "mri2pet", "jdam", "ddgan"])
+def test_a_bundle_says_that_it_learned_by_an_image_loss_that_its_paper_does_not_have(choice):
+    told = []
+    for words in ((), ("method.image_weight=0",)):
+        words = [f"method={choice}", "preset=fair", "network.factor=10", *LEAST_NOISE.get(choice, ()), *words]
+        learned = objective(load_config([*words, "data.cache=memory", "out=unused"]))
+        weights = {name: player.module.state_dict() for name, player in learned.build().items()}
+        told.append([line for line in learned.bundle(weights, "nobody", 1).differences if "absolute error" in line])
+    assert told == [["a mean absolute error of weight 1 joins the loss (paper: none)"], []]
 
 
 @pytest.mark.parametrize("choice", FAIR)

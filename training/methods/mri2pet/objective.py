@@ -132,8 +132,7 @@ class Mri2PetObjective(Noise):
         if config.preset.prediction != "noise":
             gives = {"x0": "the clean image", "v": "v"}[config.preset.prediction]
             found.append(f"the network gives {gives}, by whose squared error it learns (paper: the noise)")
-        if config.image_weight:
-            found.append(f"a mean absolute error of weight {config.image_weight:g} joins the loss (paper: none)")
+        found += config.image_difference
         found.append(STYLE if self.is_pretrained else "no pre-training (paper: 250 epochs on 22,956 MRI)")
         return found
 

@@ -98,6 +98,8 @@ class MtgdObjective(Objective):
         network = MultiSequenceDiffusion(**arguments)
         network.load_state_dict(weights["network"], strict=True)
         sampler = {"name": preset.sampler, "steps": preset.sampler_steps, "samples": samples, "clip": list(CLIP)}
+        told = {"noise": None, "v": "v", "x0": "the clean PET"}[preset.prediction]
+        gives = [f"the network gives {told}, by whose squared error it learns (fork: the noise)"] if told else []
         return Bundle(
             network=network,
             settings={
@@ -110,7 +112,7 @@ class MtgdObjective(Objective):
             title=f"MTGD (preset {preset.name})",
             description="MTGD, as the RelA-Diffusion paper describes it: a diffusion that attends to an encoder a "
             "sequence; trained by RelAPET's training package",
-            differences=[f"trained on {trained_on}", *DIFFERENCES],
+            differences=[f"trained on {trained_on}", *DIFFERENCES, *gives, *self.config.image_difference],
         )
 
 

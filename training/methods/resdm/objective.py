@@ -111,7 +111,11 @@ class ResdmObjective(Objective):
             title=f"ResDM (preset {config.preset.name})",
             description=f"ResDM (Ou et al., IJCAI 2024): a diffusion from the T1w to the PET in {process.steps} steps, "
             "trained by RelAPET's training package",
-            differences=[f"trained on {trained_on} (paper: 1,020 sets of ADNI)", *DIFFERENCES],
+            differences=[
+                f"trained on {trained_on} (paper: 1,020 sets of ADNI)",
+                *DIFFERENCES,
+                *config.image_difference,
+            ],
         )
 
 
