@@ -14,7 +14,7 @@ from RelAPETLib.errors import InputError
 from RelAPETLib.evaluation.scores import auc, crps, energy_distance
 from RelAPETLib.models import import_model, load_model
 from training.__main__ import main
-from training.bench import four_mm, published, settings, tables
+from training.bench import command, four_mm, published, settings, tables
 from training.bench.people import check_scans, pooled, regional
 from training.bench.runs import draws_of, last_gap, plain
 from training.methods import LEFT_OUT, METHODS
@@ -201,6 +201,14 @@ def test_the_papers_figures_stand_beside_ours_and_say_so():
     assert not any("NFlow" in line for line in lines)
     assert any(line.startswith("| wo_gp-v-residual | 25.00") and "| 18.401 |" in line for line in lines)
     assert any("Sig. against full-v-residual" in line for line in lines)
+
+
+def test_the_shipped_tables_begin_as_the_command_writes_them():
+    """Also what is measured, and where: in the paper, on whole volumes."""
+    head = command._head(60, 15)[1:]
+    path = Path(four_mm.__file__).parents[2] / "Testing/benchmarks/results/methods.md"
+    assert "\n".join(head) in path.read_text(encoding="utf-8")
+    assert "inside the brain" in " ".join(head) and "of whole volumes" in " ".join(head)
 
 
 def test_figures_of_a_table_are_of_people_first():

@@ -53,10 +53,27 @@ def weights(*words):
     return sum(p.numel() for p in network.module.parameters())
 
 
+def section_of(choice):
+    """What the README says of a method, on one line."""
+    readme = (RECIPES[0].parents[1] / "README.md").read_text(encoding="utf-8")
+    return " ".join(next(part for part in readme.split("\n## ") if f"recipes/{choice}.txt" in part).split())
+
+
 @pytest.mark.parametrize(("choice", "preset"), SIZES)
 def test_the_papers_presets_have_their_papers_weights(choice, preset):
     least, most = SIZES[choice, preset]
     assert least <= weights(f"method={choice}", f"preset={preset}") <= most
+
+
+@pytest.mark.parametrize(
+    "choice",
+    ["resdm", "mri2pet", "jdam", "pix2pix", "scgan", "cyclegan", "ddgan", "diffusion_gan", "mtgd", "transunet",
+     "resvit", "rectified_flow", "bridge"],
+)  # fmt: skip
+def test_the_readme_says_how_large_the_papers_network_is(choice):
+    section = section_of(choice)
+    assert f"{weights(f'method={choice}', 'preset=paper') / 1e6:.0f} million" in section
+    assert "less than a million" in section
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=[recipe.stem for recipe in RECIPES])
@@ -83,10 +100,8 @@ def test_every_method_has_a_recipe():
     ],
 )
 def test_what_departs_from_the_authors_constants_is_said_to_readers_and_in_bundles(choice, words):
-    readme = (RECIPES[0].parents[1] / "README.md").read_text(encoding="utf-8")
-    section = next(part for part in readme.split("\n## ") if f"recipes/{choice}.txt" in part)
     told = importlib.import_module(f"training.methods.{choice}.objective").DIFFERENCES
-    assert any(words in line for line in told) and words in " ".join(section.split())
+    assert any(words in line for line in told) and words in section_of(choice)
 
 
 @pytest.mark.parametrize("choice", ["resdm", "rectified_flow", "bridge", "mtgd", "mri2pet", "jdam", "ddgan"])
