@@ -152,7 +152,7 @@ def export_model(
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
         first = (str(error).splitlines() or [""])[-1].strip()
         raise InputError(f"export: the weights do not fit the configuration's network: {first}") from error
-    optional = ["t2f"] if objective.config.data.drop_t2f or "t2f" in bundle.unseen else []
+    optional = ["t2f"] if objective.config.data.drop_t2f or "t2f" in bundle.optional else []
     metadata = describe(facts, folder_of(objective.config.method.name), bundle, optional)
     text = (REPOSITORY / "LICENSE").read_text(encoding="utf-8") if facts["licence"] == "Apache-2.0" else None
     return write_bundle(

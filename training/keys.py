@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import ConfigError
+from .schedules import COURSES
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,11 @@ RULES = Rules({
     "hardware.compile": Key("let torch.compile work on the networks; CUDA, with hardware.mode=fast", free=True),
     "run.steps": count("optimiser steps; 0: as many as preset.epochs make", least=0, free=True),
     "run.clip_gradients": weight("largest gradient norm of a network; 0: no clipping"),
-    "run.learning_rate": Key("course of the learning rates: constant, or a cosine to 0", ("constant", "cosine")),
+    "run.learning_rate": Key(
+        "course of the learning rates: constant, a cosine to 0, or linear: constant for half of the run, then straight "
+        "to 0",
+        COURSES,
+    ),
     "run.warmup_steps": count("steps of a linear rise of the learning rates before that", least=0),
     "run.weight_decay": weight("weight decay of the network that is exported, decoupled (AdamW)"),
     "run.log_every": count("steps between two lines of the log", free=True),

@@ -24,7 +24,7 @@ class Plan:
         identity: flat configuration; a checkpoint of another one is not gone on with,
         free: unless it differs only in these keys.
         name: of a stage, for messages; empty for the training itself.
-        learning_rate: ``constant`` or ``cosine``, after a linear rise over `warmup_steps`.
+        learning_rate: one of `training.schedules.COURSES`, after a linear rise over `warmup_steps`.
         log_every, checkpoint_every, validate_every: steps.
         keep_last: checkpoints that are kept.
         validation_volumes: 0 for no validation.

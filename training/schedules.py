@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 
+#: What learning rates do after their rise.
+COURSES = ("constant", "cosine", "linear")
+
 
 def learning_rate_share(step: int, steps: int, warm_up: int, kind: str) -> float:
-    """Share of the configured learning rate at a step counted from 0: a linear rise, then constant or a cosine to 0."""
-    share = min(1.0, (step + 1) / warm_up) if warm_up else 1.0
-    return share * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1))) if kind == "cosine" else share
+    """Share of the configured learning rate at a step counted from 0: a linear rise, then one of `COURSES`.
+
+    ``linear`` is that of Pix2Pix, CycleGAN and ResViT: constant for the first half of the run, then straight to 0.
+    """
+    share, gone = min(1.0, (step + 1) / warm_up) if warm_up else 1.0, min(step / steps, 1)
+    if kind == "cosine":
+        return share * 0.5 * (1 + math.cos(math.pi * gone))
+    return share * min(1.0, 2 * (1 - gone)) if kind == "linear" else share
 
 
 #: A validation that cannot work is seen after so many steps, not after hours.

@@ -9,8 +9,9 @@ import numpy as np
 TRACERS = ("TAU", "PIB", "PBR")
 HEAD = [
     "| run | seeds | people | steps | min | tracer | one sample dB | mean of samples dB | against the mean PET dB | "
-    "CRPS x 1000 | distance to the ideal x 1000 | share of the ideal | r of the spread | spread / ideal's |",
-    "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    "CRPS x 1000 | distance to the ideal x 1000 | share of the ideal | r of the spread | spread / ideal's | "
+    "in 80 % intervals |",
+    "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
 ]
 
 
@@ -56,7 +57,9 @@ def rows_of(seeds: list[dict], control: dict, mean: dict) -> list[str]:
         ours = np.array([[row["distance"] for row in rows] for rows in kept]).sum(1)
         shares = 1 - ours / sum(control[place]["distance"] for place in keys)
         cells.append(f"{shares.mean():.2f}" + (f" ({shares.std(ddof=1):.2f})" if len(seeds) > 1 else ""))
-        cells += [spread(kept), size_of_spread(kept)]
+        # Figures that were kept before it was measured have no coverage.
+        inside = np.array([[row.get("covered", np.nan) for row in rows] for rows in kept])
+        cells += [spread(kept), size_of_spread(kept), cell(inside, 3)]
         minutes = np.mean([result["seconds"] for result in seeds]) / 60
         numbers = ", ".join(str(result["seed"]) for result in seeds)
         lines.append(

@@ -14,10 +14,10 @@ from RelAPETLib.errors import InputError
 from RelAPETLib.evaluation.scores import auc, crps, energy_distance
 from RelAPETLib.models import import_model, load_model
 from training.__main__ import main
-from training.bench import four_mm, published, settings, tables
+from training.bench import command, four_mm, published, settings, tables
 from training.bench.people import check_scans, pooled, regional
 from training.bench.runs import draws_of, last_gap, plain
-from training.methods import METHODS
+from training.methods import LEFT_OUT, METHODS
 
 EVERY = settings.SETTINGS | settings.ablations("v", "residual") | settings.ablations("noise", "none")
 
@@ -184,18 +184,31 @@ def test_what_seeds_do_not_tell_apart_is_not_ranked():
 def test_the_papers_figures_stand_beside_ours_and_say_so():
     everywhere = [row for tracer in ("TAU", "PBR", "PIB") for row in rows(25, tracer)]
     seeds = {"population mean": [everywhere], "ridge_head": [everywhere], "rela": [everywhere]}
-    lines = tables.image_tables(seeds, published.METHODS, "ridge_head")
+    lines = tables.image_tables(seeds, published.METHODS, "ridge_head", published.LEFT_OUT)
     text = "\n".join(lines)
     assert text.count("paper's PSNR (other data)") == 3 and "| 28.314 | 0.898 | 0.017 |" in text
     assert lines.index("TAU:") < lines.index("PBR:") < lines.index("PIB:")
+    assert "| NFlow (left out) |  |  |  |  |  | 27.615 | 0.881 | 0.019 |" in lines
+    assert published.LEFT_OUT.keys() == LEFT_OUT.keys()
     whole = {"population mean": everywhere, "ridge_head": everywhere}
     run = {"rows": everywhere, "diverged": False, "seed": 0, "steps": 9, "seconds": 1.0, "parameters": 5}
     run["cost"] = {"cpu_s": 60, "peak_mb": 1}
     runs = [{**run, "name": name} for name in ("full-v-residual", "wo_gp-v-residual")]
     own = settings.ablations("v", "residual")
+    told = "\n".join(tables.tables(whole, [{**run, "name": "rela"}], []))
+    assert told.count("| NFlow (left out) |") == 3 and "\nNFlow is left out: the published code" in told
     lines = tables.ablation_tables(whole, runs, own, "full-v-residual")
+    assert not any("NFlow" in line for line in lines)
     assert any(line.startswith("| wo_gp-v-residual | 25.00") and "| 18.401 |" in line for line in lines)
     assert any("Sig. against full-v-residual" in line for line in lines)
+
+
+def test_the_shipped_tables_begin_as_the_command_writes_them():
+    """Also what is measured, and where: in the paper, on whole volumes."""
+    head = command._head(60, 15)[1:]
+    path = Path(four_mm.__file__).parents[2] / "Testing/benchmarks/results/methods.md"
+    assert "\n".join(head) in path.read_text(encoding="utf-8")
+    assert "inside the brain" in " ".join(head) and "of whole volumes" in " ".join(head)
 
 
 def test_figures_of_a_table_are_of_people_first():

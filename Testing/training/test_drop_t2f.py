@@ -215,6 +215,34 @@ def test_figures_of_the_t1w_alone_are_sampled_apart(exported, tmp_path, capsys):
     assert training([*words, str(bundles[0.5]), "--out", str(tmp_path / "both")]) == 0
 
 
+RESVIT = ("method=resvit", "preset.channels=[4,8]", "preset.art_blocks=1", "preset.transformer_blocks=[0]",
+          "preset.token_halvings=1", "preset.hidden_size=8", "preset.num_layers=1", "preset.num_heads=2",
+          "preset.mlp_size=16", "preset.convolution_steps=0", "preset.discriminator_channels=4",
+          "preset.discriminator_layers=2")  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", ["unified", "paper"])
+def test_a_resvit_that_hid_sequences_in_training_sees_zeros_for_a_flair_that_is_not_there(
+    exported, grid_case, tmp_path, capsys, preset
+):
+    _, cache = exported
+    words = (*RESVIT, f"preset={preset}", f"data.cache={cache}", "network.factor=10", "run.steps=2")
+    config = plain_config(tmp_path / "run", *words, "run.validation_volumes=0")
+    assert run(config, load_data(config), quiet=True) == 0
+    export_checkpoint(checkpoints.saved(tmp_path / "run")[-1], tmp_path / "bundle", name="resvit")
+    told = words_of(tmp_path / "bundle", tmp_path / "alone", t1w=grid_case["t1w"])
+    if preset == "paper":
+        assert main(told) == 2 and "model resvit needs a T2-FLAIR" in capsys.readouterr().err
+        return
+    assert main(told) == 0
+    model, case = load_model(tmp_path / "bundle"), prepare_case(grid_case["t1w"], preprocessed=True)
+    blocks = model.method.network.blocks.of(case.mri())
+    assert (blocks[:, 1] == -1).all()
+    seen, both = model.method.encode(case.mri()), prepare_case(grid_case["t1w"], grid_case["t2f"], preprocessed=True)
+    assert torch.equal(seen[:, :1], blocks[:, :1]) and (seen[:, 1] == 0).all()
+    assert torch.equal(model.method.encode(both.mri()), model.method.network.blocks.of(both.mri()))
+
+
 # -- what cannot be -------------------------------------------------------------------------------------------------
 
 
@@ -241,9 +269,9 @@ def test_data_without_a_flair_refuse_it(tmp_path, capfd):
 
 
 def test_a_method_that_sees_no_mri_needs_no_flair():
-    for name, unseen in (("jdam", ()), ("sde", ("t2f",))):
+    for name, optional in (("jdam", ()), ("sde", ("t2f",))):
         learned = objective(plain_config("out", f"method={name}", "preset=fair", "preset.channels=[8,16]",
                                          "preset.norm_num_groups=1", "preset.attention_levels=[false,false]",
                                          "preset.sigma_max=10"))  # fmt: skip
         weights = {"network": learned.build()["network"].module.state_dict()}
-        assert learned.bundle(weights, "nobody", 1).unseen == unseen
+        assert learned.bundle(weights, "nobody", 1).optional == optional

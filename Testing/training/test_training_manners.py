@@ -25,7 +25,7 @@ from training.options import OPTIONS, help_text
 from training.precision import choose, use
 from training.progress import counted
 from training.reports import LOG
-from training.schedules import validates_at
+from training.schedules import COURSES, learning_rate_share, validates_at
 from training.words_of_config import as_words
 
 SMALL = [*COMMON, "network.factor=10", "network.crop=[12,16,12]", "run.validation_steps=2", "run.validation_volumes=2"]
@@ -317,6 +317,19 @@ def test_auto_means_a_gpu_where_there_is_one(monkeypatch):
 )
 def test_the_first_validation_comes_early(steps, every, at):
     assert [step for step in range(1, steps + 1) if validates_at(step, steps, every)] == at
+
+
+def test_learning_rates_rise_and_then_stay_or_fall_as_asked():
+    def course(kind, warm_up=0):
+        return [round(learning_rate_share(step, 8, warm_up, kind), 4) for step in range(9)]
+
+    assert course("constant") == [1] * 9 and course("constant", 4) == [0.25, 0.5, 0.75, *[1] * 6]
+    assert course("linear") == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]
+    assert course("linear", 2)[:2] == [0.5, 1] and course("linear", 2)[2:] == course("linear")[2:]
+    falling = course("cosine")
+    assert falling[0] == 1 and falling[4] == 0.5 and falling[8] == 0 and falling == sorted(falling, reverse=True)
+    for kind in COURSES:
+        assert load_config([f"run.learning_rate={kind}", "data.cache=m", "out=u"]).run.learning_rate == kind
 
 
 def test_a_broken_validation_shows_after_ten_steps(tmp_path, capsys):

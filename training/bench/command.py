@@ -226,13 +226,14 @@ def _head(people: int, minutes: float) -> list[str]:
     return [
         f"{date.today()}, CPU, one thread. {people} simulated people that no training saw, blocks of {FACTOR} mm.",
         f"Trainings of {minutes:g} CPU minutes each, stages before included, as numbers of steps fixed beforehand;",
-        f"at most {MOST_CALLS} network calls and {SAMPLES} samples a volume. Mean ± standard error over people; the SD",
+        f"at most {MOST_CALLS} network calls and {SAMPLES} samples a volume. PSNR, SSIM and MAE: of the samples' mean,",
+        "in 3-D, inside the brain, data range 1 for the tracer's window. Mean ± standard error over people; the SD",
         "over seeds in brackets. Explained: 1 - the squared error of all people together / that of the population",
         "mean; the mean of people's PSNR favours the median, which is right for most. Sig.: PSNR above (+) or below",
         "(-) that of the row named, people paired, with Holm's correction over the methods, and not within the seeds'",
         "SD. Rows are in no order of merit, and there is no ranking within the seeds' spread. The paper's figures are",
-        "of other data (10 real people, 1 mm): they say what was reported there, and cannot be compared with ours in",
-        "size. Distance to the ideal and share of it:",
+        "of other data and of whole volumes (10 real people, 1 mm): they say what was reported there, and cannot be",
+        "compared with ours in size. Distance to the ideal and share of it:",
         "`RelAPETLib/evaluation/scores.py`; methods without spread get their errors at held-out people as one.",
     ]
 

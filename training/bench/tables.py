@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
 from RelAPETLib.evaluation.scores import auc
 from RelAPETLib.tracers import TRACERS, paper_order
 
+from ..methods import LEFT_OUT
 from . import published
 from .settings import MOST_CALLS, SETTINGS, Setting
 
@@ -38,7 +40,8 @@ def tables(controls: Mapping[str, list[dict]], runs: Sequence[dict], full: Seque
         full: contents of ``full.json``.
     """
     seeds = seeds_of(controls, runs, SETTINGS)
-    parts = ["## Images", "", *image_tables(seeds, published.METHODS, CONTROL)]
+    parts = ["## Images", "", *image_tables(seeds, published.METHODS, CONTROL, published.LEFT_OUT)]
+    parts += [*(f"{name} is left out: {why}." for name, why in LEFT_OUT.items()), ""]
     parts += ["## Regions and distributions", "", *region_table(seeds), ""]
     if full:
         parts += ["## In full", "", *full_lines(full, runs), ""]
@@ -66,7 +69,12 @@ def seeds_of(controls: Mapping[str, list[dict]], runs: Sequence[dict], names) ->
     return seeds
 
 
-def image_tables(seeds: Seeds, told: Mapping[str, published.Figures], base: str) -> list[str]:
+def image_tables(
+    seeds: Seeds,
+    told: Mapping[str, published.Figures],
+    base: str,
+    left_out: Mapping[str, published.Figures] = MappingProxyType({}),
+) -> list[str]:
     """A table a tracer: PSNR, SSIM and MAE of the samples' mean, beside the paper's of other data, and `explained`.
 
     Mean ± standard error over people; SD over seeds in brackets.
@@ -75,8 +83,9 @@ def image_tables(seeds: Seeds, told: Mapping[str, published.Figures], base: str)
         seeds: by name.
         told: what the paper reports, by name.
         base: whom the others' PSNR is compared with.
+        left_out: what the paper reports of methods that are none of ours; a row each, without figures of ours.
     """
-    lines = []
+    lines, blank = [], [""] * len(IMAGES)
     for number, tracer in enumerate(paper_order()):
         marks = significant(seeds, tracer, base)
         head = ["method", *(title for title, _ in IMAGES.values()), "explained ↑", f"Sig. against {base}"]
@@ -86,8 +95,10 @@ def image_tables(seeds: Seeds, told: Mapping[str, published.Figures], base: str)
             line = [name, *(cell(by_person(runs, tracer, key), digits) for key, (_, digits) in IMAGES.items())]
             line += [explained(runs, seeds[MEAN], tracer), marks.get(name, "")]
             figures = told[name][number] if name in told else None
-            line += [f"{value:.3f}" for value in figures] if figures else [""] * len(IMAGES)
+            line += [f"{value:.3f}" for value in figures] if figures else blank
             rows.append(line)
+        for name, figures in left_out.items():
+            rows.append([f"{name} (left out)", *blank, "", "", *(f"{value:.3f}" for value in figures[number])])
         lines += [f"{tracer}:", "", *rows_of(rows), "", unranked(seeds, tracer), ""]
     return lines
 

@@ -139,7 +139,8 @@ class Bundle:
         description: a clause that says what it is and how it was trained.
         differences: a line for each thing that the method's paper does otherwise.
         half: beginnings of the names of tensors that bear float16; all by default.
-        unseen: sequences of the MRI that the network does not look at, whatever it was trained on; not the T1w.
+        optional: sequences of the MRI that the model can do without, also where ``data.drop_t2f`` left out none: the
+            network does not look at them, or the method hid them in training; not the T1w.
     """
 
     network: nn.Module
@@ -148,7 +149,7 @@ class Bundle:
     description: str
     differences: Sequence[str] = field(default_factory=tuple)
     half: Iterable[str] = ("",)
-    unseen: Sequence[str] = ()
+    optional: Sequence[str] = ()
 
 
 class Objective(ABC):

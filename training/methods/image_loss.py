@@ -27,6 +27,12 @@ class ImageLossConfig(config.TrainConfig):
         own = self.method.image_weight
         return self.preset.image_weight if own is None else own
 
+    @property
+    def image_difference(self) -> list[str]:
+        """The line of a bundle on L_I, of a method whose paper has none; no line where it has no weight."""
+        weight = self.image_weight
+        return [f"a mean absolute error of weight {weight:g} joins the loss (paper: none)"] if weight else []
+
     def check(self) -> None:
         """See `TrainConfig.check`."""
         own = self.method.image_weight

@@ -164,15 +164,13 @@ class DdganObjective(Objective):
         arguments = self.arguments(len(weights["generator"]["class_embedding.weight"]))
         network = PosteriorGenerator(**arguments)
         network.load_state_dict(weights["generator"], strict=True)
-        weight = config.image_weight
-        learned = [f"learned by {weight:g} times the mean absolute error too (paper: without)"] if weight else []
         return Bundle(
             network=network,
             settings={"arguments": arguments, "process": asdict(process), "samples": samples},
             title=f"Denoising Diffusion GAN (preset {config.preset.name})",
             description=f"DDGAN (Xiao et al., ICLR 2022): a diffusion of {process.steps} steps, each drawn by the "
             "generator of a GAN that sees the MRI; trained by RelAPET's training package",
-            differences=[f"trained on {trained_on} (paper: photographs)", *DIFFERENCES, *learned],
+            differences=[f"trained on {trained_on} (paper: photographs)", *DIFFERENCES, *config.image_difference],
         )
 
 

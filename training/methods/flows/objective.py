@@ -117,7 +117,7 @@ class FlowObjective(Objective):
             },
             title=f"{title} (preset {config.preset.name})",
             description=f"{description}, {steps} network calls a sample, trained by RelAPET's training package",
-            differences=[f"trained on {trained_on} (paper: {paper_data})", *differences],
+            differences=[f"trained on {trained_on} (paper: {paper_data})", *differences, *self.config.image_difference],
         )
 
 

@@ -126,9 +126,9 @@ class JdamObjective(Objective):
                 *DIFFERENCES,
                 *([GIVES[config.preset.gives]] if config.preset.gives in GIVES else []),
                 *([ANCESTRAL] if config.preset.predictor == "ancestral" else []),
-                *([IMAGE] if config.image_weight else []),
+                *config.image_difference,
             ],
-            unseen=() if config.sees_mri else ("t2f",),
+            optional=() if config.sees_mri else ("t2f",),
         )
 
 
@@ -146,7 +146,6 @@ DIFFERENCES = (
 ANCESTRAL = (
     "steps are those of ancestral sampling, with bounded clean estimates (paper: of the reverse diffusion, unbounded)"
 )
-IMAGE = "the clean estimate's mean absolute error joins the loss (paper: none)"
 #: By what the network gives, where that is not the paper's.
 GIVES = {
     "clean": "the network gives the clean image (paper: the score times sigma), whose squared error counts at "

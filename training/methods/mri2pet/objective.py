@@ -132,8 +132,7 @@ class Mri2PetObjective(Noise):
         if config.preset.prediction != "noise":
             gives = {"x0": "the clean image", "v": "v"}[config.preset.prediction]
             found.append(f"the network gives {gives}, by whose squared error it learns (paper: the noise)")
-        if config.image_weight:
-            found.append(f"a mean absolute error of weight {config.image_weight:g} joins the loss (paper: none)")
+        found += config.image_difference
         found.append(STYLE if self.is_pretrained else "no pre-training (paper: 250 epochs on 22,956 MRI)")
         return found
 
@@ -142,6 +141,7 @@ class Mri2PetObjective(Noise):
 DIFFERENCES = (
     "the network is told the tracer, and sees the T2-FLAIR too (paper: one tracer, T1w)",
     "the Laplacian pyramid is three-dimensional (paper: slice by slice)",
+    "MRI and PET in [-1, 1] (its authors: MRI in [0, 1], PET as z-scores of all)",
     "sampling ends at the clean estimate from t = 1 (paper: at t = 0, with a little noise left)",
 )
 STYLE = (

@@ -98,6 +98,8 @@ class MtgdObjective(Objective):
         network = MultiSequenceDiffusion(**arguments)
         network.load_state_dict(weights["network"], strict=True)
         sampler = {"name": preset.sampler, "steps": preset.sampler_steps, "samples": samples, "clip": list(CLIP)}
+        told = {"noise": None, "v": "v", "x0": "the clean PET"}[preset.prediction]
+        gives = [f"the network gives {told}, by whose squared error it learns (fork: the noise)"] if told else []
         return Bundle(
             network=network,
             settings={
@@ -110,7 +112,7 @@ class MtgdObjective(Objective):
             title=f"MTGD (preset {preset.name})",
             description="MTGD, as the RelA-Diffusion paper describes it: a diffusion that attends to an encoder a "
             "sequence; trained by RelAPET's training package",
-            differences=[f"trained on {trained_on}", *DIFFERENCES],
+            differences=[f"trained on {trained_on}", *DIFFERENCES, *gives, *self.config.image_difference],
         )
 
 
@@ -121,6 +123,7 @@ DIFFERENCES = (
     "plain squared error (fork: weighted by the brain, with SSIM, and no noise wanted outside)",
     "the MRI's features are added to those that the U-Net's decoder gets, at every level, and know no timestep (fork: "
     "at two levels, by blocks that do)",
+    "the U-Net's encoder is put beside its decoder (fork: added to it)",
     "no tracer has a label of its own (fork: 0)",
     "draws visit equal strides of log-SNR (fork: every tenth timestep)",
 )

@@ -91,7 +91,7 @@ def bundle_of(
         f"{bound}",
         differences=(differences_from_ldm if ldm else differences_from_paper)(asdict(config), trained_on),
         half=HALF.get(type(network).__name__, ("",)),
-        unseen=() if config.ablation.t2f else ("t2f",),
+        optional=() if config.ablation.t2f else ("t2f",),
     )
 
 

@@ -1,7 +1,4 @@
-"""The configuration of RelA-Diffusion: its presets, ablations and forms, and what cannot be among them.
-
-Fields of `Preset` are the rows of the table in which paper, published implementation and our default differ.
-"""
+"""The configuration of RelA-Diffusion: its ablations and forms, and what cannot be among them."""
 
 from __future__ import annotations
 
@@ -16,77 +13,11 @@ from ...autoencoder_config import Autoencoder
 from ...errors import ConfigError
 from ...keys import MOST_SAMPLER_STEPS, Key, Rules, count, weight
 from ...sizes import WIDEST
+from ...unet_config import NETWORKS, Network
 from ...unet_config import RULES as UNET_RULES
-from ...unet_config import Network
 from ..mean_pet import check_regression
+from .presets import AUTOENCODERS, PRESETS, Preset
 from .sizes import size_problems
-
-
-@dataclass
-class Preset(config.Preset):
-    """What paper (arXiv 2602.21345) and published implementation do differently, one key a difference.
-
-    A field's default is what earlier versions did, since it stands for keys that their checkpoints do not have.
-    """
-
-    beta_schedule: str = "scaled-linear"
-    beta_start: float = 5e-4
-    beta_end: float = 1.95e-2
-    prediction: str = "noise"
-    loss_weighting: str = "none"
-    zero_terminal_snr: bool = False
-    mean_pet: str = "none"
-    first_timestep: int = 0
-    adversarial_weight: float = 0.1
-    adversarial_start_epoch: int = 20
-    relativistic_loss: str = "softplus"
-    penalty_gamma: float = 6.25e-6
-    penalty_reduction: str = "full"
-    penalty_one_by_one: bool = False
-    discriminator_norm: str = "group"
-    clamp_clean_estimate: bool = True
-    generator_learning_rate: float = 5e-5
-    discriminator_learning_rate: float = 5e-6
-    sampler: str = "dpmpp"
-    sampler_steps: int = 20
-    sampler_clip: bool = True
-    missing_sequence: str = "drop"
-
-
-_PAPER = Preset(
-    name="paper",
-    beta_schedule="linear",
-    first_timestep=1,
-    adversarial_start_epoch=0,
-    discriminator_norm="batch",
-    clamp_clean_estimate=False,
-    pet_intensity="minmax",
-    ema_decay=0.0,
-    sampler="ddpm",
-    sampler_steps=1000,
-    sampler_clip=False,
-    metrics="full_grid",
-    held_out="test_only",
-    missing_sequence="blank",
-)
-_RELEASE = Preset(
-    name="release",
-    adversarial_weight=1.0,
-    penalty_gamma=1e-3,
-    penalty_reduction="release",
-    penalty_one_by_one=True,
-    discriminator_norm="batch",
-    global_batch=1,
-    pet_intensity="minmax",
-    ema_decay=0.0,
-    sampler="ddpm",
-    sampler_steps=1000,
-    metrics="release",
-    held_out="test_only",
-)
-#: What the screening of predictions and targets chose (``Testing/benchmarks/results/objective.md``).
-_DEFAULT = Preset(prediction="v", mean_pet="residual")
-PRESETS = {"default": _DEFAULT, "paper": _PAPER, "release": _RELEASE}
 
 
 @dataclass
@@ -250,13 +181,14 @@ RULES = Rules({
 })  # fmt: skip
 
 
+CALLS = "20 (1 to 1000); preset=paper 1000"
 ABOUT = {
-    "rela": config.About("RelA-Diffusion: Yu et al., arXiv 2602.21345", "20 (1 to 1000)", "Apache-2.0", "T1w, FLAIR"),
+    "rela": config.About("RelA-Diffusion: Yu et al., arXiv 2602.21345", CALLS, "Apache-2.0", "T1w, FLAIR"),
     "rela_latent": config.About(
-        "RelA-Diffusion-Latent: Yu et al., arXiv 2602.21345, section 5.2", "20 (1 to 1000)", "Apache-2.0", "T1w, FLAIR"
+        "RelA-Diffusion-Latent: Yu et al., arXiv 2602.21345, section 5.2", CALLS, "Apache-2.0", "T1w, FLAIR"
     ),
-    "ficd": config.About("FICD: Yu et al., arXiv 2405.02504", "20 (1 to 1000)", "no code", "T1w, FLAIR"),
-    "ddpm": config.About("DDPM: Ho et al., arXiv 2006.11239", "20 (1 to 1000)", "no code used", "T1w, FLAIR"),
+    "ficd": config.About("FICD: Yu et al., arXiv 2405.02504", CALLS, "no code", "T1w, FLAIR"),
+    "ddpm": config.About("DDPM: Ho et al., arXiv 2006.11239", CALLS, "no code used", "T1w, FLAIR"),
 }
 
 
@@ -267,9 +199,12 @@ class RelaConfig(config.TrainConfig):
     groups = {
         "method": METHODS,
         "preset": PRESETS,
+        "network": NETWORKS,
+        "autoencoder": AUTOENCODERS,
         "ablation": ABLATIONS,
         "latent": LATENTS,
     }
+    follows = {"network": "preset", "autoencoder": "preset"}
     rules = config.TrainConfig.rules | UNET_RULES | AUTOENCODER_RULES | RULES
     renamed = {"latent.prediction": "preset.prediction"}
     about = ABOUT

@@ -16,6 +16,7 @@ from ...keys import Key, Rules, count
 from ...unet_config import Network
 from ..fair import FAIR
 from . import config as rela
+from . import presets
 
 
 @dataclass
@@ -70,9 +71,7 @@ _PAPER_CODER = partial(
 )
 AUTOENCODERS = {
     "paper": _PAPER_CODER(),
-    "fair": Autoencoder(
-        batch=3, steps=5000, learning_rate=5e-4, latent_channels=4, channels=[8, 16, 24], norm_num_groups=4
-    ),
+    "fair": presets.AUTOENCODERS["fair"],
 }
 
 

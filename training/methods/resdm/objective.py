@@ -111,7 +111,11 @@ class ResdmObjective(Objective):
             title=f"ResDM (preset {config.preset.name})",
             description=f"ResDM (Ou et al., IJCAI 2024): a diffusion from the T1w to the PET in {process.steps} steps, "
             "trained by RelAPET's training package",
-            differences=[f"trained on {trained_on} (paper: 1,020 sets of ADNI)", *DIFFERENCES],
+            differences=[
+                f"trained on {trained_on} (paper: 1,020 sets of ADNI)",
+                *DIFFERENCES,
+                *config.image_difference,
+            ],
         )
 
 
@@ -122,6 +126,7 @@ DIFFERENCES = (
     "MONAI's U-Net without scale-shift normalisation, and normalised before its last convolution, in fewer groups than "
     "there are channels on any level (authors' settings: 32, single channels on the finest)",
     "images are not shifted by -2 to 2 voxels at random (authors' settings: they are)",
+    "weights are averaged from the first step on, over few steps at first (authors' settings: from step 2,000)",
 )
 
 

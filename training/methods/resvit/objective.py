@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from RelAPETLib.methods.resvit import ZEROS
 from RelAPETLib.methods.resvit.network import ResViTNetwork, available
 
 from ... import checkpoints
@@ -17,7 +18,7 @@ from ...groups import flatten
 from ...plans import stage_plan
 from ...stream import PRESENT, random_of
 from ...trainer import RunData, Trainer
-from ..base import Losses, Place, Player, Stage, Terms, Work
+from ..base import Bundle, Losses, Place, Player, Stage, Terms, Work
 from ..transformer_config import TRANSFORMER
 from ..translation import TranslationObjective
 from .config import ResViTConfig
@@ -106,6 +107,13 @@ class ResViTObjective(TranslationObjective):
 
     def _first(self) -> ResViTObjective:
         return ResViTObjective(self.config.of_convolutions)
+
+    def bundle(self, weights: Mapping[str, dict[str, torch.Tensor]], trained_on: str, samples: int) -> Bundle:
+        """See `Objective.bundle`. What hid sequences in training can do without the T2F."""
+        bundle = super().bundle(weights, trained_on, samples)
+        if not self.config.preset.missing_share:
+            return bundle
+        return replace(bundle, settings={**bundle.settings, "missing": ZEROS}, optional=("t2f",))
 
     def described(self) -> tuple[str, str, list[str]]:
         """See `TranslationObjective.described`."""

@@ -9,8 +9,9 @@ from RelAPETLib.methods.base import MEAN_PET
 from ... import config
 from ...keys import Key, Rules
 from ...sizes import shape_of, unet_problems, with_fitting
+from ...unet_config import NETWORKS, Network
 from ...unet_config import RULES as UNET_RULES
-from ...unet_config import Network
+from ..fair import FAIR
 from ..mean_pet import check_regression
 
 
@@ -49,7 +50,9 @@ RULES = Rules({
 class UNetConfig(config.TrainConfig):
     """A run of the U-Net control."""
 
-    groups = {"method": METHODS, "preset": {"default": Preset()}}
+    #: ``fair`` is for comparisons: a small network; it is trained alike in both.
+    groups = {"method": METHODS, "preset": {"default": Preset(), "fair": Preset(**FAIR)}, "network": NETWORKS}
+    follows = {"network": "preset"}
     rules = config.TrainConfig.rules | UNET_RULES | RULES
     about = {
         "unet_l1": config.About("U-Net regression, mean absolute error; a control", "1", "none", "T1w, FLAIR"),
