@@ -184,3 +184,24 @@ def test_babs_calls_us_with_options_that_there_are():
     given = [word for key, value in options.items() for word in (key, *([value] if value else []))]
     arguments = build_parser().parse_args(["bids", "/in", "/out/relapet", "participant", *given, person, "sub-01"])
     assert arguments.participant_label == ["sub-01"] and arguments.skip_bids_validation
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        (("--jobs", "3"), "jobs", 3),
+        (("--nprocs", "3"), "jobs", 3),
+        (("--n_cpus", "3"), "jobs", 3),
+        (("--participant-label", "1", "2"), "participant_label", ["1", "2"]),
+        (("--participant_label", "1", "--participant_label", "2"), "participant_label", ["1", "2"]),
+        (("--session-label", "a", "b"), "session_label", ["a", "b"]),
+        (("--session-id", "a"), "session_label", ["a"]),
+        (("-w", "work"), "work_dir", Path("work")),
+        (("--work-dir", "work"), "work_dir", Path("work")),
+        (("--skip_bids_validation",), "skip_bids_validation", True),
+        (("--tracer", "TAU", "PIB"), "tracer", ["TAU", "PIB"]),
+    ],
+)
+def test_options_have_the_names_that_other_bids_apps_give_them(words, name, value):
+    found = getattr(build_parser().parse_args(["bids", "in", "out", "participant", *words]), name)
+    assert type(value)(found) == value
