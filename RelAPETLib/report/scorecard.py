@@ -98,7 +98,7 @@ def _completeness(tables: Tables) -> str:
 
 
 def _consistency(tables: Tables, group: Group) -> str:
-    sds = [one.sd for one in agreements(tables, group) if one.sd is not None]
+    sds = [one.sd for one in agreements(tables, group) if one.sd]  # 0 in a region that both were divided by
     found = [f"SD of regional differences {min(sds):.3f} to {max(sds):.3f}"] if sds else []
     own = [row for row in tables.people if (row["tracer"], row["model"], row["region"]) == (*group, "brain")]
     for covariate in dict.fromkeys(row["covariate"] for row in own):
