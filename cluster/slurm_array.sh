@@ -31,6 +31,7 @@ if [ -n "${RELAPET_ENVIRONMENT:-}" ]; then
     fi
     relapet_arguments=("$@")
     set --
+    # shellcheck source=/dev/null
     source "$RELAPET_ENVIRONMENT" || {
         echo "slurm_array: RELAPET_ENVIRONMENT=$RELAPET_ENVIRONMENT: its last command failed;" \
             "end it with \`true\` if that is no fault" >&2

@@ -139,6 +139,7 @@ def share(
         return math.nan, *NONE
     if len(set(people)) == len(people):
         low, high = proportion_confint(int(hits.sum()), hits.size, 1 - LEVEL, method="wilson")
-        return float(hits.mean()), float(low), float(high)
+        # Of none and of all, rounding alone keeps Wilson's ends from being 0 and 1.
+        return float(hits.mean()), float(low) if hits.any() else 0.0, 1.0 if hits.all() else float(high)
     ends = over_people(people, lambda chosen: float(hits[chosen].mean()), seed=seed, resamples=resamples)
     return float(hits.mean()), *ends

@@ -221,7 +221,7 @@ def _take(
 ) -> None:
     """Measure one pair; nothing is kept of one that fails half way."""
     loaded, means, scaled, told = _measure(pair, settings, common, brains, parts)
-    images = [] if loaded.synthetic is None else _image_rows(pair, loaded, settings)
+    images = [] if loaded.synthetic is None else _image_rows(pair, loaded, settings, told.seconds)
     values = []
     if loaded.relative or settings.fwhm is not None:
         told = Told()  # it is of another unit or resolution
@@ -257,14 +257,16 @@ def _take(
     })  # fmt: skip
 
 
-def _image_rows(pair: Pair, loaded: Loaded, settings: Settings) -> list[Row]:
+def _image_rows(pair: Pair, loaded: Loaded, settings: Settings, seconds: float) -> list[Row]:
     import SimpleITK as sitk
 
     window = None if loaded.relative else settings.window(pair.tracer)
-    return _rows(pair, loaded, sitk.GetArrayFromImage(loaded.synthetic), window)
+    return _rows(pair, loaded, sitk.GetArrayFromImage(loaded.synthetic), window, seconds)
 
 
-def _rows(pair: Pair, loaded: Loaded, made: np.ndarray, window: tuple[float, float] | None) -> list[Row]:
+def _rows(
+    pair: Pair, loaded: Loaded, made: np.ndarray, window: tuple[float, float] | None, seconds: float = np.nan
+) -> list[Row]:
     import SimpleITK as sitk
 
     inside = sitk.GetArrayViewFromImage(loaded.brain) > 0
@@ -272,7 +274,7 @@ def _rows(pair: Pair, loaded: Loaded, made: np.ndarray, window: tuple[float, flo
     figures = image_figures(made, sitk.GetArrayFromImage(loaded.on_grid), inside, window)
     case = f"{pair.participant}_{pair.session}" if pair.session else pair.participant
     return [
-        Row(pair.model, pair.participant, case, pair.tracer, region, seconds=np.nan, session=pair.session, **numbers)
+        Row(pair.model, pair.participant, case, pair.tracer, region, seconds=seconds, session=pair.session, **numbers)
         for region, numbers in figures.items()
     ]
 

@@ -20,12 +20,12 @@ def tracer_order(tracers: Iterable[str]) -> list[str]:
 
 
 def summarize(rows: Sequence[Row], methods: Sequence[str], metrics: Iterable[str] = METRICS) -> list[dict]:
-    """Mean and SD (n - 1) by method, tracer and region; the seconds leave out each method's first volume (warm-up)."""
+    """Mean and SD (n - 1) by method, tracer and region; seconds, where known, without each method's first (warm-up)."""
     summary = []
     for method in methods:
         own = [row for row in rows if row.method == method]
         regions = list(dict.fromkeys(row.region for row in own))
-        seconds = [row.seconds for row in own if row.region == regions[0]]
+        seconds = [row.seconds for row in own if row.region == regions[0] and np.isfinite(row.seconds)]
         seconds = seconds[1:] or seconds
         for tracer in tracer_order(row.tracer for row in own):
             for region in regions:
@@ -38,8 +38,7 @@ def summarize(rows: Sequence[Row], methods: Sequence[str], metrics: Iterable[str
                     values = values[np.isfinite(values)]
                     line[f"{metric}_mean"] = float(values.mean()) if values.size else None
                     line[f"{metric}_sd"] = float(values.std(ddof=1)) if values.size > 1 else None
-                mean = float(np.mean(seconds))
-                summary.append({**line, "seconds_per_volume": mean if np.isfinite(mean) else None})
+                summary.append({**line, "seconds_per_volume": float(np.mean(seconds)) if seconds else None})
     return summary
 
 

@@ -16,8 +16,10 @@ TITLES = {
 LEVEL = 0.05
 
 
+#: That of the paper's tables which tells how long a volume takes.
+TIMED = "Table IV"
 #: Tables of the paper, and what each has beside the figures.
-LAYOUTS = {"Table I": "sig", "Table III": "", "Table IV": "time"}
+LAYOUTS = {"Table I": "sig", "Table III": "", TIMED: "time"}
 
 
 def markdown(

@@ -23,6 +23,8 @@ DRAW_COLUMNS = (*PLACE, "sample", "suvr")
 COLUMNS = (*PLACE, "samples", "crps", "error", "spread", "low", "high", "meant", "covered")
 SUMMARY_COLUMNS = ("tracer", "model", "atlas", "region", "people", "scans", "what", "value", "low", "high", "note")
 TERCILES = ("low", "middle", "high")
+#: Values that differ by less are the same.
+_SAME = 1e-6
 #: Stands for all regions of an atlas together.
 ALL_REGIONS = "all"
 
@@ -149,12 +151,15 @@ def summary_rows(
         ``high``) third of the measured values of that tracer and region; ``spread / error``, the root mean square of
         the spread over that of the error, 1 for an honest spread (Fortin et al., J Hydrometeorol 2014;15:1708-1713;
         what the number of samples adds is taken off where it is known); and ``rank correlation`` (Spearman) of the
-        spread with the size of the error. Intervals are over people.
+        spread with the size of the error. Intervals are over people. A region that both PET were divided by has no
+        row and is not among all regions: both are 1 there by definition, whatever the model is sure of.
     """
     needs_statistics()
     groups: dict[tuple, list[tuple[Mapping, int]]] = {}
     columns = ("tracer", "model", "atlas", "region")
     for key, own in pairs_by(rows, columns).items():
+        if _is_reference(own):
+            continue
         third = terciles([row["measured"] for row in own])
         for name in (key, (*key[:3], ALL_REGIONS)):
             groups.setdefault(name, []).extend(zip(own, third, strict=True))
@@ -173,6 +178,12 @@ def summary_rows(
         lines = [*_crps(own, how), *_coverage(groups[key], nominal, how), *_spread(own, how)]
         found += [names | line for line in lines]
     return found
+
+
+def _is_reference(rows: Sequence[Mapping]) -> bool:
+    """Whether all values of a region are the same and the synthetic ones are the measured ones, but for rounding."""
+    truth = [row["measured"] for row in rows]
+    return max(truth) - min(truth) < _SAME and all(abs(row["error"]) < _SAME for row in rows)
 
 
 def _crps(rows: Sequence[Mapping], how: dict) -> Iterable[dict]:

@@ -26,7 +26,7 @@ from .resampling import LEAST_PEOPLE
 from .run import Measured, RegionValue
 from .settings import Settings
 from .summary import by_method, summarize, tracer_order
-from .tables import markdown
+from .tables import LAYOUTS, TIMED, markdown
 from .tsv import FAILURE_COLUMNS, REGION_COLUMNS, VOLUME_COLUMNS, as_tsv
 
 AGREEMENT_COLUMNS = (
@@ -69,6 +69,8 @@ DEFINITIONS = {
     "slope, intercept": "least squares of synthetic on measured",
     "low, high": "95 % percentile bootstrap over people, each with all sessions",
     "mean, sd": "over volumes; SD over n - 1",
+    "seconds_per_volume": "that all samples of a PET took to draw, as far as the results' own records tell, on the "
+    "machine that made them; mean over volumes without each model's first; no reading and no registration",
     "tests": "two-sided, paired over people (mean over the sessions that both models have); Holm over all tests of one "
     "tracer, kind and metric; effect_dz is the mean difference over the differences' SD",
 }
@@ -309,5 +311,9 @@ def _markdown(found: Measured, settings: Settings, agreements, repeated, lost: i
         order = [model for model in order if model != settings.against] + [settings.against]
     order = [model for model in order if any(row.method == model for row in found.images)]
     summary = summarize(found.images, order, ALL_METRICS)
-    text = markdown(found.images, summary, order, notes, layouts=("Table I",))
+    layouts = list(LAYOUTS)
+    if all(line["seconds_per_volume"] is None for line in summary):
+        layouts.remove(TIMED)
+        notes.append(f"no result tells how long it took to draw: no layout of {TIMED}")
+    text = markdown(found.images, summary, order, notes, layouts)
     return text + agreement_tables(agreements) + retest_table(repeated)

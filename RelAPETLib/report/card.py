@@ -103,6 +103,7 @@ def _performance(metadata: Mapping) -> list:
         ("Baseline for comparison", _named(metrics, "baseline")),
         ("Comparison with the baseline, with its significance", _named(metrics, "significance")),
         ("Evaluations and why their metrics were chosen", metrics),
+        ("Intervals of regional SUVR", _intervals(metadata)),
         ("Evaluation by people", _named(metrics, "reader")),
     ]
 
@@ -112,7 +113,7 @@ def _examination(metadata: Mapping) -> list:
         ("Interpretability and analysis of errors", _named(metadata.get("metrics"), "error")),
         ("Risks, as far as its limitations name them", metadata.get("limitations")),
         ("Bias, privacy, security and other harm", NOT_STATED),
-        ("Shifts of distribution", NOT_STATED),
+        ("Shifts of distribution", _gate(metadata)),
         ("Evaluation after deployment", STUDY),
     ]
 
@@ -181,6 +182,36 @@ def _split(training: Mapping) -> object:
         return None
     words = f"people: {_plain(training.get('subjects'))}"
     return f"{words}; split SHA-256 {training['split_sha256']}" if training.get("split_sha256") else words
+
+
+def _intervals(metadata: Mapping) -> list[str] | None:
+    """What a bundle's calibration says of its intervals: whose, how sure they are, and of how many people by tracer."""
+    calibration = metadata.get("calibration")
+    if not calibration:
+        return None
+    own, people = calibration["intervals"], calibration["population"]
+    drawn = {name: value for name, value in calibration["sampling"].items() if value is not None}
+    words = [
+        f"{own['level']:.0%}, split-conformal, on average over people like those who calibrated them: "
+        f"{people['description']}; sampling {_plain(drawn)}"
+    ]
+    if people["simulated"]:
+        words.append("From simulated people: withheld for every scan that is not simulated")
+    for tracer, facts in own["tracers"].items():
+        low, high = facts["coverage_95"]
+        words.append(f"{tracer}: {facts['people']} people; a calibration of so many covers {low:.3f} to {high:.3f}")
+    return words
+
+
+def _gate(metadata: Mapping) -> str | None:
+    """How a bundle knows input unlike its own people."""
+    gate = (metadata.get("calibration") or {}).get("gate")
+    if not gate:
+        return None
+    return (
+        f"inputs unlike {gate['people']} people are told by {gate['features']} features of the MRI, with one in twenty "
+        "false alarms meant; what the PET is worth then was not measured"
+    )
 
 
 def _named(metrics: object, word: str) -> object:

@@ -54,8 +54,8 @@ def write_cohort_report(
     """Write the page of a cohort, one HTML file that asks nothing of a network.
 
     Args:
-        source: a folder with the tables `volumes.tsv`, `regions.tsv`, `failures.tsv`, `notes.tsv` (those that there
-            are), or the tables by name (`cohort_tables.read_tables`).
+        source: a folder with the tables `volumes.tsv`, `regions.tsv`, `failures.tsv`, `notes.tsv`, `images.tsv` (those
+            that there are), or the tables by name (`cohort_tables.read_tables`).
         path: file to write; it is replaced, whole, when it exists.
         results: files of the results, for pictures, verdicts and links; None looks for them below the folder.
         title: heading.

@@ -6,14 +6,14 @@ import csv
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import InputError
-from ..evaluation.tsv import KEYS, MISSING
+from ..evaluation.tsv import KEYS, MISSING, read_tsv
 
 #: Limits of agreement are not drawn for fewer volumes.
 LEAST_FOR_LIMITS = 3
@@ -27,6 +27,9 @@ _NUMBERS = {
 SUVR = "SUVR"
 _WORDS = {"volumes": ("region",), "regions": ("region", "atlas"), "failures": ("reason",), "notes": ("note",)}
 MAX_BYTES = 500_000_000
+#: Table of `relapet evaluate` alone: figures of images by groups of people, and the columns that are read of it.
+IMAGES = "images.tsv"
+_OF_PEOPLE = ("tracer", "model", "region", "covariate", "group", "people", "psnr_mean")
 
 
 class Key(NamedTuple):
@@ -47,12 +50,17 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Tables:
-    """Rows by table: texts, numbers (None for ``n/a``), and ``key``, a `Key`."""
+    """Rows by table: texts, numbers (None for ``n/a``), and ``key``, a `Key`.
+
+    Rows of ``people`` are of groups of people: ``tracer``, ``model``, ``region``, ``covariate`` (sex, age ...),
+    ``group``, ``people`` and ``psnr_mean`` (dB).
+    """
 
     volumes: list[dict]
     regions: list[dict]
     failures: list[dict]
     notes: list[dict]
+    people: list[dict] = field(default_factory=list)
 
     def groups(self) -> list[Group]:
         """Tracers and models that there are results of."""
@@ -67,12 +75,14 @@ def read_tables(source: str | os.PathLike | Mapping[str, Iterable[Mapping] | str
     """Tables of a folder, or given by name.
 
     Args:
-        source: a folder with ``volumes.tsv``, ``regions.tsv``, ``failures.tsv`` and ``notes.tsv``, not all of which
-            must be there; or by ``volumes``, ``regions``, ``failures``, ``notes``: a path, or rows as mappings.
+        source: a folder with ``volumes.tsv``, ``regions.tsv``, ``failures.tsv``, ``notes.tsv`` and ``images.tsv``, not
+            all of which must be there; or by ``volumes``, ``regions``, ``failures``, ``notes``: a path, or rows as
+            mappings.
 
     Raises:
         InputError: there are none, one cannot be read, lacks a column or has a row twice, or a number is none.
     """
+    people: list[dict] = []
     if isinstance(source, Mapping):
         unknown = sorted(source.keys() - _NUMBERS.keys())
         if unknown:
@@ -86,7 +96,23 @@ def read_tables(source: str | os.PathLike | Mapping[str, Iterable[Mapping] | str
         if not given:
             names = ", ".join(f"{name}.tsv" for name in _NUMBERS)
             raise InputError(f"{folder}: none of {names} is there; give a folder of relapet evaluate or bids")
-    return Tables(**{name: _table(name, given.get(name, ())) for name in _NUMBERS})
+        people = _people(folder / IMAGES)
+    return Tables(**{name: _table(name, given.get(name, ())) for name in _NUMBERS}, people=people)
+
+
+def _people(path: Path) -> list[dict]:
+    """Rows of groups of people, without those of everybody; none where there is no such table."""
+    if not path.is_file():
+        return []
+    found = []
+    for number, row in enumerate(read_tsv(path, _OF_PEOPLE), 1):
+        if row["covariate"] == "all":
+            continue
+        line: dict = {name: row[name] for name in _OF_PEOPLE}
+        for name in ("people", "psnr_mean"):
+            line[name] = _number(row[name], f"{path}: row {number}: {name}")
+        found.append(line)
+    return found
 
 
 def _table(name: str, given) -> list[dict]:

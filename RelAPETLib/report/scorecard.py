@@ -42,7 +42,8 @@ def scorecard(tables: Tables, verdicts: dict[str, int], records: int) -> str:
          "whether readers understand it"),
         ("Consistency", "Are they as good in every group, and from run to run?",
          _by_group(groups, lambda group: _consistency(tables, group)) + f"; verdicts: {_counted(verdicts)}",
-         "groups of sex, age, site or scanner, which the tables do not hold"),
+         "groups that these tables do not tell of" if tables.people else
+         "groups of sex, age, site or scanner: these tables do not tell of any, those of relapet evaluate do"),
     ]  # fmt: skip
     return (
         '<section id="scorecard"><h2>Scorecard</h2>'
@@ -97,5 +98,14 @@ def _completeness(tables: Tables) -> str:
 
 
 def _consistency(tables: Tables, group: Group) -> str:
-    sds = [one.sd for one in agreements(tables, group) if one.sd is not None]
-    return f"SD of regional differences {min(sds):.3f} to {max(sds):.3f}" if sds else NOT_COVERED
+    sds = [one.sd for one in agreements(tables, group) if one.sd]  # 0 in a region that both were divided by
+    found = [f"SD of regional differences {min(sds):.3f} to {max(sds):.3f}"] if sds else []
+    own = [row for row in tables.people if (row["tracer"], row["model"], row["region"]) == (*group, "brain")]
+    for covariate in dict.fromkeys(row["covariate"] for row in own):
+        told = [
+            f"{row['group']} {row['psnr_mean']:.1f} (n = {row['people']:.0f})"
+            for row in own
+            if row["covariate"] == covariate and None not in (row["psnr_mean"], row["people"])
+        ]
+        found += [f"mean PSNR in the brain, dB, by {covariate}: {', '.join(told)}"] if told else []
+    return "; ".join(found) or NOT_COVERED

@@ -1,8 +1,12 @@
-"""The recipes of `cluster/`: containers, the array's script, and what BABS asks for. None is built here."""
+"""The recipes of `cluster/`: containers, the array's script, and what BABS asks for. None is built here.
+
+hadolint looks at the Dockerfile, shellcheck at the scripts and at what is shell in the Apptainer recipe.
+"""
 
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,15 @@ INSTRUCTIONS = {"FROM", "COPY", "WORKDIR", "RUN", "ENV", "USER", "ENTRYPOINT"}
 BABS_RESOURCES = {"interpreting_shell", "hard_memory_limit", "soft_memory_limit", "temporary_disk_space",
                   "number_of_cpus", "hard_runtime_limit", "customized_text"}  # fmt: skip
 BABS_SECTIONS = {"input_datasets", "cluster_resources", "script_preamble", "job_compute_space", "zip_foldernames"}
+
+
+def linted(name: str, *arguments: str, text: str | None = None) -> str:
+    """What a linter finds fault with; nothing where all is well."""
+    program = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if program is None:
+        pytest.skip(f"{name} is not installed")
+    done = subprocess.run([program, *arguments], input=text, capture_output=True, text=True)
+    return done.stdout + done.stderr
 
 
 def docker_lines() -> list[tuple[str, str]]:
@@ -46,8 +59,20 @@ def test_dockerfile_is_sound():
     content = dict(lines)
     assert content["USER"] != "root" and content["ENTRYPOINT"].startswith("[")
     assert [name for name, _ in lines].index("USER") > [name for name, _ in lines].index("RUN")
-    if hadolint := shutil.which("hadolint"):
-        subprocess.run([hadolint, str(CLUSTER / "Dockerfile")], check=True)
+
+
+def test_hadolint_finds_no_fault_with_the_dockerfile():
+    assert linted("hadolint", str(CLUSTER / "Dockerfile")) == ""
+    bad = (CLUSTER / "Dockerfile").read_text().replace("bookworm-slim", "latest")
+    assert "DL3007" in linted("hadolint", "-", text=bad), "it does find fault where there is one"
+
+
+@pytest.mark.parametrize("name", ["post", "environment", "runscript", "test"])
+def test_shellcheck_finds_no_fault_with_the_apptainer_recipe(name):
+    """Apptainer runs each by sh, ended by the first error; SC2155 is of a command in an export that could fail."""
+    text = "\n".join(["#!/bin/sh -e", *sections()[name], ""])
+    assert linted("shellcheck", "--exclude=SC2155", "-", text=text) == ""
+    assert "SC2086" in linted("shellcheck", "-", text=f"{text}cd $1\n"), "it does find fault where there is one"
 
 
 def test_both_recipes_are_the_same_steps_and_ci_run_has_them():
@@ -70,8 +95,7 @@ def test_both_recipes_are_the_same_steps_and_ci_run_has_them():
 @pytest.mark.parametrize("script", [".ci/run", "cluster/slurm_array.sh"])
 def test_scripts_are_bash(script):
     subprocess.run(["bash", "-n", str(ROOT / script)], check=True)
-    if shellcheck := shutil.which("shellcheck"):
-        subprocess.run([shellcheck, "--severity=error", str(ROOT / script)], check=True)
+    assert linted("shellcheck", "--severity=warning", str(ROOT / script)) == ""
 
 
 def array(first: int, last: int, count: int, number: int, **more: str) -> dict[str, str]:
@@ -160,3 +184,24 @@ def test_babs_calls_us_with_options_that_there_are():
     given = [word for key, value in options.items() for word in (key, *([value] if value else []))]
     arguments = build_parser().parse_args(["bids", "/in", "/out/relapet", "participant", *given, person, "sub-01"])
     assert arguments.participant_label == ["sub-01"] and arguments.skip_bids_validation
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        (("--jobs", "3"), "jobs", 3),
+        (("--nprocs", "3"), "jobs", 3),
+        (("--n_cpus", "3"), "jobs", 3),
+        (("--participant-label", "1", "2"), "participant_label", ["1", "2"]),
+        (("--participant_label", "1", "--participant_label", "2"), "participant_label", ["1", "2"]),
+        (("--session-label", "a", "b"), "session_label", ["a", "b"]),
+        (("--session-id", "a"), "session_label", ["a"]),
+        (("-w", "work"), "work_dir", Path("work")),
+        (("--work-dir", "work"), "work_dir", Path("work")),
+        (("--skip_bids_validation",), "skip_bids_validation", True),
+        (("--tracer", "TAU", "PIB"), "tracer", ["TAU", "PIB"]),
+    ],
+)
+def test_options_have_the_names_that_other_bids_apps_give_them(words, name, value):
+    found = getattr(build_parser().parse_args(["bids", "in", "out", "participant", *words]), name)
+    assert type(value)(found) == value

@@ -12,7 +12,7 @@ from cohorts import bids_data, rows
 from evaluation_study import read_table, write_scale_masks, write_study, write_table
 
 from RelAPETLib.cli import main
-from RelAPETLib.errors import InputError
+from RelAPETLib.errors import InputError, RelAPETWarning
 from RelAPETLib.evaluation.in_mni import read_transform
 from RelAPETLib.evaluation.reading import is_relative
 from RelAPETLib.evaluation.scores import crps
@@ -174,6 +174,17 @@ def test_what_a_result_tells_of_itself(tmp_path):
         assert told.ends == {"frontal": {"spread": 0.1, "low": 1.0, "high": 1.5}}
         assert told.draws == {"frontal": [1.1, 1.3]} and told.couples == {"frontal": ["1", "1"]}
     assert read_told(tmp_path / "somebody_pet.nii.gz").ends == {}
+
+
+@pytest.mark.parametrize(("told", "seconds"), [("2.5", 2.5), ("3", 3), ("true", None), ('"2"', None), ("-1", None)])
+def test_how_long_a_result_took_is_what_its_record_says(tmp_path, told, seconds):
+    for name in ("synthetic_pet.json", "sub-1_trc-AV1451_desc-synthetic_provenance.json"):
+        (tmp_path / name).write_text(f'{{"seconds": {{"registration": 9.0, "sampling": {told}}}}}')
+    for name in ("synthetic_pet.nii.gz", "sub-1_trc-AV1451_space-T1w_desc-synthetic_pet.nii.gz"):
+        assert read_told(tmp_path / name).seconds == pytest.approx(seconds or np.nan, nan_ok=True)
+    (tmp_path / "synthetic_pet.json").write_text("{")
+    with pytest.warns(RelAPETWarning, match="how long a result took"):
+        assert np.isnan(read_told(tmp_path / "synthetic_pet.nii.gz").seconds)
 
 
 @pytest.mark.parametrize(("units", "relative"), [("SUVR; to cerebellar grey", False), ("relative (0 to 1)", True)])

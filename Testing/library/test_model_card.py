@@ -6,6 +6,7 @@ import re
 import pytest
 
 from RelAPETLib.cli import main
+from RelAPETLib.models import locate
 from RelAPETLib.report.card import NOT_STATED, model_card
 
 #: Items of the checklist, in our words, by part.
@@ -34,6 +35,12 @@ def test_the_demo_models_card_has_every_item(capsys):
             assert [item for item in found[part] if words in item], f"{part}: {words}"
     assert found["Part 5"]["Bias, privacy, security and other harm"] == NOT_STATED
     assert "2000 simulated people" in found["Part 2"]["Origin of all data"] and "simulated data only" in card
+    calibration = locate("demo").metadata["calibration"]
+    low, high = calibration["intervals"]["tracers"]["TAU"]["coverage_95"]
+    people = calibration["intervals"]["tracers"]["TAU"]["people"]
+    assert f"  - TAU: {people} people; a calibration of so many covers {low:.3f} to {high:.3f}" in card
+    assert calibration["population"]["description"] in card and "withheld for every scan that is not simulated" in card
+    assert f"unlike {calibration['gate']['people']} people" in found["Part 5"]["Shifts of distribution"]
     assert "  - MRI does not determine amyloid" in card and "endorsed" in card and "arXiv 2403.02558" in card
 
 
@@ -42,6 +49,9 @@ def test_a_bundle_that_says_little_gets_a_card_that_says_so(tiny_latent, capsys)
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     found = items(line["card"])
     assert found["Part 3"] if "Part 3" in found else found["Parts 3 and 4"]["Baseline for comparison"] == NOT_STATED
+    assert (
+        found["Parts 3 and 4"]["Intervals of regional SUVR"] == found["Part 5"]["Shifts of distribution"] == NOT_STATED
+    )
     assert found["Part 6"]["Hardware, cost and time of training"] == NOT_STATED
     assert found["Part 6"]["Differences from the paper"] == NOT_STATED
     assert re.fullmatch("[0-9a-f]{64}", found["Part 6"]["Weights, SHA-256"])

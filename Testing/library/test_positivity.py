@@ -106,5 +106,12 @@ def test_intervals_cover():
     assert 0.88 <= held / 200 <= 0.99
 
 
+@pytest.mark.parametrize("people", range(3, 40))
+def test_the_ends_of_none_and_of_all_are_0_and_1(people):
+    none, every = (share(np.full(people, hit), range(people)) for hit in (False, True))
+    assert none[:2] == (0, 0) and 0 < none[2] < 1
+    assert every[0] == every[2] == 1 and 0 < every[1] < 1
+
+
 def test_a_share_of_nothing():
     assert all(map(math.isnan, share(np.array([], bool), [])))

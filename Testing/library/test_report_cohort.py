@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import time
 
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 
 from RelAPETLib.cli import main
 from RelAPETLib.errors import InputError, RelAPETWarning
+from RelAPETLib.evaluation.tsv import as_tsv
 from RelAPETLib.report import cohort as cohort_page
 from RelAPETLib.report import scorecard, web, write_cohort_report
 from RelAPETLib.report.cohort_results import ResultFiles, find_results
@@ -186,6 +188,27 @@ def test_the_page_is_closed_escaped_and_names_no_place(cohort, page):
     for word in ("Congruence", "Coverage", "Constraint", "Completeness", "Compliance", "Comprehension", "Consistency"):
         assert f"<td>{word}</td>" in page
     assert "endorsed" in page and "arXiv 2406.11143" in page
+
+
+def test_groups_of_people_that_an_evaluation_tells_of_are_on_the_page(cohort, page, tmp_path, capsys):
+    assert "these tables do not tell of any" in page
+    for name in HEADS:
+        shutil.copy(cohort / f"{name}.tsv", tmp_path)
+    fixed = {"tracer": "TAU", "model": "demo 3.1.0", "region": "brain"}
+    groups = [("all", "all", 4, 25.5), ("sex", "F", 1, 24.0), ("sex", "M", 3, 26.0), ("site", "<b>A</b>", 4, None)]
+    rows = [
+        {**fixed, "covariate": covariate, "group": name, "people": people, "psnr_mean": psnr}
+        for covariate, name, people, psnr in groups
+    ] + [{**fixed, "region": "whole_grid", "covariate": "sex", "group": "F", "people": 1, "psnr_mean": 99.0}]
+    (tmp_path / "images.tsv").write_bytes(as_tsv(rows, rows[0]))
+    write_cohort_report(tmp_path, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "mean PSNR in the brain, dB, by sex: F 24.0 (n = 1), M 26.0 (n = 3)" in text
+    assert "99.0" not in text and "<b>A</b>" not in text and "groups that these tables do not tell of" in text
+    (tmp_path / "images.tsv").write_text("tracer\tmodel\nTAU\tdemo\n", encoding="utf-8")
+    assert main(["report", str(tmp_path), "--overwrite"]) == 2
+    said = capsys.readouterr().err
+    assert "images.tsv" in said and "'region'" in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,24 @@ def test_coverage_by_tercile_shows_what_the_mean_hides():
     assert not [row for row in found if row["what"] == "crps"], "without draws there is no CRPS"
 
 
+def test_a_reference_region_is_no_success_of_anybody():
+    """Both PET are 1 in it by definition: its rows would be errors of 0 that every interval covers."""
+    rows, draws = simulated(people=12)
+    plain = u.summary_rows(u.uncertainty_rows(rows, draws), resamples=100)
+    reference = [
+        {**row, "region": "cerebellar_grey", "synthetic": 1.0, "measured": 1.0, "low": 0.9, "high": 1.1}
+        for row in rows
+        if row["region"] == "frontal"
+    ]
+    draws |= {tuple(row[name] for name in u.PLACE): np.ones(20) for row in reference}
+    scans = u.uncertainty_rows([*rows, *reference], draws)
+    assert len(scans) == 36, "its rows stay in uncertainty.tsv"
+    assert u.summary_rows(scans, resamples=100) == plain
+    reference[0] |= {"measured": 1.2}  # it is none
+    both = u.summary_rows(u.uncertainty_rows([*rows, *reference], draws), resamples=100)
+    assert line(both, "coverage", "cerebellar_grey")["scans"] == 12 and line(both, "coverage")["scans"] == 36
+
+
 def test_thirds():
     assert u.terciles([5, 1, 3, 2, 6, 4]).tolist() == [2, 0, 1, 0, 2, 1]
     assert u.terciles([1, 1, 1]).tolist() == [0, 0, 0]
