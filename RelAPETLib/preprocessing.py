@@ -97,7 +97,8 @@ def preprocess(
         t1w, t2f: 3-D scalar images (`volumes.read_volume`), with scalp or skull-stripped; `t2f` may be None.
         pet: a PET of the same person, e.g. in SUVR; goes rigidly to the T1w and through the same warp.
         pets: further PET by name, each on its own grid.
-        device: ``cpu``, ``cuda``, ``cuda:i`` or ``mps``, for the torch method and the brain extraction.
+        device: ``cpu``, ``cuda``, ``cuda:i`` or ``mps``, for the torch method, the brain extraction and, on CUDA, the
+            resampling onto the grid.
         method: one of `METHODS`, see there.
         progress: called as progress(fraction 0..1, message).
 
@@ -147,7 +148,7 @@ def preprocess(
         coverage = measure_coverage(brain, *images, affine, rigid.get("t2f"), template)
         figures = _brain_figures(scans, brain, rigid.get("t2f"), coverage)
         report(0.85, "resampling onto the model grid")
-        result = _on_grid(scans, uptakes, rigid, warp, template)
+        result = _on_grid(scans, uptakes, rigid, warp, template, device)
     if method == "affine":  # asked for: it is `affine_ncc` then, whose limit is an affine's
         del result.quality["template_ncc"]
     result.skull_stripped = skull_stripped
@@ -235,7 +236,7 @@ def _split(uptakes: Mapping[str, Uptake]) -> dict:
     }
 
 
-def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preprocessed:
+def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template, device: str) -> Preprocessed:
     """One resampling of each raw scan through its composed transform, masking, scaling, quality figures."""
     import SimpleITK as sitk
 
@@ -245,7 +246,8 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
 
     mask = image_to_array(template.mask) > 0
     chains = {name: sitk.CompositeTransform([t, warp.to_t1w]) for name, t in rigid.items()}
-    laid = {"t1w": warp.laid} | {name: lay(scans[name].image, chains[name]) for name in scans if name != "t1w"}
+    rest = (name for name in scans if name != "t1w")
+    laid = {"t1w": warp.laid} | {name: lay(scans[name].image, chains[name], device) for name in rest}
     arrays, seen = ({name: getattr(one, part) for name, one in laid.items()} for part in ("values", "seen"))
     shown = np.logical_and.reduce([mask, *seen.values()])
     if not shown.any():
@@ -254,7 +256,7 @@ def _on_grid(scans: dict, uptakes: dict, rigid: dict, warp, template) -> Preproc
         raise InputError("T1w and T2F show no common part of the brain; check that both are of the same head")
     figures = {**warp.quality, **quality.template_figures(arrays["t1w"], mask & seen["t1w"], template)}
     figures |= _mri_figures(arrays["t1w"], arrays.get("t2f"), shown, template)
-    there = ((name, lay(pet, chains[name])) for name, pet in uptakes.items())
+    there = ((name, lay(pet, chains[name], device)) for name, pet in uptakes.items())
     uptakes = {name: uptake_on_grid(pet.values, pet.seen, template) for name, pet in there}
     return Preprocessed(
         t1w=array_to_image(_scaled(arrays["t1w"], mask, "T1w")),

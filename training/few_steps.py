@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from RelAPETLib.devices import MEASURED_PRECISION
 from RelAPETLib.errors import InputError
 from RelAPETLib.jsonfiles import read_json_object
 from RelAPETLib.methods.base import SEQUENCES
@@ -187,7 +188,9 @@ def _one_a_person(people: Cache) -> list[str]:
     return list({record["subject"]: record["case"] for record in reversed(people.index["cases"])}.values())[::-1]
 
 
-def draw_person(model: Model, people: Cache, case: str, choices: Choices) -> dict[str, np.ndarray]:
+def draw_person(
+    model: Model, people: Cache, case: str, choices: Choices, precision: str = MEASURED_PRECISION
+) -> dict[str, np.ndarray]:
     """``TRACER_STEPS_mean`` and ``_spread`` [blocks in the brain], and ``_regional`` [12], in SUVR, of one case."""
     import torch
 
@@ -197,7 +200,8 @@ def draw_person(model: Model, people: Cache, case: str, choices: Choices) -> dic
     regions, inside = Regions(people), _blocks_inside()
     mri = np.stack([regions.whole(people.array(case, name)) for name in SEQUENCES])
     conditioned, found = ConditionedModel(model, torch.from_numpy(mri)[None]), {}
-    for plan in resolve(Options("all", seed=SEED, samples=choices.samples, yes=True), model):
+    asked = Options("all", seed=SEED, samples=choices.samples, yes=True, precision=precision)
+    for plan in resolve(asked, model):
         low, high = plan.window or (-1.0, 1.0)
         for steps in (*choices.tried, choices.reference):
             drawn = draw_samples(conditioned, replace(plan, steps=steps), yes=True)

@@ -10,8 +10,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..grid import MNI_GRID, array_to_image, image_to_array
+from ..notices import warn
 from .beside import Start, at_once
 from .fields import as_transform, extended, inverse
+from .on_device import resampled
 from .quality import correlation, field_figures, normalised_mutual_information
 from .template import Template
 
@@ -88,10 +90,20 @@ def resample_to_grid(image: sitk.Image, transform: sitk.Transform) -> sitk.Image
     return sitk.Resample(image, MNI_GRID.reference_image(), transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
 
 
-def lay(image: sitk.Image, transform: sitk.Transform) -> Laid:
-    """An image on the model grid, and where that lies in its field of view, by one resampling for both."""
+def lay(image: sitk.Image, transform: sitk.Transform, device: str = "cpu") -> Laid:
+    """An image on the model grid, and where that lies in its field of view, by one resampling for both.
+
+    On a CUDA device torch does it, up to rounding; on others, or where that fails, ITK on the CPU.
+    """
+    grid = MNI_GRID.reference_image()
+    if device.startswith("cuda"):
+        try:
+            return Laid(*(array.transpose(2, 1, 0) for array in resampled(image, transform, grid, device)))
+        except RuntimeError as error:  # torch: out of memory
+            cause = " ".join(str(error).split())[:120]
+            warn(f"a scan could not be resampled on {device} ({cause}); it was on the CPU instead")
     outside = float(np.finfo(np.float32).min)
-    there = sitk.Resample(image, MNI_GRID.reference_image(), transform, sitk.sitkLinear, outside, sitk.sitkFloat32)
+    there = sitk.Resample(image, grid, transform, sitk.sitkLinear, outside, sitk.sitkFloat32)
     values = image_to_array(there)
     seen = values != np.float32(outside)
     values[~seen] = 0
@@ -120,7 +132,7 @@ def _deform(method: str, start: _Start, device: str) -> _Fit:
     figures = field_figures(field, template.mask)
     field = extended(field)
     transform = sitk.CompositeTransform([start.affine, as_transform(field)])
-    laid = lay(start.t1w, transform)
+    laid = lay(start.t1w, transform, device)
     _, information = agreement(laid, template)
     problem = ""
     if figures["folds_percent"] > MAX_FOLDS_PERCENT:
@@ -152,10 +164,10 @@ def fit_warp(
         t1w: bias-corrected T1w.
         affine: template points to T1w points.
         method: one of `METHODS`; `INSTEAD` says what is tried where it had to be given up.
-        device: where the methods with torch run; the CPU when that fails.
+        device: where the methods with torch run, and resampling onto the grid (see `lay`); the CPU when that fails.
         aside: starts the inverse, which nothing here waits for; see `beside`.
     """
-    laid = lay(t1w, affine)
+    laid = lay(t1w, affine, device)
     ncc, information = agreement(laid, template)
     start, quality = _Start(t1w, affine, template, laid, information), {"affine_ncc": ncc}
     given_up, warnings = [], []

@@ -14,7 +14,8 @@ no trained model is needed; that changes no seconds.
   of 2 (2 steps of the voxel model, whose steps are slow there).
 - Tracers: the demo model's four samples of each, one tracer after the other and all in one batch, as a synthesis does
   on a GPU (`RelAPETLib.synthesis.sampling.pays_together`).
-- Training: `Testing/benchmarks/train_step.py`'s two steps, ours and the published one's, here in one process.
+- Training: `Testing/benchmarks/train_step.py`'s two steps, ours and a transcription of the published one's, here in one
+  process.
 
 What would begin after ``--minutes`` is left out, and the table says so.
 """
@@ -234,12 +235,12 @@ def tracers(method, clock: Clock, repeats: int) -> list[list[str]]:
 
 
 def training(shape: tuple[int, ...], clock: Clock, repeats: int) -> list[list[str]]:
-    """Rows of one shape: the published step and ours, in float32 and bfloat16."""
+    """Rows of one shape: the published step, transcribed, and ours, in float32 and bfloat16."""
     kind = clock.device.partition(":")[0]
     batch = torch.rand(1, 1, *shape) * 2 - 1, torch.rand(1, 2, *shape) * 2 - 1, torch.tensor([2])
     works, rows, turns = {}, [], {}
     for precision in ("fp32", "bf16"):
-        for name, step in (("release", release_step), ("ours", our_step)):
+        for name, step in (("transcription", release_step), ("ours", our_step)):
             torch.manual_seed(0)
             G, D = build_generator().to(clock.device), build_discriminator("batch").to(clock.device)
             rates = ((G, 5e-5), (D, 5e-6))
@@ -257,7 +258,7 @@ def training(shape: tuple[int, ...], clock: Clock, repeats: int) -> list[list[st
         for side in list(works)[:: 1 if turn % 2 == 0 else -1]:
             turns.setdefault(side, []).append(clock.seconds(works[side]))
     for (name, precision), own in turns.items():
-        gains = [base / each for base, each in zip(turns["release", "fp32"], own, strict=True)]
+        gains = [base / each for base, each in zip(turns["transcription", "fp32"], own, strict=True)]
         milliseconds = [f"{1000 * value:.0f}" for value in spread(own)]
         rows.append([size(shape), f"{name}, {precision}", "{} ({} to {})".format(*milliseconds),
                      f"{statistics.median(gains):.2f}", shown(peaks[name, precision])])  # fmt: skip

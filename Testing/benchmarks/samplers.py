@@ -71,13 +71,7 @@ class Mixture:
             )  # fmt: skip
         if solver == "Heun":
             return self._heun(select_timesteps(self.schedule, (steps + 1) // 2, "logsnr"))
-        scheduler = _theirs(solver, self.schedule)
-        scheduler.set_timesteps(steps)
-        rates = [self.schedule.rates(t) for t in (*timesteps, -1)]
-        # UniPC's takes no timesteps of ours by itself.
-        scheduler.timesteps = torch.tensor(timesteps)
-        scheduler.sigmas = torch.tensor([sigma / alpha for alpha, sigma in rates], dtype=torch.float64)
-        x_t = self.starts
+        scheduler, x_t = scheduler_of(solver, self.schedule, timesteps), self.starts
         for t in timesteps:
             x_t = scheduler.step(self.noise_in(x_t, t), t, x_t, return_dict=False)[0]
         return x_t
@@ -106,16 +100,23 @@ class Mixture:
         return f"{one:.1f} / {mean:+.1f} / {spread:+.1f}"
 
 
-def _theirs(solver: str, schedule: NoiseSchedule):
-    """A scheduler of diffusers on our betas."""
+def scheduler_of(solver: str, schedule: NoiseSchedule, timesteps: list[int]):
+    """A scheduler of diffusers on our betas and timesteps."""
     import diffusers
 
     made = {"trained_betas": schedule.betas.double().numpy(), "final_sigmas_type": "zero"}
     if solver.startswith("UniPC"):
-        return diffusers.UniPCMultistepScheduler(solver_order=int(solver[-1]), solver_type="bh2", **made)
-    return diffusers.DPMSolverMultistepScheduler(
-        solver_order=3, algorithm_type="dpmsolver++", lower_order_final="lower" in solver, **made
-    )
+        scheduler = diffusers.UniPCMultistepScheduler(solver_order=int(solver[-1]), solver_type="bh2", **made)
+    else:
+        scheduler = diffusers.DPMSolverMultistepScheduler(
+            solver_order=3, algorithm_type="dpmsolver++", lower_order_final="lower" in solver, **made
+        )
+    scheduler.set_timesteps(len(timesteps))
+    rates = [schedule.rates(t) for t in (*timesteps, -1)]
+    # UniPC's takes no timesteps of ours by itself.
+    scheduler.timesteps = torch.tensor(timesteps)
+    scheduler.sigmas = torch.tensor([sigma / alpha for alpha, sigma in rates], dtype=torch.float64)
+    return scheduler
 
 
 def mixture_table(schedule: NoiseSchedule, name: str) -> list[str]:

@@ -1,10 +1,13 @@
-"""One training step beside a plain transcription of the published implementation's, in the same run.
+"""One training step beside the published implementation's own, and beside a transcription of it, in the same run.
 
-``python Testing/benchmarks/train_step.py [--device cuda] [--shapes 32x36x32 48x52x48] [--repeats 15] [--threads 1]
-[--huge-pages] [--out FILE]`` prints images a second and peak memory of both, at batch 1 with the adversarial part on.
-The transcription draws its noise on the CPU, makes the clean estimates image by image, and has SSIM and PSNR of every
-step inside the graph, as the published loop does; networks, schedule and mathematics are the same; ours has Adam in its
-fused form, as `training.trainer` does.
+``python Testing/benchmarks/train_step.py [--release FOLDER] [--device cuda] [--shapes 32x36x32 48x52x48]
+[--repeats 15] [--threads 1] [--huge-pages] [--out FILE]`` prints images a second and peak memory of all, at batch 1
+with the adversarial part on. FOLDER is a checkout of
+github.com/mxliu/Relativistic-Adversarial-Diffusion-for-Neuroimage-Synthesis, whose own loop and networks then are what
+ours is held against (`release_training`); else that is a plain transcription of it. The transcription draws its noise
+on the CPU, makes the clean estimates image by image, and has a two-dimensional SSIM and PSNR of every step inside the
+graph, on our networks; schedule and mathematics are the same; ours has Adam in its fused form, as `training.trainer`
+does. (The published loop has SSIM in three dimensions.)
 
 Ours is taken in each `hardware.mode`, and held against a floor: the floating-point operations of a plain step (those of
 convolutions, matrix products and attention that torch counts) by the highest rate at which this device has done a large
@@ -28,14 +31,18 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from Testing.benchmarks.release_training import folder_of, take_steps
+
 #: Ours, by `hardware.mode`, and the other's.
 MODES = {"ours": "plain", "ours fast": "fast", "ours lean": "lean"}
-SIDES = ("release", *MODES)
+RELEASE, TRANSCRIPTION = "release", "transcription"
+SIDES = (RELEASE, TRANSCRIPTION, *MODES)
 #: What --huge-pages adds: torch asks Linux for 2 MB pages for its large tensors, which are mapped anew in every step.
 HUGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}
 WARM_UP = 2
@@ -49,7 +56,7 @@ compared and how stands at its head.
 
 
 def release_step(G, D, optimizers, batch, schedule, device, dtype):
-    """The published loop's step, from its description in the reference: same order, same extras."""
+    """The transcription: the published loop's step, from its description in the reference, in the same order."""
     import torch
     from monai.metrics.regression import compute_ssim_and_cs
     from torch.nn import functional as F
@@ -111,8 +118,13 @@ def our_step(G, D, optimizers, batch, schedule, device, dtype):
     return torch.stack(list(losses.terms.values())).tolist()
 
 
-def serve(side: str, shape: tuple[int, ...], device: str, precision: str) -> None:
+def serve(side: str, shape: tuple[int, ...], device: str, precision: str, release: Path | None) -> None:
     """Take one step for every line on stdin and print its seconds; at the end the peak memory in GB."""
+    if side == RELEASE:
+        take_steps(release, shape, device, sys.stdin, lambda *seconds: print(json.dumps(seconds), flush=True))
+        print(json.dumps([peak_gb(device)]))
+        return
+
     import torch
 
     from RelAPETLib.diffusion import NoiseSchedule
@@ -140,8 +152,15 @@ def serve(side: str, shape: tuple[int, ...], device: str, precision: str) -> Non
         wait_for(device)
         seconds = time.perf_counter() - began, time.process_time() - busy
         print(json.dumps(seconds), flush=True)
+    print(json.dumps([peak_gb(device)]))
+
+
+def peak_gb(device: str) -> float:
+    """Most memory of this process; on a GPU, of its tensors."""
+    import torch
+
     resident = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps((torch.cuda.max_memory_allocated() if device == "cuda" else resident) / 1e9))
+    return (torch.cuda.max_memory_allocated() if device == "cuda" else resident) / 1e9
 
 
 def operations(step) -> int:
@@ -203,6 +222,8 @@ def start(side: str, shape: str, options: argparse.Namespace, extra: dict[str, s
     """A process that takes steps when told to."""
     more = {"OMP_NUM_THREADS": str(options.threads)} if options.threads else {}
     words = ["--shapes", shape, "--device", options.device, "--precision", options.precision]
+    words += ["--release", str(options.release)] if options.release else []
+    more["TQDM_DISABLE"] = "1"  # the published loop's bar
     return subprocess.Popen(
         [sys.executable, __file__, "--side", side, *words],
         env={**os.environ, **more, **extra},
@@ -224,11 +245,17 @@ def won(found: dict[str, tuple[list[list[float]], float]], seconds: float, cpu: 
     middle = {name: statistics.median(turn[int(cpu)] for turn in turns) for name, (turns, _) in found.items()}
     parts = []
     for name, own in middle.items():
-        plain, theirs = (middle[side + name.partition(",")[1] + name.partition(",")[2]] for side in ("ours", "release"))
+        pages = name.partition(",")[1] + name.partition(",")[2]
+        plain, theirs = (middle[side + pages] for side in ("ours", base_of(found)))
         shares = [f"{(other - own) / (other - seconds):.0%} of the gap from {of}"
-                  for of, other in (("plain", plain), ("the release", theirs)) if own != other]  # fmt: skip
+                  for of, other in (("plain", plain), (f"the {base_of(found)}", theirs)) if own != other]  # fmt: skip
         parts.append(f"{name} {own / seconds:.2f} times the floor" + (f" ({', '.join(shares)})" if shares else ""))
     return "; ".join(parts)
+
+
+def base_of(found: Iterable[str]) -> str:
+    """What ours is held against, of the sides that there are."""
+    return RELEASE if RELEASE in found else TRANSCRIPTION
 
 
 def compare(shape: str, options: argparse.Namespace) -> dict[str, tuple[list[list[float]], float]]:
@@ -237,7 +264,11 @@ def compare(shape: str, options: argparse.Namespace) -> dict[str, tuple[list[lis
     sides = {
         side + name: start(side, shape, options, extra)
         for name, extra in environments.items()
-        for side in ("release", *(name for name, mode in MODES.items() if mode in options.modes))
+        for side in (
+            *([RELEASE] if options.release else []),
+            TRANSCRIPTION,
+            *(name for name, mode in MODES.items() if mode in options.modes),
+        )
     }
     turns = {name: [] for name in sides}
     for turn in range(WARM_UP + options.repeats):
@@ -245,16 +276,17 @@ def compare(shape: str, options: argparse.Namespace) -> dict[str, tuple[list[lis
             process = sides[name]
             process.stdin.write("step\n")
             process.stdin.flush()
-            if not (line := process.stdout.readline()):
-                sys.exit(f"{name} at {shape} ended with {process.wait()}")
+            while not (line := process.stdout.readline()).startswith("["):  # MONAI prints, too
+                if not line:
+                    sys.exit(f"{name} at {shape} ended with {process.wait()}")
             turns[name].append(json.loads(line))
-    peaks = {name: float(process.communicate()[0]) for name, process in sides.items()}
+    peaks = {name: json.loads(process.communicate()[0].splitlines()[-1])[0] for name, process in sides.items()}
     return {name: (turns[name][WARM_UP:], peaks[name]) for name in sides}
 
 
 def table(shape: str, found: dict[str, tuple[list[list[float]], float]]) -> list[str]:
     """A row for every side at a shape."""
-    theirs, rows = found["release"][0], []
+    theirs, rows = found[base_of(found)][0], []
     for name, (turns, peak) in found.items():
         clock, busy = zip(*turns, strict=True)
         ratios = [[there / here for there, here in zip(*pair, strict=True)] for pair in zip(theirs, turns, strict=True)]
@@ -286,7 +318,7 @@ def verdict(found: dict[str, tuple[list[list[float]], float]]) -> str:
     ours, our_peak = found.get("ours, huge pages", found["ours"])
     parts = []
     for name, (theirs, their_peak) in found.items():
-        if not name.startswith("release"):
+        if not name.startswith((RELEASE, TRANSCRIPTION)):
             continue
         clock, busy = (
             statistics.median(there[k] / here[k] for there, here in zip(theirs, ours, strict=True)) for k in (0, 1)
@@ -309,17 +341,24 @@ def main() -> None:
     add("--threads", type=int, default=0, help="of each side; 0: torch's default")
     add("--huge-pages", action="store_true", help="both sides again with 2 MB pages (Linux)")
     add("--out", type=Path, help="add what is printed to this file")
+    add("--release", type=Path, help="checkout of the published implementation, to run its own loop beside")
     add("--modes", nargs="+", choices=[*MODES.values()], default=[*MODES.values()], help="of ours; plain is one")
     add("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        serve(options.side, tuple(map(int, options.shapes[0].split("x"))), options.device, options.precision)
+        shape = tuple(map(int, options.shapes[0].split("x")))
+        serve(options.side, shape, options.device, options.precision, options.release)
         return
+    if options.release:
+        folder_of(options.release)
+    if options.release and options.precision != "fp32":
+        parser.error("the published loop has its own precision: fp32 on a CPU, fp16 on a GPU; leave --precision out")
     threads = f"{options.threads or 'default'} thread{'s' * (options.threads != 1)}"
     lines = [
         f"## {options.precision}, {threads}, {options.repeats} turns",
         "",
-        f"{date.today()}, {machine(options.device)}. Median (quartiles); speed-up against `release` in the same turn.",
+        f"{date.today()}, {machine(options.device)}. Median (quartiles); speed-up against "
+        f"`{RELEASE if options.release else TRANSCRIPTION}` in the same turn.",
         "",
         "| shape | step | images/s | processor s a step | speed-up by the clock | in processor seconds | peak GB |",
         "|---|---|---|---|---|---|---|",

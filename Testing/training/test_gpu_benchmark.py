@@ -30,5 +30,5 @@ def test_it_runs_at_a_small_size_on_a_cpu(tmp_path):
     assert len(together) == 2 and all(float(row[1]) > 0 and float(row[4]) < 1e-4 for row in together.values())
     trained = [row for row in rows if len(row) == 5 and row[0] not in together and row[0] != "four samples of each"]
     assert [row[1] for row in trained if row[0] != "---"][1:] == [
-        f"{who}, {precision}" for precision in ("fp32", "bf16") for who in ("release", "ours")
+        f"{who}, {precision}" for precision in ("fp32", "bf16") for who in ("transcription", "ours")
     ]
