@@ -464,6 +464,19 @@ def test_the_catalogue_lists_it_with_licence_and_steps(exported, tmp_path, monke
     assert "LicenseRef-a-test" in line and f"{row.calls} step" in line
 
 
+def test_the_panel_lists_it_with_licence_steps_and_whether_it_varies(exported, tmp_path, monkeypatch, request):
+    row, bundle = exported
+    monkeypatch.setenv("RELAPET_HOME", str(tmp_path / "home"))
+    import_model(bundle)
+    panel = request.getfixturevalue("widget")  # opened when the model is there
+    panel.parameters.model = row.choice.replace("_", "-")
+    said = panel.ui.modelLabel.text
+    assert "icence LicenseRef-a-test" in said and f"{row.calls} network call" in said
+    same = load_model(bundle).method.defaults.deterministic
+    facts = panel.ui.modelFactsLabel.text
+    assert ("every sample is the same PET" in facts) == same and ("unless more samples are asked for" in facts) != same
+
+
 def test_the_training_lists_it(capsys):
     from training.__main__ import main as training
 

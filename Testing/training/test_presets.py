@@ -94,6 +94,8 @@ def test_every_method_has_a_recipe():
         ("resdm", "averaged from the first step on"),
         ("mri2pet", "in [-1, 1]"),
         ("mtgd", "beside its"),
+        ("mtgd", "as channels"),
+        ("diffusion_gan", "the noisy PET"),
         ("pix2pix", "a constant learning rate unless"),
         ("cyclegan", "a constant learning rate unless"),
         ("resvit", "a constant learning rate unless"),

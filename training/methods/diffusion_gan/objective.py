@@ -133,6 +133,7 @@ DIFFERENCES = (
     "absolute error too (paper: a generator of images from a latent)",
     "the discriminator is MONAI's, of patches, sees the MRI without noise, and has no penalty (paper: StyleGAN2's and "
     "others)",
+    "the generator sees the MRI alone (RelA-Diffusion's comparison: the noisy PET, too, and does not say how it draws)",
     "a noise level is drawn for each image (authors' code: from a list of 64 that is drawn when T changes)",
 )
 

@@ -119,6 +119,7 @@ class MtgdObjective(Objective):
 #: What the descriptions that there are do otherwise: the RelA-Diffusion paper's, and a fork's code.
 DIFFERENCES = (
     "written from the RelA-Diffusion paper's description and the constants of a fork: no code of the authors is public",
+    "the MRI reaches the U-Net by its encoders alone (RelA-Diffusion's comparison: as channels, too)",
     "two sequences, in three dimensions (fork: three, slices)",
     "plain squared error (fork: weighted by the brain, with SSIM, and no noise wanted outside)",
     "the MRI's features are added to those that the U-Net's decoder gets, at every level, and know no timestep (fork: "
