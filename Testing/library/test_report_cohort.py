@@ -173,6 +173,7 @@ def test_the_page_of_a_single_result_without_a_measured_pet(tmp_path):
 
 
 def test_best_median_and_worst_are_the_right_people(cohort, page):
+    assert web.text(cohort_page._OWN_LEVEL) in page, "an evaluation may have divided both PET"
     order, by = ranked(read_tables(cohort), GROUP)
     assert [key.participant_id for key in order] == ["sub-02", "sub-03", "sub-01", EVIL] and "PSNR" in by
     shown = re.findall(r"<h4>(.*?)</h4>", page)
