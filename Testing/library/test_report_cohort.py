@@ -302,6 +302,17 @@ def downloaded(path):
     raise AssertionError(f"{path.name} was never saved")
 
 
+def test_the_scorecards_criteria_are_not_broken_within_a_word(browser, cohort, page):
+    opened(browser, cohort / "report.html")
+    script = """return [...document.querySelectorAll("#criteria td:first-child")].map((cell) => {
+        const range = document.createRange();
+        range.selectNodeContents(cell);
+        return [cell.textContent, range.getClientRects().length];
+    })"""
+    found = browser.execute_script(script)
+    assert len(found) == 7 and {lines for _, lines in found} == {1}, found
+
+
 def test_marks_are_set_exported_and_taken_over_again(browser, downloads, cohort, page):
     opened(browser, cohort / "report.html")
     assert browser.execute_script("return window.pwned") is None
