@@ -41,6 +41,10 @@ _BUTTONS = (
 )
 #: Bytes that pictures and figures of a page may take, so that it stays below `web.MAX_BYTES`.
 _ROOM_FOR_PICTURES = 5_000_000
+_OWN_LEVEL = (
+    "Pictures are of the results' own files. What relapet evaluate measured at another level or resolution "
+    "(--reference-region, --fwhm) ranks them, and is not what they show."
+)
 _MAX_REGIONS_NOTE = "More than 40 regions: the figures show the first 40, the table all."
 
 
@@ -234,6 +238,7 @@ def _cases(tables: Tables, group: Group, results: Mapping[Key, ResultFiles], roo
         chosen = {order[0]: "only result"}
     which = ("The only result", "Best and worst", "Best, median and worst")[min(len(order), 3) - 1]
     parts = [f"<h3>{which} by {web.text(by)}, of {len(order)}</h3>" if len(order) > 1 else f"<h3>{which}</h3>"]
+    parts.append(f'<p class="small">{web.text(_OWN_LEVEL)}</p>')
     for key, rank in chosen.items():
         name = " ".join(part for part in (key.participant_id, key.session) if part != MISSING)
         words = f"{rank}: {name}, {key.tracer}"

@@ -173,6 +173,7 @@ def test_the_page_of_a_single_result_without_a_measured_pet(tmp_path):
 
 
 def test_best_median_and_worst_are_the_right_people(cohort, page):
+    assert web.text(cohort_page._OWN_LEVEL) in page, "an evaluation may have divided both PET"
     order, by = ranked(read_tables(cohort), GROUP)
     assert [key.participant_id for key in order] == ["sub-02", "sub-03", "sub-01", EVIL] and "PSNR" in by
     shown = re.findall(r"<h4>(.*?)</h4>", page)
@@ -299,6 +300,17 @@ def downloaded(path):
             return path.read_text(encoding="utf-8")
         time.sleep(0.1)
     raise AssertionError(f"{path.name} was never saved")
+
+
+def test_the_scorecards_criteria_are_not_broken_within_a_word(browser, cohort, page):
+    opened(browser, cohort / "report.html")
+    script = """return [...document.querySelectorAll("#criteria td:first-child")].map((cell) => {
+        const range = document.createRange();
+        range.selectNodeContents(cell);
+        return [cell.textContent, range.getClientRects().length];
+    })"""
+    found = browser.execute_script(script)
+    assert len(found) == 7 and {lines for _, lines in found} == {1}, found
 
 
 def test_marks_are_set_exported_and_taken_over_again(browser, downloads, cohort, page):
