@@ -164,7 +164,7 @@ def main() -> None:
         "Read: below 5 percent, which is what few steps are chosen by, dpmpp needs as many calls as any or one or two\n"
         "more (8 to 12), and the third order overshoots the spread there. The others win from 16 calls on, where all\n"
         "are below 4 percent. Heun's method, one step of second order at a time, is far off on these timesteps. None\n"
-        "of them was added.\n"
+        "of them was added. What they make of the demo model stands in `demo_solvers.md`.\n"
     )
     for name in MIXTURES:
         print("\n".join(mixture_table(NoiseSchedule(), name)))
