@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from ..evaluation.tsv import KEYS, MISSING, read_tsv
+from ..evaluation.tsv import KEYS, MISSING
 
 #: Limits of agreement are not drawn for fewer volumes.
 LEAST_FOR_LIMITS = 3
@@ -105,10 +105,10 @@ def _people(path: Path) -> list[dict]:
     if not path.is_file():
         return []
     found = []
-    for number, row in enumerate(read_tsv(path, _OF_PEOPLE), 1):
-        if row["covariate"] == "all":
+    for number, row in _read(path, _OF_PEOPLE):
+        line: dict = {name: _words(row, name) for name in _OF_PEOPLE}
+        if line["covariate"] == "all":
             continue
-        line: dict = {name: row[name] for name in _OF_PEOPLE}
         for name in ("people", "psnr_mean"):
             line[name] = _number(row[name], f"{path}: row {number}: {name}")
         found.append(line)
@@ -117,7 +117,8 @@ def _people(path: Path) -> list[dict]:
 
 def _table(name: str, given) -> list[dict]:
     where = os.fspath(given) if isinstance(given, (str, os.PathLike)) else f"table {name}"
-    rows = _read(Path(given), name) if isinstance(given, (str, os.PathLike)) else enumerate(given, 1)
+    columns = (*KEYS, *_WORDS[name])
+    rows = _read(Path(given), columns) if isinstance(given, (str, os.PathLike)) else enumerate(given, 1)
     found, seen = [], set()
     for number, row in rows:
         line = _row(name, row, f"{where}: row {number}")
@@ -129,15 +130,16 @@ def _table(name: str, given) -> list[dict]:
     return found
 
 
-def _read(path: Path, name: str) -> Iterable[tuple[int, dict]]:
+def _read(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict]]:
+    """Rows of a table that has these columns, numbered from 1; of one with none, none."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path} is larger than {MAX_BYTES} bytes; refused")
         with open(path, newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, delimiter="\t")
-            missing = [c for c in (*KEYS, *_WORDS[name]) if c not in (reader.fieldnames or ())]
+            missing = [column for column in columns if column not in (reader.fieldnames or ())]
             if missing:
-                raise InputError(f"{path}: no column '{missing[0]}'; wanted are {', '.join((*KEYS, *_WORDS[name]))}")
+                raise InputError(f"{path}: no column '{missing[0]}'; wanted are {', '.join(columns)}")
             return [(number, row) for number, row in enumerate(reader, 1)]
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text") from error
@@ -147,19 +149,19 @@ def _read(path: Path, name: str) -> Iterable[tuple[int, dict]]:
 
 def _row(name: str, row: Mapping, where: str) -> dict:
     """One row with its key; whatever is missing is ``n/a`` or None."""
-
-    def words(column: str) -> str:
-        value = row.get(column)
-        return MISSING if value in (None, "") else str(value).strip()
-
-    line = {"key": Key(*(words(column) for column in KEYS))}
+    line = {"key": Key(*(_words(row, column) for column in KEYS))}
     if line["key"].participant_id == MISSING and name != "failures":
         raise InputError(f"{where}: no participant_id")
-    line |= {column: words(column) for column in _WORDS[name]}
-    line |= {"units": words("units")} if name == "regions" else {}
+    line |= {column: _words(row, column) for column in _WORDS[name]}
+    line |= {"units": _words(row, "units")} if name == "regions" else {}
     for column in _NUMBERS[name]:
         line[column] = _number(row.get(column), f"{where}: {column}")
     return line
+
+
+def _words(row: Mapping, column: str) -> str:
+    value = row.get(column)
+    return MISSING if value in (None, "") else str(value).strip()
 
 
 def _number(value: object, where: str) -> float | None:
