@@ -43,7 +43,8 @@ def scorecard(tables: Tables, verdicts: dict[str, int], records: int) -> str:
         ("Consistency", "Are they as good in every group, and from run to run?",
          _by_group(groups, lambda group: _consistency(tables, group)) + f"; verdicts: {_counted(verdicts)}",
          "groups that these tables do not tell of" if tables.people else
-         "groups of sex, age, site or scanner: these tables do not tell of any, those of relapet evaluate do"),
+         "groups of sex, age, site or scanner: these tables do not tell of any, those of relapet evaluate "
+         "do where it is told of some"),
     ]  # fmt: skip
     return (
         '<section id="scorecard"><h2>Scorecard</h2>'
