@@ -241,6 +241,8 @@ def test_a_resvit_that_hid_sequences_in_training_sees_zeros_for_a_flair_that_is_
     seen, both = model.method.encode(case.mri()), prepare_case(grid_case["t1w"], grid_case["t2f"], preprocessed=True)
     assert torch.equal(seen[:, :1], blocks[:, :1]) and (seen[:, 1] == 0).all()
     assert torch.equal(model.method.encode(both.mri()), model.method.network.blocks.of(both.mri()))
+    mixed = model.method.encode(torch.cat([both.mri(), case.mri()]))
+    assert torch.equal(mixed, torch.cat([model.method.encode(both.mri()), seen])), "each of a batch for itself"
 
 
 # -- what cannot be -------------------------------------------------------------------------------------------------
@@ -250,6 +252,12 @@ def test_forms_that_code_the_mri_before_training_refuse_it():
     for form in ("autoencoded", "regression", "conditional"):
         with pytest.raises(ConfigError, match="^data.drop_t2f: in the latent variant volumes are coded once"):
             latent_config("cache", "out", f"latent={form}", HALF)
+
+
+def test_a_resvit_that_hides_sequences_by_zeros_refuses_background_beside_them():
+    assert plain_config("out", "method=resvit", "preset=paper", HALF).data.drop_t2f == 0.5
+    with pytest.raises(ConfigError, match="^data.drop_t2f: preset.missing_share hides sequences already, by zeros"):
+        plain_config("out", "method=resvit", "preset=unified", HALF)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])

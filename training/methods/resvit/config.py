@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from RelAPETLib.networks.shapes import padded_shape
 
 from ... import config
+from ...errors import ConfigError
 from ...keys import Key, Rules, count
 from ...sizes import MOST_BLOCKS, level_problems, shape_of, shift_problems
 from .. import transformer_config, translation_config
@@ -98,6 +99,14 @@ class ResViTConfig(translation_config.TranslationConfig):
 
     method: Method = field(default_factory=Method)
     preset: Preset = field(default_factory=Preset)
+
+    def check(self) -> None:
+        """See `TrainConfig.check`: one way of hiding the T2-FLAIR, which a synthesis shows as training did."""
+        super().check()
+        if self.preset.missing_share and self.data.drop_t2f:
+            raise ConfigError(
+                "data.drop_t2f: preset.missing_share hides sequences already, by zeros and not by background; use 0"
+            )
 
     def size_problems(self) -> list[str]:
         """See `TrainConfig.size_problems`."""
