@@ -62,6 +62,21 @@ def test_it_is_itks_up_to_rounding(image, chain, monkeypatch):
         assert (seen == in_view).all() and np.abs(values - wanted).max() < TOLERANCE * wanted[in_view].std()
 
 
+@pytest.mark.parametrize("size", [(26, 31, 17), (1, 31, 17), (26, 1, 17), (26, 31, 1)])
+@pytest.mark.parametrize("direction", [(-1, 0, 0, 0, 1, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1, 1, 0, 0)])
+def test_flipped_and_permuted_scans_and_single_slices(chain, size, direction):
+    image = sitk.GetImageFromArray(np.random.default_rng(2).normal(size=size[::-1]).astype(np.float32))
+    image.SetSpacing([1.3 if n > 1 else 20.0 for n in size])
+    image.SetDirection(direction)
+    middle = image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in size])
+    image.SetOrigin((np.asarray(image.GetOrigin()) - middle).tolist())
+    like = TARGET.reference_image()
+    values, seen = on_device.resampled(image, chain, like, "cpu")
+    wanted, in_view = by_itk(image, chain, like)
+    assert in_view.sum() > 1000 and (seen == in_view).all()
+    assert np.abs(values - wanted).max() < TOLERANCE * wanted[in_view].std()
+
+
 def test_what_a_gpu_lays_is_what_the_cpu_lays(image, chain, monkeypatch):
     asked = []
 
