@@ -73,8 +73,8 @@ _RELEASE = Preset(
 )
 #: What the screening of predictions and targets chose (``Testing/benchmarks/results/objective.md``).
 _DEFAULT = Preset(prediction="v", mean_pet="residual")
-#: For comparisons, as the bench has it: the paper's weights of the losses, the release's noise schedule and late start of
-#: the adversarial part, trained as all methods are, and drawn in few steps.
+#: For comparisons, as the bench has it: the paper's weights of the losses, the release's noise schedule and late start
+#: of the adversarial part, trained as all methods are, and drawn in few steps.
 _FAIR = Preset(**FAIR, generator_learning_rate=5e-4, discriminator_learning_rate=5e-5, sampler="ddpm")
 PRESETS = {"default": _DEFAULT, "paper": _PAPER, "release": _RELEASE, "fair": _FAIR}
 #: Of the latent forms, by the preset's name or, where it has none, the first.
