@@ -167,7 +167,7 @@ def sample_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto")
     add("--samples", type=int, default=1, help="samples a volume; their mean is written")
     add("--steps", type=int, help="sampler steps; default: the bundle's, 20 with another --sampler")
-    add("--sampler", help="dpmpp, ddim or ddpm; default: the bundle's")
+    add("--sampler", help="dpmpp, unipc, ddim or ddpm; default: the bundle's")
     add("--seed", type=int, default=0)
     add("--tracers", nargs="+", action="extend", help="default: all of the bundle")
     add("--limit", type=int, help="at most so many volumes")

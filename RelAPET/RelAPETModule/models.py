@@ -123,6 +123,7 @@ def samplerTitle(name):
     """Words for a sampler; one without words here is shown by its name."""
     titles = {
         "dpmpp": _("DPM-Solver++ (few steps do)"),
+        "unipc": _("UniPC (DPM-Solver++ corrected, fewer steps)"),
         "ddim": _("DDIM (same seed, same PET)"),
         "ddpm": _("DDPM (every step draws noise, slow)"),
         "ancestral": _("ancestral (the method's own chain)"),

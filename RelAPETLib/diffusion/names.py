@@ -1,7 +1,7 @@
 """Names that options, schemas and bundles share, without loading torch."""
 
-#: Samplers, the default first: DPM-Solver++ 2M, deterministic DDIM, ancestral DDPM.
-SAMPLERS = ("dpmpp", "ddim", "ddpm")
+#: Samplers, the default first: DPM-Solver++ 2M, UniPC of order 2, deterministic DDIM, ancestral DDPM.
+SAMPLERS = ("dpmpp", "unipc", "ddim", "ddpm")
 #: The own sampler of a method whose steps are drawn otherwise: from the posterior of its own chain, or with another
 #: variance.
 ANCESTRAL = "ancestral"

@@ -1,6 +1,6 @@
 """Samplers of the reverse process: from noise to a clean image in any number of network calls.
 
-All three share one loop: predict the noise, estimate the clean image (eq. 6 of RelA-Diffusion, arXiv 2602.21345), step
+All share one loop: predict the noise, estimate the clean image (eq. 6 of RelA-Diffusion, arXiv 2602.21345), step
 to the next *visited* timestep. The alphas_cumprod of that timestep enters every update, not that of t - 1, so each is
 right at any number of steps. After the last visited timestep comes the clean image (signal rate 1, noise rate 0), where
 every update turns into the clean estimate itself and adds no noise.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -22,6 +23,14 @@ from .schedule import NoiseSchedule, select_timesteps
 GIVES = ("noise", "clean")
 #: Variances of the noise that ``ddpm`` adds: of q(x_next | x_t, x0), or beta of the step (Ho et al., section 3.2).
 VARIANCES = ("small", "large")
+
+
+class _Visited(NamedTuple):
+    """A timestep, the clean estimate there and, for a sampler that corrects, the image that the step to it ended in."""
+
+    t: int
+    x0: torch.Tensor
+    x_t: torch.Tensor | None = None
 
 
 def sample(
@@ -48,7 +57,8 @@ def sample(
             clean estimate, as `gives` says.
         gives: ``"noise"`` or ``"clean"``. A schedule with a timestep without signal needs ``"clean"``.
         sampler: ``"ddpm"`` ancestral (1000 steps with fixed-small variance: the published sampler), ``"ddim"``
-            deterministic (eta 0), ``"dpmpp"`` DPM-Solver++ 2M.
+            deterministic (eta 0), ``"dpmpp"`` DPM-Solver++ 2M, ``"unipc"`` UniPC of order 2: the same, with every
+            step corrected by the clean estimate that it leads to, for no further network call.
         variance: of the noise that ``ddpm`` adds, one of `VARIANCES`.
         steps: network calls, 1 to T.
         noise: ``noise(index, shape)`` gives standard normal numbers; index 0 is the start x_T and index i the noise
@@ -76,19 +86,23 @@ def sample(
         timesteps = select_timesteps(schedule, steps, spacing or "logsnr")
     _check_timesteps(timesteps, schedule)
     noise = noise or seeded_noise(seed)
-    update = {"ddpm": _ancestral, "ddim": _ddim, "dpmpp": _dpm_solver_2m}[sampler]
+    update = {"ddpm": _ancestral, "ddim": _ddim, "dpmpp": _dpm_solver_2m, "unipc": _dpm_solver_2m}[sampler]
 
     with torch.no_grad():
         x_t = noise(0, shape).to(device)
         # All of them beforehand: the loop must never wait for the device, which works behind it.
         on_device = torch.tensor(list(timesteps), dtype=torch.long).to(device)
-        visited: list[tuple[int, torch.Tensor]] = []
+        visited: list[_Visited] = []
         for i, t in enumerate(timesteps):
             t_next = timesteps[i + 1] if i + 1 < len(timesteps) else -1
             t_batch = on_device[i].expand(shape[0])
             output = predict(x_t, t_batch).to(x_t)
             x0 = schedule.clean_estimate(x_t, output, t_batch, clip) if gives == "noise" else _clamped(output, clip)
-            visited = [*visited[-1:], (t, x0)]
+            if sampler == "unipc":
+                x_t = _corrected(schedule, x_t, [*visited, _Visited(t, x0)])
+                visited = [*visited[-1:], _Visited(t, x0, x_t)]
+            else:
+                visited = [*visited[-1:], _Visited(t, x0)]
             x_t = update(schedule, x_t, visited, t_next)
             if sampler == "ddpm" and t_next >= 0:
                 x_t = x_t + _ancestral_deviation(schedule, t, t_next, variance) * noise(i + 1, shape).to(x_t)
@@ -159,7 +173,7 @@ def _clamped(x0: torch.Tensor, clip: tuple[float, float] | None) -> torch.Tensor
 
 def _ddim(schedule, x_t, visited, t_next):
     """Deterministic step, eta 0: Song et al., arXiv 2010.02502, eq. 12."""
-    t, x0 = visited[-1]
+    t, x0, _ = visited[-1]
     alpha, sigma = schedule.rates(t)
     alpha_next, sigma_next = schedule.rates(t_next)
     eps = (x_t - alpha * x0) / sigma
@@ -174,22 +188,52 @@ def _dpm_solver_2m(schedule, x_t, visited, t_next):
     """
     if len(visited) == 1 or t_next < 0 or schedule.rates(visited[0][0])[0] == 0:
         return _ddim(schedule, x_t, visited, t_next)
-    (t_before, x0_before), (t, x0) = visited
-    alpha, sigma = schedule.rates(t)
-    alpha_next, sigma_next = schedule.rates(t_next)
-    alpha_before, sigma_before = schedule.rates(t_before)
-    lambda_before, lambda_now, lambda_next = (
-        math.log(a / s) for a, s in ((alpha_before, sigma_before), (alpha, sigma), (alpha_next, sigma_next))
-    )
-    h = lambda_next - lambda_now
-    r = (lambda_now - lambda_before) / h
+    (t_before, x0_before, _), (t, x0, _) = visited
+    before, now, after = (_half_log_snr(schedule, step) for step in (t_before, t, t_next))
+    r = (now - before) / (after - now)
     x0_extrapolated = (1 + 1 / (2 * r)) * x0 - 1 / (2 * r) * x0_before
-    return sigma_next / sigma * x_t - alpha_next * math.expm1(-h) * x0_extrapolated
+    return _exponential_step(schedule, x_t, x0_extrapolated, t, t_next)
+
+
+def _half_log_snr(schedule, t):
+    """lambda: the logarithm of signal rate over noise rate."""
+    alpha, sigma = schedule.rates(t)
+    return math.log(alpha / sigma)
+
+
+def _exponential_step(schedule, x_t, x0, t, t_next):
+    """From t to t_next, both with a finite log-SNR, as if the clean estimate were x0 all the way."""
+    alpha_next, sigma_next = schedule.rates(t_next)
+    h = _half_log_snr(schedule, t_next) - _half_log_snr(schedule, t)
+    return sigma_next / schedule.rates(t)[1] * x_t - alpha_next * math.expm1(-h) * x0
+
+
+def _corrected(schedule, x_t, visited):
+    """The corrector of UniPC, order 2, its variant B2: Zhao et al., arXiv 2302.04867, algorithm 1.
+
+    The step that ended in x_t is taken again, now that the clean estimate there is known, too; the estimate itself
+    stays. The first step has only one more to lean on, the later ones two; from a timestep without signal no step can
+    be taken again.
+    """
+    if len(visited) == 1 or schedule.rates(visited[-2].t)[0] == 0:
+        return x_t
+    (t_before, x0_before, start), (t, x0, _) = visited[-2:]
+    before, now = _half_log_snr(schedule, t_before), _half_log_snr(schedule, t)
+    if len(visited) == 2 or schedule.rates(visited[0].t)[0] == 0:
+        return _exponential_step(schedule, start, (x0_before + x0) / 2, t_before, t)
+    h = now - before
+    r = (_half_log_snr(schedule, visited[0].t) - before) / h
+    phi_2 = math.expm1(-h) / -h - 1
+    first, second = phi_2 / math.expm1(-h), 2 * (phi_2 / -h - 1 / 2) / math.expm1(-h)
+    behind = (first - second) / (1 - r)
+    ahead = first - behind
+    x0_between = x0_before + behind / r * (visited[0].x0 - x0_before) + ahead * (x0 - x0_before)
+    return _exponential_step(schedule, start, x0_between, t_before, t)
 
 
 def _ancestral(schedule, x_t, visited, t_next):
     """Mean of q(x_next | x_t, x0), eq. 7 written with the clean estimate: Ho et al., arXiv 2006.11239, eq. 7."""
-    t, x0 = visited[-1]
+    t, x0, _ = visited[-1]
     alpha, sigma = schedule.rates(t)
     alpha_next, sigma_next = schedule.rates(t_next)
     alpha_step = alpha / alpha_next  # sqrt of the product of 1 - beta from t_next, excluded, to t

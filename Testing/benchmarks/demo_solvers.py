@@ -3,7 +3,7 @@ steps` takes them.
 
 ``python Testing/benchmarks/demo_solvers.py CACHE [--people 4] [--samples 4]``, CACHE as ``python -m training prepare
 --rendered 4 --out CACHE`` makes it. Everybody is drawn with the same noise by 100 steps of dpmpp and by fewer of each
-solver, at the timesteps of `select_timesteps`; dpmpp is ours, the others are diffusers'. Figures are those of
+solver, at the timesteps of `select_timesteps`; dpmpp and unipc are ours, the other is diffusers'. Figures are those of
 `training.few_steps`, in standard deviations over people, each of the tracer and region that has most; `error` is the
 largest of their standard errors.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[2])]
@@ -31,7 +32,7 @@ OURS, REFERENCE = "dpmpp", 100
 TRIED = {
     OURS: (OURS, "fp32", (8, 12, 16, 20, REFERENCE)),
     f"{OURS}, bf16": (OURS, "bf16", (16, 20)),
-    "UniPC 2": ("UniPC 2", "fp32", (8, 12, 16)),
+    "unipc": ("unipc", "fp32", (8, 12, 16)),
     "DPM-Solver++ 3M": ("DPM-Solver++ 3M", "fp32", (8, 12, 16)),
 }
 
@@ -54,12 +55,17 @@ def solved(solver: str):
     return sample
 
 
+def with_sampler(sample, name: str, *arguments, **more):
+    """`diffusion.sample` by a sampler of ours other than the model's."""
+    return sample(*arguments, **more | {"sampler": name})
+
+
 def drawn(model, people, cases: list[str], samples: int) -> dict[str, dict]:
     """Arrays of `few_steps.draw_person` by case, named by row of `TRIED` and steps, and by `REFERENCE`."""
     found, own = {case: {} for case in cases}, diffusion.sample
     for row, (solver, precision, steps) in TRIED.items():
         choices = few_steps.Choices(len(cases), samples, steps[:-1], steps[-1])
-        diffusion.sample = own if solver == OURS else solved(solver)
+        diffusion.sample = partial(with_sampler, own, solver) if solver in diffusion.SAMPLERS else solved(solver)
         try:
             for case in cases:
                 for name, array in few_steps.draw_person(model, people, case, choices, precision).items():

@@ -62,7 +62,7 @@ class Mixture:
         return (x_t - alpha * x0) / sigma
 
     def drawn(self, solver: str, steps: int) -> torch.Tensor:
-        """Samples [N, 1]; ``dpmpp`` and ``ddim`` are ours, the others diffusers', at the same timesteps."""
+        """Samples [N, 1]; those of `SAMPLERS` are ours, the others diffusers', at the same timesteps."""
         timesteps = select_timesteps(self.schedule, steps, "logsnr")
         if solver in SAMPLERS:
             return sample(
@@ -134,7 +134,7 @@ def mixture_table(schedule: NoiseSchedule, name: str) -> list[str]:
         "Heun",
         "DPM-Solver++ 3M",
         "DPM-Solver++ 3M, lower order at the end",
-        "UniPC 2",
+        "unipc",
         "UniPC 3",
     ):
         rows.append(f"| {solver} | " + " | ".join(mixture.cell(solver, steps) for steps in FEW) + " |")
@@ -160,11 +160,11 @@ def main() -> None:
         "## Other solvers\n\n"
         "A sample's root mean squared error / the mean's / the SD's, in percent of the true SD, against ddim with\n"
         "1000 calls from the same starts, under the ideal predictor of a Gaussian mixture; timesteps of `logsnr`.\n"
-        "ddim, dpmpp and Heun (two calls a step) are written here, the others are those of diffusers.\n\n"
+        "ddim, dpmpp, unipc and Heun (two calls a step) are written here, the others are those of diffusers.\n\n"
         "Read: below 5 percent, which is what few steps are chosen by, dpmpp needs as many calls as any or one or two\n"
         "more (8 to 12), and the third order overshoots the spread there. The others win from 16 calls on, where all\n"
-        "are below 4 percent. Heun's method, one step of second order at a time, is far off on these timesteps. None\n"
-        "of them was added. What they make of the demo model stands in `demo_solvers.md`.\n"
+        "are below 4 percent. Heun's method, one step of second order at a time, is far off on these timesteps. UniPC\n"
+        "of order 2 is among the samplers for what it does on the demo model (`demo_solvers.md`); the others are not.\n"
     )
     for name in MIXTURES:
         print("\n".join(mixture_table(NoiseSchedule(), name)))

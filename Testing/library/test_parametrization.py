@@ -92,7 +92,7 @@ def test_the_timestep_without_signal_is_visited_first(steps):
     assert steps < 2 or visited[-1] in (0, 998)
 
 
-@pytest.mark.parametrize("sampler", ["dpmpp", "ddim", "ddpm"])
+@pytest.mark.parametrize("sampler", ["dpmpp", "unipc", "ddim", "ddpm"])
 def test_a_clean_estimate_samples_as_its_noise_does(sampler):
     noise_of = ideal_noise_predictor(PLAIN, 0.3, 0.2)
 
@@ -105,7 +105,7 @@ def test_a_clean_estimate_samples_as_its_noise_does(sampler):
     torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-4)
 
 
-@pytest.mark.parametrize(("sampler", "steps"), [("dpmpp", 30), ("ddim", 100), ("ddpm", 200)])
+@pytest.mark.parametrize(("sampler", "steps"), [("dpmpp", 30), ("unipc", 30), ("ddim", 100), ("ddpm", 200)])
 def test_sampling_from_a_schedule_without_signal_at_its_end(sampler, steps):
     """The ideal clean estimate of N(0.3, 0.2^2): the samples have that mean and SD, and start from noise alone."""
 

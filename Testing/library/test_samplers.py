@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from gaussian_target import ideal_noise_predictor, sampled_mean_and_sd
@@ -27,6 +28,8 @@ def recursion(sampler, timesteps):
 
     State: mean and, deterministic samplers being affine in x_T, the factor on x_T (for ddpm: the SD).
     """
+    if sampler == "unipc":
+        return unipc_recursion(timesteps)
     mean, spread = 0.0, 1.0
     before = None
     for t, t_next in zip(timesteps, [*timesteps[1:], -1], strict=True):
@@ -57,6 +60,40 @@ def recursion(sampler, timesteps):
     return mean, abs(spread)
 
 
+def unipc_recursion(timesteps):
+    """The same for UniPC of order 2: zhao's algorithm 1 (arXiv 2302.04867) with the clean image predicted and B2."""
+    state, known = np.array([0.0, 1.0]), []  # known: lambda, clean estimate, and the state that was gone on from
+    rates = [(math.sqrt(a), math.sqrt(1 - a)) for a in (*map(alpha_bar, timesteps), 1.0)]
+    for (signal, rest), (signal_next, rest_next) in zip(rates, rates[1:], strict=False):
+        noise = rest / (signal**2 * SD**2 + rest**2) * (state - [signal * MEAN, 0.0])
+        clean, now = (state - rest * noise) / signal, math.log(signal / rest)
+        if known:  # the corrector
+            state = multistep(known, [(now, clean)], known[-1][2], now, (signal, rest))
+        known.append((now, clean, state))
+        if rest_next == 0:
+            return clean[0], abs(clean[1])
+        state = multistep(known, [], state, math.log(signal_next / rest_next), (signal_next, rest_next))
+
+
+def multistep(known, ahead, start, end, rates):
+    """A step of UniP (nothing known ahead of it) or UniC to lambda `end`, by the linear system of their weights."""
+    (begin, clean, _), (signal, rest) = known[-1], rates
+    h = end - begin
+    others = [(moment, value) for moment, value, *_ in (*known[-2:-1], *ahead)]
+    ratios = np.array([(moment - begin) / h for moment, _ in others])
+    phi, wanted, factorial = math.expm1(-h) / -h - 1, [], 1
+    for order in range(1, len(others) + 1):
+        wanted.append(phi * factorial / math.expm1(-h))
+        factorial *= order + 1
+        phi = phi / -h - 1 / factorial
+    system = np.vander(ratios, increasing=True).T
+    # Where one value alone is to be weighted, the paper takes a half.
+    weights = [0.5] if len(others) == 1 else np.linalg.solve(system, wanted) if others else []
+    bent = sum(w * (value - clean) / r for w, (_, value), r in zip(weights, others, ratios, strict=True))
+    start_rest = 1 / math.sqrt(1 + math.exp(2 * begin))
+    return rest / start_rest * start - signal * math.expm1(-h) * (clean + bent)
+
+
 @pytest.mark.parametrize("spacing", ["logsnr", "trailing"])
 @pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -68,7 +105,7 @@ def test_equals_the_recursion_of_its_own_update(sampler, steps, spacing):
 
 
 @pytest.mark.parametrize(
-    ("sampler", "steps"), [*((s, 1000) for s in SAMPLERS), ("dpmpp", 10), ("dpmpp", 20), ("dpmpp", 50)]
+    ("sampler", "steps"), [*((s, 1000) for s in SAMPLERS), ("dpmpp", 10), ("dpmpp", 20), ("dpmpp", 50), ("unipc", 10)]
 )
 def test_is_near_the_truth(sampler, steps):
     mean, sd = sampled_mean_and_sd(SCHEDULE, MEAN, SD, sampler, steps, None)
@@ -111,6 +148,25 @@ def test_dpmpp_agrees_with_diffusers_on_identical_timesteps(steps, spacing):
     scheduler.set_timesteps(timesteps=timesteps)
     x_T = seeded_noise(7)(0, (2, 1, 6, 5, 4))
     ours = sample(bent, x_T.shape, SCHEDULE, steps=steps, spacing=spacing, noise=lambda i, shape: x_T)
+    theirs = diffusers_run(scheduler, timesteps, x_T)
+    assert float((ours - theirs).abs().max()) < 1e-4 * float(theirs.abs().max())
+
+
+@pytest.mark.parametrize("spacing", ["logsnr", "trailing"])
+@pytest.mark.parametrize("steps", [2, 3, 5, 10, 20, 50])
+def test_unipc_agrees_with_diffusers_on_identical_timesteps(steps, spacing):
+    from diffusers import UniPCMultistepScheduler
+
+    timesteps = select_timesteps(SCHEDULE, steps, spacing)
+    scheduler = UniPCMultistepScheduler(
+        trained_betas=SCHEDULE.betas.double().numpy(), solver_order=2, solver_type="bh2", final_sigmas_type="zero"
+    )
+    scheduler.set_timesteps(steps)
+    scheduler.timesteps = torch.tensor(timesteps)  # it takes none of ours by itself
+    rates = [SCHEDULE.rates(t) for t in (*timesteps, -1)]
+    scheduler.sigmas = torch.tensor([sigma / alpha for alpha, sigma in rates], dtype=torch.float64)
+    x_T = seeded_noise(7)(0, (2, 1, 6, 5, 4))
+    ours = sample(bent, x_T.shape, SCHEDULE, sampler="unipc", steps=steps, spacing=spacing, noise=lambda i, shape: x_T)
     theirs = diffusers_run(scheduler, timesteps, x_T)
     assert float((ours - theirs).abs().max()) < 1e-4 * float(theirs.abs().max())
 
@@ -244,7 +300,7 @@ def test_progress_ends_at_one():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sampler": "leapfrog"}, "unknown sampler 'leapfrog'; use one of dpmpp, ddim, ddpm"),
+        ({"sampler": "leapfrog"}, "unknown sampler 'leapfrog'; use one of dpmpp, unipc, ddim, ddpm"),
         ({"steps": 0}, "between 1 and 1000, not 0"),
         ({"steps": 1001}, "between 1 and 1000, not 1001"),
         ({"spacing": "karras"}, "unknown timestep spacing 'karras'"),

@@ -397,7 +397,7 @@ def test_a_model_that_gives_nan_is_refused(tiny_latent, condition):
         ({"samples": 2.5}, "whole number"),
         ({"seed": -1}, "seed -1"),
         ({"seed": 2**63}, "seed"),
-        ({"sampler": "leapfrog"}, "unknown sampler 'leapfrog'; use one of dpmpp, ddim, ddpm"),
+        ({"sampler": "leapfrog"}, "unknown sampler 'leapfrog'; use one of dpmpp, unipc, ddim, ddpm"),
         ({"space": "native"}, "unknown space"),
         ({"tracer": "FDG"}, "unknown tracer 'FDG'; use one of TAU, PIB, PBR"),
     ],

@@ -181,7 +181,7 @@ def choices(selector):
 
 def test_samplers_are_the_models_own(widget, scans, put):
     ui = widget.ui
-    assert choices(ui.samplerSelector) == ["", "dpmpp", "ddim", "ddpm"]
+    assert choices(ui.samplerSelector) == ["", "dpmpp", "unipc", "ddim", "ddpm"]
     assert ui.samplerSelector.itemText(0) == "the model's own: dpmpp"
     put("flow", FLOW)
     assert choices(ui.samplerSelector) == ["", "euler", "heun"]

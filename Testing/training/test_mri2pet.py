@@ -55,7 +55,7 @@ def test_the_schedule_is_the_papers():
 
 
 @pytest.mark.parametrize("prediction", ["noise", "v", "x0"])
-@pytest.mark.parametrize("sampler", ["ancestral", "dpmpp", "ddim", "ddpm"])
+@pytest.mark.parametrize("sampler", ["ancestral", "dpmpp", "unipc", "ddim", "ddpm"])
 def test_a_perfect_network_gives_the_pet_and_is_never_asked_at_0(sampler, prediction):
     x0, asked = torch.rand(2, 1, 3, 4, 5) * 2 - 1, []
 

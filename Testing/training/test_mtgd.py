@@ -156,7 +156,7 @@ def test_guidance_goes_along_the_line_from_no_tracer_to_the_tracer():
 
 
 @pytest.mark.parametrize("prediction", ["noise", "v", "x0"])
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp", "unipc"])
 def test_a_perfect_network_draws_its_image_whatever_the_noise(prediction, sampler):
     parametrization = Parametrization(NoiseSchedule("linear", 1e-4, 0.02), prediction)
     x0 = torch.rand(2, 1, 4, 4, 4) * 2 - 1

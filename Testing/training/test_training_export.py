@@ -300,7 +300,7 @@ def test_volumes_of_another_way_of_noise_are_not_gone_on_with(trained, tiny_late
 
 
 @pytest.mark.parametrize("own", [("ddpm", 1000), ("dpmpp", 20), ("ddim", 7), ("dpmpp", 1000)])
-@pytest.mark.parametrize("sampler", [None, "dpmpp", "ddim", "ddpm"])
+@pytest.mark.parametrize("sampler", [None, "dpmpp", "unipc", "ddim", "ddpm"])
 @pytest.mark.parametrize("steps", [None, 1, 33])
 def test_synthesize_and_sample_take_the_same_steps(monkeypatch, tmp_path, own, sampler, steps):
     """What is asked of the network, by both ways, for each combination of given and not given."""

@@ -12,7 +12,7 @@ from ..fair import FAIR
 from ..image_loss import ImageLossConfig
 
 CONDITIONINGS = ("vector", "spatial", "both")
-SAMPLERS = ("ancestral", "dpmpp", "ddim", "ddpm")
+SAMPLERS = ("ancestral", "dpmpp", "unipc", "ddim", "ddpm")
 #: Largest side of what the vector's layers are flattened from.
 WIDEST_GRID = 64
 
