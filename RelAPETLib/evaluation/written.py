@@ -315,5 +315,7 @@ def _markdown(found: Measured, settings: Settings, agreements, repeated, lost: i
     if all(line["seconds_per_volume"] is None for line in summary):
         layouts.remove(TIMED)
         notes.append(f"no result tells how long it took to draw: no layout of {TIMED}")
+    else:
+        notes.append(f"inference time: {DEFINITIONS['seconds_per_volume']}")
     text = markdown(found.images, summary, order, notes, layouts)
     return text + agreement_tables(agreements) + retest_table(repeated)

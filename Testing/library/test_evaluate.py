@@ -297,6 +297,7 @@ def test_inference_time_is_that_of_the_results_own_records(study, tmp_path):
     text = (tmp_path / "out" / "tables.md").read_text()
     last = text.split("Layout of Table IV: inside the brain mask")[1].split("| better |")[1].splitlines()[0]
     assert last.split("|")[-2].strip() == "4.500"
+    assert "- inference time: that all samples of a PET took" in text and "no layout of" not in text
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["images"]["better"]["PIB"]["brain"]["seconds_per_volume"] == 4.5
 
