@@ -181,7 +181,7 @@ RULES = Rules({
 })  # fmt: skip
 
 
-CALLS = "20 (1 to 1000); preset=paper 1000"
+CALLS = "20 (1 to 1000); preset=paper or release 1000"
 ABOUT = {
     "rela": config.About("RelA-Diffusion: Yu et al., arXiv 2602.21345", CALLS, "Apache-2.0", "T1w, FLAIR"),
     "rela_latent": config.About(
