@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from RelAPETLib.errors import InputError, RelAPETError
+from RelAPETLib.errors import InputError, RelAPETError, RelAPETWarning
 from RelAPETLib.grid import MNI_GRID, ModelGrid, array_to_image, image_to_array
 from RelAPETLib.registration import fields, quality, scans
+from RelAPETLib.registration import warp as laying
 from RelAPETLib.registration.mutual_information import fov_share, linear_parts, mask_points
 from RelAPETLib.registration.template import load_template
 from RelAPETLib.registration.warp import fit_warp, resample_to_grid
@@ -414,14 +415,17 @@ class TestDeformable:
 
         on_cpu, asked = local_ncc.register_local_ncc, []
 
-        def full(warped, template, device, fine):
-            asked.append(device)
-            if device != "cpu":
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-            return on_cpu(warped, template, device, fine=fine)
+        def full(*_):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-        monkeypatch.setattr(local_ncc, "register_local_ncc", full)
-        warp = fit_warp(person, sitk.AffineTransform(3), template, "auto", "cuda:0")
+        def full_or_cpu(warped, template, device, fine):
+            asked.append(device)
+            return on_cpu(warped, template, device, fine=fine) if device == "cpu" else full()
+
+        monkeypatch.setattr(local_ncc, "register_local_ncc", full_or_cpu)
+        monkeypatch.setattr(laying, "resampled", full)
+        with pytest.warns(RelAPETWarning, match="could not be resampled on cuda:0 .*out of memory"):
+            warp = fit_warp(person, sitk.AffineTransform(3), template, "auto", "cuda:0")
         assert warp.method == "torch" and asked == ["cuda:0", "cpu"]
         assert "cuda:0" in warp.warnings[0] and "out of memory" in warp.warnings[0]
 
