@@ -10,6 +10,6 @@ measured, and on which scans, stands in ``Testing/benchmarks/results/registratio
 AUTO, USUAL = "auto", "torch"
 METHODS = (AUTO, "fine", USUAL, "demons", "affine")
 #: Raised when the transforms of the same scans change, so that cases kept by earlier code are prepared anew.
-REVISION = 4
+REVISION = 5
 #: Memory that the 1 mm level of ``fine`` takes beside the rest.
 FINE_BYTES = 1_500_000_000

@@ -42,3 +42,18 @@ def test_slopes_are_half_the_difference_of_the_neighbours():
     assert slopes[0, 0, 2, 3, 1] == pytest.approx(0.5 * float(volume[0, 0, 2, 3, 2] - volume[0, 0, 2, 3, 0]), abs=1e-6)
     assert slopes[0, 2, 1, 3, 1] == pytest.approx(0.5 * float(volume[0, 0, 2, 3, 1] - volume[0, 0, 0, 3, 1]), abs=1e-6)
     assert (slopes[0, 1, :, 0] == 0).all() and (slopes[0, 1, :, -1] == 0).all()
+
+
+def test_a_level_finds_a_known_deformation_whatever_the_contrast():
+    """Linear contrast, inverted and scaled: three quarters of the way back, mean over the inner voxels."""
+    generator = torch.Generator().manual_seed(2)
+    shape = (1, 1, 28, 30, 32)
+    moving = local_ncc._Filter(local_ncc._gaussian(1.5), torch.empty(shape))(torch.randn(shape, generator=generator))
+    identity = local_ncc._identity(moving)
+    truth = torch.stack([1.5 * torch.sin(identity[0, axis] / 5 + axis) for axis in (1, 2, 0)])[None]
+    fixed = 3 - 2 * local_ncc._sample(moving, identity + truth)
+    fixed, moving = ((v - v.mean()) / v.std() for v in (fixed, moving))
+    field = local_ncc._fit_level(fixed, moving, torch.ones(shape), torch.zeros_like(truth), 30)
+    inner = (..., *[slice(5, -5)] * 3)
+    left = (field - truth).square().sum(1).sqrt()[inner].mean()
+    assert left < 0.25 * truth.square().sum(1).sqrt()[inner].mean()
