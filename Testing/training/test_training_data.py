@@ -218,9 +218,13 @@ def test_an_interrupt_ends_also_what_is_tried_alone(tmp_path):
             time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        list(run_tasks(die_once, [(tmp_path / "task",)], 2))  # alone from the start, so that it is the one tried again
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs have it ignored
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            list(run_tasks(die_once, [(tmp_path / "task",)], 2))  # alone from the start, so it is the one tried again
+    finally:
+        signal.signal(signal.SIGINT, before)
     for child in multiprocessing.active_children():
         child.join(30)
         assert not child.is_alive()
