@@ -93,6 +93,8 @@ class _Step:
             self._linear = _Linear.of_grid(field, device).inverse()
             self._field = torch.from_numpy(np.moveaxis(sitk.GetArrayFromImage(field), -1, 0).copy()).to(device)
             return
+        if not transform.IsLinear():
+            raise TypeError(f"{transform.GetName()} is neither affine nor a field")
         offset = np.asarray(transform.TransformPoint((0.0, 0.0, 0.0)))
         columns = [np.asarray(transform.TransformPoint(axis)) - offset for axis in np.eye(3).tolist()]
         self._linear = _Linear(np.stack(columns, -1), offset, device)

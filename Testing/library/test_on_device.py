@@ -99,3 +99,8 @@ def test_a_full_gpu_leaves_it_to_the_cpu(image, chain, monkeypatch):
     with pytest.warns(RelAPETWarning, match=r"could not be resampled on cuda:0 \(CUDA out of memory\); it was on the"):
         laid = warp.lay(image, chain, "cuda:0")
     assert np.array_equal(laid.values, warp.lay(image, chain).values)
+
+
+def test_a_transform_of_another_kind_is_refused_rather_than_taken_for_affine(image):
+    with pytest.raises(TypeError, match="BSplineTransform is neither affine nor a field"):
+        on_device.resampled(image, sitk.BSplineTransform(3), TARGET.reference_image(), "cpu")
