@@ -27,6 +27,7 @@ from ..synthesis.intervals import LEAST_IN_VIEW
 from ..whole_files import write_whole
 from .derivatives import DESCRIPTION, GENERATOR
 from .records import DONE, Record, read_records
+from .shared_scans import Scans
 from .visits import Visit
 
 NOT_RUN = "no record: not run yet, or its run was stopped or could not write"
@@ -99,13 +100,14 @@ def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str]
         OutputError: it cannot be written to.
 
     Warns:
-        RelAPETWarning: results of several revisions of the code (`origin.Origin.code`) are there.
+        RelAPETWarning: results of several revisions of the code (`origin.Origin.code`) are there, or of one scan under
+            the names of two people.
     """
     if not (out / DESCRIPTION).is_file():
         raise InputError(f"{out}: no results of {GENERATOR} there; run the participant level first")
     visits = list(visits)
     people, volumes, regions, failures, notes, known = {}, [], [], [], {}, set()
-    partial, codes = 0, []
+    partial, codes, scans = 0, [], Scans()
     for path, record in read_records(out):
         if isinstance(record, str):
             failures.append(_broken(path, record))
@@ -121,11 +123,14 @@ def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str]
         volumes += [{**key, **row} for row in _volume_rows(record)]
         regions += [{**key, **row} for row in _region_rows(record)]
         of_visit = {**key, "tracer": None}
+        scans.add(record, of_visit)
         notes |= {(*of_visit.values(), note): {**of_visit, "note": note} for note in record.notes}
         if record.left_out:
             partial += 1
             failures.append({**key, "reason": f"done, but not compared with its measured PET: {record.left_out}"})
     failures += _never_run(visits, tracers, model, known)
+    for key, note in scans.shared():
+        notes |= {(*key.values(), note): {**key, "note": note}}
     tables = {
         "participants.tsv": _participants(people, visits),
         "volumes.tsv": as_tsv(volumes, VOLUME_COLUMNS),

@@ -30,7 +30,8 @@ SUFFIX = "_record.json"
 LATER = {"said", "code", "notes"}
 #: Files of at most as many bytes are compared by their hashes whenever a record is asked.
 SMALL = 1 << 20
-_INPUTS = {"t1w": "T1w", "t2f": "T2-FLAIR", "case": "saved case"}
+#: What inputs are called; the others are measured PET.
+INPUTS = {"t1w": "T1w", "t2f": "T2-FLAIR", "case": "saved case"}
 
 
 @dataclass(frozen=True)
@@ -152,10 +153,10 @@ def judge(folder: Path, name: str, wanted: Origin) -> tuple[bool, str]:
 
 def differences(record: Record, wanted: Origin) -> str:
     """What a record's result came from otherwise than is wanted, in words without any path."""
-    found = [f"another {_INPUTS.get(role, 'measured PET')}" for role in _different(record.inputs, wanted.inputs)]
+    found = [f"another {INPUTS.get(role, 'measured PET')}" for role in _different(record.inputs, wanted.inputs)]
     if record.code:
         roles = _different(record.said, wanted.said)
-        found += [f"the name or sidecar of the {_INPUTS[role]} says otherwise" for role in roles]
+        found += [f"the name or sidecar of the {INPUTS[role]} says otherwise" for role in roles]
         found += [
             f"{what} of revision {record.code.get(what, 'none')}, now {wanted.code.get(what, 'none')}"
             for what in _different(record.code, wanted.code)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .fast_unet import LAYOUT, ROWS, FastUNet, attended, convolution, convolved, doubled_and_convolved, parts_of
+from .fast_unet import LAYOUT, FastUNet, attended, convolution, convolved, doubled_and_convolved, in_blocks, parts_of
 
 #: Numbers that a slab has at the least, of the volume it is of, and slabs that a volume is cut into at the most.
 LEAST, MOST = 2**21, 20
@@ -110,17 +110,17 @@ def _moments(norm: nn.GroupNorm, parts: Sequence[_Part]) -> tuple[torch.Tensor, 
     counts, means, squares = [], [], []
     for begin, end in _slabs(parts):
         slab = _joined(parts, begin, end).permute(0, 2, 3, 4, 1).flatten(1, 3)
-        for block in slab.split(ROWS if slab.device.type == "cpu" else slab.shape[1], 1):
-            mean = block.to(norm.weight).sum(1, keepdim=True) / block.shape[1]
-            squares.append((block - mean).square_().sum(1).double())
-            means.append(mean[:, 0].double())
-            counts.append(block.shape[1])
+        for blocks in in_blocks(slab) if slab.device.type == "cpu" else [slab[:, None]]:
+            mean = blocks.to(norm.weight).sum(2, keepdim=True) / blocks.shape[2]
+            squares.append((blocks - mean).square_().sum(2).double())
+            means.append(mean[:, :, 0].double())
+            counts += [blocks.shape[2]] * blocks.shape[1]
     group = (norm.num_groups, -1)
-    of_block, every = torch.stack(means, 2), torch.tensor(counts, dtype=torch.float64, device=parts[0].device)
+    of_block, every = torch.cat(means, 1).mT, torch.tensor(counts, dtype=torch.float64, device=parts[0].device)
     total = every.sum() * (norm.num_channels // norm.num_groups)
     mean = (of_block * every).sum(2).unflatten(1, group).sum(2, keepdim=True) / total
     apart = (of_block.unflatten(1, group) - mean[..., None]).square() * every
-    variance = (apart.sum(3) + torch.stack(squares, 2).sum(2).unflatten(1, group)).sum(2, keepdim=True) / total
+    variance = (apart.sum(3) + torch.cat(squares, 1).sum(1).unflatten(1, group)).sum(2, keepdim=True) / total
 
     def each(values: torch.Tensor) -> torch.Tensor:
         return values.expand(-1, -1, norm.num_channels // norm.num_groups).flatten(1)[..., None, None, None]

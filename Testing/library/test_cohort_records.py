@@ -166,13 +166,50 @@ def test_a_group_of_saved_cases_and_registered_scans_is_of_one_revision(data):
     request, visit = data
     own = wanted(request, visit)
     write(request, visit, own)
-    write(request, replace(visit, participant="sub-02"), replace(own, code={"synthesis": own.code["synthesis"]}))
+    other = replace(own, code={"synthesis": own.code["synthesis"]}, inputs={"case": "another's"})
+    write(request, replace(visit, participant="sub-02"), other)
     told = []
     with listening(told.append):
         assert write_tables(request.out).results == 2 and not told
     write(request, replace(visit, participant="sub-03"), replace(own, code={**own.code, "registration": 0}))
     with pytest.warns(RelAPETWarning, match=f"1 of {words_of(own)}; 1 of synthesis .; 1 of registration 0, "):
         write_tables(request.out)
+
+
+def test_a_scan_under_two_names_is_told_of_and_a_persons_own_sessions_are_not(data):
+    """Else one person would count as two in every mean; the same holds for saved cases and measured PET."""
+    request, visit = data
+
+    def put(person, session, **inputs):
+        own = replace(wanted(request, visit), inputs=inputs)
+        write(request, replace(visit, participant=person, session=session), own, left_out=left_out)
+
+    def notes():
+        lines = write_tables(request.out).files["notes.tsv"].read_text().splitlines()
+        return {tuple(line.split("\t")[i] for i in (0, 1, 2, 4)) for line in lines[1:]}
+
+    left_out = ""
+    put("sub-01", "ses-1", t1w="a", t2f="b", pet_PIB="p")
+    put("sub-01", "ses-2", t1w="a", t2f="b")
+    put("sub-02", "ses-1", t1w="c", t2f="a", pet_TAU="p")
+    told = []
+    with listening(told.append):
+        assert not notes() and not told
+    put("sub-03", "", t1w="d", t2f="b")
+    put("sub-04", "", case="e", pet_PIB="q")
+    put("sub-05", "", case="f", pet_PIB="q")
+    left_out = "it cannot be read"
+    put("sub-06", "", case="g", pet_PIB="q")
+    with pytest.warns(RelAPETWarning, match="4 people .* such as sub-01, whose T2-FLAIR is also that of sub-03"):
+        found = notes()
+    words = "its {} is also that of {}: one scan under two names"
+    assert found == {
+        ("sub-01", "ses-1", "n/a", words.format("T2-FLAIR", "sub-03")),
+        ("sub-01", "ses-2", "n/a", words.format("T2-FLAIR", "sub-03")),
+        ("sub-03", "n/a", "n/a", words.format("T2-FLAIR", "sub-01")),
+        ("sub-04", "n/a", "n/a", words.format("measured PET", "sub-05")),
+        ("sub-05", "n/a", "n/a", words.format("measured PET", "sub-04")),
+    }
 
 
 @pytest.mark.parametrize(("file", "later", "done"), [
