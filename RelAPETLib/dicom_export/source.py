@@ -28,10 +28,13 @@ _PATIENT_AND_STUDY = (
     "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator",
 )  # fmt: skip
 _WHERE_PRESENT = (
-    "IssuerOfPatientID", "PatientIdentityRemoved", "DeidentificationMethod", "StudyDescription",
+    "IssuerOfPatientID", "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence",
+    "StudyDescription",
     "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
 )  # fmt: skip
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+#: Elements of a code that are kept; a sequence of such items is all that is kept of sequences.
+_CODE = ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning")
 _GEOMETRY = ("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
 
 
@@ -138,13 +141,17 @@ def _header(path: Path, left_out: set[str]) -> Dataset:
 def _set(image: Dataset, keyword: str, value) -> bool:
     """Set an element if its value is one the standard allows."""
     from pydicom import DataElement, config
-    from pydicom.datadict import dictionary_VR, tag_for_keyword
+    from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
     from pydicom.valuerep import DSfloat
 
     vr = dictionary_VR(keyword)
     if value is None or value == "" or (keyword == "PatientSex" and value not in ("M", "F", "O")):
         return False
+    if _several(value) and dictionary_VM(keyword) == "1":
+        return False
     try:
+        if vr == "SQ":
+            value = [_code(item) for item in value]
         if vr == "DS":  # scanners write more digits than the standard's sixteen characters
             numbers = value if _several(value) else [value]
             value = [DSfloat(float(number), auto_format=True) for number in numbers]
@@ -153,6 +160,19 @@ def _set(image: Dataset, keyword: str, value) -> bool:
     except (ValueError, TypeError, OverflowError):
         return False
     return True
+
+
+def _code(item: Dataset) -> Dataset:
+    """An item of a code sequence with nothing but its code. Raises `ValueError` where the standard allows no such."""
+    from pydicom import Dataset
+
+    kept = Dataset()
+    present = [keyword for keyword in _CODE if item.get(keyword)]
+    if not {"CodeValue", "CodingSchemeDesignator", "CodeMeaning"} <= {*present}:
+        raise ValueError("no code")
+    if not all(_set(kept, keyword, item[keyword].value) for keyword in present):
+        raise ValueError("no valid code")
+    return kept
 
 
 def _several(value) -> bool:

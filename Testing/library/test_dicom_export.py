@@ -212,6 +212,59 @@ def test_quantity_and_tracer(tracer, output, coded, tmp_path):
     assert all(("SUVR" in one.SeriesDescription) == (output == "suvr") for one in _pictures(files))
 
 
+@pytest.mark.parametrize(("output", "high"), [("suvr", 3), ("relative", 1)])
+def test_a_viewer_shows_the_whole_window(output, high, tmp_path):
+    """As highdicom applies what the file says: black at 0, white at the window's end, and grey in proportion between.
+
+    DICOM's default function would end at 2 in place of 3, and make a threshold of a window from 0 to 1.
+    """
+    values = marked_pet() * np.float32(high / 3)
+    pet = write_synthetic_pet(tmp_path / "pet", affine_of(), values, output=output, uncertainty=values / 9)
+    files = export_dicom(pet, tmp_path / "out")
+    limit = np.ceil(np.percentile(values / 9, 99) / 0.05) * 0.05
+    for name, end in ((MAP_NAME, high), (UNCERTAINTY_NAME, limit)):
+        image = highdicom.imread(files[name])
+        stored = image.get_frames(apply_real_world_transform=False, apply_voi_transform=False, dtype=np.float64)
+        shown = image.get_frames(apply_real_world_transform=False, apply_voi_transform=True, dtype=np.float64)
+        np.testing.assert_allclose(shown, np.clip(stored / end, 0, 1), atol=1e-6)
+
+
+def _changed(series, change):
+    for path in series.iterdir():
+        image = pydicom.dcmread(path)
+        change(image)
+        image.save_as(path)
+
+
+def _deidentified(image):
+    item = pydicom.Dataset()
+    item.CodeValue, item.CodingSchemeDesignator = "113100", "DCM"
+    item.CodeMeaning, item.PatientComments = "Basic Application Confidentiality Profile", "Secret"
+    image.PatientIdentityRemoved, image.DeidentificationMethodCodeSequence = "YES", [item]
+
+
+def test_how_the_source_was_deidentified_is_kept(tmp_path):
+    """By codes alone, as most programs tell it: without them the export would not follow the standard."""
+    write_t1w_series(tmp_path / "t1w", affine_of())
+    _changed(tmp_path / "t1w", _deidentified)
+    pet = write_synthetic_pet(tmp_path / "pet", affine_of())
+    files = export_dicom(pet, tmp_path / "out", source=tmp_path / "t1w")
+    for one in [pydicom.dcmread(files[MAP_NAME]), *_pictures(files)]:
+        (item,) = one.DeidentificationMethodCodeSequence
+        assert one.PatientIdentityRemoved == "YES" and item.CodeValue == "113100"
+        assert set(item.dir()) == {"CodeValue", "CodingSchemeDesignator", "CodeMeaning"}
+
+
+def test_several_values_where_one_is_allowed_are_left_out(tmp_path):
+    """A backslash in a text makes several values of it."""
+    write_t1w_series(tmp_path / "t1w", affine_of())
+    _changed(tmp_path / "t1w", lambda image: setattr(image, "StudyDescription", ["Head", "routine"]))
+    pet = write_synthetic_pet(tmp_path / "pet", affine_of())
+    with pytest.warns(RelAPETWarning, match="not valid DICOM in the source: StudyDescription$"):
+        files = export_dicom(pet, tmp_path / "out", source=tmp_path / "t1w")
+    assert "StudyDescription" not in pydicom.dcmread(files[MAP_NAME])
+
+
 def test_another_grid_inside_the_source(tmp_path):
     write_t1w_series(tmp_path / "t1w", affine_of())
     finer = affine_of(spacing=(1.0, 1.0, 1.0), origin=(-19.0, 13.0, 8.0))
