@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from dicom_case import GEOMETRIES, marked_pet, write_synthetic_pet, write_t1w_series
 from volume_files import affine_of, rotation
 
@@ -115,6 +116,21 @@ def test_pictures_are_read_as_one_series(tmp_path):
     assert image.GetSize() == (384, 472, 5)
     centre = image_affine(image) @ [(384 - 1) / 2, 32 + (384 - 1) / 2, 2, 1]
     np.testing.assert_allclose(centre, affine @ [3, 2.5, 2, 1], atol=1.0)
+
+
+def test_gdcm_reads_the_pictures_and_no_map(tmp_path):
+    """As other programs that read by ITK do; the README says which of the files they can have."""
+    files = export_dicom(write_synthetic_pet(tmp_path / "pet", GEOMETRIES["oblique"]), tmp_path / "out")
+    (tmp_path / "pictures").mkdir()
+    for name, path in files.items():
+        if name != MAP_NAME:
+            shutil.copy(path, tmp_path / "pictures")
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "pictures"))
+    image, own = sitk.ReadImage(names), read_volume(tmp_path / "pictures")
+    assert np.array_equal(sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(own))
+    np.testing.assert_allclose(image_affine(image), image_affine(own), atol=1e-4)
+    with pytest.raises(RuntimeError):
+        sitk.ReadImage(str(files[MAP_NAME]), imageIO="GDCMImageIO")
 
 
 @pytest.mark.parametrize("name", ["axial LPS", "sagittal", "oblique", "oblique sagittal"])
