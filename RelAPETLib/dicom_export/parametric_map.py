@@ -66,6 +66,8 @@ def parametric_map(planes: Planes, record: dict, source: Source, uncertainty: bo
     result.CodingSchemeIdentificationSequence = [description.scheme()]
     if not source.is_real:
         _forget_references(result)
+    elif source.series:
+        result.ReferencedSeriesSequence = list(map(_in_series, source.images, source.series))
     return result
 
 
@@ -109,6 +111,16 @@ def _mapping(planes: Planes, record: dict, uncertainty: bool):
     )
     mapping.QuantityDefinitionSequence.append(description.tracer_item(record))
     return mapping
+
+
+def _in_series(image, series: str):
+    """Item that refers to an image in a series of its own."""
+    from pydicom import Dataset
+
+    item, instance = Dataset(), Dataset()
+    instance.ReferencedSOPClassUID, instance.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
+    item.SeriesInstanceUID, item.ReferencedInstanceSequence = series, [instance]
+    return item
 
 
 def _forget_references(result) -> None:

@@ -48,6 +48,8 @@ class Source:
         shape: columns, rows, slices; None for a made-up one.
         left_out: keywords of elements that do not follow the standard and were left empty.
         sha256: of the folder's contents, as provenance has it; None for a made-up one.
+        series: SeriesInstanceUID of each image where they have several (`volumes.find_series` takes slices that have
+            one each for one scan); else empty. All of `images` have the first then, as highdicom wants it.
     """
 
     images: list[Dataset]
@@ -55,6 +57,7 @@ class Source:
     shape: tuple[int, int, int] | None = None
     left_out: tuple[str, ...] = ()
     sha256: str | None = None
+    series: tuple[str, ...] = ()
 
     @property
     def is_real(self) -> bool:
@@ -66,7 +69,7 @@ def read_source(folder: Path) -> Source:
 
     Raises:
         InputError: no folder, no series or several, one that is no volume, no MR images, no study or frame of
-            reference, or slices of several patients, studies or frames of reference.
+            reference, slices of several patients, studies or frames of reference, or several slices of one UID.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; --source is the folder of the T1w DICOM series")
@@ -80,10 +83,19 @@ def read_source(folder: Path) -> Source:
     images = [_header(path, left_out) for path in series.files]
     for image in images:  # highdicom wants it, though ours is used; the scanner's may be empty
         image.SliceThickness = round(float(np.linalg.norm(series.affine[:3, 2])), 6)
-    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID", "PatientID"):
-        if len({image[keyword].value for image in images}) > 1:
+    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName"):
+        if len({str(image[keyword].value) for image in images}) > 1:
             raise InputError(f"{folder}: its DICOM images differ in {keyword}; give one series of one person")
-    return Source(images, series.affine, series.shape, tuple(sorted(left_out)), file_sha256(folder))
+    if len({image.SOPInstanceUID for image in images}) < len(images):
+        raise InputError(
+            f"{folder}: several of its DICOM images have the same SOPInstanceUID, so that nothing can refer to one of "
+            "them; get the series again from where it was exported or made anonymous"
+        )
+    own = tuple(image.SeriesInstanceUID for image in images)
+    own = own if len(set(own)) > 1 else ()
+    for image in images:
+        image.SeriesInstanceUID = images[0].SeriesInstanceUID
+    return Source(images, series.affine, series.shape, tuple(sorted(left_out)), file_sha256(folder), own)
 
 
 def invented_source(planes: Planes) -> Source:

@@ -281,6 +281,17 @@ def test_several_values_where_one_is_allowed_are_left_out(tmp_path):
     assert "StudyDescription" not in pydicom.dcmread(files[MAP_NAME])
 
 
+def test_slices_that_have_a_series_each_are_referred_to_in_it(tmp_path):
+    """An export of a PACS that made the UIDs anew; it is read as one scan with a warning."""
+    uids = write_t1w_series(tmp_path / "t1w", affine_of())
+    _changed(tmp_path / "t1w", lambda image: setattr(image, "SeriesInstanceUID", f"{image.SOPInstanceUID[:60]}.1"))
+    pet = write_synthetic_pet(tmp_path / "pet", affine_of())
+    files = export_dicom(pet, tmp_path / "out", source=tmp_path / "t1w")
+    items = pydicom.dcmread(files[MAP_NAME]).ReferencedSeriesSequence
+    pairs = [(item.SeriesInstanceUID, item.ReferencedInstanceSequence[0].ReferencedSOPInstanceUID) for item in items]
+    assert sorted(pairs) == sorted((f"{uid[:60]}.1", uid) for uid in uids)
+
+
 def test_another_grid_inside_the_source(tmp_path):
     write_t1w_series(tmp_path / "t1w", affine_of())
     finer = affine_of(spacing=(1.0, 1.0, 1.0), origin=(-19.0, 13.0, 8.0))
