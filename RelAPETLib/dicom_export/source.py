@@ -5,6 +5,7 @@ Only the elements named here are read. Messages never quote one of them.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -167,11 +168,19 @@ def _set(image: Dataset, keyword: str, value) -> bool:
         if vr == "DS":  # scanners write more digits than the standard's sixteen characters
             numbers = value if _several(value) else [value]
             value = [DSfloat(float(number), auto_format=True) for number in numbers]
-        value = str(value) if vr in ("PN", "DA", "TM", "UI", "LO", "SH") and not _several(value) else value
+        if vr in ("PN", "DA", "TM", "UI", "LO", "SH") and not _several(value):
+            value = str(value)
+            if not all(map(_is_letter, value)):
+                return False
         image.add(DataElement(tag_for_keyword(keyword), vr, value, validation_mode=config.RAISE))
     except (ValueError, TypeError, OverflowError):
         return False
     return True
+
+
+def _is_letter(letter: str) -> bool:
+    """Whether a character may stand in a text; in one of another character set than the header says some may not."""
+    return letter != "\ufffd" and unicodedata.category(letter) != "Cc"
 
 
 def _code(item: Dataset) -> Dataset:

@@ -281,6 +281,34 @@ def test_several_values_where_one_is_allowed_are_left_out(tmp_path):
     assert "StudyDescription" not in pydicom.dcmread(files[MAP_NAME])
 
 
+@pytest.mark.parametrize(
+    ("declared", "stored", "kept"),
+    [
+        ("ISO_IR 192", "Müller^Zoë".encode(), "Müller^Zoë"),
+        ("ISO_IR 192", "Müller^Zoë".encode("latin-1"), ""),
+        (None, "山田^太郎".encode("shift_jis"), ""),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎".encode("iso2022_jp"), "Yamada^Tarou=山田^太郎"),
+        ("GB18030", "Wang^XiaoDong=王^小东".encode("gb18030"), "Wang^XiaoDong=王^小东"),
+    ],
+)
+def test_names_in_any_character_set(declared, stored, kept, tmp_path):
+    """A name that is in another one than its header says is left empty and told of, not passed on as wrong letters."""
+
+    def named(image):
+        image.SpecificCharacterSet = declared
+        image["PatientName"] = pydicom.DataElement("PatientName", "PN", stored)
+
+    write_t1w_series(tmp_path / "t1w", affine_of())
+    _changed(tmp_path / "t1w", named)
+    pet = write_synthetic_pet(tmp_path / "pet", affine_of(), t1w_sha256=file_sha256(tmp_path / "t1w"))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        files = export_dicom(pet, tmp_path / "out", source=tmp_path / "t1w")
+    for one in [pydicom.dcmread(files[MAP_NAME]), *_pictures(files)]:
+        assert one.SpecificCharacterSet == "ISO_IR 192" and one.PatientName == kept
+    assert any("left empty" in str(one.message) and "PatientName" in str(one.message) for one in told) == (not kept)
+
+
 def test_slices_that_have_a_series_each_are_referred_to_in_it(tmp_path):
     """An export of a PACS that made the UIDs anew; it is read as one scan with a warning."""
     uids = write_t1w_series(tmp_path / "t1w", affine_of())
