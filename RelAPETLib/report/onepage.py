@@ -291,10 +291,12 @@ def _row(page: _Page, column: Column, volumes: Volumes, place: tuple[float, floa
     wide = scale * sum(size[plane.across] for plane in PLANES) + 2 * gap
     page.text(x, y, f"{column.title}, {column.units}", 8, weight="bold")
     left = x + (width - wide) / 2 if width == _INSIDE else x
+    narrowest = scale * min(size[plane.across] for plane in PLANES)
+    letters = 7 * min(1.0, 0.9 * narrowest / _wide(words, 7, "bold"))  # no wider than the picture
     for plane in PLANES:
         across, up = scale * size[plane.across], scale * size[plane.up]
         axes = page.axes(left, y + _HEADING + (tall - up) / 2, across, up)
-        drawn = draw(axes, column, plane, volumes, words)
+        drawn = draw(axes, column, plane, volumes, words, letters)
         left += across + gap
     middle = x + (width if width == _INSIDE else wide) / 2
     bar = page.axes(middle - _BAR_WIDTH / 2, y + _HEADING + tall + 0.05, _BAR_WIDTH, 0.08)

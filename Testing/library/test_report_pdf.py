@@ -102,6 +102,19 @@ def test_what_stands_on_it(monkeypatch):
     assert inside.count("SYNTHETIC, research only") == 3 and inside.count("SYNTHETIC") == 0
 
 
+def test_words_burned_into_a_picture_stay_in_it(monkeypatch):
+    """Also in small ones, where each would hide a part of the next."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure, _, _ = texts(monkeypatch)
+    draw = FigureCanvasAgg(figure).get_renderer()
+    burned = [(axes, text) for axes in figure.axes for text in axes.texts if text.get_text().startswith("SYNTHETIC")]
+    assert len(burned) == 12
+    for axes, text in burned:
+        inside, words = axes.get_window_extent(draw), text.get_window_extent(draw)
+        assert inside.x0 <= words.x0 and words.x1 <= inside.x1, text.get_text()
+
+
 def test_no_number_of_the_table_reaches_another(monkeypatch):
     """With all columns that there can be, and a region of a long name."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
