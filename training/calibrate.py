@@ -380,11 +380,11 @@ def _weights(path: Path | None, people: Cache) -> dict[str, float] | None:
         return None
     try:
         with open(path, newline="", encoding="utf-8") as stream:
-            rows: Sequence[dict] = list(csv.DictReader(stream, delimiter="\t"))
+            rows: Sequence[dict] = list(csv.DictReader(stream, delimiter="\t", strict=True))
         given = {row["participant_id"]: float(row["weight"]) for row in rows}
         if not all(map(math.isfinite, given.values())):
             raise ValueError("a weight that is no finite number")
-    except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: a table with participant_id and weight, separated by tabs, is wanted") from error
     missing = [record["subject"] for record in people.index["cases"] if record["subject"] not in given]
     if missing:

@@ -31,14 +31,21 @@ def add_parser(commands, common) -> None:
 
 
 def _list(arguments, reporter) -> int:
+    """All that are there; of one that cannot be used, why: it hides none of the others."""
+    from ..errors import InputError
     from ..regions import stored
 
-    atlases = [stored.load(name) for name in stored.names()]
-    content = [
-        {"name": atlas.name, "space": atlas.space, "regions": list(atlas.labels), **atlas.facts} for atlas in atlases
-    ]
-    lines = [f"{atlas.name:<16} {atlas.space}: {', '.join(atlas.labels)}" for atlas in atlases]
-    reporter.result("regions", {"action": "list", "atlases": content}, lines)
+    atlases, refused, lines = [], [], []
+    for name in stored.names():
+        try:
+            atlas = stored.load(name)
+        except InputError as error:
+            refused.append({"name": name, "problem": str(error)})
+            lines.append(f"{name:<16} damaged: {error}")
+            continue
+        atlases.append({"name": name, "space": atlas.space, "regions": list(atlas.labels), **atlas.facts})
+        lines.append(f"{name:<16} {atlas.space}: {', '.join(atlas.labels)}")
+    reporter.result("regions", {"action": "list", "atlases": atlases, "refused": refused}, lines)
     return 0
 
 

@@ -26,7 +26,7 @@ def parametric_map(planes: Planes, record: dict, source: Source, uncertainty: bo
     import highdicom
     from pydicom.uid import generate_uid
 
-    low, high = description.display_window(record)
+    low, high = _window(planes, record, uncertainty)
     result = highdicom.pm.ParametricMap(
         source_images=source.images,
         pixel_array=planes.pixels.astype(np.float32, copy=False),
@@ -41,7 +41,10 @@ def parametric_map(planes: Planes, record: dict, source: Source, uncertainty: bo
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[_mapping(planes, record, uncertainty)],
         voi_lut_transformations=[
-            highdicom.VOILUTTransformation(window_center=(low + high) / 2, window_width=high - low)
+            # By DICOM's default function, LINEAR, a width of 3 would end at 2, and one of 1 be a threshold.
+            highdicom.VOILUTTransformation(
+                window_center=(low + high) / 2, window_width=high - low, voi_lut_function="LINEAR_EXACT"
+            )
         ],
         pixel_measures=highdicom.PixelMeasuresSequence(
             pixel_spacing=_decimal(planes.pixel_spacing),
@@ -63,7 +66,16 @@ def parametric_map(planes: Planes, record: dict, source: Source, uncertainty: bo
     result.CodingSchemeIdentificationSequence = [description.scheme()]
     if not source.is_real:
         _forget_references(result)
+    elif source.series:
+        result.ReferencedSeriesSequence = list(map(_in_series, source.images, source.series))
     return result
+
+
+def _window(planes: Planes, record: dict, uncertainty: bool) -> tuple[float, float]:
+    """What a viewer shows at first: the tracer's window, of the spread its own, as on the pages: most of it is low."""
+    from ..report.pictures import round_limit
+
+    return (0.0, round_limit(planes.pixels, 0.05)) if uncertainty else description.display_window(record)
 
 
 def _what(record: dict, uncertainty: bool) -> str:
@@ -99,6 +111,16 @@ def _mapping(planes: Planes, record: dict, uncertainty: bool):
     )
     mapping.QuantityDefinitionSequence.append(description.tracer_item(record))
     return mapping
+
+
+def _in_series(image, series: str):
+    """Item that refers to an image in a series of its own."""
+    from pydicom import Dataset
+
+    item, instance = Dataset(), Dataset()
+    instance.ReferencedSOPClassUID, instance.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
+    item.SeriesInstanceUID, item.ReferencedInstanceSequence = series, [instance]
+    return item
 
 
 def _forget_references(result) -> None:

@@ -5,6 +5,7 @@ Only the elements named here are read. Messages never quote one of them.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,10 +29,13 @@ _PATIENT_AND_STUDY = (
     "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator",
 )  # fmt: skip
 _WHERE_PRESENT = (
-    "IssuerOfPatientID", "PatientIdentityRemoved", "DeidentificationMethod", "StudyDescription",
+    "IssuerOfPatientID", "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence",
+    "StudyDescription",
     "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
 )  # fmt: skip
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+#: Elements of a code that are kept; a sequence of such items is all that is kept of sequences.
+_CODE = ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning")
 _GEOMETRY = ("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
 
 
@@ -45,6 +49,8 @@ class Source:
         shape: columns, rows, slices; None for a made-up one.
         left_out: keywords of elements that do not follow the standard and were left empty.
         sha256: of the folder's contents, as provenance has it; None for a made-up one.
+        series: SeriesInstanceUID of each image where they have several (`volumes.find_series` takes slices that have
+            one each for one scan); else empty. All of `images` have the first then, as highdicom wants it.
     """
 
     images: list[Dataset]
@@ -52,6 +58,7 @@ class Source:
     shape: tuple[int, int, int] | None = None
     left_out: tuple[str, ...] = ()
     sha256: str | None = None
+    series: tuple[str, ...] = ()
 
     @property
     def is_real(self) -> bool:
@@ -63,7 +70,7 @@ def read_source(folder: Path) -> Source:
 
     Raises:
         InputError: no folder, no series or several, one that is no volume, no MR images, no study or frame of
-            reference, or slices of several patients, studies or frames of reference.
+            reference, slices of several patients, studies or frames of reference, or several slices of one UID.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; --source is the folder of the T1w DICOM series")
@@ -77,10 +84,19 @@ def read_source(folder: Path) -> Source:
     images = [_header(path, left_out) for path in series.files]
     for image in images:  # highdicom wants it, though ours is used; the scanner's may be empty
         image.SliceThickness = round(float(np.linalg.norm(series.affine[:3, 2])), 6)
-    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID", "PatientID"):
-        if len({image[keyword].value for image in images}) > 1:
+    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName"):
+        if len({str(image[keyword].value) for image in images}) > 1:
             raise InputError(f"{folder}: its DICOM images differ in {keyword}; give one series of one person")
-    return Source(images, series.affine, series.shape, tuple(sorted(left_out)), file_sha256(folder))
+    if len({image.SOPInstanceUID for image in images}) < len(images):
+        raise InputError(
+            f"{folder}: several of its DICOM images have the same SOPInstanceUID, so that nothing can refer to one of "
+            "them; get the series again from where it was exported or made anonymous"
+        )
+    own = tuple(image.SeriesInstanceUID for image in images)
+    own = own if len(set(own)) > 1 else ()
+    for image in images:
+        image.SeriesInstanceUID = images[0].SeriesInstanceUID
+    return Source(images, series.affine, series.shape, tuple(sorted(left_out)), file_sha256(folder), own)
 
 
 def invented_source(planes: Planes) -> Source:
@@ -138,21 +154,46 @@ def _header(path: Path, left_out: set[str]) -> Dataset:
 def _set(image: Dataset, keyword: str, value) -> bool:
     """Set an element if its value is one the standard allows."""
     from pydicom import DataElement, config
-    from pydicom.datadict import dictionary_VR, tag_for_keyword
+    from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
     from pydicom.valuerep import DSfloat
 
     vr = dictionary_VR(keyword)
     if value is None or value == "" or (keyword == "PatientSex" and value not in ("M", "F", "O")):
         return False
+    if _several(value) and dictionary_VM(keyword) == "1":
+        return False
     try:
+        if vr == "SQ":
+            value = [_code(item) for item in value]
         if vr == "DS":  # scanners write more digits than the standard's sixteen characters
             numbers = value if _several(value) else [value]
             value = [DSfloat(float(number), auto_format=True) for number in numbers]
-        value = str(value) if vr in ("PN", "DA", "TM", "UI", "LO", "SH") and not _several(value) else value
+        if vr in ("PN", "DA", "TM", "UI", "LO", "SH") and not _several(value):
+            value = str(value)
+            if not all(map(_is_letter, value)):
+                return False
         image.add(DataElement(tag_for_keyword(keyword), vr, value, validation_mode=config.RAISE))
     except (ValueError, TypeError, OverflowError):
         return False
     return True
+
+
+def _is_letter(letter: str) -> bool:
+    """Whether a character may stand in a text; in one of another character set than the header says some may not."""
+    return letter != "\ufffd" and unicodedata.category(letter) != "Cc"
+
+
+def _code(item: Dataset) -> Dataset:
+    """An item of a code sequence with nothing but its code. Raises `ValueError` where the standard allows no such."""
+    from pydicom import Dataset
+
+    kept = Dataset()
+    present = [keyword for keyword in _CODE if item.get(keyword)]
+    if not {"CodeValue", "CodingSchemeDesignator", "CodeMeaning"} <= {*present}:
+        raise ValueError("no code")
+    if not all(_set(kept, keyword, item[keyword].value) for keyword in present):
+        raise ValueError("no valid code")
+    return kept
 
 
 def _several(value) -> bool:

@@ -92,9 +92,9 @@ def draw_regions(
         reach = _reach([row for model in models for row in groups.get((model, region), ())])
         for line, model in enumerate(models):
             _scatter(axes[line, column], groups.get((model, region), ()), reach)
-        axes[0, column].set_title(fill(region.replace("_", " "), 22), fontsize=7, pad=9)
+        axes[0, column].set_title(fill(region.replace("_", " "), 22), fontsize=7, pad=9, parse_math=False)
     for line, model in enumerate(models):
-        axes[line, 0].set_ylabel(f"{model}\nsynthetic", fontsize=7)
+        axes[line, 0].set_ylabel(f"{model}\nsynthetic", fontsize=7, parse_math=False)
     people = len({row["participant_id"] for own in groups.values() for row in own})
     upper.suptitle(
         f"{tracer}, regional {unit}: synthetic PET (a model's guess) against measured, {people} people", fontsize=9
@@ -153,7 +153,9 @@ def _bars(figure, rows: Sequence[Mapping], models: Sequence[str], names: Sequenc
         spread = [np.std(values, ddof=1) if len(values) > 1 else 0 for values in own]
         places = np.arange(len(names)) + (number_ - (len(models) - 1) / 2) * width
         axes.bar(places, means, width, yerr=spread, label=model, error_kw={"linewidth": 0.7})
-    axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names], fontsize=6)
+    axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names], fontsize=6, parse_math=False)
     axes.set_ylabel("SSIM (mean, SD over scans)", fontsize=7)
     axes.tick_params(axis="y", labelsize=6)
-    axes.legend(fontsize=6, ncols=min(len(models), 5), loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
+    legend = axes.legend(fontsize=6, ncols=min(len(models), 5), loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)

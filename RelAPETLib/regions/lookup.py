@@ -49,14 +49,18 @@ def read_lookup(path: Path | str) -> dict[int, str]:
         raise InputError(f"{where}: not UTF-8 text; save it as UTF-8") from error
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error.strerror or error})") from error
-    pairs = _from_header(lines) or _from_lines(lines)
+    try:
+        pairs = _from_header(lines) or _from_lines(lines)
+    except csv.Error as error:
+        raise InputError(f"{where}: cannot be read as a table ({error})") from error
     if not pairs:
         raise InputError(
             f"{where}: no labels found; give a table with columns 'index' and 'name', FreeSurfer's colour table or "
             "ITK-SNAP's label description"
         )
     found: dict[int, str] = {}
-    for number, name in pairs:
+    for number, words in pairs:
+        name = " ".join(words.split())[:LONGEST_NAME]  # of one line, and no tab, which parts columns
         if found.setdefault(number, name) != name:
             raise InputError(f"{where}: label {number} is both '{printable(found[number])}' and '{printable(name)}'")
     return {number: name for number, name in found.items() if number != 0}
@@ -67,14 +71,15 @@ def _from_header(lines: list[str]) -> list[tuple[int, str]]:
     if not lines:
         return []
     sign = "\t" if "\t" in lines[0] else ","
-    rows = list(csv.reader(lines, delimiter=sign))
+    # Each line by itself: a quotation mark without its second would swallow all that follow.
+    rows = [next(csv.reader([line], delimiter=sign), []) for line in lines]
     columns = [column.strip().lower() for column in rows[0]]
     number = next((columns.index(name) for name in NUMBERS if name in columns), None)
     name = next((columns.index(name) for name in NAMES if name in columns), None)
     if number is None or name is None:
         return []
     return [
-        (label, row[name].strip()[:LONGEST_NAME])
+        (label, row[name])
         for row in rows[1:]
         if len(row) > max(number, name) and (label := _label(row[number])) is not None and row[name].strip()
     ]
@@ -89,7 +94,7 @@ def _from_lines(lines: list[str]) -> list[tuple[int, str]]:
         plain = re.fullmatch(r"(\d+)(\s+)(\S.*)", line)
         name = quoted[2] if quoted else _name(plain[3], "\t" in plain[2]) if plain else ""
         if name and (label := _label((quoted or plain)[1])) is not None:
-            found.append((label, name[:LONGEST_NAME]))
+            found.append((label, name))
     return found
 
 

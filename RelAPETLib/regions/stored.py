@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -27,6 +28,7 @@ LEAST_IN_BRAIN = 0.5
 LEAST_OVER_TEMPLATE = 0.1
 #: More labels than this without a table of their names are refused: a scan has thousands, or, of bytes, up to 255.
 MOST_NAMELESS = 100
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def folder_of_regions() -> Path:
@@ -40,7 +42,7 @@ def folder_of_regions() -> Path:
 def _check_name(name: str) -> str:
     if name in (SHIPPED, NATIVE):
         raise InputError(f"the name '{name}' is taken; choose another")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+    if not _NAME.fullmatch(name):
         raise InputError(f"'{printable(name)}' cannot be a name: up to 64 letters, digits and . _ - are wanted")
     return name
 
@@ -82,7 +84,12 @@ def add(name: str, path: Path | str, lookup: Path | str | None = None, *, overwr
             f"only {100 * share:.0f} % of the labels of '{name}' lie in the template's brain; "
             "they have to be in MNI space, which these hardly are"
         )
-    rows = [f"{label}\t{region}" for region, labels in atlas.labels.items() for label in labels]
+
+    def table(target: Path) -> None:
+        with open(target, "w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+            writer.writerow(("index", "name"))
+            writer.writerows((label, region) for region, labels in atlas.labels.items() for label in labels)
 
     def record(target: Path) -> None:
         content = {
@@ -97,7 +104,7 @@ def add(name: str, path: Path | str, lookup: Path | str | None = None, *, overwr
         target,
         {
             IMAGE: lambda target: write_volume(atlas.image, target),
-            TABLE: lambda target: target.write_text("\n".join(["index\tname", *rows, ""]), encoding="utf-8"),
+            TABLE: table,
             RECORD: record,
         },
         overwrite=overwrite,
@@ -141,10 +148,10 @@ def load(name: str) -> Atlas:
 
 
 def names() -> list[str]:
-    """Names of all, the shipped one first."""
+    """Names of all, the shipped one first; some that were kept may be damaged (`load`)."""
     folder = folder_of_regions()
-    own = sorted(path.name for path in folder.iterdir() if (path / RECORD).is_file()) if folder.is_dir() else []
-    return [SHIPPED, *own]
+    found = sorted(path.name for path in folder.iterdir() if (path / RECORD).is_file()) if folder.is_dir() else []
+    return [SHIPPED, *filter(_NAME.fullmatch, found)]
 
 
 def remove(name: str) -> Path:

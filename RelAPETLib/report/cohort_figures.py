@@ -9,6 +9,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,7 +80,7 @@ def regional(rows: Mapping[str, tuple[Sequence[float], Sequence[float]]], units:
                 axes.plot(*middle, "|", color="black", markersize=13, markeredgewidth=1.5, zorder=1)
     axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     axes.invert_yaxis()
-    axes.set_xlabel(units, fontsize=9)
+    axes.set_xlabel(units, fontsize=9, parse_math=False)
     axes.grid(axis="x", alpha=0.3)
     axes.plot([], [], "o", color=BLUE, label="synthetic (a model's guess)")
     axes.plot([], [], "s", color=ORANGE, label="measured")
@@ -104,10 +105,10 @@ def bland_altman(figures: Sequence[Agreement], units: str) -> bytes:
         for limit in one.limits or ():
             axes.axhline(limit, color=ORANGE, linewidth=1.2, linestyle="--")
         axes.set_ylim(-reach, reach)
-        axes.set_title(f"{one.region} (n = {one.differences.size})", fontsize=8, parse_math=False)
+        axes.set_title(fill(f"{one.region} (n = {one.differences.size})", 38), fontsize=8, parse_math=False)
         axes.tick_params(labelsize=7)
-    figure.supxlabel(f"mean of synthetic and measured, {units}", fontsize=9)
-    figure.supylabel(f"synthetic minus measured, {units}", fontsize=9)
+    figure.supxlabel(f"mean of synthetic and measured, {units}", fontsize=9, parse_math=False)
+    figure.supylabel(f"synthetic minus measured, {units}", fontsize=9, parse_math=False)
     return _png(figure)
 
 

@@ -136,7 +136,7 @@ def _read(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict]]:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path} is larger than {MAX_BYTES} bytes; refused")
         with open(path, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, delimiter="\t")
+            reader = csv.DictReader(stream, delimiter="\t", strict=True)
             missing = [column for column in columns if column not in (reader.fieldnames or ())]
             if missing:
                 raise InputError(f"{path}: no column '{missing[0]}'; wanted are {', '.join(columns)}")

@@ -160,15 +160,20 @@ def _drawable(words: object) -> str:
     return "".join(letter if font.get_char_index(ord(letter)) else "?" for letter in line)
 
 
-def wrapped(words: object, size: float, width: float, weight: str = "normal") -> list[str]:
-    """Lines that are no wider than `width` inches at a size in points; a longer word is parted."""
+def _wide(line: str, size: float, weight: str = "normal") -> float:
+    """Inches that a line takes at a size in points."""
     from matplotlib.textpath import text_to_path
 
     properties = _font(weight)[0].copy()
     properties.set_size(size)
+    return text_to_path.get_text_width_height_descent(line, properties, False)[0] / 72
+
+
+def wrapped(words: object, size: float, width: float, weight: str = "normal") -> list[str]:
+    """Lines that are no wider than `width` inches at a size in points; a longer word is parted."""
 
     def fits(line: str) -> bool:
-        return text_to_path.get_text_width_height_descent(line, properties, False)[0] <= 72 * width
+        return _wide(line, size, weight) <= width
 
     lines, line = [], ""
     for word in _drawable(words).split(" "):
@@ -286,10 +291,12 @@ def _row(page: _Page, column: Column, volumes: Volumes, place: tuple[float, floa
     wide = scale * sum(size[plane.across] for plane in PLANES) + 2 * gap
     page.text(x, y, f"{column.title}, {column.units}", 8, weight="bold")
     left = x + (width - wide) / 2 if width == _INSIDE else x
+    narrowest = scale * min(size[plane.across] for plane in PLANES)
+    letters = 7 * min(1.0, 0.9 * narrowest / _wide(words, 7, "bold"))  # no wider than the picture
     for plane in PLANES:
         across, up = scale * size[plane.across], scale * size[plane.up]
         axes = page.axes(left, y + _HEADING + (tall - up) / 2, across, up)
-        drawn = draw(axes, column, plane, volumes, words)
+        drawn = draw(axes, column, plane, volumes, words, letters)
         left += across + gap
     middle = x + (width if width == _INSIDE else wide) / 2
     bar = page.axes(middle - _BAR_WIDTH / 2, y + _HEADING + tall + 0.05, _BAR_WIDTH, 0.08)
@@ -344,26 +351,35 @@ def _table(page: _Page, record: dict, regions: Sequence[dict], x: float, y: floa
     return y
 
 
+def _places(names: Sequence[str], columns: Sequence[tuple[str, list[str]]], width: float) -> tuple[float, list[float]]:
+    """Size of the table's letters in points, and the right end of each column of numbers in inches from its left.
+
+    The letters are as small as it takes for no text to reach another; room that is left parts the columns.
+    """
+    size, gap = 6.8, 0.1
+    first = 0.03 + max(_wide(name, size) for name in names)
+    needed = [gap + max(_wide(title, 0.85 * size), *(_wide(cell, size) for cell in cells)) for title, cells in columns]
+    shrunk = min(1.0, (width - 0.04) / (first + sum(needed)))
+    spare = max(0.0, min(0.25, (width - 0.04 - first - sum(needed)) / len(needed)))
+    ends = [shrunk * (first + sum(needed[: number + 1])) + spare * (number + 1) for number in range(len(needed))]
+    return shrunk * size, ends
+
+
 def _means(page: _Page, record: dict, regions: Sequence[dict], x: float, y: float, width: float) -> float:
     """The regional table; returns the `y` below."""
     page.text(x, y, f"Regional means ({record['pet']['units']})", 8, weight="bold")
     y += _HEADING
     columns = _cells(regions, (record.get("intervals") or {}).get("level"))
-    line, size = 0.145, 6.8
-    # The interval is twice as wide as a number.
-    shares = [1.5 if "interval" in title else 1.0 for title, _ in columns]
-    unit = min(0.62, (width - 1.6) / sum(shares))
-    ends, right = [], x + 1.6
-    for share in shares:
-        right += share * unit
-        ends.append(right)
+    names = [_drawable(str(row["region"]).replace("_", " ")) for row in regions]
+    line, (size, ends) = 0.145, _places(names, columns, width)
+    ends = [x + end for end in ends]
     for (title, _), end in zip(columns, ends, strict=True):
-        page.text(end, y, title, 5.8, "right", color=_GREY)
+        page.text(end, y, title, 0.85 * size, "right", color=_GREY)
     y += 0.14
-    for number, row in enumerate(regions):
+    for number, name in enumerate(names):
         if number % 2 == 0:
             page.box(x, y - 0.02, ends[-1] - x + 0.04, line, "#f2f2f2")
-        page.text(x + 0.03, y, _drawable(str(row["region"]).replace("_", " ")), size)
+        page.text(x + 0.03, y, name, size)
         for (_, cells), end in zip(columns, ends, strict=True):
             page.text(end, y, cells[number], size, "right")
         y += line

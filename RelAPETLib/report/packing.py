@@ -14,6 +14,8 @@ from .pictures import Volumes
 MAX_VOXELS = 6_500_000
 #: Volumes that are not 0 outside the brain.
 _EVERYWHERE = ("t1w", "t2f", "template_white", "t1w_white")
+#: Maps that are exactly 0 in the brain where they know nothing: a measured PET did not see it, or norms lack it.
+_PARTLY = ("reference", "difference", "departure", "reference_z")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Layer:
         title: words for people.
         units: of its values; empty for none.
         low, high: values of the lowest and highest code.
-        clear: code 0 is nothing at all (outside the brain), and `low` is code 1; otherwise `low` is code 0.
+        clear: code 0 is nothing at all (outside the brain, or not known), and `low` is code 1; otherwise `low` is
+            code 0.
         codes: uint8 [X, Y, Z].
     """
 
@@ -49,12 +52,17 @@ def grey_layer(title: str, array: np.ndarray, limits: tuple[float, float]) -> La
     return Layer(title, "", low, high, False, codes)
 
 
-def value_layer(title: str, units: str, array: np.ndarray, brain: np.ndarray) -> Layer:
-    """A map of values in the brain, rounded to 1/254 of their range."""
-    inside = array[brain]
+def where_known(name: str, array: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """Where a map by that name has values, bool [X, Y, Z]: in the brain, or where in the brain it is not 0."""
+    return brain & (array != 0) if name in _PARTLY else brain
+
+
+def value_layer(title: str, units: str, array: np.ndarray, known: np.ndarray) -> Layer:
+    """A map of values where they are known (`where_known`), rounded to 1/254 of their range."""
+    inside = array[known]
     low, high = (float(inside.min()), float(inside.max())) if inside.size else (0.0, 1.0)
     high = max(high, low + 1e-6)
-    codes = np.where(brain, 1 + np.rint((array - low) / (high - low) * 254), 0).astype(np.uint8)
+    codes = np.where(known, 1 + np.rint((array - low) / (high - low) * 254), 0).astype(np.uint8)
     return Layer(title, units, low, high, True, codes)
 
 
@@ -67,7 +75,7 @@ def small_enough(volumes: Volumes, most: int = MAX_VOXELS) -> Volumes:
     """The same volumes, averaged over blocks of voxels until one has no more than `most` voxels.
 
     The finest axis is halved (or cut in three ...) first, so that voxels come nearer to cubes. MRI and
-    shares of white matter are averaged plainly, maps of the PET over a block's voxels in the brain.
+    shares of white matter are averaged plainly, maps of the PET over a block's voxels where they are known.
     """
     factors = np.ones(3, int)
     while np.prod(np.ceil(np.array(volumes.brain.shape) / factors)) > most:
@@ -83,8 +91,9 @@ def coarser(volumes: Volumes, factors: tuple[int, int, int]) -> Volumes:
         blocks = _blocks(array, factors)
         if name in _EVERYWHERE:
             arrays[name] = blocks.mean(axis=(1, 3, 5))
-        else:  # 0 outside the brain, which must not thin out the brain's edge
-            arrays[name] = blocks.sum(axis=(1, 3, 5)) / np.maximum(brain, 1)
+        else:  # 0 outside, which must not thin out the edge
+            known = where_known(name, array, volumes.brain).astype(np.float32)
+            arrays[name] = blocks.sum(axis=(1, 3, 5)) / np.maximum(_blocks(known, factors).sum(axis=(1, 3, 5)), 1)
     affine = volumes.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ ((np.array(factors) - 1) / 2)
     affine[:3, :3] = affine[:3, :3] * factors

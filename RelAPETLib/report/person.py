@@ -20,7 +20,7 @@ from ..errors import InputError, RelAPETError
 from ..provenance import SIMULATED_STATEMENT, STATEMENT
 from ..tracers import TRACERS
 from . import web
-from .packing import Layer, coarser, grey_layer, small_enough, value_layer, white_layer
+from .packing import Layer, coarser, grey_layer, small_enough, value_layer, where_known, white_layer
 from .pictures import BURNED_IN, RIM_MM, SD_WINDOW, Volumes, grey_limits, own_window, prepare, round_limit
 
 if TYPE_CHECKING:
@@ -176,7 +176,8 @@ def _layers(volumes: Volumes, units: str, samples: int) -> dict[str, Layer]:
     if "t2f" in arrays:
         layers["t2f"] = grey_layer("T2-FLAIR", arrays["t2f"], grey_limits(arrays["t2f"], brain))
     for name in filter(arrays.__contains__, titles):
-        layers[name] = value_layer(titles[name], unit_of[name], arrays[name], brain)
+        known = where_known(name, arrays[name], brain)
+        layers[name] = value_layer(titles[name], unit_of[name], arrays[name], known)
     for name, words in (("template_white", "Template's grey-white edge"), ("t1w_white", "T1w's grey-white edge")):
         if name in arrays:
             layers[name] = white_layer(words, arrays[name])

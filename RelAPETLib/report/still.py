@@ -101,12 +101,12 @@ def columns_of_maps(
     return columns
 
 
-def draw(axes: Axes, column: Column, plane: Plane, volumes: Volumes, words: str = BURNED_IN):
-    """One picture with `words` burned in where it is synthetic; returns what a colour bar needs."""
+def draw(axes: Axes, column: Column, plane: Plane, volumes: Volumes, words: str = BURNED_IN, size: float = 7.0):
+    """One picture with `words` in `size` points burned in where it is synthetic; returns what a colour bar needs."""
     from matplotlib.patheffects import withStroke
 
-    size = [column.array.shape[axis] * volumes.spacing[axis] for axis in (plane.across, plane.up)]
-    style = {"origin": "lower", "extent": (0, size[0], 0, size[1]), "aspect": "equal", "interpolation": "nearest"}
+    across, up = (column.array.shape[axis] * volumes.spacing[axis] for axis in (plane.across, plane.up))
+    style = {"origin": "lower", "extent": (0, across, 0, up), "aspect": "equal", "interpolation": "nearest"}
     axes.set_facecolor("black")
     picture = slice_of(column.array, plane, volumes.centre)
     if column.over is not None:
@@ -120,13 +120,13 @@ def draw(axes: Axes, column: Column, plane: Plane, volumes: Volumes, words: str 
     )
     axes.set_xticks([])
     axes.set_yticks([])
-    mark = {"transform": axes.transAxes, "va": "top", "fontsize": 9, "weight": "bold", "color": "white"}
+    mark = {"transform": axes.transAxes, "va": "top", "fontsize": size + 2, "weight": "bold", "color": "white"}
     outline = [withStroke(linewidth=2, foreground="black")]
     for x, letter, side in ((0.02, plane.marks[0], "left"), (0.98, plane.marks[1], "right")):
         axes.text(x, 0.98, letter, ha=side, path_effects=outline, **mark)
     if column.synthetic:
         axes.text(
-            0.5, 0.015, words, transform=axes.transAxes, ha="center", va="bottom", fontsize=7, weight="bold",
+            0.5, 0.015, words, transform=axes.transAxes, ha="center", va="bottom", fontsize=size, weight="bold",
             color="white", bbox={"facecolor": "#b00020", "edgecolor": "none", "pad": 1.5, "alpha": 0.9},
         )  # fmt: skip
     return drawn

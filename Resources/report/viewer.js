@@ -167,10 +167,11 @@
     const [x, y, z] = state.at, index = x + nx * (y + ny * z), words = [];
     const mm = data.affine.slice(0, 3).map((row) => row[0] * x + row[1] * y + row[2] * z + row[3]);
     words.push(`R ${mm[0].toFixed(1)}, A ${mm[1].toFixed(1)}, S ${mm[2].toFixed(1)} mm`);
+    const nothing = layers.pet.codes[index] === 0 ? "outside the brain" : "not known here";
     for (const layer of Object.values(layers)) {
       if (!layer.clear || layer.low === layer.high) continue;  // no MRI, which has no unit, and no edge
       const v = value(layer, layer.codes[index]);
-      words.push(`${layer.title}: ${v === null ? "outside the brain" : `${v.toFixed(2)} ${layer.units}`}`);
+      words.push(`${layer.title}: ${v === null ? nothing : `${v.toFixed(2)} ${layer.units}`}`);
     }
     find("#readout").textContent = words.join("   |   ");
   }

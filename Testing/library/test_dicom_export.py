@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from dicom_case import GEOMETRIES, marked_pet, write_synthetic_pet, write_t1w_series
 from volume_files import affine_of, rotation
 
@@ -117,6 +118,21 @@ def test_pictures_are_read_as_one_series(tmp_path):
     np.testing.assert_allclose(centre, affine @ [3, 2.5, 2, 1], atol=1.0)
 
 
+def test_gdcm_reads_the_pictures_and_no_map(tmp_path):
+    """As other programs that read by ITK do; the README says which of the files they can have."""
+    files = export_dicom(write_synthetic_pet(tmp_path / "pet", GEOMETRIES["oblique"]), tmp_path / "out")
+    (tmp_path / "pictures").mkdir()
+    for name, path in files.items():
+        if name != MAP_NAME:
+            shutil.copy(path, tmp_path / "pictures")
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "pictures"))
+    image, own = sitk.ReadImage(names), read_volume(tmp_path / "pictures")
+    assert np.array_equal(sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(own))
+    np.testing.assert_allclose(image_affine(image), image_affine(own), atol=1e-4)
+    with pytest.raises(RuntimeError):
+        sitk.ReadImage(str(files[MAP_NAME]), imageIO="GDCMImageIO")
+
+
 @pytest.mark.parametrize("name", ["axial LPS", "sagittal", "oblique", "oblique sagittal"])
 def test_source_series_is_kept(name, tmp_path):
     """A NIfTI whose axes a converter has flipped goes back onto the very frames of the series."""
@@ -210,6 +226,98 @@ def test_quantity_and_tracer(tracer, output, coded, tmp_path):
     high = 3 if output == "suvr" else 1
     assert (float(window.WindowCenter), float(window.WindowWidth)) == (high / 2, high)
     assert all(("SUVR" in one.SeriesDescription) == (output == "suvr") for one in _pictures(files))
+
+
+@pytest.mark.parametrize(("output", "high"), [("suvr", 3), ("relative", 1)])
+def test_a_viewer_shows_the_whole_window(output, high, tmp_path):
+    """As highdicom applies what the file says: black at 0, white at the window's end, and grey in proportion between.
+
+    DICOM's default function would end at 2 in place of 3, and make a threshold of a window from 0 to 1.
+    """
+    values = marked_pet() * np.float32(high / 3)
+    pet = write_synthetic_pet(tmp_path / "pet", affine_of(), values, output=output, uncertainty=values / 9)
+    files = export_dicom(pet, tmp_path / "out")
+    limit = np.ceil(np.percentile(values / 9, 99) / 0.05) * 0.05
+    for name, end in ((MAP_NAME, high), (UNCERTAINTY_NAME, limit)):
+        image = highdicom.imread(files[name])
+        stored = image.get_frames(apply_real_world_transform=False, apply_voi_transform=False, dtype=np.float64)
+        shown = image.get_frames(apply_real_world_transform=False, apply_voi_transform=True, dtype=np.float64)
+        np.testing.assert_allclose(shown, np.clip(stored / end, 0, 1), atol=1e-6)
+
+
+def _changed(series, change):
+    for path in series.iterdir():
+        image = pydicom.dcmread(path)
+        change(image)
+        image.save_as(path)
+
+
+def _deidentified(image):
+    item = pydicom.Dataset()
+    item.CodeValue, item.CodingSchemeDesignator = "113100", "DCM"
+    item.CodeMeaning, item.PatientComments = "Basic Application Confidentiality Profile", "Secret"
+    image.PatientIdentityRemoved, image.DeidentificationMethodCodeSequence = "YES", [item]
+
+
+def test_how_the_source_was_deidentified_is_kept(tmp_path):
+    """By codes alone, as most programs tell it: without them the export would not follow the standard."""
+    write_t1w_series(tmp_path / "t1w", affine_of())
+    _changed(tmp_path / "t1w", _deidentified)
+    pet = write_synthetic_pet(tmp_path / "pet", affine_of())
+    files = export_dicom(pet, tmp_path / "out", source=tmp_path / "t1w")
+    for one in [pydicom.dcmread(files[MAP_NAME]), *_pictures(files)]:
+        (item,) = one.DeidentificationMethodCodeSequence
+        assert one.PatientIdentityRemoved == "YES" and item.CodeValue == "113100"
+        assert set(item.dir()) == {"CodeValue", "CodingSchemeDesignator", "CodeMeaning"}
+
+
+def test_several_values_where_one_is_allowed_are_left_out(tmp_path):
+    """A backslash in a text makes several values of it."""
+    write_t1w_series(tmp_path / "t1w", affine_of())
+    _changed(tmp_path / "t1w", lambda image: setattr(image, "StudyDescription", ["Head", "routine"]))
+    pet = write_synthetic_pet(tmp_path / "pet", affine_of())
+    with pytest.warns(RelAPETWarning, match="not valid DICOM in the source: StudyDescription$"):
+        files = export_dicom(pet, tmp_path / "out", source=tmp_path / "t1w")
+    assert "StudyDescription" not in pydicom.dcmread(files[MAP_NAME])
+
+
+@pytest.mark.parametrize(
+    ("declared", "stored", "kept"),
+    [
+        ("ISO_IR 192", "Müller^Zoë".encode(), "Müller^Zoë"),
+        ("ISO_IR 192", "Müller^Zoë".encode("latin-1"), ""),
+        (None, "山田^太郎".encode("shift_jis"), ""),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎".encode("iso2022_jp"), "Yamada^Tarou=山田^太郎"),
+        ("GB18030", "Wang^XiaoDong=王^小东".encode("gb18030"), "Wang^XiaoDong=王^小东"),
+    ],
+)
+def test_names_in_any_character_set(declared, stored, kept, tmp_path):
+    """A name that is in another one than its header says is left empty and told of, not passed on as wrong letters."""
+
+    def named(image):
+        image.SpecificCharacterSet = declared
+        image["PatientName"] = pydicom.DataElement("PatientName", "PN", stored)
+
+    write_t1w_series(tmp_path / "t1w", affine_of())
+    _changed(tmp_path / "t1w", named)
+    pet = write_synthetic_pet(tmp_path / "pet", affine_of(), t1w_sha256=file_sha256(tmp_path / "t1w"))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        files = export_dicom(pet, tmp_path / "out", source=tmp_path / "t1w")
+    for one in [pydicom.dcmread(files[MAP_NAME]), *_pictures(files)]:
+        assert one.SpecificCharacterSet == "ISO_IR 192" and one.PatientName == kept
+    assert any("left empty" in str(one.message) and "PatientName" in str(one.message) for one in told) == (not kept)
+
+
+def test_slices_that_have_a_series_each_are_referred_to_in_it(tmp_path):
+    """An export of a PACS that made the UIDs anew; it is read as one scan with a warning."""
+    uids = write_t1w_series(tmp_path / "t1w", affine_of())
+    _changed(tmp_path / "t1w", lambda image: setattr(image, "SeriesInstanceUID", f"{image.SOPInstanceUID[:60]}.1"))
+    pet = write_synthetic_pet(tmp_path / "pet", affine_of())
+    files = export_dicom(pet, tmp_path / "out", source=tmp_path / "t1w")
+    items = pydicom.dcmread(files[MAP_NAME]).ReferencedSeriesSequence
+    pairs = [(item.SeriesInstanceUID, item.ReferencedInstanceSequence[0].ReferencedSOPInstanceUID) for item in items]
+    assert sorted(pairs) == sorted((f"{uid[:60]}.1", uid) for uid in uids)
 
 
 def test_another_grid_inside_the_source(tmp_path):

@@ -71,6 +71,21 @@ def _two_people(pet, source):
     one.save_as(path)
 
 
+def _two_names(pet, source):
+    """By names alone, as where the IDs were emptied."""
+    for number, path in enumerate(sorted(source.iterdir())):
+        one = pydicom.dcmread(path)
+        one.PatientID, one.PatientName = "", f"SECRET^{number % 2}"
+        one.save_as(path)
+
+
+def _one_uid(pet, source):
+    for path in source.iterdir():
+        one = pydicom.dcmread(path)
+        one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+        one.save_as(path)
+
+
 def _no_frame(pet, source):
     write_t1w_series(source, affine_of(), FrameOfReferenceUID=None)
 
@@ -95,6 +110,7 @@ def _empty(pet, source):
     [
         (_no_record, "no such file"), (_broken_record, "cannot be read as JSON"), (_other_json, "not the record"),
         (_in_mni, "MNI space"), (_negative, "negative"), (_another_pet, "another SHA-256"),
+        (_two_names, "differ in PatientName"), (_one_uid, "the same SOPInstanceUID"),
         (_elsewhere, "lies inside the series"), (_two_series, "2 DICOM series"), (_two_people, "differ in PatientID"),
         (_no_frame, "FrameOfReferenceUID"), (_no_mr, "not an MR image"), (_empty, "no DICOM images"),
         (_multi_frame, "enhanced multi-frame"),

@@ -67,6 +67,20 @@ def test_what_was_changed_is_refused(home, mask):
         atlases.load("voi")
 
 
+def test_damaged_regions_hide_no_others(home, mask, capsys):
+    for name in ("good", "spoilt", "voi"):
+        atlases.add(name, mask)
+    (home / "regions" / "spoilt" / atlases.TABLE).write_text("index\tname\n1\tother\n")
+    (home / "regions" / "voi").rename(home / "regions" / "no name")
+    assert regions("list") == 0
+    said = capsys.readouterr().out
+    assert "good             MNI: good" in said and "spoilt           damaged: " in said and "no name" not in said
+    assert regions("list", "--progress", "json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [entry["name"] for entry in listed["atlases"]] == ["relapet", "good"]
+    assert [(one["name"], "add it again" in one["problem"]) for one in listed["refused"]] == [("spoilt", True)]
+
+
 @pytest.mark.parametrize("name", ["relapet", "dseg", "../up", "", "a b", "-x", "x" * 65])
 def test_names_that_cannot_be(home, mask, name):
     with pytest.raises(InputError, match="name"):
@@ -169,12 +183,26 @@ def test_labels_without_a_name_are_told_of_and_left_out(home, tmp_path):
         (b"1 2.5 -3\n2 1.5e-3 NaN\n3\t-7e2\t0xff\n4 -- _ ??\n", "no labels found"),
         (b"index\tname\n1\ta\n1\tb\n", "label 1 is both 'a' and 'b'"),
         (b"index\tname\n1\t\xff\n", "not UTF-8"),
+        (b"index\tname\n1\t" + b"x" * 200_000 + b"\n", "cannot be read as a table"),
     ],
 )
 def test_lookup_tables_that_cannot_be_used(tmp_path, content, words):
     (tmp_path / "lut.tsv").write_bytes(content)
     with pytest.raises(InputError, match=words):
         read_lookup(tmp_path / "lut.tsv")
+
+
+def test_quotation_marks_swallow_no_lines_and_names_are_kept_as_they_are(home, tmp_path):
+    """A mark without its second, a tab and a mark within a name: what is kept has the same names as what was read."""
+    array = np.zeros(COARSE.shape, np.uint8)
+    for label in (1, 2, 3, 4):
+        array[15 + label, 20:26, 15:22] = label
+    write_volume(array_to_image(array, COARSE), tmp_path / "labels.nii.gz")
+    (tmp_path / "lut.tsv").write_text('index\tname\n1\t"Left\n2\tRight\n3\t"mid\tline"\n4\t""2"" x\n')
+    wanted = {1: "Left", 2: "Right", 3: "mid line", 4: '2"" x'}
+    assert read_lookup(tmp_path / "lut.tsv") == wanted
+    kept = atlases.add("mine", tmp_path / "labels.nii.gz", tmp_path / "lut.tsv")
+    assert kept.labels == {name: (label,) for label, name in wanted.items()}
 
 
 def test_the_table_that_bids_has_for_a_label_image(tmp_path):

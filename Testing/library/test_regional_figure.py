@@ -53,6 +53,14 @@ def test_the_figure(tmp_path):
     assert whole.shape[0] > plain.shape[0] and (plain[..., :3].min(-1) < 0.5).any()
 
 
+def test_names_are_no_formulas(tmp_path):
+    """Matplotlib takes what stands between dollars for TeX, and fails where it is none."""
+    odd = r"$\frac$"
+    rows = [row | {"region": odd, "model": odd} for row in rows_of(regions=["frontal"]) if row["model"] == "a"]
+    draw_regions(rows, "TAU", tmp_path / "a.png", [{**row, "ssim": 0.9} for row in rows])
+    assert imread(tmp_path / "a.png").size
+
+
 @pytest.mark.parametrize(
     ("rows", "told"),
     [

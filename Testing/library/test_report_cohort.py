@@ -15,7 +15,7 @@ from RelAPETLib.cli import main
 from RelAPETLib.errors import InputError, RelAPETWarning
 from RelAPETLib.evaluation.tsv import as_tsv
 from RelAPETLib.report import cohort as cohort_page
-from RelAPETLib.report import scorecard, web, write_cohort_report
+from RelAPETLib.report import cohort_tables, scorecard, web, write_cohort_report
 from RelAPETLib.report.cohort_results import ResultFiles, find_results
 from RelAPETLib.report.cohort_tables import Group, Key, agreements, ranked, read_tables
 from RelAPETLib.unnamed import without_names
@@ -116,6 +116,19 @@ def test_a_measured_pet_is_not_made_up_where_it_was_not_seen(tmp_path, monkeypat
     cohort_figures.result_pictures(files, "", "TAU", True)
     measured = drawn[0]["reference"]
     assert (measured[:, :, :8] == 0).all() and np.allclose(measured[:, :, 8:], 1.25)
+
+
+def test_words_of_a_table_are_no_formulas():
+    """Matplotlib takes what stands between dollars for TeX, and fails where it is none."""
+    from RelAPETLib.report import cohort_figures
+
+    rows = [{"key": Key(str(n), "n/a", *GROUP), "synthetic": 1.0 + n, "measured": 1.0, "low": None, "high": None}
+            for n in range(3)]  # fmt: skip
+    odd = r"$\frac$"
+    agreement = cohort_tables._agreement(odd, rows)
+    assert cohort_figures.bland_altman([agreement], odd) != cohort_figures.bland_altman([agreement], "SUVR")
+    values = ([1.0, 2.0], [1.5])
+    assert cohort_figures.regional({odd: values}, odd) != cohort_figures.regional({"frontal": values}, odd)
 
 
 def test_too_few_have_no_limits():
@@ -262,6 +275,7 @@ def test_results_are_found_as_folders_and_as_derivatives(cohort, tmp_path):
         ("volumes", lambda text: text + text.splitlines()[1] + "\n", "stands there twice"),
         ("regions", lambda text: text.replace("region\t", "place\t", 1), "no column 'region'"),
         ("regions", lambda text: text.replace("sub-01", "n/a"), "no participant_id"),
+        ("regions", lambda text: text.replace("frontal", '"frontal', 1), "cannot be read"),
     ],
 )
 def test_bad_tables_are_refused_in_one_line(cohort, tmp_path, capsys, name, change, words):

@@ -180,6 +180,25 @@ def test_coarser_voxels_keep_places_and_means(tmp_path):
     np.testing.assert_allclose(np.linalg.norm(coarse.affine[:3, :3], axis=0), coarse.spacing)
 
 
+def test_where_nothing_was_measured_nothing_is_shown(browser, tmp_path):
+    """No uptake of 0, and no difference of 0, which would be agreement; coarse voxels are means of what is known."""
+    images, partly = volumes(), ("reference", "difference", "reference_z", "departure")
+    for name in partly:
+        images[name][:, :, 20:] = 0.0  # not in the field of view
+    data = data_of(write(tmp_path / "page.html", images))
+    brain = codes_of(data, "pet") > 0
+    for name in partly:
+        seen = np.argwhere(codes_of(data, name) > 0)[:, 2]
+        assert seen.max() < np.argwhere(brain)[:, 2].max() and data["layers"][name]["low"] != 0
+    opened(browser, tmp_path / "page.html")
+    put(browser, 'input[data-slice="axial"]', int(np.argwhere(brain)[:, 2].max()) - 3)
+    words = find(browser, "#readout")[0].text
+    assert words.count("not known here") == 4 and "(mean of 2): 1.10 SUVR" in words
+    fine = pictures.prepare(images)
+    coarse = packing.coarser(fine, (3, 3, 3)).arrays["reference"]
+    assert coarse[coarse != 0].min() == pytest.approx(0.8 * COOL), "its edge is not thinned out"
+
+
 def test_the_page_never_grows_beyond_ten_megabytes(tmp_path, monkeypatch):
     whole = len(write(tmp_path / "a.html"))
     monkeypatch.setattr(web, "MAX_BYTES", whole - 10_000)

@@ -102,6 +102,40 @@ def test_what_stands_on_it(monkeypatch):
     assert inside.count("SYNTHETIC, research only") == 3 and inside.count("SYNTHETIC") == 0
 
 
+def test_words_burned_into_a_picture_stay_in_it(monkeypatch):
+    """Also in small ones, where each would hide a part of the next."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure, _, _ = texts(monkeypatch)
+    draw = FigureCanvasAgg(figure).get_renderer()
+    burned = [(axes, text) for axes in figure.axes for text in axes.texts if text.get_text().startswith("SYNTHETIC")]
+    assert len(burned) == 12
+    for axes, text in burned:
+        inside, words = axes.get_window_extent(draw), text.get_window_extent(draw)
+        assert inside.x0 <= words.x0 and words.x1 <= inside.x1, text.get_text()
+
+
+def test_no_number_of_the_table_reaches_another(monkeypatch):
+    """With all columns that there can be, and a region of a long name."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    rows = [row | {"share_measured": 0.637, "share_in_view": 0.5, "reference": 11.25} for row in ROWS]
+    rows[3] |= {"region": "a_region_whose_name_takes_all_the_room_that_there_is"}
+    for shown in (ROWS, rows):
+        figure, _, _ = texts(monkeypatch, rows=shown)
+        draw = FigureCanvasAgg(figure).get_renderer()
+        size = next(text.get_fontsize() for text in figure.texts if text.get_text() == "cerebellar grey")
+        cells = [text for text in figure.texts if text.get_fontsize() in (size, 0.85 * size) and text.get_text()]
+        lines = {}
+        for text in cells:
+            lines.setdefault(round(text.get_position()[1], 5), []).append(text.get_window_extent(draw))
+        assert max(len(line) for line in lines.values()) == len(shown[0]) - 2
+        for line in lines.values():
+            line.sort(key=lambda box: box.x0)
+            assert all(one.x1 < other.x0 for one, other in zip(line, line[1:], strict=False))
+            assert line[-1].x1 <= (onepage.WIDTH - onepage._LEFT + 0.01) * figure.dpi
+
+
 def test_unending_words_leave_the_page_whole(tmp_path, monkeypatch):
     """A verdict, warnings and names of any length: nothing runs out of the page or over something else."""
     verdict = {"level": "refuse", "says": "Input check: refuse: " + "x" * 900, "accepted": True, "reasons": [],

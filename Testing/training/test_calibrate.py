@@ -243,6 +243,8 @@ def test_people_of_another_scale_do_not_calibrate(model, people, trained, traine
         ("name\tweight\nc1\t1\n", "participant_id and weight"),
         ("participant_id\tweight\nc1\tmuch\n", "participant_id and weight"),
         ("participant_id\tweight\nc1\tinf\n", "participant_id and weight"),
+        ('participant_id\tweight\nc1\t"1\nc2\t1\n', "participant_id and weight"),
+        (f"participant_id\tweight\nc1\t{'1' * 200_000}\n", "participant_id and weight"),
         ("participant_id\tweight\nc1\t1\nc2\t1\nc3\t1\nc4\t1\n", "effective sample of 3.0 people"),
         ("participant_id\tweight\nc1\t1\nc2\t-1\nc3\t1\nc4\t1\n", "positive numbers"),
     ],
