@@ -19,6 +19,7 @@ from .data.dataset import StreamSampler, build_loader
 from .errors import EXIT_REQUEUE, ConfigError, DivergedError, ResumeError
 from .faults import StopRequest
 from .methods.base import Objective, Place, Terms
+from .mixed_precision import PlayersPrecision
 from .plans import Plan
 from .players import TrainedPlayer
 from .reports import Report
@@ -174,6 +175,8 @@ class Trainer:
             trained.set_learning_rate(share)
         for trained in learning:
             trained.step()
+        if isinstance(precision := self.fabric.strategy.precision, PlayersPrecision):
+            precision.settle()
         for trained in self.players.values():
             trained.average.update()
         self.sampler.advance(self.plan.batch)
