@@ -23,6 +23,7 @@ class Plan:
         seed: of the order of images and all noise.
         identity: flat configuration; a checkpoint of another one is not gone on with,
         free: unless it differs only in these keys.
+        unsaid: keys of the identity that came later: a stage's checkpoint without them had the same as now.
         name: of a stage, for messages; empty for the training itself.
         learning_rate: one of `training.schedules.COURSES`, after a linear rise over `warmup_steps`.
         log_every, checkpoint_every, validate_every: steps.
@@ -42,6 +43,7 @@ class Plan:
     seed: int
     identity: dict[str, Any]
     free: tuple[str, ...] = ()
+    unsaid: tuple[str, ...] = ()
     name: str = ""
     learning_rate: str = "constant"
     warmup_steps: int = 0
@@ -118,6 +120,7 @@ def stage_plan(
         keep_last=run.keep_last,
         largest_loss=run.largest_loss,
         skips_overflow=config.hardware.precision == "fp16",
+        drop_t2f=config.data.drop_t2f,
         mode=config.hardware.mode,
         compiled=config.hardware.compile,
         **more,

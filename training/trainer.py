@@ -295,7 +295,11 @@ class Trainer:
         if found is None:
             return
         path, saved = found
-        before = replaced(saved["config"]) if self.plan.name else upgraded(saved["config"], type(self.objective.config))
+        if self.plan.name:
+            unsaid = {key: self.plan.identity[key] for key in self.plan.unsaid}
+            before = unsaid | replaced(saved["config"])
+        else:
+            before = upgraded(saved["config"], type(self.objective.config))
         changed, allowed = differences(before, self.plan.identity, self.plan.free)
         if changed:
             raise ResumeError(
