@@ -11,8 +11,8 @@ from lightning_fabric.plugins.precision import MixedPrecision
 class PlayersPrecision(MixedPrecision):
     """Half precision where torch's autocast takes it, and nowhere else.
 
-    What a network is given stays float32: rounded to eight bits, a noisy image of SD 300 is off by the clean one's whole
-    range. Under fp16 all players of a step have one scale of their losses, which changes once they all took it.
+    What a network is given stays float32: rounded to eight bits, a noisy image of SD 300 is off by the whole range of
+    the clean one. Under fp16 all players of a step have one scale of their losses, which changes once they all took it.
     """
 
     def convert_input(self, data: Any) -> Any:

@@ -1,6 +1,7 @@
 """The latent variant: autoencoders, coded data, Algorithm 1 in the latent with D on decoded images, and its bundle."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from RelAPETLib.models import load_model
 from RelAPETLib.tracers import TRACERS
 from training import checkpoints, loop
 from training.__main__ import main
+from training.autoencoding import FOLDER as AUTOENCODERS
 from training.data.cache import open_cache
 from training.data.prepare import Options, prepare
 from training.data.rendered import rendered_people
@@ -126,6 +128,35 @@ def test_autoencoders_of_another_run_are_taken(cache, trained, tmp_path, capsys)
     words = [f"autoencoder.source={trained}", "autoencoder.latent_channels=2"]
     assert run(cache, tmp_path / "b", *words) == 2
     assert "not the autoencoder that the configuration describes" in capsys.readouterr().err
+
+
+def test_data_that_were_coded_by_others_than_are_named_are_refused(cache, trained, tmp_path, capsys):
+    """The place of another run may change, and it may be gone; another autoencoder may not be there."""
+    moved, other, out = tmp_path / "moved", tmp_path / "other", tmp_path / "own"
+    for copy in (moved, other):
+        shutil.copytree(trained / AUTOENCODERS, copy / AUTOENCODERS)
+    path, saved = checkpoints.latest(other / AUTOENCODERS / "mri")
+    next(iter(saved["players"]["autoencoder"]["weights"].values())).add_(1e-3)
+    checkpoints.save(path, saved)
+    assert run(cache, out, f"autoencoder.source={trained}", "run.steps=1") == 0
+    for source in (moved, tmp_path / "gone"):
+        assert run(cache, out, f"autoencoder.source={source}", "run.steps=1") == 0
+    capsys.readouterr()
+    assert run(cache, out, f"autoencoder.source={other}", "run.steps=1") == 2
+    assert f"coded by other autoencoders than those of autoencoder.source={other}" in capsys.readouterr().err
+
+
+def test_an_autoencoders_discriminator_is_part_of_it(cache, tmp_path, monkeypatch, capsys):
+    judged, other = "autoencoder.adversarial_weight=0.1", "preset.penalty_gamma=1e-5"
+    monkeypatch.setattr(loop, "StopRequest", lambda: StopAfter(3))
+    assert run(cache, tmp_path, judged) == 75
+    monkeypatch.setattr(loop, "StopRequest", lambda: StopAfter(None))
+    assert run(cache, tmp_path, judged, other) == 2
+    assert "preset.penalty_gamma: 6.25e-06 -> 1e-05" in capsys.readouterr().err
+    assert run(cache, tmp_path, judged, "run.steps=1") == 0
+    shutil.rmtree(tmp_path / checkpoints.FOLDER)
+    assert run(cache, tmp_path, judged, other) == 2
+    assert "was coded from another configuration" in capsys.readouterr().err
 
 
 def test_autoencoder_terms_as_configured(cache, tmp_path):

@@ -303,6 +303,8 @@ def _check_latent(config: RelaConfig) -> None:
                 f"latent.embedding={latent.embedding}: there are only latent.components={latent.components} scores"
             )
         _check_prediction(config)
+        if latent.name == "conditional" and config.preset.first_timestep:
+            raise ConfigError("preset.first_timestep: latent=conditional counts timesteps from 0; use 0 with it")
         if latent.judged == "modes" and not config.trains_modes:
             raise ConfigError("latent.judged=modes: only latent=conditional with latent.mode_steps trains modes")
         if not (config.ablation.t1w and config.ablation.t2f):
