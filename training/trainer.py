@@ -18,7 +18,7 @@ from .config import differences, replaced, upgraded
 from .data.dataset import StreamSampler, build_loader
 from .errors import EXIT_REQUEUE, ConfigError, DivergedError, ResumeError
 from .faults import StopRequest
-from .methods.base import Objective, Place, Terms
+from .methods.base import COUNTS, Objective, Place, Terms
 from .mixed_precision import PlayersPrecision
 from .plans import Plan
 from .players import TrainedPlayer
@@ -203,18 +203,22 @@ class Trainer:
         Raises:
             DivergedError: a term or gradient of any rank is no number or too large; nothing was updated then.
         """
-        limit = self.plan.largest_loss
+        limit = means.new_tensor([self._limit(name) for name in names])
         wild = not self.plan.skips_overflow and not all(map(math.isfinite, norms.values()))
         bad = wild or not bool((means.abs() <= limit).all())
         flags = means.new_tensor([bad, stop.asked])
         *sums, bad, asked = self.fabric.all_reduce(torch.cat([means.nan_to_num(), flags]), reduce_op="sum").tolist()
         if bad:
-            raise DivergedError(self.diagnosis(results, names, norms, limit))
+            raise DivergedError(self.diagnosis(results, names, norms))
         return [value / self.fabric.world_size for value in sums], bool(asked)
 
-    def diagnosis(self, results, names: list[str], norms: dict[str, float], limit: float) -> str:
+    def _limit(self, name: str) -> float:
+        """The largest value that a term may have."""
+        return math.inf if name in COUNTS else self.plan.largest_loss
+
+    def diagnosis(self, results, names: list[str], norms: dict[str, float]) -> str:
         """What went wrong in this step, for whom, and where the last good checkpoint is."""
-        wild = [[n for n in names if not abs(float(terms[n])) <= limit] for _, terms, _ in results]
+        wild = [[n for n in names if not abs(float(terms[n])) <= self._limit(n)] for _, terms, _ in results]
         lines = [
             f"{', '.join(f'{n} = {float(terms[n]):.3g}' for n in bad)} for {', '.join(subjects)}"
             for (subjects, terms, _), bad in zip(results, wild, strict=True)
