@@ -10,16 +10,19 @@ import pytest
 import torch
 from training_runs import latent_config, scenario
 
-from RelAPETLib.diffusion import NoiseSchedule, Parametrization
+from RelAPETLib.diffusion import NoiseSchedule, Parametrization, seeded_noise
+from RelAPETLib.methods.base import DrawOptions
 from RelAPETLib.models import load_model
 from RelAPETLib.tracers import TRACERS
 from training import checkpoints, loop
 from training.__main__ import main
 from training.autoencoding import FOLDER as AUTOENCODERS
+from training.bench.figures import trained_objective
 from training.data.cache import open_cache
 from training.data.prepare import Options, prepare
 from training.data.rendered import rendered_people
 from training.data.split import make_split
+from training.export import export_checkpoint
 from training.methods.rela.bundle import network_of
 from training.methods.rela.latent.encoded import TRAINED
 from training.methods.rela.latent.stages import FILE, FOLDER
@@ -244,6 +247,27 @@ def test_differences_from_the_mean_latent_are_diffused_in_the_latent_form(cache,
         through = parts["residual"][1].decode(differences[:1], labels[:1])
     torch.testing.assert_close(through, plain, rtol=0, atol=1e-3)
     assert not torch.allclose(parts["residual"][1].decode(0 * differences[:1], labels[:1]), plain, atol=1e-3)
+
+
+@pytest.mark.parametrize("use", ["none", "input", "residual"])
+def test_a_trained_run_draws_what_its_bundle_draws(cache, tmp_path, use):
+    """Without its coded data, as the bench has it."""
+    assert run(cache, tmp_path / "run", f"preset.mean_pet={use}", "run.steps=1", "run.validation_volumes=0") == 0
+    checkpoint = checkpoints.saved(tmp_path / "run")[-1]
+    objective = trained_objective(checkpoint)
+    export_checkpoint(checkpoint, tmp_path / "bundle", name="small", version="1", licence="Apache-2.0")
+    method = load_model(tmp_path / "bundle").method
+    data = loop.load_data(latent_config(cache, tmp_path / "run"))
+    item = data.train[0]
+    batch = {name: item[name][None] for name in ("t1w", "t2f", "pet")} | {"label": torch.tensor([item["label"]])}
+    mri = torch.cat([item["t1w"], item["t2f"]])[None]
+    for axis in (2, 3, 4):
+        mri = mri.repeat_interleave(10, axis)
+    how = DrawOptions("ddpm", objective.config.run.validation_steps, None)
+    with torch.no_grad():
+        theirs = objective.draw(batch, seeded_noise(5)).float().clamp(-1, 1)
+    ours = method.draw(method.encode(mri), item["label"], 1, how, seeded_noise(5))
+    torch.testing.assert_close(ours, method.network.blocks.to_grid(theirs), rtol=0, atol=1e-3)
 
 
 def test_decoding_undoes_padding_and_scale(trained):
