@@ -329,4 +329,17 @@ class Trainer:
         best = saved.get("best_psnr")
         # Earlier versions took a first PSNR of NaN as the best, which no other exceeds.
         best = best if isinstance(best, float) and math.isfinite(best) else None
+        if best is not None and any(before.get(key) != self.plan.identity.get(key) for key in self.plan.judging):
+            self._set_best_aside(saved["step"])
+            best = None
         self.state = State(saved["step"], best, path, history)
+
+    def _set_best_aside(self, step: int) -> None:
+        """Keep the best weights under another name: those to come are validated in another way."""
+        best = self.plan.out / checkpoints.FOLDER / checkpoints.BEST
+        aside = best.with_name(f"best-until-{step:08d}.pt")
+        if self.fabric.is_global_zero and best.exists() and not aside.exists():
+            best.replace(aside)
+            self.fabric.print(
+                f"validations from here on cannot be compared with those before; {best.name} is kept as {aside.name}"
+            )

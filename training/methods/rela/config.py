@@ -135,7 +135,7 @@ RULES = Rules({
     "preset.sampler": Key("sampler that an exported model uses", SAMPLERS, free=True),
     "preset.sampler_steps": count("steps of that sampler", most=MOST_SAMPLER_STEPS, free=True),
     "preset.sampler_clip": Key(
-        "clamp the clean estimate to [-1, 1] while sampling; wanted where training clamped it", free=True
+        "clamp the clean estimate to [-1, 1] while sampling; wanted where training clamped it", free=True, judging=True
     ),
     "preset.missing_sequence": Key(
         "what wo_t1w and wo_t2f do: drop the channel, or blank it with background", ("drop", "blank")
