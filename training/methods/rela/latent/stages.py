@@ -99,7 +99,6 @@ def prepare_latents(work: Work, config: RelaConfig) -> tuple[LatentSpace, RunDat
         )
     with checkpoints.restoring(path):
         _check_source(config, kind.names, saved["frozen"]["state"], path)
-    key = saved["key"]
     judged = config.latent.judged == "image"
     volumes = config.method.adversarial and judged  # which the discriminator compares with
     with checkpoints.restoring(path):
@@ -111,12 +110,12 @@ def prepare_latents(work: Work, config: RelaConfig) -> tuple[LatentSpace, RunDat
         fabric.print(in_words(figures))
     modes = None
     if config.trains_modes:
-        modes = trained_modes(work, config, train, kind.network.mode_directions, key)
+        modes = trained_modes(work, config, train, kind.network.mode_directions, saved["key"])
         if modes is None:
             return None
     base = None
     if config.base_steps:
-        base = trained_base(work, config, train, key)
+        base = trained_base(work, config, train, saved["key"])
         if base is None:
             return None
     space = LatentSpace(fabric, kind.network, kind.arguments, kind.decoder, judged, modes, figures, base)
