@@ -196,12 +196,14 @@ def trained_autoencoder(
     images: Images,
     identity: dict[str, Any],
     adversary: Adversary | None = None,
+    unsaid: tuple[str, ...] = (),
 ) -> torch.nn.Module | None:
     """A trained and frozen autoencoder on the device, of the run's folder or of the run that it is taken from.
 
     Args:
         config: of the run, for its folder, seed and rhythm.
         identity: flat keys of the configuration that make the autoencoder another one.
+        unsaid: of them, as `training.plans.Plan` has them.
 
     Returns:
         It in evaluation mode; None when asked to stop before the end.
@@ -220,6 +222,7 @@ def trained_autoencoder(
         steps=how.steps,
         batch=("autoencoder.batch", how.batch),
         identity=identity,
+        unsaid=unsaid,
         name=name_of_stage(images.name),
         learning_rate="cosine",
         warmup_steps=WARM_UP_STEPS,

@@ -40,8 +40,8 @@ class Expectation:
         """What regressions that have not seen a batch's people add to its scores, [N, labels, components].
 
         Args:
-            batch: with ``case`` and ``tracer``; people who are not of the training set have nothing to forget, and
-                where nobody has, this is None.
+            batch: with ``case`` and ``tracer``, of the training set's own cache; people who are not of the training
+                set have nothing to forget, and where nobody has, this is None. See `strangers`.
         """
         names = zip(batch.get("case", ()), batch.get("tracer", ()), strict=True)
         found = [self.shifts.get(name_of(case, tracer)) for case, tracer in names]
@@ -66,6 +66,11 @@ class Expectation:
         network = ExpectedPet(state["shape"], state["coarse"], len(state["network"]["center"])).eval()
         network.load_state_dict(state["network"])
         return cls(network, state["shifts"])
+
+
+def strangers(batch: dict) -> dict:
+    """A batch to draw from, of which nothing is forgotten: other people may have the names of training people."""
+    return {name: value for name, value in batch.items() if name not in ("case", "tracer")}
 
 
 def name_of(case: str, tracer: str) -> str:

@@ -24,6 +24,7 @@ class Key:
         above, below: numbers that it must lie between, themselves excluded.
         place: it is a file or folder: a leading ~ is a home folder.
         free: a resumed run may change it, since it does not touch what is learned, or is written into the metadata.
+        judging: validations follow from it, and cannot be compared with those of another value.
     """
 
     what: str
@@ -34,6 +35,7 @@ class Key:
     below: float | None = None
     place: bool = False
     free: bool = False
+    judging: bool = False
 
     def refusal(self, value: Any) -> str | None:
         """What is wrong with a value, to be read after ``key=value``; None when nothing is."""
@@ -50,9 +52,9 @@ class Key:
         return None
 
 
-def count(what: str, least: int = 1, most: int | None = None, free: bool = False) -> Key:
+def count(what: str, least: int = 1, most: int | None = None, free: bool = False, judging: bool = False) -> Key:
     """A key of a whole number that begins at `least`."""
-    return Key(what, least=least, most=most, free=free)
+    return Key(what, least=least, most=most, free=free, judging=judging)
 
 
 def weight(what: str, below: float | None = None) -> Key:
@@ -71,6 +73,11 @@ class Rules(dict[str, Key]):
     def free(self) -> tuple[str, ...]:
         """The keys that a resumed run may change."""
         return tuple(name for name, key in self.items() if key.free)
+
+    @property
+    def judging(self) -> tuple[str, ...]:
+        """The keys that validations follow from."""
+        return tuple(name for name, key in self.items() if key.judging)
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -166,8 +173,10 @@ RULES = Rules({
         "steps between two validations; the first comes after 10 steps at the latest", free=True
     ),
     "run.validation_volumes": count(
-        "volumes of a validation, spread over the validation part; 0: no validation", least=0, free=True
+        "volumes of a validation, spread over the validation part; 0: no validation", least=0, free=True, judging=True
     ),
-    "run.validation_steps": count("sampler steps of a validation", most=MOST_SAMPLER_STEPS, free=True),
+    "run.validation_steps": count(
+        "sampler steps of a validation", most=MOST_SAMPLER_STEPS, free=True, judging=True
+    ),
     "run.largest_loss": Key("a loss above this stops the run, as does one that is no number", above=0, free=True),
 })  # fmt: skip

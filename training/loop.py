@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -222,14 +223,20 @@ def start_fabric(config: TrainConfig):
         from .sharding import strategy as sharded
 
         strategy = sharded(ranks)
-    precision = chosen(hardware.precision, device_kind(hardware.accelerator))
+    kind = device_kind(hardware.accelerator)
+    precision = chosen(hardware.precision, kind)
     use(precision)
+    how: dict[str, Any] = {"precision": precision.fabric}
+    if precision.mixed:
+        from .mixed_precision import PlayersPrecision
+
+        how = {"plugins": [PlayersPrecision(precision.fabric, "cpu" if kind == "cpu" else "cuda")]}
     fabric = Fabric(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         num_nodes=hardware.nodes,
         strategy=strategy,
-        precision=precision.fabric,
+        **how,
     )
     fabric.launch()
     return fabric

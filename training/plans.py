@@ -23,6 +23,8 @@ class Plan:
         seed: of the order of images and all noise.
         identity: flat configuration; a checkpoint of another one is not gone on with,
         free: unless it differs only in these keys.
+        unsaid: keys of the identity that came later: a stage's checkpoint without them had the same as now.
+        judging: keys that validations follow from.
         name: of a stage, for messages; empty for the training itself.
         learning_rate: one of `training.schedules.COURSES`, after a linear rise over `warmup_steps`.
         log_every, checkpoint_every, validate_every: steps.
@@ -42,6 +44,8 @@ class Plan:
     seed: int
     identity: dict[str, Any]
     free: tuple[str, ...] = ()
+    unsaid: tuple[str, ...] = ()
+    judging: tuple[str, ...] = ()
     name: str = ""
     learning_rate: str = "constant"
     warmup_steps: int = 0
@@ -74,6 +78,7 @@ def plan_of(config: TrainConfig, images: int, ranks: int) -> Plan:
         seed=config.seed,
         identity=flatten(config),
         free=config.rules.free,
+        judging=config.rules.judging,
         learning_rate=run.learning_rate,
         warmup_steps=run.warmup_steps,
         log_every=run.log_every,
@@ -118,6 +123,7 @@ def stage_plan(
         keep_last=run.keep_last,
         largest_loss=run.largest_loss,
         skips_overflow=config.hardware.precision == "fp16",
+        drop_t2f=config.data.drop_t2f,
         mode=config.hardware.mode,
         compiled=config.hardware.compile,
         **more,

@@ -19,6 +19,11 @@ class Precision:
     fabric: str
     tf32: bool
 
+    @property
+    def mixed(self) -> bool:
+        """Whether networks compute in half precision with weights in float32."""
+        return self.fabric.endswith("mixed")
+
 
 _FABRIC = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 

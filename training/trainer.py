@@ -18,7 +18,8 @@ from .config import differences, replaced, upgraded
 from .data.dataset import StreamSampler, build_loader
 from .errors import EXIT_REQUEUE, ConfigError, DivergedError, ResumeError
 from .faults import StopRequest
-from .methods.base import Objective, Place, Terms
+from .methods.base import COUNTS, Objective, Place, Terms
+from .mixed_precision import PlayersPrecision
 from .plans import Plan
 from .players import TrainedPlayer
 from .reports import Report
@@ -174,6 +175,8 @@ class Trainer:
             trained.set_learning_rate(share)
         for trained in learning:
             trained.step()
+        if isinstance(precision := self.fabric.strategy.precision, PlayersPrecision):
+            precision.settle()
         for trained in self.players.values():
             trained.average.update()
         self.sampler.advance(self.plan.batch)
@@ -200,18 +203,22 @@ class Trainer:
         Raises:
             DivergedError: a term or gradient of any rank is no number or too large; nothing was updated then.
         """
-        limit = self.plan.largest_loss
+        limit = means.new_tensor([self._limit(name) for name in names])
         wild = not self.plan.skips_overflow and not all(map(math.isfinite, norms.values()))
         bad = wild or not bool((means.abs() <= limit).all())
         flags = means.new_tensor([bad, stop.asked])
         *sums, bad, asked = self.fabric.all_reduce(torch.cat([means.nan_to_num(), flags]), reduce_op="sum").tolist()
         if bad:
-            raise DivergedError(self.diagnosis(results, names, norms, limit))
+            raise DivergedError(self.diagnosis(results, names, norms))
         return [value / self.fabric.world_size for value in sums], bool(asked)
 
-    def diagnosis(self, results, names: list[str], norms: dict[str, float], limit: float) -> str:
+    def _limit(self, name: str) -> float:
+        """The largest value that a term may have."""
+        return math.inf if name in COUNTS else self.plan.largest_loss
+
+    def diagnosis(self, results, names: list[str], norms: dict[str, float]) -> str:
         """What went wrong in this step, for whom, and where the last good checkpoint is."""
-        wild = [[n for n in names if not abs(float(terms[n])) <= limit] for _, terms, _ in results]
+        wild = [[n for n in names if not abs(float(terms[n])) <= self._limit(n)] for _, terms, _ in results]
         lines = [
             f"{', '.join(f'{n} = {float(terms[n]):.3g}' for n in bad)} for {', '.join(subjects)}"
             for (subjects, terms, _), bad in zip(results, wild, strict=True)
@@ -292,7 +299,11 @@ class Trainer:
         if found is None:
             return
         path, saved = found
-        before = replaced(saved["config"]) if self.plan.name else upgraded(saved["config"], type(self.objective.config))
+        if self.plan.name:
+            unsaid = {key: self.plan.identity[key] for key in self.plan.unsaid}
+            before = unsaid | replaced(saved["config"])
+        else:
+            before = upgraded(saved["config"], type(self.objective.config))
         changed, allowed = differences(before, self.plan.identity, self.plan.free)
         if changed:
             raise ResumeError(
@@ -318,4 +329,17 @@ class Trainer:
         best = saved.get("best_psnr")
         # Earlier versions took a first PSNR of NaN as the best, which no other exceeds.
         best = best if isinstance(best, float) and math.isfinite(best) else None
+        if best is not None and any(before.get(key) != self.plan.identity.get(key) for key in self.plan.judging):
+            self._set_best_aside(saved["step"])
+            best = None
         self.state = State(saved["step"], best, path, history)
+
+    def _set_best_aside(self, step: int) -> None:
+        """Keep the best weights under another name: those to come are validated in another way."""
+        best = self.plan.out / checkpoints.FOLDER / checkpoints.BEST
+        aside = best.with_name(f"best-until-{step:08d}.pt")
+        if self.fabric.is_global_zero and best.exists() and not aside.exists():
+            best.replace(aside)
+            self.fabric.print(
+                f"validations from here on cannot be compared with those before; {best.name} is kept as {aside.name}"
+            )

@@ -204,6 +204,14 @@ def test_modes_are_judged_where_they_are_trained(tmp_path):
     assert all(torch.equal(found[name], again[name]) for name in found)
     with pytest.raises(ResumeError, match="another configuration"):
         trained_modes(work, config, coded, network.mode_directions, "other key")
+    other = load_config([*WORDS, *words, "run.learning_rate=cosine"])
+    with pytest.raises(ResumeError, match="run.learning_rate: constant -> cosine"):
+        trained_modes(work, other, coded, network.mode_directions, "key")
+    path, earlier = checkpoints.latest(tmp_path / "modes")
+    del earlier["config"]["run.learning_rate"]  # as versions wrote it that did not look
+    checkpoints.save(path, earlier)
+    again = trained_modes(work, other, coded, network.mode_directions, "key")
+    assert all(torch.equal(found[name], again[name]) for name in found)
 
 
 def test_half_of_the_people_are_shown_as_registered():
@@ -227,6 +235,7 @@ def test_jitter_follows_from_the_position_alone():
     "words, reason",
     [
         (["preset.prediction=noise"], "samples by clean estimates"),
+        (["preset.first_timestep=1"], "counts timesteps from 0"),
         (["latent.embedding=4"], "there are only latent.components=3 scores"),
         (["preset.zero_terminal_snr=true"], "works on the plain schedule"),
         (["autoencoder.blocks=1", "autoencoder.channels=[8]"], "must be even"),

@@ -4,15 +4,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from training_runs import Phantoms, batch_of, fresh_objective, scenario
+from training_runs import Phantoms, batch_of, fresh_objective, logged, scenario
 
 from RelAPETLib.methods.diffusion_gan.network import TranslatingUNet
 from training import checkpoints
 from training.config import flatten, load_config, typed
 from training.errors import ConfigError
+from training.loop import run
 from training.methods import objective
 from training.methods.base import Place
 from training.methods.diffusion_gan.noising import AdaptiveNoise, drawn_timesteps, noised, schedule
+from training.trainer import RunData
 
 WORDS = ["method=diffusion_gan", "preset=fair", "data.cache=memory", "data.workers=0", "hardware.accelerator=cpu",
          "run.log_every=1", "preset.channels=[4,8]", "preset.norm_num_groups=1", "preset.discriminator_channels=2",
@@ -140,6 +142,14 @@ def test_in_a_short_run_chains_can_grow_within_a_tenth_of_it_and_a_longer_one_go
     resumed = objective(typed(old))
     resumed.load_state({"adaptive": before})
     assert resumed.adaptive.images == 500_000 and resumed.timesteps == 1000
+
+
+def test_long_chains_are_no_loss_that_ends_a_run(tmp_path):
+    """T is logged beside the losses, and passes their limit."""
+    words = ("run.steps=6", "run.validation_volumes=0", "run.largest_loss=200", "method.adjust_every=1",
+             "method.target=-1", "preset.adaptation_images=6", "preset.global_batch=2")  # fmt: skip
+    assert run(configured(*words, f"out={tmp_path}"), RunData(Phantoms(4), None, "0" * 64), quiet=True) == 0
+    assert logged(tmp_path)[-1]["T"] > 200
 
 
 @pytest.mark.slow

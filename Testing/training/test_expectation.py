@@ -22,6 +22,7 @@ from training.errors import ConfigError
 from training.expectation import Expectation, fit_expectation
 from training.export import export_checkpoint
 from training.loop import load_data, run
+from training.methods.base import Place
 from training.methods.rela.latent.ridge import fit_head
 from training.statistics import both_sequences, pet_statistics
 
@@ -259,10 +260,12 @@ def test_its_bundle_draws_what_the_run_validated_and_it_resumes_bit_by_bit(peopl
     blocks = method.network._blocks if rela else method.network.blocks
     expected = blocks.to_grid(theirs.float())
     torch.testing.assert_close(ours, expected if rela else expected.clamp(-1, 1), rtol=0, atol=2e-3)
-    known = {**batch, "case": [item["case"]], "tracer": [item["tracer"]]}
+    known = {**batch, "case": [item["case"]], "tracer": [item["tracer"]], "subject": [item["subject"]]}
     with torch.no_grad():
-        forgets = objective.draw(known, lambda index, shape: start)
-    assert (forgets - theirs).abs().max() > 1e-3, "in training the regression has not seen the person"
+        named = objective.draw(known, lambda index, shape: start)
+    first, other = (objective.losses(one, Place(0, 0, [0]))[1] for one in (known, {**known, "case": ["else"]}))
+    assert torch.equal(named, theirs), "a person who is drawn may have the name of a training person"
+    assert any(first[name] != other[name] for name in first), "in training the regression has not seen the person"
     network = method.network
     export_checkpoint(checkpoint, tmp_path / "half", name="small", version="1", licence="Apache-2.0", half=True)
     halved = load_model(tmp_path / "half").method.network

@@ -291,6 +291,35 @@ def test_the_training_starts_from_the_pre_trained_weights_with_a_fresh_optimiser
     assert steps == {2}
 
 
+def test_the_pre_training_does_without_the_t2f_as_the_training(tmp_path, capsys):
+    """Where every image loses it, another T2-FLAIR leads to the same weights."""
+
+    class Turned(Phantoms):
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            return {**item, "t2f": item["t2f"].flip(1)}
+
+    def pre_trained(out, people, share):
+        config = plain_config(out, *WORDS, "pretrain.steps=2", "run.steps=1", f"data.drop_t2f={share}")
+        return run(config, RunData(people(4), None, "0" * 64), quiet=True)
+
+    found = {}
+    for share in ("1", "0"):
+        for people in (Phantoms, Turned):
+            out = tmp_path / f"{share}-{people.__name__}"
+            assert pre_trained(out, people, share) == 0
+            state = checkpoints.latest(out / FOLDER)[1]
+            found[share, people] = checkpoints.exported_weights(state)["network"]
+    same = {s: all(torch.equal(w, found[s, Turned][n]) for n, w in found[s, Phantoms].items()) for s in ("1", "0")}
+    assert same == {"1": True, "0": False}
+    shutil.rmtree(out / checkpoints.FOLDER)  # the training has not begun
+    assert pre_trained(out, Turned, "0.5") == 2 and "data.drop_t2f: 0.0 -> 0.5" in capsys.readouterr().err
+    path, earlier = checkpoints.latest(out / FOLDER)
+    del earlier["config"]["data.drop_t2f"]  # as versions wrote it whose stage saw every T2-FLAIR
+    checkpoints.save(path, earlier)
+    assert pre_trained(out, Turned, "0.5") == 0
+
+
 def test_another_runs_pre_training_is_taken_and_checked(tmp_path):
     data = tiny_data(3)
     assert run(plain_config(tmp_path / "a", *TRAINED), data, quiet=True) == 0

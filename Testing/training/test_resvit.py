@@ -16,6 +16,7 @@ from training.methods import objective
 from training.methods.base import Place, Work
 from training.methods.resvit.objective import FOLDER, present
 from training.rehearsal import rehearse
+from training.trainer import RunData
 
 SMALL = {"factor": 10, "crop": [16, 16, 16], "channels": [4, 8], "art_blocks": 3, "transformer_blocks": [0, 2],
          "token_halvings": 1, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "mlp_size": 16, "dropout": 0.0,
@@ -212,6 +213,26 @@ def test_the_second_stage_begins_with_what_the_first_learned(tmp_path):
     assert torch.equal(second["network"]["transformer.position"], fresh["network"]["transformer.position"])
 
 
+def test_the_first_stage_does_without_the_t2f_as_the_second(tmp_path):
+    """Where every image loses it, another T2-FLAIR leads to the same weights."""
+
+    class Turned(Phantoms):
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            return {**item, "t2f": item["t2f"].flip(1)}
+
+    found = {}
+    for share in ("1", "0"):
+        for data in (Phantoms, Turned):
+            out = tmp_path / f"{share}-{data.__name__}"
+            config = plain_config(out, *SIZES, "preset.convolution_steps=2", f"data.drop_t2f={share}")
+            work = Work(Fabric(accelerator="cpu"), RunData(data(4), None, "0" * 64), StopRequest(), quiet=True)
+            assert objective(config).stages(work) is not None
+            found[share, data] = checkpoints.latest(out / FOLDER)[1]["players"]["network"]["weights"]
+    same = {s: all(torch.equal(w, found[s, Turned][n]) for n, w in found[s, Phantoms].items()) for s in ("1", "0")}
+    assert same == {"1": True, "0": False}
+
+
 def test_a_run_that_stops_in_its_first_stage_goes_on_there(tmp_path):
     class Stop:
         """Asks after the second step."""
@@ -232,8 +253,9 @@ def test_a_run_that_stops_in_its_first_stage_goes_on_there(tmp_path):
     assert [line["step"] for line in logged(tmp_path)] == [1]
 
 
-def test_a_dry_run_shortens_the_first_stage(tmp_path):
-    config = plain_config(tmp_path, *SIZES, "preset.convolution_steps=25000", "run.validation_volumes=0")
+@pytest.mark.parametrize("steps", [25000, 2])
+def test_a_dry_run_measures_the_first_stage_however_long(tmp_path, steps):
+    config = plain_config(tmp_path, *SIZES, f"preset.convolution_steps={steps}", "run.validation_volumes=0")
     measured = rehearse(Fabric(accelerator="cpu"), config, tiny_data())
     assert set(measured.stages) == {"training without transformer"} and not any(tmp_path.iterdir())
 

@@ -1,6 +1,7 @@
 """The latent variant: autoencoders, coded data, Algorithm 1 in the latent with D on decoded images, and its bundle."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,15 +10,19 @@ import pytest
 import torch
 from training_runs import latent_config, scenario
 
-from RelAPETLib.diffusion import NoiseSchedule, Parametrization
+from RelAPETLib.diffusion import NoiseSchedule, Parametrization, seeded_noise
+from RelAPETLib.methods.base import DrawOptions
 from RelAPETLib.models import load_model
 from RelAPETLib.tracers import TRACERS
 from training import checkpoints, loop
 from training.__main__ import main
+from training.autoencoding import FOLDER as AUTOENCODERS
+from training.bench.figures import trained_objective
 from training.data.cache import open_cache
 from training.data.prepare import Options, prepare
 from training.data.rendered import rendered_people
 from training.data.split import make_split
+from training.export import export_checkpoint
 from training.methods.rela.bundle import network_of
 from training.methods.rela.latent.encoded import TRAINED
 from training.methods.rela.latent.stages import FILE, FOLDER
@@ -128,6 +133,35 @@ def test_autoencoders_of_another_run_are_taken(cache, trained, tmp_path, capsys)
     assert "not the autoencoder that the configuration describes" in capsys.readouterr().err
 
 
+def test_data_that_were_coded_by_others_than_are_named_are_refused(cache, trained, tmp_path, capsys):
+    """The place of another run may change, and it may be gone; another autoencoder may not be there."""
+    moved, other, out = tmp_path / "moved", tmp_path / "other", tmp_path / "own"
+    for copy in (moved, other):
+        shutil.copytree(trained / AUTOENCODERS, copy / AUTOENCODERS)
+    path, saved = checkpoints.latest(other / AUTOENCODERS / "mri")
+    next(iter(saved["players"]["autoencoder"]["weights"].values())).add_(1e-3)
+    checkpoints.save(path, saved)
+    assert run(cache, out, f"autoencoder.source={trained}", "run.steps=1") == 0
+    for source in (moved, tmp_path / "gone"):
+        assert run(cache, out, f"autoencoder.source={source}", "run.steps=1") == 0
+    capsys.readouterr()
+    assert run(cache, out, f"autoencoder.source={other}", "run.steps=1") == 2
+    assert f"coded by other autoencoders than those of autoencoder.source={other}" in capsys.readouterr().err
+
+
+def test_an_autoencoders_discriminator_is_part_of_it(cache, tmp_path, monkeypatch, capsys):
+    judged, other = "autoencoder.adversarial_weight=0.1", "preset.penalty_gamma=1e-5"
+    monkeypatch.setattr(loop, "StopRequest", lambda: StopAfter(3))
+    assert run(cache, tmp_path, judged) == 75
+    monkeypatch.setattr(loop, "StopRequest", lambda: StopAfter(None))
+    assert run(cache, tmp_path, judged, other) == 2
+    assert "preset.penalty_gamma: 6.25e-06 -> 1e-05" in capsys.readouterr().err
+    assert run(cache, tmp_path, judged, "run.steps=1") == 0
+    shutil.rmtree(tmp_path / checkpoints.FOLDER)
+    assert run(cache, tmp_path, judged, other) == 2
+    assert "was coded from another configuration" in capsys.readouterr().err
+
+
 def test_autoencoder_terms_as_configured(cache, tmp_path):
     from monai.networks.nets import resnet10
 
@@ -213,6 +247,27 @@ def test_differences_from_the_mean_latent_are_diffused_in_the_latent_form(cache,
         through = parts["residual"][1].decode(differences[:1], labels[:1])
     torch.testing.assert_close(through, plain, rtol=0, atol=1e-3)
     assert not torch.allclose(parts["residual"][1].decode(0 * differences[:1], labels[:1]), plain, atol=1e-3)
+
+
+@pytest.mark.parametrize("use", ["none", "input", "residual"])
+def test_a_trained_run_draws_what_its_bundle_draws(cache, tmp_path, use):
+    """Without its coded data, as the bench has it."""
+    assert run(cache, tmp_path / "run", f"preset.mean_pet={use}", "run.steps=1", "run.validation_volumes=0") == 0
+    checkpoint = checkpoints.saved(tmp_path / "run")[-1]
+    objective = trained_objective(checkpoint)
+    export_checkpoint(checkpoint, tmp_path / "bundle", name="small", version="1", licence="Apache-2.0")
+    method = load_model(tmp_path / "bundle").method
+    data = loop.load_data(latent_config(cache, tmp_path / "run"))
+    item = data.train[0]
+    batch = {name: item[name][None] for name in ("t1w", "t2f", "pet")} | {"label": torch.tensor([item["label"]])}
+    mri = torch.cat([item["t1w"], item["t2f"]])[None]
+    for axis in (2, 3, 4):
+        mri = mri.repeat_interleave(10, axis)
+    how = DrawOptions("ddpm", objective.config.run.validation_steps, None)
+    with torch.no_grad():
+        theirs = objective.draw(batch, seeded_noise(5)).float().clamp(-1, 1)
+    ours = method.draw(method.encode(mri), item["label"], 1, how, seeded_noise(5))
+    torch.testing.assert_close(ours, method.network.blocks.to_grid(theirs), rtol=0, atol=1e-3)
 
 
 def test_decoding_undoes_padding_and_scale(trained):

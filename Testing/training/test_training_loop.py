@@ -167,6 +167,24 @@ def test_checkpoints_are_kept_and_pruned(tmp_path):
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
+def test_the_best_weights_are_those_of_validations_that_can_be_compared(tmp_path, capsys):
+    """A run that goes on is validated by other steps: the best before is kept aside, and nothing is lost."""
+    words = ("run.checkpoint_every=1", "run.validate_every=1")
+    folder = tmp_path / checkpoints.FOLDER
+    assert run(tiny_config(tmp_path, "run.steps=2", *words), tiny_data(), quiet=True) == 0
+    path, saved = checkpoints.latest(tmp_path)
+    checkpoints.save(path, {**saved, "best_psnr": 99.0})  # by a way of validating that is kinder
+    before = (folder / "best.pt").read_bytes()
+    assert run(tiny_config(tmp_path, "run.steps=3", *words), tiny_data(), quiet=True) == 0
+    assert (folder / "best.pt").read_bytes() == before, "validated alike, 99 dB stay the best"
+    assert run(tiny_config(tmp_path, "run.steps=4", "run.validation_steps=2", *words), tiny_data(), quiet=True) == 0
+    assert "best.pt is kept as best-until-00000003.pt" in capsys.readouterr().out
+    assert (folder / "best-until-00000003.pt").read_bytes() == before
+    assert checkpoints.load(folder / "best.pt")["step"] == 4
+    assert run(tiny_config(tmp_path, "run.steps=5", "run.validation_steps=2", *words), tiny_data(), quiet=True) == 0
+    assert not list(folder.glob("best-until-00000004.pt"))
+
+
 def test_bfloat16(tmp_path):
     """fp16 with its loss scaling exists on GPUs only."""
     for steps in (3, 4):

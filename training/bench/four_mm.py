@@ -17,7 +17,7 @@ from ..data.split import FILE, load_split
 from ..errors import DivergedError
 from ..words import say
 from .people import TRAIN_SEED, rendered, subset
-from .runs import paces, plain, train
+from .runs import check_begun, paces, plain, train
 from .settings import COMMON, FACTOR, SETTINGS, Setting, lengths, overrides
 
 #: Side of a block, and how many times the bench's minutes a training gets.
@@ -76,11 +76,13 @@ def train_fine(name: str, seed: int, minutes: float, people: Trained, out: Path)
     steps = lengths(setting, TIMES * minutes)
     words = overrides(name, setting, people.cache, people.split, folder, steps, seed, common)
     file, kept = folder.with_suffix(".zip"), folder / KEPT
-    key = canonical_json([plain(words), open_cache(people.cache).sha256]).decode()
+    revision = [f"revision {setting.revision}"] if setting.revision else []
+    key = canonical_json([plain(words), open_cache(people.cache).sha256, *revision]).decode()
     if file.exists() and kept.exists():
         if json.loads(kept.read_text(encoding="utf-8"))["key"] != key:
             raise InputError(f"{file}: of other people or settings than these; use another --out, or remove {folder}")
         return file
+    check_begun(folder, key)
     say(f"{name} on blocks of {FINE} mm: {steps} in {folder}")
     code = train(words, folder)
     if code:

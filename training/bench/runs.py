@@ -26,6 +26,8 @@ from .settings import COMMON, SAMPLES, Setting, lengths, overrides
 
 #: What a run keeps: cost of its training, figures, and those of the draws in full with a folder of single ones.
 COST, FIGURES, FULL, SINGLE = "cost.json", "figures.json", "full.json", "full"
+#: The key that its training was begun with.
+BEGUN = "begun.txt"
 PICTURES = "pictures.npz"
 #: Test people who are drawn in full.
 PEOPLE_IN_FULL = 6
@@ -85,6 +87,7 @@ def carry_out(run: Run, cohort: Cohort, out: Path) -> dict:
                 f"{path}: of other people, steps or settings than these; use another --out, or remove {folder}"
             )
         return found
+    check_begun(folder, key)
     code = train(words, folder)
     if code not in (0, DivergedError.exit_code):
         raise SystemExit(code)
@@ -107,6 +110,21 @@ def carry_out(run: Run, cohort: Cohort, out: Path) -> dict:
         drawn.pictures(cohort, run.seed, folder / PICTURES)
     write_whole(path, json.dumps(found).encode())
     return found
+
+
+def check_begun(folder: Path, key: str) -> None:
+    """Note before a training what it is known by, so that no later version's figures are of weights that it left.
+
+    Words alone do not tell: with another `Setting.revision` the same words train otherwise.
+
+    Raises:
+        InputError: the folder holds a training of another key, perhaps unfinished.
+    """
+    path = folder / BEGUN
+    if path.exists() and path.read_text(encoding="utf-8") != key:
+        raise InputError(f"{folder}: a training of other people, steps or settings was begun there; remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(path, key.encode())
 
 
 def last_gap(log: Path) -> float | None:

@@ -120,6 +120,8 @@ _LATENT = (*UNET, *_CODER, f"preset.generator_learning_rate={RATE}")
 _ADDING_NOISE = "ddpm"
 #: `Setting.revision` since differences from the mean PET are of SD 1 for each tracer, also in the U-Net's loss.
 PER_TRACER = 1
+#: `Setting.revision` of differences from a regression since draws forget nobody of the training people's names.
+OF_STRANGERS = 2
 #: `Setting.revision` of Diffusion-GAN since its noise can grow within the run, and its image loss weighs 10.
 ADAPTING = 1
 #: `Setting.revision` of Pix2Pix since its three levels drop nothing.
@@ -213,7 +215,7 @@ def ablations(prediction: str, mean_pet: str) -> dict[str, Setting]:
             20,
             method="rela",
             sampler=_ADDING_NOISE if prediction == "noise" else "",
-            revision=PER_TRACER if mean_pet in ("residual", "regression") else 0,
+            revision={"residual": PER_TRACER, "regression": OF_STRANGERS}.get(mean_pet, 0),
         )
         for name in ABLATIONS
     }

@@ -33,6 +33,8 @@ Losses = dict[str, torch.Tensor]
 Terms = dict[str, torch.Tensor]
 #: Term of every method with a discriminator: how far that tells measured from synthetic PET (`adversarial.gap`).
 GAP = "D_gap"
+#: Terms that count something, which no `run.largest_loss` bounds.
+COUNTS = frozenset({"T"})
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,10 @@ from .style import brain_of, styled
 
 FOLDER, NAME = "pretraining", "style-transferred pre-training"
 #: Keys of the configuration that this training depends on.
-SHAPING = ("seed", "method.", "preset.", "network.", "pretrain.", "data.augment", "run.weight_decay",
+SHAPING = ("seed", "method.", "preset.", "network.", "pretrain.", "data.augment", "data.drop_t2f", "run.weight_decay",
            "run.clip_gradients", "run.learning_rate", "run.warmup_steps")  # fmt: skip
+#: Of them, what earlier checkpoints do not say.
+UNSAID = ("data.drop_t2f",)
 #: Those that only the training afterwards depends on.
 _NOT_SHAPING = ("method.laplacian_weight", "method.image_weight", "method.pretrained", "preset.image_weight",
                 "preset.sampler", "preset.sampler_steps", "preset.sampler_clip", "preset.epochs")  # fmt: skip
@@ -140,6 +142,7 @@ def plan_of_stage(config: Mri2PetConfig, ranks: int, mri: str) -> Plan:
         batch=("preset.global_batch", config.preset.global_batch),
         identity={k: v for k, v in flat.items() if k.startswith(SHAPING) and k not in _NOT_SHAPING} | {"mri": mri},
         free=config.rules.free,
+        unsaid=UNSAID,
         name=NAME,
         learning_rate=run.learning_rate,
         warmup_steps=run.warmup_steps,

@@ -135,7 +135,7 @@ RULES = Rules({
     "preset.sampler": Key("sampler that an exported model uses", SAMPLERS, free=True),
     "preset.sampler_steps": count("steps of that sampler", most=MOST_SAMPLER_STEPS, free=True),
     "preset.sampler_clip": Key(
-        "clamp the clean estimate to [-1, 1] while sampling; wanted where training clamped it", free=True
+        "clamp the clean estimate to [-1, 1] while sampling; wanted where training clamped it", free=True, judging=True
     ),
     "preset.missing_sequence": Key(
         "what wo_t1w and wo_t2f do: drop the channel, or blank it with background", ("drop", "blank")
@@ -303,6 +303,8 @@ def _check_latent(config: RelaConfig) -> None:
                 f"latent.embedding={latent.embedding}: there are only latent.components={latent.components} scores"
             )
         _check_prediction(config)
+        if latent.name == "conditional" and config.preset.first_timestep:
+            raise ConfigError("preset.first_timestep: latent=conditional counts timesteps from 0; use 0 with it")
         if latent.judged == "modes" and not config.trains_modes:
             raise ConfigError("latent.judged=modes: only latent=conditional with latent.mode_steps trains modes")
         if not (config.ablation.t1w and config.ablation.t2f):

@@ -14,6 +14,7 @@ from RelAPETLib.methods.base import NoiseSource
 from RelAPETLib.methods.rela.conditional import LOCAL_CHANNELS
 from RelAPETLib.tracers import label_count
 
+from ...expectation import strangers
 from ...statistics import PetStatistics, both_sequences, kept_statistics
 from ...stream import draw, jitter
 from ..adversarial import penalised_player
@@ -129,7 +130,7 @@ class RelaObjective(Objective):
         that add noise correct it, those of a solver lead it to the end.
         """
         config, device = self.config, self.fabric.device
-        encoded, labels = self.space.encode(batch, device), batch["label"].to(device)
+        encoded, labels = self.space.encode(strangers(batch), device), batch["label"].to(device)
         p, weights = self.parametrization, weights_of(config, 0)
 
         def answer(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

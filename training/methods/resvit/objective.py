@@ -74,8 +74,9 @@ class ResViTObjective(TranslationObjective):
     def rehearsal(self, data: RunData, steps: int, ranks: int) -> tuple[TrainConfig, RunData]:
         """See `Objective.rehearsal`."""
         preset = self.config.preset
-        short = replace(preset, convolution_steps=min(steps, preset.convolution_steps))
-        return replace(self.config, preset=short), data
+        if not preset.convolution_steps:
+            return self.config, data
+        return replace(self.config, preset=replace(preset, convolution_steps=steps)), data
 
     def stages(self, work: Work) -> RunData | None:
         """See `Objective.stages`: the network without its transformer."""

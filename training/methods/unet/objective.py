@@ -16,6 +16,7 @@ from RelAPETLib.methods.unet.network import RegressionUNet
 from RelAPETLib.tracers import label_count
 
 from ...data.dataset import few_of_each_tracer
+from ...expectation import strangers
 from ...statistics import PetStatistics, both_sequences, kept_statistics
 from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work, adamw_player
 from .config import UNetConfig
@@ -88,7 +89,7 @@ class UNetObjective(Objective):
 
     def draw(self, batch: dict, noise: NoiseSource) -> torch.Tensor:
         """See `Objective.draw`: no noise is asked for."""
-        return self._predict(batch)
+        return self._predict(strangers(batch))
 
     def _predict(self, batch: dict) -> torch.Tensor:
         device = self.fabric.device

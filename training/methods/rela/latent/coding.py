@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from RelAPETLib.methods.mean_pet import MeanPetNetwork
 from RelAPETLib.methods.rela.autoencoded import AutoencodedDiffusion
 from RelAPETLib.methods.rela.conditional import ConditionalLatentDiffusion
 from RelAPETLib.methods.rela.regression import LatentDiffusion
@@ -35,7 +36,7 @@ class CodingSpace(LatentSpace):
     def _decoded(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """PET blocks in [-1, 1], not clamped, of whole latents."""
         if isinstance(self.network, AutoencodedDiffusion):
-            return self.network.decode_blocks(z)
+            return self.network.decode_blocks(self.network.from_residual(z, labels))
         return self.network.decode_inner(z, labels) * 2 - 1
 
     @torch.no_grad()
@@ -49,6 +50,8 @@ class CodingSpace(LatentSpace):
             seen, base = self._predicted(mri, labels)
         x0 = torch.zeros(len(mri), *self.network.diffusion_shape, device=device)
         seen = seen.expand(-1, -1, *x0.shape[2:])
+        if isinstance(self.network, MeanPetNetwork):
+            seen = self.network.with_mean(seen, labels)
         return Encoded(x0, seen, None, lambda z: self._decoded(z + base, labels).float())
 
     def _autoencoded(self, mri: torch.Tensor) -> tuple[torch.Tensor, float]:

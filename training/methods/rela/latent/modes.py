@@ -32,6 +32,8 @@ FOLDER, NAME = "modes", "mode network"
 SHAPING = ("seed", "latent.", "method.", "ablation.", "preset.", "run.weight_decay", "run.clip_gradients")
 #: Keys that came later: a training from before them has their defaults, so these are not said.
 LATER = ("preset.beta_start", "preset.beta_end")
+#: Keys that training depends on all along, and whose values earlier checkpoints do not say.
+UNSAID = ("run.learning_rate", "run.warmup_steps")
 
 
 class ModeCritic(nn.Module):
@@ -121,7 +123,7 @@ def identity_of(config: RelaConfig, key: str) -> dict[str, object]:
     """What makes this training another one; `key` is that of the coded data."""
     flat, usual = flatten(config), flatten(type(config)())
     said = {k: v for k, v in flat.items() if k.startswith(SHAPING) and not (k in LATER and v == usual[k])}
-    return said | {"coded": key}
+    return said | {name: flat[name] for name in UNSAID} | {"coded": key}
 
 
 def trained_modes(
@@ -147,6 +149,7 @@ def trained_modes(
         batch=("latent.mode_batch", latent.mode_batch),
         identity=identity_of(config, key),
         free=config.rules.free,
+        unsaid=UNSAID,
         name=NAME,
         learning_rate=run.learning_rate,
         warmup_steps=run.warmup_steps,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import torch
 
 from RelAPETLib.whole_files import write_whole
 
 from .... import checkpoints
+from ....autoencoding import FOLDER as AUTOENCODERS
 from ....autoencoding import trained_autoencoder
 from ....config import flatten
 from ....data.cache import canonical_json, open_cache
@@ -32,6 +36,9 @@ CODED = {"key": str, "frozen": dict, "train": dict, "validation": (dict, type(No
 #: Keys of the configuration that make an autoencoder another one; with where its images come from.
 SHAPING = ("autoencoder.", "latent.name", "network.factor", "seed", "preset.pet_intensity")
 _NOT_SHAPING = ("autoencoder.source", "autoencoder.perceptual_network")
+#: Those of an autoencoder's own discriminator; checkpoints and coded data of earlier versions do not say them.
+OF_ADVERSARY = ("preset.discriminator_norm", "preset.discriminator_learning_rate", "preset.penalty_gamma",
+                "preset.penalty_reduction", "preset.penalty_one_by_one")  # fmt: skip
 _KINDS = {"autoencoded": Autoencoded, "regression": Regression, "conditional": Conditional}
 
 
@@ -46,6 +53,13 @@ def shaping(config: RelaConfig) -> dict:
     return {key: value for key, value in flat.items() if key.startswith(SHAPING) and key not in _NOT_SHAPING}
 
 
+def of_adversary(config: RelaConfig) -> dict:
+    """What an autoencoder that has a discriminator depends on besides, flat."""
+    flat = flatten(config)
+    judged = config.autoencoder.adversarial_weight and not config.autoencoder.source
+    return {key: flat[key] for key in OF_ADVERSARY} if judged else {}
+
+
 def prepare_latents(work: Work, config: RelaConfig) -> tuple[LatentSpace, RunData] | None:
     """Train the autoencoders and code the data set, or take what an earlier call left in the run's folder.
 
@@ -57,7 +71,8 @@ def prepare_latents(work: Work, config: RelaConfig) -> tuple[LatentSpace, RunDat
     """
     fabric, data = work.fabric, work.data
     path = Path(config.out) / FOLDER / FILE
-    key = hashlib.sha256(canonical_json(_key(config, data))).hexdigest()
+    said, adversary = _key(config, data), of_adversary(config)
+    key, earlier = (hashlib.sha256(canonical_json(content)).hexdigest() for content in (said | adversary, said))
     kind = _KINDS[config.latent.name](fabric, config, data.train, data.validation)
     if not fabric.broadcast(path.exists()):
         coders = {}
@@ -67,8 +82,9 @@ def prepare_latents(work: Work, config: RelaConfig) -> tuple[LatentSpace, RunDat
                 config,
                 config.autoencoder,
                 kind.images(name),
-                shaping(config),
+                shaping(config) | adversary,
                 RelativisticAdversary(config.preset),
+                tuple(adversary),
             )
             if coder is None:
                 return None
@@ -77,10 +93,12 @@ def prepare_latents(work: Work, config: RelaConfig) -> tuple[LatentSpace, RunDat
             _code(fabric, config, kind, coders, path, key)
         fabric.barrier()
     saved = checkpoints.load(path, CODED)
-    if saved["key"] != key:
+    if saved["key"] not in (key, earlier):
         raise ResumeError(
             f"{path} was coded from another configuration or data set; use another out, or remove that folder"
         )
+    with checkpoints.restoring(path):
+        _check_source(config, kind.names, saved["frozen"]["state"], path)
     judged = config.latent.judged == "image"
     volumes = config.method.adversarial and judged  # which the discriminator compares with
     with checkpoints.restoring(path):
@@ -92,16 +110,35 @@ def prepare_latents(work: Work, config: RelaConfig) -> tuple[LatentSpace, RunDat
         fabric.print(in_words(figures))
     modes = None
     if config.trains_modes:
-        modes = trained_modes(work, config, train, kind.network.mode_directions, key)
+        modes = trained_modes(work, config, train, kind.network.mode_directions, saved["key"])
         if modes is None:
             return None
     base = None
     if config.base_steps:
-        base = trained_base(work, config, train, key)
+        base = trained_base(work, config, train, saved["key"])
         if base is None:
             return None
     space = LatentSpace(fabric, kind.network, kind.arguments, kind.decoder, judged, modes, figures, base)
     return space, RunData(train, validation or None, data.split_sha256)
+
+
+def _check_source(config: RelaConfig, names: Sequence[str], frozen: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Raise `ResumeError` where data were coded by other autoencoders than the run has that the configuration names.
+
+    Where that run is gone, nothing can be told of it, and nothing of it is needed.
+    """
+    source = config.autoencoder.source
+    for name in names if source else ():
+        found = checkpoints.latest(Path(source) / AUTOENCODERS / name, mapped=True)
+        if found is None:
+            continue
+        prefix = "autoencoder." if len(names) == 1 else f"{name}_autoencoder."
+        weights = found[1]["players"]["autoencoder"]["weights"]
+        if not all(torch.equal(frozen[prefix + key], tensor) for key, tensor in weights.items()):
+            raise ResumeError(
+                f"{path} was coded by other autoencoders than those of autoencoder.source={source}; use another out, "
+                "or remove that folder"
+            )
 
 
 def _key(config: RelaConfig, data: RunData) -> dict:
