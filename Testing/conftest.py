@@ -30,8 +30,12 @@ def pytest_configure():
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish():
-    """What collecting made lives as long as the tests: a million objects, no longer looked through for garbage."""
+    """What collecting made lives as long as the tests: a million objects, no longer looked through for garbage.
+
+    Nor is the rest looked through as often as Python does by itself: that takes a twentieth of all the tests' time.
+    """
     gc.freeze()
+    gc.set_threshold(7000)
     gc.enable()
 
 
