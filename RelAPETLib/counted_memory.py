@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 #: Tensors of at most so many elements are computed with their values: timesteps, labels, and masks' places.
 SMALL = 65536
@@ -78,7 +77,7 @@ class _Counter(TorchDispatchMode):
                 made = called.decompose(*args, **kwargs)
             if made is not NotImplemented:
                 return made
-        given = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, torch.Tensor)]
+        given = list(_tensors((args, kwargs)))
         without = any(tensor.is_meta for tensor in given)
         if without:
             args, kwargs = _emptied(called, args, kwargs)
@@ -86,8 +85,8 @@ class _Counter(TorchDispatchMode):
             kwargs["device"] = torch.device("cpu")
         made = _shaped(called, args, kwargs) if without else called(*args, **kwargs)
         there = {tensor.untyped_storage()._cdata for tensor in given}
-        for tensor in tree_flatten(made)[0]:
-            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in there:
+        for tensor in _tensors(made):
+            if tensor.untyped_storage()._cdata not in there:
                 self._add(tensor)
         return made
 
@@ -130,13 +129,31 @@ def _emptied(called, args, kwargs) -> tuple[Any, dict]:
         args = (args[0], _places(args[1]), *args[2:])
     if "device" in kwargs:
         kwargs["device"] = torch.device("meta")
-    return tree_map(_empty, args), tree_map(_empty, kwargs)
+    return _replaced(_empty, args), _replaced(_empty, kwargs)
 
 
-def _empty(leaf: Any) -> Any:
-    if not isinstance(leaf, torch.Tensor) or leaf.is_meta:
-        return leaf
-    return torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype, device="meta")
+def _empty(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.is_meta:
+        return tensor
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
+def _tensors(given: Any) -> Iterator[torch.Tensor]:
+    """All tensors in arguments or a result of an operation: torch's own trees take most of a count's time."""
+    if isinstance(given, torch.Tensor):
+        yield given
+    elif isinstance(given, (tuple, list, dict)):
+        for item in given.values() if isinstance(given, dict) else given:
+            yield from _tensors(item)
+
+
+def _replaced(new: Callable[[torch.Tensor], torch.Tensor], given: Any) -> Any:
+    """Arguments of an operation with another tensor in each one's place."""
+    if isinstance(given, torch.Tensor):
+        return new(given)
+    if isinstance(given, dict):
+        return {name: _replaced(new, item) for name, item in given.items()}
+    return type(given)(_replaced(new, item) for item in given) if type(given) in (tuple, list) else given
 
 
 def _places(indices: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]:
@@ -174,9 +191,12 @@ def _new(shape: Sequence[int], like: torch.Tensor, dtype: torch.dtype | None = N
 
 def _voxelwise(called, args, kwargs) -> torch.Tensor:
     """Of an operation that works on each element apart: the type is asked of one element."""
-    one = lambda leaf: torch.zeros([1] * leaf.ndim, dtype=leaf.dtype) if isinstance(leaf, torch.Tensor) else leaf  # noqa: E731
-    shapes = [leaf.shape for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, torch.Tensor)]
-    dtype = called(*tree_map(one, args), **tree_map(one, kwargs)).dtype
+
+    def one(tensor: torch.Tensor) -> torch.Tensor:
+        return torch.zeros([1] * tensor.ndim, dtype=tensor.dtype)
+
+    shapes = [tensor.shape for tensor in _tensors((args, kwargs))]
+    dtype = called(*_replaced(one, args), **_replaced(one, kwargs)).dtype
     return torch.empty(_broadcast(*shapes), dtype=dtype, device="meta")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -133,7 +134,10 @@ def _template(name: str) -> np.ndarray:
 
 
 def write_grid_case(folder: Path) -> dict[str, Path]:
-    """A plain brain on the model grid: ``t1w``, ``t2f`` (with a lesion), ``pet`` (SUVR, with its sidecar)."""
+    """A plain brain on the model grid: ``t1w``, ``t2f`` (with a lesion), ``pet`` (SUVR, with its sidecar).
+
+    Their gzip streams hold the voxels as they are: hundreds of tests read them, and would inflate noise each time.
+    """
     from RelAPETLib.volumes import write_volume
 
     rng = np.random.default_rng(0)
@@ -146,7 +150,9 @@ def write_grid_case(folder: Path) -> dict[str, Path]:
     paths = {}
     for name, array in {"t1w": t1w, "t2f": 100 * t2f, "pet": pet}.items():
         noisy = array * (1 + 0.02 * rng.standard_normal(array.shape))
-        paths[name] = folder / f"{name}.nii.gz"
-        write_volume(array_to_image((noisy * (mask > 0)).astype(np.float32)), paths[name])
+        plain, paths[name] = folder / f"{name}.nii", folder / f"{name}.nii.gz"
+        write_volume(array_to_image((noisy * (mask > 0)).astype(np.float32)), plain)
+        paths[name].write_bytes(gzip.compress(plain.read_bytes(), compresslevel=0, mtime=0))
+        plain.unlink()
     paths["pet"].with_name("pet.json").write_text(json.dumps({"Units": "unitless"}))
     return paths

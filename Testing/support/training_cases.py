@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,10 @@ from RelAPETLib.grid import array_to_image, image_to_array
 from RelAPETLib.volumes import read_volume, write_volume
 from RelAPETLib.volumes.frames import parse_frames
 from training.data.prepare import Options, prepare
+from training.data.rendered import rendered_people
+
+#: Of the simulated people.
+SEED = 4
 
 
 def write_table(folder: Path, grid_case: dict[str, Path], rows: list[tuple[str, str]]) -> Path:
@@ -60,6 +65,18 @@ def prepared(table: Path, out: Path, **options):
     """A cache of a table whose volumes are on the grid; the summary."""
     frames = parse_frames(options.pop("frames", ()))
     return prepare(read_table(table, simulated=True), out, Options(preprocessed=True, frames=frames, **options))
+
+
+def prepare_simulated(out: Path, people: int):
+    """A cache of simulated people of `SEED` in blocks of 10 mm; the summary."""
+    return prepare(rendered_people(people, SEED), out, Options(factor=10))
+
+
+def simulated(out: Path, people: int, eight_people: Path) -> Path:
+    """The same, from those that the fixture `eight_people` has rendered already."""
+    shutil.copytree(eight_people, out)
+    assert prepare_simulated(out, people).prepared == 0, "somebody was rendered again"
+    return out
 
 
 def put_nan(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,8 +19,13 @@ SCRIPTS = ROOT / "training" / "slurm"
 LAUNCHERS = ("SLURM_", "TORCHELASTIC_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_", "GROUP_RANK")
 
 
-def cached(folder: Path, grid_case: dict[str, Path]) -> Path:
-    """A cache of two subjects to train on, in a folder."""
+def cached(folder: Path, two_people: Path) -> Path:
+    """A test's own copy of the cache of two subjects to train on, in a folder."""
+    return shutil.copytree(two_people, folder / "cache")
+
+
+def write_cache(folder: Path, grid_case: dict[str, Path]) -> Path:
+    """A cache of two subjects to train on, in a folder: what the fixture `two_people` holds."""
     cases.prepared(cases.write_table(folder, grid_case, [("a", "TAU"), ("b", "PIB")]), folder / "cache")
     explicit_split(["a", "b"], {"train": ["a", "b"], "validation": [], "test": []}).save(folder / "cache/split.json")
     return folder / "cache"

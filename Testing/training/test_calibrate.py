@@ -23,6 +23,8 @@ from training.calibrate import SETTINGS, Choices, check_people, draw_people
 from training.data.cache import open_cache
 from training.errors import user_error
 
+#: Where the first calibration, to the folder ``out``, keeps what it drew; who comes later need not draw it again.
+DRAWS = "out-draws"
 PEOPLE = [("c1", "TAU"), ("c2", "TAU"), ("c3", "TAU"), ("c4", "PIB")]
 
 
@@ -101,7 +103,7 @@ def test_a_calibrated_bundle_from_two_caches(model, people, trained, folder, cap
 
 def test_a_person_is_drawn_as_a_synthesis_draws_them(model, people, folder):
     """Regional means of the draws, the measured PET and the voxels' spread are a synthesis' of the same files."""
-    drawn = draw_people(load_model(model), open_cache(people), folder / "draws")
+    drawn = draw_people(load_model(model), open_cache(people), folder / DRAWS)
     case = next(iter(drawn))
     source = folder / "people"
     result = synthesize(
@@ -164,7 +166,7 @@ def test_what_is_usual_is_kept_for_the_same_cases_alone(model, trained, tmp_path
 
 
 def test_going_on_draws_only_who_is_missing(model, people, folder):
-    draws, known = folder / "going_on", folder / "draws"
+    draws, known = folder / "going_on", folder / DRAWS
     loaded, cache = load_model(model), open_cache(people)
     draw_people(loaded, cache, known)
     shutil.copytree(known, draws)
@@ -252,7 +254,7 @@ def test_people_of_another_scale_do_not_calibrate(model, people, trained, traine
 def test_weights_that_say_nothing_are_refused(model, people, trained, folder, capsys, table, message):
     path = folder / "weights.tsv"
     path.write_text(table)
-    more = ("--weights", str(path), "--draws", str(folder / "draws"))
+    more = ("--weights", str(path), "--draws", str(folder / DRAWS))
     assert main(words(model, people, trained, folder / "refused", *more)) == 2
     assert message in capsys.readouterr().err and not (folder / "refused").exists()
 

@@ -144,10 +144,10 @@ def test_who_has_learned_without_it_does_better_without_it(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory, grid_case):
+def exported(tmp_path_factory, two_people):
     """Bundles by share after some steps on blocks of 10 mm, and their cache."""
     folder = tmp_path_factory.mktemp("drop")
-    cache, bundles = cached(folder, grid_case), {}
+    cache, bundles = cached(folder, two_people), {}
     for share in (0.0, 0.5):
         out = folder / str(share)
         config = plain_config(

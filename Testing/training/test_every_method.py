@@ -377,9 +377,9 @@ def test_two_ranks_are_one_rank_with_accumulation(tmp_path, row):
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory, grid_case) -> Path:
+def cache(tmp_path_factory, two_people) -> Path:
     """Two scanned people on the whole grid."""
-    return cached(tmp_path_factory.mktemp("every_cache"), grid_case)
+    return cached(tmp_path_factory.mktemp("every_cache"), two_people)
 
 
 @pytest.fixture(scope="module", params=ROWS, ids=[row.choice for row in ROWS])

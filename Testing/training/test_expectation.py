@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge
+from training_cases import simulated
 from training_runs import tensors
 
 from RelAPETLib.evaluation.ridge import fit_pet_ridge, mri_features, ridge
@@ -15,8 +16,6 @@ from training.bench.figures import trained_objective
 from training.config import load_config
 from training.data.cache import open_cache
 from training.data.dataset import PetDataset
-from training.data.prepare import Options, prepare
-from training.data.rendered import rendered_people
 from training.data.split import load_split, make_split
 from training.errors import ConfigError
 from training.expectation import Expectation, fit_expectation
@@ -221,9 +220,8 @@ def test_units_and_offsets_of_an_mri_do_not_count_and_a_blank_one_says_nothing()
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory):
-    out = tmp_path_factory.mktemp("people") / "cache"
-    prepare(rendered_people(8, 4), out, Options(factor=10))
+def people(tmp_path_factory, eight_people):
+    out = simulated(tmp_path_factory.mktemp("people") / "cache", 8, eight_people)
     subjects = sorted({item.subject for item in open_cache(out).items(open_cache(out).subjects)})
     make_split(subjects, seed=1, fractions=(0.9, 0.1, 0.0)).save(out / "split.json")
     return out

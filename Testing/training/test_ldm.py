@@ -12,6 +12,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from test_training_latent import StopAfter, weights
+from training_cases import simulated
 from training_runs import latent_config, logged, scenario
 
 from RelAPETLib.cli import main
@@ -22,8 +23,6 @@ from RelAPETLib.networks.generator import build_generator
 from training import checkpoints, loop
 from training.config import load_config
 from training.data.cache import open_cache
-from training.data.prepare import Options, prepare
-from training.data.rendered import rendered_people
 from training.data.split import explicit_split, make_split
 from training.errors import ConfigError
 from training.export import export_checkpoint
@@ -141,10 +140,9 @@ def test_figures_of_a_decoder_that_is_known():
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
+def cache(tmp_path_factory, eight_people) -> Path:
     """Six simulated people in blocks of 10 mm, with their split."""
-    out = tmp_path_factory.mktemp("ldm_people") / "cache"
-    prepare(rendered_people(6, 4), out, Options(factor=10))
+    out = simulated(tmp_path_factory.mktemp("ldm_people") / "cache", 6, eight_people)
     make_split(open_cache(out).subjects, seed=0, fractions=(0.6, 0.2, 0.2)).save(out / "split.json")
     return out
 

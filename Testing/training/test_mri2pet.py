@@ -7,6 +7,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from torch.nn import functional
+from training_cases import simulated
 from training_launch import cached
 from training_runs import Phantoms, batch_of, fresh_objective, plain_config, tensors, tiny_data
 
@@ -362,10 +363,10 @@ def test_header_and_dry_run_tell_of_the_pre_training(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory):
+def people(tmp_path_factory, eight_people):
     """A cache of three simulated people with PET and one of two others' MRI alone, in blocks of 10 mm."""
     folder = tmp_path_factory.mktemp("people")
-    prepare(rendered_people(3, 5), folder / "pairs", Options(factor=10))
+    simulated(folder / "pairs", 3, eight_people)
     prepare(rendered_people(2, 6), folder / "mri", Options(factor=10, mri_only=True))
     everybody = open_cache(folder / "pairs").subjects
     explicit_split(everybody, {"train": everybody[:2], "test": everybody[2:]}).save(folder / "pairs" / FILE)
@@ -409,8 +410,8 @@ def test_pretrain_refuses_what_has_no_such_stage_in_one_line(tmp_path, capsys, m
 
 
 @pytest.mark.slow
-def test_it_pre_trains_on_the_mri_of_a_cache_but_not_on_people_who_are_held_out(tmp_path, grid_case):
-    cache = cached(tmp_path, grid_case)
+def test_it_pre_trains_on_the_mri_of_a_cache_but_not_on_people_who_are_held_out(tmp_path, two_people):
+    cache = cached(tmp_path, two_people)
     explicit_split(["a", "b"], {"train": ["a"], "test": ["b"]}).save(cache / FILE)
     words = (*TRAINED, f"data.cache={cache}", "network.factor=10", f"pretrain.cache={cache}")
     config = plain_config(tmp_path / "run", *words)
@@ -425,8 +426,8 @@ def test_it_pre_trains_on_the_mri_of_a_cache_but_not_on_people_who_are_held_out(
     assert checkpoints.latest(tmp_path / "run" / FOLDER)[1]["step"] == 4
 
 
-def test_whoever_is_held_out_is_not_pre_trained_on_under_another_name(tmp_path, grid_case):
-    cache = cached(tmp_path, grid_case)
+def test_whoever_is_held_out_is_not_pre_trained_on_under_another_name(tmp_path, two_people):
+    cache = cached(tmp_path, two_people)
     explicit_split(["a", "b"], {"train": ["a"], "test": ["b"]}).save(cache / FILE)
     index = open_cache(cache).index
     others = tmp_path / "others"

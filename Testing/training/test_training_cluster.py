@@ -40,8 +40,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="torchrun's gloo
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory, grid_case):
-    return cached(tmp_path_factory.mktemp("cluster"), grid_case)
+def cache(tmp_path_factory, two_people):
+    return cached(tmp_path_factory.mktemp("cluster"), two_people)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_cases import simulated
 from training_runs import latent_config, scenario
 
 from RelAPETLib.diffusion import NoiseSchedule, Parametrization, seeded_noise
@@ -19,8 +20,6 @@ from training.__main__ import main
 from training.autoencoding import FOLDER as AUTOENCODERS
 from training.bench.figures import trained_objective
 from training.data.cache import open_cache
-from training.data.prepare import Options, prepare
-from training.data.rendered import rendered_people
 from training.data.split import make_split
 from training.export import export_checkpoint
 from training.methods.rela.bundle import network_of
@@ -51,10 +50,9 @@ class StopAfter:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
+def cache(tmp_path_factory, eight_people) -> Path:
     """Six simulated people in blocks of 10 mm, with their split."""
-    out = tmp_path_factory.mktemp("people") / "cache"
-    prepare(rendered_people(6, 4), out, Options(factor=10))
+    out = simulated(tmp_path_factory.mktemp("people") / "cache", 6, eight_people)
     make_split(open_cache(out).subjects, seed=0, fractions=(0.6, 0.2, 0.2)).save(out / "split.json")
     return out
 

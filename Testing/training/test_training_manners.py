@@ -14,6 +14,7 @@ from training_runs import COMMON, LATENT, Phantoms, latent_config, tiny_config, 
 from training import checkpoints, origins
 from training.__main__ import build_parser, main
 from training.config import chosen, flatten, load_config
+from training.data.cache import open_cache
 from training.data.split import explicit_split
 from training.errors import ConfigError, user_error
 from training.header import Size, header, memory, sizes
@@ -32,14 +33,14 @@ SMALL = [*COMMON, "network.factor=10", "network.crop=[12,16,12]", "run.validatio
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory, grid_case):
-    """Three people to train on, one to validate on, with every tracer, as blocks of 10 mm."""
-    folder = tmp_path_factory.mktemp("manners")
-    rows = [(who, tracer) for who in "abcd" for tracer in ("TAU", "PIB", "PBR")]
-    cases.prepared(cases.write_table(folder, grid_case, rows), folder / "cache", factor=10)
-    parts = {"train": ["a", "b", "c"], "validation": ["d"], "test": []}
-    explicit_split([*"abcd"], parts).save(folder / "cache/split.json")
-    return folder / "cache"
+def cache(tmp_path_factory, eight_people):
+    """Three people to train on, one to validate on, with every tracer, as blocks of 10 mm; the others are left out."""
+    folder = cases.simulated(tmp_path_factory.mktemp("manners") / "cache", 8, eight_people)
+    subjects = {case["subject"]: len(case["pets"]) for case in open_cache(folder).index["cases"]}
+    whole = [subject for subject, tracers in subjects.items() if tracers == 3][:4]
+    parts = {"train": whole[:3], "validation": whole[3:], "test": [who for who in subjects if who not in whole]}
+    explicit_split([*subjects], parts).save(folder / "split.json")
+    return folder
 
 
 CHOICES = [choice for choices in METHODS.values() for choice in choices]

@@ -38,10 +38,10 @@ def cluster():
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory, grid_case):
+def work(tmp_path_factory, two_people):
     """Folder of the runs, with a cache, an environment file, and the same run by one process."""
     folder = tmp_path_factory.mktemp("slurm")
-    cached(folder, grid_case)
+    cached(folder, two_people)
     # The nodes' names mean nothing outside Slurm, so the file says where rank 0 is found.
     (folder / "environment.sh").write_text(
         f'export PATH="{Path(sys.executable).parent}:$PATH" OMP_NUM_THREADS=1\n'
