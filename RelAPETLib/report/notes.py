@@ -34,6 +34,11 @@ def notes_of(document: dict) -> list[str]:
     return notes
 
 
+def further_warnings(document: dict) -> list[str]:
+    """Warnings of a record that are no reason of its verdict, which every report shows: nothing is said twice."""
+    return [line for line in document["warnings"] if line not in (document.get("verdict") or {}).get("reasons", ())]
+
+
 def _where(document: dict) -> str:
     """The brain, or what the measured PET shows of it."""
     share = document["preprocessing"]["quality"].get("pet_coverage")

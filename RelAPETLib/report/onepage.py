@@ -20,6 +20,7 @@ from ..errors import RelAPETError
 from ..notices import printable
 from ..provenance import SIMULATED_STATEMENT, STATEMENT
 from ..tracers import TRACERS
+from .notes import further_warnings
 from .person import DEPARTURE, DISAGREE, NOT_ERROR
 from .pictures import BURNED_IN, PLANES, Volumes, grey_limits, own_window, prepare
 from .still import Column, colour_bar, columns_of_maps, draw
@@ -229,7 +230,7 @@ def _at_most(lines: list[str], most: int = _MAX_LINES) -> list[str]:
 
 
 def _warnings(page: _Page, record: dict, y: float) -> float:
-    lines = record["warnings"]
+    lines = further_warnings(record)
     for line in lines[:_MAX_WARNINGS]:
         for part in _at_most(wrapped(f"Warning: {line}", 7, _INSIDE), 2):
             page.text(_LEFT, y, part, 7, color=_RED)

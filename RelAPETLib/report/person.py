@@ -20,6 +20,7 @@ from ..errors import InputError, RelAPETError
 from ..provenance import SIMULATED_STATEMENT, STATEMENT
 from ..tracers import TRACERS
 from . import web
+from .notes import further_warnings
 from .packing import Layer, coarser, grey_layer, small_enough, value_layer, where_known, white_layer
 from .pictures import BURNED_IN, RIM_MM, SD_WINDOW, Volumes, grey_limits, own_window, prepare, round_limit
 
@@ -90,7 +91,7 @@ def write_html_report(
         f"<h1>Synthetic {web.text(title)}</h1>",
         f'<p class="label" id="label">{web.text(label)}</p>' if label else "",
         web.verdict_box(record.get("verdict")),
-        _warnings(record["warnings"]),
+        _warnings(further_warnings(record)),
         "{viewer}",
         _comparison(notes),
         _regions(regions, record["pet"]["units"], record.get("intervals")),

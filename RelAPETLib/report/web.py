@@ -116,7 +116,8 @@ def verdict_box(verdict: object) -> str:
     lines = [*verdict["reasons"], *missing]
     reasons = f"<ul>{paragraphs(lines)}</ul>" if lines else ""
     caveat = "" if level != "ok" else "<p>An input that looks as usual does not make the PET right.</p>"
-    words = text(verdict.get("says") or f"Input check: {level}")
+    words = verdict.get("says") or f"Input check: {level}"
+    words = text(words.replace(": " + "; ".join(verdict["reasons"]), "", 1))  # they are listed below it
     return (
         f'<section class="verdict {level}" id="verdict"><h2>{VERDICTS[level]} {words}</h2>{reasons}{caveat}</section>'
     )

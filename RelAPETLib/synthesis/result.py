@@ -194,7 +194,7 @@ class Synthesis:
 
     def _report(self) -> bytes:
         """Content of `report.png`."""
-        from ..report import notes_of, write_report
+        from ..report import further_warnings, notes_of, write_report
 
         model, tracer = self.provenance["model"], self.provenance["tracer"]
         suvr, content = tracer["output"] == "suvr", io.BytesIO()
@@ -206,7 +206,7 @@ class Synthesis:
             units=self.provenance["pet"]["units"],
             samples=self.provenance["sampling"]["samples"],
             notes=notes_of(self.provenance),
-            warnings=self.warnings,
+            warnings=further_warnings({**self.provenance, "warnings": self.warnings}),
         )
         return content.getvalue()
 

@@ -133,8 +133,11 @@ def test_a_label_verdict_and_intervals_are_shown_when_there_are_such(tmp_path):
     says = f"Input check: caution: far from training {EVIL} (not checked: features)"
     verdict = {"level": "caution", "reasons": [f"far from training {EVIL}"], "says": says, "checks": checks}
     rows = [{**ROWS[0], "low": 1.125, "high": 1.375, "spread": 0.0625, "novel": 7.0}]
-    page = write(tmp_path / "page.html", rows=rows, label=f"pilot {EVIL}", verdict=verdict)
-    assert "Input check: caution: far from training" in page, "the record's own words"
+    told = {"verdict": verdict, "warnings": [f"far from training {EVIL}", "a further one"]}
+    page = write(tmp_path / "page.html", rows=rows, label=f"pilot {EVIL}", **told)
+    heading, reasons = "Input check: caution (not checked: features)", "<li>far from training"
+    assert heading in page and reasons in page, "the record's own words"
+    assert page.count(reasons) == 1 and page.count("<li>a further one") == 1, "nothing is said twice"
     assert "not checked: no features" in page and "not checked: features" in page
     assert "pilot &lt;script&gt;" in page and EVIL not in page and "No intervals" not in page
     assert [page.count(f">{value}<") for value in ("1.125", "1.375", "0.062", "7.000", "novel")] == [1, 1, 1, 1, 1]

@@ -91,6 +91,9 @@ def test_what_stands_on_it(monkeypatch):
                   "in view", "87 %", "Warning: <script>"):  # fmt: skip
         assert words in whole, words
     assert page.count("1.30") == 1 and "cerebellar grey" in page and "measured of it" not in page
+    _, page, _ = texts(monkeypatch, rows=ROWS, warnings=["odd header", "a further one"])
+    assert [line for line in page if "Warning" in line] == ["Warning: a further one"], "a reason is no warning, too"
+    assert sum("odd header" in line for line in page) == 1
     _, page, _ = texts(monkeypatch, rows=[row | {"share_measured": 0.637} for row in ROWS])
     assert "measured of it" in page and page.count("63 %") == len(ROWS)
     assert inside.count("SYNTHETIC, research only") == 3 and inside.count("SYNTHETIC") == 9, "on each synthetic map"
