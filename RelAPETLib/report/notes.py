@@ -39,6 +39,13 @@ def further_warnings(document: dict) -> list[str]:
     return [line for line in document["warnings"] if line not in (document.get("verdict") or {}).get("reasons", ())]
 
 
+def below_pictures(document: dict) -> tuple[list[str], list[str]]:
+    """Notes, and warnings to stand out, of a report without a box for the verdict: one that is not ok is the first."""
+    verdict = document.get("verdict") or {}
+    doubts = [verdict["says"]] if verdict.get("reasons") else []
+    return [line for line in notes_of(document) if line not in doubts], doubts + further_warnings(document)
+
+
 def _where(document: dict) -> str:
     """The brain, or what the measured PET shows of it."""
     share = document["preprocessing"]["quality"].get("pet_coverage")

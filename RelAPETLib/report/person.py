@@ -93,7 +93,7 @@ def write_html_report(
         web.verdict_box(record.get("verdict")),
         _warnings(further_warnings(record)),
         "{viewer}",
-        _comparison(notes),
+        _comparison([line for line in notes if line != (record.get("verdict") or {}).get("says")]),
         _regions(regions, record["pet"]["units"], record.get("intervals")),
         _model(record),
         _provenance(record),

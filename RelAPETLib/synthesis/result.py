@@ -194,10 +194,11 @@ class Synthesis:
 
     def _report(self) -> bytes:
         """Content of `report.png`."""
-        from ..report import further_warnings, notes_of, write_report
+        from ..report import below_pictures, write_report
 
         model, tracer = self.provenance["model"], self.provenance["tracer"]
         suvr, content = tracer["output"] == "suvr", io.BytesIO()
+        notes, warnings = below_pictures({**self.provenance, "warnings": self.warnings})
         write_report(
             content,
             **self.pictures,
@@ -205,8 +206,8 @@ class Synthesis:
             window=get_tracer(tracer["name"]).contrast_window if suvr else None,
             units=self.provenance["pet"]["units"],
             samples=self.provenance["sampling"]["samples"],
-            notes=notes_of(self.provenance),
-            warnings=further_warnings({**self.provenance, "warnings": self.warnings}),
+            notes=notes,
+            warnings=warnings,
         )
         return content.getvalue()
 

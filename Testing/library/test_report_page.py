@@ -16,7 +16,8 @@ from RelAPETLib import provenance
 from RelAPETLib.cli import main
 from RelAPETLib.errors import InputError
 from RelAPETLib.grid import MNI_GRID, array_to_image, image_to_array
-from RelAPETLib.report import packing, person, pictures, web, write_html_report
+from RelAPETLib.report import below_pictures, packing, person, pictures, web, write_html_report
+from RelAPETLib.report.notes import notes_of
 from RelAPETLib.synthesis.result import report_kind
 from RelAPETLib.synthesis.white_matter import t1w_white
 from RelAPETLib.volumes import image_from_array
@@ -68,9 +69,9 @@ ROWS = [{"label": 1, "region": "frontal", "title": EVIL, "tissue": "grey", "synt
          "share_in_view": 1.0}]  # fmt: skip
 
 
-def write(path, images=None, rows=ROWS, label=None, **changes):
+def write(path, images=None, rows=ROWS, label=None, notes=("a note",), **changes):
     write_html_report(path, pictures=images or volumes(), record=record(**changes), regions=rows,
-                      notes=["a note"], label=label)  # fmt: skip
+                      notes=notes, label=label)  # fmt: skip
     return path.read_text(encoding="utf-8")
 
 
@@ -138,6 +139,14 @@ def test_a_label_verdict_and_intervals_are_shown_when_there_are_such(tmp_path):
     heading, reasons = "Input check: caution (not checked: features)", "<li>far from training"
     assert heading in page and reasons in page, "the record's own words"
     assert page.count(reasons) == 1 and page.count("<li>a further one") == 1, "nothing is said twice"
+    plain = record(**told)
+    notes, warnings = below_pictures(plain)
+    assert warnings == [says, "a further one"] and says in notes_of(plain) and notes == notes_of(record(verdict=None))
+    noted = write(tmp_path / "noted.html", notes=[*notes, says], **told)
+    assert noted[noted.index('id="notes"') :].split("</section>")[0].count("<li>") == len(notes)
+    told["verdict"] = verdict | {"level": "ok", "reasons": [], "says": "Input check: ok"}
+    notes, warnings = below_pictures(record(**told))
+    assert warnings == told["warnings"] and "Input check: ok" in notes
     assert "not checked: no features" in page and "not checked: features" in page
     assert "pilot &lt;script&gt;" in page and EVIL not in page and "No intervals" not in page
     assert [page.count(f">{value}<") for value in ("1.125", "1.375", "0.062", "7.000", "novel")] == [1, 1, 1, 1, 1]
