@@ -84,13 +84,17 @@ for _name in ("v residual", "edm residual", "v regression", "edm regression"):
             *_GAN,
             f"preset.adversarial_weight={_weight}",
         ]
+    RUNS[f"{_name}, half as wide"] = [*RUNS[_name], "network.channels=[8,16]", "network.norm_num_groups=4"]
+    RUNS[f"{_name}, twice as wide"] = [*RUNS[_name], "network.channels=[32,64]"]
 
 
 def overrides(name: str, cache: Path, out: Path, steps: int, items: int, seed: int) -> list[str]:
     """Words of a run of ``training train``; D joins after a third of it."""
     start = [f"preset.adversarial_start_epoch={max(1, round(steps / 3 * 16 / items))}"] if _GAN[0] in RUNS[name] else []
+    told = {word.split("=", 1)[0] for word in RUNS[name]}
+    common = [word for word in COMMON if word.split("=", 1)[0] not in told]
     return [
-        *COMMON, *RUNS[name], *start, f"run.steps={steps}", f"run.validate_every={max(1, steps // 3)}",
+        *common, *RUNS[name], *start, f"run.steps={steps}", f"run.validate_every={max(1, steps // 3)}",
         f"run.checkpoint_every={max(1, steps // 6)}", f"seed={seed}", f"data.cache={cache}", f"out={out}",
     ]  # fmt: skip
 
@@ -229,12 +233,12 @@ class Bench:
         if result.exists():
             return
         torch.set_num_threads(1)
-        begin = time.perf_counter()
+        begin = time.process_time()
         words = overrides(name, options.cache, out, options.steps, self.items, seed)
         words += [f"data.split={self.subset()}"]
         if training(["train", *words]):
             raise SystemExit(f"{name}: the training failed")
-        trained = time.perf_counter() - begin
+        trained = time.process_time() - begin
         checkpoint = checkpoints.saved(out)[-1]
         residuals = None
         if RUNS[name][0].startswith("method=unet"):
