@@ -8,9 +8,9 @@ import numpy as np
 
 TRACERS = ("TAU", "PIB", "PBR")
 HEAD = [
-    "| run | seeds | people | steps | CPU min | tracer | one sample dB | mean of samples dB | against the mean PET dB | "
-    "CRPS x 1000 | distance to the ideal x 1000 | share of the ideal | r of the spread | spread / ideal's | "
-    "in 80 % intervals |",
+    "| run | seeds | people | steps | CPU min | tracer | one sample dB | mean of samples dB | "
+    "against the mean PET dB | CRPS x 1000 | distance to the ideal x 1000 | share of the ideal | "
+    "r of the spread | spread / ideal's | in 80 % intervals |",
     "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
 ]
 
