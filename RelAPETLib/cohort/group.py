@@ -26,8 +26,8 @@ from ..regions.atlas import SHIPPED
 from ..synthesis.intervals import LEAST_IN_VIEW
 from ..whole_files import write_whole
 from .derivatives import DESCRIPTION, GENERATOR
-from .records import DONE, Record, read_records
-from .shared_scans import Scans
+from .records import DONE, INPUTS, Record, read_records
+from .shared_scans import shared_scans
 from .visits import Visit
 
 NOT_RUN = "no record: not run yet, or its run was stopped or could not write"
@@ -107,7 +107,7 @@ def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str]
         raise InputError(f"{out}: no results of {GENERATOR} there; run the participant level first")
     visits = list(visits)
     people, volumes, regions, failures, notes, known = {}, [], [], [], {}, set()
-    partial, codes, scans = 0, [], Scans()
+    partial, codes, made = 0, [], []
     for path, record in read_records(out):
         if isinstance(record, str):
             failures.append(_broken(path, record))
@@ -123,13 +123,13 @@ def write_tables(out: Path, visits: Iterable[Visit] = (), tracers: Sequence[str]
         volumes += [{**key, **row} for row in _volume_rows(record)]
         regions += [{**key, **row} for row in _region_rows(record)]
         of_visit = {**key, "tracer": None}
-        scans.add(record, of_visit)
+        made.append((of_visit, _scans(record)))
         notes |= {(*of_visit.values(), note): {**of_visit, "note": note} for note in record.notes}
         if record.left_out:
             partial += 1
             failures.append({**key, "reason": f"done, but not compared with its measured PET: {record.left_out}"})
     failures += _never_run(visits, tracers, model, known)
-    for key, note in scans.shared():
+    for key, note in shared_scans(made):
         notes |= {(*key.values(), note): {**key, "note": note}}
     tables = {
         "participants.tsv": _participants(people, visits),
@@ -169,6 +169,11 @@ def _revisions(codes: Sequence[dict[str, int]]) -> dict[str, int]:
 def _key(record: Record) -> dict[str, str]:
     model = f"{record.model.get('name')} {record.model.get('version')}"
     return {"participant_id": record.participant_id, "session": record.session, "tracer": record.tracer, "model": model}
+
+
+def _scans(record: Record) -> dict[str, str]:
+    """Hashes of the scans by role; a result that was not compared with its measured PET does not tell which it was."""
+    return {role: digest for role, digest in record.inputs.items() if role in INPUTS or not record.left_out}
 
 
 def _broken(path: Path, reason: str) -> dict[str, str]:
