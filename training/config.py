@@ -97,6 +97,9 @@ class TrainConfig:
     out: str = "???"
     seed: int = 0
 
+    def settle(self) -> None:
+        """Put values in the place of those that follow from others (``auto``); the method's own, before `check`."""
+
     def check(self) -> None:
         """Raise `ConfigError` for a combination without sense; the method's own."""
 
@@ -109,10 +112,7 @@ class TrainConfig:
 
 
 def load_config(overrides: Sequence[str]) -> TrainConfig:
-    """The configuration that Hydra overrides (``preset=paper``, ``run.steps=100``) make, checked.
-
-    Returns:
-        An instance of the method's subclass.
+    """The configuration, of the method's class, that Hydra overrides (``preset=paper``, ``run.steps=9``) make, checked.
 
     Raises:
         ConfigError: as `composed`; a value out of range, a combination without sense.
@@ -168,6 +168,7 @@ def composed(overrides: Sequence[str]) -> TrainConfig:
     except (ValueError, TypeError, RecursionError) as error:  # what Hydra's parser lets through
         raise ConfigError(f"the overrides cannot be read: {_one_line(error)}") from error
     _at_home(config)
+    config.settle()
     return config
 
 
@@ -204,9 +205,7 @@ def method_class(overrides: Sequence[str]) -> type[TrainConfig]:
 
 
 def chosen(overrides: Sequence[str]) -> TrainConfig:
-    """The defaults under the choices of groups (``preset=paper``) among overrides; other words are passed over.
-
-    Loads no Hydra.
+    """The defaults under the choices of groups (``preset=paper``) among overrides, of which others are passed over.
 
     Raises:
         ConfigError: a choice that does not exist.

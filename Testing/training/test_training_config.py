@@ -1,5 +1,7 @@
 """The configuration: groups, the reference's table, refusals in one line."""
 
+from dataclasses import replace
+
 import pytest
 
 from RelAPETLib.grid import MNI_GRID
@@ -15,12 +17,22 @@ def configured(*overrides):
 def test_default_is_the_full_method():
     config = configured()
     assert (config.method.name, config.preset.name, config.ablation.name) == ("rela", "default", "none")
-    assert config.preset == PRESETS["default"] and config.ablation == Ablation()
+    assert config.preset == replace(PRESETS["default"], mean_pet="regression") and config.ablation == Ablation()
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_arrive_as_they_are(preset):
-    assert configured(f"preset={preset}").preset == PRESETS[preset]
+    said = PRESETS[preset]
+    assert replace(configured(f"preset={preset}").preset, mean_pet=said.mean_pet) == said
+
+
+@pytest.mark.parametrize(("words", "use"), [
+    ((), "regression"), (("method=ddpm",), "regression"), (("ablation=wo_t2f",), "regression"),
+    (("method=rela_latent",), "residual"), (("data.augment=true",), "residual"), (("data.drop_t2f=0.1",), "residual"),
+    (("preset.mean_pet=residual",), "residual"), (("preset=paper",), "none"),
+])  # fmt: skip
+def test_the_default_differs_from_a_regression_where_there_can_be_one(words, use):
+    assert configured(*words).preset.mean_pet == use
 
 
 def test_rows_of_the_reference():

@@ -82,6 +82,8 @@ class Latent:
 #: predicts its latent, and what that leaves is diffused; made for 2 mm voxels (network.factor=2, cells of 8).
 #: ``conditional`` is the same with a generator that sees the MRI, by some scores of the regression.
 LATENTS = {name: Latent(name=name) for name in ("autoencoded", "regression", "conditional")}
+#: Value of `preset.mean_pet` that other keys decide.
+AUTO = "auto"
 #: Those that stand on the regression.
 REGRESSIONS = ("regression", "conditional")
 
@@ -108,8 +110,9 @@ RULES = Rules({
     "preset.mean_pet": Key(
         "use of the tracer's mean PET in training: none; input: another channel of the generator; residual: that, and "
         "the PET's difference from it is diffused, scaled to SD 1; regression: as residual, but the difference from "
-        "the PET that a ridge regression expects of the MRI (arXiv 2309.15214 has a network there); in voxels",
-        MEAN_PET,
+        "the PET that a ridge regression expects of the MRI (arXiv 2309.15214 has a network there); in voxels; auto: "
+        "regression, and residual where that cannot be: in latents, with data.augment and with data.drop_t2f",
+        (AUTO, *MEAN_PET),
     ),
     "preset.first_timestep": Key(
         "number that the first timestep has in the generator's embedding: 1 (the paper's 1..T) or 0", (0, 1)
@@ -225,6 +228,12 @@ class RelaConfig(config.TrainConfig):
     def base_steps(self) -> int:
         """Steps of a U-Net without MRI that a ControlNet then steers; 0 where the generator sees the MRI itself."""
         return 0
+
+    def settle(self) -> None:
+        """See `TrainConfig.settle`."""
+        if self.preset.mean_pet == AUTO:
+            fits = not (self.method.latent or self.data.augment or self.data.drop_t2f)
+            self.preset.mean_pet = "regression" if fits else "residual"
 
     def check(self) -> None:
         """See `TrainConfig.check`."""
