@@ -74,6 +74,8 @@ class Phantoms(torch.utils.data.Dataset):
 
     #: What a run's statistics are kept by, as of a cache.
     cache = SimpleNamespace(sha256="0" * 64)
+    #: Side of a block in mm.
+    factor = 10
 
     def __init__(self, count: int, shape=SHAPE, broken: int | None = None, nan: int | None = None):
         self.count, self.shape, self.broken, self.nan = count, shape, broken, nan
@@ -93,7 +95,8 @@ class Phantoms(torch.utils.data.Dataset):
         if index == self.nan:
             pet = pet * float("nan")
         tracer = ("PBR", "PIB", "TAU")[label]
-        return {"t1w": t1w, "t2f": t2f, "pet": pet, "label": label, "subject": f"sub-{index:02d}", "tracer": tracer}
+        who = f"sub-{index:02d}"
+        return {"t1w": t1w, "t2f": t2f, "pet": pet, "label": label, "subject": who, "case": who, "tracer": tracer}
 
 
 class Ball(torch.utils.data.Dataset):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from RelAPETLib.diffusion import PREDICTIONS, SAMPLERS, SCHEDULES, WEIGHTINGS
 from RelAPETLib.methods.base import MEAN_PET
@@ -233,7 +233,8 @@ class RelaConfig(config.TrainConfig):
         """See `TrainConfig.settle`."""
         if self.preset.mean_pet == AUTO:
             fits = not (self.method.latent or self.data.augment or self.data.drop_t2f)
-            self.preset.mean_pet = "regression" if fits else "residual"
+            # The preset may be the one that all configurations share.
+            self.preset = replace(self.preset, mean_pet="regression" if fits else "residual")
 
     def check(self) -> None:
         """See `TrainConfig.check`."""
