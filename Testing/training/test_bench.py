@@ -36,7 +36,8 @@ KEYS = {
     "ddpm": "f0e2108b",
     "ficd": "f5355343",
     "rela": "25546815",
-    "rela_default": "46505f81",
+    "rela_default": "86927a97",
+    "rela_residual": "46505f81",
     "ddgan": "d6a90723",
     "resdm": "9e09dbfc",
     "mri2pet": "3e1a6d1e",
@@ -336,7 +337,7 @@ def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_
     assert main([*small, "--ablations", "--only", "full"]) == 0
     text = (tmp_path / "methods.md").read_text(encoding="utf-8")
     assert "## In full" in text and "| ddpm | 0 | 5 | ddpm |" in text
-    assert "## Ablations, preset.prediction=v preset.mean_pet=residual" in text and "| full-v-residual |" in text
+    assert "## Ablations, preset.prediction=v preset.mean_pet=regression" in text and "| full-v-regression |" in text
     assert "no order of merit" in text and "tuned once, for all" in text
 
 

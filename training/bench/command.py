@@ -44,7 +44,7 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder to share: figures of runs in it are taken over, those of runs done here are added")  # fmt: skip
     add("--ablations", action="store_true", help="RelA-Diffusion and its ablations instead of the methods")
     add("--prediction", choices=PREDICTIONS, default="v", help="what the generator of the ablations gives; default: v")
-    add("--mean-pet", choices=MEAN_PET, default="residual", help="mean PET in the ablations; default: residual")
+    add("--mean-pet", choices=MEAN_PET, default="regression", help="mean PET in the ablations; default: regression")
     add("--in-full", action="store_true", help="of runs that are done: 6 people by as many calls as the papers have")
     add("--four-mm", nargs="+", action="extend", choices=list(SETTINGS), metavar="METHOD",
         help="instead: train these on blocks of 4 mm with 4 times the minutes, as bundles to install")  # fmt: skip

@@ -149,8 +149,17 @@ SETTINGS: Mapping[str, Setting] = {
     "ddpm": Setting(_RELA, 66, 20, sampler=_ADDING_NOISE, full=_EVERY),
     "ficd": Setting(_RELA, 66, 20, sampler=_ADDING_NOISE, full=_EVERY),
     "rela": Setting((*_RELA, *_GAN), 66, 20, sampler=_ADDING_NOISE, full=_EVERY),
-    #: This package's own objective, which the screening chose; `unet_l2_residual` is the control that knows as much.
+    #: This package's own objective, which the screening chose; `ridge_head` is the control that knows as much.
     "rela_default": Setting(
+        (*UNET, f"preset.generator_learning_rate={RATE}", "preset.mean_pet=regression", "preset.prediction=v", *_GAN),
+        66,
+        20,
+        method="rela",
+        full=_EVERY,
+        revision=OF_STRANGERS,
+    ),
+    #: The same around the mean PET; `unet_l2_residual` is the control that knows as much.
+    "rela_residual": Setting(
         (*UNET, f"preset.generator_learning_rate={RATE}", "preset.mean_pet=residual", "preset.prediction=v", *_GAN),
         66,
         20,
