@@ -18,6 +18,7 @@ from RelAPETLib.errors import InputError
 from RelAPETLib.evaluation.figures import REGIONS, Row, figures_of
 from RelAPETLib.evaluation.summary import as_csv, by_method, summarize
 from RelAPETLib.evaluation.tables import markdown
+from RelAPETLib.jsonfiles import read_json_object
 
 from .data.cache import Cache, sweep, write_whole
 from .data.dataset import population_mean
@@ -25,6 +26,7 @@ from .data.split import Split
 from .sample import read_record
 
 BASELINE = "population mean"
+SUMMARY = "summary.json"
 
 
 def evaluate_folders(
@@ -52,11 +54,13 @@ def evaluate_folders(
     """
     cache.check_whole()
     regions = REGIONS[metrics or read_record(list(folders.values())[-1]).get("metrics", "both")]
-    rows, notes, means = [], [f"{BASELINE}: of the training part"], {}
+    rows, notes, means, models = [], [f"{BASELINE}: of the training part"], {}, {}
     for method, folder in folders.items():
         record = read_record(folder)
         _check_record(record, cache, split, folder)
         notes.append(_note(method, record))
+        models[method] = {key: record["model"][key] for key in ("name", "version")}
+        models[method]["source_sha256"] = record.get("source_sha256")
         rows += _measure(method, folder, record, cache, regions, progress)
     baselines = {}
     for folder in folders.values():
@@ -81,9 +85,28 @@ def evaluate_folders(
     sweep(out, progress)
     write_whole(out / "volumes.csv", as_csv([asdict(row) for row in rows]))
     write_whole(out / "summary.csv", as_csv(summary))
-    write_whole(out / "summary.json", json.dumps(by_method(summary), indent=1).encode())
+    content = {"models": models, "figures": by_method(summary)}
+    write_whole(out / SUMMARY, json.dumps(content, indent=1).encode())
     write_whole(out / "tables.md", text.encode())
     return text
+
+
+def read_summary(path: Path) -> tuple[dict, dict[str, str | None]]:
+    """Figures by method, tracer and region of a ``summary.json``, and what its models' sources hash to, by method.
+
+    Files of earlier versions are figures alone, and so are those of other programs: no method is told of there.
+
+    Raises:
+        InputError: a file that cannot be read, or is damaged.
+    """
+    content = read_json_object(path)
+    if content.keys() != {"models", "figures"}:
+        return content, {}
+    models, figures = content["models"], content["figures"]
+    whole = isinstance(figures, dict) and isinstance(models, dict) and models.keys() <= figures.keys()
+    if not whole or not all(isinstance(model, dict) for model in models.values()):
+        raise InputError(f"{path}: not what 'python -m training evaluate' writes; evaluate again")
+    return figures, {method: model.get("source_sha256") for method, model in models.items()}
 
 
 def _check_record(record: dict, cache: Cache, split: Split, folder: Path) -> None:

@@ -94,6 +94,12 @@ def export_checkpoint(
     people, places = training_subjects(split, config.preset.held_out), config.rules.places
     for line in few_people(cache, people):
         say(line)
+    source = _plain({
+        **origin,
+        "step": state["step"],
+        "changed_on_resuming": origins.changes_without_places(state["history"], places),
+        "config": origins.without_places(nested(state["config"]), places),
+    })  # fmt: skip
     facts = {
         "name": name,
         "version": version,
@@ -105,13 +111,8 @@ def export_checkpoint(
         "tracers": _with_positivity(
             tracer_entries(cache, people, relative=config.preset.pet_intensity == "minmax"), positivity_file
         ),
-        "source": {
-            **origin,
-            "step": state["step"],
-            "changed_on_resuming": origins.changes_without_places(state["history"], places),
-            "config": origins.without_places(nested(state["config"]), places),
-        },
-        "metrics": _metrics(metrics_file, baseline_file, state),
+        "source": source,
+        "metrics": _metrics(metrics_file, baseline_file, state, source),
     }
     return export_model(objective, weights, facts, out, half=half, overwrite=overwrite)
 
@@ -270,16 +271,27 @@ def describe(facts: dict, method: str, bundle: Bundle, optional: Sequence[str] =
     }
 
 
-def _metrics(path: Path | None, baseline: Path | None, state: dict) -> dict:
+def _metrics(path: Path | None, baseline: Path | None, state: dict, source: dict) -> dict:
     """Figures for the metadata: of the test part and against a baseline, where measured, and of the run's validation.
 
     The model card looks for the names ``baseline`` and ``significance`` among them.
+
+    Raises:
+        InputError: a file that cannot be used, or figures of other models than the one from `source`.
     """
-    from .evaluate import BASELINE
+    from .evaluate import BASELINE, read_summary
+    from .origins import source_sha256
 
     found: dict = {}
     if path is not None:
-        found["held_out"] = read_json_object(path)
+        found["held_out"], models = read_summary(path)
+        own = [method for method, hashed in models.items() if hashed == source_sha256(source)]
+        if models and not own:
+            raise InputError(
+                f"{path}: figures of {', '.join(models)}, none of which was exported from this checkpoint; export it, "
+                "'sample' and 'evaluate' with that bundle, and export again with --metrics"
+            )
+        found |= {"held_out_own": ", ".join(own)} if own else {}
         if own := [name for name in found["held_out"] if name.startswith(BASELINE)]:
             found["baseline"] = f"held_out has it: {', '.join(own)}, the mean PET of the training people"
     if baseline is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import subprocess
@@ -44,6 +45,15 @@ def origin(words: Sequence[str], command: str = "train") -> dict[str, Any]:
         "git_commit": commit(),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def source_sha256(source: Mapping[str, Any]) -> str:
+    """Hash of a bundle's ``source``: two are the same where run, configuration and step of the checkpoint are.
+
+    How the weights are stored (``export --half``), calibration and figures change nothing in it.
+    """
+    text = json.dumps(source, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def commit(folder: Path = REPOSITORY) -> str | None:

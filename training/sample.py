@@ -23,6 +23,7 @@ from RelAPETLib.methods.base import SEQUENCES
 
 from .data.cache import Cache, Item, alone_in, pretty_json, sweep, write_whole
 from .data.split import Split
+from .origins import source_sha256
 
 if TYPE_CHECKING:
     from RelAPETLib.synthesis.options import Options
@@ -163,6 +164,7 @@ def _record(out: Path, model, cache: Cache, split: Split, part: str, drawing: Dr
     """The record to go on with: that of an earlier call with the same settings, or a new one."""
     settings = {
         "model": {"name": model.name, "version": model.version, "weights_sha256": model.weights_sha256},
+        "source_sha256": source_sha256(model.metadata["source"]),
         "output": {name: facts["output"] for name, facts in model.metadata["tracers"].items()},
         "metrics": model.metadata["source"].get("config", {}).get("preset", {}).get("metrics", "both"),
         "windows": {name: facts["window"] for name, facts in model.metadata["tracers"].items()},
@@ -183,7 +185,8 @@ def _record(out: Path, model, cache: Cache, split: Split, part: str, drawing: Dr
     if not path.exists():
         return {**settings, "volumes": []}
     kept = read_record(out)
-    kept = {"without_t2f": False, **kept}  # folders of earlier versions do not say
+    # Folders of earlier versions do not say these; of the second their weights tell as much.
+    kept = {"without_t2f": False, "source_sha256": settings["source_sha256"], **kept}
     other = [key for key, value in settings.items() if kept.get(key) != value]
     if other:
         raise InputError(f"{path}: made with another {other[0]}; choose another --out, or remove that folder")

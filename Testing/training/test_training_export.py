@@ -13,6 +13,7 @@ import training_cases as cases
 
 from RelAPETLib.errors import InputError, OutputError
 from RelAPETLib.models import load_model
+from RelAPETLib.models.bundle import METADATA_FILE
 from RelAPETLib.networks.generator import build_generator
 from RelAPETLib.report.card import model_card
 from training import checkpoints, methods
@@ -21,9 +22,11 @@ from training.commands import named_folder, named_once
 from training.config import flatten
 from training.data.cache import open_cache
 from training.data.split import make_split
+from training.evaluate import read_summary
 from training.export import _metrics, export_model
 from training.methods.rela.config import ABLATIONS, METHODS, PRESETS, Network, RelaConfig
 from training.methods.rela.networks import build_networks
+from training.origins import source_sha256
 
 SMALL = Network(
     channels=[8, 16], num_res_blocks=1, attention_levels=[False, False], num_head_channels=8, cross_attention_dim=16,
@@ -252,7 +255,8 @@ def test_sampling_and_evaluating_a_bundle(trained, tiny_latent, tmp_path, capsys
     assert [(r["method"], r["region"]) for r in rows] == [
         (method, region) for method in ("tiny", "population mean") for region in ("whole_grid", "brain")
     ]
-    by_method = json.loads((tmp_path / "e" / "summary.json").read_text())
+    by_method, models = read_summary(tmp_path / "e" / "summary.json")
+    assert models == {"tiny": source_sha256(json.loads((tiny_latent / METADATA_FILE).read_text())["source"])}
     assert by_method["population mean"]["TAU"]["brain"]["psnr_mean"] > by_method["tiny"]["TAU"]["brain"]["psnr_mean"]
     assert "## Layout of Table IV: inside the brain mask" in (tmp_path / "e" / "tables.md").read_text()
     assert main([*common_evaluate(tmp_path, trained), "--metrics", "release", "--out", str(tmp_path / "r")]) == 0
@@ -375,15 +379,31 @@ def test_a_file_of_a_baseline_holds_that_and_no_more(content, tmp_path):
     path = tmp_path / "baseline.json"
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="an object with baseline and perhaps significance is wanted"):
-        _metrics(None, path, {})
+        _metrics(None, path, {}, {})
 
 
 def test_the_mean_pet_beside_a_model_is_its_baseline(tmp_path):
     summary = tmp_path / "summary.json"
     summary.write_text(json.dumps({"population mean": {}, "own": {}}))
-    found = _metrics(summary, None, {"best_psnr": 30.0})
+    found = _metrics(summary, None, {"best_psnr": 30.0}, {})
     assert found["baseline"] == "held_out has it: population mean, the mean PET of the training people"
     card = model_card({"name": "own", "metrics": found})
     assert "held_out has it" in card and "**Baseline for comparison**: not stated" not in card
     summary.write_text(json.dumps({"own": {}}))
-    assert "baseline" not in _metrics(summary, None, {})
+    assert "baseline" not in _metrics(summary, None, {}, {})
+
+
+def test_figures_of_other_models_are_refused(tmp_path):
+    """By run, configuration and step, so that neither float16 nor a calibration makes it another model."""
+    summary, source = tmp_path / "summary.json", {"step": 3, "config": {"seed": 0}}
+    models = {name: {"name": "own", "version": "1", "source_sha256": source_sha256(source | {"step": step})}
+              for name, step in (("ddpm", 2), ("rela", 3))}  # fmt: skip
+    figures = {"population mean": {}, "ddpm": {}, "rela": {}}
+    summary.write_text(json.dumps({"models": models, "figures": figures}))
+    found = _metrics(summary, None, {}, source)
+    assert found["held_out"] == figures and found["held_out_own"] == "rela" and "population mean" in found["baseline"]
+    with pytest.raises(InputError, match="figures of ddpm, rela, none of which was exported from this checkpoint"):
+        _metrics(summary, None, {}, source | {"step": 4})
+    summary.write_text(json.dumps({"models": {"rela": []}, "figures": figures}))
+    with pytest.raises(InputError, match="evaluate again"):
+        _metrics(summary, None, {}, source)
