@@ -85,8 +85,8 @@ def calibrate_bundle(
         OutputError: `out` exists and may not be replaced.
     """
     from RelAPETLib.models import load_model
+    from RelAPETLib.models.additions import write_calibrated
     from RelAPETLib.models.bundle import reserve_bundle
-    from RelAPETLib.models.calibration import write_calibrated
 
     if not all(find_spec(name) for name in ("scipy", "sklearn")):
         raise InputError("calibrate needs scipy and scikit-learn; install them with: pip install 'relapet[evaluation]'")

@@ -69,8 +69,8 @@ def departures_bundle(
         OutputError: `out` exists and may not be replaced.
     """
     from RelAPETLib.models import load_model
+    from RelAPETLib.models.additions import write_departures
     from RelAPETLib.models.bundle import reserve_bundle
-    from RelAPETLib.models.departure import write_departures
 
     if twice < LEAST_TWICE:
         raise InputError(f"--twice {twice}: too few to tell chance from people; at least {LEAST_TWICE} are wanted")

@@ -49,7 +49,7 @@ def read_calibration(folder: Path, metadata: dict) -> Calibration | None:
         if path.exists():
             raise ModelError(f"{path}: the model's metadata know of no such file; get the model again")
         return None if facts is None else Calibration(facts, {})
-    return Calibration(facts, _arrays(verified_content(path, gate["sha256"]), path, gate))
+    return Calibration(facts, checked_gate(verified_content(path, gate["sha256"]), path, gate))
 
 
 def verified_content(path: Path, sha256: str) -> bytes:
@@ -78,7 +78,7 @@ def loaded_arrays(content: bytes, path: Path) -> dict[str, np.ndarray]:
         raise ModelError(f"{path} is not a safetensors file ({error}); get the model again") from error
 
 
-def _arrays(content: bytes, path: Path, gate: dict) -> dict[str, np.ndarray]:
+def checked_gate(content: bytes, path: Path, gate: dict) -> dict[str, np.ndarray]:
     """The arrays of a file whose hash is right, checked against what the metadata say of them."""
     import numpy as np
 
@@ -93,55 +93,3 @@ def _arrays(content: bytes, path: Path, gate: dict) -> dict[str, np.ndarray]:
     if arrays["whitening"].shape[1] != gate["features"] or (np.diff(arrays["distances"]) < 0).any():
         raise ModelError(f"{path} does not hold the arrays that the model's metadata say; get the model again")
     return arrays
-
-
-def pack_arrays(arrays: dict[str, np.ndarray]) -> tuple[bytes, str]:
-    """Contents of the file for float arrays by name, and its SHA-256."""
-    import numpy as np
-    from safetensors.numpy import save
-
-    content = save({name: np.ascontiguousarray(arrays[name], np.float32) for name in ARRAYS})
-    return content, hashlib.sha256(content).hexdigest()
-
-
-def write_calibrated(
-    source: Path | str,
-    out: Path | str,
-    facts: dict,
-    arrays: dict[str, np.ndarray] | None = None,
-    *,
-    version: str | None = None,
-    overwrite: bool = False,
-) -> dict:
-    """Write a copy of a bundle with a calibration, all of it or nothing; the weights stay as they are.
-
-    Args:
-        source: a bundle, calibrated already or not.
-        out: the new one's folder.
-        facts: ``calibration`` of the metadata; its ``gate`` gets hash and sizes here.
-        arrays: of the gate; None where there is none.
-        version: of the new bundle; None keeps the source's.
-
-    Returns:
-        The metadata as written.
-
-    Raises:
-        ModelError: the source is damaged, or facts or arrays do not fit.
-        OutputError: `out` exists and may not be replaced, or cannot be written.
-    """
-    from .bundle import rewrite_bundle
-
-    facts, files = dict(facts), {}
-    facts["gate"] = None
-    if arrays is not None:
-        content, digest = pack_arrays(arrays)
-        facts["gate"] = {
-            "file": CALIBRATION_FILE,
-            "sha256": digest,
-            "features": len(arrays["mean"]),
-            "people": len(arrays["distances"]),
-        }
-        _arrays(content, Path(out) / CALIBRATION_FILE, facts["gate"])
-        files[CALIBRATION_FILE] = content
-    changes = {"calibration": facts} | ({"version": version} if version else {})
-    return rewrite_bundle(Path(source), Path(out), changes, files, overwrite=overwrite)

@@ -14,7 +14,6 @@ metadata, whose fingerprint stands in the weights' header. Nothing in it is exec
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,10 +87,10 @@ def read_departures(folder: Path, metadata: dict) -> Departures | None:
         if path.exists():
             raise ModelError(f"{path}: the model's metadata know of no such file; get the model again")
         return None
-    return Departures(facts, _arrays(verified_content(path, facts["sha256"]), path, facts))
+    return Departures(facts, checked_norms(verified_content(path, facts["sha256"]), path, facts))
 
 
-def _arrays(content: bytes, path: Path, facts: dict) -> dict[str, np.ndarray]:
+def checked_norms(content: bytes, path: Path, facts: dict) -> dict[str, np.ndarray]:
     """The arrays of a file whose hash is right, checked against what the metadata say of them."""
     import numpy as np
 
@@ -106,40 +105,3 @@ def _arrays(content: bytes, path: Path, facts: dict) -> dict[str, np.ndarray]:
         if (noise < 0).any() or not (sd > 0).any() or ((sd != 0) & (sd < own["floor"] * (1 - 1e-5))).any():
             raise ModelError(f"{path}: the SDs of {tracer} are not what the metadata say; get the model again")
     return arrays
-
-
-def write_departures(
-    source: Path | str,
-    out: Path | str,
-    facts: dict,
-    arrays: dict[str, np.ndarray],
-    *,
-    version: str | None = None,
-    overwrite: bool = False,
-) -> dict:
-    """Write a copy of a bundle with norms of departure, all of it or nothing; weights and calibration stay.
-
-    Args:
-        source: a bundle, with norms already or not.
-        out: the new one's folder.
-        facts: ``departure`` of the metadata but ``file`` and ``sha256``, which are filled in here.
-        arrays: as the module says.
-        version: of the new bundle; None keeps the source's.
-
-    Returns:
-        The metadata as written.
-
-    Raises:
-        ModelError: the source is damaged, or facts or arrays do not fit.
-        OutputError: `out` exists and may not be replaced, or cannot be written.
-    """
-    import numpy as np
-    from safetensors.numpy import save
-
-    from .bundle import rewrite_bundle
-
-    content = save({name: np.ascontiguousarray(array, np.float32) for name, array in sorted(arrays.items())})
-    facts = {**facts, "file": DEPARTURE_FILE, "sha256": hashlib.sha256(content).hexdigest()}
-    _arrays(content, Path(out) / DEPARTURE_FILE, facts)
-    changes = {"departure": facts} | ({"version": version} if version else {})
-    return rewrite_bundle(Path(source), Path(out), changes, {DEPARTURE_FILE: content}, overwrite=overwrite)

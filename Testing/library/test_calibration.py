@@ -10,7 +10,8 @@ from calibrated import arrays, facts, write_tiny_conditional
 
 from RelAPETLib.errors import ModelError, OutputError
 from RelAPETLib.models import import_model, load_model, verify_bundle
-from RelAPETLib.models.calibration import CALIBRATION_FILE, write_calibrated
+from RelAPETLib.models.additions import write_calibrated
+from RelAPETLib.models.calibration import CALIBRATION_FILE
 
 METADATA = "configs/metadata.json"
 CENTRE = np.linspace(-1, 1, 7)

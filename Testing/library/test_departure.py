@@ -18,8 +18,8 @@ from RelAPETLib.cohort.derivatives import derived_names
 from RelAPETLib.errors import ModelError
 from RelAPETLib.grid import array_to_image, block_grid, image_to_array
 from RelAPETLib.models import import_model, load_model, verify_bundle
-from RelAPETLib.models.calibration import write_calibrated
-from RelAPETLib.models.departure import DEPARTURE_FILE, Departures, write_departures
+from RelAPETLib.models.additions import write_calibrated, write_departures
+from RelAPETLib.models.departure import DEPARTURE_FILE, Departures
 from RelAPETLib.preprocessing import to_t1w_space
 from RelAPETLib.synthesis import Options, draw, finish, prepare_case, synthesize
 from RelAPETLib.synthesis.departure import departure_map, departure_record

@@ -11,7 +11,7 @@ from calibrated import facts, features_of, say_simulated, write_calibrated_tiny,
 from RelAPETLib.cli import main
 from RelAPETLib.errors import DoubtfulInputError, RelAPETWarning
 from RelAPETLib.models import Model, load_model
-from RelAPETLib.models.calibration import write_calibrated
+from RelAPETLib.models.additions import write_calibrated
 from RelAPETLib.provenance import check_provenance
 from RelAPETLib.synthesis import Options, draw, load_case, prepare_case, run_case, save_case
 from RelAPETLib.synthesis.intervals import why_withheld

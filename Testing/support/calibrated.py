@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from cases import SCHEDULE, _metadata, tiny_latent_network
 
-from RelAPETLib.models.calibration import write_calibrated
+from RelAPETLib.models.additions import write_calibrated
 from RelAPETLib.regions import load_regions
 
 NAMES = [region.name for region in load_regions()[1]]

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from RelAPETLib.grid import image_to_array
-from RelAPETLib.models.departure import SHAPE, write_departures
+from RelAPETLib.models.additions import write_departures
+from RelAPETLib.models.departure import SHAPE
 from RelAPETLib.registration.template import load_template
 from RelAPETLib.synthesis.departure import LEAST_BRAIN, Blocks
 

@@ -12,8 +12,8 @@ from training_cases import prepared, write_table
 from RelAPETLib.errors import InputError, ModelError
 from RelAPETLib.grid import array_to_image, image_to_array
 from RelAPETLib.models import load_model, write_bundle
+from RelAPETLib.models.additions import write_calibrated
 from RelAPETLib.models.bundle import rewrite_bundle
-from RelAPETLib.models.calibration import write_calibrated
 from RelAPETLib.synthesis import Options, resolve
 from RelAPETLib.volumes import read_volume, write_volume
 from training.__main__ import main
