@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from RelAPETLib.grid import MNI_GRID
 
-from .config import Network
 from .errors import ConfigError
+from .groups import Network
 from .words_of_config import as_value
 
 #: Far beyond any network of the field; what lies above is a slip of the keyboard that would fill the memory.

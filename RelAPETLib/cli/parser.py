@@ -55,6 +55,6 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_parser(commands, common, whole_number)
     regions.add_parser(commands, common)
     report.add_parser(commands, common)
-    serve.add_parser(commands, common)
+    serve.add_parser(commands, common, takes_one)
     doctor.add_parser(commands, common)
     return parser

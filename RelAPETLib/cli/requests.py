@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..jsonfiles import parse_json
 from ..notices import printable
+
+#: Whether a command has an option of one value: of its name and the option's.
+TakesOne = Callable[[str, str], bool]
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,14 @@ class Refused(Exception):
         self.message, self.id = message, identifier
 
 
-def read_request(line: bytes, longest: int, known: set) -> Request | Turn | str | int:
+def read_request(line: bytes, longest: int, known: set, takes_one: TakesOne) -> Request | Turn | str | int:
     """What a line asks for: a command, to quit, or, by its id alone, that a request be cancelled.
 
     Args:
         line: as it was read.
         longest: bytes that it may have.
         known: ids of the requests that are waiting or under way.
+        takes_one: whether a command has an option of one value, of which a later one would replace an earlier one.
 
     Raises:
         Refused: it asks for nothing of these.
@@ -67,7 +72,7 @@ def read_request(line: bytes, longest: int, known: set) -> Request | Turn | str 
     if identifier in known:
         raise Refused("this id is in use by a request that has not ended", identifier)
     _only(asked, identifier, "type", "id", "argv", "command", "options")
-    return Request(identifier, _command_line(asked, identifier))
+    return Request(identifier, _command_line(asked, identifier, takes_one))
 
 
 def _only(asked: dict, identifier, *names: str) -> None:
@@ -76,7 +81,7 @@ def _only(asked: dict, identifier, *names: str) -> None:
             raise Refused(f"unknown key {_short(name)}; there are {', '.join(names)}", identifier)
 
 
-def _command_line(asked: dict, identifier) -> tuple[str, ...]:
+def _command_line(asked: dict, identifier, takes_one: TakesOne) -> tuple[str, ...]:
     if ("argv" in asked) == ("command" in asked) or ("argv" in asked and "options" in asked):
         raise Refused("give either argv, or command and its options", identifier)
     if "argv" in asked:
@@ -87,16 +92,14 @@ def _command_line(asked: dict, identifier) -> tuple[str, ...]:
         command, options = asked["command"], asked.get("options", {})
         if not isinstance(command, str) or not isinstance(options, dict):
             raise Refused("command is a text, and options an object", identifier)
-        argv = [command, *_words(command, options, identifier)]
+        argv = [command, *_words(command, options, identifier, takes_one)]
     if argv[0] == "serve":
         raise Refused("a server does not start another one", identifier)
     return tuple(argv)
 
 
-def _words(command: str, options: dict, identifier) -> list[str]:
+def _words(command: str, options: dict, identifier, takes_one: TakesOne) -> list[str]:
     """``{"t1w": "a.nii", "force": true}`` as ``--t1w=a.nii --force``; null and false are left out."""
-    from .parser import takes_one
-
     words = []
     for name, value in options.items():
         option = "--" + name.replace("_", "-")

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections import deque
 
-from .requests import Refused, Request, Turn, read_request
+from .requests import Refused, Request, TakesOne, Turn, read_request
 from .terminal import lines_of
 
 #: Bytes that a request may have.
@@ -29,7 +29,7 @@ _CRASH = (
 )
 
 
-def add_parser(commands, common) -> None:
+def add_parser(commands, common, takes_one: TakesOne) -> None:
     parser = commands.add_parser(
         "serve",
         parents=[common],
@@ -40,11 +40,12 @@ def add_parser(commands, common) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--stdio", action="store_true", required=True, help="by stdin and stdout, the one way there is")
-    parser.set_defaults(run=run, speaks="json")  # whatever --progress says, whose default all commands share
+    # JSON whatever --progress says, whose default all commands share.
+    parser.set_defaults(run=run, speaks="json", takes_one=takes_one)
 
 
 def run(arguments, reporter) -> int:
-    server = Server(reporter.line)
+    server = Server(reporter.line, arguments.takes_one)
     threading.Thread(target=_listen, args=(server.events,), daemon=True).start()
     try:
         server.serve()
@@ -67,11 +68,12 @@ class Server:
 
     Args:
         say: writes one JSON object to whoever asked. Called in the thread of `serve` alone.
+        takes_one: as `read_request` has it.
     """
 
-    def __init__(self, say):
+    def __init__(self, say, takes_one: TakesOne):
         self.events: queue.Queue = queue.Queue()
-        self._say, self._worker = say, None
+        self._say, self._takes_one, self._worker = say, takes_one, None
         self._now: Request | None = None
         self._waiting: deque[Request] = deque()
         self._quits = False
@@ -101,7 +103,7 @@ class Server:
     def _take(self, line: bytes) -> None:
         known = {request.id for request in (*self._waiting, self._now) if request is not None}
         try:
-            asked = read_request(line, LONGEST, known)
+            asked = read_request(line, LONGEST, known, self._takes_one)
         except Refused as error:
             self._say({"type": "error", "id": error.id, "message": error.message, "exit_code": 2})
             return

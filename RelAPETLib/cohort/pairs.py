@@ -15,9 +15,9 @@ from pathlib import Path
 
 from ..absent import is_listed
 from ..errors import InputError
-from ..evaluation.in_mni import OF_CASE
 from ..evaluation.pairs import COVARIATES, TITLES, Pair, recordable
 from ..evaluation.spaces import agreed_space, other_space, space_of, warn_of_variants
+from ..evaluation.transforms import OF_CASE
 from ..homes import path_beside
 from ..jsonfiles import read_json_object
 from ..notices import printable, warn

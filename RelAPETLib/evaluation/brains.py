@@ -161,7 +161,7 @@ def whose(pair: Pair) -> tuple[str, str, str]:
 
 def _brain(pairs: Sequence[Pair], space: str, synthetic: bool, template: Brain) -> Brain | None:
     """The brain of one person's pairs, all in one space."""
-    from .in_mni import read_transform
+    from .transforms import read_transform
 
     if found := _file([pair.mask for pair in pairs], MASK, pairs[0].name):
         return found

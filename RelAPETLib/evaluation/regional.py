@@ -20,10 +20,10 @@ from ..regions import LEAST_IN_VIEW
 from ..regions.atlas import NATIVE, Atlas, cropped, read_atlas, with_sides
 from ..suvr import ReferenceUnits, check_suvr, stated_units
 from ..volumes.masked import LEAST_WEIGHT
-from .in_mni import read_transform
 from .pairs import Pair
 from .reading import Loaded, field_of_view
 from .settings import Settings
+from .transforms import read_transform
 
 if TYPE_CHECKING:
     import SimpleITK as sitk

@@ -14,16 +14,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from monai.networks.nets import DiffusionModelUNet
 from torch import nn
 from torch.nn import functional
 
-from .fast_unet import LAYOUT, FastUNet, attended, convolution, convolved, doubled_and_convolved, in_blocks, parts_of
+from .parts_on_cpu import LAYOUT, attended, convolution, convolved, doubled_and_convolved, in_blocks, parts_of
 
 #: Numbers that a slab has at the least, of the volume it is of, and slabs that a volume is cut into at the most.
 LEAST, MOST = 2**21, 20
 
 
-def lean(network: FastUNet, x: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
+def lean(network: DiffusionModelUNet, x: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
     """What the network gives of x [N, C, X, Y, Z] and the timestep [N, E], embedded and activated."""
     volume = convolved(network.conv_in.conv, x.contiguous(memory_format=_layout(x)))
     skips = [volume]

@@ -119,8 +119,7 @@ def noise_share(norms, tracer: str, samples: int) -> float:
 
 def _words(case: Case, draw: Draw) -> str:
     """One line on what the norms are and where they do not fit this synthesis."""
-    from .intervals import OTHER_KIND
-    from .withheld import why_doubted
+    from .withheld import OTHER_KIND, why_doubted
 
     norms, plan = draw.model.departures, draw.plan
     facts, population, sampling = norms.facts, norms.facts["population"], norms.facts["sampling"]

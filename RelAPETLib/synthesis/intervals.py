@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .withheld import why_another_draw, why_another_person
+from .withheld import OTHER_KIND, why_another_draw, why_another_person
 
 if TYPE_CHECKING:
     from ..evaluation.conformal import Intervals
@@ -128,14 +128,6 @@ def _intervals(case: Case, drawn: Draw, rows: list[dict], scale: np.ndarray) -> 
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-#: What is added where the case came onto the model grid in another way than the calibration's people.
-OTHER_KIND = {
-    "raw": "they came on the model grid, these scans were registered: no promise covers that",
-    "grid": "they were registered from raw scans, these came on the model grid: no promise covers that",
-    "registration": "they were registered in another way than these scans: no promise covers that",
-}
 
 
 def _words(found: Intervals, population: dict, coverage: list[float], infinite: bool, unlike: str) -> str:

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from .case import Case
     from .sampling import Draw
 
+#: What is added where the case came onto the model grid in another way than the calibration's people.
+OTHER_KIND = {
+    "raw": "they came on the model grid, these scans were registered: no promise covers that",
+    "grid": "they were registered from raw scans, these came on the model grid: no promise covers that",
+    "registration": "they were registered in another way than these scans: no promise covers that",
+}
+
 
 def why_another_person(case: Case, *, knows_simulated: bool, on_simulated: bool, verb: str) -> str | None:
     """Why a person is unlike those on whom it was measured.

@@ -10,7 +10,7 @@ from RelAPETLib.cohort.pairs import made_by
 from RelAPETLib.cohort.table import read_rows
 from RelAPETLib.cohort.visits import find_visits
 from RelAPETLib.errors import InputError
-from RelAPETLib.evaluation.in_mni import read_transform
+from RelAPETLib.evaluation.transforms import read_transform
 from RelAPETLib.evaluation.tsv import read_tsv
 from RelAPETLib.jsonfiles import read_json
 from RelAPETLib.regions.atlas import read_atlas

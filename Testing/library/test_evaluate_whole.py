@@ -13,10 +13,10 @@ from evaluation_study import read_table, write_scale_masks, write_study, write_t
 
 from RelAPETLib.cli import main
 from RelAPETLib.errors import InputError, RelAPETWarning
-from RelAPETLib.evaluation.in_mni import read_transform
 from RelAPETLib.evaluation.reading import is_relative
 from RelAPETLib.evaluation.scores import crps
 from RelAPETLib.evaluation.told import read_told
+from RelAPETLib.evaluation.transforms import read_transform
 from RelAPETLib.evaluation.uncertainty import range_of
 from RelAPETLib.grid import array_to_image, image_to_array
 from RelAPETLib.regions import load_regions

@@ -6,8 +6,8 @@ from monai.networks.nets import DiffusionModelUNet
 from torch import nn
 from torch.nn import functional
 
-from RelAPETLib.networks.fast_unet import doubled_and_convolved, normed
 from RelAPETLib.networks.generator import build_generator
+from RelAPETLib.networks.parts_on_cpu import doubled_and_convolved, normed
 
 SMALL = {"channels": (8, 16), "attention_levels": (False, True), "num_head_channels": 16, "norm_num_groups": 4}
 #: Largest difference by rounding, in shares of the output's standard deviation.

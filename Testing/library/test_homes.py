@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from RelAPETLib.cli import main
-from RelAPETLib.cli.parser import build_parser
+from RelAPETLib.cli.parser import build_parser, takes_one
 from RelAPETLib.cli.requests import read_request
 from RelAPETLib.cohort.pairs import read_pairs
 from RelAPETLib.cohort.table import read_table
@@ -57,7 +57,7 @@ def test_a_home_folder(home, words):
     assert arguments.out == str(home / "x") and arguments.t1w == str(home / "T1 w.nii")
     assert arguments.t2f == "./~/flair.nii" and arguments.log_file == str(home)
     request = {"id": 1, "command": "report", "options": {"out": "~/x.html"}}
-    served = read_request(json.dumps(request).encode(), 1000, set()).argv
+    served = read_request(json.dumps(request).encode(), 1000, set(), takes_one).argv
     assert build_parser().parse_args([*served, "~/result"]).out == str(home / "x.html")
 
 

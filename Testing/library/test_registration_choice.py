@@ -134,11 +134,11 @@ def test_a_cohort_does_again_what_the_sidecars_say_otherwise(grid_case, tiny_lat
     ],
 )
 def test_a_calibration_is_of_people_who_were_registered_likewise(grid_case, asked, came_to, theirs, unlike):
-    from RelAPETLib.synthesis import intervals, verdict
+    from RelAPETLib.synthesis import verdict, withheld
 
     case = prepare_case(grid_case["t1w"], preprocessed=True, device="cpu")
     assert case.unlike({"kind": "raw"}) == "grid"
     case = replace(case, preprocessed=False, registration=asked, ready=replace(case.ready, method=came_to))
     population = {"kind": "raw"} | ({"registration": theirs} if theirs else {})
     assert case.unlike(population) == unlike and case.unlike({"kind": "grid"}) == "raw"
-    assert {"raw", "grid", "registration"} == intervals.OTHER_KIND.keys() == verdict.OTHER_KIND.keys()
+    assert {"raw", "grid", "registration"} == withheld.OTHER_KIND.keys() == verdict.OTHER_KIND.keys()

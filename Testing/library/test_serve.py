@@ -17,7 +17,7 @@ import jsonschema
 import psutil
 import pytest
 
-from RelAPETLib.cli.parser import build_parser
+from RelAPETLib.cli.parser import build_parser, takes_one
 from RelAPETLib.cli.requests import Refused, Request, Turn, read_request
 from RelAPETLib.cli.terminal import lines_of
 from RelAPETLib.resources import resource
@@ -93,7 +93,7 @@ def gone(processes):
 
 
 def asked(line, known=()):
-    return read_request(line if isinstance(line, bytes) else json.dumps(line).encode(), 1000, set(known))
+    return read_request(line if isinstance(line, bytes) else json.dumps(line).encode(), 1000, set(known), takes_one)
 
 
 def test_options_are_the_command_lines():

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ...diffusion.names import ANCESTRAL, EULER, HEUN
 from ..base import SEQUENCES, Defaults, DrawOptions, NoiseSource, Progress
 from ..clinical import Person, ToldClinical
 from ..schema import SAMPLES, arguments, closed
+from .names import LONGEST, SAMPLERS
 
 if TYPE_CHECKING:
     import torch
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Flow", "path_class"]
 
-#: Samplers of each kind of path, the path's own first.
-SAMPLERS = {"rectified_flow": (EULER, HEUN), "bridge": (HEUN, ANCESTRAL)}
-#: The most network calls that a synthesis can ask for.
-LONGEST = 1000
 _RATE = {"type": "number", "minimum": 1e-6, "exclusiveMaximum": 1}
 _PATHS = (
     closed({"kind": {"enum": ["rectified_flow"]}, "shift": {"type": "number", "minimum": 1e-3, "maximum": 1000}}),

@@ -15,7 +15,7 @@ import torch
 from ...diffusion import along
 from ...diffusion.names import HEUN
 from ..base import NoiseSource
-from . import SAMPLERS
+from .names import SAMPLERS
 from .process import Estimate, Path, intervals
 
 #: Exponent of the sampler's times (Karras et al., arXiv 2206.00364, eq. 5).

@@ -11,7 +11,7 @@ import torch
 from ...errors import InputError
 from ...scaling import bounded
 from ..base import NoiseSource, Progress
-from . import LONGEST
+from .names import LONGEST
 
 #: Clean estimates [N, 1, X, Y, Z] of x_t like them at one time for all: ``estimate(x_t, t)``.
 Estimate = Callable[[torch.Tensor, float], torch.Tensor]

@@ -10,7 +10,7 @@ import torch
 from ...diffusion import along
 from ...diffusion.names import HEUN
 from ..base import NoiseSource
-from . import SAMPLERS
+from .names import SAMPLERS
 from .process import Estimate, Path, intervals
 
 #: Times are told to the network as if there were so many steps, as MONAI does.

@@ -13,7 +13,7 @@ from ...networks.monai_unet import monai_unet
 from ...networks.shapes import central, padded
 from ...tracers import PUBLISHED_LABELS
 from ..base import SEQUENCES
-from . import OUTPUTS
+from .names import OUTPUTS
 
 #: Radians of the time embedding's fastest wave for a factor e of noise.
 _PACE = 10.0

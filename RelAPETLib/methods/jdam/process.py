@@ -17,7 +17,7 @@ from ...diffusion import along
 from ...errors import InputError
 from ...scaling import bounded
 from ..base import NoiseSource, Progress
-from . import LONGEST, PREDICTORS, clip_of
+from .names import LONGEST, PREDICTORS, clip_of
 
 #: The smallest t that is trained.
 FIRST_TIME = 1e-5

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...diffusion.names import ANCESTRAL, PREDICTIONS, SAMPLERS
+from ...diffusion.names import PREDICTIONS
 from ..base import Defaults, DrawOptions, NoiseSource, Progress
 from ..gaussian import check_gaussian, gaussian_defaults
 from ..schema import SCHEDULE, arguments, closed, sampler
 from ..stepwise import Stepwise
+from .names import FIRST, OWN_SAMPLERS
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["Encoded", "MRI2PET"]
-
-#: Samplers that a model can be asked for.
-OWN_SAMPLERS = (ANCESTRAL, *SAMPLERS)
-#: The first timestep that is trained, and the last that is visited: t = 0 never is.
-FIRST = 1
 
 
 class Encoded(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 from ...diffusion import Parametrization, sample, select_timesteps
 from ...diffusion.names import ANCESTRAL
 from ..base import NoiseSource, Progress
-from . import FIRST
+from .names import FIRST
 
 
 def draw(

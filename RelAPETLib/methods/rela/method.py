@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,11 @@ NETWORKS = {
 DEFAULT_SCHEDULE = {
     "kind": "scaled-linear", "beta_start": 5e-4, "beta_end": 1.95e-2, "num_timesteps": 1000, "zero_terminal_snr": False
 }  # fmt: skip
+
+
+def network_class(name: str) -> type[torch.nn.Module]:
+    """The class of `NETWORKS` with this name. Raises `KeyError` for any other."""
+    return getattr(importlib.import_module(f".{NETWORKS[name]}", __package__), name)
 
 
 class RelaDiffusion(Method):
@@ -65,7 +71,6 @@ class RelaDiffusion(Method):
     def build(cls, settings: Mapping[str, Any]) -> RelaDiffusion:
         """See `Method.build`."""
         from ...diffusion import NoiseSchedule
-        from . import network_class
 
         network = network_class(settings["network"]["class"])(**settings["network"]["arguments"])
         space = settings["diffusion_space"]
