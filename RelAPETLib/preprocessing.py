@@ -15,7 +15,9 @@ A T1w alone goes the same way; what concerns the T2F is left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
     from .registration.brain_extraction import Brain
-    from .registration.coverage import Coverage
     from .registration.uptake import Uptake
 
 #: A warning says that part of the brain is outside the field of view from this share on.
@@ -112,12 +113,11 @@ def preprocess(
         >>> ready = preprocess(read_volume("t1w.nii.gz"), read_volume("flair.nii.gz"))  # doctest: +SKIP
         >>> ready.quality["template_ncc"]  # doctest: +SKIP
     """
-    from .registration.affine import register_affine
-    from .registration.beside import beside
-    from .registration.coverage import measure_coverage
+    from .registration.affine import begin_affine
+    from .registration.beside import beside, one_core_less, own
+    from .registration.brain_figures import brain_figures
     from .registration.rigid import rigid_to_t1w
-    from .registration.scans import is_skull_stripped, prepare, prepare_others, upright_mri
-    from .registration.template import load_template
+    from .registration.scans import is_skull_stripped, prepare_first, prepare_others, upright_mri
     from .registration.warp import fit_warp
 
     if method not in METHODS:
@@ -125,33 +125,34 @@ def preprocess(
     uptakes = _named(pet, pets)
     check_memory((image for image in (t1w, t2f, *uptakes.values()) if image is not None), method)
     report = progress or (lambda fraction, message: None)
-    template = load_template()
     with beside() as start:
         report(0.0, "correcting the bias fields")
         raw = upright_mri(t1w, "T1w")
-        scans = {"t1w": prepare(raw, "T1w")}
-        others = start(lambda: prepare_others(t2f, uptakes))
+        first = start(partial(prepare_first, own(raw)))
         report(0.12, "looking for the brain in the T1w")
         brain, lines = _extract(raw, device)
+        scans, template = first()
         report(0.2, "laying the T1w over the template")
-        affine = register_affine(scans["t1w"], template, brain)
-        skull_stripped = is_skull_stripped(raw, affine, template)
+        affine = begin_affine(scans["t1w"], template, brain, start)
+        others = start(lambda: prepare_others(t2f, uptakes, template))
+        affine = affine()
+        stripped = start(partial(is_skull_stripped, raw, affine, template))
         del raw
         scans |= others()
         found = start(rigid_to_t1w(scans, affine, template))
+        judged = start(lambda: brain_figures(scans, brain, affine, found().get("t2f"), template))
         report(0.3, "fitting the T1w to the template")
-        warp = fit_warp(scans["t1w"].image, affine, template, method, device, start)
+        with one_core_less() if method != "fine" else nullcontext():  # whose 1 mm level takes most of the time
+            warp = fit_warp(scans["t1w"].image, affine, template, method, device, start)
         report(0.7, "laying the other scans over the T1w")
         rigid = found()
+        coverage, figures = judged()
         scans = {name: scan for name, scan in scans.items() if name not in uptakes}
-        images = [scans[name].image if name in scans else None for name in ("t1w", "t2f")]
-        coverage = measure_coverage(brain, *images, affine, rigid.get("t2f"), template)
-        figures = _brain_figures(scans, brain, rigid.get("t2f"), coverage)
         report(0.85, "resampling onto the model grid")
         result = _on_grid(scans, uptakes, rigid, warp, template, device)
     if method == "affine":  # asked for: it is `affine_ncc` then, whose limit is an affine's
         del result.quality["template_ncc"]
-    result.skull_stripped = skull_stripped
+    result.skull_stripped = stripped()
     result.in_view = array_to_image(coverage.in_view.astype(np.uint8))
     result.quality |= figures
     result.warnings += lines + missing_lines(coverage.missing)
@@ -188,24 +189,6 @@ def _extract(t1w: sitk.Image, device: str) -> tuple[Brain, list[str]]:
             raise
         cause = " ".join(str(error).split())[:120]
         return extract_brain(t1w), [f"brain extraction could not run on {device} ({cause}); it ran on the CPU instead"]
-
-
-def _brain_figures(scans: dict, brain: Brain, rigid: sitk.Transform | None, coverage: Coverage) -> dict[str, float]:
-    """Figures that need the extracted brain and no deformation."""
-    from .registration.mutual_information import on_grid
-    from .registration.quality import pair_sharpness, smoothness_figures
-
-    figures = {f"brain_missing_{name}": share for name, share in coverage.missing.items()}
-    figures |= {"intracranial_ml": brain.volume_ml}
-    if not brain.volume_ml:  # whatever this is, its other figures tell
-        return figures
-    t1w = scans["t1w"].image
-    figures |= smoothness_figures("t1w", t1w, on_grid(brain.mask, t1w))
-    if rigid is None:
-        return figures
-    t2f = scans["t2f"].image
-    figures |= smoothness_figures("t2f", t2f, on_grid(brain.mask, t2f, rigid.GetInverse()))
-    return figures | pair_sharpness(scans["t1w"], scans["t2f"], brain.mask, rigid)
 
 
 def missing_lines(missing: Mapping[str, float]) -> list[str]:

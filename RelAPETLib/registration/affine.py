@@ -6,12 +6,13 @@ The search is meant for raw scans whose header may lie: rotations up to about 30
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
+from .beside import Start, at_once, own, shared
 from .brain_extraction import Brain
 from .coverage import face_areas
 from .mutual_information import (
@@ -22,7 +23,7 @@ from .mutual_information import (
     on_grid,
     refine,
 )
-from .scans import COARSE_MM, Scan, centroid, working_copy
+from .scans import Scan, centroid
 from .template import Template
 
 #: Start rotations about each axis, degrees, and start distances, mm, from the head's centroid up to the brain's:
@@ -45,8 +46,6 @@ CUT_MM2 = 4000.0
 #: The search ends with steps of so many voxels of 2 mm. The rigid one goes on to 1e-4, since no deformation follows it;
 #: here that took half as long again and moved the brain by .07 to .17 mm on three real scans.
 LAST_STEP = 2e-3
-#: The mask's rim, in 1 mm voxels, shows the metric the brain's border; a wider rim lets skull and scalp fit it.
-RIM = 2
 
 
 def _scaled(image: sitk.Image, centre: np.ndarray, factor: float) -> sitk.Image:
@@ -89,8 +88,13 @@ def _size_of(brain: Brain, fixed: sitk.Image, mask: sitk.Image) -> float:
     return float(np.clip(np.cbrt(brain.volume_ml / template_ml), PERSON_SIZE - 0.1, PERSON_SIZE + 0.1))
 
 
-def _search(fixed: sitk.Image, mask: sitk.Image, t1w: Scan, brain: Brain | None) -> list:
-    """The best affine candidates at the coarse level with their metric, best first."""
+def _search(
+    fixed: sitk.Image, mask: sitk.Image, t1w: Scan, brain: Brain | None, aside: Start
+) -> list[sitk.AffineTransform]:
+    """The best rigid candidates at the coarse level, best first, with a person's size.
+
+    Starts do not know of one another, so every second one is looked at aside.
+    """
     moving, centre = t1w.coarse, mask_points(mask).mean(axis=0)
     size, offsets, keep = PERSON_SIZE, START_OFFSETS, (KEEP_RIGID, KEEP_AFFINE)
     aim = centroid(t1w.head if brain is None else brain.mask)
@@ -99,39 +103,67 @@ def _search(fixed: sitk.Image, mask: sitk.Image, t1w: Scan, brain: Brain | None)
         offsets, keep = (0.0,), (KEEP_RIGID_BRAIN, KEEP_AFFINE_BRAIN)
     small, small_mask = _scaled(fixed, centre, size), _scaled(mask, centre, size)
     points = mask_points(small_mask)
-    method = mutual_information(small_mask)
     starts = [s for s in _starts(centre, aim, offsets) if fov_share(points, s, moving) >= 0.5]
-    scored = sorted((evaluate(method, small, moving, s), n) for n, s in enumerate(starts))
-    rigid = [refine(method, small, moving, starts[n], step=4.0, iterations=60) for _, n in scored[: keep[0]]]
+
+    def evaluation() -> Callable:
+        method, images = mutual_information(own(small_mask)), (own(small), own(moving))
+        return lambda start: evaluate(method, *images, start)
+
+    def refinement() -> Callable:
+        method, images = mutual_information(own(small_mask)), (own(small), own(moving))
+        return lambda start: refine(method, *images, start, step=4.0, iterations=60)
+
+    scored = sorted((value, n) for n, value in enumerate(shared(aside, evaluation, starts)))
+    rigid = shared(aside, refinement, [starts[n] for _, n in scored[: keep[0]]])
     rigid = sorted((r for r in rigid if r is not None), key=lambda r: r[1])[: keep[1]]
+    return [_with_scale(r, size) for r, _ in rigid]
+
+
+def _affine(fixed: sitk.Image, mask: sitk.Image, moving: sitk.Image, starts: list[sitk.AffineTransform]) -> list:
+    """Affine candidates at the coarse level with their metric, best first."""
     method = mutual_information(mask)
     # Small steps: from a good rigid start, a first step of a voxel threw the affine away on two of five scans.
-    affine = [refine(method, fixed, moving, _with_scale(r, size), step=0.2, iterations=200) for r, _ in rigid]
-    affine = [a for a in affine if a is not None and fov_share(mask_points(mask), a[0], moving) >= 0.3]
-    return sorted(affine, key=lambda a: a[1])
+    found = [refine(method, fixed, moving, start, step=0.2, iterations=200) for start in starts]
+    found = [a for a in found if a is not None and fov_share(mask_points(mask), a[0], moving) >= 0.3]
+    return sorted(found, key=lambda a: a[1])
 
 
 def register_affine(t1w: Scan, template: Template, brain: Brain | None = None) -> sitk.AffineTransform:
-    """Affine transform from template points to points of a T1w (LPS, mm).
+    """Affine transform from template points to points of a T1w (LPS, mm); see `begin_affine`.
+
+    Raises:
+        InputError: nothing in the T1w overlaps the template's brain.
+    """
+    return begin_affine(t1w, template, brain)()
+
+
+def begin_affine(
+    t1w: Scan, template: Template, brain: Brain | None = None, aside: Start = at_once
+) -> Callable[[], sitk.AffineTransform]:
+    """The search for where a brain lies in a T1w; what is returned goes on to the affine from there, in one thread.
 
     Args:
         t1w: from `scans.prepare`.
         template: from `load_template`.
         brain: of the T1w, whose centroid and size spare most of the search where it is whole; see `_whole`.
+        aside: starts half of the search; see `beside`.
 
-    Raises:
-        InputError: nothing in the T1w overlaps the template's brain.
+    Returns:
+        Gives the transform from template points to points of the T1w, LPS mm. Raises `InputError` where nothing in the
+        T1w overlaps the template's brain.
     """
-    moving, brain = t1w.fine, brain if brain is not None and _whole(brain) else None
-    rim = sitk.BinaryDilate(template.mask, [RIM] * 3)
-    fixed, coarse = template.fine, working_copy(template.fine, COARSE_MM)
-    candidates = _search(coarse, on_grid(rim, coarse), t1w, brain)
-    method = mutual_information(on_grid(rim, fixed), sampling=0.3)
-    found = (
-        refine(method, fixed, moving, candidates[0][0], step=0.5, iterations=150, last_step=LAST_STEP)
-        if candidates
-        else None
-    )
-    if found is None:
-        raise InputError("the T1w could not be laid over the template; check that it shows a whole brain")
-    return found[0]
+    brain = brain if brain is not None and _whole(brain) else None
+    fixed, coarse = template.fine, template.coarse
+    mask = on_grid(template.rim, coarse)
+    starts = _search(coarse, mask, t1w, brain, aside)
+
+    def finish() -> sitk.AffineTransform:
+        candidates, found = _affine(coarse, mask, t1w.coarse, starts), None
+        if candidates:
+            method = mutual_information(on_grid(template.rim, fixed), sampling=0.3)
+            found = refine(method, fixed, t1w.fine, candidates[0][0], step=0.5, iterations=150, last_step=LAST_STEP)
+        if found is None:
+            raise InputError("the T1w could not be laid over the template; check that it shows a whole brain")
+        return found[0]
+
+    return finish

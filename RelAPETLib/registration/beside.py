@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-Result = TypeVar("Result")
+import SimpleITK as sitk
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
 Start = Callable[[Callable[[], Result]], Callable[[], Result]]
 
 
@@ -36,6 +38,19 @@ def beside() -> Iterator[Start]:
         pool.shutdown(cancel_futures=True)
 
 
+@contextlib.contextmanager
+def one_core_less() -> Iterator[None]:
+    """Leave a core to what is beside while torch does many small steps here: each would wait for that core's thread."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _keep_to_one_thread() -> None:
     import torch
 
@@ -47,3 +62,28 @@ def at_once(compute: Callable[[], Result]) -> Callable[[], Result]:
     """Compute here and now, what `beside` does where there is one core."""
     found = compute()
     return lambda: found
+
+
+def shared(aside: Start, make: Callable[[], Callable[[Item], Result]], items: Sequence[Item]) -> list[Result]:
+    """What a function gives for each of some items, in their order; every second one is computed aside.
+
+    Args:
+        aside: starts a computation; see `beside`.
+        make: gives the function, each time one that shares no image with the others: see `own`.
+    """
+    here, there = make(), make()
+    others = aside(lambda: [there(item) for item in items[1::2]])
+    found: list = [None] * len(items)
+    found[::2] = [here(item) for item in items[::2]]
+    found[1::2] = others()
+    return found
+
+
+def own(image: sitk.Image) -> sitk.Image:
+    """A copy for another thread.
+
+    Two threads must not give one image to ITK's filters, which note on it the region that they ask for.
+    """
+    copy = sitk.Image(image)  # shares its voxels until one of both changes
+    copy.MakeUnique()
+    return copy

@@ -77,8 +77,7 @@ def rigid_to_t1w(
 ) -> Callable[[], dict[str, sitk.Transform]]:
     """What finds the rigid transforms from T1w points to points of every other scan, by name, beside other work.
 
-    What both would read is made here, now: two threads must not give one image to ITK's filters, which note on it the
-    region that they ask for.
+    What both would read is made here, now; see `beside.own`.
 
     Args:
         scans: ``t1w``, and others by what messages call them, but for ``t2f``.
@@ -86,8 +85,7 @@ def rigid_to_t1w(
         template: from `load_template`.
     """
     t1w = scans["t1w"]
-    t1w.coarse  # noqa: B018 (made and kept)
-    brain = on_grid(sitk.BinaryDilate(template.mask, [4] * 3), t1w.fine, affine.GetInverse())
+    brain = on_grid(template.wide, t1w.made().fine, affine.GetInverse())
     rest = {name: scan for name, scan in scans.items() if name != "t1w"}
     called = {name: "T2F" if name == "t2f" else name for name in rest}
     return lambda: {name: register_rigid(t1w, brain, scan, called[name]) for name, scan in rest.items()}

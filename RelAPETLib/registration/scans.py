@@ -96,13 +96,11 @@ def is_skull_stripped(image: sitk.Image, affine: sitk.Transform, template: Templ
     Looked at are the voxels 6 to 12 mm outside the template's brain, laid over the scan by `affine` (template points to
     scan points). A head has signal or noise there; a stripped brain the very value of the volume's corners.
     """
-    small = sitk.Shrink(template.mask, [2] * 3)
-    near, far = (sitk.BinaryDilate(small, [voxels] * 3) for voxels in (3, 6))
-    shell = sitk.GetArrayFromImage(far - near) > 0
+    shell = sitk.GetArrayViewFromImage(template.shell) > 0
     values = sitk.GetArrayViewFromImage(image)
     background = float(np.median(values[:: values.shape[0] - 1, :: values.shape[1] - 1, :: values.shape[2] - 1]))
     outside = float(values.min()) - 1
-    around = sitk.Resample(image, small, affine, sitk.sitkNearestNeighbor, outside, sitk.sitkFloat32)
+    around = sitk.Resample(image, template.shell, affine, sitk.sitkNearestNeighbor, outside, sitk.sitkFloat32)
     around = sitk.GetArrayViewFromImage(around)[shell]
     seen = around[around > outside]
     return bool(seen.size) and float(np.mean(seen == np.float32(background))) > 0.8
@@ -151,6 +149,11 @@ class Scan:
         """The working copy on `COARSE_MM` voxels."""
         return working_copy(self.fine, COARSE_MM)
 
+    def made(self) -> Scan:
+        """The same, with its working copies made."""
+        self.coarse  # noqa: B018 (made and kept)
+        return self
+
 
 def upright(image: sitk.Image) -> sitk.Image:
     """A scan as float32 with its axes reordered to R, A, S; a very large one is reduced to about 1 mm voxels."""
@@ -175,7 +178,19 @@ def prepare(image: sitk.Image, name: str, *, bias: bool = True) -> Scan:
     return Scan(correct_bias(image, head) if bias else image, head)
 
 
-def prepare_others(t2f: sitk.Image | None, uptakes: Mapping[str, sitk.Image]) -> dict[str, Scan]:
-    """The scans beside the T1w made ready: ``t2f``, where there is one, and each PET by its name."""
-    found = {} if t2f is None else {"t2f": prepare(t2f, "T2F")}
-    return found | {name: prepare(pet, name, bias=False) for name, pet in uptakes.items()}
+def prepare_first(t1w: sitk.Image) -> tuple[dict[str, Scan], Template]:
+    """What the affine needs beside the brain: a T1w made ready, as ``t1w``, with working copies, and the template."""
+    from .template import load_template
+
+    return {"t1w": prepare(t1w, "T1w").made()}, load_template().made()
+
+
+def prepare_others(t2f: sitk.Image | None, uptakes: Mapping[str, sitk.Image], template: Template) -> dict[str, Scan]:
+    """The scans beside the T1w made ready, working copies too: ``t2f``, where there is one, and each PET by its name.
+
+    What is read of the template once the affine is known, which this may run beside, is made as well.
+    """
+    found = {} if t2f is None else {"t2f": prepare(t2f, "T2F").made()}
+    found |= {name: prepare(pet, name, bias=False).made() for name, pet in uptakes.items()}
+    template.wide, template.shell  # noqa: B018 (made and kept)
+    return found

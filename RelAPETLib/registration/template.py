@@ -14,6 +14,12 @@ from ..resources import resource
 
 #: What still counts as near the brain, mm: uptake of scalp, glands and neck lies beyond the skull.
 NEAR_MM = 10
+#: The mask's rim, in 1 mm voxels, shows the affine's metric the brain's border; of a wider one skull and scalp fit it.
+RIM = 2
+#: The same for a rigid registration of two scans of one head.
+WIDE = 4
+#: Where skull and scalp are: so many voxels of 2 mm outside the brain, from and to.
+SHELL = (3, 6)
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,35 @@ class Template:
         from .scans import FINE_MM, working_copy
 
         return working_copy(self.t1, FINE_MM)
+
+    @cached_property
+    def coarse(self) -> sitk.Image:
+        """`fine` on the voxels of a scan's coarse working copy."""
+        from .scans import COARSE_MM, working_copy
+
+        return working_copy(self.fine, COARSE_MM)
+
+    @cached_property
+    def rim(self) -> sitk.Image:
+        """The mask, wider by `RIM`."""
+        return sitk.BinaryDilate(self.mask, [RIM] * 3)
+
+    @cached_property
+    def wide(self) -> sitk.Image:
+        """The mask, wider by `WIDE`."""
+        return sitk.BinaryDilate(self.mask, [WIDE] * 3)
+
+    @cached_property
+    def shell(self) -> sitk.Image:
+        """Where skull and scalp are, see `SHELL`: 1 there, uint8, on 2 mm voxels."""
+        small = sitk.Shrink(self.mask, [2] * 3)
+        near, far = (sitk.BinaryDilate(small, [voxels] * 3) for voxels in SHELL)
+        return far - near
+
+    def made(self) -> Template:
+        """The same, with everything made that `affine` reads besides the maps."""
+        self.coarse, self.rim  # noqa: B018 (made and kept)
+        return self
 
     @cached_property
     def near(self) -> np.ndarray:

@@ -75,9 +75,12 @@ class _Start:
 
 @dataclass(frozen=True)
 class _Fit:
-    """A deformation under trial; `problem` says in words why it must not be used, and is empty when it may."""
+    """A deformation under trial; `problem` says in words why it must not be used, and is empty when it may.
 
-    field: sitk.Image
+    `back` gives the inverse, where nothing folds.
+    """
+
+    back: Callable[[], sitk.Transform] | None
     transform: sitk.Transform
     method: str
     figures: dict[str, float]
@@ -119,7 +122,7 @@ def agreement(laid: Laid, template: Template) -> tuple[float, float]:
     return correlation(values, reference), normalised_mutual_information(values, reference)
 
 
-def _deform(method: str, start: _Start, device: str) -> _Fit:
+def _deform(method: str, start: _Start, device: str, aside: Start) -> _Fit:
     template, warped = start.template, array_to_image(start.laid.values)
     if method in ("fine", "torch"):
         from .local_ncc import register_local_ncc
@@ -130,28 +133,30 @@ def _deform(method: str, start: _Start, device: str) -> _Fit:
 
         field = register_demons(warped, template)
     figures = field_figures(field, template.mask)
-    field = extended(field)
+    field, back = extended(field), None
+    if figures["folds_percent"] <= MAX_FOLDS_PERCENT:  # nothing here waits for the inverse
+        back = aside(lambda: sitk.CompositeTransform([as_transform(inverse(field)), start.affine.GetInverse()]))
     transform = sitk.CompositeTransform([start.affine, as_transform(field)])
     laid = lay(start.t1w, transform, device)
     _, information = agreement(laid, template)
     problem = ""
-    if figures["folds_percent"] > MAX_FOLDS_PERCENT:
+    if back is None:
         problem = f"folded {figures['folds_percent']:.2g} % of the brain"
     elif information < start.mutual_information:
         problem = "made the agreement with the template worse"
-    return _Fit(field, transform, method, figures, problem, laid)
+    return _Fit(back, transform, method, figures, problem, laid)
 
 
-def _tried(method: str, start: _Start, device: str) -> tuple[_Fit, list[str]]:
+def _tried(method: str, start: _Start, device: str, aside: Start) -> tuple[_Fit, list[str]]:
     """A deformation on a device, or on the CPU and why when the device cannot do it."""
     try:
-        return _deform(method, start, device), []
+        return _deform(method, start, device, aside), []
     except RuntimeError as error:  # torch: out of memory, or an operation that mps lacks
         if device == "cpu" or method == "demons":
             raise
         cause = " ".join(str(error).split())[:120]
         said = f"the registration could not run on {device} ({cause}); it ran on the CPU instead"
-        return _deform(method, start, "cpu"), [said]
+        return _deform(method, start, "cpu", aside), [said]
 
 
 def fit_warp(
@@ -172,7 +177,7 @@ def fit_warp(
     start, quality = _Start(t1w, affine, template, laid, information), {"affine_ncc": ncc}
     given_up, warnings = [], []
     for attempt in INSTEAD.get(method, (method,)):
-        fit, said = _tried(attempt, start, device)
+        fit, said = _tried(attempt, start, device, aside)
         if said:  # the device will not do for the next one either
             warnings, device = said, "cpu"
         if not fit.problem:
@@ -185,5 +190,4 @@ def fit_warp(
         return Warp(affine, affine.GetInverse, "affine", quality, warnings, laid)
     if given_up and method == "fine":  # it was asked for
         warnings.append(f"{'; '.join(given_up)}; the {fit.method} one was taken")
-    back = aside(lambda: sitk.CompositeTransform([as_transform(inverse(fit.field)), affine.GetInverse()]))
-    return Warp(fit.transform, back, fit.method, quality | fit.figures, warnings, fit.laid)
+    return Warp(fit.transform, fit.back, fit.method, quality | fit.figures, warnings, fit.laid)

@@ -4,9 +4,9 @@ git archive REVISION RelAPETLib Resources | tar -x -C FOLDER
 cd Testing/benchmarks; python preprocessing_speed.py --real DIR --baseline FOLDER > results/preprocessing_speed.md
 
 DIR of the real scans as in quality_thresholds.py; of each person one pair is taken. Every run is a process of its own
-with one thread of torch, of ITK and of the linear algebra (this code with --threads N; --baseline of the same code then
-shows what the others win). CPU seconds are of all its threads, from the two images in
-memory to the pair on the grid; imports are made before. This code runs twice: its outputs must be the same bytes.
+with one thread of torch, of ITK and of the linear algebra, or as many as --threads (of this code) and
+--baseline-threads say. CPU seconds are of all its threads, from the two images in memory to the pair on the grid;
+imports are made before. This code runs twice: its outputs must be the same bytes.
 
 Fit is measured here, for both codes alike: NCC with the template's T1, and Dice of three k-means classes of the T1w on
 the grid with the template's grey and white matter (their mean is "Dice"), inside the brain that the baseline saw. Of
@@ -141,12 +141,14 @@ def returned(one: dict) -> str:
     return f"{there_and_back.mean():.3f} ({there_and_back.max():.2f})"
 
 
-def baseline_run(baseline: Path, name: str, pair: tuple[Path, Path], folder: Path, kept: Path | None) -> dict:
+def baseline_run(
+    baseline: Path, name: str, pair: tuple[Path, Path], folder: Path, kept: Path | None, threads: int
+) -> dict:
     """The baseline on a pair, or the run of it that lies in `kept`."""
     path = kept and kept / f"{name}.pkl"
     if path and path.exists():
         return pickle.loads(path.read_bytes())
-    found = run(baseline, pair, folder)
+    found = run(baseline, pair, folder, threads=threads)
     if path:
         kept.mkdir(parents=True, exist_ok=True)
         path.write_bytes(pickle.dumps(found))
@@ -214,11 +216,13 @@ def main() -> None:
     parser.add_argument("--kept", type=Path, help="folder that keeps the baseline's runs, to be used again")
     parser.add_argument("--twice", type=int, help="run this code twice on so many pairs of each kind only")
     parser.add_argument("--only", help="one pair's name")
-    parser.add_argument("--threads", type=int, default=1, help="of this code; the baseline has one")
+    parser.add_argument("--threads", type=int, default=1, help="of this code")
+    parser.add_argument("--baseline-threads", type=int, default=1, help="of the baseline")
     options = parser.parse_args()
     print("# Preprocessing: seconds and fit, before and now\n")
-    print(f"Made by `python Testing/benchmarks/preprocessing_speed.py` on {date.today()}, {os.cpu_count()} cores, one")
-    print(f"thread a run, this code {options.threads}; load before: {os.getloadavg()[0]:.1f}; ", end="")
+    print(f"Made by `python Testing/benchmarks/preprocessing_speed.py` on {date.today()}, {os.cpu_count()} cores;")
+    print(f"threads of a run: {options.baseline_threads} of the baseline, {options.threads} of this code; ", end="")
+    print(f"load before: {os.getloadavg()[0]:.1f};")
     print(f"this code with `{options.registration}`.\n")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -236,7 +240,7 @@ def main() -> None:
             rows = {}
             for name, pair in pairs.items():
                 if options.only in (None, name):
-                    old = baseline_run(options.baseline, name, pair, folder, options.kept)
+                    old = baseline_run(options.baseline, name, pair, folder, options.kept, options.baseline_threads)
                     twice = options.twice is None or len(rows) < options.twice
                     rows[name] = compare(old, pair, folder, options.registration, options.threads, twice)
                     print(line(name, rows[name]), flush=True)

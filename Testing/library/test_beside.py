@@ -9,7 +9,7 @@ import torch
 
 from RelAPETLib.errors import InputError
 from RelAPETLib.notices import listening, warn
-from RelAPETLib.registration.beside import beside
+from RelAPETLib.registration.beside import beside, one_core_less, shared
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
@@ -88,3 +88,25 @@ def test_it_goes_on_while_the_caller_works(threads):
         assert there.wait(20)
         here.set()
         assert wanted()
+
+
+def test_items_are_shared_and_come_in_their_order(threads):
+    made = []
+
+    def make():
+        made.append([])
+        return lambda item, mine=made[-1]: mine.append(threading.get_ident()) or 10 * item
+
+    with beside() as start:
+        assert shared(start, make, [3, 1, 2, 5, 4]) == [30, 10, 20, 50, 40]
+        assert shared(start, make, []) == []
+    assert list(map(len, made)) == [3, 2, 0, 0]
+    assert (made[0][0] != made[1][0]) is (threads > 1)
+
+
+def test_one_core_is_left_and_taken_back(threads):
+    with pytest.raises(InputError):
+        with one_core_less():
+            assert torch.get_num_threads() == max(1, threads - 1)
+            raise InputError("no head")
+    assert torch.get_num_threads() == threads

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 import torch
 
 from RelAPETLib.grid import ModelGrid, array_to_image, image_to_array
-from RelAPETLib.registration import brain_extraction
+from RelAPETLib.registration import brain_extraction, linknet
 from RelAPETLib.registration.brain_extraction import Brain, extract_brain
 from RelAPETLib.registration.coverage import measure_coverage, touched_faces
 from RelAPETLib.registration.template import load_template
@@ -41,6 +41,33 @@ def test_the_network_gives_what_the_published_one_gives(part):
     mean, values = PUBLISHED[part]
     assert float(found.mean()) == pytest.approx(mean, abs=1e-3)
     assert [float(found[v]) for v in VOXELS] == pytest.approx(values, abs=5e-3)
+
+
+def test_the_largest_of_neighbours_is_what_torch_gives():
+    volume = torch.randn(1, 3, 8, 4, 6)
+    assert torch.equal(linknet._Halved()(volume), torch.nn.functional.max_pool3d(volume, 3, 2, 1))
+
+
+def test_a_small_volumes_convolution_is_torchs_own():
+    conv = linknet._Conv3d(4, 6, 3, 2, 1)
+    volume = torch.randn(1, 4, 8, 8, 8)
+    with torch.inference_mode():
+        assert torch.allclose(conv(volume), torch.nn.Conv3d.forward(conv, volume), atol=1e-5)
+
+
+def test_the_logit_is_the_difference_of_the_last_layers_two_channels():
+    network, volume = brain_extraction._network("brain", "cpu"), torch.randn(1, 8, 4, 5, 6)
+    with torch.inference_mode():
+        both = network.tp_conv2(volume)
+        assert torch.allclose(network._logit(volume), both[:, 1:] - both[:, :1], atol=1e-4)
+
+
+def test_intensities_are_those_of_the_stretched_volume():
+    volume = torch.rand(5, 7, 3)
+    low, high, shape = torch.tensor(0.1), torch.tensor(0.9), (16, 16, 16)
+    found = brain_extraction._normalised(volume, low, high, shape)
+    stretched = ((brain_extraction._resized(volume, shape) - low) / (high - low)).clamp(0, 1)
+    assert torch.equal(found, 0.226 * (stretched - stretched.mean()) / stretched.std() + 0.449)
 
 
 def test_the_box_is_widened_and_stays_inside():
