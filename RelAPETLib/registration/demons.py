@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import SimpleITK as sitk
 
-from .scans import working_copy
+from .copies import working_copy
 from .template import Template
 
 #: (voxel size in mm, iterations) of each level. A 1 mm level cost 18 s more and brought folds.

@@ -12,8 +12,8 @@ import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 
+from .copies import FINE_MM, working_copy
 from .mutual_information import on_grid
-from .scans import FINE_MM, working_copy
 from .template import Template
 
 #: (voxel size in mm, iterations) of each level. 60 and 30 took twice as long for .001 of tissue overlap, on one pair.

@@ -11,9 +11,10 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from ..volumes import canonical
+from .copies import COARSE_MM, FINE_MM, working_copy
 from .n4 import fit_bias
 from .strays import image_without_strays
-from .template import Template
+from .template import Template, load_template
 
 #: Percentile of the head's intensities above which a working copy is clipped: a few bright vessels or fat voxels
 #: would otherwise leave the brain only a few bins of a joint histogram.
@@ -22,41 +23,6 @@ CLIP_PERCENTILE = 99.5
 #: pair of 512^3 voxels took 5.6 GB.
 LARGE_VOXELS = 24_000_000
 LARGE_MM = 1.0
-#: Voxels of the working copies that the linear registrations see.
-COARSE_MM = 6.0
-FINE_MM = 2.0
-
-
-def working_copy(image: sitk.Image, spacing: float) -> sitk.Image:
-    """A scan resampled to about `spacing` mm in its own axes, float32, with the anti-alias smoothing that needs.
-
-    An axis that is thicker already is left as it is: interpolating between thick slices adds no information and makes
-    registration slower.
-    """
-    old = np.asarray(image.GetSpacing())
-    size = np.asarray(image.GetSize())
-    count = np.maximum(1, np.ceil(size * old / np.maximum(old, spacing))).astype(int)
-    count = np.where(old >= spacing, size, count)
-    new = np.where(old >= spacing, old, np.maximum(spacing, old))
-    smooth = sitk.Cast(image, sitk.sitkFloat32)
-    for axis in range(3):
-        # Gaussian of full width about one voxel of either grid; variances subtract.
-        variance = (0.5 * new[axis]) ** 2 - (0.5 * old[axis]) ** 2
-        if variance > 0 and size[axis] >= 4:
-            smooth = sitk.RecursiveGaussian(smooth, float(np.sqrt(variance)), direction=axis)
-    first_index = (size - 1) / 2 - (count - 1) / 2 * new / old
-    origin = image.TransformContinuousIndexToPhysicalPoint(first_index.tolist())
-    return sitk.Resample(
-        smooth,
-        [int(n) for n in count],
-        sitk.Transform(),
-        sitk.sitkLinear,
-        origin,
-        new.tolist(),
-        image.GetDirection(),
-        0.0,
-        sitk.sitkFloat32,
-    )
 
 
 def clipped(image: sitk.Image, mask: sitk.Image | None = None) -> sitk.Image:
@@ -180,8 +146,6 @@ def prepare(image: sitk.Image, name: str, *, bias: bool = True) -> Scan:
 
 def prepare_first(t1w: sitk.Image) -> tuple[dict[str, Scan], Template]:
     """What the affine needs beside the brain: a T1w made ready, as ``t1w``, with working copies, and the template."""
-    from .template import load_template
-
     return {"t1w": prepare(t1w, "T1w").made()}, load_template().made()
 
 

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from ..errors import RelAPETError
 from ..grid import MNI_GRID
 from ..resources import resource
+from .copies import COARSE_MM, FINE_MM, working_copy
 
 #: What still counts as near the brain, mm: uptake of scalp, glands and neck lies beyond the skull.
 NEAR_MM = 10
@@ -39,16 +40,12 @@ class Template:
 
     @cached_property
     def fine(self) -> sitk.Image:
-        """`t1` on the voxels of a scan's own fine working copy; see `scans.working_copy`."""
-        from .scans import FINE_MM, working_copy
-
+        """`t1` on the voxels of a scan's own fine working copy; see `copies.working_copy`."""
         return working_copy(self.t1, FINE_MM)
 
     @cached_property
     def coarse(self) -> sitk.Image:
         """`fine` on the voxels of a scan's coarse working copy."""
-        from .scans import COARSE_MM, working_copy
-
         return working_copy(self.fine, COARSE_MM)
 
     @cached_property

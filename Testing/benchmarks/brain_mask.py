@@ -31,9 +31,10 @@ from RelAPETLib.phantom.people import FIELD_GRID, displacement, make_person, sam
 from RelAPETLib.registration import quality  # noqa: E402
 from RelAPETLib.registration.affine import register_affine  # noqa: E402
 from RelAPETLib.registration.brain_extraction import extract_brain  # noqa: E402
+from RelAPETLib.registration.copies import working_copy  # noqa: E402
 from RelAPETLib.registration.mutual_information import mask_points, on_grid  # noqa: E402
 from RelAPETLib.registration.rigid import register_rigid  # noqa: E402
-from RelAPETLib.registration.scans import Scan, correct_bias, head_mask, upright_mri, working_copy  # noqa: E402
+from RelAPETLib.registration.scans import Scan, correct_bias, head_mask, upright_mri  # noqa: E402
 from RelAPETLib.registration.template import load_template  # noqa: E402
 from RelAPETLib.registration.warp import fit_warp, resample_to_grid  # noqa: E402
 from RelAPETLib.synthesis import Options  # noqa: E402

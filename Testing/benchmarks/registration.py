@@ -26,9 +26,10 @@ from RelAPETLib.grid import image_to_array  # noqa: E402
 from RelAPETLib.preprocessing import preprocess  # noqa: E402
 from RelAPETLib.registration import quality  # noqa: E402
 from RelAPETLib.registration.affine import register_affine  # noqa: E402
+from RelAPETLib.registration.copies import working_copy  # noqa: E402
 from RelAPETLib.registration.mutual_information import mask_points, on_grid  # noqa: E402
 from RelAPETLib.registration.rigid import register_rigid  # noqa: E402
-from RelAPETLib.registration.scans import Scan, prepare, working_copy  # noqa: E402
+from RelAPETLib.registration.scans import Scan, prepare  # noqa: E402
 from RelAPETLib.registration.template import Template, load_template  # noqa: E402
 from RelAPETLib.registration.warp import fit_warp, resample_to_grid  # noqa: E402
 from RelAPETLib.volumes import read_volume  # noqa: E402

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import SimpleITK as sitk
 
-from RelAPETLib.registration import scans
+from RelAPETLib.registration import copies
 from RelAPETLib.registration.mutual_information import evaluate, mutual_information, on_grid, refine
 from RelAPETLib.registration.template import load_template
 
 
 def test_a_value_needs_no_gradients_and_a_refinement_after_it_has_them():
     template = load_template()
-    small = scans.working_copy(template.t1, 6.0)
+    small = copies.working_copy(template.t1, 6.0)
     mask = on_grid(template.mask, small)
     start = sitk.Euler3DTransform((0.0,) * 3, 0.0, 0.0, 0.05, (3.0, -2.0, 1.0))
 

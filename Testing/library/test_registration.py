@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from RelAPETLib.errors import InputError, RelAPETError, RelAPETWarning
 from RelAPETLib.grid import MNI_GRID, ModelGrid, array_to_image, image_to_array
-from RelAPETLib.registration import fields, quality, scans
+from RelAPETLib.registration import copies, fields, quality, scans
 from RelAPETLib.registration import warp as laying
 from RelAPETLib.registration.mutual_information import fov_share, linear_parts, mask_points
 from RelAPETLib.registration.template import load_template
@@ -67,7 +67,7 @@ def thick(image: sitk.Image, transform: sitk.Transform, spacing=(1.5, 1.5, 3.0))
     reference.SetSpacing(spacing)
     reference.SetDirection(image.GetDirection())
     reference.SetOrigin(image.GetOrigin())
-    return sitk.Resample(scans.working_copy(image, 1.5), reference, transform, sitk.sitkLinear, 0.0)
+    return sitk.Resample(copies.working_copy(image, 1.5), reference, transform, sitk.sitkLinear, 0.0)
 
 
 def corner_error(a: sitk.Transform, b: sitk.Transform) -> float:
@@ -82,7 +82,7 @@ class TestWorkingCopy:
         array = np.zeros((60, 60, 20), np.float32)
         array[38:42, 18:22, 11:13] = 100
         image = array_to_image(array, ModelGrid((60, 60, 20), (1.0, 1.0, 5.0), (3.0, -7.0, 11.0)))
-        copy = scans.working_copy(image, 3.0)
+        copy = copies.working_copy(image, 3.0)
         assert copy.GetSpacing() == pytest.approx((3.0, 3.0, 5.0))
         centres = []
         for volume in (image, copy):
@@ -94,7 +94,7 @@ class TestWorkingCopy:
         assert centres[1] == pytest.approx(centres[0], abs=0.05)
 
     def test_head_mask_finds_the_head_and_refuses_nothing(self, template):
-        mask = scans.head_mask(scans.working_copy(head_around(template), 3.0))
+        mask = scans.head_mask(copies.working_copy(head_around(template), 3.0))
         volume = sitk.GetArrayFromImage(mask).sum() * np.prod(mask.GetSpacing()) / 1e6
         brain = image_to_array(template.mask).sum() / 1e6
         assert 1.2 * brain < volume < 3 * brain
@@ -103,7 +103,7 @@ class TestWorkingCopy:
             scans.head_mask(flat, "T1w")
 
     def test_bias_field_is_taken_out(self, template):
-        head = scans.working_copy(head_around(template), 2.0)
+        head = copies.working_copy(head_around(template), 2.0)
         grid = np.indices(head.GetSize()[::-1])
         bias = np.exp(0.5 * (grid[0] / grid[0].max() - 0.5) + 0.4 * (grid[2] / grid[2].max() - 0.5) ** 2)
         shaded = sitk.GetImageFromArray((sitk.GetArrayFromImage(head) * bias).astype(np.float32))
@@ -165,7 +165,7 @@ class TestLinear:
         wide.SetDirection(head.GetDirection())
         wide.SetOrigin(np.add(head.GetOrigin(), (30 + 60, 30 - 70, -40 + 40)).tolist())
         t1w = sitk.Resample(head, wide, truth.GetInverse(), sitk.sitkLinear, 0.0)
-        found = register_affine(scans.prepare(scans.working_copy(t1w, 1.5), "T1w", bias=False), template)
+        found = register_affine(scans.prepare(copies.working_copy(t1w, 1.5), "T1w", bias=False), template)
         assert corner_error(found, truth) < 2.0
 
     def test_nothing_in_common_is_an_input_error(self, template):
@@ -350,7 +350,7 @@ class TestQuality:
 @pytest.fixture(scope="module")
 def person(template):
     """The template as another person would have it, on the model grid."""
-    coarse = scans.working_copy(template.t1, 4.0)
+    coarse = copies.working_copy(template.t1, 4.0)
     field = fields.extended(smooth_field(coarse, 3, 7.0))
     assert (fields.jacobian(field) > 0.2).all()
     return resample_to_grid(template.t1, fields.as_transform(field))
@@ -358,7 +358,7 @@ def person(template):
 
 def folding_field(template) -> sitk.Image:
     """A field that folds more than a hundredth of the grid."""
-    field = smooth_field(scans.working_copy(template.t1, 2.0), 5, 20.0, 16)
+    field = smooth_field(copies.working_copy(template.t1, 2.0), 5, 20.0, 16)
     assert (fields.jacobian(field) <= 0).mean() > 0.01
     return field
 
@@ -439,7 +439,7 @@ class TestDeformable:
     def test_the_usual_method_takes_over_where_the_fine_one_folds_and_says_so(self, template, person, monkeypatch):
         from RelAPETLib.registration import local_ncc
 
-        small = scans.working_copy(template.t1, 2.0)
+        small = copies.working_copy(template.t1, 2.0)
         none = sitk.TransformToDisplacementField(
             sitk.Transform(), sitk.sitkVectorFloat64, small.GetSize(), small.GetOrigin(), small.GetSpacing(),
             small.GetDirection(),
