@@ -25,7 +25,7 @@ from .players import TrainedPlayer
 from .reports import Report
 from .schedules import learning_rate_share, validates_at
 from .stream import dropped, places
-from .validation import validate
+from .validation import fixed_subset, spread, validate
 
 
 @dataclass(frozen=True)
@@ -342,7 +342,8 @@ class Trainer:
         best = saved.get("best_psnr")
         # Earlier versions took a first PSNR of NaN as the best, which no other exceeds.
         best = best if isinstance(best, float) and math.isfinite(best) else None
-        if best is not None and any(before.get(key) != self.plan.identity.get(key) for key in self.plan.judging):
+        others = any(before.get(key) != self.plan.identity.get(key) for key in self.plan.judging)
+        if best is not None and (others or "validated" not in saved and self._judges_others()):
             self._set_best_aside(saved["step"])
             best = None
         elif best is not None and not self.fabric.broadcast(self._best.exists()):
@@ -353,6 +354,11 @@ class Trainer:
         if self.plan.images:
             left = max(self.plan.images - self.position, 0)
             self.plan = replace(self.plan, steps=saved["step"] + math.ceil(left / self.plan.batch))
+
+    def _judges_others(self) -> bool:
+        """Whether earlier versions, which did not see to the tracers, validated with other volumes."""
+        held_out, volumes = self.data.validation, self.plan.validation_volumes
+        return held_out is not None and fixed_subset(held_out, volumes) != spread(len(held_out), volumes)
 
     @property
     def _best(self) -> Path:
