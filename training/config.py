@@ -162,9 +162,8 @@ def composed(overrides: Sequence[str]) -> TrainConfig:
         # Not `initialize`, which looks through the source of the whole stack for who calls it.
         with initialize_config_module("training", version_base=None):
             merged = OmegaConf.merge(root, compose("train", overrides=list(overrides)))
-        _check_given(
-            OmegaConf.missing_keys(merged) | {key for key in GIVEN if OmegaConf.select(merged, key) == ""}, kind
-        )
+        empty = {key for key in GIVEN if OmegaConf.select(merged, key) == ""}
+        _check_given(OmegaConf.missing_keys(merged) | empty, kind)
         config = OmegaConf.to_object(merged)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_line(error)) from error
@@ -177,8 +176,7 @@ def composed(overrides: Sequence[str]) -> TrainConfig:
 
 def _check_given(missing: Collection[str], kind: type[TrainConfig]) -> None:
     """Raise `ConfigError` for the keys that must be given and are not, all of them."""
-    needed = [key for key in GIVEN if key in missing]
-    needed += sorted(set(missing) - set(needed))
+    needed = [*(key for key in GIVEN if key in missing), *sorted(set(missing) - set(GIVEN))]
     if needed:
         said = (f"{key}= must be given: the {kind.rules[key].what.partition(';')[0]}" for key in needed)
         raise ConfigError("; ".join(said))
