@@ -12,6 +12,7 @@ from RelAPETLib.homes import given_path, given_place
 from .bench.command import bench_arguments, run_bench
 from .words import say
 
+FRACTIONS = "0.7,0.15,0.15"
 CACHE_HELP = "folder that 'prepare' wrote"
 MODEL_HELP = "folder of a model bundle, or the name of a model of the catalogue"
 
@@ -35,8 +36,8 @@ def prepare_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dtype", default="float16", help="type of the stored arrays: float16 or float32")
     add("--force", action="store_true", help="take volumes that do not look like a brain's T1w and FLAIR")
     add("--simulated", action="store_true", help="the people of a table do not exist (BIDS says so itself)")
-    add("--seed", type=int, default=0, help="of the split")
-    add("--fractions", default="0.7,0.15,0.15", help="train, validation, test")
+    add("--seed", type=int, help="of the split; default 0")
+    add("--fractions", help=f"train, validation, test; default {FRACTIONS}")
     add("--complete-test", action="store_true", help="test only on subjects with every tracer, as the paper does")
     add("--split-lists", type=given_place, help='JSON {"train": [...], "validation": [...], "test": [...]} instead')
     add("--new-split", action="store_true", help="replace the split that is there")
@@ -65,7 +66,7 @@ def run_prepare(options: argparse.Namespace) -> None:
         factor=options.factor,
         mri_only=options.mri_only,
     )
-    fractions = _fractions(options.fractions)
+    fractions = _fractions(FRACTIONS if options.fractions is None else options.fractions)
     lists = read_lists(options.split_lists) if options.split_lists else None  # before the long work
     source = _source(options)
     workers = options.workers or prepare.default_workers()
@@ -99,7 +100,7 @@ _OF_FILES = {
 
 #: Those that say something about PET, or about the split of people who have some.
 _OF_PET = {
-    "frames": [], "reference_region": None, "units": None, "seed": 0, "fractions": "0.7,0.15,0.15",
+    "frames": [], "reference_region": None, "units": None, "seed": None, "fractions": None,
     "complete_test": False, "split_lists": None, "new_split": False,
 }  # fmt: skip
 _OF_SPLIT = ("seed", "fractions", "complete_test", "split_lists")
@@ -143,7 +144,7 @@ def _split(options: argparse.Namespace, cache, fractions: tuple[float, ...], lis
     kept = split.load_split(path, cache) if path.exists() and not options.new_split else None
     asked = any(getattr(options, name) != _OF_PET[name] for name in _OF_SPLIT)
     if kept is None or asked:
-        made = split.asked_split(cache, lists, options.seed, fractions, options.complete_test)
+        made = split.asked_split(cache, lists, options.seed or 0, fractions, options.complete_test)
         if kept is None:
             made.save(path)
             say(f"split: {_sizes(made)}, in {path}")

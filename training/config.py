@@ -21,7 +21,7 @@ from RelAPETLib.homes import given_path
 from .errors import ConfigError
 from .groups import Data, Hardware, Method, Network, Preset, Run, flatten
 from .keys import REPLACED, RULES, Key, Rules
-from .words_of_config import as_value
+from .words_of_config import as_place
 
 __all__ = [
     "About",
@@ -47,7 +47,8 @@ __all__ = [
     "typed",
 ]
 
-
+#: Keys that no method does without, in the order of the command's usage; an unset variable of a shell gives nothing.
+GIVEN = ("data.cache", "out")
 #: Hydra's own groups that a run has no use for; to read them takes a fifth of a configuration's time.
 _UNUSED = {f"override hydra/{name}": None for name in ("hydra_logging", "job_logging", "help", "hydra_help", "output")}
 
@@ -161,7 +162,8 @@ def composed(overrides: Sequence[str]) -> TrainConfig:
         # Not `initialize`, which looks through the source of the whole stack for who calls it.
         with initialize_config_module("training", version_base=None):
             merged = OmegaConf.merge(root, compose("train", overrides=list(overrides)))
-        _check_given(OmegaConf.missing_keys(merged), kind)
+        empty = {key for key in GIVEN if OmegaConf.select(merged, key) == ""}
+        _check_given(OmegaConf.missing_keys(merged) | empty, kind)
         config = OmegaConf.to_object(merged)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_line(error)) from error
@@ -174,18 +176,16 @@ def composed(overrides: Sequence[str]) -> TrainConfig:
 
 def _check_given(missing: Collection[str], kind: type[TrainConfig]) -> None:
     """Raise `ConfigError` for the keys that must be given and are not, all of them."""
-    needed = [key for key in ("data.cache", "out") if key in missing]  # in the order of the command's usage
-    needed += sorted(set(missing) - set(needed))
+    needed = [*(key for key in GIVEN if key in missing), *sorted(set(missing) - set(GIVEN))]
     if needed:
         said = (f"{key}= must be given: the {kind.rules[key].what.partition(';')[0]}" for key in needed)
         raise ConfigError("; ".join(said))
 
 
 def _quoted(word: str, kind: type[TrainConfig]) -> str:
-    """The word, a ``~`` in whose value Hydra's grammar can read where the key is a place."""
-    key, _, value = word.partition("=")
-    plain = key in kind.rules and kind.rules[key].place and "~" in value and value[:1] not in ("'", '"')
-    return f"{key}={as_value(value)}" if plain else word
+    """The word, in Hydra's grammar where its key is a place."""
+    key, equals, value = word.partition("=")
+    return f"{key}={as_place(value)}" if equals and key in kind.rules and kind.rules[key].place else word
 
 
 def _at_home(config: TrainConfig) -> None:

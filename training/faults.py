@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ import psutil
 from RelAPETLib.whole_files import write_whole
 
 from .errors import PeerError
+from .words import complain
 
 #: Signals after which a run saves and ends with `training.errors.EXIT_REQUEUE`: of Slurm, of a shell, of a person.
 STOPPING = (signal.SIGTERM, signal.SIGUSR1)
@@ -130,8 +130,7 @@ class FailureBoard:
     def end(self, message: str) -> None:
         """End this process because another rank failed; the message is said once, whoever notices first."""
         self._last_word.acquire()
-        sys.stderr.write(f"rank {self.rank} stops: {message}\n")
-        sys.stderr.flush()
+        complain(f"rank {self.rank} stops: {message}")
         os._exit(PeerError.exit_code)
 
     def explain(self, wait: float = 3.0) -> str | None:
@@ -148,8 +147,9 @@ class FailureBoard:
     def _watch_others(self, every: float) -> None:
         beaten = time.monotonic()
         while not self._done.wait(every):
-            if message := self.first_failure() or self.dead_rank():
-                self.end(self.first_failure() or message)
+            with contextlib.suppress(OSError):  # a network's file system has its moments
+                if message := self.first_failure() or self.dead_rank():
+                    self.end(self.first_failure() or message)
             if time.monotonic() - beaten > BEAT_SECONDS:
                 beaten = time.monotonic()
                 with contextlib.suppress(OSError):  # a full disk is no reason to fail here

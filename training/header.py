@@ -36,10 +36,11 @@ def header(objective: Objective, data: RunData, kind: str, ranks: int, precision
         data: what is trained on, before any stage.
         kind: cpu, cuda or mps.
     """
-    config, images = objective.config, len(data.train)
+    config, images = objective.config, objective.images(data)
     preset = config.preset
     steps = total_steps(config.run.steps, preset.epochs, images, preset.global_batch)
     players, stages = sizes(objective, ranks)
+    what = "images" if images == len(data.train) else "cases with all their PET"
     counts = [f"{name} {size.parameters:,}" for name, size in {**players, **stages}.items()]
     validation = f", {_images(data.validation)} to validate on" if data.validation is not None else ", no validation"
     return [
@@ -49,7 +50,7 @@ def header(objective: Objective, data: RunData, kind: str, ranks: int, precision
         f"subjects: {_subjects(data.train)} to train on"
         + (f", {_subjects(data.validation)} to validate on" if data.validation is not None else ""),
         f"images: {_images(data.train)} to train on{validation}",
-        f"steps: {steps} of {preset.global_batch} images ({steps * preset.global_batch / images:.1f} epochs)",
+        f"steps: {steps} of {preset.global_batch} {what} ({steps * preset.global_batch / images:.1f} epochs)",
         f"memory a rank: {memory(players, stages) / MIB:.0f} MiB of weights, gradients, optimiser states and "
         "averages; activations come on top, --dry-run measures them",
     ]

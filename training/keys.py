@@ -173,7 +173,10 @@ RULES = Rules({
         "steps between two validations; the first comes after 10 steps at the latest", free=True
     ),
     "run.validation_volumes": count(
-        "volumes of a validation, spread over the validation part; 0: no validation", least=0, free=True, judging=True
+        "volumes of a validation, spread over the validation part and its tracers; 0: no validation",
+        least=0,
+        free=True,
+        judging=True,
     ),
     "run.validation_steps": count(
         "sampler steps of a validation", most=MOST_SAMPLER_STEPS, free=True, judging=True

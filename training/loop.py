@@ -8,9 +8,9 @@ configuration, 3 when it diverged, 4 when another rank failed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import sys
 import time
 import traceback
 import warnings
@@ -35,7 +35,7 @@ from .options import help_text, read_words
 from .plans import plan_of
 from .precision import chosen, use
 from .trainer import RunData, Trainer
-from .words import one_line, say
+from .words import complain, one_line, say
 from .words_of_config import as_words
 
 #: A killed run's lock goes with it; on a network's file system that may take a moment.
@@ -93,7 +93,7 @@ def dry_run(config: TrainConfig, data: RunData) -> int:
     say("\n".join(header(objective, data, kind, hardware.devices * hardware.nodes, precision)))
     alone = replace(config, hardware=replace(hardware, devices=1, nodes=1, strategy="auto"))
     found = rehearse(start_fabric(alone), config, data)
-    say("\n".join(lines(config, objective.trainings_before(), len(data.train), found)))
+    say("\n".join(lines(config, objective.trainings_before(), objective.images(data), found)))
     return 0
 
 
@@ -198,12 +198,12 @@ def end_with(error: Exception, board: FailureBoard | None) -> int:
         if not alone and (other := board.explain()):
             # The collective operation failed because its partner is gone: that one's word is the cause.
             board.end(other)
-        traceback.print_exc()
-    sys.stderr.write(f"training: {message}\n")
-    sys.stderr.flush()
+        complain(traceback.format_exc().rstrip())
+    complain(f"training: {message}")
     code = told.exit_code if told else 1
     if not alone:
-        board.report(message)
+        with contextlib.suppress(OSError):  # of a full disk the others see that this process is gone
+            board.report(message)
         os._exit(code)  # without waiting for the others in the process group's clean-up
     return code
 

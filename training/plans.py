@@ -26,6 +26,8 @@ class Plan:
         unsaid: keys of the identity that came later: a stage's checkpoint without them had the same as now.
         judging: keys that validations follow from.
         name: of a stage, for messages; empty for the training itself.
+        images: to be seen in all, where these and not steps say how long; a run that goes on with another batch makes
+            as many steps as are left of them.
         learning_rate: one of `training.schedules.COURSES`, after a linear rise over `warmup_steps`.
         log_every, checkpoint_every, validate_every: steps.
         keep_last: checkpoints that are kept.
@@ -47,6 +49,7 @@ class Plan:
     unsaid: tuple[str, ...] = ()
     judging: tuple[str, ...] = ()
     name: str = ""
+    images: int = 0
     learning_rate: str = "constant"
     warmup_steps: int = 0
     log_every: int = 10
@@ -77,6 +80,7 @@ def plan_of(config: TrainConfig, images: int, ranks: int) -> Plan:
         micro_batch=hardware.micro_batch,
         seed=config.seed,
         identity=flatten(config),
+        images=0 if run.steps else preset.epochs * images,
         free=config.rules.free,
         judging=config.rules.judging,
         learning_rate=run.learning_rate,

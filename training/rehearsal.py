@@ -19,7 +19,7 @@ from .header import MIB
 from .methods.base import Stage, Work
 from .plans import plan_of
 from .reports import clock
-from .schedules import total_steps
+from .schedules import total_steps, validations
 from .trainer import RunData, Trainer
 
 #: Steps of each stage; the first are not measured, they start workers and choose algorithms.
@@ -54,12 +54,14 @@ class Measurements:
         stages: seconds a step of what comes before the training, by name.
         training: seconds a step.
         validation: seconds of one volume of a validation; None without one.
+        volumes: of a validation of the run.
         peak: bytes of memory at its highest, and of what.
     """
 
     stages: dict[str, float]
     training: float
     validation: float | None
+    volumes: int
     peak: tuple[int, str]
 
 
@@ -71,6 +73,7 @@ def rehearse(fabric, config: TrainConfig, data: RunData) -> Measurements:
         data: of the run.
     """
     ranks = config.hardware.devices * config.hardware.nodes
+    volumes = min(config.run.validation_volumes, 0 if data.validation is None else len(data.validation))
     with tempfile.TemporaryDirectory(prefix="relapet-dry-run-") as folder:
         own, data = methods.objective(config).rehearsal(data, STEPS, ranks)
         config = shortened(own, Path(folder))
@@ -82,13 +85,13 @@ def rehearse(fabric, config: TrainConfig, data: RunData) -> Measurements:
         stages = {name: seconds_per_step(timer.times[n * STEPS : (n + 1) * STEPS]) for n, name in enumerate(names)}
         trainer = Trainer(fabric, objective, data, plan_of(config, len(data.train), 1), quiet=True)
         validation = None
-        if data.validation is not None and config.run.validation_volumes:
+        if data.validation is not None and volumes:
             started = time.monotonic()
             trainer.validate()
             validation = time.monotonic() - started
         timer.times.clear()
         trainer.train(timer)
-        return Measurements(stages, seconds_per_step(timer.times), validation, peak(fabric.device))
+        return Measurements(stages, seconds_per_step(timer.times), validation, volumes, peak(fabric.device))
 
 
 def shortened(config: TrainConfig, out: Path) -> TrainConfig:
@@ -137,7 +140,7 @@ def lines(config: TrainConfig, stages: Sequence[Stage], images: int, measured: M
     total = sum(stage.steps * measured.stages[stage.name] for stage in stages) + steps * measured.training
     told.append(f"time: {measured.training:.3g} s a step, with every term of the losses")
     if measured.validation is not None:
-        rounds = -(-run.validation_volumes // ranks) * (steps // run.validate_every + 1)
+        rounds = -(-measured.volumes // ranks) * validations(steps, run.validate_every)
         total += rounds * measured.validation
         told.append(f"time: {measured.validation:.3g} s a volume of a validation")
     alone = " if the ranks do not wait for one another" * (ranks > 1)

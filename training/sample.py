@@ -117,6 +117,7 @@ def sample_cache(
     with alone_in(Path(out)):
         sweep(Path(out), progress)
         record = _record(Path(out), model, cache, split, part, resolved)
+        record["volumes"] = [volume for volume in record["volumes"] if (Path(out) / volume["file"]).is_file()]
         done = {(volume["case"], volume["tracer"]) for volume in record["volumes"]}
         inside = cache.mask()
         for number, item in enumerate(items, start=1):

@@ -28,6 +28,12 @@ def total_steps(steps: int, epochs: int, images: int, batch: int) -> int:
     return steps or math.ceil(epochs * images / batch)
 
 
+def validations(steps: int, every: int) -> int:
+    """How many there are in a run, as `validates_at` says."""
+    first = min(FIRST_VALIDATION, every)
+    return steps // every + (first < every and first <= steps) + bool(steps % every and steps != first)
+
+
 def validates_at(step: int, steps: int, every: int) -> bool:
     """Whether there is a validation after a step counted from 1: early once, then every so often, and at the end."""
     return step % every == 0 or step in (min(FIRST_VALIDATION, every), steps)

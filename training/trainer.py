@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from .players import TrainedPlayer
 from .reports import Report
 from .schedules import learning_rate_share, validates_at
 from .stream import dropped, places
-from .validation import validate
+from .validation import fixed_subset, spread, validate
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class State:
 
     step: int = 0
     best_psnr: float | None = None
+    validated: int = 0
     last_checkpoint: Path | None = None
     history: list[str] = field(default_factory=list)
 
@@ -119,24 +120,33 @@ class Trainer:
         """Steps until the end or a request to stop; returns the exit code."""
         plan, state, used = self.plan, self.state, 0
         batches = self.batches() if state.step < plan.steps else None
-        validated = self.data.validation is not None and plan.validation_volumes > 0
+        if state.step and self.is_judged(state.step) and state.validated < state.step:
+            self.validate()  # what the run was asked to stop before
+            if state.step == plan.steps:
+                self.save()
         while state.step < plan.steps:
             terms, asked = self.step(batches, stop)
             used += plan.batch
             last = state.step == plan.steps
             if self.report and (state.step % plan.log_every == 0 or last):
                 self.report.scalars(state.step, self.position / self.sampler.size, terms, used)
-            if validated and validates_at(state.step, plan.steps, plan.validate_every):
+            judged = self.is_judged(state.step)
+            if judged and not asked:  # whoever asks does not wait for long
                 self.validate()
             if asked or last or state.step % plan.checkpoint_every == 0:
                 self.save()
-            if asked and not last:
+            if asked and (judged or not last):
                 of = f" of the {plan.name}" if plan.name else ""
                 self.say(f"asked to stop: saved after step {state.step}{of}; the same command goes on from there")
                 return EXIT_REQUEUE
         if self.report:
             self.report.close()
         return 0
+
+    def is_judged(self, step: int) -> bool:
+        """Whether there is a validation after a step."""
+        there = self.data.validation is not None and self.plan.validation_volumes > 0
+        return there and validates_at(step, self.plan.steps, self.plan.validate_every)
 
     def batches(self):
         """Endless batches from where the sampler is."""
@@ -243,7 +253,7 @@ class Trainer:
             result = validate(
                 self.fabric, self.objective, self.data.validation, self.plan.validation_volumes, self.plan.seed
             )
-        step = self.state.step
+        step = self.state.validated = self.state.step
         if self.report:
             self.report.record("validation", step, {"psnr": result.psnr, "mae": result.mae})
             self.report.pictures(step, "validation/t1w_t2f_pet_synthetic", result.pictures)
@@ -252,7 +262,7 @@ class Trainer:
             self.say("a PSNR that is no number is never the best; no copy of these weights is kept")
         elif self.state.best_psnr is None or result.psnr > self.state.best_psnr:
             self.state.best_psnr = result.psnr
-            self.write(self.plan.out / checkpoints.FOLDER / checkpoints.BEST)
+            self.write(self._best)
 
     def say(self, message: str) -> None:
         """A line on rank 0's console."""
@@ -278,6 +288,7 @@ class Trainer:
         content = {
             "step": self.state.step,
             "best_psnr": self.state.best_psnr,
+            "validated": self.state.validated,
             "history": self.state.history,
             "config": self.plan.identity,
             "split_sha256": self.data.split_sha256,
@@ -299,6 +310,8 @@ class Trainer:
         if found is None:
             return
         path, saved = found
+        if path != (newest := checkpoints.saved(self.plan.out)[-1]):
+            self.fabric.print(f"{newest.name} is damaged; goes on from {path.name}")
         if self.plan.name:
             unsaid = {key: self.plan.identity[key] for key in self.plan.unsaid}
             before = unsaid | replaced(saved["config"])
@@ -329,14 +342,31 @@ class Trainer:
         best = saved.get("best_psnr")
         # Earlier versions took a first PSNR of NaN as the best, which no other exceeds.
         best = best if isinstance(best, float) and math.isfinite(best) else None
-        if best is not None and any(before.get(key) != self.plan.identity.get(key) for key in self.plan.judging):
+        others = any(before.get(key) != self.plan.identity.get(key) for key in self.plan.judging)
+        if best is not None and (others or "validated" not in saved and self._judges_others()):
             self._set_best_aside(saved["step"])
             best = None
-        self.state = State(saved["step"], best, path, history)
+        elif best is not None and not self.fabric.broadcast(self._best.exists()):
+            self.fabric.print(f"{self._best.name} is gone; the next validation makes another")
+            best = None
+        # Earlier versions never saved before a validation that was due.
+        self.state = State(saved["step"], best, saved.get("validated", saved["step"]), path, history)
+        if self.plan.images:
+            left = max(self.plan.images - self.position, 0)
+            self.plan = replace(self.plan, steps=saved["step"] + math.ceil(left / self.plan.batch))
+
+    def _judges_others(self) -> bool:
+        """Whether earlier versions, which did not see to the tracers, validated with other volumes."""
+        held_out, volumes = self.data.validation, self.plan.validation_volumes
+        return held_out is not None and fixed_subset(held_out, volumes) != spread(len(held_out), volumes)
+
+    @property
+    def _best(self) -> Path:
+        return self.plan.out / checkpoints.FOLDER / checkpoints.BEST
 
     def _set_best_aside(self, step: int) -> None:
         """Keep the best weights under another name: those to come are validated in another way."""
-        best = self.plan.out / checkpoints.FOLDER / checkpoints.BEST
+        best = self._best
         aside = best.with_name(f"best-until-{step:08d}.pt")
         if self.fabric.is_global_zero and best.exists() and not aside.exists():
             best.replace(aside)

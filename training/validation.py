@@ -22,10 +22,30 @@ class Validation:
     pictures: list[torch.Tensor]
 
 
-def fixed_subset(size: int, volumes: int) -> list[int]:
-    """Up to `volumes` items of `size`, spread over the data set, the same every time."""
+def spread(size: int, volumes: int) -> list[int]:
+    """Up to `volumes` items of `size` at equal distances."""
     count = min(size, volumes)
     return [i * size // count for i in range(count)]
+
+
+def fixed_subset(dataset: Dataset, volumes: int) -> list[int]:
+    """Up to `volumes` items spread over a data set and all of its tracers, the same every time.
+
+    Where items at equal distances are of some tracers alone (every third of people with three), tracers take turns.
+    """
+    chosen, tracers = spread(len(dataset), volumes), [item.tracer for item in getattr(dataset, "items", ())]
+    own = [[place for place, one in enumerate(tracers) if one == name] for name in dict.fromkeys(tracers)]
+    if len({tracers[place] for place in chosen} if own else ()) == min(len(own), len(chosen)):
+        return chosen
+    counts = [0] * len(own)
+    while sum(counts) < len(chosen):
+        for k, places in enumerate(own):
+            counts[k] += counts[k] < len(places) and sum(counts) < len(chosen)
+    return sorted(
+        places[int((i + k / len(own)) * len(places) / count)]  # of other people for each tracer
+        for k, (places, count) in enumerate(zip(own, counts, strict=True))
+        for i in range(count)
+    )
 
 
 @torch.no_grad()
@@ -35,7 +55,7 @@ def validate(fabric, objective: Objective, dataset: Dataset, volumes: int, seed:
     The modules have the weights to be judged. Every rank makes as many volumes as the busiest, because a sharded
     network works only when all ranks call it.
     """
-    chosen = fixed_subset(len(dataset), volumes)
+    chosen = fixed_subset(dataset, volumes)
     rounds = math.ceil(len(chosen) / fabric.world_size)
     totals = torch.zeros(3, dtype=torch.float64, device=fabric.device)
     pictures: list[torch.Tensor] = []

@@ -14,6 +14,13 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()), None)
 
 
+def complain(text: str) -> None:
+    """Lines on stderr; a full disk or a closed pipe behind it does not change how the process ends."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
 def say(message: str) -> None:
     """Lines on stdout; a full disk or a closed pipe behind it does not end the work."""
     encoding = sys.stdout.encoding or "utf-8"

@@ -13,15 +13,18 @@ if TYPE_CHECKING:
 #: Text that Hydra's grammar takes as it is, and for text.
 _PLAIN = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.\-]*")
 _WORDS = {"true", "false", "null", "inf", "nan"}
+#: A place that is in Hydra's grammar already: in quotes, nothing, or with an interpolation or an escape in it.
+_IN_GRAMMAR = re.compile(r"""['"]|null$|.*(\$\{|\\[\\()\[\]{}:=, \t])""")
 
 
 def as_words(config: TrainConfig, without: tuple[str, ...] = ()) -> list[str]:
-    """``key=value`` for every key; together they are overrides that give this configuration again.
+    """``method=NAME`` and ``key=value`` for every key; together they are overrides that give this configuration again.
 
     Args:
         without: keys to leave out.
     """
-    return [f"{key}={as_value(value)}" for key, value in flatten(config).items() if key not in without]
+    flat = flatten(config)
+    return [f"method={flat['method.name']}", *(f"{key}={as_value(flat[key])}" for key in flat if key not in without)]
 
 
 def as_value(value: Any) -> str:
@@ -39,3 +42,13 @@ def as_value(value: Any) -> str:
     # Within quotes a backslash means itself, unless quotes follow; a dollar would begin an interpolation.
     quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
     return "'" + quoted.replace("${", "\\${") + "'"
+
+
+def as_place(value: str) -> str:
+    """A file or folder of the command line in Hydra's grammar, which takes no accent, comma or bracket without quotes.
+
+    Args:
+        value: as the user wrote it, perhaps in that grammar.
+    """
+    value = value.strip()
+    return value if _IN_GRAMMAR.match(value) else as_value(value)

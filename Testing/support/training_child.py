@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -23,10 +24,11 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
 import monai.networks.nets  # noqa: F401
 import torch.utils.tensorboard  # noqa: F401
 from lightning_fabric import Fabric  # noqa: F401
-from training_runs import latent_config, plain_config, tiny_config, tiny_data
+from training_runs import Phantoms, latent_config, plain_config, tiny_config, tiny_data
 
 from training.loop import load_data, run
 from training.reports import LOG
+from training.trainer import RunData
 
 STEPS = 14
 
@@ -147,6 +149,25 @@ def lost(out: Path) -> dict:
     return {"codes": codes, "whole": whole, "left": [path.name for path in (out / "whole").glob(".failures*")]}
 
 
+class FullDisk(Phantoms):
+    """Phantoms of which one rank's item leaves no room on the disk, for its log and stderr neither."""
+
+    def __getitem__(self, index: int) -> dict:
+        if index == 3 and os.environ["RANK"] == "0":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        return super().__getitem__(index)
+
+
+def full(out: Path) -> dict:
+    """Two ranks, and a disk that gets full for the first of them: exit codes."""
+
+    def work() -> int:
+        words = ["hardware.devices=2", "preset.global_batch=2", "run.steps=100000"]
+        return run(tiny_config(out / "full", *words), RunData(FullDisk(6), None, "0" * 64), quiet=True)
+
+    return {"codes": ranks(out, "full", work)}
+
+
 def latent(out: Path, cache: str, method: str = "rela_latent") -> dict:
     """All stages of a latent run by two ranks x batch 1, and by one rank x accumulation 2."""
 
@@ -171,5 +192,12 @@ def method(out: Path, *words: str) -> dict:
 
 
 if __name__ == "__main__":
-    scenarios = {"interrupted": interrupted, "together": together, "lost": lost, "latent": latent, "method": method}
+    scenarios = {
+        "interrupted": interrupted,
+        "together": together,
+        "lost": lost,
+        "full": full,
+        "latent": latent,
+        "method": method,
+    }
     print(json.dumps(scenarios[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])))

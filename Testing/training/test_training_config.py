@@ -157,7 +157,7 @@ def test_one_key_of_a_preset_can_be_changed():
         ("seed=99999999999999999999999", "seed=99999999999999999999999"),
         ("hardware.accelerator=gpus", "auto, cpu, gpu, cuda, mps"),
         ("out=a\0b", "out="),
-        ("data.cache=[1,2]", "data.cache"),
+        ("network.factor=[1,2]", "network.factor"),
         ("run=[1]", "run"),
         ("run.steps={a:{b:1}}", "run.steps"),
         ("run.steps=", "run.steps"),

@@ -87,6 +87,36 @@ def test_every_volume_is_stored_once_and_reads_back(cached, table):
     assert cache.index["simulated"] and cache.index["units"]["pet"] == "SUVR"
 
 
+DAMAGES = {
+    "deleted": lambda path: path.unlink(),
+    "half a copy": lambda path: path.write_bytes(path.read_bytes()[:5000]),
+    "of another type": lambda path: np.save(path, np.load(path).astype(np.float64)),
+    "of another size": lambda path: np.save(path, np.load(path)[:-1]),
+}
+
+
+@pytest.mark.parametrize(("name", "damage"), [*(("t1w", damage) for damage in DAMAGES), ("pet_PIB", "half a copy")])
+def test_prepare_mends_a_volume_that_is_not_whole(tmp_path, eight_people, name, damage):
+    """Who opens such a cache is told to run prepare again; it makes that case anew and leaves the others."""
+    out = cases.simulated(tmp_path / "c", 2, eight_people)
+    index, path = open_cache(out).index, out / "cases" / "sub-0001" / f"{name}.npy"
+    before = np.load(path)
+    DAMAGES[damage](path)
+    again = cases.prepare_simulated(out, 2)
+    assert (again.prepared, again.kept) == (1, 1) and open_cache(out).index == index
+    assert np.array_equal(open_cache(out).array("sub-0001", name), before)
+
+
+def test_a_volume_that_cannot_be_mended_takes_its_case_alone(tmp_path, eight_people, monkeypatch):
+    from training.data import prepare as module
+
+    out = cases.simulated(tmp_path / "c", 2, eight_people)
+    (out / "cases/sub-0001/t2f.npy").unlink()
+    monkeypatch.setattr(module, "make_case", lambda *task: ("its disk is gone", 0.0))
+    assert [failure.case for failure in cases.prepare_simulated(out, 2).failures] == ["sub-0001"]
+    assert open_cache(out).subjects == ["sub-0000"]
+
+
 def test_a_changed_index_or_array_is_refused(cached, tmp_path, table):
     cases.prepared(cases.write_rows(tmp_path / "p.csv", [row_of(table, "b")]), tmp_path / "c")
     index = tmp_path / "c" / "index.json"

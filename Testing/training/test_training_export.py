@@ -247,6 +247,12 @@ def test_sampling_and_evaluating_a_bundle(trained, tiny_latent, tmp_path, capsys
     before = (tmp_path / "s" / record["volumes"][0]["file"]).stat().st_mtime_ns
     assert main(sample) == 0  # nothing is drawn twice
     assert (tmp_path / "s" / record["volumes"][0]["file"]).stat().st_mtime_ns == before
+    (tmp_path / "s" / record["volumes"][0]["file"]).unlink()
+    assert main(["evaluate", "--samples", f"tiny={tmp_path / 's'}", *common, str(tmp_path / "e")]) == 2
+    assert record["volumes"][0]["file"] in capsys.readouterr().err
+    assert main(sample) == 0  # what is gone is drawn again, once
+    redrawn = json.loads((tmp_path / "s" / "samples.json").read_text())["volumes"]
+    assert [volume["file"] for volume in redrawn] == [record["volumes"][0]["file"]]
     assert main([*sample, "--seed", "3"]) == 2
     assert "made with another seed" in capsys.readouterr().err
     assert main(["evaluate", "--samples", f"tiny={tmp_path / 's'}", *common, str(tmp_path / "e")]) == 0

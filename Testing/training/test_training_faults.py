@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -30,6 +31,27 @@ def test_a_killed_rank_ends_the_other_with_one_line_and_code_4(tmp_path):
         ]
         assert "Traceback" not in told
     assert report["whole"] == [0, 0] and report["left"] == [], report["told"]
+
+
+@pytest.mark.slow
+def test_a_rank_that_cannot_say_why_it_ends_is_missed_by_the_other(tmp_path):
+    """On a full disk its word finds no room, neither on the board nor on stderr."""
+    report = scenario("full", tmp_path)
+    assert report["codes"] == [2, 4], report["told"]
+    assert "rank 1 stops: rank 0 is gone without a word" in (tmp_path / "full1.txt").read_text()
+
+
+def test_a_folder_that_cannot_be_read_for_a_moment_ends_no_watch(tmp_path):
+    mine = board(tmp_path, 0)
+    mine.heartbeat()
+    (mine.folder / "1.txt").mkdir()  # what cannot be read as a file
+    before = set(threading.enumerate())
+    mine.watch(every=0.01)
+    (watcher,) = set(threading.enumerate()) - before
+    watcher.join(0.2)
+    assert watcher.is_alive()
+    (mine.folder / "1.txt").rmdir()
+    mine.close()
 
 
 def board(folder, rank, token="token", **how):

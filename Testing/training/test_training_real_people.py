@@ -187,6 +187,18 @@ def test_a_split_that_is_there_is_not_passed_off_as_the_one_that_is_asked_for(st
     assert main([*words, "--split-lists", str(lists)]) == 0
 
 
+@pytest.mark.parametrize("asked", ["--seed 0", "--fractions 0.7,0.15,0.15"])
+def test_a_split_that_is_asked_for_in_the_words_of_the_default_is_asked_for(tmp_path, eight_people, capsys, asked):
+    out = cases.simulated(tmp_path / "c", 8, eight_people)
+    words = f"prepare --rendered 8 --rendered-seed {cases.SEED} --factor 10 --workers 1 --out".split() + [str(out)]
+    assert main([*words, "--seed", "5"]) == 0
+    kept = (out / FILE).read_bytes()
+    assert main(words) == 0 and "split kept" in capsys.readouterr().out
+    assert main([*words, *asked.split()]) == 2 and "another split than the one" in capsys.readouterr().err
+    assert (out / FILE).read_bytes() == kept
+    assert main([*words, *asked.split(), "--new-split"]) == 0 and (out / FILE).read_bytes() != kept
+
+
 def test_splits_are_the_same_by_who_is_where():
     drawn = Split(("a",), ("b",), ("c",), seed=3, method="drawn")
     check_same(drawn, explicit_split("abc", {"train": ["a"], "validation": ["b"], "test": ["c"]}), FILE)

@@ -65,6 +65,30 @@ def test_every_key_that_is_a_place_is_expanded(home):
         load_config(["out=~nobody-of-this-name/x", "data.cache=c"])
 
 
+PLACES = ["/data/José/PET (2)", "a, b", "it's", "[a]", "{b}", "a=b", "a#b&c;d", "日本", "12", "true", r"C:\new\run"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("key", ["out", "data.cache", "data.split"])
+def test_every_folder_can_be_named_without_quotes(place, key):
+    words = {"out": "o", "data.cache": "c", key: place}
+    assert flatten(load_config([f"{name}={value}" for name, value in words.items()]))[key] == place
+
+
+def test_a_folder_in_hydra_s_grammar_means_what_it_does_there():
+    words = ['data.cache="a, b"', r"data.split=a\ b\(1\)", "out=run-${seed}", "seed=3"]
+    config = load_config(words)
+    assert (config.data.cache, config.data.split, config.out) == ("a, b", "a b(1)", "run-3")
+
+
+@pytest.mark.parametrize("key", ["out", "data.cache"])
+def test_a_folder_of_an_unset_variable_is_missing(key):
+    """It would be the folder in which the command is given."""
+    given = {"out": "o", "data.cache": "c", key: ""}
+    with pytest.raises(ConfigError, match=f"^{key}= must be given: the folder"):
+        load_config([f"{name}={value}" for name, value in given.items()])
+
+
 def test_files_of_words_and_named_folders(home):
     (home / "words.txt").write_text("seed=3\n", encoding="utf-8")
     assert read_words(["@~/words.txt"]).overrides == ("seed=3",)

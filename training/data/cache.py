@@ -25,7 +25,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,6 +103,27 @@ def read_case(cache: Path, case: str) -> dict | None:
         return None
     kinds = {"case": str, "subject": str, "digest": str, "pets": dict, "failures": dict}
     return record if all(isinstance(record.get(key), kind) for key, kind in kinds.items()) else None
+
+
+def arrays_of(record: Mapping) -> tuple[str, ...]:
+    """Names of the arrays that a case has by its entry, as `Cache.array` takes them."""
+    return "t1w", "t2f", *(f"pet_{tracer}" for tracer in record["pets"])
+
+
+def whole_case(cache: Path, case: str, digest: str | None, dtype: str) -> dict | None:
+    """Entry of a case with this digest and all of its arrays, none deleted or copied by half; or None."""
+    record = read_case(cache, case)
+    if record is None or record["digest"] != digest:
+        return None
+    try:
+        for name in arrays_of(record):
+            array = np.load(cache / "cases" / case / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            entry = record.get(name) or record["pets"][name.removeprefix("pet_")]
+            if array.dtype != np.dtype(dtype) or list(array.shape) != entry["shape"]:
+                return None
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
+        return None
+    return record
 
 
 @contextmanager
@@ -347,7 +368,7 @@ def open_cache(folder: Path | str, *, mri_only: bool = False) -> Cache:
     missing = [
         path
         for record in cache.index["cases"]
-        for name in ("t1w", "t2f", *(f"pet_{tracer}" for tracer in record["pets"]))
+        for name in arrays_of(record)
         if not (path := cache.folder / "cases" / record["case"] / f"{name}.npy").is_file()
     ]
     if missing:

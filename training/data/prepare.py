@@ -1,6 +1,6 @@
 """From raw scans to the cache: every case once, in parallel, going on where an earlier call stopped.
 
-A case is done when the cache holds it with the same digest of its files' contents, its sidecars and the options.
+A case is done when the cache holds all of it with the same digest of its files' contents, sidecars and the options.
 Before a case takes the place of another the index goes: a cache is one again when all cases are done.
 What fails is listed in ``failures.tsv`` and tried again by the next call; the rest goes on.
 """
@@ -136,8 +136,7 @@ def _prepare(source: Source, cache: Path, options: Options, workers: int, progre
         except RelAPETError as error:
             failures.append(Failure(case.subject, case.name, "", str(error)))
             continue
-        record = storage.read_case(cache, case.name)
-        if record is not None and record["digest"] == digests[case.name]:
+        if storage.whole_case(cache, case.name, digests[case.name], options.dtype):
             kept += 1
         else:
             waiting.append((case, options, cache, digests[case.name]))
@@ -183,8 +182,8 @@ def _finish(
     """Write failures, warnings and index from what the cache now holds of this source."""
     records = []
     for case in source.cases:
-        record = storage.read_case(cache, case.name)
-        if record is not None and record["digest"] == digests.get(case.name):
+        record = storage.whole_case(cache, case.name, digests.get(case.name), options.dtype)
+        if record is not None:
             clinical = clinical_of(case).record()
             # Choices among files and what a table says are, like these values, no part of the digest: as of today.
             told = [*(" ".join(note.split()) for note in getattr(case, "notes", ())), *record.get("warnings", ())]

@@ -204,6 +204,14 @@ class Objective(ABC):
         """
         return work.data
 
+    def images(self, data: RunData) -> int:
+        """How many items an epoch has, of which `preset.global_batch` make a step: scans, unless `stages` makes others.
+
+        Args:
+            data: of the run, before `stages`.
+        """
+        return len(data.train)
+
     def check_pretraining(self) -> None:
         """See that ``pretrain`` has something to do; a method that pre-trains on MRI overrides this and `pretrain`.
 

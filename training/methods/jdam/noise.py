@@ -30,7 +30,7 @@ def largest_distance(dataset: Dataset, scans: int = SCANS) -> float:
     Technique 1 of Song and Ermon (NeurIPS 2020): noise of that SD leads from any image to any other. Where all are the
     same, the distance to an empty image is taken; it is 1 at least.
     """
-    pets = [dataset[place]["pet"].flatten() for place in fixed_subset(len(dataset), scans)]
+    pets = [dataset[place]["pet"].flatten() for place in fixed_subset(dataset, scans)]
     largest = max((float((a - b).norm()) for a, b in combinations(pets, 2)), default=0.0)
     return max(largest or float((pets[0] - BACKGROUND).norm()), 1.0)
 

@@ -65,6 +65,10 @@ class ResdmObjective(Objective):
             data = replace(data, train=CaseDataset(data.train))
         return data
 
+    def images(self, data: RunData) -> int:
+        """See `Objective.images`."""
+        return len({item.case for item in data.train.items}) if isinstance(data.train, PetDataset) else len(data.train)
+
     def losses(self, batch: dict, place: Place) -> tuple[Losses, Terms]:
         """See `Objective.losses`. The tracers of a person are at the same t, each with noise of its own."""
         device, config, method = self.fabric.device, self.config, self.config.method

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from RelAPETLib.methods.mean_pet import MeanPetNetwork
 from RelAPETLib.tracers import TRACERS
 
+from ....data.cache import Item
 from ....data.dataset import PetDataset
 from ..spaces import Encoded
 
@@ -69,6 +70,11 @@ class LatentDataset(Dataset):
             return {**self.images[index], **item}
         scan = self.images.items[index]
         return {"label": self.label(index), "subject": scan.subject, "case": scan.case, "tracer": scan.tracer, **item}
+
+    @property
+    def items(self) -> list[Item]:
+        """Cases and tracers, in the order of the items."""
+        return self.images.items
 
     def label(self, index: int) -> int:
         """Class label of an item's tracer."""

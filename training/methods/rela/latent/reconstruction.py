@@ -30,7 +30,7 @@ def reconstruction(fabric, decoder, dataset: PetDataset, latents: Latents) -> di
         share of the PET's range.
     """
     found = []
-    for place in counted(fixed_subset(len(dataset), MOST), "decoding", fabric.print):
+    for place in counted(fixed_subset(dataset, MOST), "decoding", fabric.print):
         item = dataset[place]
         z = latents.x0[place] if latents.base is None else latents.x0[place] + latents.base[place]
         label = torch.tensor([item["label"]], device=fabric.device)
