@@ -21,7 +21,8 @@ SYNTHETIC, KIND, TRACER, MODEL, UNITS, STATEMENT, PROVENANCE, WINDOW, SPACE = (
 RUN = "RelAPET.Run"
 #: Rows of ``regions.tsv`` as JSON, of the table that shows them in its own order and words.
 ROWS = "RelAPET.Rows"
-#: Attribute of a PET that a batch brought into the scene, and takes out again when it shows the next person's.
+#: Role by which a PET that a batch brought into the scene knows itself: the batch takes it out again when it shows the
+#: next person's. A copy, which somebody made to keep it, knows the one that it was made of.
 FROM_BATCH = "RelAPET.Batch"
 #: What a simulated scan's BIDS sidecar says.
 SIDECAR = "RelAPET.Sidecar"
@@ -228,7 +229,7 @@ def placeResults(read, output, t1w, run):
             name = (t1w.GetName() if t1w else "MRI") + (", MNI space" if ending else "")
             pet = _placeMaps(maps, read.facts, output if ending == endings[0] else None, read.tracer, name)
             pet.SetAttribute(RUN, run)
-            pet.SetAttribute(FROM_BATCH, None)  # it may take the place of one
+            pet.SetNodeReferenceID(FROM_BATCH, None)  # it may take the place of one
             pet.SetAttribute(PROVENANCE, json.dumps(read.record, ensure_ascii=False))
             pet.SetAttribute(SPACE, "MNI" if ending else "T1w")
             background = _template() if ending else t1w
@@ -288,7 +289,7 @@ def _output(chosen, name):
 def _partOf(pet, kind, name, nodeClass="vtkMRMLScalarVolumeNode"):
     """The node of a kind that belongs to a PET: that of its earlier run, or a new one."""
     node = pet.GetNodeReference(ROLES[kind])
-    if node is None or _isAnothersToo(node, pet, kind):
+    if node is None or isAnothersToo(node, pet, kind):
         node = slicer.mrmlScene.AddNewNodeByClass(nodeClass, slicer.mrmlScene.GenerateUniqueName(name))
         pet.SetNodeReferenceID(ROLES[kind], node.GetID())
     return node
@@ -298,11 +299,11 @@ def _forget(pet, kind):
     """Remove what an earlier run left and this one did not make."""
     node = pet.GetNodeReference(ROLES[kind])
     pet.SetNodeReferenceID(ROLES[kind], None)
-    if node is not None and not _isAnothersToo(node, pet, kind):
+    if node is not None and not isAnothersToo(node, pet, kind):
         slicer.mrmlScene.RemoveNode(node)
 
 
-def _isAnothersToo(node, pet, kind):
+def isAnothersToo(node, pet, kind):
     """Whether a part of a PET is one of a copy too, which somebody made of the PET to keep it."""
     every = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     return any(other is not pet and other.GetNodeReference(ROLES[kind]) is node for other in every)

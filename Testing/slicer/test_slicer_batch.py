@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 
 import pytest
-from slicer_cases import add_patient, nodes_of, run, write_derived, write_results
-from slicer_module import FakeProcess
+from slicer_cases import add_patient, copied, nodes_of, run, write_derived, write_results
+from slicer_module import FakeProcess, load_part
 
 WELL = {"done": 1, "skipped": 0, "failed": 0, "failures": []}
 DAY = "20240102"
@@ -358,3 +358,16 @@ def test_closing_the_scene_or_the_module_ends_the_child(desk, harness):
     desk.ui.batchStartButton.click()
     harness.unload_module(desk)
     assert FakeProcess.made[1].cancelled and not desk.batch.running
+
+
+def test_a_copy_of_a_shown_result_stays(desk, harness, slicer, tmp_path):
+    """Somebody made it to keep it, with all references of the PET: the next person's results do not take it away."""
+    two_done(desk, harness, write_results(tmp_path / "results"))
+    desk.batch.show(0)
+    found = desk.results.found
+    copy = copied(found.pet)
+    maps = [*found.volumes.values(), found.regions, found.metrics]
+    desk.batch.show(1)
+    assert slicer.mrmlScene.IsNodePresent(copy) and not slicer.mrmlScene.IsNodePresent(found.pet)
+    assert all(map(slicer.mrmlScene.IsNodePresent, maps[1:])) and load_part("scene").Results(copy).regions is maps[-2]
+    slicer.mrmlScene.RemoveNode(copy)

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 from cases import write_tiny_latent
-from slicer_cases import add_scan, done, finish_many, nodes_of, run, slice_marks, write_results
+from slicer_cases import add_scan, copied, done, finish_many, nodes_of, run, slice_marks, write_results
 from slicer_module import FakeProcess, load_part
 
 from RelAPETLib.cli import main
@@ -168,12 +168,8 @@ def test_one_tracer_after_all_replaces_that_one_alone(widget, slicer, scans, tmp
 
 
 def test_a_copy_keeps_its_maps(widget, slicer, scans, tmp_path):
-    """As Slicer's Data module makes it: with all references of the PET."""
     found, Results = run(widget, write_results(tmp_path / "made")), load_part("scene").Results
-    copy = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
-    copy.UnRegister(None)
-    copy.Copy(found.pet)
-    copy = slicer.mrmlScene.AddNode(copy)
+    copy = copied(found.pet)
     assert Results(copy).difference is found.difference
     before = values(Results(copy).difference)
     again = run(widget, write_results(tmp_path / "again", seed=9), keep=lambda name: not name.startswith("uncertainty"))
