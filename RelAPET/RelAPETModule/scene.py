@@ -281,9 +281,30 @@ def _placeMaps(maps, facts, output, tracer, name):
 def _output(chosen, name):
     if chosen is None:
         return slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
+    if chosen.GetAttribute(KIND) is None:
+        _leaveOrigin(chosen)
     if "SYNTHETIC" not in chosen.GetName():
         chosen.SetName(f"SYNTHETIC {chosen.GetName()}")
     return chosen
+
+
+def _leaveOrigin(volume):
+    """A volume of the user's own becomes a result: it is no more what a file, a DICOM series or a sidecar holds.
+
+    Else saving the scene would write the synthetic PET over the file that the volume was loaded from.
+    """
+    for number in reversed(range(volume.GetNumberOfStorageNodes())):
+        slicer.mrmlScene.RemoveNode(volume.GetNthStorageNode(number))
+    for name in [name for name in volume.GetAttributeNames() if name.startswith("DICOM.") or name == SIDECAR]:
+        volume.RemoveAttribute(name)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(volume) if hierarchy is not None else 0
+    if item:
+        for name in [name for name in hierarchy.GetItemAttributeNames(item) if name.startswith("DICOM.")]:
+            hierarchy.RemoveItemAttribute(item, name)
+        for name in ("DICOM", "DICOMInstanceUID"):
+            if hierarchy.GetItemUID(item, name):
+                hierarchy.SetItemUID(item, name, "")
 
 
 def _partOf(pet, kind, name, nodeClass="vtkMRMLScalarVolumeNode"):

@@ -204,6 +204,27 @@ def test_a_volume_of_the_users_own_takes_the_first_tracer(widget, slicer, scans,
     assert found["TAU"] is own and found["PIB"].GetName() == "SYNTHETIC PIB PET (T1w)"
 
 
+def test_a_loaded_volume_that_is_replaced_leaves_its_file_and_its_series(widget, slicer, harness, scans, tmp_path):
+    """Saving the scene must not write the synthetic PET over the file, nor is the PET of that series or person."""
+    own, people, file = add_scan("CT"), load_part("people"), tmp_path / "ct.nrrd"
+    slicer.util.saveNode(own, str(file))
+    before, hierarchy = file.read_bytes(), slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(own) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), own)
+    hierarchy.SetItemUID(item, "DICOM", "1.2")
+    hierarchy.SetItemUID(item, "DICOMInstanceUID", "1.2.3")
+    hierarchy.SetItemAttribute(item, "DICOM.Modality", "CT")
+    for name, value in (("DICOM.instanceUIDs", "1.2.3"), ("DICOM.PatientID", "7"), ("RelAPET.Sidecar", "{}")):
+        own.SetAttribute(name, value)
+    assert people.originOf(own).identifier == "7"
+    widget.parameters.output = own
+    assert run(widget, write_results(tmp_path / "results")).pet is own and own.GetName() == "SYNTHETIC CT"
+    assert people.originOf(own) == people.Origin() and "Modality" not in people.tagsOf(own)
+    assert own.GetAttribute("RelAPET.Sidecar") is None
+    assert not any(hierarchy.GetItemUID(item, name) for name in ("DICOM", "DICOMInstanceUID"))
+    slicer.util.saveScene(str(tmp_path / "scene.mrml"))
+    assert file.read_bytes() == before
+
+
 @pytest.mark.parametrize("damage", ["volume", "record", "missing"])
 def test_one_damaged_result_leaves_all_as_it_was(widget, slicer, scans, tmp_path, damage):
     choose_all(widget)
