@@ -129,7 +129,8 @@ def writeSidecar(volume, path, unit=None):
 
     sidecar = readDict(volume, SIDECAR)
     units = volume.GetVoxelValueUnits()
-    unit = (units.GetCodeValue() if units is not None else None) or unit
+    coded = (units.GetCodeValue() if units is not None else None) or unit
+    unit = volume.GetAttribute(UNITS) or coded  # the code of a result's is that of a plain number, SUVR or not
     if "Units" not in sidecar and unit:
         sidecar = {**sidecar, "Units": unit}
     if saysSynthetic(volume):
