@@ -202,9 +202,9 @@ def outputsFor(output, tracers, wanted="T1w"):
         return {tracer: output if tracer == tracers[0] else None for tracer in tracers}
     if (output.GetAttribute(SPACE) or "T1w") != wanted:
         return dict.fromkeys(tracers)
-    run, space = output.GetAttribute(RUN), output.GetAttribute(SPACE)
-    every = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if run is not None else []
-    together = [node for node in every if node.GetAttribute(RUN) == run and node.GetAttribute(SPACE) == space]
+    from .people import petsOfRun
+
+    together = [node for node in petsOfRun(output) if node.GetAttribute(SPACE) == output.GetAttribute(SPACE)]
     # Of a PET and its copies in the scene the first is replaced.
     earlier = {node.GetAttribute(TRACER): node for node in (*reversed(together), output)}
     return {tracer: earlier.get(tracer) for tracer in tracers}

@@ -157,6 +157,22 @@ def test_a_second_run_of_all_replaces_each_by_its_own(widget, slicer, scans, tmp
     assert widget.parameters.output is found["TAU"]
 
 
+def test_a_scene_that_was_loaded_twice_keeps_both_copies_apart(widget, slicer, harness, scans, tmp_path):
+    """PETs of a run know one another by a word that both copies have, and each its own T1w."""
+    choose_all(widget)
+    first = run_all(widget, written(tmp_path, "TAU", "PIB"))
+    before = {tracer: values(pet) for tracer, pet in first.items()}
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    harness.process_events()
+    second = pets(widget)
+    assert widget.ui.resultSelector.count == 2 and not set(second.values()) & set(first.values())
+    again = run_all(widget, written(tmp_path, "TAU", "PIB", seed=7))
+    assert again == second and len({pet.GetNodeReference("RelAPET.T1w") for pet in second.values()}) == 1
+    for tracer, pet in first.items():
+        np.testing.assert_array_equal(values(pet), before[tracer])
+
+
 def test_one_tracer_after_all_replaces_that_one_alone(widget, slicer, scans, tmp_path):
     choose_all(widget)
     found = run_all(widget, written(tmp_path, "TAU", "PIB"))
