@@ -144,6 +144,24 @@ def test_closing_the_scene_ends_the_run(widget, harness, slicer, pair):
     assert widget.parameters.t1w is None and not widget.ui.synthesizeButton.enabled
 
 
+@pytest.mark.parametrize("entered", [True, False])
+def test_a_scene_of_a_later_version_comes_in_during_the_run(widget, harness, slicer, scans, tmp_path, entered):
+    """Its choices cannot be read; the run goes on with its own, and nothing is reported as an error of Slicer's."""
+    scene = tmp_path / "scene.mrml"
+    slicer.util.saveScene(str(scene))
+    text = scene.read_text(encoding="utf-8")
+    assert "tracer TAU" in text
+    scene.write_text(text.replace("tracer TAU", "tracer LATER"), encoding="utf-8")
+    widget.ui.synthesizeButton.click()
+    widget.parent.isEntered = entered
+    slicer.util.loadScene(str(scene))
+    harness.process_events()  # raises what observers raised
+    assert widget.ui.synthesizeButton.text == "Cancel" and widget.ui.synthesizeButton.enabled
+    finish(FakeProcess.made[-1], write_results(tmp_path / "results"))
+    assert widget.results.found.mri is scans[0] and "Done: SYNTHETIC TAU" in widget.ui.statusLabel.text
+    assert widget.parameters.tracer.value == "TAU" and widget.ui.synthesizeButton.text == "Synthesize"
+
+
 def test_closing_slicer_and_unloading_end_the_run(widget, harness, slicer, pair):
     widget.ui.synthesizeButton.click()
     slicer.app.aboutToQuit.emit()
