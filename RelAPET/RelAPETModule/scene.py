@@ -9,6 +9,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from . import grids
 from .attributes import objectOf, readDict, setQuantity
 from .library import library
 
@@ -152,25 +153,19 @@ def readVolume(path, volume, geometryOf=None):
     storage.SetSingleFile(1)
     if not storage.ReadData(loaded) or loaded.GetImageData() is None:
         raise SceneError(_("the result {file} could not be read").format(file=Path(path).name))
-    matrix = vtk.vtkMatrix4x4()
+    matrix, image = vtk.vtkMatrix4x4(), loaded.GetImageData()
     loaded.GetIJKToRASMatrix(matrix)
     if geometryOf is not None:
-        _checkSame(matrix, geometryOf, loaded.GetImageData().GetDimensions())
+        image, matrix = grids.handedAs(geometryOf, image, matrix)
+        _checkSame(matrix, geometryOf, image.GetDimensions())
         matrix = geometryOf
     volume.SetAndObserveTransformNodeID(None)  # results lie in the world
-    volume.SetAndObserveImageData(loaded.GetImageData())
+    volume.SetAndObserveImageData(image)
     volume.SetIJKToRASMatrix(matrix)
 
 
-def samePlace(one, two, dimensions):
-    """Whether two matrices put two corners at the same places, to a hundredth of a millimetre or so."""
-    corners = ([0, 0, 0, 1], [n - 1 for n in dimensions] + [1])
-    both = [(a, b) for c in corners for a, b in zip(one.MultiplyPoint(c), two.MultiplyPoint(c), strict=True)]
-    return max(abs(a - b) for a, b in both) <= 0.05
-
-
 def _checkSame(matrix, wanted, dimensions):
-    if not samePlace(matrix, wanted, dimensions):
+    if not grids.samePlace(matrix, grids.straight(wanted), dimensions):
         raise PlaceError(_("the result does not lie where the T1w does; please report this with the log"))
 
 
