@@ -89,8 +89,8 @@ class BatchPanel(batch.BatchListener):
             return
         found = findPairs(slicer.mrmlScene, not models.doesWithout(node.model, T2F), below)
         rows = [Row(pair, words=pair.problem or pair.doubt or _("ready")) for pair in found]
-        self._recall(rows)
         self._below, self._foundFor = below, self._place()
+        self._recall(rows)
         self._last = "" if rows else _("No T1w and T2-FLAIR in the scene; load studies first.")
         self._fill(rows)
         self._panel.updatePanel()
@@ -112,8 +112,8 @@ class BatchPanel(batch.BatchListener):
         return folderOf(self._panel.ui.batchFolderEdit.text.strip(), self._panel.parameters.model)
 
     def folder(self):
-        """`BatchFolder` of the chosen model's results."""
-        return BatchFolder(self._place())
+        """`BatchFolder` of the results of whom the rows are; a scene that comes in may bring another model."""
+        return BatchFolder(self._foundFor or self._place())
 
     def _fill(self, rows):
         table, self.rows, self._filling = self._panel.ui.batchTable, rows, True

@@ -41,18 +41,21 @@ def load(pair, folder, who):
             people.remember(results.pet, Request(pair.t1w, pair.t2f, one.tracer), pair.t1w)
             history.remember(results.pet, prints, objectOf(record.options).get("quality"))
             display.prepare(results)
-            results.pet.SetAttribute(scene.FROM_BATCH, "/".join(who))
+            results.pet.SetNodeReferenceID(scene.FROM_BATCH, results.pet.GetID())
             found[one.tracer] = results
     return found
 
 
 def forget():
-    """Take what `load` brought out of the scene again; it stays on the disk."""
+    """Take what `load` brought out of the scene again; it stays on the disk. Copies stay, with all that is theirs."""
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-        if node.GetAttribute(scene.FROM_BATCH):
-            results = scene.Results(node)
-            for part in (results.metrics, results.regions, *tables.segmentsOf(node), *results.volumes.values()):
-                _remove(part)
+        if node.GetNodeReference(scene.FROM_BATCH) is node:
+            tables.forgetSegments(node)
+            for kind in scene.ROLES:
+                part = node.GetNodeReference(scene.ROLES[kind])
+                if part is not None and not scene.isAnothersToo(part, node, kind):
+                    _remove(part)
+            _remove(node)
 
 
 def _remove(node):

@@ -15,7 +15,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from . import scene
+from . import grids, scene
 from .attributes import objectOf, readDict, readList
 from .library import library
 
@@ -87,7 +87,7 @@ def _ownMatrix(results):
     if dimensions != mri.GetImageData().GetDimensions():
         return None
     (petOwn, petWorld), (own, world) = _matrices(pet), _matrices(mri)
-    same = any(scene.samePlace(*two, dimensions) for two in ((petOwn, own), (petOwn, world), (petWorld, world)))
+    same = any(grids.samePlace(*two, dimensions) for two in ((petOwn, own), (petOwn, world), (petWorld, world)))
     return own if same else None
 
 

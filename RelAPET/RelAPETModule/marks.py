@@ -4,10 +4,13 @@ Each view gets a text of its own. The view's corner annotation is left alone: al
 which is Slicer's (its DataProbe writes there) and every other module's too.
 """
 
+import contextlib
+
 import qt
 import slicer
 import vtk
 
+from . import people
 from .scene import KIND, SYNTHETIC, TRACER
 
 WORDS = {
@@ -17,6 +20,7 @@ WORDS = {
     "measured": "measured {tracer} PET",
     "zscore": "measured {tracer} PET: z-score",
     "uncertainty": "SYNTHETIC {tracer}: spread of samples\nnot the error",
+    None: "SYNTHETIC image",  # of a file, which tells no more
 }
 ADVICE = "research only"
 COLOR = 1.0, 0.8, 0.2
@@ -36,6 +40,7 @@ class ViewMarks:
     def __init__(self):
         self._marks = {}  # the view's renderer: its text
         self._nodes, self._scene, self._due = {}, [], False
+        self._asked = {}  # by the volume's ID: the file and the instances that were asked whether they are synthetic
 
     @property
     def on(self):
@@ -63,7 +68,7 @@ class ViewMarks:
             slicer.mrmlScene.RemoveObserver(tag)
         for identifier in list(self._nodes):
             self._leave(identifier)
-        self._scene = []
+        self._scene, self._asked = [], {}
         for renderer in list(self._marks):
             renderer.RemoveViewProp(self._marks.pop(renderer))
 
@@ -71,8 +76,10 @@ class ViewMarks:
     def _onNode(self, scene, event, node):
         if node is None:
             return
-        if node.GetAttribute(SYNTHETIC) and not scene.IsNodePresent(node):
-            self.update()
+        if not scene.IsNodePresent(node):
+            self._asked.pop(node.GetID(), None)
+            if node.GetAttribute(SYNTHETIC):
+                self.update()
         if any(node.IsA(name) for name in (_COMPOSITE, _SLICE, _RENDERING, _VIEW, _VOLUME)):
             if scene.IsNodePresent(node):
                 self._follow(node)
@@ -93,8 +100,22 @@ class ViewMarks:
         for identifier in set(self._nodes) - {node.GetID() for node in nodes}:
             self._leave(identifier)
         for node in nodes:
+            if node.IsA(_VOLUME):
+                self._ask(node)
             self._follow(node)
         self.update()
+
+    def _ask(self, volume):
+        """A volume whose file or DICOM series says that it is synthetic, as the library's do, says so from now on."""
+        storage, identifier = volume.GetStorageNode(), volume.GetID()
+        source = storage.GetFileName() if storage is not None else None, volume.GetAttribute("DICOM.instanceUIDs")
+        known = volume.GetAttribute(SYNTHETIC) or volume.GetAttribute(KIND) or self._asked.get(identifier) == source
+        if known or not any(source):
+            return
+        with contextlib.suppress(ImportError):  # before the install step the library may not be able to look
+            if people.saysSynthetic(volume):
+                volume.SetAttribute(SYNTHETIC, "1")
+            self._asked[identifier] = source
 
     def _follow(self, node):
         """Hear of it when the node changes what views show: of a volume, when it is given another display."""

@@ -310,11 +310,26 @@ def ownOutput(output, t1w):
 
 def petsLike(pet):
     """The synthetic PETs of this one's T1w and of its run, itself among them, in the order of their coming."""
+    source = pet.GetNodeReference(SOURCE_ROLE)
+    if source is None:
+        return petsOfRun(pet)
+    return [node for node in _pets() if node.GetNodeReference(SOURCE_ROLE) is source]
+
+
+def petsOfRun(pet):
+    """The synthetic PETs of this one's run, itself among them.
+
+    Not those of a scene that was loaded twice: these were made from the other copy of the T1w.
+    """
     source, run = pet.GetNodeReference(SOURCE_ROLE), pet.GetAttribute(RUN)
 
     def belongs(node):
-        same = source is not None and node.GetNodeReference(SOURCE_ROLE) is source
-        return node is pet or same or (run is not None and node.GetAttribute(RUN) == run)
+        same = run is not None and node.GetAttribute(RUN) == run
+        return node is pet or (same and node.GetNodeReference(SOURCE_ROLE) is source)
 
+    return [node for node in _pets() if belongs(node)]
+
+
+def _pets():
     every = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    return [node for node in every if node.GetAttribute(KIND) == "pet" and belongs(node)]
+    return [node for node in every if node.GetAttribute(KIND) == "pet"]

@@ -9,6 +9,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from . import grids
 from .attributes import objectOf, readDict, setQuantity
 from .library import library
 
@@ -21,7 +22,8 @@ SYNTHETIC, KIND, TRACER, MODEL, UNITS, STATEMENT, PROVENANCE, WINDOW, SPACE = (
 RUN = "RelAPET.Run"
 #: Rows of ``regions.tsv`` as JSON, of the table that shows them in its own order and words.
 ROWS = "RelAPET.Rows"
-#: Attribute of a PET that a batch brought into the scene, and takes out again when it shows the next person's.
+#: Role by which a PET that a batch brought into the scene knows itself: the batch takes it out again when it shows the
+#: next person's. A copy, which somebody made to keep it, knows the one that it was made of.
 FROM_BATCH = "RelAPET.Batch"
 #: What a simulated scan's BIDS sidecar says.
 SIDECAR = "RelAPET.Sidecar"
@@ -128,7 +130,8 @@ def writeSidecar(volume, path, unit=None):
 
     sidecar = readDict(volume, SIDECAR)
     units = volume.GetVoxelValueUnits()
-    unit = (units.GetCodeValue() if units is not None else None) or unit
+    coded = (units.GetCodeValue() if units is not None else None) or unit
+    unit = volume.GetAttribute(UNITS) or coded  # the code of a result's is that of a plain number, SUVR or not
     if "Units" not in sidecar and unit:
         sidecar = {**sidecar, "Units": unit}
     if saysSynthetic(volume):
@@ -150,25 +153,19 @@ def readVolume(path, volume, geometryOf=None):
     storage.SetSingleFile(1)
     if not storage.ReadData(loaded) or loaded.GetImageData() is None:
         raise SceneError(_("the result {file} could not be read").format(file=Path(path).name))
-    matrix = vtk.vtkMatrix4x4()
+    matrix, image = vtk.vtkMatrix4x4(), loaded.GetImageData()
     loaded.GetIJKToRASMatrix(matrix)
     if geometryOf is not None:
-        _checkSame(matrix, geometryOf, loaded.GetImageData().GetDimensions())
+        image, matrix = grids.handedAs(geometryOf, image, matrix)
+        _checkSame(matrix, geometryOf, image.GetDimensions())
         matrix = geometryOf
     volume.SetAndObserveTransformNodeID(None)  # results lie in the world
-    volume.SetAndObserveImageData(loaded.GetImageData())
+    volume.SetAndObserveImageData(image)
     volume.SetIJKToRASMatrix(matrix)
 
 
-def samePlace(one, two, dimensions):
-    """Whether two matrices put two corners at the same places, to a hundredth of a millimetre or so."""
-    corners = ([0, 0, 0, 1], [n - 1 for n in dimensions] + [1])
-    both = [(a, b) for c in corners for a, b in zip(one.MultiplyPoint(c), two.MultiplyPoint(c), strict=True)]
-    return max(abs(a - b) for a, b in both) <= 0.05
-
-
 def _checkSame(matrix, wanted, dimensions):
-    if not samePlace(matrix, wanted, dimensions):
+    if not grids.samePlace(matrix, grids.straight(wanted), dimensions):
         raise PlaceError(_("the result does not lie where the T1w does; please report this with the log"))
 
 
@@ -200,9 +197,9 @@ def outputsFor(output, tracers, wanted="T1w"):
         return {tracer: output if tracer == tracers[0] else None for tracer in tracers}
     if (output.GetAttribute(SPACE) or "T1w") != wanted:
         return dict.fromkeys(tracers)
-    run, space = output.GetAttribute(RUN), output.GetAttribute(SPACE)
-    every = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if run is not None else []
-    together = [node for node in every if node.GetAttribute(RUN) == run and node.GetAttribute(SPACE) == space]
+    from .people import petsOfRun
+
+    together = [node for node in petsOfRun(output) if node.GetAttribute(SPACE) == output.GetAttribute(SPACE)]
     # Of a PET and its copies in the scene the first is replaced.
     earlier = {node.GetAttribute(TRACER): node for node in (*reversed(together), output)}
     return {tracer: earlier.get(tracer) for tracer in tracers}
@@ -228,7 +225,7 @@ def placeResults(read, output, t1w, run):
             name = (t1w.GetName() if t1w else "MRI") + (", MNI space" if ending else "")
             pet = _placeMaps(maps, read.facts, output if ending == endings[0] else None, read.tracer, name)
             pet.SetAttribute(RUN, run)
-            pet.SetAttribute(FROM_BATCH, None)  # it may take the place of one
+            pet.SetNodeReferenceID(FROM_BATCH, None)  # it may take the place of one
             pet.SetAttribute(PROVENANCE, json.dumps(read.record, ensure_ascii=False))
             pet.SetAttribute(SPACE, "MNI" if ending else "T1w")
             background = _template() if ending else t1w
@@ -280,15 +277,36 @@ def _placeMaps(maps, facts, output, tracer, name):
 def _output(chosen, name):
     if chosen is None:
         return slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(name))
+    if chosen.GetAttribute(KIND) is None:
+        _leaveOrigin(chosen)
     if "SYNTHETIC" not in chosen.GetName():
         chosen.SetName(f"SYNTHETIC {chosen.GetName()}")
     return chosen
 
 
+def _leaveOrigin(volume):
+    """A volume of the user's own becomes a result: it is no more what a file, a DICOM series or a sidecar holds.
+
+    Else saving the scene would write the synthetic PET over the file that the volume was loaded from.
+    """
+    for number in reversed(range(volume.GetNumberOfStorageNodes())):
+        slicer.mrmlScene.RemoveNode(volume.GetNthStorageNode(number))
+    for name in [name for name in volume.GetAttributeNames() if name.startswith("DICOM.") or name == SIDECAR]:
+        volume.RemoveAttribute(name)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(volume) if hierarchy is not None else 0
+    if item:
+        for name in [name for name in hierarchy.GetItemAttributeNames(item) if name.startswith("DICOM.")]:
+            hierarchy.RemoveItemAttribute(item, name)
+        for name in ("DICOM", "DICOMInstanceUID"):
+            if hierarchy.GetItemUID(item, name):
+                hierarchy.SetItemUID(item, name, "")
+
+
 def _partOf(pet, kind, name, nodeClass="vtkMRMLScalarVolumeNode"):
     """The node of a kind that belongs to a PET: that of its earlier run, or a new one."""
     node = pet.GetNodeReference(ROLES[kind])
-    if node is None or _isAnothersToo(node, pet, kind):
+    if node is None or isAnothersToo(node, pet, kind):
         node = slicer.mrmlScene.AddNewNodeByClass(nodeClass, slicer.mrmlScene.GenerateUniqueName(name))
         pet.SetNodeReferenceID(ROLES[kind], node.GetID())
     return node
@@ -298,11 +316,11 @@ def _forget(pet, kind):
     """Remove what an earlier run left and this one did not make."""
     node = pet.GetNodeReference(ROLES[kind])
     pet.SetNodeReferenceID(ROLES[kind], None)
-    if node is not None and not _isAnothersToo(node, pet, kind):
+    if node is not None and not isAnothersToo(node, pet, kind):
         slicer.mrmlScene.RemoveNode(node)
 
 
-def _isAnothersToo(node, pet, kind):
+def isAnothersToo(node, pet, kind):
     """Whether a part of a PET is one of a copy too, which somebody made of the PET to keep it."""
     every = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     return any(other is not pet and other.GetNodeReference(ROLES[kind]) is node for other in every)

@@ -199,7 +199,7 @@ def segmentRows(segmentation, results):
     share of the segment is told where it is smaller. Empty segments are left out.
     """
     values = {kind: slicer.util.arrayFromVolume(node) for kind, node in results.volumes.items()}
-    size = math.prod(results.pet.GetSpacing())
+    size = math.prod(results.pet.GetSpacing()) * _growth(results.pet)
     rows, voxels = [], "Binary labelmap"
     if not segmentation.GetSegmentation().ContainsRepresentation(voxels):
         # surfaces or contours alone, as of an STL file
@@ -227,10 +227,22 @@ def segmentRows(segmentation, results):
 
 
 def _volume(segmentation, segmentID):
-    """Cubic millimetres of a segment, wherever it lies."""
+    """Cubic millimetres of a segment in the world, wherever it lies."""
     segment = segmentation.GetSegmentation().GetSegment(segmentID)
     image = segmentation.GetBinaryLabelmapInternalRepresentation(segmentID)
     if image is None or image.GetNumberOfPoints() == 0:
         return 0.0
     labels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation, segmentID)
-    return float((labels == segment.GetLabelValue()).sum()) * math.prod(image.GetSpacing())
+    return float((labels == segment.GetLabelValue()).sum()) * math.prod(image.GetSpacing()) * _growth(segmentation)
+
+
+def _growth(node):
+    """By which factor the transform that a node is under makes it larger, e.g. an atlas laid over a smaller brain.
+
+    1 without a transform, and for a non-linear one, of which no single factor is known.
+    """
+    transform, matrix = node.GetParentTransformNode(), vtk.vtkMatrix4x4()
+    if transform is None or not transform.IsTransformToWorldLinear():
+        return 1.0
+    transform.GetMatrixTransformToWorld(matrix)
+    return abs(matrix.Determinant())

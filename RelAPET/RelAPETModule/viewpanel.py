@@ -1,5 +1,6 @@
 """How the shown result looks: side by side or not, PET or MRI at a key, colours and their window."""
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -14,6 +15,7 @@ class ViewPanel:
     def __init__(self, panel):
         self._panel, self._filling, self._offered = panel, False, None
         self._layouts, self._laid = layouts.SideBySide(), None
+        self._followed, self._due = [], False  # volumes whose display is heard of and tags; whether it has changed
         ui = panel.ui
         for button, slot in (
             (ui.compareButton, lambda checked=False: self.onLay("comparison")),
@@ -32,6 +34,7 @@ class ViewPanel:
     def cleanUp(self):
         """The module goes: nothing of it may be called any more, and none of its views stays."""
         self._layouts.leave()
+        self._follow([])
         if self._manager is not None:
             self._manager.disconnect("layoutChanged(int)", self.onLayoutChanged)
             self._manager = None
@@ -79,6 +82,7 @@ class ViewPanel:
     def forget(self):
         """The scene is closed: its result is neither shown nor held any more."""
         self.leave()
+        self._follow([])
         self._seen = None
 
     def onLayoutChanged(self, layout):
@@ -119,11 +123,34 @@ class ViewPanel:
             display.setWindow(self._found, low, high)
             self._panel.results.updateWords()
 
+    def _follow(self, volumes):
+        """Hear of it when a map's colours are changed elsewhere, e.g. its window with the mouse in a view."""
+        event = slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent
+        for volume, tag in self._followed:
+            if volume not in volumes:
+                volume.RemoveObserver(tag)
+        kept = [(volume, tag) for volume, tag in self._followed if volume in volumes]
+        known = [volume for volume, _tag in kept]
+        new = [(volume, volume.AddObserver(event, self._onDisplay)) for volume in volumes if volume not in known]
+        self._followed = kept + new
+
+    def _onDisplay(self, caller=None, event=None):
+        if not self._due:
+            self._due = True
+            qt.QTimer.singleShot(0, self._showDisplay)
+
+    def _showDisplay(self):
+        self._due = False
+        if self._followed and self._found is not None:
+            self.update()
+            self._panel.results.updateWords()
+
     def update(self):
         """Buttons and colours as the shown result has them."""
         node, found, ui = self._panel.parameters, self._found, self._panel.ui
         if node is None:
             return
+        self._follow(list(found.volumes.values()) if found is not None else [])
         there = found is not None and self._manager is not None
         ui.compareButton.enabled = there
         ui.tracersButton.enabled = there and len({p.GetAttribute(TRACER) for p in people.petsLike(found.pet)}) > 1

@@ -176,13 +176,13 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
 
     def onSceneStartImport(self, caller, event):
         """What is read into the node meanwhile may be of another version, and nothing that its wrapper can read."""
-        if not (self.logic.running or self.batch.running):
-            self.setParameterNode(None)
+        self.setParameterNode(None)
 
     def onSceneEndImport(self, caller, event):
         self.inputs.adopt()
-        if self.parent.isEntered:
+        if self.parent.isEntered or self.logic.running or self.batch.running:  # whose ends will ask for it
             self.initializeParameterNode()
+        if self.parent.isEntered:
             self.results.restore()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
@@ -332,6 +332,8 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self.updatePanel()
 
     def _finish(self, results):
+        if self._parameterNode is None:  # in the middle of an import
+            self.initializeParameterNode()
         self._parameterNode.output = results[0].pet
         self._parameterNode.shown = Shown.PET
         self.results.show("pet", fit=True)

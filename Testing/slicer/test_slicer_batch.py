@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 
 import pytest
-from slicer_cases import add_patient, nodes_of, run, write_derived, write_results
-from slicer_module import FakeProcess
+from slicer_cases import TOLD, add_patient, copied, nodes_of, run, write_derived, write_results
+from slicer_module import FakeProcess, load_part
 
 WELL = {"done": 1, "skipped": 0, "failed": 0, "failures": []}
 DAY = "20240102"
@@ -290,6 +290,25 @@ def test_nothing_is_changed_under_a_running_batch(desk, harness):
     assert not desk.busy and desk.manager.ui.useButton.enabled and desk.ui.inputsSection.enabled
 
 
+def test_a_scene_that_comes_in_changes_no_running_batch(desk, harness, slicer, put, tmp_path):
+    """It may bring another model: what is said of those who are done is what the batch's own folder has."""
+    put("other", TOLD)
+    slicer.util.saveScene(str(tmp_path / "scene.mrml"))
+    desk.parameters.model = "demo"
+    add_patient("Doe^John", [DAY]), add_patient("Roe^Jane", [DAY])
+    find(desk)
+    desk.ui.batchStartButton.click()
+    results, says, own = write_results(tmp_path / "results"), "Caution: the registration is doubtful.", folder(desk)
+    slicer.util.loadScene(str(tmp_path / "scene.mrml"))
+    harness.process_events()
+    assert desk.parameters.model == "other" and desk.batch.running
+    write_derived(own, ("sub-001", "ses-1"), results, verdict={"level": "caution", "says": says})
+    end(harness)
+    assert text(desk, 0) == f"done: sub-001/ses-1; {says}" and FakeProcess.made[-1].option("--model") == "demo"
+    end(harness)
+    assert not desk.batch.running and folder(desk) != own, "the list is of the other model now"
+
+
 def test_a_result_that_is_in_doubt_says_so_in_the_table(desk, harness, tmp_path):
     add_patient("Doe^John", [DAY]), add_patient("Roe^Jane", [DAY])
     find(desk)
@@ -358,3 +377,16 @@ def test_closing_the_scene_or_the_module_ends_the_child(desk, harness):
     desk.ui.batchStartButton.click()
     harness.unload_module(desk)
     assert FakeProcess.made[1].cancelled and not desk.batch.running
+
+
+def test_a_copy_of_a_shown_result_stays(desk, harness, slicer, tmp_path):
+    """Somebody made it to keep it, with all references of the PET: the next person's results do not take it away."""
+    two_done(desk, harness, write_results(tmp_path / "results"))
+    desk.batch.show(0)
+    found = desk.results.found
+    copy = copied(found.pet)
+    maps = [*found.volumes.values(), found.regions, found.metrics]
+    desk.batch.show(1)
+    assert slicer.mrmlScene.IsNodePresent(copy) and not slicer.mrmlScene.IsNodePresent(found.pet)
+    assert all(map(slicer.mrmlScene.IsNodePresent, maps[1:])) and load_part("scene").Results(copy).regions is maps[-2]
+    slicer.mrmlScene.RemoveNode(copy)

@@ -16,7 +16,7 @@ from slicer_cases import add_scan, finish, matrix_of, nodes_of, run, write_resul
 from slicer_module import MODULE, FakeProcess, load_part, load_volume
 
 from RelAPETLib.tracers import TRACERS
-from RelAPETLib.volumes import read_volume
+from RelAPETLib.volumes import read_volume, write_volume
 
 # Ends that are no success
 
@@ -144,6 +144,24 @@ def test_closing_the_scene_ends_the_run(widget, harness, slicer, pair):
     assert widget.parameters.t1w is None and not widget.ui.synthesizeButton.enabled
 
 
+@pytest.mark.parametrize("entered", [True, False])
+def test_a_scene_of_a_later_version_comes_in_during_the_run(widget, harness, slicer, scans, tmp_path, entered):
+    """Its choices cannot be read; the run goes on with its own, and nothing is reported as an error of Slicer's."""
+    scene = tmp_path / "scene.mrml"
+    slicer.util.saveScene(str(scene))
+    text = scene.read_text(encoding="utf-8")
+    assert "tracer TAU" in text
+    scene.write_text(text.replace("tracer TAU", "tracer LATER"), encoding="utf-8")
+    widget.ui.synthesizeButton.click()
+    widget.parent.isEntered = entered
+    slicer.util.loadScene(str(scene))
+    harness.process_events()  # raises what observers raised
+    assert widget.ui.synthesizeButton.text == "Cancel" and widget.ui.synthesizeButton.enabled
+    finish(FakeProcess.made[-1], write_results(tmp_path / "results"))
+    assert widget.results.found.mri is scans[0] and "Done: SYNTHETIC TAU" in widget.ui.statusLabel.text
+    assert widget.parameters.tracer.value == "TAU" and widget.ui.synthesizeButton.text == "Synthesize"
+
+
 def test_closing_slicer_and_unloading_end_the_run(widget, harness, slicer, pair):
     widget.ui.synthesizeButton.click()
     slicer.app.aboutToQuit.emit()
@@ -235,6 +253,27 @@ def test_oblique_anisotropic_volumes_are_written_as_they_lie(harness, slicer, tm
     for index in ((0, 0, 0), (4, 0, 0), (0, 6, 0), (1, 2, 8)):
         ras = np.array(image.TransformIndexToPhysicalPoint(index)) * (-1, -1, 1)
         np.testing.assert_allclose(ras, matrix[:3] @ (*index, 1), atol=1e-9)
+
+
+@pytest.mark.parametrize("flip", [1, -1])
+@pytest.mark.parametrize("shear", [0, 9e-4])
+def test_odd_axes_that_are_not_refused_do_not_fail_at_the_end(harness, slicer, tmp_path, flip, shear):
+    """The library straightens a slight shear, by more than rounding moves a corner; Slicer's reader turns the slices of
+    left-handed axes round, as a mirroring transform makes them."""
+    scene = load_part("scene")
+    values = np.random.default_rng(3).random((60, 61, 62)).astype(np.float32)
+    node, back, matrix = slicer.util.addVolumeFromArray(values), slicer.vtkMRMLScalarVolumeNode(), vtk.vtkMatrix4x4()
+    matrix.DeepCopy((0, 4, shear * 3.9, 5, -3.8 * flip, 0, 0, -7, 0, 0, 3.9, 11, 0, 0, 0, 1))
+    node.SetIJKToRASMatrix(matrix)
+    scene.writeVolume(node, tmp_path / "t1w.nrrd")
+    write_volume(read_volume(tmp_path / "t1w.nrrd"), tmp_path / "pet.nii")
+    scene.readVolume(tmp_path / "pet.nii", back, scene.worldMatrix(node))
+    np.testing.assert_allclose(matrix_of(back), matrix_of(node), atol=1e-9)
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(back), values)
+    matrix.SetElement(0, 3, 5.2)
+    node.SetIJKToRASMatrix(matrix)
+    with pytest.raises(scene.PlaceError):
+        scene.readVolume(tmp_path / "pet.nii", back, scene.worldMatrix(node))
 
 
 def test_transforms_that_cannot_be_followed_are_refused(widget, slicer, pair):

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import vtk
 from slicer_cases import add_scan, run, write_results
 from slicer_module import load_part
 
@@ -23,9 +24,7 @@ def add_segments(slicer, found, *boxes, shape=SHAPE):
     segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(found.pet)
     for box in boxes:
-        labels = np.zeros(shape, np.uint8)
-        labels[box] = 1
-        label = slicer.util.addVolumeFromArray(labels, nodeClassName="vtkMRMLLabelMapVolumeNode")
+        label = slicer.util.addVolumeFromArray(_boxed(box, shape), nodeClassName="vtkMRMLLabelMapVolumeNode")
         label.CopyOrientation(found.pet)
         slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(label, segmentation)
         slicer.mrmlScene.RemoveNode(label)
@@ -70,6 +69,37 @@ def test_a_segment_that_leaves_the_field_of_view_says_so(widget, slicer, found):
     assert flags.count("") == 1 and "only 75 % in the field of view" in flags
     assert "25 % in the field of view, too little for a mean" in flags
     assert [row["SYNTHETIC (SUVR)"] for row in table if row["Flags"].endswith("mean")] == ["nan", "nan"]
+
+
+@pytest.mark.parametrize("whose", ["segments", "PET"])
+def test_segments_under_a_transform_that_scales(widget, slicer, found, whose):
+    """Such as an atlas that an affine registration laid over the brain: what is inside as a whole has no flag."""
+    box = np.s_[2:6, 1:5, 1:5]
+    transform, matrix = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode"), vtk.vtkMatrix4x4()
+    for axis in range(3):
+        matrix.SetElement(axis, axis, 0.5 if whose == "segments" else 2.0)
+    transform.SetMatrixTransformToParent(matrix)
+    segmentation = add_segments(slicer, found, box)
+    if whose == "segments":  # drawn at twice the size
+        twice = vtk.vtkMatrix4x4()
+        vtk.vtkMatrix4x4.Invert(matrix, twice)
+        label = slicer.util.addVolumeFromArray(_boxed(box), nodeClassName="vtkMRMLLabelMapVolumeNode")
+        label.SetIJKToRASMatrix(twice)
+        segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+        slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(label, segmentation)
+    else:
+        found.pet.SetAndObserveTransformNodeID(transform.GetID())
+    segmentation.SetAndObserveTransformNodeID(transform.GetID())
+    (row,) = load_part("tables").segmentRows(segmentation, found)
+    assert row["share_in_view"] == 1.0
+    expected = slicer.util.arrayFromVolume(found.pet)[box].mean()
+    assert row["synthetic_pet"] == pytest.approx(expected, rel=1e-5)
+
+
+def _boxed(box, shape=SHAPE):
+    labels = np.zeros(shape, np.uint8)
+    labels[box] = 1
+    return labels
 
 
 def test_outside_the_brain_there_is_no_pet(widget, slicer, found):

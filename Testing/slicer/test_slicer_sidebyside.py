@@ -258,6 +258,20 @@ def test_the_window_is_moved_for_both(widget, compared):
     assert widget.ui.windowWidget.minimumValue == 0.8, "the difference has its own"
 
 
+@pytest.mark.parametrize("kind", ["pet", "difference"])
+def test_a_window_that_is_changed_elsewhere_is_told(widget, harness, slicer, compared, kind):
+    """With the mouse in a view, or in the Volumes module: the panel says what the views show."""
+    widget.results.show(kind)
+    compared.volumes[kind].GetDisplayNode().SetWindowLevelMinMax(-0.25, 2.5)
+    harness.process_events()
+    assert "; -0.25 to 2.5 SUVR" in widget.ui.shownLabel.text
+    compared.pet.GetDisplayNode().SetWindowLevelMinMax(0.5, 2.75)
+    compared.pet.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+    harness.process_events()
+    assert (widget.ui.windowWidget.minimumValue, widget.ui.windowWidget.maximumValue) == (0.5, 2.75)
+    assert widget.ui.colorSelector.currentIndex == -1 and seen(compared.pet)[1:] == (0.5, 2.75)
+
+
 def test_every_tracer_has_its_own(widget, every):
     for index in range(widget.ui.resultSelector.count):
         widget.ui.resultSelector.currentIndex = index

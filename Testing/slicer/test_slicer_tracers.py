@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 from cases import write_tiny_latent
-from slicer_cases import add_scan, done, finish_many, nodes_of, run, slice_marks, write_results
+from slicer_cases import add_scan, copied, done, finish_many, nodes_of, run, slice_marks, write_results
 from slicer_module import FakeProcess, load_part
 
 from RelAPETLib.cli import main
@@ -157,6 +157,22 @@ def test_a_second_run_of_all_replaces_each_by_its_own(widget, slicer, scans, tmp
     assert widget.parameters.output is found["TAU"]
 
 
+def test_a_scene_that_was_loaded_twice_keeps_both_copies_apart(widget, slicer, harness, scans, tmp_path):
+    """PETs of a run know one another by a word that both copies have, and each its own T1w."""
+    choose_all(widget)
+    first = run_all(widget, written(tmp_path, "TAU", "PIB"))
+    before = {tracer: values(pet) for tracer, pet in first.items()}
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    harness.process_events()
+    second = pets(widget)
+    assert widget.ui.resultSelector.count == 2 and not set(second.values()) & set(first.values())
+    again = run_all(widget, written(tmp_path, "TAU", "PIB", seed=7))
+    assert again == second and len({pet.GetNodeReference("RelAPET.T1w") for pet in second.values()}) == 1
+    for tracer, pet in first.items():
+        np.testing.assert_array_equal(values(pet), before[tracer])
+
+
 def test_one_tracer_after_all_replaces_that_one_alone(widget, slicer, scans, tmp_path):
     choose_all(widget)
     found = run_all(widget, written(tmp_path, "TAU", "PIB"))
@@ -168,12 +184,8 @@ def test_one_tracer_after_all_replaces_that_one_alone(widget, slicer, scans, tmp
 
 
 def test_a_copy_keeps_its_maps(widget, slicer, scans, tmp_path):
-    """As Slicer's Data module makes it: with all references of the PET."""
     found, Results = run(widget, write_results(tmp_path / "made")), load_part("scene").Results
-    copy = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
-    copy.UnRegister(None)
-    copy.Copy(found.pet)
-    copy = slicer.mrmlScene.AddNode(copy)
+    copy = copied(found.pet)
     assert Results(copy).difference is found.difference
     before = values(Results(copy).difference)
     again = run(widget, write_results(tmp_path / "again", seed=9), keep=lambda name: not name.startswith("uncertainty"))
@@ -206,6 +218,27 @@ def test_a_volume_of_the_users_own_takes_the_first_tracer(widget, slicer, scans,
     widget.parameters.output = own
     found = run_all(widget, written(tmp_path, "TAU", "PIB"))
     assert found["TAU"] is own and found["PIB"].GetName() == "SYNTHETIC PIB PET (T1w)"
+
+
+def test_a_loaded_volume_that_is_replaced_leaves_its_file_and_its_series(widget, slicer, harness, scans, tmp_path):
+    """Saving the scene must not write the synthetic PET over the file, nor is the PET of that series or person."""
+    own, people, file = add_scan("CT"), load_part("people"), tmp_path / "ct.nrrd"
+    slicer.util.saveNode(own, str(file))
+    before, hierarchy = file.read_bytes(), slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(own) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), own)
+    hierarchy.SetItemUID(item, "DICOM", "1.2")
+    hierarchy.SetItemUID(item, "DICOMInstanceUID", "1.2.3")
+    hierarchy.SetItemAttribute(item, "DICOM.Modality", "CT")
+    for name, value in (("DICOM.instanceUIDs", "1.2.3"), ("DICOM.PatientID", "7"), ("RelAPET.Sidecar", "{}")):
+        own.SetAttribute(name, value)
+    assert people.originOf(own).identifier == "7"
+    widget.parameters.output = own
+    assert run(widget, write_results(tmp_path / "results")).pet is own and own.GetName() == "SYNTHETIC CT"
+    assert people.originOf(own) == people.Origin() and "Modality" not in people.tagsOf(own)
+    assert own.GetAttribute("RelAPET.Sidecar") is None
+    assert not any(hierarchy.GetItemUID(item, name) for name in ("DICOM", "DICOMInstanceUID"))
+    slicer.util.saveScene(str(tmp_path / "scene.mrml"))
+    assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize("damage", ["volume", "record", "missing"])

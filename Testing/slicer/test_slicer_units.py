@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from slicer_cases import add_scan, run, write_results
 from slicer_module import FakeProcess, load_part
 
 from RelAPETLib.errors import InputError
@@ -104,3 +105,24 @@ def test_a_synthetic_pet_is_a_question_whatever_says_so(widget, slicer, how):
     (process,) = FakeProcess.made
     assert says_synthetic(Path(process.arguments[process.arguments.index("--reference") + 1])) is bool(how)
     process.end("cancelled", "x")
+
+
+def test_a_relative_pet_of_a_result_is_no_suvr(widget, slicer, tmp_path):
+    """The code of its unit, a plain number, is that of SUVR too, and its values, 0 to 1, could be SUVR's."""
+    widget.parameters.t1w, widget.parameters.t2f = add_scan("T1w"), add_scan("FLAIR")
+    folder = write_results(tmp_path / "made")
+    record = json.loads((folder / "synthetic_pet.json").read_text(encoding="utf-8"))
+    for units, isSuvr in (("SUVR", True), ("relative", False)):
+        record["pet"]["units"] = units
+        (folder / "synthetic_pet.json").write_text(json.dumps(record), encoding="utf-8")
+        widget.parameters.reference = None
+        widget.parameters.reference = run(widget, folder).measured
+        widget.ui.synthesizeButton.click()
+        process = FakeProcess.made[-1]
+        given = Path(process.option("--reference"))
+        if isSuvr:
+            assert not reference_units(given, None, relative=False).plausibility_only
+        else:
+            with pytest.raises(InputError, match="gives the unit 'relative', not SUVR"):
+                reference_units(given, None, relative=False)
+        process.end("cancelled", "x")

@@ -3,11 +3,16 @@
 Over stand-in views with MRML's own nodes, logics and layouts; the child process is stood in for.
 """
 
+import json
+
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import vtk
 from slicer_cases import marks, slice_marks
 from slicer_module import MODULE, load_part
+
+from RelAPETLib.volumes import mark_synthetic, write_volume
 
 PET = "SYNTHETIC TAU PET\nresearch only"
 
@@ -170,3 +175,22 @@ def test_the_mark_is_drawn(marking, slicer, synthetic):
     assert changed[:100].any() and not changed[100:].any(), "at the upper edge"
     red, green, blue = np.moveaxis(marked[changed].astype(int), -1, 0)
     assert (red - blue > 120).any() and (green > 100).any(), "in yellow"
+
+
+@pytest.mark.parametrize("says", ["header", "record", "series", "nothing"])
+def test_a_file_of_the_librarys_is_marked_too(marking, harness, slicer, monkeypatch, tmp_path, says):
+    """Results of a shell or of a cohort that somebody loads: their nodes have none of this module's attributes."""
+    image = sitk.GetImageFromArray(np.ones((4, 4, 4), np.float32))
+    write_volume(mark_synthetic(image) if says == "header" else image, tmp_path / "guess.nii.gz")
+    if says == "record":
+        content = {"outputs": {"guess.nii.gz": {"content": "synthetic PET"}}}
+        (tmp_path / "synthetic_pet.json").write_text(json.dumps(content), encoding="utf-8")
+    for _again in range(2):  # a volume of the next scene has the same ID and file
+        volume = slicer.util.loadVolume(str(tmp_path / "guess.nii.gz"))
+        if says == "series":
+            volume.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+            volume.SetAttribute("DICOM.SyntheticData", "YES")
+        slicer.util.setSliceViewerLayers(background=volume)
+        harness.process_events()
+        assert slice_marks(slicer) == ({""} if says == "nothing" else {"SYNTHETIC image\nresearch only"})
+        harness.clear_scene()

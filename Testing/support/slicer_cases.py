@@ -231,6 +231,16 @@ def write_derived(out, who, results, tracer="TAU", verdict=None, options=None):
     (folder / record_name(visit, tracer, model)).write_text(record.text(), encoding="utf-8")
 
 
+def copied(volume):
+    """A copy in the scene, as Slicer's Data module makes it: with all attributes and references of the volume."""
+    import slicer
+
+    copy = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
+    copy.UnRegister(None)
+    copy.Copy(volume)
+    return slicer.mrmlScene.AddNode(copy)
+
+
 def add_patient(name, days, *, contents=("T1w", "FLAIR"), shape=(6, 7, 8)):
     """A patient of the subject hierarchy with a study for each day, each with its scans.
 
