@@ -1,9 +1,34 @@
-"""What nodes carry as JSON: a scene may be of another version or changed by anyone, so nothing is trusted."""
+"""What nodes carry, by name, and reading it: a scene may be of another version, or changed by anyone."""
 
 import json
 
 import slicer
 
+#: Node attributes of everything this module makes.
+SYNTHETIC, KIND, TRACER, MODEL, UNITS, STATEMENT, PROVENANCE, WINDOW, SPACE = (
+    f"RelAPET.{name}"
+    for name in ("Synthetic", "Kind", "Tracer", "Model", "Units", "Statement", "Provenance", "Window", "Space")
+)
+#: Attribute that the PETs of one run have in common.
+RUN = "RelAPET.Run"
+#: Rows of ``regions.tsv`` as JSON, of the table that shows them in its own order and words.
+ROWS = "RelAPET.Rows"
+#: Role by which a PET that a batch brought into the scene knows itself: the batch takes it out again when it shows the
+#: next person's. A copy, which somebody made to keep it, knows the one that it was made of.
+FROM_BATCH = "RelAPET.Batch"
+#: What a simulated scan's BIDS sidecar says.
+SIDECAR = "RelAPET.Sidecar"
+#: Roles by which a PET knows what belongs to it.
+MRI_ROLE = "RelAPET.MRI"
+ROLES = {
+    "measured": "RelAPET.Measured",
+    "uncertainty": "RelAPET.Uncertainty",
+    "difference": "RelAPET.Difference",
+    "departure": "RelAPET.Departure",
+    "zscore": "RelAPET.ZScore",
+    "metrics": "RelAPET.Metrics",
+    "regions": "RelAPET.Regions",
+}
 #: Unit of a departure: SD over the training people's synthetic PET.
 SD = "SD"
 #: Unit of a measured PET's z-score: SD of the norms that the user gave.

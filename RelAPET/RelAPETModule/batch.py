@@ -11,7 +11,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import models, people, scene
+from . import attributes, models, people, scene
 from .batchfolder import BatchFolder, keyOf
 from .logic import cutoffWords
 from .process import ChildProcess, Names
@@ -176,7 +176,7 @@ class Batch:
             path = os.path.join(self._scratch, f"{role}.nrrd")
             names[path], row[role] = volume.GetName(), f"{role}.nrrd"
             scene.writeVolume(volume, path)
-            if volume.GetAttribute(scene.SIDECAR):  # that it is simulated
+            if volume.GetAttribute(attributes.SIDECAR):  # that it is simulated
                 scene.writeSidecar(volume, path)
         if models.toldClinical(self._choices.model):
             row |= people.clinicalOf(pair.t1w)

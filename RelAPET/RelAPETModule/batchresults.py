@@ -5,7 +5,7 @@ import uuid
 import slicer
 from slicer.i18n import tr as _
 
-from . import display, history, people, resultfiles, scene, tables
+from . import attributes, display, history, people, resultfiles, scene, tables
 from .attributes import objectOf
 from .logic import Request
 
@@ -41,7 +41,7 @@ def load(pair, folder, who):
             people.remember(results.pet, Request(pair.t1w, pair.t2f, one.tracer), pair.t1w)
             history.remember(results.pet, prints, objectOf(record.options).get("quality"))
             display.prepare(results)
-            results.pet.SetNodeReferenceID(scene.FROM_BATCH, results.pet.GetID())
+            results.pet.SetNodeReferenceID(attributes.FROM_BATCH, results.pet.GetID())
             found[one.tracer] = results
     return found
 
@@ -49,10 +49,10 @@ def load(pair, folder, who):
 def forget():
     """Take what `load` brought out of the scene again; it stays on the disk. Copies stay, with all that is theirs."""
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-        if node.GetNodeReference(scene.FROM_BATCH) is node:
+        if node.GetNodeReference(attributes.FROM_BATCH) is node:
             tables.forgetSegments(node)
-            for kind in scene.ROLES:
-                part = node.GetNodeReference(scene.ROLES[kind])
+            for kind in attributes.ROLES:
+                part = node.GetNodeReference(attributes.ROLES[kind])
                 if part is not None and not scene.isAnothersToo(part, node, kind):
                     _remove(part)
             _remove(node)

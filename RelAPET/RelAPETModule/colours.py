@@ -48,7 +48,7 @@ def looks(pet):
 
     A tracer that this version does not know, as a scene of a later one may have, is seen by its own window.
     """
-    from .scene import TRACER, UNITS, WINDOW
+    from .attributes import TRACER, UNITS, WINDOW
 
     tracer = library("tracers").TRACERS.get(pet.GetAttribute(TRACER))
     if tracer is None:

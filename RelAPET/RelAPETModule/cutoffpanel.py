@@ -4,9 +4,8 @@ import qt
 from slicer.i18n import tr as _
 
 from . import models
-from .attributes import objectOf, readDict
+from .attributes import PROVENANCE, TRACER, objectOf, readDict
 from .parameters import ALL, CUTOFF_DECIMALS, MOST_CUTOFF, TRACERS, cutoffsOf, cutoffsText
-from .scene import PROVENANCE, TRACER
 from .words import escaped
 
 

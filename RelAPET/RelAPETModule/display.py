@@ -6,9 +6,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import colours
-from .attributes import SD, SD_OF_NORMS, readRange
+from .attributes import KIND, SD, SD_OF_NORMS, TRACER, UNITS, WINDOW, readRange
 from .marks import viewMarks
-from .scene import KIND, TRACER, UNITS, WINDOW, Results
+from .scene import Results
 
 #: Names of the views side by side begin so; their layouts' numbers are this one and how many views there are, at most.
 COLUMN, FIRST_LAYOUT, MOST = "RelAPET", 52700, 6

@@ -4,11 +4,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import display, history, people
-from .attributes import objectOf, readDict
+from .attributes import PROVENANCE, TRACER, UNITS, objectOf, readDict
 from .exportpanel import ExportPanel
 from .parameters import Shown
 from .regionspanel import RegionsPanel
-from .scene import PROVENANCE, TRACER, UNITS
 from .words import ALARM, escaped, tone
 
 

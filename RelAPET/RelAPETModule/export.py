@@ -15,7 +15,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from . import grids, scene
+from . import attributes, grids, scene
 from .attributes import objectOf, readDict, readList
 from .library import library
 
@@ -26,15 +26,15 @@ class HandedOver:
     def __init__(self, results):
         self._results, self._scratch, self._matrix = results, None, None
         self.names = {}  # of the volumes, by the temporary files that the library reads
-        self.tracer = results.pet.GetAttribute(scene.TRACER) if results else "PET"
+        self.tracer = results.pet.GetAttribute(attributes.TRACER) if results else "PET"
 
     def _write(self, kinds):
         """Write the record and the maps of some kinds; returns the PET's file. Raises scene.SceneError or OSError."""
         self._scratch = Path(tempfile.mkdtemp(prefix="RelAPET-"))
-        text = self._results.pet.GetAttribute(scene.PROVENANCE)
+        text = self._results.pet.GetAttribute(attributes.PROVENANCE)
         if not text:
             raise scene.SceneError(_("this PET carries no record of how it was made, so it is not exported"))
-        record = readDict(self._results.pet, scene.PROVENANCE)
+        record = readDict(self._results.pet, attributes.PROVENANCE)
         record["outputs"] = _asWritten(record)
         (self._scratch / "synthetic_pet.json").write_text(json.dumps(record), encoding="utf-8")
         self._matrix = _ownMatrix(self._results)
@@ -48,7 +48,7 @@ class HandedOver:
 
     @property
     def _space(self):
-        return scene.MNI if self._results.pet.GetAttribute(scene.SPACE) == "MNI" else ""
+        return scene.MNI if self._results.pet.GetAttribute(attributes.SPACE) == "MNI" else ""
 
     def _writeForPage(self):
         """Write what only a page shows; returns the MRI's file. Raises scene.SceneError or OSError."""
@@ -58,7 +58,7 @@ class HandedOver:
         path = self._scratch / "t1w.nrrd"
         scene.writeVolume(mri, path, self._matrix)
         self.names[path] = mri.GetName()
-        rows = readList(self._results.regions, scene.ROWS) if self._results.regions is not None else []
+        rows = readList(self._results.regions, attributes.ROWS) if self._results.regions is not None else []
         if rows and all(isinstance(row, dict) for row in rows):
             with open(self._scratch / "regions.tsv", "w", newline="", encoding="utf-8") as stream:
                 writer = csv.DictWriter(
@@ -81,7 +81,7 @@ def _ownMatrix(results):
     know of no transform that the T1w, the PET or both are under, or were when the PET was made.
     """
     pet, mri = results.pet, results.mri
-    if mri is None or mri.GetImageData() is None or pet.GetAttribute(scene.SPACE) == "MNI":
+    if mri is None or mri.GetImageData() is None or pet.GetAttribute(attributes.SPACE) == "MNI":
         return None
     dimensions = pet.GetImageData().GetDimensions()
     if dimensions != mri.GetImageData().GetDimensions():

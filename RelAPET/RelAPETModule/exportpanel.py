@@ -10,8 +10,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import export
+from .attributes import TRACER
 from .parameters import DicomTarget
-from .scene import TRACER
 
 
 class ExportPanel:

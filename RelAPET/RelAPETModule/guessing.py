@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from slicer.i18n import tr as _
 
 from . import people
-from .attributes import readDict
+from .attributes import KIND, SIDECAR, SYNTHETIC, TRACER, readDict
 from .library import library
-from .scene import KIND, SIDECAR, SYNTHETIC, TRACER
 
 T1W, T2F, OTHER = "t1w", "t2f", "other"
 #: Slices further apart than this (mm) are of a 2-D scan, which is taken when there is no 3-D one.

@@ -7,10 +7,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import models, people
-from .attributes import objectOf, readDict
+from .attributes import MODEL, PROVENANCE, objectOf, readDict
 from .library import library
 from .parameters import FINE
-from .scene import MODEL, PROVENANCE, SceneError, worldMatrix
+from .scene import SceneError, worldMatrix
 
 #: Attribute of a PET with a fingerprint of each input, by its role.
 INPUTS = "RelAPET.Inputs"

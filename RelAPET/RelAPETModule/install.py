@@ -17,7 +17,7 @@ from pathlib import Path
 
 import slicer
 
-from .library import library
+from .library import library, pythonExecutable
 
 TORCH = "torch>=2.8"
 #: What the user should expect to be downloaded.
@@ -275,8 +275,6 @@ def _startPip(arguments, line, ended):
 
 def _wait(arguments, line):
     """Run pip to its end, and return its exit code. Slicer's own way of then keeps what pip said to itself."""
-    from .process import pythonExecutable  # which needs this module
-
     command = [pythonExecutable(), "-m", "pip", "install", *arguments]
     pip = slicer.util.launchConsoleProcess(command, useStartupEnvironment=False)
     pip.stdout.reconfigure(errors="replace")  # pip may write names of folders in another encoding

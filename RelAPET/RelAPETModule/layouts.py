@@ -6,8 +6,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import display
+from .attributes import TRACER
 from .marks import viewMarks
-from .scene import TRACER
 
 #: Views with the same number are linked with one another, and with no others.
 VIEW_GROUP = 527

@@ -1,10 +1,13 @@
-"""Where RelAPETLib is, so that the child process and this module find the same one."""
+"""Where RelAPETLib and Slicer's Python are, so that child processes and this module find the same ones."""
 
 import importlib
+import shutil
 import sys
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
+#: Name of Slicer's program that starts its Python: it sets up the environment, runs Python below it and waits.
+LAUNCHER = "PythonSlicer"
 
 
 def libraryParent():
@@ -27,3 +30,8 @@ def library(name):
     if parent not in sys.path:
         sys.path.append(parent)
     return importlib.import_module(f"RelAPETLib.{name}")
+
+
+def pythonExecutable():
+    """Slicer's own Python."""
+    return shutil.which(LAUNCHER) or sys.executable

@@ -12,7 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from . import display, expected, history, models, people, scene
+from . import attributes, display, expected, history, models, people, scene
 from .guessing import misfits
 from .library import library
 from .parameters import RelAPETParameterNode
@@ -176,7 +176,7 @@ class Run:
                     files[role] = os.path.join(self._folder, f"{role}.nrrd")
                     names[files[role]] = volume.GetName()
                     scene.writeVolume(volume, files[role])
-                    if role == "reference" or volume.GetAttribute(scene.SIDECAR):  # that an MRI is simulated
+                    if role == "reference" or volume.GetAttribute(attributes.SIDECAR):  # that an MRI is simulated
                         unit = people.unitOf(volume) if role == "reference" else None
                         names[scene.writeSidecar(volume, files[role], unit)] = volume.GetName()
             self._geometry = scene.worldMatrix(self.request.t1w)
@@ -372,7 +372,7 @@ class RelAPETLogic(ScriptedLoadableModuleLogic):
         """
         words = tracers if isinstance(tracers, str) else ",".join(tracers)
         every = self._wait(Request(t1w, t2f, words, **options), show, onProgress)
-        return {results.pet.GetAttribute(scene.TRACER): results for results in every}
+        return {results.pet.GetAttribute(attributes.TRACER): results for results in every}
 
     def _wait(self, request, show, onProgress):
         waiting = _Waiting(onProgress)

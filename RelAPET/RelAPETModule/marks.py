@@ -11,7 +11,7 @@ import slicer
 import vtk
 
 from . import people
-from .scene import KIND, SYNTHETIC, TRACER
+from .attributes import KIND, SYNTHETIC, TRACER
 
 WORDS = {
     "pet": "SYNTHETIC {tracer} PET",

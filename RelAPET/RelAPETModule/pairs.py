@@ -6,8 +6,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import people
+from .attributes import KIND, SYNTHETIC
 from .guessing import T1W, T2F, THICK, kindOf
-from .scene import KIND, SYNTHETIC
 
 TITLES = {T1W: "T1w", T2F: "T2-FLAIR"}
 #: Names that a line tells at most.

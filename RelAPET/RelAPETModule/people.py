@@ -10,8 +10,8 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
+from .attributes import KIND, MRI_ROLE, RUN, SYNTHETIC
 from .library import library
-from .scene import KIND, MRI_ROLE, RUN, SYNTHETIC
 
 #: Accepts, in ``Request.accepted``, inputs whose headers name two people.
 TWO_PEOPLE = "two people"

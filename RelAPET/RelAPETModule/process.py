@@ -7,8 +7,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import qt
 from slicer.i18n import tr as _
 
 from .install import exportFolder
-from .library import libraryParent
+from .library import LAUNCHER, libraryParent, pythonExecutable
 
 #: Seconds that a cancelled process has to end by itself, cleaning up, before it is killed.
 PATIENCE = 5.0
@@ -32,8 +30,6 @@ _WITH_PACKAGES = (
     "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
     "runpy.run_module('RelAPETLib', run_name='__main__', alter_sys=True)"
 )
-#: Name of Slicer's program that starts its Python: it sets up the environment, runs Python below it and waits.
-LAUNCHER = "PythonSlicer"
 #: What that program says of a Python that did not end by itself; its own end is that of any failure then.
 _ABNORMAL = "exit abnormally"
 
@@ -121,11 +117,6 @@ class Names:
         for pattern, words in self._words:
             text = pattern.sub(lambda found, words=words: words, text)
         return text
-
-
-def pythonExecutable():
-    """Slicer's own Python."""
-    return shutil.which(LAUNCHER) or sys.executable
 
 
 def libraryCommand(arguments, packages=None):

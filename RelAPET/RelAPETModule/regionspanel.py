@@ -4,8 +4,9 @@ import qt
 from slicer.i18n import tr as _
 
 from . import people, tables
+from .attributes import MODEL, SPACE, TRACER, UNITS
 from .library import library
-from .scene import MODEL, SPACE, TEMPLATE, TRACER, UNITS, Results, placeInHierarchy
+from .scene import TEMPLATE, Results, placeInHierarchy
 
 
 class RegionsPanel:

@@ -8,22 +8,8 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
-from .attributes import SD, SD_OF_NORMS
-from .scene import (
-    FILES,
-    KIND,
-    MEASURED,
-    MNI,
-    MODEL,
-    STATEMENT,
-    SYNTHETIC,
-    TRACER,
-    UNITS,
-    WINDOW,
-    SceneError,
-    readVolume,
-    titleOf,
-)
+from .attributes import KIND, MODEL, SD, SD_OF_NORMS, STATEMENT, SYNTHETIC, TRACER, UNITS, WINDOW
+from .scene import FILES, MEASURED, MNI, SceneError, readVolume, titleOf
 
 #: Endings of the names of volumes by the space that was asked for, that of the first PET first.
 ENDINGS = {"t1w": [""], "mni": [MNI], "both": ["", MNI]}

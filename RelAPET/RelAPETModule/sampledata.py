@@ -6,7 +6,8 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
-from .scene import SIDECAR, readVolume
+from .attributes import SIDECAR
+from .scene import readVolume
 
 CATEGORY = "RelAPET"
 SAMPLE = "RelAPET T1w and FLAIR"

@@ -9,35 +9,27 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from . import grids
-from .attributes import objectOf, readDict, setQuantity
-from .library import library
-
-#: Node attributes of everything this module makes.
-SYNTHETIC, KIND, TRACER, MODEL, UNITS, STATEMENT, PROVENANCE, WINDOW, SPACE = (
-    f"RelAPET.{name}"
-    for name in ("Synthetic", "Kind", "Tracer", "Model", "Units", "Statement", "Provenance", "Window", "Space")
+from . import grids, tables
+from .attributes import (
+    FROM_BATCH,
+    KIND,
+    MRI_ROLE,
+    PROVENANCE,
+    ROLES,
+    ROWS,
+    RUN,
+    SIDECAR,
+    SPACE,
+    SYNTHETIC,
+    TRACER,
+    UNITS,
+    objectOf,
+    readDict,
+    setQuantity,
 )
-#: Attribute that the PETs of one run have in common.
-RUN = "RelAPET.Run"
-#: Rows of ``regions.tsv`` as JSON, of the table that shows them in its own order and words.
-ROWS = "RelAPET.Rows"
-#: Role by which a PET that a batch brought into the scene knows itself: the batch takes it out again when it shows the
-#: next person's. A copy, which somebody made to keep it, knows the one that it was made of.
-FROM_BATCH = "RelAPET.Batch"
-#: What a simulated scan's BIDS sidecar says.
-SIDECAR = "RelAPET.Sidecar"
-#: Roles by which a PET knows what belongs to it.
-MRI_ROLE = "RelAPET.MRI"
-ROLES = {
-    "measured": "RelAPET.Measured",
-    "uncertainty": "RelAPET.Uncertainty",
-    "difference": "RelAPET.Difference",
-    "departure": "RelAPET.Departure",
-    "zscore": "RelAPET.ZScore",
-    "metrics": "RelAPET.Metrics",
-    "regions": "RelAPET.Regions",
-}
+from .library import library
+from .people import petsOfRun, saysSynthetic
+
 TITLES = {"pet": "PET", "uncertainty": "spread of samples (not the error)", "difference": "minus reference"}
 TITLES["departure"] = "departure (not a disease map)"
 #: Name of the MRI that results in MNI space lie over.
@@ -126,8 +118,6 @@ def writeSidecar(volume, path, unit=None):
 
     unit: what else is known of the unit, where neither sidecar nor volume tells.
     """
-    from .people import saysSynthetic
-
     sidecar = readDict(volume, SIDECAR)
     units = volume.GetVoxelValueUnits()
     coded = (units.GetCodeValue() if units is not None else None) or unit
@@ -197,8 +187,6 @@ def outputsFor(output, tracers, wanted="T1w"):
         return {tracer: output if tracer == tracers[0] else None for tracer in tracers}
     if (output.GetAttribute(SPACE) or "T1w") != wanted:
         return dict.fromkeys(tracers)
-    from .people import petsOfRun
-
     together = [node for node in petsOfRun(output) if node.GetAttribute(SPACE) == output.GetAttribute(SPACE)]
     # Of a PET and its copies in the scene the first is replaced.
     earlier = {node.GetAttribute(TRACER): node for node in (*reversed(together), output)}
@@ -347,8 +335,6 @@ def _template():
 
 
 def _placeTables(pet, read, name):
-    from . import tables
-
     tables.forgetSegments(pet)
     regions = _partOf(pet, "regions", f"SYNTHETIC {read.tracer} regional means ({name})", "vtkMRMLTableNode")
     tables.fillRegions(regions, read.rows, read.record["pet"]["units"], objectOf(read.record.get("summary")))

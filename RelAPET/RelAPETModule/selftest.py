@@ -14,7 +14,7 @@ import slicer
 import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
-from . import display, install, sampledata, scene
+from . import attributes, display, install, sampledata
 from .library import library
 from .logic import Listener, RelAPETLogic, Request, SynthesisError
 from .process import ChildProcess
@@ -107,7 +107,7 @@ class RelAPETTest(ScriptedLoadableModuleTest):
             self.assertLess(difference, 1e-6, kind)
             self.assertEqual(node.GetImageData().GetDimensions(), t1w.GetImageData().GetDimensions())
             self.assertEqual("SYNTHETIC" in node.GetName(), kind != "measured")
-            self.assertEqual(node.GetAttribute(scene.SYNTHETIC), None if kind == "measured" else "1")
+            self.assertEqual(node.GetAttribute(attributes.SYNTHETIC), None if kind == "measured" else "1")
         self.assertEqual(set(results.volumes), {"pet", "measured", "uncertainty", "difference", "departure"})
         low, high = results.pet.GetImageData().GetScalarRange()
         self.assertEqual(low, 0.0)
@@ -137,7 +137,7 @@ class RelAPETTest(ScriptedLoadableModuleTest):
         for tracer, results in found.items():
             for node in (*results.volumes.values(), results.regions):
                 self.assertIn(f"SYNTHETIC {tracer}", node.GetName())
-                self.assertEqual(node.GetAttribute(scene.TRACER), tracer)
+                self.assertEqual(node.GetAttribute(attributes.TRACER), tracer)
             self.assertEqual(set(results.volumes), {"pet", "uncertainty", "departure"})
 
     def test_tutorial(self):

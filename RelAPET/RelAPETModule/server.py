@@ -11,7 +11,7 @@ import time
 import qt
 import slicer
 
-from .library import libraryParent
+from .library import libraryParent, pythonExecutable
 from .process import (
     PATIENCE,
     ChildProcess,
@@ -24,7 +24,6 @@ from .process import (
     killAll,
     libraryCommand,
     notStarted,
-    pythonExecutable,
     shown,
 )
 

@@ -8,7 +8,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .scene import MODEL, STATEMENT, SYNTHETIC, TRACER, UNITS
+from .attributes import MODEL, STATEMENT, SYNTHETIC, TRACER, UNITS
 
 _COLUMNS = {
     "synthetic_pet": "SYNTHETIC",

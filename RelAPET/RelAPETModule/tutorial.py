@@ -12,7 +12,7 @@ import qt
 import slicer
 import vtk
 
-from . import display, install, scene
+from . import attributes, display, install
 from .library import library
 from .parameters import ALL
 from .testreport import Stopped
@@ -142,9 +142,7 @@ class Tutorial:
     # 4
 
     def _begin(self):
-        from . import widget
-
-        end = time.monotonic() + 2 * widget.DOUBLE_CLICK
+        end = time.monotonic() + 2 * self.panel.doubleClick
         self.wait(lambda: time.monotonic() > end, "a moment after the last click")
         self.click(self.ui.synthesizeButton)
 
@@ -318,4 +316,4 @@ class Tutorial:
         check(found.pet.GetName() == name, f"another PET came back: {found.pet.GetName()}")
         back = found.pet.GetImageData().GetScalarRange()
         check(max(abs(a - b) for a, b in zip(back, range_, strict=True)) < 1e-5, f"its values are {back}, not {range_}")
-        check(found.pet.GetAttribute(scene.SYNTHETIC) == "1", "it lost its mark")
+        check(found.pet.GetAttribute(attributes.SYNTHETIC) == "1", "it lost its mark")

@@ -5,8 +5,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import colours, display, layouts, people
+from .attributes import SPACE, TRACER
 from .parameters import Background
-from .scene import SPACE, TRACER
 
 
 class ViewPanel:

@@ -11,6 +11,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
 from . import expected, people
+from .attributes import TRACER
 from .batchpanel import BatchPanel
 from .clinicalpanel import ClinicalPanel
 from .cutoffpanel import CutoffPanel
@@ -23,7 +24,6 @@ from .marks import viewMarks
 from .modelpanel import ModelPanel
 from .parameters import Shown, registrationOf
 from .samplepanel import SamplePanel
-from .scene import TRACER
 from .selftestpanel import SelfTestPanel
 from .tasks import Tasks
 from .viewpanel import ViewPanel
@@ -31,12 +31,13 @@ from .words import ALARM, escaped, tone
 
 #: Lines that the log keeps.
 LOG_LINES = 2000
-#: Seconds in which a click on Synthesize, which becomes Cancel and back, is taken for the second of a double click.
-DOUBLE_CLICK = 1.0
 
 
 class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener):
     """Inputs, Synthesize, Cancel, progress, questions; the sections below it are objects of their own."""
+
+    #: Seconds in which a click on Synthesize, which becomes Cancel and back, is taken for the second of a double click.
+    doubleClick = 1.0
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -45,7 +46,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
         self._stopped = ""  # what ended with the scene that is being closed
         self._asked = self._question = None  # the request that a question is about, and the ending that puts it
         self.gone = False  # whether the module was read again or went
-        self._starting, self._changed = False, -DOUBLE_CLICK  # when Synthesize became Cancel, or became it again
+        self._starting, self._changed = False, -self.doubleClick  # when Synthesize became Cancel, or became it again
 
     # Setting up and going away
 
@@ -271,7 +272,7 @@ class RelAPETWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener)
     # Running
 
     def onSynthesizeButton(self, checked=False):
-        if self._starting or time.monotonic() - self._changed < DOUBLE_CLICK:
+        if self._starting or time.monotonic() - self._changed < self.doubleClick:
             return  # it was meant for what the button said before
         if self.logic.running:
             self.tell(_("Cancelling..."))

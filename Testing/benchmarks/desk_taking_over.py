@@ -120,7 +120,7 @@ def main() -> None:
         harness.boot()
         load_part("modelpanel").ModelPanel.lookForDevices = lambda self: None
         widget = harness.load_module(str(MODULE / "RelAPET.py"))
-        load_part("widget").DOUBLE_CLICK = 0.0
+        load_part("widget").RelAPETWidget.doubleClick = 0.0
         widget.parameters.t1w, widget.parameters.t2f = add_scan("T1w", SHAPE), add_scan("FLAIR", SHAPE)
         written = {c: write_maps(Path(folder) / f"{'packed' if c else 'plain'}", c) for c in (True, False)}
         logic, turns, display = load_part("logic"), load_part("takeover").TakeOver, load_part("display")

@@ -23,7 +23,7 @@ def run(harness, site):
     process, endings, log, progress = load_part("process"), [], [], []
 
     def start(script=None, arguments=()):
-        command = [process.pythonExecutable(), "-S", "-c", SAY + script] if script else None
+        command = [load_part("library").pythonExecutable(), "-S", "-c", SAY + script] if script else None
         child = process.ChildProcess(
             list(arguments), onEnd=endings.append, onProgress=lambda *p: progress.append(p), onLog=log.append,
             command=command,

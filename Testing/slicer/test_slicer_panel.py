@@ -111,7 +111,7 @@ def scans(widget, slicer):
 def slow_hand(widget, monkeypatch):
     """Clicks as close together as in a test are those of a double click; returns how to wait for longer."""
     module, now = load_part("widget"), [100.0]
-    monkeypatch.setattr(module, "DOUBLE_CLICK", 1.0)
+    monkeypatch.setattr(module.RelAPETWidget, "doubleClick", 1.0)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def wait():

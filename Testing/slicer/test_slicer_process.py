@@ -85,7 +85,7 @@ def test_every_end_is_one_clear_message(harness, process, script, kind, words):
 
 
 def test_the_library_itself_answers(harness, process):
-    heard = Heard(harness, process, command=None or [process.pythonExecutable(), "-m", "RelAPETLib", "--version"])
+    heard = Heard(harness, process, command=[load_part("library").pythonExecutable(), "-m", "RelAPETLib", "--version"])
     ending = heard.run()
     assert any(line.startswith("relapet") for line in heard.log), heard.log
     assert ending.kind == "failed" and "no result" in ending.message, "--version speaks no protocol"

@@ -44,7 +44,7 @@ def by_the_volumes_own(slicer, pet, unit, monkeypatch):
 
 def by_sidecar(slicer, pet, unit, monkeypatch):
     by_the_volumes_own(slicer, pet, "CNTS", monkeypatch)
-    pet.SetAttribute(load_part("scene").SIDECAR, json.dumps({"Units": unit, "TracerName": "AV1451"}))
+    pet.SetAttribute(load_part("attributes").SIDECAR, json.dumps({"Units": unit, "TracerName": "AV1451"}))
 
 
 @pytest.mark.parametrize("how", [by_database, by_attribute, by_the_volumes_own, by_sidecar])

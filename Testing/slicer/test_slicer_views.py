@@ -24,8 +24,8 @@ def synthetic(slicer):
     def make(kind="pet", name="guess", **how):
         values = np.random.default_rng(0).random((6, 7, 8)).astype(np.float32)
         node = slicer.util.addVolumeFromArray(values, name=name, **how)
-        scene = load_part("scene")
-        for attribute, value in ((scene.SYNTHETIC, "1"), (scene.KIND, kind), (scene.TRACER, "TAU")):
+        attributes = load_part("attributes")
+        for attribute, value in ((attributes.SYNTHETIC, "1"), (attributes.KIND, kind), (attributes.TRACER, "TAU")):
             node.SetAttribute(attribute, value)
         return node
 

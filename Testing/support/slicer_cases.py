@@ -70,7 +70,7 @@ def widget(harness, monkeypatch, tmp_path):
     load_part("tasks")
     monkeypatch.setattr(load_part("tasks"), "ChildProcess", FakeProcess)
     monkeypatch.setattr(load_part("modelpanel").ModelPanel, "lookForDevices", lambda self: None)
-    monkeypatch.setattr(load_part("widget"), "DOUBLE_CLICK", 0.0)  # tests are quicker than a hand
+    monkeypatch.setattr(load_part("widget").RelAPETWidget, "doubleClick", 0.0)  # tests are quicker than a hand
     widget = harness.load_module(str(MODULE / "RelAPET.py"))
     widget.logic.makeProcess = widget.tasks.makeProcess = FakeProcess
     yield widget
