@@ -257,8 +257,6 @@ def is_relative(path: Path) -> bool:
 
     content = read_sidecar(path).content
     pet = content.get("pet")  # as `relapet synthesize` writes it
-    if str(content.get("QuantityDescription", "")).lower().startswith("relative"):  # as `relapet bids` does
-        return True
     units = pet.get("units") if isinstance(pet, dict) else sidecar_units(path)
     return units is not None and not is_suvr(str(units))
 

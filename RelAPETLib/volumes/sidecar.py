@@ -73,8 +73,14 @@ def natural_order(label: str) -> tuple:
 
 
 def units_of(content: dict) -> str | None:
-    """``Units`` of a sidecar's content as text of at most 60 characters; None when nothing is said."""
-    units = content.get("Units")
+    """``Units`` of a sidecar's content as text of at most 60 characters; None when nothing is said.
+
+    BIDS has one word, "unitless", for SUVR and for what an image's own extremes scale to 0 to 1: `relapet bids` says
+    beside it that the latter is relative, and then that is the unit.
+    """
+    units, quantity = content.get("Units"), str(content.get("QuantityDescription", ""))
+    if quantity.lower().startswith("relative"):
+        units = quantity
     return None if units is None else " ".join(str(units).split())[:60]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from RelAPETLib.errors import DoubtfulInputError, InputError, RelAPETWarning
 from RelAPETLib.grid import MNI_GRID, array_to_image, image_to_array
+from RelAPETLib.provenance import RELATIVE_UNITS
 from RelAPETLib.regions import load_regions, regional_means
 from RelAPETLib.synthesis.reference import ReferenceUnits, reference_units, sidecar_units, to_suvr
 
@@ -53,6 +54,15 @@ def test_other_units_need_a_reference_region(tmp_path, units):
         reference_units(path, None, relative=False)
     assert reference_units(path, "cerebellar_grey", relative=False).region == "cerebellar_grey"
     assert reference_units(path, None, relative=True).region is None
+
+
+def test_a_measured_pet_in_a_relative_models_units_is_no_suvr(tmp_path):
+    """`relapet bids` lays it beside the model's own as "unitless", and says what that is."""
+    said = {"Units": "unitless", "QuantityDescription": RELATIVE_UNITS}
+    with pytest.raises(InputError, match=r"'relative \(0 to 1\)', not SUVR"):
+        reference_units(_file(tmp_path, json.dumps(said)), None, relative=False)
+    said["QuantityDescription"] = "SUVR"
+    assert not reference_units(_file(tmp_path, json.dumps(said)), None, relative=False).plausibility_only
 
 
 def test_an_unknown_region_is_refused_with_the_known_ones():
