@@ -140,6 +140,17 @@ def test_version_and_help(capsys):
         assert capsys.readouterr().out.startswith("usage: relapet")
 
 
+@pytest.mark.parametrize(("words", "frozen"), [("program", True), ("main", False)])
+def test_a_process_that_ends_looks_for_no_garbage(words, frozen):
+    """`main` alone, which a server calls again and again, leaves that as it was."""
+    code = (
+        "import gc, sys; from RelAPETLib import cli; sys.argv = ['relapet', '--version']; "
+        f"assert cli.{words}() == 0; print(gc.get_freeze_count() > 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == str(frozen), done.stderr
+
+
 def test_the_help_names_every_option_of_synthesize(capsys):
     main(["synthesize", "--help"])
     text = capsys.readouterr().out
