@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,11 @@ def chosen(asked: str, device: str) -> Precision:
     import torch
 
     return choose(asked, device, device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def exact(values: torch.Tensor) -> torch.Tensor:
+    """Values in float64; in float32 on Apple's GPUs (MPS), which have no wider one and refuse it."""
+    return values.float() if values.device.type == "mps" else values.double()
 
 
 def use(precision: Precision) -> None:

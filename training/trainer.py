@@ -22,6 +22,7 @@ from .methods.base import COUNTS, Objective, Place, Terms
 from .mixed_precision import PlayersPrecision
 from .plans import Plan
 from .players import TrainedPlayer
+from .precision import exact
 from .reports import Report
 from .schedules import learning_rate_share, validates_at
 from .stream import dropped, places
@@ -177,7 +178,7 @@ class Trainer:
         learning = [self.players[name] for name in results[0][2]]
         norms = {f"grad_{name}": self.players[name].gradient_norm() for name in results[0][2]}
         names = list(results[0][1])
-        means = torch.stack([torch.stack([terms[name] for name in names]) for _, terms, _ in results]).double().mean(0)
+        means = exact(torch.stack([torch.stack([terms[name] for name in names]) for _, terms, _ in results])).mean(0)
         shared, asked = self.check(results, names, means, norms, stop)
 
         share = learning_rate_share(self.state.step, self.plan.steps, self.plan.warmup_steps, self.plan.learning_rate)

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from RelAPETLib.diffusion import seeded_noise
 
 from .methods.base import Objective
+from .precision import exact
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def validate(fabric, objective: Objective, dataset: Dataset, volumes: int, seed:
     """
     chosen = fixed_subset(dataset, volumes)
     rounds = math.ceil(len(chosen) / fabric.world_size)
-    totals = torch.zeros(3, dtype=torch.float64, device=fabric.device)
+    totals = exact(torch.zeros(3, device=fabric.device))
     pictures: list[torch.Tensor] = []
     for module in objective.modules.values():
         module.eval()
@@ -66,7 +67,7 @@ def validate(fabric, objective: Objective, dataset: Dataset, volumes: int, seed:
         item = dataset[chosen[min(place, len(chosen) - 1)]]
         made, measured = synthesize(objective, item, seed, place), item["pet"].to(fabric.device)
         if place < len(chosen):
-            error = (made.double() - measured.double()) / 2
+            error = (exact(made) - exact(measured)) / 2
             psnr = -10 * error.square().mean().clamp(min=1e-12).log10()
             totals += torch.stack([psnr, error.abs().mean(), torch.ones_like(psnr)])
         if not turn:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from training.loop import run
 from training.machine import device_kind
 from training.methods import METHODS, objective
 from training.options import OPTIONS, help_text
-from training.precision import choose, use
+from training.precision import choose, exact, use
 from training.progress import counted
 from training.reports import LOG
 from training.schedules import COURSES, learning_rate_share, validates_at
@@ -299,6 +300,13 @@ def test_commit_of_a_repository(tmp_path):
 def test_precision_follows_from_what_is_asked_and_the_device(asked, device, bfloat16, name, fabric, tf32):
     made = choose(asked, device, bfloat16)
     assert (made.name, made.fabric, made.tf32) == (name, fabric, tf32)
+
+
+def test_apples_gpus_are_asked_for_no_float64():
+    """A stand-in says where it is and what it was asked for."""
+    for place, wanted in (("mps", "float"), ("cpu", "double"), ("cuda", "double")):
+        asked = SimpleNamespace(device=SimpleNamespace(type=place), float=lambda: "float", double=lambda: "double")
+        assert exact(asked) == wanted
 
 
 def test_the_switches_of_tf32_are_set_both_ways():

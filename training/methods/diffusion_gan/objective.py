@@ -11,6 +11,7 @@ from torch.nn import functional
 from RelAPETLib.methods.base import SEQUENCES
 from RelAPETLib.methods.diffusion_gan.network import TranslatingUNet
 
+from ...precision import exact
 from ...schedules import total_steps
 from ...stream import draw
 from ..adversarial import cross_entropy, frozen, gap
@@ -106,7 +107,7 @@ class DiffusionGanObjective(TranslationObjective):
 
     def _saw(self, logits: torch.Tensor) -> None:
         """Note the signs of the logits of real images, of all ranks; they are whole numbers, so no order matters."""
-        signs = torch.stack([logits.sign().sum().double(), logits.new_tensor(logits.numel()).double()])
+        signs = torch.stack([exact(logits.sign().sum()), exact(logits.new_tensor(logits.numel()))])
         self.adaptive.saw(*self.fabric.all_reduce(signs, reduce_op="sum").tolist())
 
     def state(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from RelAPETLib.methods.jdam.network import ScoreNetwork
 from RelAPETLib.methods.jdam.process import FIRST_TIME, LONGEST, VarianceExploding
 from RelAPETLib.tracers import label_count
 
+from ...precision import exact
 from ...stream import draw
 from ..base import Bundle, Losses, Objective, Place, Player, Terms, Work, adamw_player
 from .config import JdamConfig
@@ -72,7 +73,7 @@ class JdamObjective(Objective):
         """See `Objective.losses`: line 4 and 5 of the paper's algorithm 1."""
         pet, process = batch["pet"].to(self.fabric.device), self.process
         steps, z = draw(self.config.seed, place.positions, pet.shape[1:], TIMES, self.fabric.device)
-        t = FIRST_TIME + (1 - FIRST_TIME) * (steps + 1).double() / TIMES
+        t = FIRST_TIME + (1 - FIRST_TIME) * exact(steps + 1) / TIMES
         sigma = process.sigma(t).to(pet)
         x_t = process.noised(pet, sigma, z)
         score = self._score(batch, x_t, sigma).to(pet)
