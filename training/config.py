@@ -205,7 +205,7 @@ def method_class(overrides: Sequence[str]) -> type[TrainConfig]:
 
 
 def chosen(overrides: Sequence[str]) -> TrainConfig:
-    """The defaults under the choices of groups (``preset=paper``) among overrides, of which others are passed over.
+    """The defaults under the choices of groups (``preset=paper``) among overrides; other words are passed over.
 
     Raises:
         ConfigError: a choice that does not exist.

@@ -3,7 +3,7 @@
 import slicer
 from slicer.i18n import tr as _
 
-from .attributes import readRange
+from .attributes import TRACER, UNITS, WINDOW, readRange
 from .library import library
 
 #: Nodes of Slicer's for the library's names of colours; the first that is there.
@@ -48,8 +48,6 @@ def looks(pet):
 
     A tracer that this version does not know, as a scene of a later one may have, is seen by its own window.
     """
-    from .attributes import TRACER, UNITS, WINDOW
-
     tracer = library("tracers").TRACERS.get(pet.GetAttribute(TRACER))
     if tracer is None:
         return [("hot_metal", readRange(pet, WINDOW, (0.0, 1.0)))]

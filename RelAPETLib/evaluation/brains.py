@@ -23,6 +23,7 @@ from ..grid import MNI_GRID
 from ..notices import printable, warn
 from ..volumes.masked import interpolated, weights_on
 from .pairs import Pair
+from .transforms import read_transform
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -161,8 +162,6 @@ def whose(pair: Pair) -> tuple[str, str, str]:
 
 def _brain(pairs: Sequence[Pair], space: str, synthetic: bool, template: Brain) -> Brain | None:
     """The brain of one person's pairs, all in one space."""
-    from .transforms import read_transform
-
     if found := _file([pair.mask for pair in pairs], MASK, pairs[0].name):
         return found
     if space == "MNI":

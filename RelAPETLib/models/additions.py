@@ -29,7 +29,7 @@ def write_calibrated(
         source: a bundle, calibrated already or not.
         out: the new one's folder.
         facts: ``calibration`` of the metadata; its ``gate`` gets hash and sizes here.
-        arrays: of the gate; None where there is none.
+        arrays: of the gate, see `calibration.ARRAYS`; None where there is none.
         version: of the new bundle; None keeps the source's.
 
     Returns:
@@ -70,7 +70,7 @@ def write_departures(
         source: a bundle, with norms already or not.
         out: the new one's folder.
         facts: ``departure`` of the metadata but ``file`` and ``sha256``, which are filled in here.
-        arrays: as the module says.
+        arrays: by the names and of the shapes that `models.departure` says.
         version: of the new bundle; None keeps the source's.
 
     Returns:

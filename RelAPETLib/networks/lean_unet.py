@@ -106,7 +106,7 @@ def _moments(norm: nn.GroupNorm, parts: Sequence[_Part]) -> tuple[torch.Tensor, 
     """Mean and scale [N, C, 1, 1, 1] that the norm takes each channel by.
 
     Each block of voxels has a mean and a sum of squares about it, and what the blocks are together is put together in
-    float64: as exact as `fast_unet.normed`, in one turn through the volume.
+    float64: as exact as `parts_on_cpu.normed`, in one turn through the volume.
     """
     counts, means, squares = [], [], []
     for begin, end in _slabs(parts):

@@ -96,9 +96,9 @@ def _resized(volume: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def _normalised(volume: torch.Tensor, low: torch.Tensor, high: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """Intensities as the networks were trained on them, stretched to a shape, of whose voxels mean and SD are.
+    """Intensities as the networks were trained on them, stretched to a shape; mean and SD are of the stretched volume.
 
-    Each voxel is computed before it is stretched, which copies it: thick slices become several.
+    Stretching copies voxels, thick slices above all, so what is done to each is done before.
     """
     volume = ((volume - low) / (high - low)).clamp(0, 1)
     stretched = _resized(volume, shape)

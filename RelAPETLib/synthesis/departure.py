@@ -19,6 +19,7 @@ from ..grid import MNI_GRID, array_to_image, block_grid, block_means, image_to_a
 from ..models.departure import FACTOR
 from ..provenance import DEPARTURE_MEANING
 from ..scaling import to_units
+from .withheld import OTHER_KIND, why_doubted
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -119,8 +120,6 @@ def noise_share(norms, tracer: str, samples: int) -> float:
 
 def _words(case: Case, draw: Draw) -> str:
     """One line on what the norms are and where they do not fit this synthesis."""
-    from .withheld import OTHER_KIND, why_doubted
-
     norms, plan = draw.model.departures, draw.plan
     facts, population, sampling = norms.facts, norms.facts["population"], norms.facts["sampling"]
     tracer = plan.tracer.name

@@ -8,7 +8,7 @@ from monai.networks.nets import DiffusionModelUNet
 from test_fast_unet import TOLERANCE, made
 
 from RelAPETLib import counted_memory
-from RelAPETLib.networks import fast_unet, lean_unet
+from RelAPETLib.networks import lean_unet, parts_on_cpu
 from RelAPETLib.networks.execution import in_slabs, slabs_wanted, take_ways
 from RelAPETLib.networks.generator import build_generator
 
@@ -74,7 +74,7 @@ def test_it_takes_less_memory_than_half(monkeypatch):
 def test_moments_of_many_voxels_are_exact(mean):
     torch.manual_seed(2)
     norm, volume = torch.nn.GroupNorm(2, 8, eps=1e-6), torch.randn(2, 8, 40, 41, 24) + mean
-    volume = volume.contiguous(memory_format=fast_unet.LAYOUT)
+    volume = volume.contiguous(memory_format=parts_on_cpu.LAYOUT)
     wanted = torch.nn.GroupNorm(2, 8, eps=1e-6).double()(volume.double())
     with torch.no_grad():
         middle, scale = lean_unet._moments(norm, [volume[:, :3], volume[:, 3:]])
