@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 #: Text that Hydra's grammar takes as it is, and for text.
 _PLAIN = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.\-]*")
 _WORDS = {"true", "false", "null", "inf", "nan"}
-#: A place that is in Hydra's grammar already: in quotes, nothing, or with an interpolation or an escape in it.
-_IN_GRAMMAR = re.compile(r"""['"]|null$|.*(\$\{|\\[\\()\[\]{}:=, \t])""")
+#: A place that is in Hydra's grammar already: in quotes, nothing, or with an interpolation or an escape in it. The two
+#: backslashes before the name of a server, as Windows has them, are none.
+_IN_GRAMMAR = re.compile(r"""['"]|null$|.*(\$\{|(?!^\\\\\w)\\[\\()\[\]{}:=, \t])""")
 
 
 def as_words(config: TrainConfig, without: tuple[str, ...] = ()) -> list[str]:

@@ -65,7 +65,8 @@ def test_every_key_that_is_a_place_is_expanded(home):
         load_config(["out=~nobody-of-this-name/x", "data.cache=c"])
 
 
-PLACES = ["/data/José/PET (2)", "a, b", "it's", "[a]", "{b}", "a=b", "a#b&c;d", "日本", "12", "true", r"C:\new\run"]
+PLACES = ["/data/José/PET (2)", "a, b", "it's", "[a]", "{b}", "a=b", "a#b&c;d", "日本", "12", "true"]
+PLACES += [r"C:\new\run", r"\\server\run", r"\\server\a share"]
 
 
 @pytest.mark.parametrize("place", PLACES)
