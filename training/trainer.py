@@ -108,7 +108,7 @@ class Trainer:
         )
         self.state = State()
         self.resume()
-        self.report = Report(plan.out, self.state.step, plan.steps, quiet) if fabric.is_global_zero else None
+        self.report = Report(plan.out, self.state.step, self.plan.steps, quiet) if fabric.is_global_zero else None
 
     # -- the loop ------------------------------------------------------------------------------------------------
 

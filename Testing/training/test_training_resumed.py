@@ -59,7 +59,7 @@ def test_a_checkpoint_of_an_earlier_version_was_validated(tmp_path):
 
 
 @pytest.mark.parametrize(("first", "then", "steps"), [(1, 2, 5), (2, 1, 7), (1, 4, 4), (2, 2, 4)])
-def test_epochs_are_so_many_images_whatever_batch_a_run_goes_on_with(tmp_path, first, then, steps):
+def test_epochs_are_so_many_images_whatever_batch_a_run_goes_on_with(tmp_path, capsys, first, then, steps):
     """Two epochs of four images: the first steps are of one batch, what is left of another."""
     words = ("preset.epochs=2", "run.validation_volumes=0", "run.checkpoint_every=1")
     data = tiny_data(4)
@@ -68,7 +68,8 @@ def test_epochs_are_so_many_images_whatever_batch_a_run_goes_on_with(tmp_path, f
     if first == 1:
         assert stopped(tiny_config(tmp_path, *words, f"preset.global_batch={first}"), data) == 75
         done = 2
-    assert run(tiny_config(tmp_path, *words, f"preset.global_batch={then}"), data, quiet=True) == 0
+    assert run(tiny_config(tmp_path, *words, f"preset.global_batch={then}"), data) == 0
+    assert f"step {steps}/{steps} " in capsys.readouterr().out
     state = checkpoints.latest(tmp_path)[1]
     seen = state["sampler"]["epoch"] * 4 + state["sampler"]["position"]
     assert state["step"] == steps and seen - then < 8 <= seen
