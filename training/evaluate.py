@@ -94,7 +94,8 @@ def evaluate_folders(
 def read_summary(path: Path) -> tuple[dict, dict[str, str | None]]:
     """Figures by method, tracer and region of a ``summary.json``, and what its models' sources hash to, by method.
 
-    Files of earlier versions are figures alone, and so are those of other programs: no method is told of there.
+    Of volumes that an earlier version drew that is not known, None. Files of earlier versions and of other programs
+    are figures alone: the second is empty then.
 
     Raises:
         InputError: a file that cannot be read, or is damaged.

@@ -286,7 +286,7 @@ def _metrics(path: Path | None, baseline: Path | None, state: dict, source: dict
     if path is not None:
         found["held_out"], models = read_summary(path)
         own = [method for method, hashed in models.items() if hashed == source_sha256(source)]
-        if models and not own:
+        if models and not own and None not in models.values():
             raise InputError(
                 f"{path}: figures of {', '.join(models)}, none of which was exported from this checkpoint; export it, "
                 "'sample' and 'evaluate' with that bundle, and export again with --metrics"

@@ -410,6 +410,9 @@ def test_figures_of_other_models_are_refused(tmp_path):
     assert found["held_out"] == figures and found["held_out_own"] == "rela" and "population mean" in found["baseline"]
     with pytest.raises(InputError, match="figures of ddpm, rela, none of which was exported from this checkpoint"):
         _metrics(summary, None, {}, source | {"step": 4})
+    models["ddpm"]["source_sha256"] = None  # of volumes that an earlier version drew: nobody knows
+    summary.write_text(json.dumps({"models": models, "figures": figures}))
+    assert "held_out_own" not in _metrics(summary, None, {}, source | {"step": 4})
     summary.write_text(json.dumps({"models": {"rela": []}, "figures": figures}))
     with pytest.raises(InputError, match="evaluate again"):
         _metrics(summary, None, {}, source)
