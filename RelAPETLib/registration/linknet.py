@@ -12,7 +12,7 @@ from torch import nn
 
 
 class _Conv3d(nn.Conv3d):
-    """On a CPU by oneDNN where torch has it: of small volumes torch takes a way of one thread, six times as slow."""
+    """By oneDNN on a CPU where torch has it: torch itself takes small volumes in one thread, six times as slowly."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.device.type == "cpu" and torch.backends.mkldnn.is_available():

@@ -152,7 +152,7 @@ def prepare_first(t1w: sitk.Image) -> tuple[dict[str, Scan], Template]:
 def prepare_others(t2f: sitk.Image | None, uptakes: Mapping[str, sitk.Image], template: Template) -> dict[str, Scan]:
     """The scans beside the T1w made ready, working copies too: ``t2f``, where there is one, and each PET by its name.
 
-    What is read of the template once the affine is known, which this may run beside, is made as well.
+    So is what will be read of the template when the affine, which may run meanwhile, is known.
     """
     found = {} if t2f is None else {"t2f": prepare(t2f, "T2F").made()}
     found |= {name: prepare(pet, name, bias=False).made() for name, pet in uptakes.items()}

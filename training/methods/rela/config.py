@@ -82,10 +82,10 @@ class Latent:
 #: predicts its latent, and what that leaves is diffused; made for 2 mm voxels (network.factor=2, cells of 8).
 #: ``conditional`` is the same with a generator that sees the MRI, by some scores of the regression.
 LATENTS = {name: Latent(name=name) for name in ("autoencoded", "regression", "conditional")}
-#: Value of `preset.mean_pet` that other keys decide.
-AUTO = "auto"
 #: Those that stand on the regression.
 REGRESSIONS = ("regression", "conditional")
+#: Value of `preset.mean_pet` that other keys decide.
+AUTO = "auto"
 
 
 RULES = Rules({
