@@ -12,10 +12,11 @@ from torch import nn
 
 
 class _Conv3d(nn.Conv3d):
-    """By oneDNN on a CPU where torch has it: torch itself takes small volumes in one thread, six times as slowly."""
+    """By oneDNN on a CPU where torch may use it, which takes small volumes in one thread itself, six times as slowly."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        mkldnn = torch.backends.mkldnn
+        if x.device.type == "cpu" and mkldnn.is_available() and mkldnn.enabled:
             numbers = self.padding, self.stride, self.dilation, self.groups
             return torch.mkldnn_convolution(x, self.weight, self.bias, *numbers)
         return super().forward(x)

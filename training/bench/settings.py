@@ -128,6 +128,17 @@ ADAPTING = 1
 UNDROPPED = 1
 #: Every timestep, as the paper has it.
 _EVERY = Full(1000, _ADDING_NOISE)
+
+
+def _own(prediction: str, mean_pet: str, full: Full | None = None, *more: str) -> Setting:
+    """RelA-Diffusion with another objective than the paper's; `more` words come last."""
+    words = (*UNET, f"preset.generator_learning_rate={RATE}", f"preset.mean_pet={mean_pet}")
+    revision = {"residual": PER_TRACER, "regression": OF_STRANGERS}.get(mean_pet, 0)
+    said = f"preset.prediction={prediction}"
+    sampler = _ADDING_NOISE if prediction == "noise" else ""
+    return Setting((*words, said, *_GAN, *more), 66, 20, method="rela", sampler=sampler, full=full, revision=revision)
+
+
 #: By name on the bench.
 SETTINGS: Mapping[str, Setting] = {
     "unet_l1": Setting((*UNET, f"preset.learning_rate={RATE}"), 77, 1, 1),
@@ -150,23 +161,9 @@ SETTINGS: Mapping[str, Setting] = {
     "ficd": Setting(_RELA, 66, 20, sampler=_ADDING_NOISE, full=_EVERY),
     "rela": Setting((*_RELA, *_GAN), 66, 20, sampler=_ADDING_NOISE, full=_EVERY),
     #: This package's own objective, which the screening chose; `ridge_head` is the control that knows as much.
-    "rela_default": Setting(
-        (*UNET, f"preset.generator_learning_rate={RATE}", "preset.mean_pet=regression", "preset.prediction=v", *_GAN),
-        66,
-        20,
-        method="rela",
-        full=_EVERY,
-        revision=OF_STRANGERS,
-    ),
+    "rela_default": _own("v", "regression", _EVERY),
     #: The same around the mean PET; `unet_l2_residual` is the control that knows as much.
-    "rela_residual": Setting(
-        (*UNET, f"preset.generator_learning_rate={RATE}", "preset.mean_pet=residual", "preset.prediction=v", *_GAN),
-        66,
-        20,
-        method="rela",
-        full=_EVERY,
-        revision=PER_TRACER,
-    ),
+    "rela_residual": _own("v", "residual", _EVERY),
     # Its samples differ by its discriminator alone, whose rate rises with the generator's.
     "ddgan": Setting(("preset=fair", f"preset.generator_learning_rate={RATE}", _RISING), 56, 4),
     "resdm": Setting(_FAIR, 26, 15),
@@ -215,16 +212,9 @@ def ablations(prediction: str, mean_pet: str) -> dict[str, Setting]:
         prediction: of ``preset.prediction``.
         mean_pet: of ``preset.mean_pet``.
     """
-    own = (*UNET, f"preset.generator_learning_rate={RATE}", f"preset.mean_pet={mean_pet}", *_GAN)
-    own += (f"preset.prediction={prediction}",)
     return {
-        f"{WHOLE if name == 'none' else name}-{prediction}-{mean_pet}": Setting(
-            (*own, f"ablation={name}"),
-            SETTINGS["rela"].pace,
-            20,
-            method="rela",
-            sampler=_ADDING_NOISE if prediction == "noise" else "",
-            revision={"residual": PER_TRACER, "regression": OF_STRANGERS}.get(mean_pet, 0),
+        f"{WHOLE if name == 'none' else name}-{prediction}-{mean_pet}": _own(
+            prediction, mean_pet, None, f"ablation={name}"
         )
         for name in ABLATIONS
     }
