@@ -14,6 +14,7 @@ from typing import Any
 from RelAPETLib.outputs import write_whole
 from RelAPETLib.provenance import versions
 
+from .data.cache import canonical_json
 from .words_of_config import as_words
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -52,8 +53,7 @@ def source_sha256(source: Mapping[str, Any]) -> str:
 
     How the weights are stored (``export --half``), calibration and figures change nothing in it.
     """
-    text = json.dumps(source, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical_json(source)).hexdigest()
 
 
 def commit(folder: Path = REPOSITORY) -> str | None:

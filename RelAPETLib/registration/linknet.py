@@ -12,7 +12,7 @@ from torch import nn
 
 
 class _Conv3d(nn.Conv3d):
-    """By oneDNN on a CPU where torch may use it, which takes small volumes in one thread itself, six times as slowly."""
+    """By oneDNN on a CPU where torch may use it; torch itself is six times as slow on small volumes, in one thread."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         mkldnn = torch.backends.mkldnn
