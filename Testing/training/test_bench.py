@@ -19,7 +19,12 @@ from training.bench.people import check_scans, pooled, regional
 from training.bench.runs import draws_of, last_gap, plain
 from training.methods import LEFT_OUT, METHODS
 
-EVERY = settings.SETTINGS | settings.ablations("v", "residual") | settings.ablations("noise", "none")
+EVERY = (
+    settings.SETTINGS
+    | settings.ablations("v", "residual")
+    | settings.ablations("noise", "none")
+    | settings.without_image_loss()
+)
 
 
 #: By name: what `test_a_finished_run_is_known_by_the_same_hash_as_ever` finds.
@@ -61,6 +66,16 @@ KEYS = {
     "wo_ra_gp-noise-none": "93078011",
     "wo_t2f-noise-none": "0c8792e8",
     "wo_t1w-noise-none": "774d03ed",
+    "cyclegan-no_image_loss": "e85540e8",
+    "diffusion_gan-no_image_loss": "3796c663",
+    "ddgan-no_image_loss": "a9505675",
+    "resdm-no_image_loss": "e27c6565",
+    "mri2pet-no_image_loss": "cdc7cf9c",
+    "mtgd-no_image_loss": "cd1a9621",
+    "jdam-no_image_loss": "999132ea",
+    "sde-no_image_loss": "d6de77fe",
+    "rectified_flow-no_image_loss": "89fddae7",
+    "bridge-no_image_loss": "b44656f2",
 }
 
 
@@ -204,6 +219,49 @@ def test_the_papers_figures_stand_beside_ours_and_say_so():
     assert any("Sig. against full-v-residual" in line for line in lines)
 
 
+def test_methods_without_a_papers_image_loss_are_those_that_stand_beside_themselves_without_it(tmp_path):
+    from training.config import flatten, load_config
+
+    def weights(name, setting):
+        words = settings.overrides(name, setting, tmp_path, tmp_path, tmp_path, settings.lengths(setting, 1), 0)
+        config = flatten(load_config(words))
+        own = config.get("method.image_weight")
+        return config["preset.image_weight"] if own is None else own
+
+    bare = settings.without_image_loss()
+    given = {name for name, setting in settings.SETTINGS.items() if "preset=fair" in setting.words}
+    # Their own papers have it (Pix2Pix, ResViT, SC-GAN, TransUNet), or nobody gave it (ldm).
+    assert given - {"pix2pix", "resvit", "scgan", "transunet", "ldm"} == set(settings.GIVEN_IMAGE_LOSS)
+    for name in settings.GIVEN_IMAGE_LOSS:
+        assert weights(name, settings.SETTINGS[name]) > 0 and weights(name, bare[name + settings.BARE]) == 0
+
+
+def test_the_image_loss_is_compared_on_seeds_that_both_have():
+    controls = {"population mean": [row for tracer in ("TAU", "PBR", "PIB") for row in rows(20, tracer)]}
+    run = {"diverged": False}
+    with_loss = [
+        {
+            **run,
+            "name": "resdm",
+            "seed": seed,
+            "rows": [row for tracer in ("TAU", "PBR", "PIB") for row in rows(psnr, tracer)],
+        }
+        for seed, psnr in ((0, 25), (1, 40))
+    ]
+    assert tables.image_loss_table(controls, with_loss) == []
+    less = [row for tracer in ("TAU", "PBR", "PIB") for row in rows(24, tracer)]
+    bare = {**run, "name": "resdm-no_image_loss", "seed": 0, "rows": less}
+    lines = tables.image_loss_table(controls, [*with_loss, bare])
+    table = [line for line in lines if line.startswith("| resdm |")]
+    assert len(table) == 6 and all(line.startswith("| resdm | 0 |") for line in table)
+    assert (
+        "| with | 25.00" in table[0]
+        and "| without | 24.00" in table[1]
+        and table[1].rstrip(" |").endswith("-1.00 ± 0.00")
+    )
+    assert tables.image_loss_table(controls, [*with_loss, {**bare, "diverged": True}]) == []
+
+
 def test_the_shipped_tables_begin_as_the_command_writes_them():
     """Also what is measured, and where: in the paper, on whole volumes."""
     head = command._head(60, 15)[1:]
@@ -255,6 +313,10 @@ def test_what_cannot_be_asked_is_one_line(tmp_path, capsys):
         (["--cache", str(tmp_path / "none")], "none"),
         (["--only", "wo_gp"], "--only wo_gp: an ablation; give --ablations"),
         (["--only", "ldm", "--ablations"], "--only ldm: a method; leave --ablations out"),
+        (["--only", "rela", "--without-image-loss"], "--only rela: has no image loss beside its paper's"),
+        (["--only", "wo_gp", "--without-image-loss"], "--only wo_gp: an ablation; give --ablations"),
+        (["--ablations", "--without-image-loss"], "--ablations and --without-image-loss are two sets of runs"),
+        (["--without-image-loss", "--four-mm", "rela"], "--without-image-loss does not go with it"),
     ):
         assert main(["bench", "--out", str(tmp_path / "out"), *words]) == 2
         (line,) = capsys.readouterr().err.splitlines()
@@ -339,6 +401,11 @@ def test_a_small_bench_from_nothing_to_its_tables_and_a_second_call_that_trains_
     assert "## In full" in text and "| ddpm | 0 | 5 | ddpm |" in text
     assert "## Ablations, preset.prediction=v preset.mean_pet=regression" in text and "| full-v-regression |" in text
     assert "no order of merit" in text and "tuned once, for all" in text
+    both = ["--only", "rectified_flow"]
+    assert main([*small, *both]) == 0 and main([*small, *both, "--without-image-loss"]) == 0
+    text = (tmp_path / "methods.md").read_text(encoding="utf-8")
+    assert "## Without the image loss" in text and text.count("| rectified_flow | 0 | PIB | with") == 2
+    assert "| rectified_flow-no_image_loss | its own |" in text
 
 
 def _are_taken_over_elsewhere(words, names, folder, capsys):

@@ -17,7 +17,19 @@ from RelAPETLib.tracers import paper_order
 from ..data.cache import write_whole
 from ..words import say
 from .published import ABLATIONS
-from .settings import COMMON, FACTOR, MINUTES, MOST_CALLS, SAMPLES, SETTINGS, WHOLE, Setting, ablations
+from .settings import (
+    BARE,
+    COMMON,
+    FACTOR,
+    MINUTES,
+    MOST_CALLS,
+    SAMPLES,
+    SETTINGS,
+    WHOLE,
+    Setting,
+    ablations,
+    without_image_loss,
+)
 
 #: People to train on (the ridge regression beside the methods wants three scans), to validate and to test on.
 LEAST_PEOPLE = (3, 2, 2)
@@ -45,6 +57,8 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ablations", action="store_true", help="RelA-Diffusion and its ablations instead of the methods")
     add("--prediction", choices=PREDICTIONS, default="v", help="what the generator of the ablations gives; default: v")
     add("--mean-pet", choices=MEAN_PET, default="regression", help="mean PET in the ablations; default: regression")
+    add("--without-image-loss", action="store_true",
+        help="instead: methods whose papers have no absolute error of the image, without it")  # fmt: skip
     add("--in-full", action="store_true", help="of runs that are done: 6 people by as many calls as the papers have")
     add("--four-mm", nargs="+", action="extend", choices=list(SETTINGS), metavar="METHOD",
         help="instead: train these on blocks of 4 mm with 4 times the minutes, as bundles to install")  # fmt: skip
@@ -121,7 +135,7 @@ def make_fine(options: argparse.Namespace, part: int, parts: int) -> None:
     """Bundles of methods on blocks of 4 mm."""
     from .four_mm import people_of, train_fine
 
-    unfit = ("only", "test", "kept", "ablations", "in_full", "pace", "table")
+    unfit = ("only", "test", "kept", "ablations", "without_image_loss", "in_full", "pace", "table")
     other = [name for name in unfit if getattr(options, name)]
     if other:
         raise InputError(f"--four-mm: --{other[0].replace('_', '-')} does not go with it; leave it out")
@@ -134,20 +148,28 @@ def make_fine(options: argparse.Namespace, part: int, parts: int) -> None:
 
 def settings_of(options: argparse.Namespace) -> dict[str, Setting]:
     """The rows that are asked for, by name. Raises `InputError` on a method among ablations or the other way round."""
-    if not options.ablations:
-        there = dict(SETTINGS)
+    end = ""
+    if options.ablations and options.without_image_loss:
+        raise InputError("bench: --ablations and --without-image-loss are two sets of runs; give one at a time")
+    if options.ablations:
+        end, there = f"-{options.prediction}-{options.mean_pet}", ablations(options.prediction, options.mean_pet)
+    elif options.without_image_loss:
+        end, there = BARE, without_image_loss()
     else:
-        end = f"-{options.prediction}-{options.mean_pet}"
-        there = {
-            name.removesuffix(end): (name, setting)
-            for name, setting in ablations(options.prediction, options.mean_pet).items()
-        }
+        there = dict(SETTINGS)
     for name in options.only or ():
-        if name not in there:
-            which = "an ablation; give --ablations" if name not in SETTINGS else "a method; leave --ablations out"
-            raise InputError(f"--only {name}: {which}")
-    picked = {name: there[name] for name in there if not options.only or name in options.only}
-    return dict(picked.values()) if options.ablations else picked
+        if name + end not in there:
+            raise InputError(f"--only {name}: {_elsewhere(name, options)}")
+    return {name: there[name] for name in there if not options.only or name.removesuffix(end) in options.only}
+
+
+def _elsewhere(name: str, options: argparse.Namespace) -> str:
+    """What to do about a row that is not among those that the options are about."""
+    if name not in SETTINGS:
+        return "an ablation; give --ablations"
+    if options.ablations:
+        return "a method; leave --ablations out"
+    return "has no image loss beside its paper's, or is RelA-Diffusion; leave --without-image-loss out"
 
 
 def _part(words: str) -> tuple[int, int]:
@@ -163,7 +185,7 @@ def write_tables(cohort, out: Path, minutes: float) -> str:
     from .controls import control_rows
     from .pictures import draw_page
     from .runs import FIGURES, FULL, PICTURES
-    from .tables import ablation_tables, tables
+    from .tables import ablation_tables, image_loss_table, tables
 
     done = read_runs(cohort, out, FIGURES, minutes)
     if not done:
@@ -172,6 +194,7 @@ def write_tables(cohort, out: Path, minutes: float) -> str:
     whole = list(done.values())
     lines = ["# Methods", "", *_head(people, minutes), *_missing(whole), ""]
     lines += tables(controls, whole, list(read_runs(cohort, out, FULL, minutes).values()))
+    lines += image_loss_table(controls, whole)
     for prediction, mean_pet in _objectives(whole):
         rows = ablations(prediction, mean_pet)
         lines += [f"## Ablations, preset.prediction={prediction} preset.mean_pet={mean_pet}", ""]
@@ -193,7 +216,7 @@ def read_runs(cohort, out: Path, name: str, minutes: float) -> dict[Path, dict]:
     """
     from .runs import FULL, Run, key_in_full, key_of
 
-    settings, found = dict(SETTINGS), {}
+    settings, found = SETTINGS | without_image_loss(), {}
     for prediction, mean_pet in _PAIRS:
         settings |= ablations(prediction, mean_pet)
     for path in sorted(out.glob(f"runs/*/{name}")):
@@ -254,7 +277,7 @@ def _settings(runs: list[dict]) -> list[str]:
     ]
     names = {run["name"] for run in runs}
     rows = [("method", "sampler", "its own words"), ("---", "---", "---")]
-    every = dict(SETTINGS)
+    every = SETTINGS | without_image_loss()
     for pair in _objectives(runs):
         every |= ablations(*pair)
     rows += [

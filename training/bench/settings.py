@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .published import ABLATIONS
@@ -217,6 +217,25 @@ def ablations(prediction: str, mean_pet: str) -> dict[str, Setting]:
             prediction, mean_pet, None, f"ablation={name}"
         )
         for name in ABLATIONS
+    }
+
+
+#: Methods whose papers have no absolute error of the (clean) image, which all get here, as in RelA-Diffusion's
+#: comparison.
+GIVEN_IMAGE_LOSS = (
+    "cyclegan", "diffusion_gan", "ddgan", "resdm", "mri2pet", "mtgd", "jdam", "sde", "rectified_flow", "bridge",
+)  # fmt: skip
+#: Ending of their names on the bench without it.
+BARE = "-no_image_loss"
+
+
+def without_image_loss() -> dict[str, Setting]:
+    """`GIVEN_IMAGE_LOSS` as their papers train them, without the absolute error that the bench gives them."""
+    return {
+        name + BARE: replace(
+            SETTINGS[name], words=(*SETTINGS[name].words, "method.image_weight=0"), method=name, full=None
+        )
+        for name in GIVEN_IMAGE_LOSS
     }
 
 

@@ -12,7 +12,7 @@ from RelAPETLib.tracers import TRACERS, paper_order
 
 from ..methods import LEFT_OUT
 from . import published
-from .settings import MOST_CALLS, SETTINGS, Setting
+from .settings import BARE, GIVEN_IMAGE_LOSS, MOST_CALLS, SETTINGS, Setting
 
 #: Figures of the first tables, those of RelA-Diffusion's Table I, with their digits.
 IMAGES = {"psnr": ("PSNR ↑", 2), "ssim": ("SSIM ↑", 3), "mae": ("MAE ↓", 4)}
@@ -168,6 +168,36 @@ def full_lines(full: Sequence[dict], runs: Sequence[dict]) -> list[str]:
                 line.append(f"{both[0]:.{digits}f} ({both[1]:.{digits}f})")
             rows.append([*line, f"{run['seconds']:.1f}"])
     return [*lines, *rows_of(rows)]
+
+
+def image_loss_table(controls: Mapping[str, list[dict]], runs: Sequence[dict]) -> list[str]:
+    """Lines of Markdown about methods with and without the image loss that their papers lack, seeds of both alone."""
+    figures = {"psnr": ("PSNR", 1, 2), "one": ("one sample PSNR", 1, 2), "crps": ("CRPS x 1000", 1e3, 1),
+               "distance": ("distance to the ideal x 1000", 1e3, 1)}  # fmt: skip
+    titles = [title for title, _, _ in figures.values()]
+    head = ["method", "seeds", "tracer", "image loss", *titles, "explained ↑", "change of PSNR by person"]
+    rows = [head, ["---"] * len(head)]
+    for name in GIVEN_IMAGE_LOSS:
+        done = [
+            {run["seed"]: run["rows"] for run in runs if run["name"] == each and not run["diverged"]}
+            for each in (name, name + BARE)
+        ]
+        both = sorted(done[0].keys() & done[1].keys())
+        sides = [[side[seed] for seed in both] for side in done]
+        for tracer in paper_order() if both else ():
+            change = np.subtract(*(by_person(side, tracer, "psnr") for side in reversed(sides)))
+            for side, words, last in zip(sides, ("with", "without"), ("", cell(change, 2)), strict=True):
+                line = [name, ", ".join(map(str, both)), tracer, words]
+                line += [
+                    cell(scale * by_person(side, tracer, key), digits) for key, (_, scale, digits) in figures.items()
+                ]
+                rows.append([*line, explained(side, [controls[MEAN]], tracer), last])
+    if len(rows) == 2:
+        return []
+    said = (
+        "The mean absolute error of the (clean) image is given to all methods. Here are those whose papers have none,"
+    )
+    return ["## Without the image loss", "", f"{said} with it and without.", "", *rows_of(rows), ""]
 
 
 def region_table(seeds: Seeds) -> list[str]:
