@@ -35,6 +35,8 @@ class InputsPanel:
         """The measured PET is taken to be of the T1w that is chosen, as in a scene that was loaded."""
         self._owner = None  # the T1w beside which the measured PET was chosen; _GONE when it was deleted since
         self._left = None  # name of the measured PET that went with its T1w, and the ID of the T1w that came
+        self._measured = None  # ID of the measured PET that the resolution was given for
+        self._unresolved = None  # ID of one that came in its place
 
     def put(self, t1w, t2f):
         """Choose what a button of this panel loaded: like a guess, it makes way for the next person."""
@@ -152,11 +154,18 @@ class InputsPanel:
             return
         if node.reference is not None:
             self._left = None
+            self._keepResolution(node)
         if node.t1w is None:  # whose the PET is stays known until another T1w comes
             return
         owner, self._owner = self._owner, node.t1w
         if owner not in (None, node.t1w) and not self._isOf(owner, node.t1w):
             self.leaveReference()
+
+    def _keepResolution(self, node):
+        """The resolution is that of the measured PET it was given for, and unknown of another."""
+        before, self._measured = self._measured, node.reference.GetID()
+        if before not in (None, self._measured) and node.referenceFwhm:
+            node.referenceFwhm, self._unresolved = 0.0, self._measured
 
     def _isOf(self, owner, t1w):
         """Whether the measured PET is of this T1w's person: as the T1w before it is, or by its own header."""
@@ -195,6 +204,9 @@ class InputsPanel:
         if self._left is not None and request.reference is None and self._left[1] == _identifier(request.t1w):
             words = _("The measured PET '{name}' is not chosen any more: it was chosen for another T1w.")
             found.append(words.format(name=self._left[0]))
+        if self._unresolved == _identifier(request.reference) and self._unresolved and not request.referenceFwhm:
+            words = _("The resolution of the measured PET '{name}' is not known: the one given was another PET's.")
+            found.append(words.format(name=request.reference.GetName()))
         if request.comparesMany:
             words = comparesOne()
             found.append(words[0].upper() + words[1:] + ".")

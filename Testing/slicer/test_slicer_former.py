@@ -209,6 +209,27 @@ def test_a_measured_pet_goes_with_its_person(widget, slicer, harness, measured, 
     assert node.reference is pet and "any more" not in widget.ui.inputsNoteLabel.text, "the user knows better"
 
 
+def test_a_resolution_goes_with_its_measured_pet(widget, harness, measured):
+    """Of the same person and T1w too: a z-score by another scanner's resolution would be shown as this one's."""
+    pet, node = measured(), widget.parameters
+    assert "resolution" not in widget.ui.inputsNoteLabel.text
+    node.reference = None
+    harness.process_events()
+    node.reference = pet
+    harness.process_events()
+    assert node.referenceFwhm == 6.0, "the same one again"
+    node.reference = add_scan("A_pet_2")
+    harness.process_events()
+    assert node.referenceFwhm == 0.0 and widget.request().referenceFwhm == 0.0
+    assert "resolution of the measured PET 'A_pet_2' is not known" in widget.ui.inputsNoteLabel.text
+    node.referenceFwhm = 4.0
+    harness.process_events()
+    assert node.referenceFwhm == 4.0 and "resolution" not in widget.ui.inputsNoteLabel.text
+    node.reference = pet
+    harness.process_events()
+    assert node.referenceFwhm == 0.0, "what it had is forgotten, not guessed"
+
+
 def test_a_measured_pet_waits_for_its_t1w(widget, harness, measured):
     """The T1w is taken away and comes back; or it is chosen after the PET."""
     pet, t1w = measured(), widget.parameters.t1w
