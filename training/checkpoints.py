@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import re
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ import torch
 from RelAPETLib.errors import OutputError
 from RelAPETLib.whole_files import write_whole
 
-from .errors import ResumeError
+from .errors import OF_THE_DISK, ResumeError, UnreadError
 
 FORMAT = 2
 FOLDER, BEST = "checkpoints", "best.pt"
@@ -82,7 +83,8 @@ def load(
     A run's file of format 1 is given in the present one.
 
     Raises:
-        ResumeError: missing, damaged, not such a file, a key missing, or a tensor that claims more than the file holds.
+        ResumeError: missing, damaged, not such a file, a key missing, or a tensor that claims more than the file holds;
+            `UnreadError` where its content is not to blame.
     """
     try:
         if not Path(path).is_file():
@@ -91,6 +93,8 @@ def load(
     except ResumeError:
         raise
     except Exception as error:  # torch raises whatever the damaged byte leads to
+        if why := _not_of_the_file(error, path):
+            raise UnreadError(f"cannot read checkpoint {path}: {why}; the same command goes on once it can") from error
         raise ResumeError(f"cannot read checkpoint {path}: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(state, dict) or state.get("format") not in (1, FORMAT):
         raise ResumeError(f"{path} is no checkpoint of this training package (format {FORMAT})")
@@ -102,6 +106,22 @@ def load(
             raise ResumeError(f"{path}: {there} '{key}' in it; the file is damaged or of another kind, take another")
     _check_tensors(path, state)
     return state
+
+
+#: Beside `OF_THE_DISK`: what the system refuses whatever a file holds.
+_OF_THE_SYSTEM = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR}
+
+
+def _not_of_the_file(error: Exception, path: Path) -> str:
+    """What kept a file from being read, where that is not its content; empty where it is damaged."""
+    if isinstance(error, OSError) and error.errno in OF_THE_DISK | _OF_THE_SYSTEM:
+        return str(error.strerror).lower()
+    # A damaged byte can ask for any amount of memory, a whole file for no more than it is large.
+    asked = re.search(r"tried to allocate (\d+) bytes", str(error))
+    short = isinstance(error, MemoryError) or "Cannot allocate memory" in str(error)
+    if short or (asked and int(asked[1]) <= path.stat().st_size):
+        return "there is too little memory for it"
+    return ""
 
 
 def _renewed(state: dict[str, Any]) -> dict[str, Any]:
@@ -161,12 +181,15 @@ def latest(
     """The newest checkpoint that can be read, with its contents as of `load`; None when the run has none.
 
     Raises:
-        ResumeError: there are some and none can be read.
+        ResumeError: there are some and none can be read, or the newest one is not to blame that it cannot
+            (`UnreadError`): an older one in its place would lose what was learned since.
     """
     problem = None
     for path in reversed(saved(out)):
         try:
             return path, load(path, wanted, mapped)
+        except UnreadError:
+            raise
         except ResumeError as error:
             problem = problem or error
     if problem:

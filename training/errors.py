@@ -16,6 +16,10 @@ class ResumeError(InputError):
     """A checkpoint that belongs to another run than the one asked for, or none that can be read."""
 
 
+class UnreadError(ResumeError):
+    """A checkpoint that may well be whole: the system, not its content, kept it from being read."""
+
+
 class DivergedError(RelAPETError):
     """A loss or gradient that is not finite or far too large."""
 
@@ -29,7 +33,7 @@ class PeerError(RelAPETError):
 
 
 #: What a disk or its owner refuses; other errors of the system are bugs or a failing machine and keep their traceback.
-_OF_THE_DISK = {
+OF_THE_DISK = {
     getattr(errno, name)
     for name in "EACCES EDQUOT EEXIST EFBIG EIO EISDIR ENAMETOOLONG ENOSPC ENOTDIR EPERM EROFS ESTALE".split()
     if hasattr(errno, name)
@@ -46,7 +50,7 @@ def user_error(error: BaseException) -> RelAPETError | None:
         if "in DataLoader worker process" in text:  # torch wraps a worker's whole traceback around the message
             return type(error)(text.rstrip().splitlines()[-1].partition(": ")[2] or text)
         return error
-    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+    if isinstance(error, OSError) and error.errno in OF_THE_DISK:
         where = f"{error.filename}: " if error.filename else ""
         return OutputError(f"{where}{error.strerror}; free space, or see what this user may read and write there")
     if is_out_of_memory(error):

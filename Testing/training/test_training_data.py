@@ -1,6 +1,7 @@
 """From a table or BIDS to the cache: what is found, what is refused, dynamic PET, interruptions."""
 
 import csv
+import errno
 import json
 import multiprocessing
 import os
@@ -879,6 +880,24 @@ def test_damaged_masks_are_one_line(cached, tmp_path, content):
         (tmp_path / "mask.npy").write_bytes(content)
     with pytest.raises(InputError, match=r"mask\.npy"):
         cache.mask()
+
+
+def test_an_array_that_the_system_does_not_give_is_not_called_damaged(cached, monkeypatch):
+    """Who prepares thousands of people anew for a limit on open files has lost a day."""
+    _, out = cached
+    cache = open_cache(out)
+    case = cache.index["cases"][0]["subject"]
+
+    def refused(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "load", refused)
+        for read in (cache.mask, lambda: cache.array(case, "t1w")):
+            with pytest.raises(InputError, match="npy: Too many open files; it may well be whole"):
+                read()
+    with pytest.raises(InputError, match="missing or damaged; run prepare again"):
+        cache.array("sub-of-nobody", "t1w")
 
 
 @pytest.mark.parametrize(("script", "count"), [("tables", 8), pytest.param("tables", 200, marks=pytest.mark.slow)])

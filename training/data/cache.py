@@ -19,6 +19,7 @@ brain's rim is averaged with the background, as a bundle of RelA-Diffusion in vo
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -333,7 +334,7 @@ class Cache:
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path}: missing or damaged; run prepare again") from error
+            raise InputError(f"{path}: {_why(error)}") from error
         if array.shape != self.shape or array.dtype != np.dtype(self.index["dtype"]):
             raise InputError(f"{path}: {array.dtype} {array.shape} is not what the index says; run prepare again")
         return array
@@ -344,10 +345,17 @@ class Cache:
         try:
             mask = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path}: missing or damaged; run prepare again") from error
+            raise InputError(f"{path}: {_why(error)}") from error
         if mask.shape != self.shape:
             raise InputError(f"{path}: of shape {mask.shape}, not {self.shape}; run prepare again")
         return mask > 0
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with an array that could not be opened, and what to do."""
+    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EINVAL):
+        return f"{error.strerror}; it may well be whole: see that this user can read it, then run the same command"
+    return "missing or damaged; run prepare again"
 
 
 def open_cache(folder: Path | str, *, mri_only: bool = False) -> Cache:
