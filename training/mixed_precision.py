@@ -13,7 +13,12 @@ class PlayersPrecision(MixedPrecision):
 
     What a network is given stays float32: rounded to eight bits, a noisy image of SD 300 is off by the whole range of
     the clean one. Under fp16 all players of a step have one scale of their losses, which changes once they all took it.
+
+    Attributes:
+        overflows: steps in a row in which a gradient overflowed, so that its player was not updated.
     """
+
+    overflows = 0
 
     def convert_input(self, data: Any) -> Any:
         """What a network is given, as it is."""
@@ -31,4 +36,6 @@ class PlayersPrecision(MixedPrecision):
     def settle(self) -> None:
         """Choose the next step's scale; after the updates of all players."""
         if self.scaler is not None:
+            before = self.scaler.get_scale()
             self.scaler.update()
+            self.overflows = self.overflows + 1 if self.scaler.get_scale() < before else 0

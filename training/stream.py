@@ -12,6 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from RelAPETLib.networks.blocks import BACKGROUND
+
+from .errors import ConfigError
+
 #: Numbers that set apart what follows from seed and position; `jitter` has 1 and `training.methods.clinical` 2.
 PRESENT, NULLS, STYLE, DROPOUT, POOL, TIME, DROPPED = range(3, 10)
 
@@ -63,3 +67,17 @@ def jitter(seed: int, positions: list[int], shape: tuple[int, ...], device: torc
     """Standard normal noise [N, *shape] on the conditions of the images at `positions`, apart from `draw`'s."""
     found = [np.random.default_rng([seed, position, 1]).standard_normal(shape, np.float32) for position in positions]
     return torch.from_numpy(np.stack(found)).to(device)
+
+
+def without_some_t2f(batch: dict, gone: torch.Tensor) -> dict:
+    """A batch in which the T2-FLAIR [N, 1, X, Y, Z] of some images is background, as in a synthesis from a T1w alone.
+
+    Args:
+        gone: bool [N].
+
+    Raises:
+        ConfigError: the batch brings no T2-FLAIR.
+    """
+    if "t2f" not in batch:
+        raise ConfigError("data.drop_t2f: what this method is trained on holds no T2-FLAIR of its own; use 0")
+    return {**batch, "t2f": batch["t2f"].masked_fill(gone[:, None, None, None, None], BACKGROUND)}

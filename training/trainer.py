@@ -11,12 +11,10 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from RelAPETLib.networks.blocks import BACKGROUND
-
 from . import checkpoints
 from .config import differences, replaced, upgraded
 from .data.dataset import StreamSampler, build_loader
-from .errors import EXIT_REQUEUE, ConfigError, DivergedError, ResumeError
+from .errors import EXIT_REQUEUE, DivergedError, ResumeError
 from .faults import StopRequest
 from .methods.base import COUNTS, Objective, Place, Terms
 from .mixed_precision import PlayersPrecision
@@ -25,8 +23,11 @@ from .players import TrainedPlayer
 from .precision import exact
 from .reports import Report
 from .schedules import learning_rate_share, validates_at
-from .stream import dropped, places
+from .stream import dropped, places, without_some_t2f
 from .validation import fixed_subset, spread, validate
+
+#: Steps in a row that float16 can overflow in, from a scale of 65536 down to one of 2e-8, before it is given up.
+MOST_OVERFLOWS = 40
 
 
 @dataclass(frozen=True)
@@ -55,20 +56,6 @@ class State:
     validated: int = 0
     last_checkpoint: Path | None = None
     history: list[str] = field(default_factory=list)
-
-
-def without_some_t2f(batch: dict, gone: torch.Tensor) -> dict:
-    """A batch in which the T2-FLAIR [N, 1, X, Y, Z] of some images is background, as in a synthesis from a T1w alone.
-
-    Args:
-        gone: bool [N].
-
-    Raises:
-        ConfigError: the batch brings no T2-FLAIR.
-    """
-    if "t2f" not in batch:
-        raise ConfigError("data.drop_t2f: what this method is trained on holds no T2-FLAIR of its own; use 0")
-    return {**batch, "t2f": batch["t2f"].masked_fill(gone[:, None, None, None, None], BACKGROUND)}
 
 
 class Trainer:
@@ -122,7 +109,8 @@ class Trainer:
         plan, state, used = self.plan, self.state, 0
         batches = self.batches() if state.step < plan.steps else None
         if state.step and self.is_judged(state.step) and state.validated < state.step:
-            self.validate()  # what the run was asked to stop before
+            if not self.validate(stop):  # what the run was asked to stop before
+                return self.stopped()
             if state.step == plan.steps:
                 self.save()
         while state.step < plan.steps:
@@ -133,16 +121,20 @@ class Trainer:
                 self.report.scalars(state.step, self.position / self.sampler.size, terms, used)
             judged = self.is_judged(state.step)
             if judged and not asked:  # whoever asks does not wait for long
-                self.validate()
+                asked = not self.validate(stop)
             if asked or last or state.step % plan.checkpoint_every == 0:
                 self.save()
             if asked and (judged or not last):
-                of = f" of the {plan.name}" if plan.name else ""
-                self.say(f"asked to stop: saved after step {state.step}{of}; the same command goes on from there")
-                return EXIT_REQUEUE
+                return self.stopped()
         if self.report:
             self.report.close()
         return 0
+
+    def stopped(self) -> int:
+        """Say that the run, whose checkpoint of this step is there, was asked to stop; returns the exit code."""
+        of = f" of the {self.plan.name}" if self.plan.name else ""
+        self.say(f"asked to stop: saved after step {self.state.step}{of}; the same command goes on from there")
+        return EXIT_REQUEUE
 
     def is_judged(self, step: int) -> bool:
         """Whether there is a validation after a step."""
@@ -188,6 +180,8 @@ class Trainer:
             trained.step()
         if isinstance(precision := self.fabric.strategy.precision, PlayersPrecision):
             precision.settle()
+            if precision.overflows >= MOST_OVERFLOWS:
+                raise DivergedError(self.overflown())
         for trained in self.players.values():
             trained.average.update()
         self.sampler.advance(self.plan.batch)
@@ -246,14 +240,30 @@ class Trainer:
         of = f" of the {self.plan.name}" if self.plan.name else ""
         return f"step {self.state.step + 1}{of} diverged: {why}; last good checkpoint: {last}"
 
-    def validate(self) -> None:
-        """Judge the averaged weights on validation subjects; keep a copy of the best."""
+    def overflown(self) -> str:
+        """What to do about steps that float16 cannot take."""
+        last = self.state.last_checkpoint or "none yet"
+        return (
+            f"step {self.state.step + 1}: gradients overflowed float16 in {MOST_OVERFLOWS} steps in a row, whatever "
+            f"the losses' scale; hardware.precision=bf16 or fp32 has the range; last good checkpoint: {last}"
+        )
+
+    def validate(self, stop: StopRequest | None = None) -> bool:
+        """Judge the averaged weights on validation subjects; keep a copy of the best. False: asked to stop before that.
+
+        Args:
+            stop: looked at before each volume; None: it is not to be stopped.
+        """
+        numbers = checkpoints.rng_state()
         with ExitStack() as averaged:
             for trained in self.players.values():
                 averaged.enter_context(trained.average.in_place())
             result = validate(
-                self.fabric, self.objective, self.data.validation, self.plan.validation_volumes, self.plan.seed
+                self.fabric, self.objective, self.data.validation, self.plan.validation_volumes, self.plan.seed, stop
             )
+        if result is None:
+            checkpoints.set_rng_state(numbers)  # it begins anew
+            return False
         step = self.state.validated = self.state.step
         if self.report:
             self.report.record("validation", step, {"psnr": result.psnr, "mae": result.mae})
@@ -264,6 +274,7 @@ class Trainer:
         elif self.state.best_psnr is None or result.psnr > self.state.best_psnr:
             self.state.best_psnr = result.psnr
             self.write(self._best)
+        return True
 
     def say(self, message: str) -> None:
         """A line on rank 0's console."""

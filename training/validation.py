@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from RelAPETLib.diffusion import seeded_noise
 
+from .faults import StopRequest
 from .methods.base import Objective
 from .precision import exact
 
@@ -50,11 +51,19 @@ def fixed_subset(dataset: Dataset, volumes: int) -> list[int]:
 
 
 @torch.no_grad()
-def validate(fabric, objective: Objective, dataset: Dataset, volumes: int, seed: int) -> Validation:
+def validate(
+    fabric, objective: Objective, dataset: Dataset, volumes: int, seed: int, stop: StopRequest | None = None
+) -> Validation | None:
     """Draw the fixed subset, shared out over the ranks, and compare.
 
     The modules have the weights to be judged. Every rank makes as many volumes as the busiest, because a sharded
     network works only when all ranks call it.
+
+    Args:
+        stop: looked at before each volume; None: it is not to be stopped.
+
+    Returns:
+        None where any rank was asked to stop before the last volume.
     """
     chosen = fixed_subset(dataset, volumes)
     rounds = math.ceil(len(chosen) / fabric.world_size)
@@ -62,7 +71,10 @@ def validate(fabric, objective: Objective, dataset: Dataset, volumes: int, seed:
     pictures: list[torch.Tensor] = []
     for module in objective.modules.values():
         module.eval()
+    asked = False
     for turn in range(rounds):
+        if asked := stop is not None and any_asked(fabric, stop):
+            break
         place = turn * fabric.world_size + fabric.global_rank
         item = dataset[chosen[min(place, len(chosen) - 1)]]
         made, measured = synthesize(objective, item, seed, place), item["pet"].to(fabric.device)
@@ -74,8 +86,15 @@ def validate(fabric, objective: Objective, dataset: Dataset, volumes: int, seed:
             pictures = [item["t1w"][0], item["t2f"][0], item["pet"][0], made[0].cpu()]
     for module in objective.modules.values():
         module.train()
+    if asked:
+        return None
     psnr, mae, count = fabric.all_reduce(totals, reduce_op="sum").tolist()
     return Validation(psnr / count, mae / count, pictures)
+
+
+def any_asked(fabric, stop: StopRequest) -> bool:
+    """Whether any rank was asked to stop; all of them have to ask together."""
+    return bool(fabric.all_reduce(torch.tensor(float(stop.asked), device=fabric.device), reduce_op="sum") > 0)
 
 
 def synthesize(objective: Objective, item: dict, seed: int, number: int) -> torch.Tensor:

@@ -23,8 +23,8 @@ from training.loop import load_data, run
 from training.methods import objective
 from training.methods.base import Place
 from training.plans import plan_of
-from training.stream import dropped, places
-from training.trainer import RunData, Trainer, without_some_t2f
+from training.stream import dropped, places, without_some_t2f
+from training.trainer import RunData, Trainer
 
 WORDS = ("method=unet_l2", "network.channels=[8,16]", "network.num_res_blocks=1",
          "network.attention_levels=[false,false]", "network.norm_num_groups=1", "network.num_head_channels=16",

@@ -7,7 +7,8 @@ import torch
 from lightning_fabric import Fabric
 from training_runs import batch_of, plain_config, tiny_config, tiny_data
 
-from training import methods
+from training import checkpoints, methods
+from training.errors import DivergedError
 from training.faults import StopRequest
 from training.loop import start_fabric
 from training.methods.base import Place
@@ -87,3 +88,16 @@ def test_an_overflow_holds_back_whose_it_is_and_lowers_the_scale_once(tmp_path):
     assert not found["network"].any() and not found["mri_network"].any()
     assert found["discriminator"].any() and found["mri_discriminator"].any(), "they work in float32"
     assert precision.scaler.get_scale() == 2.0**39
+
+
+def test_gradients_that_no_scale_saves_end_the_run_with_one_line(tmp_path, monkeypatch):
+    """A gradient that is infinite in float16 whatever it is multiplied by; a run of weeks would learn nothing."""
+    monkeypatch.setattr("training.trainer.MOST_OVERFLOWS", 3)
+    config = small("cyclegan", tmp_path, "run.steps=9", "run.checkpoint_every=1", "run.clip_gradients=1")
+    with pytest.raises(DivergedError, match="step 3: gradients overflowed float16 in 3 steps in a row.*=bf16 or fp32"):
+        moves(config, half_precision(2.0**100))
+    assert checkpoints.latest(tmp_path)[1]["step"] == 2, "what was there is left"
+    monkeypatch.setattr("training.trainer.MOST_OVERFLOWS", 2)
+    precision = half_precision(2.0**18)
+    moves(small("rela", tmp_path / "found", "run.steps=6"), precision)
+    assert precision.overflows == 0, "a scale that is found again is nothing to end for"
