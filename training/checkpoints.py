@@ -197,6 +197,19 @@ def latest(
     return None
 
 
+def progress(out: Path) -> tuple[int, int]:
+    """Optimiser steps that a run has done and images that it has used; 0 of one without a checkpoint to read."""
+    try:
+        found = latest(out, mapped=True)
+    except ResumeError:  # said when it is gone on from
+        found = None
+    if found is None:
+        return 0, 0
+    stream = found[1]["sampler"]
+    with restoring(found[0]):
+        return found[1]["step"], stream["epoch"] * stream["size"] + stream["position"]
+
+
 def check_cache(path: Path, saved: Mapping[str, Any], volumes_sha256: str) -> list[str]:
     """See that what `load` gave of a file was trained on a cache; people of the same names make the same split.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -12,7 +13,6 @@ from torch.utils.data import Dataset
 
 from .methods.base import Objective, Player
 from .precision import Precision
-from .schedules import total_steps
 from .trainer import RunData
 
 MIB = 2**20
@@ -28,17 +28,23 @@ class Size:
     kept: int
 
 
-def header(objective: Objective, data: RunData, kind: str, ranks: int, precision: Precision) -> list[str]:
+def header(
+    objective: Objective,
+    data: RunData,
+    kind: str,
+    ranks: int,
+    precision: Precision,
+    done: tuple[int, int] = (0, 0),
+) -> list[str]:
     """Lines about device, networks, people, images, steps and memory.
 
     Args:
         objective: not at work yet.
         data: what is trained on, before any stage.
         kind: cpu, cuda or mps.
+        done: steps and images of it before, see `checkpoints.progress`.
     """
     config, images = objective.config, objective.images(data)
-    preset = config.preset
-    steps = total_steps(config.run.steps, preset.epochs, images, preset.global_batch)
     players, stages = sizes(objective, ranks)
     what = "images" if images == len(data.train) else "cases with all their PET"
     counts = [f"{name} {size.parameters:,}" for name, size in {**players, **stages}.items()]
@@ -50,10 +56,18 @@ def header(objective: Objective, data: RunData, kind: str, ranks: int, precision
         f"subjects: {_subjects(data.train)} to train on"
         + (f", {_subjects(data.validation)} to validate on" if data.validation is not None else ""),
         f"images: {_images(data.train)} to train on{validation}",
-        f"steps: {steps} of {preset.global_batch} {what} ({steps * preset.global_batch / images:.1f} epochs)",
+        _steps(config, images, what, *done),
         f"memory a rank: {memory(players, stages) / MIB:.0f} MiB of weights, gradients, optimiser states and "
         "averages; activations come on top, --dry-run measures them",
     ]
+
+
+def _steps(config, images: int, what: str, done: int, used: int) -> str:
+    """The line on steps; a run that goes on may have had another batch before."""
+    preset, steps = config.preset, config.run.steps
+    left = max(steps - done if steps else math.ceil((preset.epochs * images - used) / preset.global_batch), 0)
+    course = f"{preset.global_batch} {what} ({(used + left * preset.global_batch) / images:.1f} epochs)"
+    return f"steps: {done + left}{f', {done} of them done, the others' if done else ''} of {course}"
 
 
 def sizes(objective: Objective, ranks: int) -> tuple[dict[str, Size], dict[str, Size]]:

@@ -90,7 +90,8 @@ def dry_run(config: TrainConfig, data: RunData) -> int:
     hardware, objective = config.hardware, methods.objective(config)
     kind = device_kind(hardware.accelerator)
     precision = chosen(hardware.precision, kind)
-    say("\n".join(header(objective, data, kind, hardware.devices * hardware.nodes, precision)))
+    done = checkpoints.progress(Path(config.out))
+    say("\n".join(header(objective, data, kind, hardware.devices * hardware.nodes, precision, done)))
     alone = replace(config, hardware=replace(hardware, devices=1, nodes=1, strategy="auto"))
     found = rehearse(start_fabric(alone), config, data)
     say("\n".join(lines(config, objective.trainings_before(), objective.images(data), found)))
@@ -146,7 +147,8 @@ def run(
                 if not quiet:
                     kind = fabric.device.type
                     precision = chosen(config.hardware.precision, kind)
-                    say("\n".join(header(objective, data, kind, fabric.world_size, precision)))
+                    done = (0, 0) if pretraining else checkpoints.progress(Path(config.out))
+                    say("\n".join(header(objective, data, kind, fabric.world_size, precision, done)))
             check_cache(Path(config.out), data)
             work = Work(fabric, data, stop, quiet, start)
             if pretraining:

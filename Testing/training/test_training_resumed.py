@@ -138,7 +138,9 @@ def test_epochs_are_so_many_images_whatever_batch_a_run_goes_on_with(tmp_path, c
         assert stopped(tiny_config(tmp_path, *words, f"preset.global_batch={first}"), data, monkeypatch) == 75
         done = 2
     assert run(tiny_config(tmp_path, *words, f"preset.global_batch={then}"), data) == 0
-    assert f"step {steps}/{steps} " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"step {steps}/{steps} " in said
+    assert f"steps: {steps}, {done} of them done, the others of {then} images (" in said
     state = checkpoints.latest(tmp_path)[1]
     seen = state["sampler"]["epoch"] * 4 + state["sampler"]["position"]
     assert state["step"] == steps and seen - then < 8 <= seen
