@@ -9,7 +9,18 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrizations import _SpectralNorm, spectral_norm
+
+from RelAPETLib.devices import full_precision
+
+
+class Normalised(_SpectralNorm):
+    """torch's, in the weight's own type: under a GPU's autocast it would divide by a product of rounded numbers."""
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """See `_SpectralNorm`."""
+        with full_precision(weight.device):
+            return super().forward(weight)
 
 
 def normalise(network: nn.Module) -> nn.Module:
@@ -17,6 +28,7 @@ def normalise(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
             spectral_norm(module)
+            module.parametrizations.weight[0].__class__ = Normalised
     return network
 
 
