@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import pytest
 import torch
+from gpu_autocast import GpuAutocast
 from lightning_fabric import Fabric
 from training_launch import cached
 from training_runs import Phantoms, logged, plain_config, same_within, scenario, tensors, tiny_data
@@ -394,6 +395,18 @@ def exported(request, cache, tmp_path_factory) -> tuple[Row, Path]:
     return row, out / "bundle"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS, ids=[row.choice for row in ROWS])
+def test_it_trains_by_the_autocast_of_a_gpu(cache, tmp_path, row):
+    """Every stage and a validation by bf16, the default on GPUs, whose autocast casts what a CPU's does not."""
+    words = [f"data.cache={cache}", f"network.factor={row.factor}", "run.steps=1", "run.validation_volumes=1",
+             "run.validation_steps=2", "hardware.precision=bf16"]  # fmt: skip
+    config = plain_config(tmp_path, *row.words, *words)
+    with GpuAutocast() as cast:
+        assert run(config, load_data(config), quiet=True) == 0
+    assert {"conv3d", "group_norm"} <= cast.seen
+
+
 def test_its_bundle_says_what_it_is(exported):
     row, bundle = exported
     model = load_model(bundle)
@@ -450,8 +463,12 @@ def test_it_draws_in_bfloat16_too(exported):
         for precision in PRECISIONS:
             with computing(precision, "cpu"):
                 drawn[precision] = method.draw(encoded, 2, 1, own, seeded_noise(0))
-    difference = (drawn["bf16"] - drawn["fp32"]).abs()
-    assert drawn["bf16"].dtype == torch.float32 and 0 < difference.mean() < 0.05
+        with computing("bf16", "cpu"), GpuAutocast() as cast:
+            drawn["bf16 of a GPU"] = method.draw(encoded, 2, 1, own, seeded_noise(0))
+    assert "conv3d" in cast.seen
+    for precision in drawn.keys() - {"fp32"}:
+        difference = (drawn[precision] - drawn["fp32"]).abs()
+        assert drawn[precision].dtype == torch.float32 and 0 < difference.mean() < 0.05, precision
 
 
 def test_the_catalogue_lists_it_with_licence_and_steps(exported, tmp_path, monkeypatch, capsys):

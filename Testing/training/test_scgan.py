@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
+from gpu_autocast import GpuAutocast
 from torch import nn
-from torch.overrides import TorchFunctionMode
 from training_runs import Phantoms, batch_of, fresh_objective
 
 from RelAPETLib.methods.scgan.network import AttentiveUNet
@@ -66,20 +66,11 @@ def test_the_norms_move_once_a_step_and_not_with_a_forward_pass():
     assert any(not torch.equal(first[name], moved[name]) for name in first)
 
 
-class AutocastOfGpus(TorchFunctionMode):
-    """What CUDA's autocast does to products of a matrix and a vector, which the CPU's leaves as they are."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is torch.mv and torch.is_autocast_enabled("cpu"):
-            args = [each.bfloat16() for each in args]
-        return function(*args, **(kwargs or {}))
-
-
 def test_the_norms_are_taken_in_float32_under_autocast():
     network = normalise(nn.Sequential(nn.Conv3d(3, 5, 3)))
     advance(network)
     other = copy.deepcopy(network)
-    with AutocastOfGpus(), torch.autocast("cpu", torch.bfloat16):
+    with GpuAutocast(), torch.autocast("cpu", torch.bfloat16):
         assert torch.mv(torch.eye(2), torch.ones(2)).dtype == torch.bfloat16
         assert torch.equal(network[0].weight, other[0].weight)
         advance(network)
