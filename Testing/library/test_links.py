@@ -17,6 +17,7 @@ PAGES = [
         "training/README.md",
         "Testing/slicer_harness/README.md",
         "Resources/regions/README.md",
+        "Testing/benchmarks/results/README.md",
     )
 ]
 _LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
@@ -38,6 +39,19 @@ def test_links_lead_somewhere(page):
         if not found.exists() or (anchor and anchor not in _anchors(found)):
             dead.append(f"{target}#{anchor}" if anchor else target)
     assert not dead
+
+
+def test_every_measurement_is_listed_with_what_made_it():
+    """Once each; without a word on it, by the script of its name."""
+    results = ROOT / "Testing/benchmarks/results"
+    text = (results / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"\[([a-z_0-9]+\.md)\]", text)
+    assert sorted(listed) == sorted(page.name for page in results.glob("*.md") if page.name != "README.md")
+    for row in (line for line in text.splitlines() if "](" in line):
+        pages, made = row.strip("|").split("|")[1:]
+        for page in re.findall(r"\[([a-z_0-9]+)\.md\]", pages):
+            assert made.strip() or (results.parent / f"{page}.py").exists(), page
+        assert all((results.parent / name).exists() for name in re.findall(r"[a-z_]+\.py", made)), row
 
 
 def test_a_dead_link_is_seen(tmp_path):
