@@ -1,8 +1,8 @@
 """Figures of synthetic PET against the measured: per volume, per method, and in the layout of the paper's tables.
 
 All figures are three-dimensional with data range 1 (`RelAPETLib.comparison`), over the whole grid, as the paper has
-them, and inside the brain mask. The mean PET of the training subjects stands beside as a baseline: whoever does not
-beat it has learned nothing about the person.
+them, and inside the brain mask. The mean PET of the training part of the same cache stands beside as a baseline:
+whoever was trained on that part and does not beat it has learned nothing about the person.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from RelAPETLib.jsonfiles import read_json_object
 from .data.cache import Cache, sweep, write_whole
 from .data.dataset import population_mean
 from .data.split import Split
-from .sample import read_record
+from .sample import DATA, read_record
 
 BASELINE = "population mean"
 SUMMARY = "summary.json"
@@ -54,11 +54,11 @@ def evaluate_folders(
     """
     cache.check_whole()
     regions = REGIONS[metrics or read_record(list(folders.values())[-1]).get("metrics", "both")]
-    rows, notes, means, models = [], [f"{BASELINE}: of the training part"], {}, {}
+    rows, notes, means, models = [], [_baseline_note(cache, split)], {}, {}
     for method, folder in folders.items():
         record = read_record(folder)
         _check_record(record, cache, split, folder)
-        notes.append(_note(method, record))
+        notes += [_note(method, record), *_trained_elsewhere(method, record)]
         models[method] = {key: record["model"][key] for key in ("name", "version")}
         models[method]["source_sha256"] = record.get("source_sha256")
         rows += _measure(method, folder, record, cache, regions, progress)
@@ -113,7 +113,7 @@ def read_summary(path: Path) -> tuple[dict, dict[str, str | None]]:
 def _check_record(record: dict, cache: Cache, split: Split, folder: Path) -> None:
     if not record["volumes"]:
         raise InputError(f"{folder}: no volumes; sample again")
-    for key, now in (("cache_sha256", cache.sha256), ("split_sha256", split.sha256)):
+    for key, now in zip(DATA, (cache.sha256, split.sha256), strict=True):
         if record[key] != now:
             raise InputError(f"{folder}: drawn with another {key.removesuffix('_sha256')} than this; sample again")
 
@@ -125,6 +125,19 @@ def _note(method: str, record: dict) -> str:
         f"{method}: {model['name']} {model['version']}, {how}, "
         f"mean of {record['samples']} sample(s), {record['part']} subjects, {record['device_name']}"
     )
+
+
+def _baseline_note(cache: Cache, split: Split) -> str:
+    return f"{BASELINE}: of the training part of this cache ({cache.index['source']}), {len(split.train)} subject(s)"
+
+
+def _trained_elsewhere(method: str, record: dict) -> list[str]:
+    """A line where a bundle does not name the data whose mean is the baseline; folders of earlier versions cannot."""
+    here = {key: record[key] for key in DATA}
+    if record.get("trained_on", here) == here:
+        return []
+    doubt = f"{BASELINE} need not be that of its training people"
+    return [f"{method}: not trained on this cache and split, as far as its bundle says; {doubt}"]
 
 
 def _window(record: dict, tracer: str) -> tuple[float, float] | None:

@@ -293,7 +293,7 @@ def _metrics(path: Path | None, baseline: Path | None, state: dict, source: dict
             )
         found |= {"held_out_own": ", ".join(own)} if own else {}
         if own := [name for name in found["held_out"] if name.startswith(BASELINE)]:
-            found["baseline"] = f"held_out has it: {', '.join(own)}, the mean PET of the training people"
+            found["baseline"] = f"held_out has it: {', '.join(own)}, mean PET of the evaluated cache's training people"
     if baseline is not None:
         said = read_json_object(baseline)
         if "baseline" not in said or said.keys() - set(_OF_BASELINE) or not all(said.values()):

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from RelAPETLib.synthesis.options import Options
 
 RECORD = "samples.json"
+#: What tells data apart, in a bundle's ``training_data`` and in ``samples.json``.
+DATA = ("cache_sha256", "split_sha256")
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ def _record(out: Path, model, cache: Cache, split: Split, part: str, drawing: Dr
         "output": {name: facts["output"] for name, facts in model.metadata["tracers"].items()},
         "metrics": model.metadata["source"].get("config", {}).get("preset", {}).get("metrics", "both"),
         "windows": {name: facts["window"] for name, facts in model.metadata["tracers"].items()},
+        "trained_on": {key: model.metadata["training_data"].get(key) for key in DATA},
         "cache_sha256": cache.sha256,
         "split_sha256": split.sha256,
         "part": part,
@@ -186,8 +189,9 @@ def _record(out: Path, model, cache: Cache, split: Split, part: str, drawing: Dr
     if not path.exists():
         return {**settings, "volumes": []}
     kept = read_record(out)
-    # Folders of earlier versions do not say these; of the second their weights tell as much.
-    kept = {"without_t2f": False, "source_sha256": settings["source_sha256"], **kept}
+    # Folders of earlier versions do not say these; of the last two their weights tell as much.
+    told = {key: settings[key] for key in ("source_sha256", "trained_on")}
+    kept = {"without_t2f": False, **told, **kept}
     other = [key for key, value in settings.items() if kept.get(key) != value]
     if other:
         raise InputError(f"{path}: made with another {other[0]}; choose another --out, or remove that folder")

@@ -264,10 +264,18 @@ def test_sampling_and_evaluating_a_bundle(trained, tiny_latent, tmp_path, capsys
     by_method, models = read_summary(tmp_path / "e" / "summary.json")
     assert models == {"tiny": source_sha256(json.loads((tiny_latent / METADATA_FILE).read_text())["source"])}
     assert by_method["population mean"]["TAU"]["brain"]["psnr_mean"] > by_method["tiny"]["TAU"]["brain"]["psnr_mean"]
-    assert "## Layout of Table IV: inside the brain mask" in (tmp_path / "e" / "tables.md").read_text()
+    tables = (tmp_path / "e" / "tables.md").read_text()
+    assert "## Layout of Table IV: inside the brain mask" in tables
+    data = open_cache(trained)
+    assert f"- population mean: of the training part of this cache ({data.index['source']}), 1 subject(s)\n" in tables
+    assert "- tiny: not trained on this cache and split, as far as its bundle says" in tables
     assert main([*common_evaluate(tmp_path, trained), "--metrics", "release", "--out", str(tmp_path / "r")]) == 0
     with open(tmp_path / "r" / "volumes.csv", newline="") as stream:
         assert {row["region"] for row in csv.DictReader(stream)} == {"release"}
+    same = {key: record[key] for key in ("cache_sha256", "split_sha256")}
+    (tmp_path / "s" / "samples.json").write_text(json.dumps({**record, "trained_on": same}))
+    assert main([*common_evaluate(tmp_path, trained), "--out", str(tmp_path / "r")]) == 0
+    assert "not trained on" not in (tmp_path / "r" / "tables.md").read_text()
     split = make_split("abc", seed=2)
     split.save(tmp_path / "other.json")
     other = ["--split-file", str(tmp_path / "other.json")]
@@ -392,7 +400,7 @@ def test_the_mean_pet_beside_a_model_is_its_baseline(tmp_path):
     summary = tmp_path / "summary.json"
     summary.write_text(json.dumps({"population mean": {}, "own": {}}))
     found = _metrics(summary, None, {"best_psnr": 30.0}, {})
-    assert found["baseline"] == "held_out has it: population mean, the mean PET of the training people"
+    assert found["baseline"] == "held_out has it: population mean, mean PET of the evaluated cache's training people"
     card = model_card({"name": "own", "metrics": found})
     assert "held_out has it" in card and "**Baseline for comparison**: not stated" not in card
     summary.write_text(json.dumps({"own": {}}))
