@@ -119,8 +119,8 @@ def _not_of_the_file(error: Exception, path: Path) -> str:
     # A damaged byte can ask for any amount of memory, a whole file for no more than it is large.
     asked = re.search(r"tried to allocate (\d+) bytes", str(error))
     short = isinstance(error, MemoryError) or "Cannot allocate memory" in str(error)
-    if short or (asked and int(asked[1]) <= path.stat().st_size):
-        return "there is too little memory for it"
+    if short or (asked and path.exists() and int(asked[1]) <= path.stat().st_size):
+        return "there is too little memory for it (if there is enough, it is damaged: remove it)"
     return ""
 
 

@@ -181,6 +181,7 @@ class Trainer:
         if isinstance(precision := self.fabric.strategy.precision, PlayersPrecision):
             precision.settle()
             if precision.overflows >= MOST_OVERFLOWS:
+                self.save()  # whose gradients overflowed was not updated: what was learned before is there
                 raise DivergedError(self.overflown())
         for trained in self.players.values():
             trained.average.update()
@@ -242,10 +243,10 @@ class Trainer:
 
     def overflown(self) -> str:
         """What to do about steps that float16 cannot take."""
-        last = self.state.last_checkpoint or "none yet"
+        last = self.state.last_checkpoint
         return (
             f"step {self.state.step + 1}: gradients overflowed float16 in {MOST_OVERFLOWS} steps in a row, whatever "
-            f"the losses' scale; hardware.precision=bf16 or fp32 has the range; last good checkpoint: {last}"
+            f"the losses' scale; go on with hardware.precision=bf16 or fp32, which have the range, from {last}"
         )
 
     def validate(self, stop: StopRequest | None = None) -> bool:
