@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -31,8 +32,10 @@ def beside() -> Iterator[Start]:
         return
     pool = ThreadPoolExecutor(1, "relapet-beside")
     try:
-        pool.submit(_keep_to_one_thread).result()
-        torch.set_num_threads(threads)  # what was set last in any thread is what torch gives a new one
+        try:
+            pool.submit(_keep_to_one_thread).result()
+        finally:
+            torch.set_num_threads(threads)  # what was set last in any thread is what torch gives a new one
         yield lambda compute: pool.submit(contextvars.copy_context().run, compute).result
     finally:
         pool.shutdown(cancel_futures=True)
@@ -40,12 +43,19 @@ def beside() -> Iterator[Start]:
 
 @contextlib.contextmanager
 def one_core_less() -> Iterator[None]:
-    """Leave a core to what is beside while torch does many small steps here: each would wait for that core's thread."""
+    """Leave a core to what is beside while torch does many small steps here: each would wait for that core's thread.
+
+    Here alone: torch gives a new thread what was set last in any, and one that a caller starts meanwhile would keep,
+    and later set again, one thread less for good.
+    """
     import torch
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads - 1))
     try:
+        torch.set_num_threads(max(1, threads - 1))
+        last = threading.Thread(target=torch.set_num_threads, args=(threads,))
+        last.start()
+        last.join()
         yield
     finally:
         torch.set_num_threads(threads)

@@ -20,6 +20,14 @@ def threads(request):
     torch.set_num_threads(before)
 
 
+def threads_of_a_new_thread() -> int:
+    found = []
+    new = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    new.start()
+    new.join()
+    return found[0]
+
+
 def test_results_come_once_and_from_another_thread_where_there_are_two(threads):
     calls = []
     with beside() as start:
@@ -54,18 +62,10 @@ def test_warnings_reach_who_listens(threads):
 
 @pytest.mark.parametrize("threads", [2], indirect=True)
 def test_torch_has_one_thread_beside_and_all_of_them_elsewhere(threads):
-    found = []
-
-    def look():
-        new = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
-        new.start()
-        new.join()
-
     with beside() as start:
         assert start(torch.get_num_threads)() == 1 and torch.get_num_threads() == 2
-        look()
-    look()
-    assert torch.get_num_threads() == 2 and found == [2, 2]
+        assert threads_of_a_new_thread() == 2
+    assert torch.get_num_threads() == 2 and threads_of_a_new_thread() == 2
 
 
 @pytest.mark.parametrize("threads", [2], indirect=True)
@@ -110,3 +110,10 @@ def test_one_core_is_left_and_taken_back(threads):
             assert torch.get_num_threads() == max(1, threads - 1)
             raise InputError("no head")
     assert torch.get_num_threads() == threads
+
+
+def test_a_thread_that_begins_meanwhile_has_all_cores(threads):
+    with one_core_less():
+        assert threads_of_a_new_thread() == threads
+        assert torch.get_num_threads() == max(1, threads - 1)
+    assert threads_of_a_new_thread() == threads
