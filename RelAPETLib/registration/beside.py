@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import SimpleITK as sitk
@@ -21,8 +21,8 @@ def beside() -> Iterator[Start]:
 
     Where torch has one thread alone, as in a cohort's workers, each is computed at once: the process then keeps to one
     core. Beside others, torch keeps to one thread: two of each would wait for one another. An error is raised where the
-    result is wanted, or at once. Leaving waits for what is under way; what has not begun when an error ends the work is
-    left.
+    result is wanted, with one thread, too: of two things that are wrong the same is told. Leaving waits for what is
+    under way; what has not begun when an error ends the work is left.
     """
     import torch
 
@@ -70,8 +70,12 @@ def _keep_to_one_thread() -> None:
 
 def at_once(compute: Callable[[], Result]) -> Callable[[], Result]:
     """Compute here and now, what `beside` does where there is one core."""
-    found = compute()
-    return lambda: found
+    found: Future = Future()
+    try:
+        found.set_result(compute())
+    except Exception as error:  # raised where the result is wanted
+        found.set_exception(error)
+    return found.result
 
 
 def shared(aside: Start, make: Callable[[], Callable[[Item], Result]], items: Sequence[Item]) -> list[Result]:

@@ -45,6 +45,25 @@ def test_an_error_is_raised(threads):
         start(refuse)()
 
 
+def test_of_two_errors_the_same_is_told(threads):
+    def refuse(what):
+        raise InputError(f"no head in the {what}")
+
+    with pytest.raises(InputError, match="T1w"), beside() as start:
+        wanted = start(lambda: refuse("T2F"))
+        refuse("T1w")
+        wanted()
+
+
+@pytest.mark.parametrize("threads", [1], indirect=True)
+def test_an_interrupt_does_not_wait(threads):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with beside() as start, pytest.raises(KeyboardInterrupt):
+        start(interrupt)
+
+
 @pytest.mark.parametrize("threads", [1], indirect=True)
 def test_one_thread_computes_at_once(threads):
     calls = []
