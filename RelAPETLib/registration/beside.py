@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import SimpleITK as sitk
@@ -20,8 +21,8 @@ def beside() -> Iterator[Start]:
 
     Where torch has one thread alone, as in a cohort's workers, each is computed at once: the process then keeps to one
     core. Beside others, torch keeps to one thread: two of each would wait for one another. An error is raised where the
-    result is wanted, or at once. Leaving waits for what is under way; what has not begun when an error ends the work is
-    left.
+    result is wanted, with one thread, too: of two things that are wrong the same is told. Leaving waits for what is
+    under way; what has not begun when an error ends the work is left.
     """
     import torch
 
@@ -31,8 +32,10 @@ def beside() -> Iterator[Start]:
         return
     pool = ThreadPoolExecutor(1, "relapet-beside")
     try:
-        pool.submit(_keep_to_one_thread).result()
-        torch.set_num_threads(threads)  # what was set last in any thread is what torch gives a new one
+        try:
+            pool.submit(_keep_to_one_thread).result()
+        finally:
+            torch.set_num_threads(threads)  # what was set last in any thread is what torch gives a new one
         yield lambda compute: pool.submit(contextvars.copy_context().run, compute).result
     finally:
         pool.shutdown(cancel_futures=True)
@@ -40,12 +43,19 @@ def beside() -> Iterator[Start]:
 
 @contextlib.contextmanager
 def one_core_less() -> Iterator[None]:
-    """Leave a core to what is beside while torch does many small steps here: each would wait for that core's thread."""
+    """Leave a core to what is beside while torch does many small steps here: each would wait for that core's thread.
+
+    Here alone: torch gives a new thread what was set last in any, and one that a caller starts meanwhile would keep,
+    and later set again, one thread less for good.
+    """
     import torch
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads - 1))
     try:
+        torch.set_num_threads(max(1, threads - 1))
+        last = threading.Thread(target=torch.set_num_threads, args=(threads,))
+        last.start()
+        last.join()
         yield
     finally:
         torch.set_num_threads(threads)
@@ -60,8 +70,12 @@ def _keep_to_one_thread() -> None:
 
 def at_once(compute: Callable[[], Result]) -> Callable[[], Result]:
     """Compute here and now, what `beside` does where there is one core."""
-    found = compute()
-    return lambda: found
+    found: Future = Future()
+    try:
+        found.set_result(compute())
+    except Exception as error:  # raised where the result is wanted
+        found.set_exception(error)
+    return found.result
 
 
 def shared(aside: Start, make: Callable[[], Callable[[Item], Result]], items: Sequence[Item]) -> list[Result]:

@@ -106,7 +106,10 @@ def _normalised(volume: torch.Tensor, low: torch.Tensor, high: torch.Tensor, sha
 
 
 def _box(coarse: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, ...] | None:
-    """The widened box of a coarse mask [128, 128, 128] in a volume of `shape`, or None when there is no brain."""
+    """The widened box of a coarse mask [128, 128, 128] in a volume of `shape`, or None when there is no brain.
+
+    It is at least one voxel wide, however thick the voxels are.
+    """
     slices = []
     for axis, size in enumerate(shape):
         others = tuple(a for a in range(3) if a != axis)
@@ -115,8 +118,9 @@ def _box(coarse: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, ...] | None
             return None
         scale = size / coarse.shape[axis]
         centre = round(scale * (taken[-1] + 1 + taken[0]) / 2)
-        edge = round((1 + 2 * MARGIN) * scale * (taken[-1] + 1 - taken[0]))
-        slices.append(slice(max(0, int(centre - edge / 2)), min(size, int(centre + edge / 2))))
+        edge = max(1, round((1 + 2 * MARGIN) * scale * (taken[-1] + 1 - taken[0])))
+        first = max(0, int(centre - edge / 2))
+        slices.append(slice(first, max(first + 1, min(size, int(centre + edge / 2)))))
     return tuple(slices)
 
 

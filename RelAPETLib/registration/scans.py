@@ -23,6 +23,11 @@ CLIP_PERCENTILE = 99.5
 #: pair of 512^3 voxels took 5.6 GB.
 LARGE_VOXELS = 24_000_000
 LARGE_MM = 1.0
+#: Powers of two between which a scan's highest value is left as it is. ITK's histograms and metric, and the floor of a
+#: standard deviation, hold numbers of 1e-6 for none: of a scan in units of 1e-9 the head came out a third larger.
+USUAL_POWERS = (-10, 40)
+#: What a scan beyond them is brought to.
+BROUGHT_TO = 10
 
 
 def clipped(image: sitk.Image, mask: sitk.Image | None = None) -> sitk.Image:
@@ -107,8 +112,8 @@ class Scan:
 
     @cached_property
     def fine(self) -> sitk.Image:
-        """The working copy on `FINE_MM` voxels, clipped; made once, to be read only."""
-        return clipped(working_copy(self.image, FINE_MM))
+        """The working copy on `FINE_MM` voxels, clipped, in `usual_units`; made once, to be read only."""
+        return clipped(working_copy(usual_units(self.image), FINE_MM))
 
     @cached_property
     def coarse(self) -> sitk.Image:
@@ -128,9 +133,23 @@ def upright(image: sitk.Image) -> sitk.Image:
     return canonical(sitk.Cast(image, sitk.sitkFloat32))
 
 
+def usual_units(image: sitk.Image) -> sitk.Image:
+    """A float32 scan whose highest value is not minute or vast: itself, or times a power of two; see `USUAL_POWERS`."""
+    values = sitk.GetArrayViewFromImage(image)
+    power = int(np.frexp(values.max())[1])
+    if USUAL_POWERS[0] <= power <= USUAL_POWERS[1] or not values.max() > 0:
+        return image
+    made = sitk.GetImageFromArray(np.ldexp(values, BROUGHT_TO - power))
+    made.CopyInformation(image)
+    return made
+
+
 def upright_mri(image: sitk.Image, name: str) -> sitk.Image:
-    """An MRI `upright`, from 0 on, without padding and spikes (`without_strays`, which warns of those of `name`)."""
-    return image_without_strays(upright(image), name)
+    """An MRI `upright`, from 0 on, in `usual_units`, without padding and spikes.
+
+    `without_strays` warns of those of `name`.
+    """
+    return usual_units(image_without_strays(upright(image), name))
 
 
 def prepare(image: sitk.Image, name: str, *, bias: bool = True) -> Scan:
@@ -140,7 +159,7 @@ def prepare(image: sitk.Image, name: str, *, bias: bool = True) -> Scan:
         InputError: no head stands out from the background; `name` says whose volume it is.
     """
     image = upright_mri(image, name) if bias else upright(image)
-    head = head_mask(image, name)
+    head = head_mask(usual_units(image), name)
     return Scan(correct_bias(image, head) if bias else image, head)
 
 

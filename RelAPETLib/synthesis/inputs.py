@@ -136,10 +136,11 @@ def read_inputs(volumes: dict[str, object], progress: Callable[[float, str], Non
 def _as_float(volume, role: str) -> sitk.Image:
     import SimpleITK as sitk
 
+    from ..volumes import check_kind
+
     if not isinstance(volume, sitk.Image):
         raise InputError(f"{title(role)}: a path or a SimpleITK image is wanted, not {type(volume).__name__}")
-    if volume.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(f"{title(role)}: several values a voxel (colour or vector); one grey value is wanted")
+    check_kind(volume, title(role))
     return sitk.Cast(volume, sitk.sitkFloat32)
 
 

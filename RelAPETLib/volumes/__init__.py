@@ -4,7 +4,7 @@ In memory a volume is a 3-D scalar `SimpleITK.Image`, which carries its geometry
 in is geometry out: reading takes the file's own orientation, and nothing here resamples.
 """
 
-from .checking import check_volume
+from .checking import check_kind, check_volume
 from .dicom import Origin, Series, find_series, origin_of, same_person, same_study
 from .geometry import canonical, corner_distance, image_affine, image_from_array
 from .reading import count_frames, header_units, read_frames, read_volume, second_file
@@ -15,6 +15,7 @@ __all__ = [
     "Origin",
     "Series",
     "canonical",
+    "check_kind",
     "check_volume",
     "corner_distance",
     "count_frames",

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..notices import printable
+from .geometry import ABSURD_MM
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -29,18 +30,13 @@ def check_volume(image: sitk.Image, name: str) -> None:
 
     Raises:
         InputError: not 3-D, several values a voxel, NaN or infinite voxels, constant, fewer than 10 voxels along an
-            axis, a field of view below 80 mm or above 1000 mm along an axis, or no rotation as direction.
+            axis, a field of view below 80 mm or above 1000 mm along an axis, no rotation as direction, or no place.
     """
     import SimpleITK as sitk
 
     name = printable(name)
-    if image.GetDimension() != 3 or 1 in image.GetSize():
-        raise InputError(f"{name}: {_describe(image)} is not a 3-D volume")
-    if image.GetNumberOfComponentsPerPixel() != 1 or image.GetPixelID() in (
-        sitk.sitkComplexFloat32,
-        sitk.sitkComplexFloat64,
-    ):
-        raise InputError(f"{name}: several values a voxel (colour, vector or complex); one grey value is wanted")
+    check_kind(image, name)
+    _check_finite(image, name)
     direction = np.reshape(image.GetDirection(), (3, 3))
     if not np.allclose(direction @ direction.T, np.eye(3), atol=1e-3):
         raise InputError(f"{name}: its axes are not at right angles; resample it onto an orthogonal grid")
@@ -52,6 +48,27 @@ def check_volume(image: sitk.Image, name: str) -> None:
     lowest = voxels.min()
     if lowest == voxels.max():
         raise InputError(f"{name}: every voxel is {lowest:g}; there is no picture in it")
+
+
+def check_kind(image: sitk.Image, name: str) -> None:
+    """Raise `InputError` for what is no 3-D image of one grey value a voxel, which ITK would not turn into float32."""
+    import SimpleITK as sitk
+
+    if image.GetDimension() != 3 or 1 in image.GetSize():
+        raise InputError(f"{name}: {_describe(image)} is not a 3-D volume")
+    kind = image.GetPixelID()
+    if image.GetNumberOfComponentsPerPixel() != 1 or kind in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
+        raise InputError(f"{name}: several values a voxel (colour, vector or complex); one grey value is wanted")
+    if kind in (sitk.sitkLabelUInt8, sitk.sitkLabelUInt16, sitk.sitkLabelUInt32, sitk.sitkLabelUInt64):
+        raise InputError(f"{name}: a label map; one grey value a voxel is wanted")
+
+
+def _check_finite(image: sitk.Image, name: str) -> None:
+    """Files are held to it as they are read (`geometry.split_affine`); an image in memory may have any numbers."""
+    for word, numbers in (("spacing", image.GetSpacing()), ("origin", image.GetOrigin())):
+        if not all(abs(number) <= ABSURD_MM for number in numbers):  # NaN too
+            shown = ", ".join(f"{number:g}" for number in numbers)
+            raise InputError(f"{name}: its {word} is ({shown}) mm, which cannot be")
 
 
 def _check_extent(image: sitk.Image, name: str) -> None:

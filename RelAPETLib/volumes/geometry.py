@@ -19,7 +19,7 @@ SHEAR_TOLERANCE_MM = 0.5
 #: Grids of one size whose corners lie nearer to each other than this are the same, written by two programs.
 SAME_GRID_MM = 0.1
 #: Ten kilometres are a damaged header.
-_ABSURD_MM = 1e7
+ABSURD_MM = 1e7
 
 
 def image_affine(image: sitk.Image) -> np.ndarray:
@@ -82,11 +82,11 @@ def split_affine(affine: np.ndarray, shape: tuple[int, ...], name: str) -> tuple
     affine = np.asarray(affine, dtype=np.float64)
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         raise InputError(f"{name}: its affine has NaN or infinite entries; export the volume again")
-    if np.abs(affine).max() > _ABSURD_MM:
+    if np.abs(affine).max() > ABSURD_MM:
         raise InputError(f"{name}: its affine has an entry of {np.abs(affine).max():.3g} mm; its header is damaged")
     affine = _FLIP_XY @ affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if (spacing < 1 / _ABSURD_MM).any():
+    if (spacing < 1 / ABSURD_MM).any():
         raise InputError(f"{name}: zero voxel spacing along an axis; export the volume again")
     axes = affine[:3, :3] / spacing
     if abs(np.linalg.det(axes)) < 1e-3:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from volume_files import affine_of, marked_array, nifti, write_dicom_series, write_dicom_slice
 
 from RelAPETLib.errors import InputError, RelAPETWarning
+from RelAPETLib.synthesis.inputs import read_inputs
 from RelAPETLib.volumes import check_volume, image_from_array, read_volume
 
 NRRD = (
@@ -334,6 +335,13 @@ def _with(value, count=3):
     return array
 
 
+def _placed(origin, spacing=(2.0, 2.0, 2.0)):
+    image = _head()
+    image.SetOrigin(origin)
+    image.SetSpacing(spacing)
+    return image
+
+
 UNFIT = {
     "constant": (_head(np.full((64, 80, 64), 7, np.float32)), "every voxel is 7"),
     "NaN": (_head(_with(np.nan)), "3 of 327680 voxels are NaN or infinite"),
@@ -349,6 +357,10 @@ UNFIT = {
     "4-D": (sitk.JoinSeries([_head(), _head()]), "not a 3-D volume"),
     "colour": (sitk.GetImageFromArray(np.zeros((64, 80, 64, 3), np.float32), isVector=True), "several values"),
     "complex": (sitk.GetImageFromArray(np.zeros((64, 80, 64), np.complex64)), "several values"),
+    "label map": (sitk.LabelImageToLabelMap(sitk.Image([64, 80, 64], sitk.sitkUInt8)), "a label map"),
+    "no place": (_placed((np.nan, 0.0, 0.0)), "origin is .nan, 0, 0. mm"),
+    "far away": (_placed((0.0, 1e30, 0.0)), "origin is"),
+    "no size": (_placed((0.0, 0.0, 0.0), (2.0, np.nan, 2.0)), "spacing is"),
 }
 
 
@@ -359,6 +371,13 @@ def test_unfit_volume(silent, case):
         check_volume(image, "T1w of someone")
     assert str(caught.value).startswith("T1w of someone: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_an_unfit_image_in_memory_is_refused_too(case):
+    image, match = UNFIT[case]
+    with pytest.raises(InputError, match=f"T1w: .*{match}"):
+        read_inputs({"t1w": image}, lambda *_: None)
 
 
 def test_sheared_image_from_elsewhere_is_unfit():

@@ -20,6 +20,14 @@ def threads(request):
     torch.set_num_threads(before)
 
 
+def threads_of_a_new_thread() -> int:
+    found = []
+    new = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    new.start()
+    new.join()
+    return found[0]
+
+
 def test_results_come_once_and_from_another_thread_where_there_are_two(threads):
     calls = []
     with beside() as start:
@@ -35,6 +43,25 @@ def test_an_error_is_raised(threads):
 
     with beside() as start, pytest.raises(InputError, match="no head"):
         start(refuse)()
+
+
+def test_of_two_errors_the_same_is_told(threads):
+    def refuse(what):
+        raise InputError(f"no head in the {what}")
+
+    with pytest.raises(InputError, match="T1w"), beside() as start:
+        wanted = start(lambda: refuse("T2F"))
+        refuse("T1w")
+        wanted()
+
+
+@pytest.mark.parametrize("threads", [1], indirect=True)
+def test_an_interrupt_does_not_wait(threads):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with beside() as start, pytest.raises(KeyboardInterrupt):
+        start(interrupt)
 
 
 @pytest.mark.parametrize("threads", [1], indirect=True)
@@ -54,18 +81,10 @@ def test_warnings_reach_who_listens(threads):
 
 @pytest.mark.parametrize("threads", [2], indirect=True)
 def test_torch_has_one_thread_beside_and_all_of_them_elsewhere(threads):
-    found = []
-
-    def look():
-        new = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
-        new.start()
-        new.join()
-
     with beside() as start:
         assert start(torch.get_num_threads)() == 1 and torch.get_num_threads() == 2
-        look()
-    look()
-    assert torch.get_num_threads() == 2 and found == [2, 2]
+        assert threads_of_a_new_thread() == 2
+    assert torch.get_num_threads() == 2 and threads_of_a_new_thread() == 2
 
 
 @pytest.mark.parametrize("threads", [2], indirect=True)
@@ -110,3 +129,10 @@ def test_one_core_is_left_and_taken_back(threads):
             assert torch.get_num_threads() == max(1, threads - 1)
             raise InputError("no head")
     assert torch.get_num_threads() == threads
+
+
+def test_a_thread_that_begins_meanwhile_has_all_cores(threads):
+    with one_core_less():
+        assert threads_of_a_new_thread() == threads
+        assert torch.get_num_threads() == max(1, threads - 1)
+    assert threads_of_a_new_thread() == threads

@@ -78,6 +78,14 @@ def test_the_box_is_widened_and_stays_inside():
     assert brain_extraction._box(coarse & False, (256, 128, 64)) is None
 
 
+@pytest.mark.parametrize("first", [0, 2, 60, 124])
+def test_the_box_of_a_speck_in_thick_slices_holds_a_slice(first):
+    coarse = np.zeros((128, 128, 128), bool)
+    coarse[:, :, first : first + 4] = True
+    box = brain_extraction._box(coarse, (64, 64, 10))
+    assert all(0 <= part.start < part.stop <= size for part, size in zip(box, (64, 64, 10), strict=True))
+
+
 def test_a_flat_volume_has_no_brain():
     found = extract_brain(sitk.Image([40, 40, 40], sitk.sitkInt16) + 7)
     assert found.volume_ml == 0 and not sitk.GetArrayViewFromImage(found.mask).any()

@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from RelAPETLib.grid import array_to_image, image_to_array
 from RelAPETLib.notices import listening
 from RelAPETLib.preprocessing import from_grid
-from RelAPETLib.registration.scans import prepare
+from RelAPETLib.registration.scans import prepare, usual_units
 from RelAPETLib.registration.strays import image_without_strays, without_strays
 from RelAPETLib.registration.template import load_template
 
@@ -130,3 +130,28 @@ def test_one_voxel_on_the_grid_does_not_decide_the_scale(value):
     # A spike still is twice as bright as the others.
     assert np.ptp(made[inside]) == pytest.approx(2 if value < 0 else 1, rel=0.1)
     assert np.corrcoef(made[inside], wanted[inside])[0, 1] == pytest.approx(1, abs=1e-6)
+
+
+def scan(factor: float) -> sitk.Image:
+    image = sitk.GetImageFromArray((head() * np.float32(factor)).astype(np.float32))
+    image.SetSpacing((4.0, 4.0, 4.0))
+    return image
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["MRI", "PET"])
+@pytest.mark.parametrize("power", [-40, -100, 80])
+def test_registration_sees_the_same_scan_in_whatever_unit(power, bias):
+    usual, other = (prepare(scan(factor), "scan", bias=bias) for factor in (1, 2.0**power))
+    assert np.array_equal(*(sitk.GetArrayViewFromImage(found.head) for found in (usual, other)))
+    assert np.allclose(*(sitk.GetArrayViewFromImage(found.fine) for found in (usual, other)), rtol=1e-5)
+    if not bias:  # values go on to the maps
+        values, own = (sitk.GetArrayViewFromImage(found.image) for found in (usual, other))
+        assert np.array_equal(np.ldexp(values, power), own)
+
+
+def test_a_scan_in_usual_units_is_the_very_same():
+    for factor in (1e-3, 1, 1e6):
+        image = scan(factor)
+        assert usual_units(image) is image
+    empty = sitk.Image([8, 8, 8], sitk.sitkFloat32)
+    assert usual_units(empty) is empty and usual_units(empty - 1e-9).GetPixel(0, 0, 0) == np.float32(-1e-9)
