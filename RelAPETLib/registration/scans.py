@@ -24,7 +24,8 @@ CLIP_PERCENTILE = 99.5
 LARGE_VOXELS = 24_000_000
 LARGE_MM = 1.0
 #: Powers of two between which a scan's highest value is left as it is. ITK's histograms and metric, and the floor of a
-#: standard deviation, hold numbers of 1e-6 for none: of a scan in units of 1e-9 the head came out a third larger.
+#: standard deviation, hold numbers of 1e-6 for none: a scan times 1e-9 was registered otherwise, and times 1e-30 its
+#: head came out a third larger.
 USUAL_POWERS = (-10, 40)
 #: What a scan beyond them is brought to.
 BROUGHT_TO = 10
