@@ -8,11 +8,9 @@ five-fold cross-validation among the people it is fitted to, anew in each fold o
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +18,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-from people import FACTOR, REGIONS, TRACERS, opened, people_of, uptake  # noqa: E402
+from people import REGIONS, TRACERS, asked, tell, uptake  # noqa: E402
 
 from RelAPETLib.evaluation.ridge import ridge  # noqa: E402
-from training.bench.people import pooled  # noqa: E402
 
 #: People to fit to, and how many sets of them.
 SIZES = {500: 3, 1000: 1}
@@ -210,22 +207,8 @@ def jackknifed(errors: np.ndarray, control: np.ndarray) -> float:
 
 
 def main() -> None:
-    from RelAPETLib.phantom.people import template_maps
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--cache", type=Path, required=True, help="of 1,000 training people, seed 1")
-    add("--test", type=Path, required=True, help="of test people, seed 2")
-    add("--out", type=Path, help="write what is printed to this file")
-    options = parser.parse_args()
-    inside = pooled((template_maps(2)["brain"] > 0.5).astype(np.float32), FACTOR // 2) > 0.5
-    train = people_of(opened(options.cache, "train"), 1, inside)
-    test = people_of(opened(options.test, "test"), 2, inside)
-    head = f"{date.today()}, CPU. {len(test[0])} people whom no fit saw; up to {len(train[0])} to fit to."
-    text = "\n".join(["# Other estimators than the ridge regression", "", head, "", *table(train, test)]) + "\n"
-    if options.out:
-        options.out.write_text(text, encoding="utf-8")
-    print(text)
+    options, train, test = asked(__doc__)
+    tell("Other estimators than the ridge regression", table(train, test), train, test, options.out)
 
 
 if __name__ == "__main__":

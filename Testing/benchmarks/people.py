@@ -93,24 +93,33 @@ def cell(values: list[float], several: bool) -> str:
     return f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if several else "")
 
 
-def main() -> None:
+def asked(description: str) -> tuple[argparse.Namespace, tuple, tuple]:
+    """Options of the command line, and the people to fit to and to measure, as of `people_of`."""
     from RelAPETLib.phantom.people import template_maps
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--cache", type=Path, required=True, help="of 1,000 training people, seed 1")
     add("--test", type=Path, required=True, help="of test people, seed 2")
     add("--out", type=Path, help="write what is printed to this file")
     options = parser.parse_args()
-    mask = template_maps(2)["brain"] > 0.5
-    inside = pooled(mask.astype(np.float32), FACTOR // 2) > 0.5
+    inside = pooled((template_maps(2)["brain"] > 0.5).astype(np.float32), FACTOR // 2) > 0.5
     train = people_of(opened(options.cache, "train"), 1, inside)
-    test = people_of(opened(options.test, "test"), 2, inside)
+    return options, train, people_of(opened(options.test, "test"), 2, inside)
+
+
+def tell(title: str, rows: list[str], train: tuple, test: tuple, out: Path | None) -> None:
+    """Print a table under its title and whom it is of, and write it where that is wanted."""
     head = f"{date.today()}, CPU. {len(test[0])} people whom no fit saw; up to {len(train[0])} to fit to."
-    text = "\n".join(["# A regression's error by the number of people", "", head, "", *table(train, test)]) + "\n"
-    if options.out:
-        options.out.write_text(text, encoding="utf-8")
+    text = "\n".join([f"# {title}", "", head, "", *rows]) + "\n"
+    if out:
+        out.write_text(text, encoding="utf-8")
     print(text)
+
+
+def main() -> None:
+    options, train, test = asked(__doc__)
+    tell("A regression's error by the number of people", table(train, test), train, test, options.out)
 
 
 if __name__ == "__main__":
