@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from torch.utils.data import Dataset
 
 from .methods.base import Objective, Player
 from .precision import Precision
+from .schedules import total_steps
 from .trainer import RunData
 
 MIB = 2**20
@@ -64,10 +64,10 @@ def header(
 
 def _steps(config, images: int, what: str, done: int, used: int) -> str:
     """The line on steps; a run that goes on may have had another batch before."""
-    preset, steps = config.preset, config.run.steps
-    left = max(steps - done if steps else math.ceil((preset.epochs * images - used) / preset.global_batch), 0)
-    course = f"{preset.global_batch} {what} ({(used + left * preset.global_batch) / images:.1f} epochs)"
-    return f"steps: {done + left}{f', {done} of them done, the others' if done else ''} of {course}"
+    batch = config.preset.global_batch
+    steps = max(done, total_steps(config.run.steps, config.preset.epochs, images, batch, done, used))
+    course = f"{batch} {what} ({(used + (steps - done) * batch) / images:.1f} epochs)"
+    return f"steps: {steps}{f', {done} of them done, the others' if done else ''} of {course}"
 
 
 def sizes(objective: Objective, ranks: int) -> tuple[dict[str, Size], dict[str, Size]]:

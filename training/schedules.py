@@ -23,9 +23,14 @@ def learning_rate_share(step: int, steps: int, warm_up: int, kind: str) -> float
 FIRST_VALIDATION = 10
 
 
-def total_steps(steps: int, epochs: int, images: int, batch: int) -> int:
-    """Optimiser steps of a run: as many as asked for, or with 0 as many as its epochs make."""
-    return steps or math.ceil(epochs * images / batch)
+def total_steps(steps: int, epochs: int, images: int, batch: int, done: int = 0, used: int = 0) -> int:
+    """Optimiser steps of a run: as many as asked for, or with 0 as many as its epochs make.
+
+    Args:
+        done: steps before this batch, perhaps of another.
+        used: images in them.
+    """
+    return steps or done + math.ceil(max(epochs * images - used, 0) / batch)
 
 
 def validations(steps: int, every: int) -> int:

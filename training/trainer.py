@@ -22,7 +22,7 @@ from .plans import Plan
 from .players import TrainedPlayer
 from .precision import exact
 from .reports import Report
-from .schedules import learning_rate_share, validates_at
+from .schedules import learning_rate_share, total_steps, validates_at
 from .stream import dropped, places, without_some_t2f
 from .validation import fixed_subset, spread, validate
 
@@ -365,8 +365,8 @@ class Trainer:
         # Earlier versions never saved before a validation that was due.
         self.state = State(saved["step"], best, saved.get("validated", saved["step"]), path, history)
         if self.plan.images:
-            left = max(self.plan.images - self.position, 0)
-            self.plan = replace(self.plan, steps=saved["step"] + math.ceil(left / self.plan.batch))
+            steps = total_steps(0, 1, self.plan.images, self.plan.batch, saved["step"], self.position)
+            self.plan = replace(self.plan, steps=steps)
 
     def _judges_others(self) -> bool:
         """Whether earlier versions, which did not see to the tracers, validated with other volumes."""

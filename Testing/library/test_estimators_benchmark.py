@@ -1,23 +1,13 @@
 """Known answers of Testing/benchmarks/estimators.py."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+from benchmark_scripts import benchmark_script
 
 
 @pytest.fixture(scope="module")
 def estimators():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import estimators
-
-        return estimators
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+    return benchmark_script("estimators")
 
 
 @pytest.fixture(scope="module")

@@ -1,23 +1,13 @@
 """The screening's figures of distributions, and its tables of figures old and new."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+from benchmark_scripts import benchmark_script
 
 
 @pytest.fixture(scope="module")
 def objective():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import objective
-
-        yield objective
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+    return benchmark_script("objective")
 
 
 @pytest.mark.parametrize("draws", [16, 120])
