@@ -146,7 +146,6 @@ def main() -> None:
     add("--calls", type=int, default=10, help="network calls a draw")
     add("--table", action="store_true", help="only write results/four_mm.md from what is there")
     options = parser.parse_args()
-    options.part = "1/1"
     known, runs = Known(options), dict(word.split("=", 1) for word in options.run)
     if not options.table:
         for name, folder in runs.items():

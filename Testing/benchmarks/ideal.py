@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -60,25 +61,31 @@ def decibels(error: np.ndarray, inside: np.ndarray) -> float:
 
 
 class Known:
-    """Training and test people, regions, and what every method is measured with."""
+    """Training and test people, regions, and what every method is measured with.
 
-    def __init__(self, options):
+    Args:
+        options: with `train`, `test`, `seed`, `out` and `people`, as `main` reads them.
+        part: "I/N": only every Nth person, from the Ith, is drawn.
+        draw: tracers to draw.
+    """
+
+    def __init__(self, options, part: str = "1/1", draw: Sequence[str] = TRACERS):
         from RelAPETLib.phantom.people import template_maps
         from RelAPETLib.phantom.truth import region_weights
 
-        self.options = options
+        self.options, self.part = options, part
         self.inside = template_maps(2)["brain"] > 0.5
         weights = region_weights(2)[:, self.inside]
         self.weights = weights / weights.sum(1, keepdims=True)
         self.train, self.test = opened(options.train, "train"), opened(options.test, "test")
         cases = list(dict.fromkeys(item.case for item in self.test.items))[: options.people]
-        part, parts = map(int, options.part.split("/"))
+        first, parts = map(int, part.split("/"))
         self.cases = cases
-        mine = set(cases[part - 1 :: parts])
+        mine = set(cases[first - 1 :: parts])
         self.places = [place for place, item in enumerate(self.test.items) if item.case in set(cases)]
         self.mine = [
             place for place in self.places
-            if self.test.items[place].case in mine and self.test.items[place].tracer in options.draw
+            if self.test.items[place].case in mine and self.test.items[place].tracer in draw
         ]  # fmt: skip
 
     def regions(self, volumes: np.ndarray) -> np.ndarray:
@@ -90,7 +97,7 @@ class Known:
         path = self.options.out / f"{name}.npz"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f"{path.stem}.{self.options.part.replace('/', '-')}.part.npz")
+            part = path.with_name(f"{path.stem}.{self.part.replace('/', '-')}.part.npz")
             np.savez(part, **make())
             part.replace(path)
         with np.load(path) as file:
@@ -306,7 +313,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    known = Known(options)
+    known = Known(options, options.part, options.draw)
     bundles = dict(word.split("=", 1) for word in options.bundle)
     if options.control or options.table:
         control = run_control(known, Path(next(iter(bundles.values()))))
