@@ -233,27 +233,34 @@ def drawn(known: Known, model: Drawn, place: int, other: int) -> dict[str, np.nd
     }
 
 
-def run_control(known: Known, folder: Path) -> dict[str, np.ndarray]:
+def run_control(known: Known, folder: Path, registered: Path | None = None) -> dict[str, np.ndarray]:
     """What a ridge regression on the same block features says of the test scans.
 
     Regional SUVR and its errors, from a regression of their own; and the PSNR of whole images, from one of the PET's
-    first principal components.
+    first principal components. With a cache of training people from raw scans the fit is shown half of the people as
+    registered, as the demo model's own regression is.
     """
 
     def make():
+        import torch
+
         from RelAPETLib.evaluation.ridge import ridge
-        from training.methods.rela.latent.regression import cases_of
+        from training.methods.rela.latent.regression import as_registered, cases_of
 
         network = Drawn(folder, 1).network
         index = network.head_index.long()
 
-        def features(dataset):
-            found = {
-                case: network.inner_features(mri)[0].flatten()[index].numpy() for case, mri in cases_of(dataset, print)
-            }
-            return np.stack([found[item.case] for item in dataset.items])
+        def features(dataset) -> dict[str, torch.Tensor]:
+            return {case: network.inner_features(mri)[0].flatten()[index] for case, mri in cases_of(dataset, print)}
 
-        train, test = features(known.train), features(known.test)
+        def of_scans(dataset, found: dict[str, torch.Tensor]) -> np.ndarray:
+            return np.stack([found[item.case].numpy() for item in dataset.items])
+
+        of_train = features(known.train)
+        if registered:
+            seen = features(opened(registered, "train"))
+            of_train = as_registered(of_train, [seen[c] - of_train[c] for c in sorted(seen) if c in of_train], 0)
+        train, test = of_scans(known.train, of_train), of_scans(known.test, features(known.test))
         trained = known.training()
         tracers = np.array([item.tracer for item in known.test.items])
         guess, fits = np.zeros((len(tracers), 12)), np.full(len(tracers), np.nan)
@@ -273,7 +280,7 @@ def run_control(known: Known, folder: Path) -> dict[str, np.ndarray]:
                 fits[place] = -10 * np.log10(np.square(error / 3).mean())
         return {"guess": guess, "mean_db": fits, **found}
 
-    return known.kept("control", make)
+    return known.kept("control, half as registered" if registered else "control", make)
 
 
 def principal_components(known: Known, tracer: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

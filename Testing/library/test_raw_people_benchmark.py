@@ -38,15 +38,18 @@ def test_the_same_mri_twice_are_level(script, tmp_path, monkeypatch):
     assert training(["prepare", *options.split(), "--out", str(cache)]) == 0
     monkeypatch.setitem(script.run_control.__globals__, "COMPONENTS", 2)
     monkeypatch.setattr(script, "RESULTS", tmp_path)
-    places = ["--train", cache, "--rendered", cache, "--registered", cache, "--out", out, "--seed", 5]
-    settings = ["--bundle", f"demo={DEMO}", "--draws", 2, "--steps", 2]
+    caches = [word for kind in ("train", "rendered", "registered", "as-registered") for word in (f"--{kind}", cache)]
+    settings = ["--out", out, "--seed", 5, "--bundle", f"demo={DEMO}", "--draws", 2, "--steps", 2]
     for last in ([], ["--table"]):
-        monkeypatch.setattr(sys, "argv", ["raw_people.py", *map(str, [*places, *settings, *last])])
+        monkeypatch.setattr(sys, "argv", ["raw_people.py", *map(str, [*caches, *settings, *last])])
         script.main()
     page = (tmp_path / "raw_people.md").read_text(encoding="utf-8")
     assert "3 unseen people" in page and "of 5 training people" in page
+    figures = {}
     for tracer in ("TAU", "PIB", "PBR"):
-        for row in ("mean PET", "control", "demo", "ideal"):
+        for row in ("mean PET", *script.CONTROLS, "demo", "ideal"):
             rendered, registered = re.findall(rf"\| {tracer} \| {row} \| re\w+ \| (.*)", page)
             assert rendered == registered and "nan" not in rendered
+            figures[tracer, row] = rendered
             assert f"| {tracer} | {row} | +0.00 ± 0.00 | +0.00 ± 0.00 | +0.00 ± 0.00 |" in page
+        assert len({figures[tracer, control] for control in script.CONTROLS}) == 1
