@@ -49,6 +49,8 @@ def header(
     what = "images" if images == len(data.train) else "cases with all their PET"
     counts = [f"{name} {size.parameters:,}" for name, size in {**players, **stages}.items()]
     validation = f", {_images(data.validation)} to validate on" if data.validation is not None else ", no validation"
+    steps, epochs = _course(config, images, *done)
+    before = f", {done[0]} of them done, the others" if done[0] else ""
     return [
         f"device: {device_name(kind)}, {ranks} rank{'s' * (ranks > 1)}, {precision.name}"
         f"{' with TF32' * (precision.tf32 and precision.name != 'tf32')}",
@@ -56,18 +58,28 @@ def header(
         f"subjects: {_subjects(data.train)} to train on"
         + (f", {_subjects(data.validation)} to validate on" if data.validation is not None else ""),
         f"images: {_images(data.train)} to train on{validation}",
-        _steps(config, images, what, *done),
+        f"steps: {steps}{before} of {config.preset.global_batch} {what} ({epochs:.1f} epochs)",
+        *objective.unreached(epochs),
+        *_rising(config, steps),
         f"memory a rank: {memory(players, stages) / MIB:.0f} MiB of weights, gradients, optimiser states and "
         "averages; activations come on top, --dry-run measures them",
     ]
 
 
-def _steps(config, images: int, what: str, done: int, used: int) -> str:
-    """The line on steps; a run that goes on may have had another batch before."""
+def _course(config, images: int, done: int, used: int) -> tuple[int, float]:
+    """Steps and epochs of the whole run; one that goes on may have had another batch before."""
     batch = config.preset.global_batch
     steps = max(done, total_steps(config.run.steps, config.preset.epochs, images, batch, done, used))
-    course = f"{batch} {what} ({(used + (steps - done) * batch) / images:.1f} epochs)"
-    return f"steps: {steps}{f', {done} of them done, the others' if done else ''} of {course}"
+    return steps, (used + (steps - done) * batch) / images
+
+
+def _rising(config, steps: int) -> list[str]:
+    """A line where the learning rate is still on its way up when the run ends."""
+    rise = config.run.warmup_steps
+    if rise <= steps:
+        return []
+    share = steps / rise
+    return [f"the learning rate comes to {share:.0%} of what is set: it rises over {rise} steps (run.warmup_steps)"]
 
 
 def sizes(objective: Objective, ranks: int) -> tuple[dict[str, Size], dict[str, Size]]:

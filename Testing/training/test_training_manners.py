@@ -10,7 +10,7 @@ import pytest
 import torch
 import training_cases as cases
 from training_launch import ROOT
-from training_runs import COMMON, LATENT, Phantoms, latent_config, tiny_config, tiny_data
+from training_runs import COMMON, LATENT, Phantoms, tiny_config, tiny_data
 
 from training import checkpoints, origins
 from training.__main__ import build_parser, main
@@ -18,11 +18,10 @@ from training.config import chosen, flatten, load_config
 from training.data.cache import open_cache
 from training.data.split import explicit_split
 from training.errors import ConfigError, user_error
-from training.header import Size, header, memory, sizes
 from training.keys import RULES, Key, Rules
 from training.loop import run
 from training.machine import device_kind
-from training.methods import METHODS, objective
+from training.methods import METHODS
 from training.options import OPTIONS, help_text
 from training.precision import choose, exact, use
 from training.progress import counted
@@ -191,37 +190,6 @@ def test_dry_run_refuses_what_the_run_would(grid_case, tmp_path, capsys):
     assert "more than latent.components=3 training scans of every tracer; TAU has 3" in said[0]
 
 
-def test_sizes_and_memory_of_the_header():
-    config = tiny_config("out")
-    found, stages = sizes(objective(config), 1)
-    assert not stages
-    networks = {name: player.module for name, player in objective(config).build().items()}
-    assert list(networks) == list(found) and len(found) == 2
-    for name, network in networks.items():
-        assert found[name].parameters == sum(p.numel() for p in network.parameters())
-    # Weights, gradients, two moments of Adam; and the moving average of the generator.
-    kept = 4 * (5 * found["generator"].parameters + 4 * found["discriminator"].parameters)
-    buffers = sum(b.nbytes for network in networks.values() for b in network.buffers())
-    assert memory(found, {}) == kept + buffers
-    config.hardware.strategy = "fsdp"
-    shared, _ = sizes(objective(config), 2)
-    assert shared["generator"].kept == found["generator"].kept // 2
-    assert shared["discriminator"] == found["discriminator"]
-    before = torch.get_rng_state()
-    sizes(objective(config), 1)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_header_counts_the_stages_that_this_run_trains(tmp_path):
-    _, stages = sizes(objective(latent_config("cache", "out")), 1)
-    assert list(stages) == ["pet autoencoder", "mri autoencoder"]
-    judged, judging = sizes(objective(latent_config("cache", "out", "autoencoder.adversarial_weight=0.1")), 1)
-    assert judging["pet autoencoder"].parameters > stages["pet autoencoder"].parameters
-    huge = {"pet autoencoder": judging["pet autoencoder"], "mri autoencoder": Size(1, 10**12)}
-    assert memory(judged, huge) == 10**12
-    assert sizes(objective(latent_config("cache", "out", f"autoencoder.source={tmp_path}")), 1)[1] == {}
-
-
 def test_a_run_says_its_header_and_writes_down_where_it_comes_from(cache, tmp_path, capsys):
     out = tmp_path / "out"
     words = [*SMALL, f"data.cache={cache}", f"out={out}"]
@@ -375,11 +343,6 @@ def test_a_worker_tells_the_cause_alone():
         "Caught InputError in DataLoader worker process 0.\nTraceback:\n  x\nerrors.InputError: gone; y\n"
     )
     assert str(user_error(wrapped)) == "gone; y"
-
-
-def test_header_of_data_without_names():
-    lines = header(objective(tiny_config("out")), tiny_data(), "cpu", 2, choose("auto", "cpu", False))
-    assert "2 ranks, fp32" in lines[0] and "subjects: unknown" in lines[2] and "images: 4 to train on, 2" in lines[3]
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,10 @@ class Objective(ABC):
         """The stages that take optimiser steps, in their order; data are not looked at."""
         return []
 
+    def unreached(self, epochs: float) -> list[str]:
+        """Lines on what the configuration says that a run of so many epochs never comes to."""
+        return []
+
     def rehearsal(self, data: RunData, steps: int, ranks: int) -> tuple[TrainConfig, RunData]:
         """What a dry run of one rank trains instead: every term of the losses from the first step on, and short stages.
 

@@ -20,7 +20,7 @@ from ...stream import draw, jitter
 from ..adversarial import penalised_player
 from ..base import Bundle, Losses, Objective, Place, Player, Stage, Terms, Work
 from .bundle import bundle_of
-from .config import RelaConfig
+from .config import RelaConfig, judges_modes
 from .networks import (
     build_networks,
     differences_are_diffused,
@@ -85,6 +85,16 @@ class RelaObjective(Objective):
     def trainings_before(self) -> list[Stage]:
         """See `Objective.trainings_before`."""
         return trainings_before(self.config)
+
+    def unreached(self, epochs: float) -> list[str]:
+        """See `Objective.unreached`."""
+        start = self.config.preset.adversarial_start_epoch
+        if not self.config.method.adversarial or judges_modes(self.config) or start < epochs:
+            return []
+        return [
+            f"no step has the adversarial part: it begins after {start} epochs (preset.adversarial_start_epoch), and "
+            f"this run has {epochs:.1f}"
+        ]
 
     def rehearsal(self, data, steps: int, ranks: int):
         """See `Objective.rehearsal`."""
