@@ -240,6 +240,7 @@ def test_jitter_follows_from_the_position_alone():
         (["preset.zero_terminal_snr=true"], "works on the plain schedule"),
         (["autoencoder.blocks=1", "autoencoder.channels=[8]"], "must be even"),
         (["latent.judged=modes"], "only latent=conditional with latent.mode_steps trains modes"),
+        (["latent=autoencoded", "latent.targets=regions"], "latent.targets is for latent=regression or"),
         (["latent.judged=nobody"], "is not one of image, latent, modes"),
     ],
 )
@@ -254,7 +255,16 @@ def test_what_cannot_be_is_refused(words, reason):
     [
         (2, []),
         (2, ["latent.local_mri=true", "latent.mode_steps=3", "latent.mode_batch=4"]),
-        (10, ["latent.local_mri=true", "network.factor=10", "autoencoder.blocks=2", "autoencoder.channels=[8]"]),
+        (
+            10,
+            [
+                "latent.local_mri=true",
+                "latent.targets=regions",
+                "network.factor=10",
+                "autoencoder.blocks=2",
+                "autoencoder.channels=[8]",
+            ],
+        ),
     ],
 )
 def test_a_bundle_draws_what_the_trained_generator_does(tmp_path, factor, words):

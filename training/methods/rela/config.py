@@ -66,6 +66,7 @@ class Latent:
 
     name: str = "autoencoded"
     components: int = 24
+    targets: str = "components"
     registered: str = ""
     embedding: int = 2
     explained: float = 0.2
@@ -84,6 +85,8 @@ class Latent:
 LATENTS = {name: Latent(name=name) for name in ("autoencoded", "regression", "conditional")}
 #: Those that stand on the regression.
 REGRESSIONS = ("regression", "conditional")
+#: What the regression is fitted to, see `training.methods.rela.latent.ridge.targets_of`.
+TARGETS = ("components", "regions")
 #: Value of `preset.mean_pet` that other keys decide.
 AUTO = "auto"
 
@@ -152,6 +155,11 @@ RULES = Rules({
     "latent.components": count(
         "latent=regression or conditional: principal components of the latent that the MRI predicts, and directions "
         "that are whitened"
+    ),
+    "latent.targets": Key(
+        "latent=regression or conditional: what the regression is fitted to: components of the latent, or the regions' "
+        "mean uptake first, and components of what that leaves",
+        TARGETS,
     ),
     "latent.registered": Key(
         "latent=regression or conditional: cache of some training people from raw scans, for what registration does",
@@ -319,8 +327,9 @@ def _check_latent(config: RelaConfig) -> None:
             raise ConfigError("latent.judged=modes: only latent=conditional with latent.mode_steps trains modes")
         if not (config.ablation.t1w and config.ablation.t2f):
             raise ConfigError(f"ablation={config.ablation.name}: latent={latent.name} needs T1w and T2F")
-    elif latent.registered:
-        raise ConfigError("latent.registered is for latent=regression or latent=conditional")
+    elif latent.registered or latent.targets != TARGETS[0]:
+        key = "registered" if latent.registered else "targets"
+        raise ConfigError(f"latent.{key} is for latent=regression or latent=conditional")
 
 
 def judges_modes(config: RelaConfig) -> bool:

@@ -31,7 +31,7 @@ FOLDER, NAME = "modes", "mode network"
 #: Keys of the configuration that this training depends on, beside the coded data.
 SHAPING = ("seed", "latent.", "method.", "ablation.", "preset.", "run.weight_decay", "run.clip_gradients")
 #: Keys that came later: a training from before them has their defaults, so these are not said.
-LATER = ("preset.beta_start", "preset.beta_end")
+LATER = ("preset.beta_start", "preset.beta_end", "latent.targets")
 #: Keys that training depends on all along, and whose values earlier checkpoints do not say.
 UNSAID = ("run.learning_rate", "run.warmup_steps")
 

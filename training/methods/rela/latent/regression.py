@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from RelAPETLib.grid import image_to_array
 from RelAPETLib.methods.rela.regression import FACTOR, LABELS, Cells, LatentDiffusion, robust_scale
 from RelAPETLib.networks.autoencoder import space_to_depth
+from RelAPETLib.regions import load_regions
 from RelAPETLib.tracers import TRACERS, label_count
 
 from ....autoencoder_config import reduction_of
@@ -82,8 +84,10 @@ class Regression:
         return {}
 
     def _measure_pet(self) -> None:
-        """Find the mean PET of every label as a share of its tracer's window, and what else its coding needs."""
+        """Find the mean PET of every label and the regions' means of every scan, as shares of their tracer's window."""
         inside = self.network.mask.bool().cpu()
+        regions = region_weights(inside, self.network.cells.factor)
+        self.uptake = np.empty((len(self.train), len(regions)))
         total = torch.zeros(self.network.labels, int(inside.sum()), dtype=torch.float64)
         squares = torch.zeros_like(total)
         for place in counted(range(len(self.train)), "mean PET", self.fabric.print):
@@ -91,6 +95,7 @@ class Regression:
             share = (item["pet"][0][inside].double() + 1) / 2
             total[item["label"]] += share
             squares[item["label"]] += share.square()
+            self.uptake[place] = regions @ share.numpy()
         counts = torch.from_numpy(np.bincount(self.labels, minlength=self.network.labels).clip(min=1))[:, None]
         mean = total / counts
         self.network.pet_mean.copy_(mean.float())
@@ -137,6 +142,7 @@ class Regression:
             self.fabric.print,
             self.left_to_generator,
             [item.subject for item in self.train.items],
+            self.uptake if self.config.latent.targets == "regions" else None,
         )
         self._take(head)
         scores = torch.stack(
@@ -273,6 +279,18 @@ def brain_features(mask: torch.Tensor, cells: Cells) -> torch.Tensor:
     share = F.avg_pool3d(cells.pad(mask[None, None].float()), cells.reduction // 2)
     blocks = space_to_depth(share.expand(-1, 3, -1, -1, -1).contiguous(), 2).flatten()
     return torch.nonzero(blocks > 0.5).flatten().to(torch.int32)
+
+
+def region_weights(inside: torch.Tensor, factor: int) -> np.ndarray:
+    """Weights [R, voxels inside] with sum 1 of the regions of ``Resources/regions``, on blocks of `factor` voxels.
+
+    Args:
+        inside: bool [X, Y, Z], the brain in these blocks. A region without a voxel there is left out.
+    """
+    image, regions = load_regions()
+    labels = torch.from_numpy(image_to_array(image).astype(np.int64))
+    shares = [F.avg_pool3d((labels == region.label).double()[None], factor)[0][inside] for region in regions]
+    return np.stack([(share / share.sum()).numpy() for share in shares if share.any()])
 
 
 def mri_statistics(

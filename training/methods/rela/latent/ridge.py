@@ -41,6 +41,7 @@ def fit_head(
     say: Callable[[str], None],
     left: tuple[int, float] = (0, 0.0),
     people: Sequence[str] = (),
+    uptake: np.ndarray | None = None,
 ) -> Head:
     """Fit the head of every tracer and the latent's scaling, after which what the head leaves has unit SD.
 
@@ -53,6 +54,7 @@ def fit_head(
         left: (number, share): of the first so many components, those of whose variance the MRI explains less than the
             share are not predicted.
         people: whom each scan is of [n]: all scans of a person are left out together.
+        uptake: [n, R], mean PET of each scan in regions, any unit; what the head predicts first, see `targets_of`.
     """
     latent_mean = latents.mean((0, 2, 3, 4))
     centred = (latents - latent_mean[:, None, None, None]).flatten(1).double().numpy()
@@ -65,9 +67,7 @@ def fit_head(
         rows = np.flatnonzero(labels == label)
         z = centred[rows]
         mean = z.mean(0)
-        _, _, basis = np.linalg.svd(z - mean, full_matrices=False)
-        basis = basis[:components]
-        scores = (z - mean) @ basis.T
+        basis, scores = targets_of(z - mean, components, None if uptake is None else uptake[rows])
         own = [people[row] for row in rows] if people else ()
         seen = features[rows].astype(np.float64)
         offset = seen.mean(0) - feature_mean  # of this tracer's people, who may be others, with other scanners
@@ -97,6 +97,28 @@ def fit_head(
     leave_one_out = torch.from_numpy(left_out / scale).float().reshape(latents.shape)
     floats = {name: buffer.float() for name, buffer in buffers.items()}
     return Head(floats, leave_one_out, torch.from_numpy(own_scores).float(), torch.from_numpy(used).float())
+
+
+def targets_of(rest: np.ndarray, components: int, uptake: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """What of the latents the head predicts: vectors [components, L], and each scan's coordinates [n, components].
+
+    These are the latents' principal components. With uptake [n, R] the first are the principal components of the
+    uptake, each with what latents change by with it, and the others are components of what that leaves. A latent's
+    first components mix what the MRI tells with noise of the PET, of which a mean over a region has little; the
+    penalty that suits such a mixture is too large for the regions.
+
+    Args:
+        rest: [n, L], less their mean.
+    """
+    basis, scores = np.empty((0, rest.shape[1])), np.empty((len(rest), 0))
+    if uptake is not None:
+        left, sizes, _ = np.linalg.svd(uptake - uptake.mean(0), full_matrices=False)
+        scores = (left * sizes)[:, sizes > 1e-9 * max(sizes[0], 1e-30)][:, :components]
+        basis = (scores.T @ rest) / (scores**2).sum(0)[:, None]
+        rest = rest - scores @ basis
+    _, _, further = np.linalg.svd(rest, full_matrices=False)
+    further = further[: components - len(basis)]
+    return np.concatenate([basis, further]), np.concatenate([scores, rest @ further.T], 1)
 
 
 def modes(rest: np.ndarray, labels: np.ndarray, count: int, components: int) -> tuple[np.ndarray, np.ndarray]:

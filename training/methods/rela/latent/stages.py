@@ -20,7 +20,7 @@ from ....errors import ResumeError
 from ....trainer import RunData
 from ...base import Work
 from ..adversary import RelativisticAdversary
-from ..config import RelaConfig
+from ..config import TARGETS, RelaConfig
 from ..networks import sees_mean_pet
 from .autoencoded import Autoencoded
 from .base import trained_base
@@ -153,6 +153,8 @@ def _key(config: RelaConfig, data: RunData) -> dict:
         "ablation": [config.ablation.t1w, config.ablation.t2f, config.preset.missing_sequence],
         "split": data.split_sha256,
         "cache": data.train.cache.sha256,
+        # Keys that came later are said where they are not as before.
+        **({"targets": config.latent.targets} if config.latent.targets != TARGETS[0] else {}),
     } | ({"control": True} if config.base_steps else {})
 
 
