@@ -23,6 +23,10 @@ from .template import Template
 #: Start rotations about each axis, degrees, tried beside the header's own position.
 START_ANGLES = (-25.0, 0.0, 25.0)
 KEEP = 2
+#: A refined start has found the brain where the metric is so many times the median of all starts, most of which lie
+#: far beside it. Right fits of 19 simulated PET and FLAIR had 4.2 to 9.2, of a real FLAIR 3.7, and wrong ones of a
+#: PET 1.2 to 2.0.
+TELLING = 2.5
 #: Share of the brain's 2 mm voxels that the last refinement compares.
 SAMPLING = 0.3
 #: It ends with steps of so many voxels of 2 mm.
@@ -61,15 +65,39 @@ def register_rigid(t1w: Scan, brain: sitk.Image, scan: Scan, name: str) -> sitk.
     starts = [
         s for s in _starts(centre, centroid(scan.head) - centroid(t1w.head)) if fov_share(points, s, moving) >= 0.3
     ]
-    scored = sorted((evaluate(method, coarse, coarse_moving, s), n) for n, s in enumerate(starts))
-    found = [refine(method, coarse, coarse_moving, starts[n], step=1.0, iterations=100) for _, n in scored[:KEEP]]
-    found = sorted((f for f in found if f is not None), key=lambda f: f[1])
+    values = [evaluate(method, coarse, coarse_moving, start) for start in starts]
+    found = _coarse_fits(method, coarse, coarse_moving, starts, values)
     if found:
         method = mutual_information(on_grid(brain, fixed), sampling=SAMPLING)
         found = [refine(method, fixed, moving, found[0][0], step=0.5, iterations=150, last_step=LAST_STEP)]
     if not found or found[0] is None or fov_share(points, found[0][0], scan.image) < 0.3:
         raise InputError(f"the {name} could not be laid over the T1w; check that both show the same person's head")
     return found[0][0]
+
+
+def _coarse_fits(
+    method: sitk.ImageRegistrationMethod,
+    fixed: sitk.Image,
+    moving: sitk.Image,
+    starts: list[sitk.Euler3DTransform],
+    values: list[float],
+) -> list[tuple[sitk.Euler3DTransform, float]]:
+    """Refined starts and their metric, the best first: the best `KEEP`, and others until one is `TELLING`.
+
+    Args:
+        starts: of `_starts`, the header's position first where it is among them.
+        values: the metric at each; lower is better.
+    """
+    order = sorted(range(len(starts)), key=lambda n: (values[n], n))
+    order = order[:KEEP] + sorted(order[KEEP:], key=lambda n: n > 0)  # the header's position before the others
+    enough = TELLING * float(np.median(values)) if values else 0.0
+    found = []
+    for tried, n in enumerate(order):
+        if tried >= KEEP and found and min(fit[1] for fit in found) <= enough:
+            break
+        fit = refine(method, fixed, moving, starts[n], step=1.0, iterations=100)
+        found += [fit] if fit is not None else []
+    return sorted(found, key=lambda fit: fit[1])
 
 
 def rigid_to_t1w(
