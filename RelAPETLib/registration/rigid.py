@@ -24,8 +24,8 @@ from .template import Template
 START_ANGLES = (-25.0, 0.0, 25.0)
 KEEP = 2
 #: A refined start has found the brain where the metric is so many times the median of all starts, most of which lie
-#: far beside it. Right fits of 19 simulated PET and FLAIR had 4.2 to 9.2, of a real FLAIR 3.7, and wrong ones of a
-#: PET 1.2 to 2.0.
+#: far beside it. Right fits of 19 simulated PET and FLAIR had 4.3 to 9.2, of a real FLAIR 3.7, and astray ones of a
+#: PET 1.2 to 2.1.
 TELLING = 2.5
 #: Share of the brain's 2 mm voxels that the last refinement compares.
 SAMPLING = 0.3

@@ -250,6 +250,13 @@ def spreads(tables: Tables) -> list[str]:
     return [*lines, ""]
 
 
+def share_inside(draws: np.ndarray, measured: np.ndarray, nominal: float) -> float:
+    """Share of regions whose measured value [12] lies in the interval from the first 39 of draws [n, 12]."""
+    low, high = INTERVALS[nominal]
+    ordered = np.sort(draws[:39], 0)
+    return float(((measured > ordered[low - 1]) & (measured < ordered[high - 1])).mean())
+
+
 def coverage(tables: Tables) -> list[str]:
     """How often the measured regional SUVR lies between order statistics of 39 draws."""
     lines = [
@@ -265,12 +272,10 @@ def coverage(tables: Tables) -> list[str]:
         places = tables.of(tracer)
         for name in (*tables.names, "ideal"):
             cells = []
-            for nominal, (low, high) in INTERVALS.items():
+            for nominal in INTERVALS:
                 rows = []
                 for k in places:
-                    ordered = np.sort(tables.draws(name, k)[:39], 0)
-                    measured = tables.scans[k].truth["measured"]
-                    rows.append(((measured > ordered[low - 1]) & (measured < ordered[high - 1])).mean())
+                    rows.append(share_inside(tables.draws(name, k), tables.scans[k].truth["measured"], nominal))
                 share, error = np.mean(rows), se(np.array(rows))
                 cells.append(f"{share:.3f} ± {error:.3f} ({(share - nominal) / error:+.1f})")
             lines.append(f"| {tracer} | {name} | {' | '.join(cells)} |")

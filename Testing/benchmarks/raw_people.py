@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from ideal import TRACERS, Known, run_control, run_model  # noqa: E402
-from ideal_figures import INTERVALS, bootstrap, se  # noqa: E402
+from ideal_figures import INTERVALS, bootstrap, se, share_inside  # noqa: E402
 
 from RelAPETLib.evaluation.scores import crps, energy_distance  # noqa: E402
 
@@ -53,10 +53,7 @@ def scan_figures(draws: np.ndarray, ideal: np.ndarray, measured: np.ndarray) -> 
     """
     found = {"distance": energy_distance(draws, ideal), "crps": crps(draws, measured)}
     if len(draws) >= 39:
-        ordered = np.sort(draws[:39], 0)
-        for nominal, (low, high) in INTERVALS.items():
-            inside = (measured > ordered[low - 1]) & (measured < ordered[high - 1])
-            found[f"inside {nominal:.0%}"] = float(inside.mean())
+        found |= {f"inside {nominal:.0%}": share_inside(draws, measured, nominal) for nominal in INTERVALS}
     return found
 
 
